@@ -1,0 +1,86 @@
+# lem_models: everything runs in an environment of its own, .venv, made on first use. `make` alone lists what there is.
+#
+# PYTHON   interpreter for the environment (default: the first of these that runs, is new enough and can make environments)
+# CPU=1    take the CPU-only build of torch from PyTorch's own index (on Linux, PyPI's is the much larger CUDA build)
+# DATA     bars to use instead of the embedded synthetic market: .parquet, .csv or .csv.gz
+# WORKERS  test processes, one torch thread each
+
+PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14 python3.10
+WORKERS ?= 2
+MODEL ?= lem-crypto-hourly
+OUT ?= reports/benchmark
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.PHONY: help install dev demo test check test-slow bench clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  variables: DATA=bars.parquet, PYTHON=path/to/python, CPU=1 (CPU-only torch), WORKERS=$(WORKERS)"
+
+install: $(VENV)/.installed ## environment with the package, in .venv
+
+dev: $(VENV)/.installed-dev ## the same with test and check tools
+
+demo: install ## run the main job and write an HTML report (DATA=bars.parquet: on your bars)
+	@$(BIN)/lem demo $(if $(DATA),--data "$(DATA)")
+
+test: check ## checks, then the tests
+	$(BIN)/python -m pytest -n $(WORKERS) --durations 5
+
+test-slow: dev ## the tests that take long
+	$(BIN)/python -m pytest -n $(WORKERS) -m slow --durations 5
+
+check: dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install ## slippage benchmark (DATA=bars.parquet MODEL=name OUT=folder)
+	$(BIN)/python benchmarks/slippage.py --model "$(MODEL)" $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
+
+clean: ## remove caches and builds
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find lem_models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## remove the environment too
+	rm -rf $(VENV)
+
+# --- the environment -------------------------------------------------------------------------------------------------
+
+# Stamps: pip runs again only when a requirement changed. $(1) is what pip installs, $(2) what the user is told.
+# Of pip's output only the large downloads are shown; its errors come through.
+define pip_install
+@echo "Installing $(2) into $(VENV): a minute or two, $$(sed -n 's/^\(torch\)==/\1 /p' constraints.txt) and about 75 other packages,"
+@echo "  0.35 GB to download and 1.5 GB on disk with CPU-only torch (CPU=1 asks for it), several times that with CUDA"
+@set -o pipefail; started=$$(date +%s); \
+PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt \
+    $(if $(CPU),--extra-index-url $(CPU_INDEX)) -e '$(1)' \
+  | awk '/(Downloading|Using cached) .*[0-9][0-9](\.[0-9]+)? [MG]B\)/ { print "  " $$1, $$2, $$3, $$4, $$5; fflush() } \
+         /^Installing collected/ { print "  unpacking"; fflush() }' \
+&& echo "  done in $$(( $$(date +%s) - started )) s"
+endef
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(call pip_install,.,lem_models and what it needs)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(call pip_install,.[dev],lem_models with its test and check tools)
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@tried=""; for candidate in $(PYTHON); do \
+	  version=$$("$$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then \
+	    echo "Making $(VENV) with Python $$version"; \
+	    exec "$$candidate" -m venv --clear $(VENV); \
+	  fi; \
+	  tried="$$tried $$candidate ($$version)"; \
+	done; \
+	echo "error: lem_models needs Python 3.10 or newer with the venv module. Found:$${tried:- none of $(PYTHON)}." >&2; \
+	echo "       Name one: make install PYTHON=/path/to/python3.11 (on Debian: apt install python3-venv)" >&2; \
+	exit 1

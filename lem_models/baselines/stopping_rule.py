@@ -1,0 +1,24 @@
+"""The two-line stopping rule: even pace, then finish at the first favourable price after the minimum.
+
+On a random walk this earns the value of the option to end (the benchmark ends when the order does): no forecast.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lem_models.baselines.schedules import TWAP
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
+
+__all__ = ["StoppingRule"]
+
+
+class StoppingRule(TWAP):
+    """TWAP pace; finishes when the last price is better than the benchmark so far."""
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """Even pace, and whether ``side * (last price - benchmark so far) < 0``."""
+        benchmark = torch.where(orders.is_twap, state.twap, state.vwap)
+        favourable = orders.side * (state.last_price - benchmark) < 0
+        return Decision(fraction=super().decide(context, orders, state).fraction, finish=favourable)

@@ -1,0 +1,171 @@
+"""Typed errors: what goes wrong, where, and what to do about it.
+
+Every error of the package derives from :class:`LEMError`, so one ``except`` clause catches them all. Errors about
+values also derive from :class:`ValueError` (or :class:`LookupError` for unknown names), so code that knows nothing of
+this package still handles them sensibly. An error is raised before any compute starts and before anything is written.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = [
+    "BarsError",
+    "ConfigError",
+    "LEMError",
+    "OrderError",
+    "PolicyError",
+    "UnknownNameError",
+    "UntrainedHeadError",
+    "WeightsError",
+]
+
+
+class LEMError(Exception):
+    """Base class of every error that the package raises on purpose."""
+
+
+class BarsError(LEMError, ValueError):
+    """A table of bars that breaks a rule.
+
+    The message starts with what went wrong and ends with every coordinate that is known, e.g.
+    ``the price is not positive (symbol 'BTCUSDT', timestamp 2024-01-01 00:00:00+00:00, column 'low', rule 'positive
+    price')``.
+
+    Args:
+        message: What is wrong, and what to do about it.
+        symbol: Symbol of the first row that breaks the rule.
+        timestamp: Timestamp of that row (anything that prints well; a ``pandas.Timestamp`` as a rule).
+        column: Column that breaks the rule.
+        rule: Short name of the rule.
+
+    Attributes:
+        symbol: See above; ``None`` when the error is not about one symbol.
+        timestamp: See above.
+        column: See above.
+        rule: See above.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        symbol: str | None = None,
+        timestamp: object | None = None,
+        column: str | None = None,
+        rule: str | None = None,
+    ) -> None:
+        """See the class."""
+        self.message = message
+        self.symbol = symbol
+        self.timestamp = timestamp
+        self.column = column
+        self.rule = rule
+        super().__init__(message + _coordinates(symbol=symbol, timestamp=timestamp, column=column, rule=rule))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the coordinates when the error crosses a process border (data loader workers)."""
+        return _rebuild, (
+            type(self),
+            self.message,
+            {"symbol": self.symbol, "timestamp": self.timestamp, "column": self.column, "rule": self.rule},
+        )
+
+
+class OrderError(LEMError, ValueError):
+    """An order that cannot be carried out, or a column of an orders table that is wrong.
+
+    Args:
+        message: What is wrong, and what to do about it.
+        field: Name of the offending field, e.g. ``"max_rate"``.
+        rule: Short name of the rule that it breaks.
+        row: Row of the orders table (0-based position), if the order came from a table.
+
+    Attributes:
+        field: See above; ``None`` when not known.
+        rule: See above.
+        row: See above.
+    """
+
+    def __init__(
+        self, message: str, *, field: str | None = None, rule: str | None = None, row: int | None = None
+    ) -> None:
+        """See the class."""
+        self.message = message
+        self.field = field
+        self.rule = rule
+        self.row = row
+        super().__init__(message + _coordinates(field=field, row=row, rule=rule))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the coordinates when the error crosses a process border (data loader workers)."""
+        return _rebuild, (type(self), self.message, {"field": self.field, "rule": self.rule, "row": self.row})
+
+
+class ConfigError(LEMError, ValueError):
+    """A configuration that is malformed, contradictory, or asks for something out of bounds."""
+
+
+class WeightsError(LEMError):
+    """Weights that cannot be loaded: truncated, of the wrong shape, missing, unexpected, or not finite."""
+
+
+class PolicyError(LEMError):
+    """A policy that broke its protocol, e.g. returned a fraction outside the feasible interval."""
+
+
+class UnknownNameError(LEMError, LookupError):
+    """A name that is in no registry; the message lists the closest names and the known ones."""
+
+    @classmethod
+    def among(cls, kind: str, name: str, known: Iterable[str]) -> Self:
+        """Build the error for a name looked up in a closed set of names.
+
+        Args:
+            kind: What the name stands for, e.g. ``"model"``.
+            name: The name that was asked for.
+            known: The names that exist.
+
+        Returns:
+            The error, ready to be raised.
+
+        Example:
+            >>> str(UnknownNameError.among("policy", "twop", ["twap", "vwap_curve"]))
+            "unknown policy 'twop'; did you mean 'twap'? known: 'twap', 'vwap_curve'"
+        """
+        names = sorted({str(candidate) for candidate in known})
+        lowered = {candidate.lower(): candidate for candidate in names}
+        close = difflib.get_close_matches(str(name).lower(), list(lowered), n=3, cutoff=0.5)
+        message = f"unknown {kind} {name!r}"
+        if close:
+            message += f"; did you mean {' or '.join(repr(lowered[match]) for match in close)}?"
+        shown = ", ".join(repr(candidate) for candidate in names[:_NAMES_SHOWN])
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        return cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+
+
+class UntrainedHeadError(LEMError):
+    """A head without trained weights was asked to predict."""
+
+
+_NAMES_SHOWN = 20
+
+
+def _coordinates(**known: object | None) -> str:
+    """Format the coordinates that are known as `` (symbol 'X', rule 'y')``; nothing when none is."""
+    parts = [
+        f"{name} {value!r}" if isinstance(value, str) else f"{name} {value}"
+        for name, value in known.items()
+        if value is not None
+    ]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _rebuild(kind: type[LEMError], message: str, coordinates: dict[str, Any]) -> LEMError:
+    """Rebuild an error that was pickled."""
+    return kind(message, **coordinates)

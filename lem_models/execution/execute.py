@@ -1,0 +1,137 @@
+"""Execute a table of orders with a policy over bars: the evaluation side of the simulator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from lem_models.errors import PolicyError
+from lem_models.execution.policy import OrderBatch, Policy
+from lem_models.execution.result import ExecutionResult
+from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.markets.bars import Bars
+from lem_models.markets.market import Market
+from lem_models.markets.windows import REASONS, check_history, exclusion_codes
+from lem_models.orders import Order, complete_orders
+
+__all__ = ["execute"]
+
+_LOG = logging.getLogger("lem_models")
+_ORDERS_PER_PASS = 8192
+
+
+@torch.no_grad()
+def execute(
+    policy: Policy,
+    bars: Bars | Market,
+    orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFrame,
+    *,
+    within_session: bool | None = None,
+) -> ExecutionResult:
+    """Execute orders.
+
+    Args:
+        policy: A model, ``load_policy("twap")``, or any object with ``decide`` (see
+            :class:`~lem_models.execution.policy.Policy`).
+        bars: The market. Pass a :class:`~lem_models.markets.market.Market` to compute its features only once for
+            several policies.
+        orders: One order, several, or a table.
+        within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
+            with sessions, no for 24/7 markets and daily bars.
+
+    Returns:
+        Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
+        their number is logged.
+
+    Raises:
+        OrderError: when the table breaks a rule.
+        BarsError: when no symbol has more bars than the policy's lookback.
+        PolicyError: when the policy breaks its protocol.
+    """
+    market = bars if isinstance(bars, Market) else Market(bars)
+    bars = market.bars
+    lookback, horizon = getattr(policy, "lookback", 1), getattr(policy, "horizon", None)
+    if not callable(getattr(policy, "decide", None)):
+        raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
+    table = complete_orders(orders, horizon=horizon, risk_aversion=getattr(policy, "risk_aversion", 0.0))
+    check_history(bars, lookback)
+    start = _locate(bars, table)
+    codes = exclusion_codes(
+        bars, start, table["max_periods"].to_numpy(), lookback=max(lookback, 1), within_session=within_session
+    )
+    valid = codes == 0
+    excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(reason=[REASONS[int(c)] for c in codes[~valid]])
+    if len(excluded):
+        counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
+        _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), len(table), counts)
+    table, start = table[valid].reset_index(drop=True), start[valid]
+    contexts = _Contexts(policy, market, table, start)
+    parts = [
+        _run(policy, market, table.iloc[a : a + _ORDERS_PER_PASS], start[a : a + _ORDERS_PER_PASS], contexts)
+        for a in range(0, len(table), _ORDERS_PER_PASS)
+    ]
+    return ExecutionResult.assemble(bars, table, start, excluded.reset_index(drop=True), parts)
+
+
+def _locate(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    start = np.full(len(table), -1, dtype=np.int64)
+    nanoseconds = table["start"].astype("int64").to_numpy()
+    for symbol, rows in table.groupby("symbol", sort=False).indices.items():
+        if symbol in bars.symbols:
+            start[rows] = bars.locate(str(symbol), nanoseconds[rows])
+    return start
+
+
+class _Contexts:
+    """Contexts of every (bar, side) that the orders ask for, each computed once."""
+
+    def __init__(self, policy: Policy, market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64]) -> None:
+        self.values = None
+        if not len(table) or not callable(getattr(policy, "encode", None)):
+            return
+        maximum = table["max_periods"].to_numpy()
+        total = int(maximum.sum())
+        within = np.arange(total) - np.repeat(np.cumsum(maximum) - maximum, maximum)
+        buy = (table["side"] == "buy").to_numpy()
+        self._size = len(market.bars)
+        rows = np.repeat(start - 1, maximum) + within
+        self._keys = np.unique(rows + self._size * np.repeat(buy, maximum))
+        self.values = policy.encode(market, self._keys % self._size, np.where(self._keys >= self._size, 1, -1))
+
+    def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> torch.Tensor | None:
+        """[orders, periods, width]: the last closed bar before each period."""
+        if self.values is None:
+            return None
+        keys = (start - 1 + self._size * buy)[:, None] + np.arange(periods)
+        # Periods after an order's maximum may lack a context; any row will do, nothing is traded there.
+        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return self.values[torch.from_numpy(found)]
+
+
+def _run(
+    policy: Policy, market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], contexts: _Contexts
+) -> dict[str, npt.NDArray[Any]]:
+    batch = OrderBatch.from_frame(table)
+    maximum = table["max_periods"].to_numpy()
+    periods = int(maximum.max())
+    arrays = market.window_arrays(start, maximum, periods)
+    window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
+    paths = simulate(policy, batch, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
+    fills = finishing_fills(paths, chosen_period(paths)[:, None])
+    outcome = settle(fills, batch, window)
+    return {
+        "fills": fills[:, 0].numpy(),
+        "executed_price": outcome.executed_price[:, 0].numpy() * arrays["arrival_price"],
+        "benchmark_price": outcome.benchmark_price[:, 0].numpy() * arrays["arrival_price"],
+        "arrival_price": arrays["arrival_price"],
+        "volatility_bps": arrays["volatility"] * 1e4,
+        "slippage_bps": -1e4 * outcome.improvement[:, 0].numpy(),
+        "periods_used": outcome.periods_used[:, 0].numpy(),
+        "filled": outcome.filled[:, 0].numpy(),
+    }

@@ -1,0 +1,52 @@
+r"""The training objective: randomised stopping with its exact expectation.
+
+At each period a policy gives a probability ``p_s`` of finishing now. The objective is the expectation over the finishing
+period,
+
+.. math:: \sum_s p_s \prod_{r<s} (1 - p_r)\; u(x_s), \qquad u(x) = \frac{x - \lambda x^2}{1 + \lambda},
+
+with ``x_s`` the improvement in bar volatilities when finishing at ``s`` (exact, caps included: the finishing fills have
+a closed form) and ``lambda`` the order's risk aversion. Every term is differentiable in the fractions and the
+probabilities: no soft masks, no sampling.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lem_models.execution.policy import OrderBatch
+from lem_models.execution.simulator import MarketWindow, Paths, finishing_fills, settle
+
+__all__ = ["expected_utility", "finishing_probabilities", "utility"]
+
+_CLAMP = 20.0
+
+
+def utility(improvement: Tensor, risk_aversion: Tensor) -> Tensor:
+    """Mean-variance utility ``(x - lambda x^2) / (1 + lambda)``, ``x`` clamped to +-20 bar volatilities."""
+    x = improvement.clamp(-_CLAMP, _CLAMP)
+    return (x - risk_aversion * x * x) / (1 + risk_aversion)
+
+
+def finishing_probabilities(finish: Tensor) -> Tensor:
+    """Probability of finishing in each period, ``p_s prod_{r<s} (1 - p_r)``, [orders, periods]; rows sum to 1."""
+    going = torch.cumprod(1 - finish, 1)
+    return finish * torch.cat([torch.ones_like(going[:, :1]), going[:, :-1]], 1)
+
+
+def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
+    """Exact expected utility of each order, [orders], in bar volatilities.
+
+    Args:
+        paths: Result of :func:`~lem_models.execution.simulator.simulate`.
+        orders: The orders.
+        window: Their market; every bar of it traded.
+    """
+    count, periods = paths.fills.shape
+    every = torch.arange(periods, device=paths.fills.device).expand(count, periods)
+    outcome = settle(finishing_fills(paths, every), orders, window)
+    x = outcome.improvement / window.volatility[:, None]
+    # Periods after the maximum have probability 0; their fills are those of the last period.
+    value = utility(x, orders.risk_aversion[:, None])
+    return (finishing_probabilities(paths.finish) * value).sum(1)

@@ -1,0 +1,192 @@
+"""The policy protocol: what a policy is told before each period, and what it answers.
+
+Before period ``s`` of its orders a policy sees the orders, what has happened in their periods ``0 .. s-1``, and, if it
+encodes the market, the context of the last closed bar. Nothing else is handed over, so a policy cannot look ahead.
+All orders of a batch are in the same period; prices are multiples of each order's arrival price (the last close before
+it starts) and volumes multiples of its expected volume per period, so that nothing depends on units.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lem_models.markets.market import Market
+
+__all__ = ["Decision", "ExecutionState", "OrderBatch", "Policy"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Answer of a policy for one period.
+
+    Attributes:
+        fraction: Fraction of the whole order to trade in this period, [orders]. The simulator holds it inside
+            ``[state.lower, state.upper]``.
+        finish: Probability of finishing now, [orders] (bool or float): trade the rest at once, or at the cap until
+            done. In force from the period that reaches ``min_periods``; acted on when above 1/2.
+    """
+
+    fraction: Any
+    finish: Any
+
+
+@dataclass(frozen=True)
+class OrderBatch:
+    """A table of orders as tensors, each [orders].
+
+    Attributes:
+        side: +1 buy, -1 sell.
+        is_twap: Whether the benchmark is the TWAP.
+        is_notional: Whether the notional is fixed.
+        min_periods: Minimum duration in periods (int64).
+        max_periods: Maximum duration in periods (int64).
+        min_rate: Smallest fraction per period.
+        max_rate: Largest fraction per period.
+        risk_aversion: Weight of the squared slippage.
+        lot: Lot size as a fraction of the order, 0 where any size can be traded.
+        participation: Largest part of a bar that may be filled, as a fraction of the order per unit of volume (or of
+            notional, for a notional target); inf where unlimited.
+    """
+
+    side: Tensor
+    is_twap: Tensor
+    is_notional: Tensor
+    min_periods: Tensor
+    max_periods: Tensor
+    min_rate: Tensor
+    max_rate: Tensor
+    risk_aversion: Tensor
+    lot: Tensor
+    participation: Tensor
+
+    def __len__(self) -> int:
+        """Number of orders."""
+        return len(self.side)
+
+    @classmethod
+    def from_frame(cls, orders: pd.DataFrame, dtype: torch.dtype = torch.float64) -> OrderBatch:
+        """Tensors of a complete table of orders (see :func:`lem_models.orders.complete_orders`)."""
+        amount = orders["amount"].to_numpy(dtype=np.float64)
+        lot = np.nan_to_num(orders["lot_size"].to_numpy(dtype=np.float64) / amount, nan=0.0)
+        limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
+        lots = np.round(1.0 / np.where(lot > 0, lot, 1.0))
+        # On the grid of lots a cap is the next whole lot below, a minimum the next above.
+        max_rate, min_rate = orders["max_rate"].to_numpy(np.float64), orders["min_rate"].to_numpy(np.float64)
+        max_rate = np.where(lot > 0, np.floor(max_rate * lots * (1 + 1e-9) + 1e-9) / lots, max_rate)
+        min_rate = np.where(lot > 0, np.minimum(np.ceil(min_rate * lots - 1e-9) / lots, max_rate), min_rate)
+
+        def real(values: npt.NDArray[Any]) -> Tensor:
+            return torch.as_tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
+
+        return cls(
+            side=real(np.where(orders["side"] == "buy", 1.0, -1.0)),
+            is_twap=torch.as_tensor((orders["benchmark"] == "twap").to_numpy()),
+            is_notional=torch.as_tensor((orders["target"] == "notional").to_numpy()),
+            min_periods=torch.as_tensor(orders["min_periods"].to_numpy(dtype=np.int64).copy()),
+            max_periods=torch.as_tensor(orders["max_periods"].to_numpy(dtype=np.int64).copy()),
+            min_rate=real(min_rate),
+            max_rate=real(max_rate),
+            risk_aversion=real(orders["risk_aversion"].to_numpy()),
+            lot=real(np.where(lot > 0, 1.0 / lots, 0.0)),
+            participation=real(np.where(np.isnan(limit), np.inf, limit)),
+        )
+
+    def __getitem__(self, rows: slice | Tensor) -> OrderBatch:
+        """Some of the orders."""
+        return OrderBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class ExecutionState:
+    """What is known before a period; tensors are [orders] unless said.
+
+    Attributes:
+        period: Period to decide, 0-based, the same for the whole batch.
+        remaining: Fraction still to trade.
+        lower: Smallest feasible fraction for this period.
+        upper: Largest feasible fraction for this period.
+        executed_price: Average price of what has been traded, by the order's own target rule; the last close when
+            nothing has.
+        vwap: Market VWAP of the periods so far; the last close when nothing traded.
+        twap: Mean bar price of the periods so far; the last close when nothing traded.
+        last_price: VWAP of the last closed bar of the order; the last close before the first period.
+        last_close: Close of the last closed bar.
+        prices: Bar prices of the periods so far, [orders, period].
+        volumes: Volumes of the periods so far in units of the order's expected volume per period, [orders, period].
+        expected_volume: Volume expected in each period from the same time slots of past sessions, as known at the
+            start, mean 1, [orders, horizon].
+        volatility: Volatility per bar at the start, as a fraction.
+        arrival_price: Last close before the order in units of the bars; multiply any price above with it.
+    """
+
+    period: int
+    remaining: Tensor
+    lower: Tensor
+    upper: Tensor
+    executed_price: Tensor
+    vwap: Tensor
+    twap: Tensor
+    last_price: Tensor
+    last_close: Tensor
+    prices: Tensor
+    volumes: Tensor
+    expected_volume: Tensor
+    volatility: Tensor
+    arrival_price: Tensor
+
+
+class Policy(ABC):
+    """Base class of policies. Only :meth:`decide` must be written.
+
+    Attributes:
+        lookback: Bars of gapless history needed before an order, at least 1 (the arrival price), at most 256.
+        horizon: Longest order in periods, ``None`` for any.
+        risk_aversion: Default for orders that name none.
+
+    Example:
+        A policy that trades twice the TWAP's pace:
+
+        >>> class Hasty(Policy):
+        ...     def decide(self, context, orders, state):
+        ...         return Decision(fraction=2.0 / orders.max_periods, finish=False)
+    """
+
+    lookback: int = 1
+    horizon: int | None = None
+    risk_aversion: float = 0.0
+
+    @abstractmethod
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """Decide one period of a batch of orders.
+
+        Args:
+            context: Context of the last closed bar, [orders, width]; ``None`` for a policy that encodes nothing.
+            orders: The orders.
+            state: What has happened so far.
+
+        Returns:
+            The fraction to trade now and the probability of finishing now.
+        """
+
+    def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor | None:
+        """Context of bars: row ``i`` may depend on the bars up to and including ``rows[i]`` and on nothing later.
+
+        Args:
+            market: The bars and their features.
+            rows: Flat bar indices, [rows].
+            side: +1 or -1, the side of the order that will read the context, [rows].
+
+        Returns:
+            [rows, width], or ``None`` (the default) when the policy needs no context.
+        """
+        return None

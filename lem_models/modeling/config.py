@@ -1,0 +1,140 @@
+"""Configuration of a Large Execution Model: everything that its architecture needs, and nothing else.
+
+A configuration is a JSON file with a ``schema_version``. It can only name what is registered (heads, features); nothing
+is imported because a configuration says so, and sizes are bounded, so a hostile file cannot ask for much.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lem_models.errors import ConfigError
+
+__all__ = ["LEMConfig"]
+
+SCHEMA_VERSION = 1
+_MAX_BYTES = 1 << 20
+
+
+class LEMConfig(BaseModel):
+    """Architecture of a model.
+
+    Args:
+        schema_version: Version of this format.
+        horizon: Longest order in periods.
+        warmup: Bars that the backbone reads before the first context it gives.
+        block: Bars that one pass of the backbone gives contexts for. Blocks are aligned to the market's grid, so the
+            context of a bar does not depend on how much history was loaded.
+        features: Names of the input features, in order.
+        embedding_dim: Size of the embedding of one feature.
+        hidden_size: Width of the backbone.
+        tkan_layers: Number of TKAN layers.
+        attention_heads: Heads of the attention.
+        attention_window: Bars that each bar attends to, itself included.
+        dropout: Dropout in the backbone.
+        head: Registered name of the allocation head.
+        head_config: Settings of the head, checked by the head's own ``Config``.
+        risk_aversion: Default for orders that name none.
+
+    Raises:
+        ConfigError: naming every field that is wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    horizon: int = Field(12, ge=1, le=512)
+    warmup: int = Field(64, ge=0, le=4096)
+    block: int = Field(64, ge=1, le=4096)
+    features: tuple[str, ...] = ()
+    embedding_dim: int = Field(4, ge=1, le=256)
+    hidden_size: int = Field(32, ge=1, le=2048)
+    tkan_layers: int = Field(2, ge=1, le=16)
+    attention_heads: int = Field(4, ge=1, le=64)
+    attention_window: int = Field(32, ge=1, le=4096)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    head: str = "flexible"
+    head_config: dict[str, Any] = Field(default_factory=dict)
+    risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors(include_url=False)[:8]
+            )
+            raise ConfigError(f"configuration refused: {problems}") from None
+
+    @field_validator("features")
+    @classmethod
+    def _known_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from lem_models.markets.features import FEATURES
+
+        unknown = [name for name in names if name not in FEATURES]
+        if unknown:
+            raise ValueError(f"unknown features {unknown[:5]}")
+        if len(set(names)) != len(names):
+            raise ValueError("a feature occurs twice")
+        return names or FEATURES
+
+    @field_validator("head")
+    @classmethod
+    def _known_head(cls, name: str) -> str:
+        from lem_models.modeling.heads import head_names
+
+        if name not in head_names():
+            raise ValueError(f"unknown head {name[:64]!r}; registered: {', '.join(head_names())}")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LEMConfig:
+        if self.hidden_size % self.attention_heads:
+            raise ValueError("hidden_size must be a multiple of attention_heads")
+        return self
+
+    @property
+    def lookback(self) -> int:
+        """Bars of gapless history that a decision depends on."""
+        from lem_models.markets.features import SUPPORT
+
+        return self.warmup + self.block + SUPPORT
+
+    def to_json(self) -> str:
+        """JSON text, stable key order."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> LEMConfig:
+        """Read a configuration.
+
+        Raises:
+            ConfigError: when the file is too large, is not a JSON object, repeats a key, or breaks a rule.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise ConfigError(f"{path.name} has {path.stat().st_size} bytes; a configuration has at most {_MAX_BYTES}")
+            data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_repeated_keys)
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{path.name} is not a readable JSON file: {error}") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path.name} must hold a JSON object, not a {type(data).__name__}")
+        if data.get("schema_version") != SCHEMA_VERSION:
+            raise ConfigError(
+                f"{path.name} has schema_version {data.get('schema_version')!r}; this version of lem_models reads {SCHEMA_VERSION}"
+            )
+        return cls(**data)
+
+
+def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ConfigError(f"a key occurs twice in {sorted(keys)[:20]}")
+    return dict(pairs)

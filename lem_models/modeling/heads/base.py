@@ -1,0 +1,92 @@
+"""The head protocol and the closed registry of heads.
+
+A configuration names a head; only registered classes can be named. Adding a head is one class and one decorator.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
+
+__all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
+
+
+class HeadConfig(BaseModel):
+    """Base class of a head's settings; unknown settings are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AllocationHead(nn.Module, ABC):
+    """Decides period by period.
+
+    Args:
+        context_size: Width of the context.
+        horizon: Longest order in periods.
+        config: Settings, an instance of the class's ``Config``.
+    """
+
+    Config: ClassVar[type[HeadConfig]] = HeadConfig
+
+    def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.context_size, self.horizon, self.config = context_size, horizon, config
+
+    @abstractmethod
+    def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """Decide one period, see :meth:`lem_models.execution.policy.Policy.decide`.
+
+        Args:
+            context: Context of the last closed bar as the order's side sees it, [orders, context_size].
+            orders: The orders.
+            state: What has happened so far.
+        """
+
+
+HeadType = TypeVar("HeadType", bound=type[AllocationHead])
+_HEADS: dict[str, type[AllocationHead]] = {}
+
+
+def register_head(name: str) -> Callable[[HeadType], HeadType]:
+    """Class decorator that makes a head known under a name.
+
+    Raises:
+        ConfigError: when another class has the name.
+    """
+
+    def register(cls: HeadType) -> HeadType:
+        if _HEADS.setdefault(name, cls) is not cls:
+            raise ConfigError(f"head {name!r} is already registered as {_HEADS[name].__name__}")
+        return cls
+
+    return register
+
+
+def head_names() -> list[str]:
+    """Names of the registered heads, sorted."""
+    return sorted(_HEADS)
+
+
+def build_head(name: str, context_size: int, horizon: int, settings: dict[str, Any]) -> AllocationHead:
+    """A fresh head.
+
+    Raises:
+        UnknownNameError: when the name is not registered.
+        ConfigError: when the head refuses the settings.
+    """
+    if name not in _HEADS:
+        raise UnknownNameError.among("head", name, head_names())
+    cls = _HEADS[name]
+    try:
+        config = cls.Config(**settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(f"head_config of {name!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return cls(context_size, horizon, config)

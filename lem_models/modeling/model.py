@@ -1,0 +1,261 @@
+"""The Large Execution Model: backbone and head as one policy that loads, trains, saves and publishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lem_models.errors import ConfigError, UntrainedHeadError
+from lem_models.execution.objective import expected_utility, utility
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
+from lem_models.modeling.backbone import LEMBackbone
+from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.heads import build_head
+
+if TYPE_CHECKING:
+    from lem_models.markets.market import Market
+    from lem_models.training.datamodule import TrainingBatch
+    from lem_models.training.recipe import OptimizerConfig
+
+__all__ = ["LEMModel"]
+
+_SEQUENCES_PER_PASS = 256
+
+
+class LEMModel(L.LightningModule, Policy):
+    """A Large Execution Model: a policy (``execute(model, bars, orders)``) and a LightningModule.
+
+    Args:
+        config: Architecture; default settings if None. The weights are random: train the model or use
+            :meth:`from_pretrained`. Until then it refuses to predict.
+        optimizer: Settings of the optimiser, only needed to train.
+
+    Example:
+        >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
+        >>> model.horizon, model.lookback
+        (12, 256)
+    """
+
+    def __init__(self, config: LEMConfig | None = None, *, optimizer: OptimizerConfig | None = None) -> None:
+        from lem_models.markets.features import FEATURES, SIGNED
+
+        super().__init__()
+        self.config = config or LEMConfig()
+        self.optimizer_config = optimizer
+        self.is_trained = False
+        self.name = "untrained"
+        inputs = len(self.config.features)
+        self.backbone = LEMBackbone(self.config)
+        self.head = build_head(
+            self.config.head, self.config.hidden_size + 2 * inputs, self.config.horizon, self.config.head_config
+        )
+        self._columns = [FEATURES.index(name) for name in self.config.features]
+        signs = [-1.0 if SIGNED[name] else 1.0 for name in self.config.features]
+        self.register_buffer("_mirror", torch.tensor(signs), persistent=False)
+
+    # -- policy ------------------------------------------------------------------------------------------------------
+
+    @property
+    def lookback(self) -> int:  # type: ignore[override]
+        """Bars of gapless history before an order."""
+        return self.config.lookback
+
+    @property
+    def horizon(self) -> int:  # type: ignore[override]
+        """Longest order in periods."""
+        return self.config.horizon
+
+    @property
+    def risk_aversion(self) -> float:  # type: ignore[override]
+        """Default risk aversion of orders that name none."""
+        return self.config.risk_aversion
+
+    def contexts(self, features: Tensor) -> Tensor:
+        """Context per bar: the backbone's, and the features of the bar and of the one before.
+
+        Args:
+            features: [batch, time, features], already turned to the order's side (:meth:`oriented`).
+
+        Returns:
+            [batch, time, hidden + 2 * features].
+        """
+        previous = torch.cat([features[:, :1], features[:, :-1]], 1)
+        return torch.cat([self.backbone(features), features, previous], -1)
+
+    def oriented(self, features: Tensor, side: Tensor) -> Tensor:
+        """Features [batch, time, features] as an order of ``side`` [batch] (+1, -1) sees them: a sell sees the mirror."""
+        mirror: Tensor = self._mirror  # type: ignore[assignment]
+        return torch.where(side[:, None, None] > 0, features, features * mirror)
+
+    @torch.no_grad()
+    def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor:
+        """Contexts of bars, [rows, width]; see :meth:`Policy.encode`.
+
+        The backbone runs over blocks of ``config.block`` bars aligned to the market's grid, each after
+        ``config.warmup`` bars, so a context depends on at most ``lookback`` bars and not on what else was loaded.
+
+        Raises:
+            UntrainedHeadError: when no weights were loaded or trained.
+        """
+        self._require_trained()
+        config, bars = self.config, market.bars
+        rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
+        phase = bars.ordinal[rows] % config.block
+        blocks, which = np.unique(np.stack([rows - phase, side]), axis=1, return_inverse=True)
+        offsets = np.arange(-config.warmup, config.block)
+        values = torch.from_numpy(market.features.values[:, self._columns])
+        contexts = torch.empty(len(rows), self.config.hidden_size + 2 * len(self._columns))
+        order = np.argsort(which.ravel(), kind="stable")
+        ends = np.searchsorted(which.ravel()[order], np.arange(0, blocks.shape[1] + _SEQUENCES_PER_PASS, _SEQUENCES_PER_PASS))
+        for part in range(0, blocks.shape[1], _SEQUENCES_PER_PASS):
+            first, sides = blocks[:, part : part + _SEQUENCES_PER_PASS]
+            index = torch.from_numpy(np.clip(first[:, None] + offsets, 0, len(bars) - 1))
+            features = self.oriented(values[index].to(self.device), torch.from_numpy(sides).to(self.device))
+            result = self.contexts(features).cpu()
+            mine = order[ends[part // _SEQUENCES_PER_PASS] : ends[part // _SEQUENCES_PER_PASS + 1]]
+            contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]
+        return contexts
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """Decide one period; see :meth:`Policy.decide`."""
+        if context is None:
+            raise ConfigError("a Large Execution Model decides from a context; use execute() or encode() first")
+        return self.head.decide(context, orders, state)
+
+    def _require_trained(self) -> None:
+        if not self.is_trained:
+            raise UntrainedHeadError(
+                f"the {self.config.head!r} head has random weights: train the model, or load one with from_pretrained()"
+            )
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
+        """Minus the mean expected utility of a batch of stretches and orders."""
+        contexts = self._order_contexts(batch)
+        paths = simulate(self, batch.orders, batch.window, contexts)
+        value = expected_utility(paths, batch.orders, batch.window).mean()
+        self.log("train_utility", value, prog_bar=True)
+        return -value
+
+    def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
+        """Mean utility, improvement and its deviation as executed (finish above 1/2), in bar volatilities."""
+        orders, window = batch.orders, batch.window
+        paths = simulate(self, orders, window, self._order_contexts(batch))
+        outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
+        x = outcome.improvement[:, 0] / window.volatility
+        count = len(orders)
+        self.log("val_utility", utility(x, orders.risk_aversion).mean(), prog_bar=True, batch_size=count, sync_dist=True)
+        for minimum in torch.unique(orders.min_periods).tolist():
+            part = x[orders.min_periods == minimum]
+            self.log(f"val/mean_min{minimum}", part.mean(), batch_size=len(part), sync_dist=True)
+            self.log(f"val/std_min{minimum}", part.std(), batch_size=len(part), sync_dist=True)
+
+    def _order_contexts(self, batch: TrainingBatch) -> Tensor:
+        contexts = self.contexts(self.oriented(batch.features, batch.side))
+        periods = torch.arange(batch.window.price.shape[1], device=contexts.device)
+        # Orders shorter than the horizon need no context after their maximum: the clamp only keeps the index valid.
+        last_closed = (batch.position[:, None] + periods).clamp(max=contexts.shape[1] - 1)
+        return contexts[batch.stretch[:, None], last_closed]
+
+    def on_fit_end(self) -> None:
+        """A fitted model may predict."""
+        self.is_trained = True
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, linear warm-up, cosine decay to a hundredth.
+
+        Raises:
+            ConfigError: when the model was made without optimiser settings.
+        """
+        if self.optimizer_config is None:
+            raise ConfigError("pass optimizer=OptimizerConfig(...) to LEMModel to train it")
+        return self.optimizer_config.build(self.parameters(), int(self.trainer.estimated_stepping_batches))
+
+    # -- storage -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> LEMModel:
+        """Load a trained model.
+
+        Args:
+            name: A bundled name (``"lem-crypto-hourly"``, see ``list_models()``), a folder with ``config.json`` and
+                ``model.safetensors``, or a Hub id (``"org/name"``).
+            revision: Branch, tag or commit of a Hub id.
+            token: Hub token.
+            cache_dir: Where Hub files are kept.
+            local_files_only: Never ask the network.
+
+        Raises:
+            UnknownNameError: when nothing has this name; names the closest.
+            ConfigError: when the configuration is refused.
+            WeightsError: when the weights are damaged or do not fit the configuration.
+        """
+        from lem_models.hub.loading import read_weights, resolve
+
+        folder = resolve(
+            name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        config = LEMConfig.from_file(folder / "config.json")
+        # The file is checked against shapes that take no memory before anything of its size is allocated.
+        with torch.device("meta"):
+            expected = {key: value for key, value in cls(config).state_dict().items()}
+        weights = read_weights(folder / "model.safetensors", expected)
+        model = cls(config)
+        model.load_state_dict(weights, strict=True)
+        model.is_trained = True
+        model.name = Path(name).name
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write ``config.json`` and ``model.safetensors``; each file appears whole or not at all.
+
+        Raises:
+            UntrainedHeadError: when the model is untrained.
+        """
+        from lem_models.hub.loading import write_model
+
+        self._require_trained()
+        return write_model(Path(folder), self.config.to_json(), self.state_dict())
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload model",
+    ) -> str:
+        """Publish the model to the Hugging Face Hub; an existing card is left alone.
+
+        Returns:
+            URL of the commit.
+        """
+        from lem_models.hub.publish import push_model
+
+        return push_model(
+            self,
+            repo_id,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+            commit_message=commit_message,
+        )

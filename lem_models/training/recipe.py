@@ -1,0 +1,145 @@
+"""A training recipe: one YAML file that says everything about a run.
+
+Sections: ``name``, ``seed``, ``data`` (file, splits, batches), ``orders`` (how they are drawn), ``model`` (the
+architecture), ``optimizer``, ``trainer`` (length, validation, patience).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lem_models.errors import ConfigError
+from lem_models.modeling.config import LEMConfig
+from lem_models.training.sampling import OrderSampling
+
+__all__ = ["DataConfig", "OptimizerConfig", "Recipe", "TrainerConfig"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Section):
+    """Bars and batches.
+
+    Attributes:
+        path: File of bars; relative paths start at the recipe's folder. ``lem train --data`` overrides it.
+        train_end: Last day (exclusive) of training; orders end before it.
+        validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
+        symbols: Symbols to use, all if empty.
+        skip_bars: Bars to skip at the start of each symbol (the first days of a listing are extreme).
+        stretches: Stretches of bars in a batch; each is read in one pass of the backbone.
+        orders_per_stretch: Orders drawn in each stretch.
+        stretch: Bars of a stretch after the warm-up.
+        validation_batches: Fixed batches to validate on.
+    """
+
+    path: Path | None = None
+    train_end: date
+    validation_end: date
+    symbols: tuple[str, ...] = ()
+    skip_bars: int = Field(0, ge=0)
+    stretches: int = Field(64, ge=1)
+    orders_per_stretch: int = Field(64, ge=1)
+    stretch: int = Field(64, ge=2)
+    validation_batches: int = Field(16, ge=1)
+
+
+class OptimizerConfig(_Section):
+    """AdamW with linear warm-up and cosine decay to a hundredth of the peak.
+
+    Attributes:
+        learning_rate: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        warmup_steps: Steps of linear warm-up.
+    """
+
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+
+    def build(self, parameters: Iterable[Any], total_steps: int) -> dict[str, Any]:
+        """Optimiser and schedule in Lightning's form."""
+        import torch
+
+        optimizer = torch.optim.AdamW(
+            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
+        )
+        warmup = min(self.warmup_steps, max(total_steps // 5, 1))
+        start = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, 1.0, max(warmup, 1))
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, max(total_steps - warmup, 1), eta_min=self.learning_rate / 100
+        )
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [start, decay], [warmup])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class TrainerConfig(_Section):
+    """Length of a run.
+
+    Attributes:
+        steps: Optimiser steps at most.
+        steps_per_epoch: Steps between two validations.
+        patience: Validations without a better utility before the run stops.
+        gradient_clip: Largest gradient norm.
+        averaging: Decay of the exponential moving average of the weights; 0 keeps the last weights.
+    """
+
+    steps: int = Field(3000, ge=1)
+    steps_per_epoch: int = Field(250, ge=1)
+    patience: int = Field(8, ge=1)
+    gradient_clip: float = Field(1.0, gt=0)
+    averaging: float = Field(0.998, ge=0, lt=1)
+
+
+class Recipe(_Section):
+    """A training run.
+
+    Attributes:
+        name: Name of the model that comes out.
+        seed: Seed of weights and data.
+        data: Bars and batches.
+        orders: How training orders are drawn.
+        model: Architecture.
+        optimizer: Optimiser.
+        trainer: Length of the run.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = 0
+    data: DataConfig
+    orders: OrderSampling = OrderSampling()
+    model: LEMConfig = Field(default_factory=LEMConfig)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    trainer: TrainerConfig = TrainerConfig()
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """Read a recipe.
+
+        Raises:
+            ConfigError: naming the file and every wrong setting.
+        """
+        path = Path(path)
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"cannot read the recipe {path}: {error}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"the recipe {path} must hold sections, not a {type(content).__name__}")
+        try:
+            recipe = cls(**{**content, "model": LEMConfig(**content.get("model", {}))})
+        except (ValidationError, TypeError) as error:
+            errors = error.errors(include_url=False) if isinstance(error, ValidationError) else [{"loc": (), "msg": str(error)}]
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors[:8])
+            raise ConfigError(f"the recipe {path.name} is refused: {problems}") from None
+        data = recipe.data
+        if data.path is not None and not data.path.is_absolute():
+            data = data.model_copy(update={"path": (path.parent / data.path).resolve()})
+        return recipe.model_copy(update={"data": data})

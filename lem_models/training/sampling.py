@@ -1,0 +1,105 @@
+"""Random orders to train on, and the fixed kinds of order to validate on."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from lem_models.execution.policy import OrderBatch
+
+__all__ = ["OrderSampling", "draw_orders", "validation_orders"]
+
+
+class OrderSampling(BaseModel):
+    """How training orders are drawn; probabilities unless said.
+
+    Attributes:
+        twap: Orders judged against the TWAP.
+        notional: Orders with a fixed notional.
+        full_horizon: Orders whose maximum is the horizon; the others are uniform from 1.
+        fixed_duration: Orders whose minimum is their maximum; the others are uniform from 1 to the maximum.
+        capped: Orders with a cap per period, log-uniform from what can just complete to 1.
+        floored: Orders with a minimum rate, uniform up to the even pace.
+        risk_aversion: Range of the log-uniform risk aversion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    twap: float = Field(0.25, ge=0, le=1)
+    notional: float = Field(0.3, ge=0, le=1)
+    full_horizon: float = Field(0.7, ge=0, le=1)
+    fixed_duration: float = Field(0.25, ge=0, le=1)
+    capped: float = Field(0.3, ge=0, le=1)
+    floored: float = Field(0.15, ge=0, le=1)
+    risk_aversion: tuple[float, float] = (0.05, 2.0)
+
+
+def draw_orders(
+    rng: np.random.Generator, side: npt.NDArray[np.float32], horizon: int, sampling: OrderSampling
+) -> OrderBatch:
+    """Random orders of given sides [orders], float32."""
+    count = len(side)
+    maximum = np.where(rng.random(count) < sampling.full_horizon, horizon, rng.integers(1, horizon + 1, count))
+    minimum = rng.integers(1, maximum + 1)
+    minimum = np.where(rng.random(count) < sampling.fixed_duration, maximum, minimum)
+    # A hair above what can just complete, so that float32 sums do.
+    cap = np.minimum(1.0, (1 + 1e-4) * maximum ** -rng.random(count))
+    cap = np.where(rng.random(count) < sampling.capped, cap, 1.0)
+    floor = np.where(rng.random(count) < sampling.floored, rng.random(count) * np.minimum(1 / maximum, cap), 0.0)
+    low, high = sampling.risk_aversion
+    risk = np.exp(rng.uniform(np.log(low), np.log(high), count))
+    return _batch(
+        side,
+        minimum,
+        maximum,
+        is_twap=rng.random(count) < sampling.twap,
+        is_notional=rng.random(count) < sampling.notional,
+        cap=cap,
+        floor=floor,
+        risk=risk,
+    )
+
+
+def validation_orders(side: npt.NDArray[np.float32], horizon: int, risk_aversion: float) -> OrderBatch:
+    """Uncapped VWAP orders for a quantity at the full horizon, five minimum durations in turn."""
+    count = len(side)
+    minima = np.unique(np.ceil(np.array([1 / horizon, 0.25, 0.5, 0.75, 1.0]) * horizon)).astype(np.int64)
+    none = np.zeros(count, dtype=bool)
+    return _batch(
+        side,
+        minima[np.arange(count) % len(minima)],
+        np.full(count, horizon),
+        is_twap=none,
+        is_notional=none,
+        cap=np.ones(count),
+        floor=np.zeros(count),
+        risk=np.full(count, risk_aversion),
+    )
+
+
+def _batch(
+    side: npt.NDArray[np.float32],
+    minimum: npt.NDArray[np.int64],
+    maximum: npt.NDArray[np.int64],
+    *,
+    is_twap: npt.NDArray[np.bool_],
+    is_notional: npt.NDArray[np.bool_],
+    cap: npt.NDArray[np.float64],
+    floor: npt.NDArray[np.float64],
+    risk: npt.NDArray[np.float64],
+) -> OrderBatch:
+    count = len(side)
+    return OrderBatch(
+        side=torch.from_numpy(side.astype(np.float32)),
+        is_twap=torch.from_numpy(is_twap),
+        is_notional=torch.from_numpy(is_notional),
+        min_periods=torch.from_numpy(minimum.astype(np.int64)),
+        max_periods=torch.from_numpy(maximum.astype(np.int64)),
+        min_rate=torch.from_numpy(floor.astype(np.float32)),
+        max_rate=torch.from_numpy(cap.astype(np.float32)),
+        risk_aversion=torch.from_numpy(risk.astype(np.float32)),
+        lot=torch.zeros(count),
+        participation=torch.full((count,), torch.inf),
+    )
