@@ -1,0 +1,1 @@
+"""What trading means: policies, the simulator, the training objective, results."""

@@ -18,7 +18,8 @@ from lem_models.execution.simulator import MarketWindow, chosen_period, finishin
 from lem_models.markets.bars import Bars
 from lem_models.markets.market import Market
 from lem_models.markets.windows import REASONS, check_history, exclusion_codes
-from lem_models.orders import Order, complete_orders
+from lem_models.order_table import complete_orders
+from lem_models.orders import Order
 
 __all__ = ["execute"]
 
@@ -66,7 +67,9 @@ def execute(
         bars, start, table["max_periods"].to_numpy(), lookback=max(lookback, 1), within_session=within_session
     )
     valid = codes == 0
-    excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(reason=[REASONS[int(c)] for c in codes[~valid]])
+    excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
+        reason=[REASONS[int(c)] for c in codes[~valid]]
+    )
     if len(excluded):
         counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
         _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), len(table), counts)

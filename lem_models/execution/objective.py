@@ -1,7 +1,7 @@
 r"""The training objective: randomised stopping with its exact expectation.
 
-At each period a policy gives a probability ``p_s`` of finishing now. The objective is the expectation over the finishing
-period,
+At each period a policy gives a probability ``p_s`` of finishing now. The objective is the expectation over the
+finishing period,
 
 .. math:: \sum_s p_s \prod_{r<s} (1 - p_r)\; u(x_s), \qquad u(x) = \frac{x - \lambda x^2}{1 + \lambda},
 

@@ -75,7 +75,7 @@ class OrderBatch:
 
     @classmethod
     def from_frame(cls, orders: pd.DataFrame, dtype: torch.dtype = torch.float64) -> OrderBatch:
-        """Tensors of a complete table of orders (see :func:`lem_models.orders.complete_orders`)."""
+        """Tensors of a complete table of orders (see :func:`lem_models.order_table.complete_orders`)."""
         amount = orders["amount"].to_numpy(dtype=np.float64)
         lot = np.nan_to_num(orders["lot_size"].to_numpy(dtype=np.float64) / amount, nan=0.0)
         limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
@@ -86,14 +86,14 @@ class OrderBatch:
         min_rate = np.where(lot > 0, np.minimum(np.ceil(min_rate * lots - 1e-9) / lots, max_rate), min_rate)
 
         def real(values: npt.NDArray[Any]) -> Tensor:
-            return torch.as_tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
+            return torch.tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
 
         return cls(
             side=real(np.where(orders["side"] == "buy", 1.0, -1.0)),
-            is_twap=torch.as_tensor((orders["benchmark"] == "twap").to_numpy()),
-            is_notional=torch.as_tensor((orders["target"] == "notional").to_numpy()),
-            min_periods=torch.as_tensor(orders["min_periods"].to_numpy(dtype=np.int64).copy()),
-            max_periods=torch.as_tensor(orders["max_periods"].to_numpy(dtype=np.int64).copy()),
+            is_twap=torch.tensor((orders["benchmark"] == "twap").to_numpy()),
+            is_notional=torch.tensor((orders["target"] == "notional").to_numpy()),
+            min_periods=torch.tensor(orders["min_periods"].to_numpy(dtype=np.int64)),
+            max_periods=torch.tensor(orders["max_periods"].to_numpy(dtype=np.int64)),
             min_rate=real(min_rate),
             max_rate=real(max_rate),
             risk_aversion=real(orders["risk_aversion"].to_numpy()),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.orders import COLUMNS
+from lem_models.order_table import COLUMNS
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -95,7 +95,7 @@ class ExecutionResult:
             }
         )
 
-    def periods_of(self, order_id: Any) -> pd.DataFrame:
+    def periods_of(self, order_id: int | str) -> pd.DataFrame:
         """Every period of one order, traded or not: ``period, timestamp, price, volume, fraction``.
 
         Raises:

@@ -5,8 +5,8 @@ finite, so the features of one new bar (:class:`FeatureStream`) come from the sa
 (:func:`compute_features`). Prices enter as log ratios over the past volatility and volumes over past volumes: units
 drop out, and a window looks the same for a coin and for a share.
 
-Volatility per bar: ``sigma_k^2 = sum_j w_j r_{k-j}^2``, ``r`` the log return of the bar's VWAP, ``w`` exponential with a
-half-life of 32 bars, cut after 120 bars and normalised to sum 1.
+Volatility per bar: ``sigma_k^2 = sum_j w_j r_{k-j}^2``, ``r`` the log return of the bar's VWAP, ``w`` exponential with
+a half-life of 32 bars, cut after 120 bars and normalised to sum 1.
 """
 
 from __future__ import annotations
@@ -94,10 +94,12 @@ def _lagged(x: FloatArray, lag: int) -> FloatArray:
 
 
 def _weighted_mean(x: FloatArray, weights: FloatArray) -> FloatArray:
-    """Mean of ``x[k - j]`` with ``weights[j]``, over the rows there are. Direct sums: a row depends on its window only."""
+    """Mean of ``x[k - j]`` with ``weights[j]``, over the rows there are. Direct sums: a row is its window's."""
     pad = np.zeros(len(weights) - 1)
-    total = np.convolve(np.concatenate([pad, x]), weights, mode="valid")
-    return total / np.minimum(np.cumsum(weights)[np.minimum(np.arange(len(x)), len(weights) - 1)], weights.sum())
+    total: FloatArray = np.convolve(np.concatenate([pad, x]), weights, mode="valid")
+    present = np.cumsum(weights)[np.minimum(np.arange(len(x)), len(weights) - 1)]
+    mean: FloatArray = total / present
+    return mean
 
 
 def _mean(x: FloatArray, window: int) -> FloatArray:
@@ -260,9 +262,10 @@ def _volume_columns(bars: Bars, part: slice, sigma: FloatArray, profile: FloatAr
 
 def _calendar_angles(bars: Bars) -> tuple[FloatArray, FloatArray]:
     """Position in the session and in the week as angles, [bars] each: the calendar is known in advance."""
-    day = 2 * np.pi * bars.slot / bars.slots_per_session
+    day: FloatArray = 2 * np.pi * bars.slot / bars.slots_per_session
     hour_of_week = (bars.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Monday 00:00 is 0
-    return day, 2 * np.pi * hour_of_week / 168.0
+    week: FloatArray = 2 * np.pi * hour_of_week.astype(np.float64) / 168.0
+    return day, week
 
 
 class FeatureStream:
@@ -278,7 +281,7 @@ class FeatureStream:
     def __init__(self, history: Bars) -> None:
         frame = history.frame
         self._calendar = history.calendar
-        self._rows: deque[dict[str, Any]] = deque(frame.tail(SUPPORT + 1).to_dict("records"), maxlen=SUPPORT + 1)
+        self._rows: deque[dict[Any, Any]] = deque(frame.tail(SUPPORT + 1).to_dict("records"), maxlen=SUPPORT + 1)
 
     def push(self, bar: dict[str, Any]) -> npt.NDArray[np.float32]:
         """Features [features] after one more closed bar (a mapping with the columns of the table of bars).
@@ -291,4 +294,5 @@ class FeatureStream:
         grown = [*self._rows, bar]
         bars = Bars.from_frame(pd.DataFrame(grown[-(SUPPORT + 1) :]), calendar=self._calendar.name)
         self._rows.append(bar)
-        return compute_features(bars).values[-1]
+        row: npt.NDArray[np.float32] = compute_features(bars).values[-1]
+        return row

@@ -1,7 +1,8 @@
-"""A market ready to be traded: bars and the causal quantities derived from them, each computed once when first asked for."""
+"""A market ready to be traded: bars and what is derived from them causally, computed once when first asked for."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,7 +38,7 @@ class Market:
         if "features" in self.__dict__:
             return self.features.volatility
         offsets = self.bars.offsets
-        parts = [bar_volatility(self.bars.vwap[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        parts = [bar_volatility(self.bars.vwap[a:b]) for a, b in itertools.pairwise(offsets)]
         return np.concatenate(parts)
 
     @cached_property

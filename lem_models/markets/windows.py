@@ -1,13 +1,14 @@
 """Origins: where an order may start, as an index into the bars (windows are never copied).
 
-The window of an order that starts at bar ``i`` is ``i - lookback .. i + horizon - 1``. It must lie in one symbol, in one
-gapless run, and, in an intraday market with sessions, the part ``i ..`` in one session.
+The window of an order that starts at bar ``i`` is ``i - lookback .. i + horizon - 1``. It must lie in one symbol, in
+one gapless run, and, in an intraday market with sessions, the part ``i ..`` in one session.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import date
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from lem_models.errors import BarsError, OrderError
 from lem_models.markets.bars import Bars
 
 __all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins"]
+
+Time: TypeAlias = str | date
+"""A time: text, date or datetime (``pandas.Timestamp`` included); without a zone it is UTC."""
 
 REASONS: dict[int, str] = {
     0: "",
@@ -125,8 +129,8 @@ def sample_origins(
     lookback: int,
     horizon: int,
     every: str | int = 1,
-    start: Any = None,
-    end: Any = None,
+    start: Time | None = None,
+    end: Time | None = None,
     within_session: bool | None = None,
 ) -> Origins:
     """Valid origins on a regular grid of times.
@@ -170,7 +174,7 @@ def sample_origins(
     return found
 
 
-def _nanoseconds(time: Any) -> int:
+def _nanoseconds(time: Time) -> int:
     import pandas as pd
 
     stamp = pd.Timestamp(time)

@@ -7,6 +7,7 @@ is imported because a configuration says so, and sizes are bounded, so a hostile
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from lem_models.errors import ConfigError
 
 __all__ = ["LEMConfig"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 _MAX_BYTES = 1 << 20
 
 
@@ -39,6 +40,7 @@ class LEMConfig(BaseModel):
         head: Registered name of the allocation head.
         head_config: Settings of the head, checked by the head's own ``Config``.
         risk_aversion: Default for orders that name none.
+        unseen_from: First day that was used neither in training nor in validation; benchmarks start there by default.
 
     Raises:
         ConfigError: naming every field that is wrong.
@@ -46,7 +48,7 @@ class LEMConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     horizon: int = Field(12, ge=1, le=512)
     warmup: int = Field(64, ge=0, le=4096)
     block: int = Field(64, ge=1, le=4096)
@@ -60,6 +62,7 @@ class LEMConfig(BaseModel):
     head: str = "flexible"
     head_config: dict[str, Any] = Field(default_factory=dict)
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
+    unseen_from: date | None = None
 
     def __init__(self, **data: Any) -> None:
         try:
@@ -118,7 +121,9 @@ class LEMConfig(BaseModel):
         path = Path(path)
         try:
             if path.stat().st_size > _MAX_BYTES:
-                raise ConfigError(f"{path.name} has {path.stat().st_size} bytes; a configuration has at most {_MAX_BYTES}")
+                raise ConfigError(
+                    f"{path.name} has {path.stat().st_size} bytes; a configuration has at most {_MAX_BYTES}"
+                )
             data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_repeated_keys)
         except (OSError, ValueError, RecursionError) as error:
             if isinstance(error, ConfigError):
@@ -128,7 +133,8 @@ class LEMConfig(BaseModel):
             raise ConfigError(f"{path.name} must hold a JSON object, not a {type(data).__name__}")
         if data.get("schema_version") != SCHEMA_VERSION:
             raise ConfigError(
-                f"{path.name} has schema_version {data.get('schema_version')!r}; this version of lem_models reads {SCHEMA_VERSION}"
+                f"{path.name} has schema_version {data.get('schema_version')!r}; "
+                f"this version of lem_models reads {SCHEMA_VERSION}"
             )
         return cls(**data)
 

@@ -32,7 +32,7 @@ from lem_models.errors import ConfigError
 LAYER_NORM_EPS = 1e-3
 """Added to the variance in every layer normalisation of the model: the published networks' value, not torch's 1e-5."""
 
-# Lengths scaled by the cube root of a factor have cubes scaled by the factor, without a further pass over the basis values.
+# A length scaled by the cube root of a factor has its cube scaled by the factor: that saves a pass over the bases.
 _OUTER = (1.0 / 6.0) ** (1.0 / 3.0)
 _INNER = (4.0 / 6.0) ** (1.0 / 3.0)
 

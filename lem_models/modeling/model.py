@@ -90,7 +90,7 @@ class LEMModel(L.LightningModule, Policy):
         return torch.cat([self.backbone(features), features, previous], -1)
 
     def oriented(self, features: Tensor, side: Tensor) -> Tensor:
-        """Features [batch, time, features] as an order of ``side`` [batch] (+1, -1) sees them: a sell sees the mirror."""
+        """Features [batch, time, features] as an order of ``side`` [batch] sees them: a sell (-1) sees the mirror."""
         mirror: Tensor = self._mirror  # type: ignore[assignment]
         return torch.where(side[:, None, None] > 0, features, features * mirror)
 
@@ -113,7 +113,9 @@ class LEMModel(L.LightningModule, Policy):
         values = torch.from_numpy(market.features.values[:, self._columns])
         contexts = torch.empty(len(rows), self.config.hidden_size + 2 * len(self._columns))
         order = np.argsort(which.ravel(), kind="stable")
-        ends = np.searchsorted(which.ravel()[order], np.arange(0, blocks.shape[1] + _SEQUENCES_PER_PASS, _SEQUENCES_PER_PASS))
+        ends = np.searchsorted(
+            which.ravel()[order], np.arange(0, blocks.shape[1] + _SEQUENCES_PER_PASS, _SEQUENCES_PER_PASS)
+        )
         for part in range(0, blocks.shape[1], _SEQUENCES_PER_PASS):
             first, sides = blocks[:, part : part + _SEQUENCES_PER_PASS]
             index = torch.from_numpy(np.clip(first[:, None] + offsets, 0, len(bars) - 1))
@@ -152,7 +154,9 @@ class LEMModel(L.LightningModule, Policy):
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
         x = outcome.improvement[:, 0] / window.volatility
         count = len(orders)
-        self.log("val_utility", utility(x, orders.risk_aversion).mean(), prog_bar=True, batch_size=count, sync_dist=True)
+        self.log(
+            "val_utility", utility(x, orders.risk_aversion).mean(), prog_bar=True, batch_size=count, sync_dist=True
+        )
         for minimum in torch.unique(orders.min_periods).tolist():
             part = x[orders.min_periods == minimum]
             self.log(f"val/mean_min{minimum}", part.mean(), batch_size=len(part), sync_dist=True)
@@ -169,7 +173,7 @@ class LEMModel(L.LightningModule, Policy):
         """A fitted model may predict."""
         self.is_trained = True
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """AdamW, linear warm-up, cosine decay to a hundredth.
 
         Raises:
@@ -208,9 +212,7 @@ class LEMModel(L.LightningModule, Policy):
         """
         from lem_models.hub.loading import read_weights, resolve
 
-        folder = resolve(
-            name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
-        )
+        folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
         config = LEMConfig.from_file(folder / "config.json")
         # The file is checked against shapes that take no memory before anything of its size is allocated.
         with torch.device("meta"):

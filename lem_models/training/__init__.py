@@ -1,0 +1,1 @@
+"""Training: recipes, batches of stretches, random orders, the run."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import numpy as np
@@ -55,19 +55,25 @@ class TrainingBatch:
 
     def to(self, device: torch.device | str) -> TrainingBatch:
         """The batch on a device."""
-        return TrainingBatch(*(_move(getattr(self, f.name), device) for f in fields(self)))
+        return _moved(self, device)
 
 
-def _move(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device)
-    return type(value)(**{f.name: _move(getattr(value, f.name), device) for f in fields(value)})
+_Record = TypeVar("_Record", TrainingBatch, OrderBatch, MarketWindow)
+
+
+def _moved(record: _Record, device: torch.device | str) -> _Record:
+    """A record of tensors, and of records of tensors, on a device."""
+    values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
+    moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else _moved(v, device) for k, v in values.items()}
+    return type(record)(**moved)
 
 
 class _Stretches(IterableDataset[TrainingBatch]):
     """Endless, seeded stream of batches, cut to ``length``."""
 
-    def __init__(self, module: ExecutionDataModule, starts: npt.NDArray[np.int64], length: int, *, training: bool) -> None:
+    def __init__(
+        self, module: ExecutionDataModule, starts: npt.NDArray[np.int64], length: int, *, training: bool
+    ) -> None:
         self.module, self.starts, self.length, self.training = module, starts, length, training
 
     def __len__(self) -> int:
@@ -76,7 +82,9 @@ class _Stretches(IterableDataset[TrainingBatch]):
     def __iter__(self) -> Iterator[TrainingBatch]:
         for number in range(self.length):
             if self.training:
-                yield self.module.batch(self.starts, seed=(self.module.seed, 1, self.module.batches_drawn), training=True)
+                yield self.module.batch(
+                    self.starts, seed=(self.module.seed, 1, self.module.batches_drawn), training=True
+                )
                 self.module.batches_drawn += 1
             else:
                 yield self.module.batch(self.starts, seed=(self.module.seed, 2, number), training=False)
@@ -174,7 +182,9 @@ class ExecutionDataModule(L.LightningDataModule):
         stream = _Stretches(self, self.validation_starts, self.data.validation_batches, training=False)
         return DataLoader(stream, batch_size=None)
 
-    def transfer_batch_to_device(self, batch: TrainingBatch, device: torch.device, dataloader_idx: int) -> TrainingBatch:
+    def transfer_batch_to_device(
+        self, batch: TrainingBatch, device: torch.device, dataloader_idx: int
+    ) -> TrainingBatch:
         """Move a batch."""
         return batch.to(device)
 

@@ -85,9 +85,15 @@ def train(
         steps_per_epoch=min(settings.steps_per_epoch, settings.steps),
         seed=recipe.seed,
     )
-    model = LEMModel(recipe.model, optimizer=recipe.optimizer)
+    architecture = recipe.model.model_copy(update={"unseen_from": recipe.data.validation_end})
+    model = LEMModel(architecture, optimizer=recipe.optimizer)
     best = ModelCheckpoint(
-        out / "checkpoints", filename="best", monitor="val_utility", mode="max", save_last=True, enable_version_counter=False
+        out / "checkpoints",
+        filename="best",
+        monitor="val_utility",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
     )
     callbacks: list[Callback] = [
         best,
@@ -98,7 +104,10 @@ def train(
         callbacks.append(RichProgressBar() if _is_terminal() else TQDMProgressBar(refresh_rate=25))
     if settings.averaging:
         callbacks.append(_MovingAverage(settings.averaging))
-    loggers: list[Logger] = [CSVLogger(out, name="logs", version="csv"), TensorBoardLogger(out, name="logs", version="tb")]
+    loggers: list[Logger] = [
+        CSVLogger(out, name="logs", version="csv"),
+        TensorBoardLogger(out, name="logs", version="tb"),
+    ]
     trainer = L.Trainer(
         max_epochs=math.ceil(settings.steps / min(settings.steps_per_epoch, settings.steps)),
         accelerator=accelerator,

@@ -136,7 +136,11 @@ class Recipe(_Section):
         try:
             recipe = cls(**{**content, "model": LEMConfig(**content.get("model", {}))})
         except (ValidationError, TypeError) as error:
-            errors = error.errors(include_url=False) if isinstance(error, ValidationError) else [{"loc": (), "msg": str(error)}]
+            errors = (
+                error.errors(include_url=False)
+                if isinstance(error, ValidationError)
+                else [{"loc": (), "msg": str(error)}]
+            )
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors[:8])
             raise ConfigError(f"the recipe {path.name} is refused: {problems}") from None
         data = recipe.data

@@ -1,12 +1,14 @@
 r"""The flexible head: one small network for every period, duration, side, benchmark, target, cap and risk aversion.
 
     hidden = silu(W_c context + W_p path + b), then residual layers hidden + silu(W hidden + b)
-    fraction = lower + (upper - lower) * sigmoid(z_1 + logit(u)),  u = where the volume curve's pace lies in the interval
+    fraction = lower + (upper - lower) * sigmoid(z_1 + logit(u))
     finish   = sigmoid(z_2)
 
+with ``u`` in (0, 1) the place of the volume curve's pace in the interval.
+
 The network corrects the pace of the expected volume curve; feasibility holds for any ``z``. Trained by randomised
-stopping (:mod:`lem_models.execution.objective`). Prices and contexts are seen as the order's side sees them, so a buy in
-a market and a sell in the market reflected in log price are one and the same decision.
+stopping (:mod:`lem_models.execution.objective`). Prices and contexts are seen as the order's side sees them, so a buy
+in a market and a sell in the market reflected in log price are one and the same decision.
 """
 
 from __future__ import annotations

@@ -1,0 +1,276 @@
+"""The ``lem`` command. Heavy imports happen inside the commands, so ``lem --help`` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lem_models.errors import LEMError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lem_models.execution.policy import Policy
+    from lem_models.markets.bars import Bars
+
+__all__ = ["app", "main"]
+
+BASELINES = ("twap", "volume_curve", "stopping_rule")
+
+app = typer.Typer(
+    help="Large Execution Models: execute orders, benchmark slippage, train.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[Path, typer.Option("--data", help="Bars: .parquet, .csv or .csv.gz.")]
+Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem models`).")]
+
+
+def main() -> None:
+    """Entry point: errors of the package become one line and exit code 2."""
+    try:
+        app()
+    except LEMError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _split(values: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in values.split(",") if part.strip())
+
+
+def _policies(model: str, baselines: str) -> dict[str, Policy]:
+    from lem_models.baselines import load_policy
+
+    return {Path(name).name: load_policy(name) for name in (model, *_split(baselines)) if name}
+
+
+@app.command()
+def models() -> None:
+    """List the bundled models."""
+    from lem_models.hub.registry import bundled_folder, list_models
+
+    for name in list_models():
+        size = sum(f.stat().st_size for f in bundled_folder(name).iterdir() if f.is_file()) / 1e6
+        typer.echo(f"{name}  ({size:.1f} MB, bundled)")
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Your bars instead of the embedded synthetic market.")
+    ] = None,
+    model: Model = "lem-crypto-hourly",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("reports/demo"),
+    orders: Annotated[int, typer.Option("--orders", min=100, help="Orders to execute.")] = 6000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic market and of the draw of orders.")] = 0,
+) -> None:
+    """Execute some thousand orders and write a report: the whole job in a minute, offline."""
+    from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
+    from lem_models.evaluation.benchmark_report import sample_order, write_benchmark
+    from lem_models.evaluation.console import print_benchmark, print_execution
+    from lem_models.markets.bars import Bars
+    from lem_models.markets.synthetic import synthetic_bars
+
+    console = _console()
+    if data is None:
+        bars = synthetic_bars(symbols=8, days=120, seed=seed)
+        console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
+    else:
+        bars = Bars.read(data)
+        console.print(f"{data}: {bars!r}")
+    policies = _policies(model, ",".join(BASELINES))
+    settings = BenchmarkSettings(
+        **_defaults(policies, every="1", data_seen_until=None), limit=orders, null=2, seed=seed
+    )
+    with console.status("executing") as status:
+        run = run_benchmark(policies, bars, settings, progress=lambda text: status.update(text))
+        status.update("writing the report")
+        command = f"lem demo --model {model} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
+        path = write_benchmark(run, out, command=command, title=f"{run.model} at work")
+    print_benchmark(console, run)
+    result = run.results[run.model]
+    print_execution(console, result, sample_order(result))
+    if data is None:
+        console.print(
+            "\n[dim]A synthetic market has no price forecast in it: what the model gains here is the value of the "
+            "option to end, and of tracking the volume. On real bars: lem demo --data bars.parquet[/dim]"
+        )
+    console.print(f"\nReport: [bold]{path.resolve()}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def benchmark(
+    data: Data,
+    model: Model = "lem-crypto-hourly",
+    baselines: Annotated[
+        str, typer.Option("--baselines", help="Policies to compare with, comma-separated.")
+    ] = ",".join(BASELINES),
+    out: Annotated[Path, typer.Option("--out", help="Folder of report, tables and figures.")] = Path(
+        "reports/benchmark"
+    ),
+    every: Annotated[str, typer.Option("--every", help="Step between starts: '6h', or a number of bars.")] = "6",
+    min_periods: Annotated[
+        str | None, typer.Option("--min-periods", help="Minimum durations, comma-separated.")
+    ] = None,
+    max_periods: Annotated[
+        int | None, typer.Option("--max-periods", help="Maximum duration; default the model's.")
+    ] = None,
+    side: Annotated[str, typer.Option("--side", help="both, buy or sell.")] = "both",
+    against: Annotated[str, typer.Option("--benchmark", help="vwap, twap or both, comma-separated.")] = "vwap,twap",
+    target: Annotated[str, typer.Option("--target", help="quantity, notional or both.")] = "quantity,notional",
+    max_rate: Annotated[float, typer.Option("--max-rate", help="Cap per period, as a fraction of the order.")] = 1.0,
+    risk_aversion: Annotated[float | None, typer.Option("--risk-aversion", help="Default: the model's own.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="First day; default: the first the model never saw.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--end", help="Day by which orders have ended.")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="Orders at most, drawn at random; 0 for all.")] = 100_000,
+    null: Annotated[int, typer.Option("--null", min=0, help="Draws of the martingale null.")] = 2,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file."""
+    from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
+    from lem_models.evaluation.benchmark_report import write_benchmark
+    from lem_models.evaluation.console import print_benchmark
+    from lem_models.markets.bars import Bars
+
+    console = _console()
+    policies = _policies(model, baselines)
+    bars = Bars.read(data)
+    console.print(f"{data}: {bars!r}")
+    if start is None:
+        start = _first_unseen(policies, bars, console)
+    defaults = _defaults(policies, every=every, data_seen_until=start)
+    given: dict[str, Any] = {
+        "side": side,
+        "benchmark": _split(against),
+        "target": _split(target),
+        "max_rate": max_rate,
+        "risk_aversion": risk_aversion,
+        "end": end,
+        "limit": limit or None,
+        "null": null,
+        "seed": seed,
+    }
+    if max_periods is not None:
+        given["max_periods"] = max_periods
+        given["min_periods"] = tuple(sorted({*(m for m in defaults["min_periods"] if m < max_periods), max_periods}))
+    if min_periods is not None:
+        given["min_periods"] = tuple(int(part) for part in _split(min_periods))
+    with console.status("executing") as status:
+        run = run_benchmark(
+            policies, bars, BenchmarkSettings(**(defaults | given)), progress=lambda text: status.update(text)
+        )
+        status.update("writing the report")
+        path = write_benchmark(run, out, command=_command_line())
+    print_benchmark(console, run)
+    console.print(
+        f"\nReport: [bold]{path.resolve()}[/bold] (with summary.csv, summary.json and PNG figures)", soft_wrap=True
+    )
+
+
+@app.command()
+def execute(
+    data: Data,
+    orders: Annotated[Path, typer.Option("--orders", help="Table of orders: .csv or .parquet.")],
+    model: Annotated[str, typer.Option("--policy", "--model", help="Model or baseline.")] = "lem-crypto-hourly",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the result tables.")] = Path("reports/execution"),
+) -> None:
+    """Execute a table of orders; writes orders.csv, schedule.csv and excluded.csv."""
+    import pandas as pd
+
+    from lem_models.baselines import load_policy
+    from lem_models.errors import OrderError
+    from lem_models.evaluation.report import to_csv
+    from lem_models.execution.execute import execute as run
+    from lem_models.markets.bars import Bars
+
+    try:
+        table = pd.read_parquet(orders) if orders.suffix == ".parquet" else pd.read_csv(orders)
+    except (OSError, ValueError) as error:
+        raise OrderError(f"cannot read the table of orders {orders}: {error}") from None
+    result = run(load_policy(model), Bars.read(data), table)
+    for name in ("orders", "schedule", "excluded"):
+        to_csv(getattr(result, name), out / f"{name}.csv")
+    _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option("--config", help="Recipe (YAML), see recipes/.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Bars, instead of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/<name>.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Checkpoint to go on from (checkpoints/last.ckpt).")
+    ] = None,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
+    devices: Annotated[str, typer.Option("--devices", help="How many devices, or auto.")] = "auto",
+    progress: Annotated[bool, typer.Option("--progress/--no-progress")] = True,
+) -> None:
+    """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping."""
+    from lem_models.training.fit import train as fit
+    from lem_models.training.recipe import Recipe
+
+    recipe = Recipe.read(config)
+    folder = out or Path("runs") / recipe.name
+    fit(
+        recipe,
+        out=folder,
+        data=data,
+        resume=resume,
+        accelerator=accelerator,
+        devices=int(devices) if devices.isdigit() else devices,
+        progress=progress,
+    )
+    typer.echo(f"model: {folder.resolve()}")
+
+
+def _console() -> Console:
+    """A terminal, wide enough for the tables when the output goes to a file."""
+    from rich.console import Console
+
+    made = Console()
+    return made if made.is_terminal else Console(width=max(made.width, 160))
+
+
+def _command_line() -> str:
+    import shlex
+
+    return shlex.join(["lem", *sys.argv[1:]])
+
+
+def _defaults(policies: dict[str, Policy], *, every: str, data_seen_until: str | None) -> dict[str, Any]:
+    """Orders that suit the policy under test: its horizon, five minimum durations."""
+    horizon = next(iter(policies.values())).horizon or 12
+    minima = sorted({1, max(1, horizon // 4), max(1, horizon // 2), max(1, 3 * horizon // 4), horizon})
+    return {
+        "every": int(every) if every.isdigit() else every,
+        "max_periods": horizon,
+        "min_periods": tuple(minima),
+        "start": data_seen_until,
+    }
+
+
+def _first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> str | None:
+    """First day that the model under test saw neither in training nor in validation, if the bars go that far."""
+    import pandas as pd
+
+    config = getattr(next(iter(policies.values())), "config", None)
+    unseen = getattr(config, "unseen_from", None)
+    if unseen is None:
+        return None
+    day = pd.Timestamp(unseen, tz="UTC").value
+    if day <= bars.timestamp.min():
+        return None
+    if day > bars.timestamp.max():
+        console.print(f"[yellow]All bars lie before {unseen}, in the period that the model was trained on.[/yellow]")
+        return None
+    console.print(f"Orders from {unseen}: earlier bars were used in training (--start says otherwise).")
+    return str(unseen)

@@ -1,0 +1,175 @@
+"""The benchmark protocol: several policies, the same orders, one simulator, and the martingale null beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from lem_models.evaluation.null import martingale_null
+from lem_models.evaluation.statistics import compare, null_split, paired_difference
+from lem_models.execution.execute import execute
+from lem_models.execution.policy import Policy
+from lem_models.execution.result import ExecutionResult
+from lem_models.markets.bars import Bars
+from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.orders import Order
+
+__all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark"]
+
+
+class BenchmarkSettings(BaseModel):
+    """Which orders, and how often the null is drawn.
+
+    Attributes:
+        every: Step between starts, a duration on the UTC grid or a number of bars.
+        min_periods: Minimum durations.
+        max_periods: Maximum duration.
+        side: ``"both"``, ``"buy"`` or ``"sell"``.
+        benchmark: Benchmarks.
+        target: Targets.
+        max_rate: Cap per period.
+        risk_aversion: Risk aversion; ``None`` for each policy's own.
+        start: First start, inclusive.
+        end: Time by which orders have ended, exclusive.
+        limit: Orders at most, drawn at random; ``None`` for all.
+        null: Draws of the martingale null; 0 for none.
+        seed: Seed of the draws of orders, null and bootstrap.
+        bootstrap: Draws of the bootstrap.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: str | int = 6
+    min_periods: tuple[int, ...] = (1, 3, 6, 9, 12)
+    max_periods: int = Field(12, ge=1)
+    side: str = "both"
+    benchmark: tuple[str, ...] = ("vwap",)
+    target: tuple[str, ...] = ("quantity",)
+    max_rate: float = 1.0
+    risk_aversion: float | None = None
+    start: str | None = None
+    end: str | None = None
+    limit: int | None = Field(100_000, ge=1)
+    null: int = Field(2, ge=0)
+    seed: int = 0
+    bootstrap: int = Field(1000, ge=100)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark run found.
+
+    Attributes:
+        settings: The settings.
+        bars: The market.
+        model: Name of the policy under test (the first one).
+        results: Result of every policy by name.
+        nulls: Results of the policy under test on the draws of the null.
+        excluded: Candidate origins left out, by reason.
+    """
+
+    settings: BenchmarkSettings
+    bars: Bars
+    model: str
+    results: Mapping[str, ExecutionResult]
+    nulls: tuple[ExecutionResult, ...]
+    excluded: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def orders(self) -> dict[str, pd.DataFrame]:
+        """Orders table of every policy."""
+        return {name: result.orders for name, result in self.results.items()}
+
+    def main(self) -> dict[str, pd.DataFrame]:
+        """Orders tables of the first benchmark and target alone (what headlines and figures show)."""
+        first, target = self.settings.benchmark[0], self.settings.target[0]
+        return {
+            name: orders[(orders["benchmark"] == first) & (orders["target"] == target)]
+            for name, orders in self.orders.items()
+        }
+
+    def comparison(self, by: list[str]) -> pd.DataFrame:
+        """Every policy by group; see :func:`~lem_models.evaluation.statistics.compare`."""
+        return compare(self.orders, by, **self._bootstrap())
+
+    def differences(self, by: list[str]) -> pd.DataFrame:
+        """The policy under test minus each other one, order by order; column ``policy`` names the other."""
+        tables = []
+        for name, result in self.results.items():
+            if name != self.model:
+                ours = self.results[self.model].orders
+                common = ours["order_id"].isin(result.orders["order_id"])
+                theirs = result.orders[result.orders["order_id"].isin(ours["order_id"])]
+                table = paired_difference(ours[common], theirs, by, **self._bootstrap())
+                table.insert(0, "policy", name)
+                tables.append(table)
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def split(self, by: list[str]) -> pd.DataFrame | None:
+        """Option value and forecast value of the policy under test; ``None`` without a null."""
+        if not self.nulls:
+            return None
+        real = self.results[self.model].orders
+        return null_split(real, [null.orders for null in self.nulls], by, **self._bootstrap())
+
+    def _bootstrap(self) -> dict[str, Any]:
+        return {"draws": self.settings.bootstrap, "seed": self.settings.seed}
+
+
+def run_benchmark(
+    policies: Mapping[str, Policy],
+    bars: Bars,
+    settings: BenchmarkSettings,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Benchmark:
+    """Run every policy on the same orders.
+
+    Args:
+        policies: Policies by name. The first is under test: the null is drawn for it, the others are its rivals.
+        bars: The market.
+        settings: Which orders.
+        progress: Called with a line of text before each step.
+
+    Returns:
+        The results.
+
+    Raises:
+        OrderError: when no order fits.
+    """
+    horizons = [policy.horizon for policy in policies.values() if policy.horizon is not None]
+    longest = min([settings.max_periods, *horizons])
+    minima = sorted({min(m, longest) for m in settings.min_periods})
+    extra: dict[str, Any] = {} if settings.risk_aversion is None else {"risk_aversion": settings.risk_aversion}
+    orders = Order.sample(
+        bars,
+        every=settings.every,
+        side=settings.side,
+        min_periods=minima,
+        max_periods=longest,
+        lookback=MAX_LOOKBACK,
+        start=settings.start,
+        end=settings.end,
+        limit=settings.limit,
+        seed=settings.seed,
+        benchmark=settings.benchmark,
+        target=settings.target,
+        max_rate=settings.max_rate,
+        **extra,
+    )
+    excluded = dict(orders.attrs["excluded"])
+    market = Market(bars)
+    results = {}
+    for name, policy in policies.items():
+        progress(f"{name}: {len(orders):,} orders")
+        results[name] = execute(policy, market, orders)
+    model, policy = next(iter(policies.items()))
+    nulls = []
+    for draw in range(settings.null):
+        progress(f"{model} on the martingale null, draw {draw + 1} of {settings.null}")
+        nulls.append(execute(policy, martingale_null(bars, seed=settings.seed + 1000 + draw), orders))
+    return Benchmark(settings, bars, model, results, tuple(nulls), excluded)

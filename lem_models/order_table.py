@@ -1,0 +1,157 @@
+"""Tables of orders: one row per order, completed with defaults and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lem_models.errors import OrderError
+from lem_models.order_rules import CHOICES, DEFAULTS, check_rules
+from lem_models.orders import Order
+
+__all__ = ["COLUMNS", "complete_orders", "orders_frame"]
+
+COLUMNS: tuple[str, ...] = ("order_id", "symbol", "start", "side", *DEFAULTS)
+"""Columns of a complete table of orders, in order."""
+
+
+def orders_frame(orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFrame) -> pd.DataFrame:
+    """Table of orders from one order, several orders, or a table (returned as a copy)."""
+    if isinstance(orders, pd.DataFrame):
+        return orders.copy()
+    if isinstance(orders, Mapping):
+        orders = Order(**orders)
+    if isinstance(orders, Order):
+        orders = [orders]
+    rows = [order.model_dump(mode="python") for order in orders]
+    table = pd.DataFrame(rows, columns=list(Order.model_fields))
+    for name in CHOICES:
+        table[name] = [value.value for value in table[name]]
+    return table.drop(columns=[c for c in table.columns if table[c].isna().all()])
+
+
+def complete_orders(
+    orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFrame,
+    *,
+    horizon: int | None,
+    risk_aversion: float | None,
+) -> pd.DataFrame:
+    """Complete and check a table of orders: every column present, typed, defaults filled in; row order kept.
+
+    Args:
+        orders: One order, several, or a table. Columns beyond :data:`COLUMNS` are kept.
+        horizon: The policy's horizon, default of ``max_periods`` and its upper bound; ``None`` when it has none.
+        risk_aversion: The policy's default; ``None`` leaves missing values missing.
+
+    Returns:
+        DataFrame with :data:`COLUMNS` first; ``start`` in UTC.
+
+    Raises:
+        OrderError: naming field, rule and row.
+    """
+    table = orders_frame(orders).reset_index(drop=True)
+    if table.empty:
+        raise OrderError("the table of orders is empty", field=None, rule="at least one order")
+    missing = [name for name in ("symbol", "start", "side") if name not in table]
+    if missing:
+        raise OrderError(f"the table of orders lacks the columns {missing}", field=missing[0], rule="required column")
+    if "order_id" not in table:
+        table["order_id"] = np.arange(len(table))
+    missing_id = table["order_id"].isna().to_numpy()
+    if missing_id.any():
+        table["order_id"] = table["order_id"].astype(object).where(~missing_id, pd.Series(np.arange(len(table))))
+    if table["order_id"].duplicated().any():
+        row = int(np.flatnonzero(table["order_id"].duplicated())[0])
+        raise OrderError(f"order_id {table['order_id'][row]!r} occurs twice", field="order_id", rule="unique", row=row)
+    table["symbol"] = table["symbol"].astype(str)
+    table["start"] = _utc(table["start"])
+    for name, kind in CHOICES.items():
+        table[name] = _choice(table, name, kind)
+    numeric = {name: _number(table, name, default) for name, default in DEFAULTS.items() if name not in CHOICES}
+    if horizon is None and np.isnan(numeric["max_periods"]).any():
+        row = int(np.flatnonzero(np.isnan(numeric["max_periods"]))[0])
+        raise OrderError(
+            "max_periods is missing and this policy has no horizon of its own",
+            field="max_periods",
+            rule="required",
+            row=row,
+        )
+    numeric["max_periods"] = np.where(np.isnan(numeric["max_periods"]), horizon or 0, numeric["max_periods"])
+    numeric["min_periods"] = np.where(np.isnan(numeric["min_periods"]), numeric["max_periods"], numeric["min_periods"])
+    for name in ("min_periods", "max_periods"):
+        wrong = _first(numeric[name] != np.floor(numeric[name]))
+        if wrong is not None:
+            raise OrderError(
+                f"{name} must be a whole number; got {numeric[name][wrong]:g}", field=name, rule="integer", row=wrong
+            )
+    risk = np.isnan(numeric["risk_aversion"])
+    numeric["risk_aversion"] = np.where(risk, 0.0 if risk_aversion is None else risk_aversion, numeric["risk_aversion"])
+    check_rules(numeric)
+    if horizon is not None:
+        wrong = _first(numeric["max_periods"] > horizon)
+        if wrong is not None:
+            raise OrderError(
+                f"max_periods is {numeric['max_periods'][wrong]:g}, but this policy's horizon is {horizon} periods",
+                field="max_periods",
+                rule="within the horizon",
+                row=wrong,
+            )
+    if risk_aversion is None:
+        numeric["risk_aversion"] = np.where(risk, np.nan, numeric["risk_aversion"])
+    for name, values in numeric.items():
+        table[name] = values.astype(np.int64) if name.endswith("_periods") else values
+    return table[[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)]]
+
+
+def _first(mask: npt.NDArray[Any]) -> int | None:
+    rows = np.flatnonzero(mask)
+    return int(rows[0]) if rows.size else None
+
+
+def _utc(column: pd.Series[Any]) -> pd.Series[Any]:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        converted: pd.Series[Any] = column.dt.tz_convert("UTC").astype("datetime64[ns, UTC]")
+        return converted
+    starts = []
+    for row, value in enumerate(column):
+        try:
+            stamp = pd.Timestamp(value)
+        except (ValueError, TypeError):
+            raise OrderError(f"start is not a time: {value!r}", field="start", rule="timestamp", row=row) from None
+        if pd.isna(stamp) or stamp.tzinfo is None:
+            raise OrderError(
+                f"start needs a time zone; got {value!r} (append 'Z' for UTC)", field="start", rule="time zone", row=row
+            )
+        starts.append(stamp.tz_convert("UTC"))
+    return pd.Series(pd.DatetimeIndex(starts), index=column.index).astype("datetime64[ns, UTC]")
+
+
+def _choice(table: pd.DataFrame, name: str, kind: type[Enum]) -> npt.NDArray[Any]:
+    known = [member.value for member in kind]
+    if name not in table:
+        return np.full(len(table), DEFAULTS[name], dtype=object)
+    column = table[name]
+    values = column.map(lambda v: v.value if isinstance(v, Enum) else v).astype(object)
+    values = values.where(values.notna(), DEFAULTS.get(name))
+    row = _first(~values.isin(known).to_numpy())
+    if row is not None:
+        raise OrderError(
+            f"{name} must be one of {known}; got {column.iloc[row]!r}", field=name, rule="known value", row=row
+        )
+    return values.to_numpy(dtype=object)
+
+
+def _number(table: pd.DataFrame, name: str, default: float) -> npt.NDArray[Any]:
+    if name not in table:
+        return np.full(len(table), default)
+    column = table[name]
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    row = _first(np.isnan(values) & column.notna().to_numpy())
+    if row is not None:
+        raise OrderError(f"{name} must be a number; got {column.iloc[row]!r}", field=name, rule="number", row=row)
+    return np.where(np.isnan(values), default, values)
