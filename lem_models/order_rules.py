@@ -75,7 +75,11 @@ def _optional(field: str, holds: Callable[[npt.NDArray[np.float64]], Mask]) -> C
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("max_periods", "must be at least 1", lambda c: c["max_periods"] >= 1),
+    Rule(
+        "max_periods",
+        "must be finite and at least 1",
+        lambda c: (c["max_periods"] >= 1) & np.isfinite(c["max_periods"]),
+    ),
     Rule("min_periods", "must be at least 1", lambda c: c["min_periods"] >= 1),
     Rule("min_periods", "must not exceed max_periods", lambda c: c["min_periods"] <= c["max_periods"]),
     Rule("max_rate", "must lie in (0, 1]", lambda c: (c["max_rate"] > 0) & (c["max_rate"] <= 1)),

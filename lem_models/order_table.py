@@ -20,15 +20,14 @@ COLUMNS: tuple[str, ...] = ("order_id", "symbol", "start", "side", *DEFAULTS)
 """Columns of a complete table of orders, in order."""
 
 
-def orders_frame(orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFrame) -> pd.DataFrame:
+def orders_frame(
+    orders: Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame,
+) -> pd.DataFrame:
     """Table of orders from one order, several orders, or a table (returned as a copy)."""
     if isinstance(orders, pd.DataFrame):
         return orders.copy()
-    if isinstance(orders, Mapping):
-        orders = Order(**orders)
-    if isinstance(orders, Order):
-        orders = [orders]
-    rows = [order.model_dump(mode="python") for order in orders]
+    listed = [orders] if isinstance(orders, Order | Mapping) else list(orders)
+    rows = [(Order(**order) if isinstance(order, Mapping) else order).model_dump(mode="python") for order in listed]
     table = pd.DataFrame(rows, columns=list(Order.model_fields))
     for name in CHOICES:
         table[name] = [value.value for value in table[name]]
@@ -36,7 +35,7 @@ def orders_frame(orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFr
 
 
 def complete_orders(
-    orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFrame,
+    orders: Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame,
     *,
     horizon: int | None,
     risk_aversion: float | None,
@@ -68,6 +67,9 @@ def complete_orders(
     if table["order_id"].duplicated().any():
         row = int(np.flatnonzero(table["order_id"].duplicated())[0])
         raise OrderError(f"order_id {table['order_id'][row]!r} occurs twice", field="order_id", rule="unique", row=row)
+    nameless = _first(table["symbol"].isna().to_numpy())
+    if nameless is not None:
+        raise OrderError("the symbol is missing", field="symbol", rule="required", row=nameless)
     table["symbol"] = table["symbol"].astype(str)
     table["start"] = _utc(table["start"])
     for name, kind in CHOICES.items():
@@ -115,6 +117,9 @@ def _first(mask: npt.NDArray[Any]) -> int | None:
 
 def _utc(column: pd.Series[Any]) -> pd.Series[Any]:
     if isinstance(column.dtype, pd.DatetimeTZDtype):
+        undated = _first(column.isna().to_numpy())
+        if undated is not None:
+            raise OrderError("the start is missing", field="start", rule="required", row=undated)
         converted: pd.Series[Any] = column.dt.tz_convert("UTC").astype("datetime64[ns, UTC]")
         return converted
     starts = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Order(BaseModel):
     max_participation: float | None = None
     order_id: int | str | None = None
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -170,6 +171,8 @@ class Order(BaseModel):
             within_session=within_session,
         )
         table = _cross(bars, origins.index, combinations)
+        if limit is not None and limit < 1:
+            raise OrderError(f"limit must be at least 1; got {limit}", field="limit")
         if limit is not None and len(table) > limit:
             keep = np.sort(np.random.default_rng(seed).choice(len(table), size=limit, replace=False))
             table = table.iloc[keep].reset_index(drop=True)
@@ -180,7 +183,8 @@ class Order(BaseModel):
 
 
 def _listed(value: object) -> list[Any]:
-    return [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+    return [v.value if isinstance(v, Enum) else v for v in values]
 
 
 def _cross(bars: Bars, index: npt.NDArray[np.int64], combinations: list[dict[str, Any]]) -> pd.DataFrame:

@@ -20,5 +20,6 @@ class StoppingRule(TWAP):
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Even pace, and whether ``side * (last price - benchmark so far) < 0``."""
         benchmark = torch.where(orders.is_twap, state.twap, state.vwap)
-        favourable = orders.side * (state.last_price - benchmark) < 0
+        # One bar's VWAP differs from its own price by rounding: only a real difference counts.
+        favourable = orders.side * (state.last_price - benchmark) < -1e-9
         return Decision(fraction=super().decide(context, orders, state).fraction, finish=favourable)

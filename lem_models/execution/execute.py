@@ -31,7 +31,7 @@ _ORDERS_PER_PASS = 8192
 def execute(
     policy: Policy,
     bars: Bars | Market,
-    orders: Order | Mapping[str, Any] | Sequence[Order] | pd.DataFrame,
+    orders: Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame,
     *,
     within_session: bool | None = None,
 ) -> ExecutionResult:

@@ -168,7 +168,8 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
             arrival_price=window.arrival_price,
         )
         decision = policy.decide(None if contexts is None else contexts[:, s], orders, state)
-        fraction, finish = _checked(decision, remaining, s)
+        live = (s < orders.max_periods) & (remaining > 0)
+        fraction, finish = _checked(decision, live, remaining, s)
         may_finish = s + 1 >= orders.min_periods
         must_finish = s + 1 >= orders.max_periods
         finish = torch.where(must_finish, 1.0, torch.where(may_finish, finish, 0.0))
@@ -183,13 +184,15 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
     return Paths(torch.stack(fills, 1), torch.stack(lefts, 1), torch.stack(finishes, 1), capacity)
 
 
-def _checked(decision: Decision, like: Tensor, period: int) -> tuple[Tensor, Tensor]:
+def _checked(decision: Decision, live: Tensor, like: Tensor, period: int) -> tuple[Tensor, Tensor]:
+    """Answers of a policy, [orders] each; what it says of orders that are over does not matter."""
     answers = []
     for name in ("fraction", "finish"):
         try:
             answer = torch.as_tensor(getattr(decision, name), dtype=like.dtype, device=like.device).expand_as(like)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise PolicyError(f"decide() of period {period}: {name} is not one number per order: {error}") from None
+        answer = torch.where(live, answer, 0.0)
         if not bool(torch.isfinite(answer).all()):
             raise PolicyError(f"decide() of period {period}: {name} is not finite for some orders")
         answers.append(answer)

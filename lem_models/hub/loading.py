@@ -88,7 +88,7 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
     if missing or extra:
         raise WeightsError(f"{path.name} does not fit the configuration: missing {missing[:5]}, unexpected {extra[:5]}")
     for key, tensor in expected.items():
-        shape, dtype = tuple(header[key]["shape"]), _DTYPES.get(header[key]["dtype"])
+        shape, dtype = tuple(header[key]["shape"]), _DTYPES.get(str(header[key]["dtype"]))
         if shape != tuple(tensor.shape) or dtype != tensor.dtype:
             raise WeightsError(
                 f"{path.name}: {key} is {header[key]['dtype']} {list(shape)}, "

@@ -12,7 +12,6 @@ a half-life of 32 bars, cut after 120 bars and normalised to sum 1.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
 
 __all__ = [
@@ -115,8 +115,8 @@ def bar_volatility(vwap: FloatArray) -> FloatArray:
 
 
 def profile_days(slots_per_session: int, lookback: int) -> int:
-    """Sessions that a time-of-day profile averages, so that no bar before the lookback is asked for; at most 20."""
-    return max(1, min(20, lookback // slots_per_session - 1))
+    """Sessions that a time-of-day profile averages: as many as the lookback holds, at most 20 (0: no profile)."""
+    return max(0, min(20, lookback // slots_per_session - 1))
 
 
 def slot_profile(bars: Bars, days: int) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
@@ -136,8 +136,8 @@ def slot_profile(bars: Bars, days: int) -> tuple[FloatArray, FloatArray, npt.NDA
     row_symbol = symbol[new_session]
     total = np.zeros_like(volume)
     count = np.zeros_like(volume)
-    for lag in range(1, days + 1):
-        earlier = volume[:-lag] if lag < len(volume) else volume[:0]
+    for lag in range(1, min(days, len(volume) - 1) + 1):
+        earlier = volume[:-lag]
         same = row_symbol[lag:] == row_symbol[: len(row_symbol) - lag]
         known = same[:, None] & ~np.isnan(earlier)
         total[lag:] += np.where(known, earlier, 0.0)
@@ -190,13 +190,17 @@ class VolumeProfile:
         last = bars.offsets[bars.symbol_index[start] + 1] - 1
         index = np.minimum(start[:, None] + np.arange(horizon), last[:, None])
         slot, own = bars.slot[index], row[index]
+        first = row[start][:, None]
+        # What is known of the volume at the start, in units of volume; where nothing is, every period counts 1.
+        level = mean[first]
+        known = level > 0
+        level = np.where(known, level, 1.0)
         # The latest bar that enters table[own] belongs to the session before: it must have closed before the order.
         # In the start's own session that holds; in the next one as long as its slot lies before the start's.
         latest = self._first_bar[np.maximum(own - 1, 0)] + slot
-        source = np.where((own == row[start][:, None]) | (latest < start[:, None]), own, row[start][:, None])
-        level = np.where(mean[source] > 0, mean[source], 1.0)
+        source = np.where((own == first) | (latest < start[:, None]), own, first)
         expected = table[source, slot]
-        return np.where(np.isnan(expected), level, np.maximum(expected, 0.02 * level))
+        return np.where(known & ~np.isnan(expected), np.maximum(expected, 0.02 * level), level)
 
 
 def _in_range(x: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
@@ -206,7 +210,7 @@ def _in_range(x: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
 
 def compute_features(bars: Bars) -> Features:
     """Features and volatility of every bar; see :class:`Features`. Vectorised, one symbol at a time."""
-    days = max(1, min(5, (SUPPORT - 1) // bars.slots_per_session))
+    days = min(5, (SUPPORT - 1) // bars.slots_per_session)  # 0 for very short bars: the profile is then the level
     table, _, row = slot_profile(bars, days)
     profile = table[row, bars.slot]
     day, week = _calendar_angles(bars)
@@ -263,7 +267,7 @@ def _volume_columns(bars: Bars, part: slice, sigma: FloatArray, profile: FloatAr
 def _calendar_angles(bars: Bars) -> tuple[FloatArray, FloatArray]:
     """Position in the session and in the week as angles, [bars] each: the calendar is known in advance."""
     day: FloatArray = 2 * np.pi * bars.slot / bars.slots_per_session
-    hour_of_week = (bars.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Monday 00:00 is 0
+    hour_of_week = (bars.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Sunday 00:00 is 0
     week: FloatArray = 2 * np.pi * hour_of_week.astype(np.float64) / 168.0
     return day, week
 
@@ -271,28 +275,37 @@ def _calendar_angles(bars: Bars) -> tuple[FloatArray, FloatArray]:
 class FeatureStream:
     """Incremental form: feed closed bars one by one, get the features of the newest.
 
-    The last :data:`SUPPORT` bars are kept and go through :func:`compute_features` itself, so batch and stream cannot
-    drift apart.
+    The bars since a session start at least :data:`SUPPORT` bars ago are kept and go through :func:`compute_features`
+    itself, so batch and stream cannot drift apart.
 
     Args:
-        history: Bars of one symbol, at least :data:`SUPPORT` of them for meaningful features.
+        history: Bars of one symbol, at least :data:`SUPPORT` of them for meaningful features, the last ones gapless.
+
+    Raises:
+        BarsError: when the history holds several symbols.
     """
 
     def __init__(self, history: Bars) -> None:
-        frame = history.frame
-        self._calendar = history.calendar
-        self._rows: deque[dict[Any, Any]] = deque(frame.tail(SUPPORT + 1).to_dict("records"), maxlen=SUPPORT + 1)
+        if len(history.symbols) != 1:
+            raise BarsError(f"a stream follows one symbol, the history holds {len(history.symbols)}", rule="one symbol")
+        # Slots are positions in the session: what is kept starts with a session, and holds one of full length.
+        full = np.flatnonzero(history.slot == history.slots_per_session - 1) - history.slots_per_session + 1
+        early = full[full <= len(history) - SUPPORT - 1]
+        first = max(int(early[-1]), 0) if early.size else 0
+        self._calendar = history.calendar.name
+        self._frequency = history.frequency
+        self._frame = history.frame.iloc[first:]
 
     def push(self, bar: dict[str, Any]) -> npt.NDArray[np.float32]:
         """Features [features] after one more closed bar (a mapping with the columns of the table of bars).
 
         Raises:
-            BarsError: when the bar breaks a rule of :class:`Bars`.
+            BarsError: when the bar breaks a rule of :class:`Bars`; the stream is then as before.
         """
         import pandas as pd
 
-        grown = [*self._rows, bar]
-        bars = Bars.from_frame(pd.DataFrame(grown[-(SUPPORT + 1) :]), calendar=self._calendar.name)
-        self._rows.append(bar)
+        grown = pd.concat([self._frame, pd.DataFrame([bar])], ignore_index=True)
+        bars = Bars.from_frame(grown, calendar=self._calendar, frequency=self._frequency)
+        self._frame = grown
         row: npt.NDArray[np.float32] = compute_features(bars).values[-1]
         return row

@@ -46,6 +46,18 @@ class Market:
         """Time-of-day volume profile within the longest lookback."""
         return VolumeProfile(self.bars, profile_days(self.bars.slots_per_session, MAX_LOOKBACK))
 
+    def block_starts(self, block: int) -> npt.NDArray[np.int64]:
+        """First bar of the block that each bar lies in, flat indices [bars].
+
+        Blocks hold at most ``block`` bars, lie in one gapless run and are cut at fixed times, so they do not depend on
+        where the table of bars starts.
+        """
+        bars = self.bars
+        number = bars.timestamp // bars.frequency.value // block
+        new = np.ones(len(bars), dtype=bool)
+        new[1:] = (np.diff(number) != 0) | (np.diff(bars.run_start) != 0)
+        return np.maximum.accumulate(np.where(new, np.arange(len(bars)), 0))
+
     def window_arrays(
         self, start: npt.NDArray[np.int64], max_periods: npt.NDArray[np.int64], horizon: int
     ) -> dict[str, npt.NDArray[np.float64]]:

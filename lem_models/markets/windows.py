@@ -154,7 +154,12 @@ def sample_origins(
             raise OrderError(f"every must be at least one bar; got {every}", field="every")
         on_grid = bars.ordinal % every == 0
     else:
-        step = pd.Timedelta(every)
+        try:
+            step = pd.Timedelta(every)
+        except ValueError:
+            raise OrderError(
+                f"every is neither a number of bars nor a duration such as '6h': {every!r}", field="every"
+            ) from None
         if step < bars.frequency:
             raise OrderError(f"every={every!r} is shorter than a bar ({bars.frequency})", field="every")
         on_grid = bars.timestamp % step.value == 0

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError
+from lem_models.markets.features import FEATURES, SUPPORT
+from lem_models.markets.market import MAX_LOOKBACK
 
 __all__ = ["LEMConfig"]
 
@@ -64,7 +66,7 @@ class LEMConfig(BaseModel):
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
     unseen_from: date | None = None
 
-    def __init__(self, **data: Any) -> None:
+    def __init__(self, /, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
@@ -76,8 +78,6 @@ class LEMConfig(BaseModel):
     @field_validator("features")
     @classmethod
     def _known_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        from lem_models.markets.features import FEATURES
-
         unknown = [name for name in names if name not in FEATURES]
         if unknown:
             raise ValueError(f"unknown features {unknown[:5]}")
@@ -98,14 +98,16 @@ class LEMConfig(BaseModel):
     def _consistent(self) -> LEMConfig:
         if self.hidden_size % self.attention_heads:
             raise ValueError("hidden_size must be a multiple of attention_heads")
+        if self.warmup + self.block + SUPPORT > MAX_LOOKBACK:
+            raise ValueError(
+                f"warmup + block + {SUPPORT} bars of features exceed the {MAX_LOOKBACK} bars that may be asked for"
+            )
         return self
 
     @property
     def lookback(self) -> int:
-        """Bars of gapless history that a decision depends on."""
-        from lem_models.markets.features import SUPPORT
-
-        return self.warmup + self.block + SUPPORT
+        """Bars of gapless history that a decision depends on (the volume profile uses all that may be asked for)."""
+        return MAX_LOOKBACK
 
     def to_json(self) -> str:
         """JSON text, stable key order."""

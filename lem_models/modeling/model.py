@@ -98,8 +98,8 @@ class LEMModel(L.LightningModule, Policy):
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor:
         """Contexts of bars, [rows, width]; see :meth:`Policy.encode`.
 
-        The backbone runs over blocks of ``config.block`` bars aligned to the market's grid, each after
-        ``config.warmup`` bars, so a context depends on at most ``lookback`` bars and not on what else was loaded.
+        The backbone runs over blocks of at most ``config.block`` bars cut at fixed times, each after ``config.warmup``
+        bars, so a context depends on at most ``lookback`` bars and not on what else was loaded.
 
         Raises:
             UntrainedHeadError: when no weights were loaded or trained.
@@ -107,7 +107,7 @@ class LEMModel(L.LightningModule, Policy):
         self._require_trained()
         config, bars = self.config, market.bars
         rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
-        phase = bars.ordinal[rows] % config.block
+        phase = rows - market.block_starts(config.block)[rows]
         blocks, which = np.unique(np.stack([rows - phase, side]), axis=1, return_inverse=True)
         offsets = np.arange(-config.warmup, config.block)
         values = torch.from_numpy(market.features.values[:, self._columns])

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lem_models.errors import BarsError
+from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
 from lem_models.markets.bars import Bars
@@ -82,10 +82,10 @@ class _Stretches(IterableDataset[TrainingBatch]):
     def __iter__(self) -> Iterator[TrainingBatch]:
         for number in range(self.length):
             if self.training:
-                yield self.module.batch(
-                    self.starts, seed=(self.module.seed, 1, self.module.batches_drawn), training=True
-                )
+                # Counted before it is handed over: the loop may never come back for the one after the last.
+                drawn = self.module.batches_drawn
                 self.module.batches_drawn += 1
+                yield self.module.batch(self.starts, seed=(self.module.seed, 1, drawn), training=True)
             else:
                 yield self.module.batch(self.starts, seed=(self.module.seed, 2, number), training=False)
 
@@ -103,6 +103,7 @@ class ExecutionDataModule(L.LightningDataModule):
 
     Raises:
         BarsError: when a split holds no valid stretch.
+        ConfigError: when a stretch is too short for the model's horizon.
     """
 
     def __init__(
@@ -116,6 +117,8 @@ class ExecutionDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if config.stretch <= model.horizon:
+            raise ConfigError(f"data.stretch ({config.stretch}) must exceed the model's horizon ({model.horizon})")
         self.data, self.model_config, self.sampling = config, model, sampling
         self.steps_per_epoch, self.seed, self.batches_drawn = steps_per_epoch, seed, 0
         self.market = Market(bars.select(list(config.symbols)) if config.symbols else bars)

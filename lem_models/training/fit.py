@@ -110,6 +110,7 @@ def train(
     ]
     trainer = L.Trainer(
         max_epochs=math.ceil(settings.steps / min(settings.steps_per_epoch, settings.steps)),
+        max_steps=settings.steps,
         accelerator=accelerator,
         devices=devices,
         gradient_clip_val=settings.gradient_clip,

@@ -129,7 +129,7 @@ class Recipe(_Section):
         path = Path(path)
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"cannot read the recipe {path}: {error}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"the recipe {path} must hold sections, not a {type(content).__name__}")

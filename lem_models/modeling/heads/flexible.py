@@ -57,11 +57,11 @@ class FlexibleHead(AllocationHead):
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period."""
-        path = path_features(orders, state).to(self.output.weight.dtype)
-        hidden = functional.silu(self.from_path(path) + self.from_context(context))
+        path = path_features(orders, state).to(self.output.weight)
+        hidden = functional.silu(self.from_path(path) + self.from_context(context.to(path)))
         for layer in self.hidden:
             hidden = hidden + functional.silu(layer(hidden))
-        tilt, finish = self.output(hidden).to(state.remaining.dtype).unbind(1)
+        tilt, finish = self.output(hidden).to(state.remaining).unbind(1)
         room = state.upper - state.lower
         pace = state.remaining * expected_share(orders, state)
         position = ((pace - state.lower) / room.clamp(min=1e-6)).clamp(1e-3, 1 - 1e-3)
