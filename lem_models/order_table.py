@@ -27,10 +27,9 @@ def orders_frame(
     if isinstance(orders, pd.DataFrame):
         return orders.copy()
     listed = [orders] if isinstance(orders, Order | Mapping) else list(orders)
-    rows = [(Order(**order) if isinstance(order, Mapping) else order).model_dump(mode="python") for order in listed]
-    table = pd.DataFrame(rows, columns=list(Order.model_fields))
-    for name in CHOICES:
-        table[name] = [value.value for value in table[name]]
+    rows = [(Order(**order) if isinstance(order, Mapping) else order).model_dump() for order in listed]
+    plain = [{k: v.value if isinstance(v, Enum) else v for k, v in row.items()} for row in rows]
+    table = pd.DataFrame(plain, columns=list(Order.model_fields))
     return table.drop(columns=[c for c in table.columns if table[c].isna().all()])
 
 

@@ -25,6 +25,7 @@ from lem_models.evaluation.report import (
 )
 from lem_models.evaluation.statistics import compare
 from lem_models.execution.result import ExecutionResult
+from lem_models.markets.frequency import clock
 
 __all__ = ["GROUPS", "excluded_counts", "sample_order", "write_benchmark"]
 
@@ -170,7 +171,7 @@ def _report(
                 "benchmark price": float(order["benchmark_price"]),
                 "improvement, bps": -float(order["slippage_bps"]),
             },
-            result.schedule[result.schedule["order_id"] == order["order_id"]].drop(columns="order_id"),
+            result.schedule[result.schedule["order_id"] == order["order_id"]].assign(period=lambda t: t["period"] + 1),
             sample_figure,
             columns=[
                 Column("period", "period", "{:.0f}"),
@@ -183,7 +184,7 @@ def _report(
         data={
             "content hash": bars.content_hash,
             "symbols": ", ".join(bars.symbols),
-            "frequency": str(bars.frequency),
+            "frequency": clock(bars.frequency),
             "bars": len(bars),
             "orders from": period,
         },
@@ -219,11 +220,11 @@ def _headlines(run: Benchmark, tables: _Tables) -> list[Headline]:
         )
         found.append(
             Headline.interval(
-                "the same in bar volatilities",
+                "the same in bar volatilities, ± std",
                 row["mean_vol"],
                 row["low_vol"],
                 row["high_vol"],
-                unit=f"± {row['std_vol']:.2f} std",
+                unit=f"± {row['std_vol']:.2f}",
                 decimals=3,
             )
         )
@@ -286,7 +287,7 @@ def _json(run: Benchmark, tables: _Tables, command: str) -> dict[str, Any]:
             "content_hash": run.bars.content_hash,
             "symbols": list(run.bars.symbols),
             "bars": len(run.bars),
-            "frequency": str(run.bars.frequency),
+            "frequency": clock(run.bars.frequency),
         },
         "excluded": excluded_counts(run),
         "comparison": tables.comparison.to_dict("records"),

@@ -126,10 +126,12 @@ def _run(
     arrays = market.window_arrays(start, maximum, periods)
     window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
     paths = simulate(policy, batch, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
-    fills = finishing_fills(paths, chosen_period(paths)[:, None])
+    finish = chosen_period(paths)
+    fills = finishing_fills(paths, finish[:, None])
     outcome = settle(fills, batch, window)
     return {
         "fills": fills[:, 0].numpy(),
+        "finish_period": finish.numpy(),
         "executed_price": outcome.executed_price[:, 0].numpy() * arrays["arrival_price"],
         "benchmark_price": outcome.benchmark_price[:, 0].numpy() * arrays["arrival_price"],
         "arrival_price": arrays["arrival_price"],

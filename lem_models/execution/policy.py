@@ -9,6 +9,7 @@ it starts) and volumes multiples of its expected volume per period, so that noth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lem_models.execution.session import LiveSession
+    from lem_models.markets.bars import Bars
     from lem_models.markets.market import Market
+    from lem_models.orders import Order
 
 __all__ = ["Decision", "ExecutionState", "OrderBatch", "Policy"]
 
@@ -190,3 +194,9 @@ class Policy(ABC):
             [rows, width], or ``None`` (the default) when the policy needs no context.
         """
         return None
+
+    def session(self, order: Order | Mapping[str, Any], history: Bars) -> LiveSession:
+        """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
+        from lem_models.execution.session import LiveSession
+
+        return LiveSession(self, order, history)

@@ -42,6 +42,7 @@ class ExecutionResult:
             (fraction), ``completed``, ``executed_price``, ``benchmark_price``, ``arrival_price`` (last close before the
             order), ``volatility_bps`` (bar volatility known at the start) and ``slippage_bps``.
         excluded: ``order_id, symbol, start, reason`` of the orders that could not run.
+        finish_period: Period in which the policy decided to finish, 0-based, [orders].
     """
 
     orders: pd.DataFrame
@@ -49,6 +50,7 @@ class ExecutionResult:
     _bars: Bars
     _start: npt.NDArray[np.int64]
     _fills: tuple[npt.NDArray[np.float64], ...]
+    finish_period: npt.NDArray[np.int64]
 
     @classmethod
     def assemble(
@@ -69,7 +71,9 @@ class ExecutionResult:
         orders["completed"] = orders["filled"] > _COMPLETE
         orders["filled"] = orders["filled"].where(~orders["completed"], 1.0)
         others = [c for c in orders.columns if c not in _RESULT_COLUMNS]
-        return cls(orders[[*others, *_RESULT_COLUMNS]], excluded, bars, start, tuple(part["fills"] for part in parts))
+        finish = np.concatenate([part["finish_period"] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+        fills = tuple(part["fills"] for part in parts)
+        return cls(orders[[*others, *_RESULT_COLUMNS]], excluded, bars, start, fills, finish)
 
     @cached_property
     def schedule(self) -> pd.DataFrame:

@@ -150,8 +150,9 @@ class ExecutionDataModule(L.LightningDataModule):
         bars, config, model = self.market.bars, self.data, self.model_config
         first = rng.choice(starts, config.stretches)
         side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), config.stretches)
-        count = config.stretches * config.orders_per_stretch
-        stretch = np.repeat(np.arange(config.stretches), config.orders_per_stretch)
+        per_stretch = config.orders_per_stretch if training else config.validation_orders_per_stretch
+        count = config.stretches * per_stretch
+        stretch = np.repeat(np.arange(config.stretches), per_stretch)
         if training:
             orders = draw_orders(rng, side[stretch], model.horizon, self.sampling)
         else:

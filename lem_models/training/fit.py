@@ -92,11 +92,12 @@ def train(
         filename="best",
         monitor="val_utility",
         mode="max",
-        save_last=True,
         enable_version_counter=False,
     )
+    last = ModelCheckpoint(out / "checkpoints", filename="last", enable_version_counter=False)
     callbacks: list[Callback] = [
         best,
+        last,
         EarlyStopping("val_utility", mode="max", patience=settings.patience),
         LearningRateMonitor("step"),
     ]

@@ -38,6 +38,7 @@ class DataConfig(_Section):
         orders_per_stretch: Orders drawn in each stretch.
         stretch: Bars of a stretch after the warm-up.
         validation_batches: Fixed batches to validate on.
+        validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch weighs much.
     """
 
     path: Path | None = None
@@ -49,6 +50,7 @@ class DataConfig(_Section):
     orders_per_stretch: int = Field(64, ge=1)
     stretch: int = Field(64, ge=2)
     validation_batches: int = Field(16, ge=1)
+    validation_orders_per_stretch: int = Field(10, ge=1)
 
 
 class OptimizerConfig(_Section):
