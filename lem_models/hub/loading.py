@@ -136,5 +136,6 @@ def write_model(folder: Path, config: str, weights: Mapping[str, Tensor]) -> Pat
         tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         save_file(tensors, prepared / WEIGHTS_NAME, metadata={"format": "pt"})
         for name in (WEIGHTS_NAME, CONFIG_NAME):
+            (prepared / name).chmod(0o644)  # safetensors writes files that only their owner can read
             os.replace(prepared / name, folder / name)
     return folder

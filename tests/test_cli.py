@@ -1,0 +1,74 @@
+"""The command line: what a user types first."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from lem_models import Order, synthetic_bars
+from lem_models.cli import app, main
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bars") / "bars.parquet"
+    synthetic_bars(symbols=2, days=30, seed=4).write(path)
+    return path
+
+
+def test_help_names_every_command():
+    result = runner.invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for command in ("models", "demo", "benchmark", "execute", "train"):
+        assert command in result.output
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from lem_models.cli import app; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_models_lists_the_bundled_ones():
+    assert "lem-crypto-hourly" in runner.invoke(app, ["models"]).output
+
+
+def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, data):
+    result = runner.invoke(app, ["demo", "--orders", "200", "--data", str(data), "--out", str(tmp_path / "demo")])
+    assert result.exit_code == 0, result.output
+    for text in ("lem-crypto-hourly", "stopping_rule", "volume_curve", "twap", "One order, bar by bar", "report.html"):
+        assert text in result.output
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000
+
+
+def test_benchmark_of_a_baseline_against_another(tmp_path, data):
+    arguments = ["benchmark", "--data", str(data), "--model", "stopping_rule", "--baselines", "twap", "--limit", "300"]
+    result = runner.invoke(app, [*arguments, "--null", "1", "--max-periods", "6", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "summary.csv")
+    assert set(table["policy"]) == {"stopping_rule", "twap"}
+    assert table["min_periods"].max() == 6
+
+
+def test_execute_writes_schedule_orders_and_exclusions(tmp_path, data):
+    bars = synthetic_bars(symbols=2, days=30, seed=4)
+    orders = Order.sample(bars, every="24h", min_periods=1, max_periods=12)
+    orders.to_csv(tmp_path / "orders.csv", index=False)
+    arguments = ["execute", "--data", str(data), "--orders", str(tmp_path / "orders.csv"), "--policy", "twap"]
+    result = runner.invoke(app, [*arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert len(pd.read_csv(tmp_path / "out" / "orders.csv")) == len(orders)
+    assert len(pd.read_csv(tmp_path / "out" / "schedule.csv")) == 12 * len(orders)
+
+
+def test_errors_are_one_line_and_exit_code_2(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lem", "benchmark", "--data", "nowhere.parquet", "--model", "twap"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "nowhere.parquet" in message
+    assert "Traceback" not in message
