@@ -188,7 +188,7 @@ def execute(
 
     from lem_models.baselines import load_policy
     from lem_models.errors import OrderError
-    from lem_models.evaluation.report import to_csv
+    from lem_models.evaluation.output import to_csv
     from lem_models.execution.execute import execute as run
     from lem_models.markets.bars import Bars
 

@@ -23,10 +23,10 @@ def _order(**settings):
     return Order(**{"symbol": "BTCUSDT", "start": START, "side": "buy", "max_periods": 12, **settings})
 
 
-def _complete(horizon=None, risk_aversion=0.25, **columns):
+def _complete(horizon=None, **columns):
     base = {"symbol": ["A", "B"], "start": pd.to_datetime([START, START]), "side": ["buy", "sell"], "max_periods": 12}
     table = pd.DataFrame(base).assign(**columns)
-    return complete_orders(table, horizon=horizon, risk_aversion=risk_aversion)
+    return complete_orders(table, horizon=horizon, risk_aversion=0.25)
 
 
 # --- one order -------------------------------------------------------------------------------------------------------

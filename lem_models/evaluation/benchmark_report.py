@@ -9,6 +9,8 @@ import pandas as pd
 
 from lem_models.evaluation import plots
 from lem_models.evaluation.benchmark import Benchmark
+from lem_models.evaluation.figure_style import figure_to_png_bytes
+from lem_models.evaluation.output import to_csv, to_json
 from lem_models.evaluation.report import (
     SIGN_CONVENTION,
     Column,
@@ -16,13 +18,9 @@ from lem_models.evaluation.report import (
     ReportData,
     ReportFigure,
     SampleExecution,
-    comparison_table,
-    difference_table,
-    null_table,
-    to_csv,
-    to_json,
     write_report,
 )
+from lem_models.evaluation.report_tables import comparison_table, difference_table, null_table
 from lem_models.evaluation.statistics import compare
 from lem_models.execution.result import ExecutionResult
 from lem_models.markets.frequency import clock
@@ -71,7 +69,7 @@ def write_benchmark(run: Benchmark, out: str | Path, *, command: str, title: str
     to_csv(tables.detail, out / "summary.csv")
     to_json(_json(run, tables, command), out / "summary.json")
     for name, figure in figures.items():
-        (out / f"{name}.png").write_bytes(plots.figure_to_png_bytes(figure[2]("light"), background="white"))
+        (out / f"{name}.png").write_bytes(figure_to_png_bytes(figure[2]("light"), background="white"))
     return write_report(out / "report.html", report)
 
 

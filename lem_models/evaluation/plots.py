@@ -1,21 +1,14 @@
 """Figures of executed orders: improvement, frontier, distribution, completion, and one order bar by bar.
 
 Every function takes tables (of :mod:`lem_models.evaluation.statistics`, or orders and schedule of a result) and returns
-a ``matplotlib.figure.Figure``. Figures are built on the object interface: no window, no pyplot, no state left behind.
-The theme picks ink and line colours for a light or a dark page; the background is transparent. Policies keep their
-colour in every figure, and have a marker and a dash of their own, so that lines can be told apart in grey print.
-Colours follow Okabe and Ito, "Color universal design" (2008), shifted in lightness per theme.
+a ``matplotlib.figure.Figure`` for a light or a dark page; its background is transparent.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,106 +18,27 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from lem_models.errors import ConfigError
+from lem_models.evaluation.figure_style import (
+    NULL_DASH,
+    UNIT_LABELS,
+    Ink,
+    Theme,
+    dress,
+    empty_figure,
+    ink_of,
+    legend_above,
+    plain_axes,
+    policy_styles,
+)
 from lem_models.evaluation.statistics import Unit, improvement
 
 __all__ = [
-    "PolicyStyle",
-    "Theme",
     "completion",
     "execution",
-    "figure_to_data_uri",
-    "figure_to_png_bytes",
-    "figure_to_svg_text",
     "frontier",
     "improvement_by_minimum",
     "improvement_distribution",
-    "policy_styles",
 ]
-
-Theme = Literal["light", "dark"]
-"""Page that a figure is made for."""
-
-
-@dataclass(frozen=True)
-class PolicyStyle:
-    """How one policy is drawn, in every figure of a theme.
-
-    Attributes:
-        colour: Line and fill colour.
-        marker: Marker of its points.
-        dash: Line style.
-    """
-
-    colour: str
-    marker: str
-    dash: str | tuple[float, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class _Ink:
-    """Colours of a theme that belong to no policy."""
-
-    text: str
-    muted: str
-    grid: str
-    page: str
-    accents: tuple[str, ...]
-    baselines: Mapping[str, str]
-
-
-_INKS: Mapping[Theme, _Ink] = {
-    "light": _Ink(
-        text="#1c2430",
-        muted="#667085",
-        grid="#e3e7ed",
-        page="#ffffff",
-        accents=("#0b62a8", "#00806a", "#b3261e", "#7a5195", "#4d7c0f"),
-        baselines={"twap": "#7b8794", "volume_curve": "#c07a00", "stopping_rule": "#b0447f"},
-    ),
-    "dark": _Ink(
-        text="#e6eaf0",
-        muted="#98a2b3",
-        grid="#2c3541",
-        page="#12171e",
-        accents=("#5fb3f0", "#3fcfae", "#ff8a80", "#c3a5e6", "#a7d15a"),
-        baselines={"twap": "#9aa5b1", "volume_curve": "#f0b040", "stopping_rule": "#ee8fc0"},
-    ),
-}
-_BASELINE_MARKS: Mapping[str, tuple[str, str | tuple[float, tuple[float, ...]]]] = {
-    "twap": ("s", (0, (1, 1.2))),
-    "volume_curve": ("^", (0, (3, 1, 1, 1))),
-    "stopping_rule": ("D", (0, (5, 1.5))),
-}
-_ACCENT_MARKERS = "ovPX*"
-_NULL_DASH: tuple[float, tuple[float, ...]] = (0, (4, 3))
-_UNIT_LABELS: Mapping[Unit, str] = {"bps": "bps", "vol": "bar volatilities"}
-
-
-def policy_styles(policies: Iterable[str], theme: Theme = "light") -> dict[str, PolicyStyle]:
-    """Style of each policy: the known baselines have fixed ones, the others take the accents in sequence.
-
-    Args:
-        policies: Names of the policies.
-        theme: Page that the figure is made for.
-
-    Returns:
-        Style by name, in the sequence of ``policies``.
-
-    Raises:
-        ConfigError: If the theme is unknown.
-    """
-    ink = _ink(theme)
-    styles: dict[str, PolicyStyle] = {}
-    accent = 0
-    for policy in dict.fromkeys(policies):
-        if policy in ink.baselines:
-            marker, dash = _BASELINE_MARKS[policy]
-            styles[policy] = PolicyStyle(ink.baselines[policy], marker, dash)
-        else:
-            position = accent % len(ink.accents)
-            styles[policy] = PolicyStyle(ink.accents[position], _ACCENT_MARKERS[position], "-")
-            accent += 1
-    return styles
 
 
 def improvement_by_minimum(
@@ -147,8 +61,8 @@ def improvement_by_minimum(
     Returns:
         The figure.
     """
-    ink, figure = _ink(theme), _figure(7.2, 4.2)
-    axes = _axes(figure, ink)
+    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    axes = plain_axes(figure, ink)
     styles = policy_styles(comparison["policy"], theme)
     for policy, style in styles.items():
         table = comparison[comparison["policy"] == policy].sort_values("min_periods")
@@ -162,12 +76,12 @@ def improvement_by_minimum(
         colour = next(iter(styles.values())).colour
         low, high = (table[f"option_{end}_{unit}"].to_numpy(dtype=float) for end in ("low", "high"))
         axes.fill_between(minimum, low, high, color=colour, alpha=0.08, linewidth=0)
-        axes.plot(minimum, table[f"option_{unit}"], color=colour, linestyle=_NULL_DASH, linewidth=1.3, label=null_label)
+        axes.plot(minimum, table[f"option_{unit}"], color=colour, linestyle=NULL_DASH, linewidth=1.3, label=null_label)
     axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     axes.set_xticks(sorted(comparison["min_periods"].unique()))
     axes.set_xlabel("minimum duration (periods)")
-    axes.set_ylabel(f"mean improvement ({_UNIT_LABELS[unit]})")
-    _legend(figure, ink)
+    axes.set_ylabel(f"mean improvement ({UNIT_LABELS[unit]})")
+    legend_above(figure, ink)
     return figure
 
 
@@ -182,8 +96,8 @@ def frontier(comparison: pd.DataFrame, *, unit: Unit = "vol", theme: Theme = "li
     Returns:
         The figure; the number at a point is the minimum duration.
     """
-    ink, figure = _ink(theme), _figure(7.2, 4.2)
-    axes = _axes(figure, ink)
+    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    axes = plain_axes(figure, ink)
     spread = [max(float(np.ptp(comparison[f"{part}_{unit}"].dropna())), 1e-9) for part in ("std", "mean")]
     for policy, style in policy_styles(comparison["policy"], theme).items():
         table = comparison[comparison["policy"] == policy].sort_values("min_periods")
@@ -206,9 +120,9 @@ def frontier(comparison: pd.DataFrame, *, unit: Unit = "vol", theme: Theme = "li
             ).set_path_effects([withStroke(linewidth=2.5, foreground=ink.page)])
     axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     axes.margins(x=0.08, y=0.12)
-    axes.set_xlabel(f"standard deviation of the improvement ({_UNIT_LABELS[unit]})")
-    axes.set_ylabel(f"mean improvement ({_UNIT_LABELS[unit]})")
-    _legend(figure, ink)
+    axes.set_xlabel(f"standard deviation of the improvement ({UNIT_LABELS[unit]})")
+    axes.set_ylabel(f"mean improvement ({UNIT_LABELS[unit]})")
+    legend_above(figure, ink)
     return figure
 
 
@@ -232,8 +146,8 @@ def improvement_distribution(
     Returns:
         The figure; the axis spans the central 99 % of all orders, and the legend counts what lies outside.
     """
-    ink, figure = _ink(theme), _figure(7.2, 4.2)
-    axes = _axes(figure, ink)
+    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    axes = plain_axes(figure, ink)
     samples = {policy: improvement(_at(orders, min_periods), unit).dropna() for policy, orders in results.items()}
     pooled = np.concatenate([sample.to_numpy() for sample in samples.values()] or [np.zeros(0)])
     low, high = np.quantile(pooled, [0.005, 0.995]) if pooled.size else (-1.0, 1.0)
@@ -260,9 +174,9 @@ def improvement_distribution(
     axes.axvline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     axes.set_xlim(low, high)
     axes.set_yticks([])
-    axes.set_xlabel(f"improvement of an order ({_UNIT_LABELS[unit]}); triangles: means")
+    axes.set_xlabel(f"improvement of an order ({UNIT_LABELS[unit]}); triangles: means")
     axes.set_ylabel("density")
-    _legend(figure, ink)
+    legend_above(figure, ink)
     return figure
 
 
@@ -279,8 +193,8 @@ def completion(
     Returns:
         The figure; the legend gives the mean number of periods used and the share completed.
     """
-    ink, figure = _ink(theme), _figure(7.2, 4.2)
-    axes = _axes(figure, ink)
+    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    axes = plain_axes(figure, ink)
     tables = {policy: _at(orders, min_periods) for policy, orders in results.items()}
     longest = max((int(orders["max_periods"].max()) for orders in tables.values() if len(orders)), default=1)
     periods = np.arange(longest + 1)
@@ -303,7 +217,7 @@ def completion(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("periods used")
     axes.set_ylabel("orders complete")
-    _legend(figure, ink)
+    legend_above(figure, ink)
     return figure
 
 
@@ -326,13 +240,13 @@ def execution(
     Raises:
         ConfigError: If the market has no bar at or after the start of the order.
     """
-    ink = _ink(theme)
+    ink = ink_of(theme)
     path = _execution_path(order, schedule, market)
     style = policy_styles(["model"], theme)["model"]
-    figure = _figure(7.2, 5.2)
+    figure = empty_figure(7.2, 5.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1.0])
-    _dress(upper, ink)
-    _dress(lower, ink)
+    dress(upper, ink)
+    dress(lower, ink)
     period, finish, minimum = path["period"].to_numpy(), int(order["periods_used"]), int(order["min_periods"])
     ends = max(minimum, finish)
 
@@ -378,54 +292,8 @@ def execution(
     _mark(upper, ink, finish + 0.5, f"finished ({finish})" if bool(order["completed"]) else "ended, incomplete")
     _mark(lower, ink, minimum + 0.5)
     _mark(lower, ink, finish + 0.5)
-    _legend(figure, ink)
+    legend_above(figure, ink)
     return figure
-
-
-def figure_to_png_bytes(figure: Figure, *, dpi: int = 160, background: str | None = None) -> bytes:
-    """Render a figure as PNG.
-
-    Args:
-        figure: The figure.
-        dpi: Dots per inch.
-        background: Colour of the page behind the figure; ``None`` for transparent.
-
-    Returns:
-        The file's content, the same bytes for figures made from the same numbers.
-    """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=background or "none", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def figure_to_svg_text(figure: Figure) -> str:
-    """Render a figure as SVG with the letters drawn as paths, so that it looks the same without our fonts.
-
-    Args:
-        figure: The figure.
-
-    Returns:
-        The file's content, the same text for figures made from the same numbers.
-    """
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "lem-models", "svg.fonttype": "path"}):
-        figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def figure_to_data_uri(figure: Figure, kind: Literal["svg", "png"] = "svg") -> str:
-    """Render a figure as a ``data:`` URI that an HTML page can carry inside itself.
-
-    Args:
-        figure: The figure.
-        kind: Format of the image.
-
-    Returns:
-        The URI, base64.
-    """
-    content = figure_to_svg_text(figure).encode() if kind == "svg" else figure_to_png_bytes(figure)
-    media = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _execution_path(
@@ -487,67 +355,7 @@ def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
     return [label if position % every == 0 else "" for position, label in enumerate(labels)]
 
 
-def _ink(theme: Theme) -> _Ink:
-    """Colours of a theme."""
-    if theme not in _INKS:
-        raise ConfigError(f"the theme of a figure is 'light' or 'dark', got {theme!r}")
-    return _INKS[theme]
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Empty figure with a transparent background."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_facecolor("none")
-    return figure
-
-
-def _axes(figure: Figure, ink: _Ink) -> Axes:
-    """The one pair of axes of a figure, dressed."""
-    axes = figure.subplots()
-    _dress(axes, ink)
-    return axes
-
-
-def _dress(axes: Axes, ink: _Ink) -> None:
-    """Quiet axes: horizontal grid, no box, muted ticks."""
-    axes.set_facecolor("none")
-    for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
-        spine.set_color(ink.muted)
-    axes.grid(visible=True, axis="y", color=ink.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=ink.muted, labelsize=9, length=3, width=0.8)
-    axes.tick_params(axis="y", length=0)
-    axes.xaxis.label.set_color(ink.text)
-    axes.yaxis.label.set_color(ink.text)
-    axes.xaxis.label.set_fontsize(9.5)
-    axes.yaxis.label.set_fontsize(9.5)
-
-
-def _legend(figure: Figure, ink: _Ink) -> None:
-    """Legend of all axes above the figure, where it hides nothing."""
-    entries = [axes.get_legend_handles_labels() for axes in figure.axes]
-    handles = [handle for some, _ in entries for handle in some]
-    labels = [label for _, some in entries for label in some]
-    if handles:
-        widths = [len(label) + 7 for label in labels]  # in letters; about 108 of them fit beside each other
-        columns = (
-            len(widths) if sum(widths) <= 108 else 3 if 3 * max(widths) <= 108 else 2 if 2 * max(widths) <= 108 else 1
-        )
-        figure.legend(
-            handles,
-            labels,
-            loc="outside upper left",
-            ncols=columns,
-            frameon=False,
-            fontsize=8.5,
-            labelcolor=ink.text,
-            handlelength=2.4,
-            columnspacing=1.6,
-        )
-
-
-def _mark(axes: Axes, ink: _Ink, x: float, text: str | None = None, *, high: bool = False) -> None:
+def _mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, high: bool = False) -> None:
     """Vertical line with a small label beside its top."""
     axes.axvline(x, color=ink.text, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
     if text:

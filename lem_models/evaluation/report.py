@@ -8,16 +8,14 @@ content gives the same bytes: a date is printed only when one is given.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import jinja2
 import numpy as np
@@ -25,23 +23,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lem_models.errors import ConfigError, UnknownNameError
-from lem_models.evaluation.plots import Theme, figure_to_data_uri, policy_styles
+from lem_models.evaluation.figure_style import Theme, figure_to_data_uri, policy_styles
+from lem_models.evaluation.output import is_missing, write_text
 
 __all__ = [
     "DEFINITIONS",
     "SIGN_CONVENTION",
     "Column",
     "Headline",
-    "Json",
     "ReportData",
     "ReportFigure",
     "ReportTable",
     "SampleExecution",
-    "comparison_table",
-    "difference_table",
-    "null_table",
-    "to_csv",
-    "to_json",
     "write_report",
 ]
 
@@ -85,15 +78,6 @@ DEFINITIONS: Mapping[str, str] = {
 }
 """Definitions printed at the top of a report, term by term."""
 
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""What a JSON file can hold."""
-
-_KEY_LABELS = {
-    "min_periods": "minimum",
-    "max_periods": "maximum",
-    "benchmark": "benchmark",
-    "risk_aversion": "risk av.",
-}
 _MISSING = "\u2013"
 _SIGNED_ZERO = re.compile(r"[+-](?=0(?:\.0+)?(?![\d.]))")
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
@@ -297,123 +281,6 @@ class ReportData:
     command: str = ""
 
 
-def comparison_table(
-    comparison: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str,
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    collapsed: bool = False,
-) -> ReportTable:
-    """Table of ``statistics.compare``: the policies beneath each other, group after group (one policy: row after row).
-
-    Args:
-        comparison: The long table.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        model: Policy whose rows stand out.
-        level: Level of the intervals, for the heading.
-        collapsed: Whether the table is folded away until it is opened.
-
-    Returns:
-        The table.
-    """
-    keys = _keys(by)
-    frame = comparison.sort_values(keys, kind="stable", ignore_index=True) if keys else comparison
-    several = comparison["policy"].nunique() > 1
-    columns = [Column("policy", "policy")] if several or not keys else _key_columns(keys)
-    columns.append(Column("orders", "orders", "{:,.0f}"))
-    for unit, group, shape in (
-        ("vol", "improvement, bar volatilities", "{:+.3f}"),
-        ("bps", "improvement, bps", "{:+.1f}"),
-    ):
-        spread = shape.replace("+", "")
-        columns += _interval_columns(("mean", "low", "high"), unit, group, shape, level)
-        columns.append(Column(f"std_{unit}", "std", spread, group))
-    columns += [
-        Column("median_bps", "median", "{:+.1f}", "improvement, bps"),
-        Column("q05_bps", "5 %", "{:+.0f}", "improvement, bps"),
-        Column("q95_bps", "95 %", "{:+.0f}", "improvement, bps"),
-        Column("better_percent", "better", "{:.1f} %", "improvement, bps"),
-        Column("periods_used", "periods", "{:.1f}", "execution"),
-        Column("completed_percent", "complete", "{:.4g} %", "execution"),
-    ]
-    highlight = ("policy", model) if model is not None and several else None
-    return ReportTable(title, frame, note, columns, highlight, _key_columns(keys) if several else (), collapsed)
-
-
-def null_table(
-    split: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str = "Option value and forecast value",
-    note: str = "",
-    level: float = 0.95,
-) -> ReportTable:
-    """Table of ``statistics.null_split``.
-
-    Args:
-        split: The split; a column ``policy`` in front is printed when there is one.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        level: Level of the intervals, for the heading.
-
-    Returns:
-        The table.
-    """
-    columns = [Column("policy", "policy")] if "policy" in split.columns else []
-    columns += [*_key_columns(_keys(by)), Column("orders", "orders", "{:,.0f}")]
-    groups = {
-        "real": "real bars",
-        "option": "null: option value",
-        "forecast": "real minus null: forecast value",
-    }
-    for part, group in groups.items():
-        for unit, shape, heading in (("vol", "{:+.3f}", "bar vol."), ("bps", "{:+.1f}", "bps")):
-            columns.append(Column(f"{part}_{unit}", heading, shape, group))
-            if unit == "vol" or part == "forecast":
-                ends = (f"{part}_low_{unit}", f"{part}_high_{unit}")
-                columns.append(Column(ends, f"{100 * level:.4g} % interval", f"{shape} to {shape}", group))
-    return ReportTable(title, split, note, columns)
-
-
-def difference_table(
-    differences: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str,
-    note: str = "",
-    level: float = 0.95,
-    collapsed: bool = False,
-) -> ReportTable:
-    """Table of ``statistics.paired_difference``.
-
-    Args:
-        differences: The differences; a column ``policy`` (the policy that was subtracted) is printed when there is one.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        level: Level of the intervals, for the heading.
-        collapsed: Whether the table is folded away until it is opened.
-
-    Returns:
-        The table.
-    """
-    columns = [Column("policy", "against")] if "policy" in differences.columns else []
-    columns += [*_key_columns(_keys(by)), Column("orders", "orders", "{:,.0f}")]
-    for unit, group, shape in (
-        ("vol", "difference, bar volatilities", "{:+.3f}"),
-        ("bps", "difference, bps", "{:+.1f}"),
-    ):
-        columns += _interval_columns(("mean", "low", "high"), unit, group, shape, level)
-    columns.append(Column("better_percent", "ahead", "{:.1f} %"))
-    return ReportTable(title, differences, note, columns, collapsed=collapsed)
-
-
 def write_report(path: str | os.PathLike[str], report: ReportData) -> Path:
     """Write the report as one HTML file.
 
@@ -443,55 +310,7 @@ def write_report(path: str | os.PathLike[str], report: ReportData) -> Path:
         schedule=schedule,
         generated_at=report.generated_at.strftime("%Y-%m-%d %H:%M %Z").strip() if report.generated_at else "",
     )
-    return _write_atomically(path, html)
-
-
-def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-    """Write a table as CSV with every digit, without the index.
-
-    Args:
-        frame: The table.
-        path: Where to; folders that are missing are made.
-
-    Returns:
-        The path of the file.
-    """
-    return _write_atomically(path, frame.to_csv(index=False, lineterminator="\n"))
-
-
-def to_json(content: object, path: str | os.PathLike[str]) -> Path:
-    """Write tables and facts as strict JSON.
-
-    Args:
-        content: Mappings, sequences, numbers, strings, times and data frames, nested at will. A data frame becomes a
-            list of records; NaN, infinities and missing times become null; keys keep their sequence.
-        path: Where to; folders that are missing are made.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ConfigError: If something in it has no form in JSON.
-    """
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    return _write_atomically(path, text + "\n")
-
-
-def _keys(by: Sequence[str] | str | None) -> list[str]:
-    """Columns grouped by, as a list."""
-    return [] if by is None else [by] if isinstance(by, str) else list(by)
-
-
-def _key_columns(keys: Sequence[str]) -> list[Column]:
-    """Printed columns of the keys."""
-    return [Column(key, _KEY_LABELS.get(key, key.replace("_", " "))) for key in keys]
-
-
-def _interval_columns(parts: tuple[str, str, str], unit: str, group: str, shape: str, level: float) -> list[Column]:
-    """Printed columns of a mean and its interval."""
-    mean, low, high = (f"{part}_{unit}" for part in parts)
-    interval = Column((low, high), f"{100 * level:.4g} % interval", f"{shape} to {shape}", group)
-    return [Column(mean, "mean", shape, group), interval]
+    return write_text(path, html)
 
 
 def _view(table: ReportTable) -> dict[str, Any]:
@@ -556,7 +375,7 @@ def _swatches(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
 def _text(column: Column, record: Mapping[Any, Any]) -> str:
     """Text of one cell."""
     values = [record[source] for source in column.sources]
-    if any(_missing(value) for value in values):
+    if any(is_missing(value) for value in values):
         return _MISSING
     if column.format == "{}":
         return _fact(values[0])
@@ -570,7 +389,7 @@ def _number(text: str) -> str:
 
 def _fact(value: object) -> str:
     """Any value as text."""
-    if _missing(value):
+    if is_missing(value):
         return _MISSING
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
@@ -581,44 +400,3 @@ def _fact(value: object) -> str:
     if isinstance(value, pd.Timestamp):
         return value.strftime("%Y-%m-%d %H:%M")
     return str(value)
-
-
-def _missing(value: object) -> bool:
-    """Whether a value is NaN, NaT or None."""
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _plain(value: object) -> Json:
-    """Content in the types that JSON knows."""
-    if _missing(value):
-        return None
-    if isinstance(value, pd.DataFrame):
-        return [_plain(record) for record in value.to_dict("records")]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | pd.Series | np.ndarray):
-        return [_plain(part) for part in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, str | os.PathLike):
-        return str(value)
-    raise ConfigError(f"a {type(value).__name__} has no form in JSON")
-
-
-def _write_atomically(path: str | os.PathLike[str], text: str) -> Path:
-    """Write beside the target and rename; nothing is left behind when that fails."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target

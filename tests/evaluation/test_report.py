@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError
-from lem_models.evaluation import plots
+from lem_models.evaluation import figure_style, plots
+from lem_models.evaluation.output import to_csv, to_json
 from lem_models.evaluation.report import (
     DEFINITIONS,
     SIGN_CONVENTION,
@@ -30,13 +31,9 @@ from lem_models.evaluation.report import (
     ReportFigure,
     ReportTable,
     SampleExecution,
-    comparison_table,
-    difference_table,
-    null_table,
-    to_csv,
-    to_json,
     write_report,
 )
+from lem_models.evaluation.report_tables import comparison_table, difference_table, null_table
 from lem_models.evaluation.statistics import compare, null_split, paired_difference, summarise
 
 HOSTILE = "<script>alert('x')</script>\"&{{ 7 * 7 }}"
@@ -393,7 +390,7 @@ class TestFigures:
     """Figures show what they were given, in both themes, without global state."""
 
     @pytest.mark.parametrize("theme", ["light", "dark"])
-    def test_every_figure_renders(self, results: dict[str, pd.DataFrame], theme: plots.Theme) -> None:
+    def test_every_figure_renders(self, results: dict[str, pd.DataFrame], theme: figure_style.Theme) -> None:
         """PNG and SVG, the same bytes each time."""
         comparison = compare(results, "min_periods", draws=50)
         split = null_split(results["model"], [results["twap"]], "min_periods", draws=50)
@@ -409,13 +406,13 @@ class TestFigures:
             ]
 
         for first, second in zip(draw(), draw(), strict=True):
-            png = plots.figure_to_png_bytes(first, dpi=40)
+            png = figure_style.figure_to_png_bytes(first, dpi=40)
             assert png.startswith(b"\x89PNG")
-            assert png == plots.figure_to_png_bytes(second, dpi=40)
+            assert png == figure_style.figure_to_png_bytes(second, dpi=40)
         first, second = draw()[0], draw()[0]
-        assert "<svg" in plots.figure_to_svg_text(first)
-        assert plots.figure_to_data_uri(draw()[0]) == plots.figure_to_data_uri(draw()[0])
-        assert plots.figure_to_data_uri(second, "png").startswith("data:image/png;base64,")
+        assert "<svg" in figure_style.figure_to_svg_text(first)
+        assert figure_style.figure_to_data_uri(draw()[0]) == figure_style.figure_to_data_uri(draw()[0])
+        assert figure_style.figure_to_data_uri(second, "png").startswith("data:image/png;base64,")
 
     def test_lines_are_the_numbers(self, results: dict[str, pd.DataFrame]) -> None:
         """One line per policy at its means, then the null, dashed."""
@@ -430,19 +427,22 @@ class TestFigures:
 
     def test_policies_keep_their_colour(self) -> None:
         """Whatever else is in the figure."""
-        full, part = plots.policy_styles(("model", "twap", "stopping_rule")), plots.policy_styles(("stopping_rule",))
+        full, part = (
+            figure_style.policy_styles(("model", "twap", "stopping_rule")),
+            figure_style.policy_styles(("stopping_rule",)),
+        )
         assert full["stopping_rule"] == part["stopping_rule"]
         assert len({style.colour for style in full.values()}) == 3
-        assert full["twap"] != plots.policy_styles(["twap"], "dark")["twap"]
+        assert full["twap"] != figure_style.policy_styles(["twap"], "dark")["twap"]
 
     def test_policies_without_spread_and_empty_groups_do_not_break_the_distribution(self) -> None:
         """TWAP against a TWAP benchmark is a spike at zero."""
         flat = orders_table(0, 0.0).assign(slippage_bps=0.0)
-        plots.figure_to_png_bytes(plots.improvement_distribution({"twap": flat}), dpi=40)
-        plots.figure_to_png_bytes(
+        figure_style.figure_to_png_bytes(plots.improvement_distribution({"twap": flat}), dpi=40)
+        figure_style.figure_to_png_bytes(
             plots.improvement_distribution({"model": orders_table(1, 5.0), "twap": flat, "none": flat.iloc[:0]}), dpi=40
         )
-        plots.figure_to_png_bytes(plots.completion({"none": flat.iloc[:0]}), dpi=40)
+        figure_style.figure_to_png_bytes(plots.completion({"none": flat.iloc[:0]}), dpi=40)
 
     @pytest.mark.parametrize(
         ("target", "executed"),
@@ -482,7 +482,7 @@ class TestFigures:
     def test_refuses_an_unknown_theme(self) -> None:
         """Two themes are known."""
         with pytest.raises(ConfigError, match="'light' or 'dark', got 'sepia'"):
-            plots.policy_styles(["twap"], "sepia")  # type: ignore[arg-type]
+            figure_style.policy_styles(["twap"], "sepia")  # type: ignore[arg-type]
 
     def test_imports_neither_torch_nor_pyplot(self) -> None:
         """Reports can be made where there is no display, and without waiting for torch."""

@@ -9,15 +9,13 @@ import pandas as pd
 import pytest
 
 from lem_models.errors import ConfigError, LEMError, OrderError, UnknownNameError
+from lem_models.evaluation.bootstrap import bootstrap_mean_interval, bootstrap_mean_intervals, resample_weights
 from lem_models.evaluation.statistics import (
     SUMMARY_COLUMNS,
-    bootstrap_mean_interval,
-    bootstrap_mean_intervals,
     compare,
     improvement,
     null_split,
     paired_difference,
-    resample_weights,
     summarise,
 )
 

@@ -1,0 +1,94 @@
+"""Tables and texts on disk: CSV and JSON, each file complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from lem_models.errors import ConfigError
+
+__all__ = ["Json", "is_missing", "to_csv", "to_json", "write_text"]
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+"""What a JSON file can hold."""
+
+
+def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+    """Write a table as CSV with every digit, without the index.
+
+    Args:
+        frame: The table.
+        path: Where to; folders that are missing are made.
+
+    Returns:
+        The path of the file.
+    """
+    return write_text(path, frame.to_csv(index=False, lineterminator="\n"))
+
+
+def to_json(content: object, path: str | os.PathLike[str]) -> Path:
+    """Write tables and facts as strict JSON.
+
+    Args:
+        content: Mappings, sequences, numbers, strings, times and data frames, nested at will. A data frame becomes a
+            list of records; NaN, infinities and missing times become null; keys keep their sequence.
+        path: Where to; folders that are missing are made.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ConfigError: If something in it has no form in JSON.
+    """
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_text(path, text + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write beside the target and rename; nothing is left behind when that fails."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _plain(value: object) -> Json:
+    """Content in the types that JSON knows."""
+    if is_missing(value):
+        return None
+    if isinstance(value, pd.DataFrame):
+        return [_plain(record) for record in value.to_dict("records")]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | pd.Series | np.ndarray):
+        return [_plain(part) for part in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str | os.PathLike):
+        return str(value)
+    raise ConfigError(f"a {type(value).__name__} has no form in JSON")
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is NaN, NaT or None."""
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
