@@ -84,7 +84,7 @@ def complete_orders(
         )
     numeric["max_periods"] = np.where(np.isnan(numeric["max_periods"]), horizon or 0, numeric["max_periods"])
     numeric["min_periods"] = np.where(np.isnan(numeric["min_periods"]), numeric["max_periods"], numeric["min_periods"])
-    for name in ("min_periods", "max_periods"):
+    for name in ("max_periods", "min_periods"):
         wrong = _first(numeric[name] != np.floor(numeric[name]))
         if wrong is not None:
             raise OrderError(

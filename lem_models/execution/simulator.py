@@ -187,6 +187,8 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
 def _checked(decision: Decision, live: Tensor, like: Tensor, period: int) -> tuple[Tensor, Tensor]:
     """Answers of a policy, [orders] each; what it says of orders that are over does not matter."""
     answers = []
+    if isinstance(decision, tuple) and len(decision) == 2:  # a plain pair is welcome from a user's own policy
+        decision = Decision(*decision)
     for name in ("fraction", "finish"):
         try:
             answer = torch.as_tensor(getattr(decision, name), dtype=like.dtype, device=like.device).expand_as(like)

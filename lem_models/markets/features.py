@@ -14,13 +14,16 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "FEATURES",
@@ -288,13 +291,16 @@ class FeatureStream:
     def __init__(self, history: Bars) -> None:
         if len(history.symbols) != 1:
             raise BarsError(f"a stream follows one symbol, the history holds {len(history.symbols)}", rule="one symbol")
-        # Slots are positions in the session: what is kept starts with a session, and holds one of full length.
-        full = np.flatnonzero(history.slot == history.slots_per_session - 1) - history.slots_per_session + 1
-        early = full[full <= len(history) - SUPPORT - 1]
-        first = max(int(early[-1]), 0) if early.size else 0
         self._calendar = history.calendar.name
         self._frequency = history.frequency
-        self._frame = history.frame.iloc[first:]
+        self._frame = self._kept(history)
+
+    @staticmethod
+    def _kept(bars: Bars) -> pd.DataFrame:
+        """What the next rows may need: slots are positions in a session, so it starts with one of full length."""
+        full = np.flatnonzero(bars.slot == bars.slots_per_session - 1) - bars.slots_per_session + 1
+        early = full[full <= len(bars) - SUPPORT - 1]
+        return bars.frame.iloc[max(int(early[-1]), 0) if early.size else 0 :]
 
     def push(self, bar: dict[str, Any]) -> npt.NDArray[np.float32]:
         """Features [features] after one more closed bar (a mapping with the columns of the table of bars).
@@ -306,6 +312,6 @@ class FeatureStream:
 
         grown = pd.concat([self._frame, pd.DataFrame([bar])], ignore_index=True)
         bars = Bars.from_frame(grown, calendar=self._calendar, frequency=self._frequency)
-        self._frame = grown
+        self._frame = self._kept(bars)
         row: npt.NDArray[np.float32] = compute_features(bars).values[-1]
         return row

@@ -13,8 +13,10 @@ from tests.helpers import Scripted, order_batch, random_orders, random_window
 
 
 def test_utility_by_hand():
-    x, risk = torch.tensor([1.0, -2.0, 3.0, 50.0]), torch.tensor([0.0, 0.5, 1.0, 0.25])
-    assert utility(x, risk).tolist() == pytest.approx([1.0, (-2 - 0.5 * 4) / 1.5, (3 - 9) / 2, (20 - 0.25 * 400) / 1.25])
+    x, risk = torch.tensor([1.0, -2.0, 6.0, -8.0, 50.0]), torch.tensor([0.0, 0.5, 1.0, 1.0, 0.25])
+    # The square goes on as its tangent beyond 6, and everything beyond 20 counts as 20.
+    expected = [1.0, (-2 - 0.5 * 4) / 1.5, (6 - 36) / 2, (-8 - (36 + 12 * 2)) / 2, (20 - 0.25 * (36 + 12 * 14)) / 1.25]
+    assert utility(x, risk).tolist() == pytest.approx(expected)
 
 
 def test_utility_prefers_less_risk_the_more_averse():
@@ -42,8 +44,9 @@ def _utility_by_hand(fills, order, orders, window):
     benchmark = (weights * price[:end]).sum() / weights.sum()
     x = -float(orders.side[order]) * (executed / benchmark - 1) / float(window.volatility[order])
     x = min(max(x, -20.0), 20.0)
+    square = x * x if abs(x) <= 6 else 12 * abs(x) - 36
     risk = float(orders.risk_aversion[order])
-    return (x - risk * x * x) / (1 + risk)
+    return (x - risk * square) / (1 + risk)
 
 
 def _fills_by_hand(paths, order, finish_at, maximum, cap):

@@ -1,0 +1,166 @@
+"""Heads: a closed registry, and the flexible head's decisions."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.execution.policy import Decision, OrderBatch
+from lem_models.execution.simulator import MarketWindow, simulate
+from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, head_names, register_head
+from lem_models.modeling.heads.path_state import PATH_FEATURES, expected_share, path_features
+from tests.helpers import Recorder, Scripted, order_batch, random_orders, random_window
+
+CONTEXT = 5
+
+
+class _WithContext(Recorder):
+    """A head as a policy, with a random context."""
+
+    def __init__(self, head, seed=0):
+        super().__init__(head)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def decide(self, context, orders, state):
+        return super().decide(torch.randn(len(orders), CONTEXT, generator=self.generator), orders, state)
+
+
+def _head(seed=0, scale=1.0):
+    torch.manual_seed(seed)
+    head = build_head("flexible", CONTEXT, 12, {"hidden_size": 16, "layers": 2})
+    with torch.no_grad():
+        head.output.weight.mul_(scale)
+    return head
+
+
+# --- the registry ----------------------------------------------------------------------------------------------------
+
+
+def test_heads_are_built_by_name():
+    assert "flexible" in head_names()
+    assert isinstance(_head(), FlexibleHead)
+    with pytest.raises(UnknownNameError, match="unknown head 'flexibel'; did you mean 'flexible'"):
+        build_head("flexibel", CONTEXT, 12, {})
+
+
+@pytest.mark.parametrize("settings", [{"width": 3}, {"layers": 0}, {"hidden_size": 10**9}, {"layers": "many"}], ids=str)
+def test_a_head_checks_its_settings(settings):
+    with pytest.raises(ConfigError, match=f"head_config of 'flexible': {next(iter(settings))}"):
+        build_head("flexible", CONTEXT, 12, settings)
+
+
+def test_a_head_of_one_s_own_can_be_registered_and_named_in_a_configuration(monkeypatch):
+    from lem_models.modeling.heads import base
+
+    monkeypatch.setattr(base, "_HEADS", dict(base._HEADS))
+
+    @register_head("all-at-once")
+    class AllAtOnce(AllocationHead):
+        def decide(self, context, orders, state):
+            return Decision(1.0, True)
+
+    assert LEMConfig(head="all-at-once").head == "all-at-once"
+    assert isinstance(build_head("all-at-once", CONTEXT, 12, {}), AllAtOnce)
+    register_head("all-at-once")(AllAtOnce)  # once more the same class is no conflict
+    with pytest.raises(ConfigError, match="already registered as AllAtOnce"):
+        register_head("all-at-once")(type("Other", (AllAtOnce,), {}))
+
+
+def test_a_head_must_decide():
+    with pytest.raises(TypeError, match="abstract"):
+        AllocationHead(CONTEXT, 12, HeadConfig())
+
+
+# --- the path of an order --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), horizon=st.integers(1, 12), silent=st.sampled_from([0.0, 0.4, 1.0]))
+def test_path_features_are_bounded_numbers_whatever_happens(seed, horizon, silent):
+    rng = np.random.default_rng(seed)
+    orders = OrderBatch.from_frame(random_orders(rng, 10, horizon))
+    recorder = Recorder(Scripted(rng.random((10, horizon)) / 2))
+    simulate(recorder, orders, random_window(rng, 10, horizon, silent=silent))
+    for state in recorder.states:
+        features = path_features(orders, state)
+        assert features.shape == (10, PATH_FEATURES)
+        assert torch.isfinite(features).all()
+        assert (features.abs() <= 6).all()
+        share = expected_share(orders, state)
+        assert ((share >= 0) & (share <= 1 + 1e-9)).all()
+
+
+def test_the_path_of_an_order_does_not_depend_on_the_longest_of_its_batch():
+    rng = np.random.default_rng(0)
+    table = random_orders(rng, 30, 6)
+    orders, window = OrderBatch.from_frame(table), random_window(rng, 30, 12)
+    over = torch.arange(12) >= orders.max_periods[:, None]
+    window.volume[over] = 0.0
+    window.expected_volume[over] = 0.0
+    script = Scripted(rng.random((30, 12)) / 3)
+    recorder = Recorder(script)
+    simulate(recorder, orders, window)
+    for row in range(30):
+        periods = int(table["max_periods"][row])
+        part = slice(row, row + 1)
+        alone = MarketWindow(**{k: v[part, :periods] if v.ndim == 2 else v[part] for k, v in vars(window).items()})
+        one = Recorder(Scripted(script.fraction[part]))
+        simulate(one, orders[part], alone)
+        for period in range(periods):
+            together = path_features(orders, recorder.states[period])[part]
+            torch.testing.assert_close(path_features(orders[part], one.states[period]), together, atol=1e-9, rtol=0)
+
+
+def test_a_buy_and_a_mirrored_sell_see_nearly_the_same_path():
+    rng = np.random.default_rng(1)
+    window = random_window(rng, 40, 8)
+    mirrored = MarketWindow(**{**vars(window), "price": 1 / window.price, "close": 1 / window.close})
+    script = Scripted(rng.random((40, 8)) / 4)
+    seen = []
+    for side, market in (("buy", window), ("sell", mirrored)):
+        recorder = Recorder(script)
+        orders = order_batch(40, max_periods=8, min_periods=3, side=side)
+        simulate(recorder, orders, market)
+        seen.append([path_features(orders, state) for state in recorder.states])
+    for buy, sell in zip(*seen, strict=True):
+        # Averages of prices differ by the square of the volatility (1 %), in units of the volatility.
+        assert (buy - sell).abs().max() < 0.15
+        assert (buy - sell).abs().mean() < 5e-3
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), horizon=st.integers(1, 12), scale=st.sampled_from([1.0, 1e3]))
+def test_fractions_lie_in_the_feasible_interval_by_construction(seed, horizon, scale):
+    rng = np.random.default_rng(seed)
+    orders = OrderBatch.from_frame(random_orders(rng, 10, horizon))
+    policy = _WithContext(_head(seed % 7, scale), seed)
+    simulate(policy, orders, random_window(rng, 10, horizon, silent=0.1))
+    for period, state in enumerate(policy.states):
+        fraction, finish = policy.decisions()[:, period].T
+        assert (fraction >= state.lower.numpy() - 1e-12).all()
+        assert (fraction <= state.upper.numpy() + 1e-12).all()
+        assert ((finish >= 0) & (finish <= 1)).all()
+
+
+def test_a_fresh_head_keeps_close_to_the_volume_curve_and_rarely_finishes():
+    rng = np.random.default_rng(2)
+    orders, window = order_batch(50, max_periods=12, min_periods=1), random_window(rng, 50, 12)
+    policy = _WithContext(_head())
+    paths = simulate(policy, orders, window)
+    assert (policy.decisions()[..., 1] < 0.3).all()
+    curve = window.expected_volume / 12
+    assert (paths.fills - curve).abs().mean() < 0.02
+
+
+def test_decisions_keep_the_simulator_s_precision():
+    orders, window = order_batch(3, max_periods=4), random_window(np.random.default_rng(0), 3, 4)
+    assert simulate(_WithContext(_head()), orders, window).fills.dtype == torch.float64
+    narrow = MarketWindow(**{k: v.float() for k, v in vars(window).items()})
+    paths = simulate(_WithContext(_head()), order_batch(3, torch.float32, max_periods=4), narrow)
+    assert paths.fills.dtype == torch.float32
