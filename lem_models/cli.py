@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lem_models.errors import LEMError
+from lem_models.errors import ConfigError, LEMError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,13 +36,22 @@ def main() -> None:
     """Entry point: errors of the package become one line and exit code 2."""
     try:
         app()
-    except LEMError as error:
+    except (LEMError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
 
 
-def _split(values: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in values.split(",") if part.strip())
+def _split(values: str, both: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Parts of a comma-separated text; ``both`` stands for every choice."""
+    parts = tuple(part.strip() for part in values.split(",") if part.strip())
+    return both if both and "both" in parts else parts
+
+
+def _whole_numbers(values: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in _split(values))
+    except ValueError:
+        raise ConfigError(f"{option} takes whole numbers, comma-separated; got {values!r}") from None
 
 
 def _policies(model: str, baselines: str) -> dict[str, Policy]:
@@ -86,9 +95,8 @@ def demo(
         bars = Bars.read(data)
         console.print(f"{data}: {bars!r}")
     policies = _policies(model, ",".join(BASELINES))
-    settings = BenchmarkSettings(
-        **_defaults(policies, every="1", data_seen_until=None), limit=orders, null=2, seed=seed
-    )
+    first = None if data is None else _first_unseen(policies, bars, console)
+    settings = BenchmarkSettings(**_defaults(policies, every="1", start=first), limit=orders, null=2, seed=seed)
     with console.status("executing") as status:
         run = run_benchmark(policies, bars, settings, progress=lambda text: status.update(text))
         status.update("writing the report")
@@ -133,7 +141,7 @@ def benchmark(
     end: Annotated[str | None, typer.Option("--end", help="Day by which orders have ended.")] = None,
     limit: Annotated[int, typer.Option("--limit", help="Orders at most, drawn at random; 0 for all.")] = 100_000,
     null: Annotated[int, typer.Option("--null", min=0, help="Draws of the martingale null.")] = 2,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws of orders, null and bootstrap.")] = 0,
 ) -> None:
     """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file."""
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
@@ -147,15 +155,15 @@ def benchmark(
     console.print(f"{data}: {bars!r}")
     if start is None:
         start = _first_unseen(policies, bars, console)
-    defaults = _defaults(policies, every=every, data_seen_until=start)
+    defaults = _defaults(policies, every=every, start=start)
     given: dict[str, Any] = {
-        "side": side,
-        "benchmark": _split(against),
-        "target": _split(target),
+        "side": "both" if set(_split(side)) == {"buy", "sell"} else side,
+        "benchmark": _split(against, ("vwap", "twap")),
+        "target": _split(target, ("quantity", "notional")),
         "max_rate": max_rate,
         "risk_aversion": risk_aversion,
         "end": end,
-        "limit": limit or None,
+        "limit": None if limit == 0 else limit,
         "null": null,
         "seed": seed,
     }
@@ -163,7 +171,7 @@ def benchmark(
         given["max_periods"] = max_periods
         given["min_periods"] = tuple(sorted({*(m for m in defaults["min_periods"] if m < max_periods), max_periods}))
     if min_periods is not None:
-        given["min_periods"] = tuple(int(part) for part in _split(min_periods))
+        given["min_periods"] = _whole_numbers(min_periods, "--min-periods")
     with console.status("executing") as status:
         run = run_benchmark(
             policies, bars, BenchmarkSettings(**(defaults | given)), progress=lambda text: status.update(text)
@@ -191,9 +199,16 @@ def execute(
     from lem_models.evaluation.output import to_csv
     from lem_models.execution.execute import execute as run
     from lem_models.markets.bars import Bars
+    from lem_models.order_rules import NUMERIC as NUMERIC_COLUMNS
 
     try:
-        table = pd.read_parquet(orders) if orders.suffix == ".parquet" else pd.read_csv(orders)
+        # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
+        names = {"symbol": str, "order_id": str}
+        table = (
+            pd.read_parquet(orders)
+            if orders.suffix == ".parquet"
+            else pd.read_csv(orders, dtype=names, keep_default_na=False, na_values={c: [""] for c in NUMERIC_COLUMNS})
+        )
     except (OSError, ValueError) as error:
         raise OrderError(f"cannot read the table of orders {orders}: {error}") from None
     result = run(load_policy(model), Bars.read(data), table)
@@ -212,7 +227,7 @@ def train(
     ] = None,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
     devices: Annotated[str, typer.Option("--devices", help="How many devices, or auto.")] = "auto",
-    progress: Annotated[bool, typer.Option("--progress/--no-progress")] = True,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
     """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping."""
     from lem_models.training.fit import train as fit
@@ -246,7 +261,7 @@ def _command_line() -> str:
     return shlex.join(["lem", *sys.argv[1:]])
 
 
-def _defaults(policies: dict[str, Policy], *, every: str, data_seen_until: str | None) -> dict[str, Any]:
+def _defaults(policies: dict[str, Policy], *, every: str, start: str | None) -> dict[str, Any]:
     """Orders that suit the policy under test: its horizon, five minimum durations."""
     horizon = next(iter(policies.values())).horizon or 12
     minima = sorted({1, max(1, horizon // 4), max(1, horizon // 2), max(1, 3 * horizon // 4), horizon})
@@ -254,7 +269,7 @@ def _defaults(policies: dict[str, Policy], *, every: str, data_seen_until: str |
         "every": int(every) if every.isdigit() else every,
         "max_periods": horizon,
         "min_periods": tuple(minima),
-        "start": data_seen_until,
+        "start": start,
     }
 
 
@@ -274,3 +289,7 @@ def _first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> 
         return None
     console.print(f"Orders from {unseen}: earlier bars were used in training (--start says otherwise).")
     return str(unseen)
+
+
+if __name__ == "__main__":
+    main()

@@ -116,7 +116,7 @@ class WeightsError(LEMError):
 
 
 class PolicyError(LEMError):
-    """A policy that broke its protocol, e.g. returned a fraction outside the feasible interval."""
+    """A policy that broke its protocol: no ``decide``, or an answer that is not one finite number per order."""
 
 
 class UnknownNameError(LEMError, LookupError):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lem_models.errors import OrderError
 
-__all__ = ["CHOICES", "DEFAULTS", "RULES", "Benchmark", "Side", "Target", "check_rules"]
+__all__ = ["CHOICES", "DEFAULTS", "NUMERIC", "RULES", "Benchmark", "Side", "Target", "check_rules"]
 
 Columns: TypeAlias = Mapping[str, npt.NDArray[np.float64]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Benchmark(str, Enum):
     """Price that the execution is judged against, over ``max(min_periods, periods used)`` periods."""
 
     VWAP = "vwap"  # volume-weighted average price
-    TWAP = "twap"  # plain mean of the bar prices
+    TWAP = "twap"  # plain mean of the bar prices, bars without volume (and so without a price) left out
 
 
 class Target(str, Enum):
@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
     Rule("min_rate", "must lie in [0, max_rate]", lambda c: (c["min_rate"] >= 0) & (c["min_rate"] <= c["max_rate"])),
     Rule(
         "max_rate",
-        "max_rate * max_periods must be at least 1, or the order cannot complete",
+        "times max_periods must be at least 1, or the order cannot complete",
         lambda c: c["max_rate"] * c["max_periods"] >= 1 - _TOLERANCE,
     ),
     Rule(
@@ -116,6 +116,8 @@ DEFAULTS: dict[str, Any] = {
     "max_participation": np.nan,
 }
 CHOICES: dict[str, type[Enum]] = {"side": Side, "benchmark": Benchmark, "target": Target}
+NUMERIC: tuple[str, ...] = tuple(name for name in DEFAULTS if name not in CHOICES)
+"""Columns of a table of orders that hold numbers."""
 
 
 def check_rules(columns: Columns, *, one_order: bool = False) -> None:

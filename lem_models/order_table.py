@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import OrderError
-from lem_models.order_rules import CHOICES, DEFAULTS, check_rules
+from lem_models.order_rules import CHOICES, DEFAULTS, NUMERIC, check_rules
 from lem_models.orders import Order
 
 __all__ = ["COLUMNS", "complete_orders", "orders_frame"]
@@ -26,7 +27,9 @@ def orders_frame(
     """Table of orders from one order, several orders, or a table (returned as a copy)."""
     if isinstance(orders, pd.DataFrame):
         return orders.copy()
-    listed = [orders] if isinstance(orders, Order | Mapping) else list(orders)
+    listed = [orders] if isinstance(orders, Order | Mapping) else orders
+    if isinstance(listed, str) or not all(isinstance(order, Order | Mapping) for order in listed):
+        raise OrderError(f"orders are an Order, a mapping, several of them, or a DataFrame; got {orders!r:.80}")
     rows = [(Order(**order) if isinstance(order, Mapping) else order).model_dump() for order in listed]
     plain = [{k: v.value if isinstance(v, Enum) else v for k, v in row.items()} for row in rows]
     table = pd.DataFrame(plain, columns=list(Order.model_fields))
@@ -58,6 +61,12 @@ def complete_orders(
     missing = [name for name in ("symbol", "start", "side") if name not in table]
     if missing:
         raise OrderError(f"the table of orders lacks the columns {missing}", field=missing[0], rule="required column")
+    for name in table.columns:
+        close = difflib.get_close_matches(str(name), COLUMNS, 1, cutoff=0.85)
+        if name not in COLUMNS and close:
+            raise OrderError(
+                f"unknown column {name!r}; did you mean {close[0]!r}?", field=str(name), rule="known column"
+            )
     if "order_id" not in table:
         table["order_id"] = np.arange(len(table))
     missing_id = table["order_id"].isna().to_numpy()
@@ -73,7 +82,7 @@ def complete_orders(
     table["start"] = _utc(table["start"])
     for name, kind in CHOICES.items():
         table[name] = _choice(table, name, kind)
-    numeric = {name: _number(table, name, default) for name, default in DEFAULTS.items() if name not in CHOICES}
+    numeric = {name: _number(table, name, DEFAULTS[name]) for name in NUMERIC}
     if horizon is None and np.isnan(numeric["max_periods"]).any():
         row = int(np.flatnonzero(np.isnan(numeric["max_periods"]))[0])
         raise OrderError(

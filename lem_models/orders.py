@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from lem_models.errors import OrderError
-from lem_models.order_rules import CHOICES, DEFAULTS, Benchmark, Side, Target, check_rules
+from lem_models.order_rules import DEFAULTS, NUMERIC, Benchmark, Side, Target, check_rules
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ class Order(BaseModel):
             ) from None
         # Without max_periods the policy's horizon decides; what can be said now is checked against a long one.
         maximum = self.max_periods if self.max_periods is not None else max(self.min_periods or 1, 10**6)
-        numeric = {name: getattr(self, name) for name in DEFAULTS if name not in CHOICES}
+        numeric = {name: getattr(self, name) for name in NUMERIC}
         numeric |= {
             "max_periods": maximum,
             "min_periods": self.min_periods if self.min_periods is not None else maximum,

@@ -291,7 +291,9 @@ def first_moved(policy: Any, bars: Bars, changed: Bars, orders: pd.DataFrame) ->
     moved = np.argwhere(known & (before.view(np.int64) != after.view(np.int64)).any(-1))
     if len(moved):
         order, period = moved[0]
-        return Moved(run["order_id"].iloc[order], int(period), tuple(before[order, period]), tuple(after[order, period]))
+        return Moved(
+            run["order_id"].iloc[order], int(period), tuple(before[order, period]), tuple(after[order, period])
+        )
     traded = [_traded_before(result, first_changed, set(run["order_id"])) for result in results]
     if not traded[0].equals(traded[1]):
         return Moved(None, -1, (len(traded[0]), 0.0), (len(traded[1]), 0.0))

@@ -65,7 +65,7 @@ REFUSED = [
     ("max_rate", r"must lie in \(0, 1\]", {"max_rate": 0.0}),
     ("max_rate", r"must lie in \(0, 1\]", {"max_rate": -0.5}),
     ("max_rate", r"must lie in \(0, 1\]", {"max_rate": 1.5}),
-    ("max_rate", r"max_rate \* max_periods must be at least 1", {"max_rate": 0.08}),
+    ("max_rate", r"max_rate times max_periods must be at least 1", {"max_rate": 0.08}),
     ("min_rate", r"must lie in \[0, max_rate\]", {"min_rate": -0.1}),
     ("min_rate", r"must lie in \[0, max_rate\]", {"min_rate": 0.6, "max_rate": 0.5}),
     ("risk_aversion", "at least 0", {"risk_aversion": -1.0}),
@@ -93,7 +93,9 @@ def test_an_order_that_cannot_be_carried_out_is_refused(field, message, settings
 
 @pytest.mark.parametrize(("field", "message", "settings"), REFUSED)
 def test_a_table_obeys_the_same_rules(field, message, settings):
-    bad = {name: [np.nan if name not in ("max_periods", "max_rate") else 1.0, value] for name, value in settings.items()}
+    bad = {
+        name: [np.nan if name not in ("max_periods", "max_rate") else 1.0, value] for name, value in settings.items()
+    }
     bad["max_periods"] = [12, settings.get("max_periods", 12)]
     with pytest.raises(OrderError, match=message) as error:
         _complete(**bad)
@@ -164,7 +166,9 @@ def test_missing_values_in_a_table_take_the_defaults():
 
 
 def test_a_table_is_not_changed_and_keeps_its_other_columns_and_its_order():
-    table = pd.DataFrame({"symbol": "A", "start": pd.Timestamp(START), "side": "buy", "desk": [3, 1, 2]}, index=[7, 5, 9])
+    table = pd.DataFrame(
+        {"symbol": "A", "start": pd.Timestamp(START), "side": "buy", "desk": [3, 1, 2]}, index=[7, 5, 9]
+    )
     before = table.copy()
     completed = complete_orders(table, horizon=12, risk_aversion=0.0)
     pd.testing.assert_frame_equal(table, before)
@@ -269,7 +273,13 @@ def test_a_sample_is_every_origin_times_every_combination():
 
 def test_a_sample_combines_any_column():
     orders = Order.sample(
-        BARS, every=24, side=[Side.SELL], max_periods=[4, 12], min_periods=[2, 6], target=[Target.NOTIONAL], max_rate=0.5
+        BARS,
+        every=24,
+        side=[Side.SELL],
+        max_periods=[4, 12],
+        min_periods=[2, 6],
+        target=[Target.NOTIONAL],
+        max_rate=0.5,
     )
     assert set(zip(orders["min_periods"], orders["max_periods"], strict=True)) == {(2, 4), (2, 12), (6, 12)}
     assert set(orders["side"]) == {"sell"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.null import martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
 from lem_models.execution.execute import execute
@@ -43,8 +45,15 @@ class BenchmarkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+            raise ConfigError(f"benchmark settings refused: {problems}") from None
+
     every: str | int = 6
-    min_periods: tuple[int, ...] = (1, 3, 6, 9, 12)
+    min_periods: tuple[int, ...] = Field((1, 3, 6, 9, 12), min_length=1)
     max_periods: int = Field(12, ge=1)
     side: str = "both"
     benchmark: tuple[str, ...] = ("vwap",)
@@ -70,6 +79,7 @@ class Benchmark:
         results: Result of every policy by name.
         nulls: Results of the policy under test on the draws of the null.
         excluded: Candidate origins left out, by reason.
+        unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
     """
 
     settings: BenchmarkSettings
@@ -78,6 +88,15 @@ class Benchmark:
     results: Mapping[str, ExecutionResult]
     nulls: tuple[ExecutionResult, ...]
     excluded: Mapping[str, int] = field(default_factory=dict)
+    unseen_from: date | None = None
+
+    @property
+    def seen_percent(self) -> float | None:
+        """Share of the orders that start before the first day unseen in training; ``None`` if that day is unknown."""
+        if self.unseen_from is None:
+            return None
+        start = self.results[self.model].orders["start"]
+        return 100.0 * float((start < pd.Timestamp(self.unseen_from, tz="UTC")).mean())
 
     @property
     def orders(self) -> dict[str, pd.DataFrame]:
@@ -139,18 +158,26 @@ def run_benchmark(
         The results.
 
     Raises:
-        OrderError: when no order fits.
+        OrderError: when no order fits, or a policy's horizon is shorter than the orders.
     """
-    horizons = [policy.horizon for policy in policies.values() if policy.horizon is not None]
-    longest = min([settings.max_periods, *horizons])
-    minima = sorted({min(m, longest) for m in settings.min_periods})
+    for name, policy in policies.items():
+        if policy.horizon is not None and policy.horizon < settings.max_periods:
+            raise OrderError(
+                f"max_periods is {settings.max_periods}, but the horizon of {name} is {policy.horizon} periods",
+                field="max_periods",
+                rule="within the horizon",
+            )
+    if max(settings.min_periods) > settings.max_periods:
+        raise OrderError(
+            f"min_periods {max(settings.min_periods)} exceeds max_periods {settings.max_periods}", field="min_periods"
+        )
     extra: dict[str, Any] = {} if settings.risk_aversion is None else {"risk_aversion": settings.risk_aversion}
     orders = Order.sample(
         bars,
         every=settings.every,
         side=settings.side,
-        min_periods=minima,
-        max_periods=longest,
+        min_periods=settings.min_periods,
+        max_periods=settings.max_periods,
         lookback=MAX_LOOKBACK,
         start=settings.start,
         end=settings.end,
@@ -172,4 +199,5 @@ def run_benchmark(
     for draw in range(settings.null):
         progress(f"{model} on the martingale null, draw {draw + 1} of {settings.null}")
         nulls.append(execute(policy, martingale_null(bars, seed=settings.seed + 1000 + draw), orders))
-    return Benchmark(settings, bars, model, results, tuple(nulls), excluded)
+    unseen = getattr(getattr(policy, "config", None), "unseen_from", None)
+    return Benchmark(settings, bars, model, results, tuple(nulls), excluded, unseen)

@@ -178,7 +178,11 @@ def _report(
                 Column("price", "price", "{:,.6g}"),
             ],
         ),
-        model={"policy under test": run.model, "baselines": ", ".join(n for n in run.results if n != run.model)},
+        model={
+            "policy under test": run.model,
+            "baselines": ", ".join(n for n in run.results if n != run.model),
+            **_seen_facts(run),
+        },
         data={
             "content hash": bars.content_hash,
             "symbols": ", ".join(bars.symbols),
@@ -189,6 +193,12 @@ def _report(
         excluded=excluded_counts(run),
         command=command,
     )
+
+
+def _seen_facts(run: Benchmark) -> dict[str, object]:
+    if run.seen_percent is None:
+        return {}
+    return {"unseen from": str(run.unseen_from), "orders in days seen in training": f"{run.seen_percent:.1f} %"}
 
 
 def excluded_counts(run: Benchmark) -> dict[str, int]:
@@ -258,9 +268,9 @@ def _summary(run: Benchmark, tables: _Tables) -> str:
         return ""
     name = settings.benchmark[0].upper()
     text = (
-        f"Free to end after {shortest} of {settings.max_periods} periods, {run.model} beats the {name} of the periods "
-        f"it used by {row['mean_bps']:.1f} bps on average (standard deviation {row['std_bps']:.0f} bps; one bar moves "
-        f"{row['volatility_bps']:.0f} bps)."
+        f"Free to end after {shortest} of {settings.max_periods} periods, {run.model} improves on the {name} of the "
+        f"periods it used by {row['mean_bps']:+.1f} bps on average (standard deviation {row['std_bps']:.0f} bps; "
+        f"one bar moves {row['volatility_bps']:.0f} bps)."
     )
     if tables.split is not None and (part := _row(tables.first(tables.split), shortest)) is not None:
         text += (
@@ -287,6 +297,8 @@ def _json(run: Benchmark, tables: _Tables, command: str) -> dict[str, Any]:
             "bars": len(run.bars),
             "frequency": clock(run.bars.frequency),
         },
+        "unseen_from": None if run.unseen_from is None else str(run.unseen_from),
+        "seen_percent": run.seen_percent,
         "excluded": excluded_counts(run),
         "comparison": tables.comparison.to_dict("records"),
         "by_side": tables.detail.to_dict("records"),

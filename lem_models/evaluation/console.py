@@ -29,6 +29,11 @@ def print_benchmark(console: Console, run: Benchmark) -> None:
         f"{orders['symbol'].nunique()} symbols, {orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
     )
     console.print(f"[dim]{SIGN_CONVENTION}[/dim]")
+    if run.seen_percent:
+        console.print(
+            f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} "
+            "was trained on: these numbers are too good.[/yellow]"
+        )
     for keys, group in comparison.groupby(["benchmark", "target"], sort=False):
         benchmark, target = keys
         part = None

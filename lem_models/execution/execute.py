@@ -16,7 +16,7 @@ from lem_models.execution.policy import OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import Market
+from lem_models.markets.market import MAX_LOOKBACK, Market
 from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
@@ -30,7 +30,7 @@ _ORDERS_PER_PASS = 8192
 @torch.no_grad()
 def execute(
     policy: Policy,
-    bars: Bars | Market,
+    bars: Bars | Market | pd.DataFrame,
     orders: Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame,
     *,
     within_session: bool | None = None,
@@ -40,8 +40,8 @@ def execute(
     Args:
         policy: A model, ``load_policy("twap")``, or any object with ``decide`` (see
             :class:`~lem_models.execution.policy.Policy`).
-        bars: The market. Pass a :class:`~lem_models.markets.market.Market` to compute its features only once for
-            several policies.
+        bars: The market, as :class:`Bars` or as a table of bars. A :class:`~lem_models.markets.market.Market` computes
+            its features only once for several policies.
         orders: One order, several, or a table.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
@@ -55,9 +55,15 @@ def execute(
         BarsError: when no symbol has more bars than the policy's lookback.
         PolicyError: when the policy breaks its protocol.
     """
+    if isinstance(bars, pd.DataFrame):
+        bars = Bars.from_frame(bars)
     market = bars if isinstance(bars, Market) else Market(bars)
     bars = market.bars
+    if isinstance(policy, type):
+        raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
     lookback, horizon = getattr(policy, "lookback", 1), getattr(policy, "horizon", None)
+    if lookback > MAX_LOOKBACK:
+        raise PolicyError(f"lookback is {lookback}; a policy may ask for {MAX_LOOKBACK} bars of history at most")
     if not callable(getattr(policy, "decide", None)):
         raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
     table = complete_orders(orders, horizon=horizon, risk_aversion=getattr(policy, "risk_aversion", 0.0))

@@ -5,10 +5,10 @@ finishing period,
 
 .. math:: \sum_s p_s \prod_{r<s} (1 - p_r)\; u(x_s), \qquad u(x) = \frac{x - \lambda h(x)}{1 + \lambda},
 
-``h(x) = x^2`` up to 6 bar volatilities and its tangent beyond (one order in a thousand lies there, and its square would
-be most of the gradient's noise), ``x_s`` the improvement in bar volatilities when finishing at ``s`` (exact, caps
-included: the finishing fills have a closed form) and ``lambda`` the order's risk aversion. Every term is differentiable
-in the fractions and the probabilities: no soft masks, no sampling.
+``h(x) = x^2`` up to 10 bar volatilities and its tangent beyond (few orders lie there, but their squares would be most
+of the gradient's noise), ``x_s`` the improvement in bar volatilities when finishing at ``s`` (exact, caps included: the
+finishing fills have a closed form) and ``lambda`` the order's risk aversion. Every term is differentiable in the
+fractions and the probabilities: no soft masks, no sampling.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lem_models.execution.simulator import MarketWindow, Paths, finishing_fills,
 __all__ = ["expected_utility", "finishing_probabilities", "utility"]
 
 _CLAMP = 20.0
-_QUADRATIC = 6.0
+_QUADRATIC = 10.0
 
 
 def utility(improvement: Tensor, risk_aversion: Tensor) -> Tensor:

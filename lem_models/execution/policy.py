@@ -105,6 +105,10 @@ class OrderBatch:
             participation=real(np.where(np.isnan(limit), np.inf, limit)),
         )
 
+    def copy(self) -> OrderBatch:
+        """The same orders in tensors of their own."""
+        return OrderBatch(**{f.name: getattr(self, f.name).clone() for f in fields(self)})
+
     def __getitem__(self, rows: slice | Tensor) -> OrderBatch:
         """Some of the orders."""
         return OrderBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
@@ -122,7 +126,7 @@ class ExecutionState:
         executed_price: Average price of what has been traded, by the order's own target rule; the last close when
             nothing has.
         vwap: Market VWAP of the periods so far; the last close when nothing traded.
-        twap: Mean bar price of the periods so far; the last close when nothing traded.
+        twap: Mean bar price of the periods so far, bars without volume left out; the last close when nothing traded.
         last_price: VWAP of the last closed bar of the order; the last close before the first period.
         last_close: Close of the last closed bar.
         prices: Bar prices of the periods so far, [orders, period].

@@ -35,7 +35,7 @@ class LiveSession:
         history: Closed bars before the order, at least the policy's lookback; other symbols are ignored.
 
     Raises:
-        OrderError: when the order breaks a rule.
+        OrderError: when the order breaks a rule, or would cross the end of its session.
         BarsError: when the history ends elsewhere than right before the start, or is too short.
     """
 
@@ -44,11 +44,14 @@ class LiveSession:
         self._order = complete_orders(
             order, horizon=getattr(policy, "horizon", None), risk_aversion=getattr(policy, "risk_aversion", 0.0)
         )
+        if len(self._order) != 1:
+            raise OrderError(f"a session decides one order, got {len(self._order)}", rule="one order")
         symbol, self._start = str(self._order["symbol"][0]), pd.Timestamp(self._order["start"][0])
         if symbol not in history.symbols:
             raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
         self._calendar, self._step = history.calendar.name, history.frequency
-        frame = history.select([symbol]).frame[_COLUMNS]
+        own = history.select([symbol])
+        frame = own.frame[_COLUMNS]
         if frame["timestamp"].iloc[-1] >= self._start:
             raise BarsError(
                 "the history must end before the order starts",
@@ -56,6 +59,13 @@ class LiveSession:
                 timestamp=frame["timestamp"].iloc[-1],
                 rule="closed bars only",
             )
+        if own.is_session_bound:
+            goes_on = frame["timestamp"].iloc[-1] + self._step == self._start
+            slot = int(own.slot[-1]) + 1 if goes_on else 0
+            if slot + int(self._order["max_periods"][0]) > own.slots_per_session:
+                raise OrderError(
+                    "the order would cross the end of the session", field="max_periods", rule="one session"
+                )
         self._closed = frame
         self._observed = 0
         self._decided: Decision | None = None
@@ -86,7 +96,7 @@ class LiveSession:
         if self.done:
             raise OrderError("the order is done: nothing is left to decide", rule="not done")
         if self._decided is None:
-            fills, finish = self._replay()
+            fills, finish = self._replay(self._closed, self._observed)
             self._decided = Decision(fraction=float(fills[self._observed]), finish=finish <= self._observed)
         return self._decided
 
@@ -100,29 +110,35 @@ class LiveSession:
             BarsError: when the bar breaks a rule or is not the next one; the session is then as before.
         """
         self.decide()
-        row = {"symbol": self._order["symbol"][0], **bar}
-        expected = self._start + self._observed * self._step
+        symbol = self._order["symbol"][0]
+        row = {"symbol": symbol, **bar}
+        missing = [name for name in _COLUMNS if name not in row]
+        if missing:
+            raise BarsError(f"the bar lacks the columns {missing}", symbol=symbol, rule="required columns")
+        if row["symbol"] != symbol:
+            raise BarsError(f"the bar is of another symbol, the order of {symbol}", symbol=row["symbol"], rule="symbol")
         grown = pd.concat([self._closed, pd.DataFrame([row])[_COLUMNS]], ignore_index=True)
         bars = Bars.from_frame(grown, calendar=self._calendar, frequency=self._step)
-        if self._calendar == "24/7" and pd.Timestamp(row["timestamp"]) != expected:
-            raise BarsError(
-                f"the next bar starts at {expected}", symbol=row["symbol"], timestamp=row["timestamp"], rule="next bar"
-            )
-        self._closed, self._observed, self._decided = bars.frame[_COLUMNS], self._observed + 1, None
-        self._remaining = max(0.0, 1.0 - float(self._replay()[0][: self._observed].sum()))
+        follows = bars.ordinal[-1] - bars.ordinal[-2] == 1
+        if not follows or (self._observed == 0 and bars.frame["timestamp"].iloc[-1] != self._start):
+            raise BarsError("the bar is not the next one", symbol=symbol, timestamp=row["timestamp"], rule="next bar")
+        closed = bars.frame[_COLUMNS]
+        fills, _ = self._replay(closed, self._observed + 1)
+        self._closed, self._observed, self._decided = closed, self._observed + 1, None
+        self._remaining = max(0.0, 1.0 - float(fills[: self._observed].sum()))
 
-    def _replay(self) -> tuple[Any, int]:
+    def _replay(self, closed: pd.DataFrame, observed: int) -> tuple[Any, int]:
         """Fills of every period with stand-ins for the bars to come, and the period of finishing."""
-        count = int(self._order["max_periods"][0]) - self._observed
-        close = float(self._closed["close"].iloc[-1])
+        count = int(self._order["max_periods"][0]) - observed
+        close = float(closed["close"].iloc[-1])
         # So much volume that no participation limit binds: a decision is made before the bar's volume is known.
-        volume = 1e9 * max(float(self._closed["volume"].max()), 1.0)
-        first = self._start if not self._observed else self._closed["timestamp"].iloc[-1] + self._step
+        volume = 1e9 * max(float(closed["volume"].max()), 1.0)
+        first = self._start if not observed else closed["timestamp"].iloc[-1] + self._step
         stand_ins = pd.DataFrame({"timestamp": [first + i * self._step for i in range(count)]})
         stand_ins = stand_ins.assign(
             symbol=self._order["symbol"][0], open=close, high=close, low=close, close=close, volume=volume
         ).assign(notional=close * volume)
-        frame = pd.concat([self._closed, stand_ins[_COLUMNS]], ignore_index=True) if count else self._closed
+        frame = pd.concat([closed, stand_ins[_COLUMNS]], ignore_index=True) if count else closed
         result = execute(
             self._policy, Bars.from_frame(frame, calendar=self._calendar, frequency=self._step), self._order
         )

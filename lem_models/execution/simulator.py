@@ -140,7 +140,7 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
         left_after = (orders.max_periods - 1 - s).clamp(min=0)
         upper = torch.minimum(orders.max_rate, remaining)
         lower = torch.maximum(torch.minimum(orders.min_rate, remaining), remaining - orders.max_rate * left_after)
-        lower = torch.minimum(lower.clamp(min=0.0), upper)
+        lower = torch.minimum(torch.where(lower > tiny, lower, 0.0), upper)
         filled = 1 - remaining
         some = filled > tiny
         safe_filled, safe_weighted = torch.where(some, filled, 1.0), torch.where(some, weighted, 1.0)
@@ -151,23 +151,24 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
             twap = torch.where(any_volume, price_sum[:, s - 1] / price_count[:, s - 1].clamp(min=1), last_close)
         else:
             vwap = twap = last_close
+        # Copies: a policy holds nothing from which it could reach later bars, or change what the simulator knows.
         state = ExecutionState(
             period=s,
-            remaining=remaining,
-            lower=lower,
-            upper=upper,
+            remaining=remaining.clone(),
+            lower=lower.clone(),
+            upper=upper.clone(),
             executed_price=torch.where(some, average, last_close),
-            vwap=vwap,
-            twap=twap,
-            last_price=price[:, s - 1] if s else last_close,
-            last_close=last_close,
-            prices=price[:, :s],
-            volumes=volume[:, :s],
-            expected_volume=window.expected_volume,
-            volatility=window.volatility,
-            arrival_price=window.arrival_price,
+            vwap=vwap.clone(),
+            twap=twap.clone(),
+            last_price=price[:, s - 1].clone() if s else last_close.clone(),
+            last_close=last_close.clone(),
+            prices=price[:, :s].clone(),
+            volumes=volume[:, :s].clone(),
+            expected_volume=window.expected_volume.clone(),
+            volatility=window.volatility.clone(),
+            arrival_price=window.arrival_price.clone(),
         )
-        decision = policy.decide(None if contexts is None else contexts[:, s], orders, state)
+        decision = policy.decide(None if contexts is None else contexts[:, s].clone(), orders.copy(), state)
         live = (s < orders.max_periods) & (remaining > 0)
         fraction, finish = _checked(decision, live, remaining, s)
         may_finish = s + 1 >= orders.min_periods

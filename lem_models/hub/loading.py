@@ -34,27 +34,25 @@ def resolve(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Folder of a model: a folder as it is, a bundled name, else a Hub id ``org/name``, in this order.
+    """Folder of a model: a bundled name, a folder, else a Hub id ``org/name``, in this order.
 
     Raises:
         UnknownNameError: when nothing has this name.
         LEMError: when the Hub cannot be asked or does not have it.
     """
+    if not isinstance(name, str | Path) or not str(name):
+        raise UnknownNameError(f"a model is a bundled name, a folder or a Hub id; got {name!r}")
     folder = Path(name)
-    if isinstance(name, Path) or folder.is_dir():
-        missing = [f for f in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / f).is_file()]
-        if missing:
-            raise UnknownNameError(f"the folder {folder} is not a model: it lacks {' and '.join(missing)}")
-        return folder
-    if name in list_models():
+    if isinstance(name, str) and name in list_models():
         return bundled_folder(name)
+    if isinstance(name, Path) or folder.is_dir():
+        return _complete(folder, f"the folder {folder}")
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or "\\" in name:
         raise UnknownNameError.among("model", name, list_models())
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
+        folder = Path(
             snapshot_download(
                 name,
                 revision=revision,
@@ -65,11 +63,19 @@ def resolve(
                 library_name="lem_models",
             )
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+    except Exception as error:  # errors of its HTTP library too; which that is depends on the client's version
         raise LEMError(
             f"cannot get {name!r} from the Hub and it is not cached: {type(error).__name__}: {error}. "
             f"Bundled models need no network: {', '.join(list_models())}"
         ) from error
+    return _complete(folder, f"the Hub repository {name!r}" + (f" at {revision!r}" if revision else ""))
+
+
+def _complete(folder: Path, what: str) -> Path:
+    missing = [f for f in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / f).is_file()]
+    if missing:
+        raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}")
+    return folder
 
 
 def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

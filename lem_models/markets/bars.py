@@ -259,8 +259,8 @@ class Bars:
         Raises:
             BarsError: No bar lies in the period, or a moment cannot be read.
         """
-        lowest = np.iinfo(np.int64).min if start is None else _nanoseconds(start)
-        highest = np.iinfo(np.int64).max if end is None else _nanoseconds(end)
+        lowest = np.iinfo(np.int64).min if start is None else nanoseconds(start)
+        highest = np.iinfo(np.int64).max if end is None else nanoseconds(end)
         pieces = []
         for index in range(len(self.symbols)):
             low, high = self.offsets[index], self.offsets[index + 1]
@@ -406,7 +406,7 @@ def _bounds(joined: npt.NDArray[np.bool_]) -> tuple[Integers, Integers]:
     return np.repeat(start, end - start), np.repeat(end, end - start)
 
 
-def _nanoseconds(moment: Moment) -> int:
+def nanoseconds(moment: Moment) -> int:
     """A moment in nanoseconds UTC; without a zone it is UTC."""
     try:
         stamp = pd.Timestamp(moment)

@@ -194,16 +194,23 @@ class VolumeProfile:
         index = np.minimum(start[:, None] + np.arange(horizon), last[:, None])
         slot, own = bars.slot[index], row[index]
         first = row[start][:, None]
-        # What is known of the volume at the start, in units of volume; where nothing is, every period counts 1.
-        level = mean[first]
-        known = level > 0
-        level = np.where(known, level, 1.0)
+        # What is known of the volume at the start, in units of volume; with no session before, the last bars' mean.
+        profiled = mean[first] > 0
+        level = np.where(profiled, mean[first], self._recent(start)[:, None])
         # The latest bar that enters table[own] belongs to the session before: it must have closed before the order.
         # In the start's own session that holds; in the next one as long as its slot lies before the start's.
         latest = self._first_bar[np.maximum(own - 1, 0)] + slot
         source = np.where((own == first) | (latest < start[:, None]), own, first)
         expected = table[source, slot]
-        return np.where(known & ~np.isnan(expected), np.maximum(expected, 0.02 * level), level)
+        return np.where(profiled & ~np.isnan(expected), np.maximum(expected, 0.02 * level), level)
+
+    def _recent(self, start: npt.NDArray[np.int64]) -> FloatArray:
+        """Mean volume of the last bars before each start, within the symbol; 1 where there is none, [orders]."""
+        bars = self.bars
+        index = start[:, None] - 1 - np.arange(_LEVEL_WINDOW)
+        inside = index >= bars.offsets[bars.symbol_index[start]][:, None]
+        total = np.where(inside, bars.volume[np.maximum(index, 0)], 0.0).sum(1)
+        return np.where(total > 0, total / np.maximum(inside.sum(1), 1), 1.0)
 
 
 def _in_range(x: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lem_models.errors import BarsError, OrderError
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, nanoseconds
 
 __all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins"]
 
@@ -91,7 +91,7 @@ def exclusion_codes(
     codes = np.zeros(len(at), dtype=np.int8)
     if halts:
         codes[silent[last] - silent[at] > 0] = 8
-    codes[in_lookback > (0 if halts else lookback // 2)] = 7
+    codes[in_lookback > (0 if halts else max(lookback // 2, 1))] = 7
     if bounded:
         codes[end > bars.session_end[at]] = 6
     codes[end > bars.run_end[at]] = 5
@@ -164,11 +164,11 @@ def sample_origins(
             raise OrderError(f"every={every!r} is shorter than a bar ({bars.frequency})", field="every")
         on_grid = bars.timestamp % step.value == 0
     if start is not None:
-        on_grid &= bars.timestamp >= _nanoseconds(start)
+        on_grid &= bars.timestamp >= nanoseconds(start)
     candidates = np.flatnonzero(on_grid)
     if end is not None:
         final = np.minimum(candidates + horizon - 1, len(bars) - 1)
-        candidates = candidates[bars.timestamp[final] < _nanoseconds(end)]
+        candidates = candidates[bars.timestamp[final] < nanoseconds(end)]
     found = origins(bars, lookback=lookback, horizon=horizon, within_session=within_session, candidates=candidates)
     if not len(found):
         raise OrderError(
@@ -177,14 +177,6 @@ def sample_origins(
             field="start",
         )
     return found
-
-
-def _nanoseconds(time: Time) -> int:
-    import pandas as pd
-
-    stamp = pd.Timestamp(time)
-    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-    return int(stamp.as_unit("ns").value)
 
 
 def check_history(bars: Bars, lookback: int) -> None:

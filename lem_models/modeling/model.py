@@ -140,12 +140,15 @@ class LEMModel(L.LightningModule, Policy):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Minus the mean expected utility of a batch of stretches and orders."""
+        """Minus the mean expected utility of a batch of stretches and orders, plus the head's auxiliary loss."""
         contexts = self._order_contexts(batch)
         paths = simulate(self, batch.orders, batch.window, contexts)
         value = expected_utility(paths, batch.orders, batch.window).mean()
         self.log("train_utility", value, prog_bar=True)
-        return -value
+        auxiliary = self.head.auxiliary_loss(contexts, batch.orders, batch.window)
+        self.log("train_auxiliary", auxiliary)
+        weight = 0.0 if self.optimizer_config is None else self.optimizer_config.auxiliary_weight
+        return weight * auxiliary - value
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Mean utility, improvement and its deviation as executed (finish above 1/2), in bar volatilities."""
@@ -218,7 +221,8 @@ class LEMModel(L.LightningModule, Policy):
         with torch.device("meta"):
             expected = {key: value for key, value in cls(config).state_dict().items()}
         weights = read_weights(folder / "model.safetensors", expected)
-        model = cls(config)
+        with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten leave no trace
+            model = cls(config)
         model.load_state_dict(weights, strict=True)
         model.is_trained = True
         model.name = Path(name).name

@@ -119,6 +119,13 @@ class ExecutionDataModule(L.LightningDataModule):
         super().__init__()
         if config.stretch <= model.horizon:
             raise ConfigError(f"data.stretch ({config.stretch}) must exceed the model's horizon ({model.horizon})")
+        if bars.is_session_bound and not (
+            config.stretch > 2 * model.horizon and model.horizon <= bars.slots_per_session
+        ):
+            raise ConfigError(
+                f"in a market with sessions data.stretch ({config.stretch}) must exceed twice the model's horizon "
+                f"({model.horizon}), and the horizon fit into a session of {bars.slots_per_session} bars"
+            )
         self.data, self.model_config, self.sampling = config, model, sampling
         self.steps_per_epoch, self.seed, self.batches_drawn = steps_per_epoch, seed, 0
         self.market = Market(bars.select(list(config.symbols)) if config.symbols else bars)
@@ -163,8 +170,10 @@ class ExecutionDataModule(L.LightningDataModule):
         position = rng.integers(model.warmup, latest, count)
         start = first[stretch] + position + 1
         if bars.is_session_bound:
-            # Orders stay inside their session: those that would cross its end are moved back to end with it.
-            start = np.minimum(start, np.maximum(bars.session_end[start] - maximum, first[stretch] + model.warmup + 1))
+            # Orders stay inside their session: one that would cross its end is moved back to end with it, or, where
+            # that is before the first context, on to the next session.
+            back, floor = bars.session_end[start] - maximum, first[stretch] + model.warmup + 1
+            start = np.where(start <= back, start, np.where(back >= floor, back, bars.session_end[start]))
             position = start - first[stretch] - 1
         arrays = self.market.window_arrays(start, maximum, model.horizon)
         values = self.market.features.values[first[:, None] + np.arange(self._length)]

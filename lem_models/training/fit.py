@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -19,6 +20,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lem_models.errors import ConfigError
+from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
 from lem_models.training.datamodule import ExecutionDataModule
@@ -56,8 +58,8 @@ def train(
 
     Args:
         recipe: What to do.
-        out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``logs/`` (CSV and TensorBoard) and
-            ``checkpoints/``.
+        out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe and the
+            hash of the bars), ``logs/`` (CSV and TensorBoard) and ``checkpoints/``.
         data: File of bars, instead of the recipe's.
         resume: Checkpoint to go on from.
         accelerator: Lightning accelerator.
@@ -75,10 +77,13 @@ def train(
     if source is None:
         raise ConfigError("the recipe names no data.path: pass --data FILE (train(..., data=FILE))")
     out = Path(out)
+    if resume is not None:
+        _check_checkpoint(Path(resume))
     L.seed_everything(recipe.seed, verbose=False)
     settings = recipe.trainer
+    bars = Bars.read(source)
     module = ExecutionDataModule(
-        Bars.read(source),
+        bars,
         recipe.data,
         recipe.model,
         recipe.orders,
@@ -98,7 +103,7 @@ def train(
     callbacks: list[Callback] = [
         best,
         last,
-        EarlyStopping("val_utility", mode="max", patience=settings.patience),
+        EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False),
         LearningRateMonitor("step"),
     ]
     if progress:
@@ -106,24 +111,27 @@ def train(
     if settings.averaging:
         callbacks.append(_MovingAverage(settings.averaging))
     loggers: list[Logger] = [
-        CSVLogger(out, name="logs", version="csv"),
+        CSVLogger(out, name="logs", version=_unused(out / "logs", "csv")),
         TensorBoardLogger(out, name="logs", version="tb"),
     ]
-    trainer = L.Trainer(
-        max_epochs=math.ceil(settings.steps / min(settings.steps_per_epoch, settings.steps)),
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"data_hash": bars.content_hash, "recipe": recipe.model_dump(mode="json", exclude={"data": {"path"}})}
+    to_json(facts, out / "run.json")
+    trainer = _trainer(
+        max_epochs=-1,
         max_steps=settings.steps,
         accelerator=accelerator,
         devices=devices,
         gradient_clip_val=settings.gradient_clip,
         callbacks=callbacks,
         logger=loggers,
-        log_every_n_steps=25,
+        log_every_n_steps=min(25, settings.steps_per_epoch, settings.steps),
         enable_progress_bar=progress,
         enable_model_summary=progress,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume))
+    trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume), weights_only=True)
     if not trainer.interrupted and best.best_model_path:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         model.load_state_dict(state, strict=True)
@@ -131,6 +139,29 @@ def train(
     model.is_trained, model.name = True, recipe.name
     model.save_pretrained(out)
     return model
+
+
+def _trainer(**settings: Any) -> L.Trainer:
+    try:
+        return L.Trainer(**settings)
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise ConfigError(f"the trainer refuses its settings: {error}") from None
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint that is not there or holds anything but tensors and plain values."""
+    if not path.is_file():
+        raise ConfigError(f"there is no checkpoint {path}")
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"{path} is not a checkpoint: {type(error).__name__}") from None
+
+
+def _unused(folder: Path, name: str) -> str:
+    """The name, or the first of name-2, name-3, ... that no earlier run in this folder has used for its log."""
+    names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    return next(candidate for candidate in names if not (folder / candidate).exists())
 
 
 def _is_terminal() -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.config import LEMConfig
@@ -52,6 +52,12 @@ class DataConfig(_Section):
     validation_batches: int = Field(16, ge=1)
     validation_orders_per_stretch: int = Field(10, ge=1)
 
+    @model_validator(mode="after")
+    def _in_order(self) -> DataConfig:
+        if self.validation_end <= self.train_end:
+            raise ValueError("validation_end must be after train_end")
+        return self
+
 
 class OptimizerConfig(_Section):
     """AdamW with linear warm-up and cosine decay to a hundredth of the peak.
@@ -60,11 +66,13 @@ class OptimizerConfig(_Section):
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
         warmup_steps: Steps of linear warm-up.
+        auxiliary_weight: Weight of the head's auxiliary loss (forecasting volumes).
     """
 
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     warmup_steps: int = Field(100, ge=0)
+    auxiliary_weight: float = Field(0.1, ge=0)
 
     def build(self, parameters: Iterable[Any], total_steps: int) -> dict[str, Any]:
         """Optimiser and schedule in Lightning's form."""
@@ -136,7 +144,10 @@ class Recipe(_Section):
         if not isinstance(content, dict):
             raise ConfigError(f"the recipe {path} must hold sections, not a {type(content).__name__}")
         try:
-            recipe = cls(**{**content, "model": LEMConfig(**content.get("model", {}))})
+            model = content.get("model") or {}
+            if not isinstance(model, dict):
+                raise TypeError(f"model: must hold settings, not {model!r}")
+            recipe = cls(**{**content, "model": LEMConfig(**model)})
         except (ValidationError, TypeError) as error:
             errors = (
                 error.errors(include_url=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lem_models.execution.policy import OrderBatch
 
@@ -34,6 +34,13 @@ class OrderSampling(BaseModel):
     capped: float = Field(0.3, ge=0, le=1)
     floored: float = Field(0.15, ge=0, le=1)
     risk_aversion: tuple[float, float] = (0.05, 2.0)
+
+    @field_validator("risk_aversion")
+    @classmethod
+    def _positive_range(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < ends[0] <= ends[1] < float("inf"):
+            raise ValueError("must be two positive numbers, the smaller first")
+        return ends
 
 
 def draw_orders(

@@ -1,12 +1,15 @@
 """The benchmark runs every policy on the same orders and writes what it found."""
 
 import json
+from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from lem_models import load_policy, synthetic_bars
+from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.benchmark_report import write_benchmark
 
@@ -63,9 +66,24 @@ def test_a_run_is_written_as_report_tables_and_figures(run, tmp_path):
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_minima_beyond_a_short_maximum_are_cut(run):
+def test_durations_that_do_not_fit_are_refused_and_not_cut():
     bars = synthetic_bars(symbols=1, days=20, seed=2)
-    short = run_benchmark(
-        {"twap": load_policy("twap")}, bars, BenchmarkSettings(max_periods=4, null=0, limit=50, min_periods=(1, 12))
-    )
-    assert set(short.results["twap"].orders["min_periods"]) == {1, 4}
+    with pytest.raises(OrderError, match="min_periods 12 exceeds max_periods 4"):
+        run_benchmark({"twap": load_policy("twap")}, bars, BenchmarkSettings(max_periods=4, null=0))
+    short = load_policy("twap")
+    short.horizon = 6
+    with pytest.raises(OrderError, match="horizon of short is 6"):
+        run_benchmark({"short": short}, bars, BenchmarkSettings(null=0))
+
+
+def test_orders_in_days_seen_in_training_are_counted():
+    bars = synthetic_bars(symbols=1, days=20, seed=2)
+    model = load_policy("lem-crypto-hourly")
+    run = run_benchmark({"model": model}, bars, BenchmarkSettings(null=0, limit=50))
+    assert run.seen_percent == 0.0  # the synthetic market is of 2024, which the model never saw
+    assert replace(run, unseen_from=date(2030, 1, 1)).seen_percent == 100.0
+
+
+def test_bad_settings_are_a_typed_error():
+    with pytest.raises(ConfigError, match="limit"):
+        BenchmarkSettings(limit=-3)

@@ -119,7 +119,9 @@ def test_the_volume_s_own_pace_against_the_vwap_is_exactly_zero():
         lookback = 1
 
         def encode(self, market, rows, side):
-            return torch.from_numpy(np.stack([market.bars.volume[np.minimum(rows + j, len(BARS) - 1)] for j in range(7)], 1))
+            return torch.from_numpy(
+                np.stack([market.bars.volume[np.minimum(rows + j, len(BARS) - 1)] for j in range(7)], 1)
+            )
 
         def decide(self, context, orders, state):
             left = context[:, 1 : 7 - state.period]
@@ -161,7 +163,9 @@ def test_what_cannot_run_is_listed_with_its_reason(bars, hour, periods, reason, 
     table = pd.DataFrame({"symbol": "X", "start": [start, pd.Timestamp("2024-01-02 16:00", tz="UTC")], "side": "buy"})
     with caplog.at_level(logging.WARNING, logger="lem_models"):
         result = execute(Patient(), bars, table.assign(max_periods=[periods, 2], order_id=["bad", "good"]))
-    assert result.excluded[["order_id", "symbol", "start", "reason"]].to_numpy().tolist() == [["bad", "X", start, reason]]
+    assert result.excluded[["order_id", "symbol", "start", "reason"]].to_numpy().tolist() == [
+        ["bad", "X", start, reason]
+    ]
     assert result.orders["order_id"].tolist() == ["good"]
     assert f"1 of 2 orders cannot run and are left out: 1 {reason}" in caplog.text
 

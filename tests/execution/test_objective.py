@@ -13,9 +13,10 @@ from tests.helpers import Scripted, order_batch, random_orders, random_window
 
 
 def test_utility_by_hand():
-    x, risk = torch.tensor([1.0, -2.0, 6.0, -8.0, 50.0]), torch.tensor([0.0, 0.5, 1.0, 1.0, 0.25])
-    # The square goes on as its tangent beyond 6, and everything beyond 20 counts as 20.
-    expected = [1.0, (-2 - 0.5 * 4) / 1.5, (6 - 36) / 2, (-8 - (36 + 12 * 2)) / 2, (20 - 0.25 * (36 + 12 * 14)) / 1.25]
+    x, risk = torch.tensor([1.0, -2.0, 10.0, -12.0, 50.0]), torch.tensor([0.0, 0.5, 1.0, 1.0, 0.25])
+    # The square goes on as its tangent beyond 10, and everything beyond 20 counts as 20.
+    tail = [(-12 - (100 + 20 * 2)) / 2, (20 - 0.25 * (100 + 20 * 10)) / 1.25]
+    expected = [1.0, (-2 - 0.5 * 4) / 1.5, (10 - 100) / 2, *tail]
     assert utility(x, risk).tolist() == pytest.approx(expected)
 
 

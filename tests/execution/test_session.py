@@ -51,6 +51,37 @@ def test_a_bar_out_of_turn_is_refused_and_changes_nothing(bars):
     assert (session.period, session.remaining) == (0, 1.0)
 
 
+def test_a_bad_bar_changes_nothing(bars):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    session = load_policy("twap").session(order, history=bars.between(end=START))
+    good = bars.between(START, START + bars.frequency).select(["S000"]).frame.iloc[0].to_dict()
+    for bad, problem in (
+        ({}, "lacks the columns"),
+        ({**good, "symbol": "S001"}, "another symbol"),
+        ({**good, "high": good["low"] / 2}, "high"),
+    ):
+        with pytest.raises(BarsError, match=problem):
+            session.observe(bad)
+        assert (session.period, session.remaining) == (0, 1.0)
+    session.observe(good)
+    assert session.period == 1
+
+
+def test_two_orders_are_one_too_many(bars):
+    orders = [dict(symbol=s, start=START, side="buy", max_periods=12) for s in ("S000", "S001")]
+    with pytest.raises(OrderError, match="one order, got 2"):
+        load_policy("twap").session(orders, history=bars.between(end=START))
+
+
+def test_a_session_stays_inside_the_trading_session():
+    bars = synthetic_bars(symbols=1, days=10, frequency="30min", session=("14:30", "21:00"))
+    start = pd.Timestamp("2024-01-09 19:30", tz="UTC")
+    order = Order(symbol="S000", start=start, side="buy", max_periods=4)
+    with pytest.raises(OrderError, match="end of the session"):
+        load_policy("twap").session(order, history=bars.between(end=start))
+    assert load_policy("twap").session({**order.model_dump(), "max_periods": 3}, bars.between(end=start)).decide()
+
+
 def test_an_unknown_symbol_is_refused(bars):
     order = Order(symbol="NOPE", start=START, side="buy", max_periods=12)
     with pytest.raises(OrderError, match="NOPE"):

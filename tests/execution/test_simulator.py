@@ -13,7 +13,9 @@ from tests.helpers import Erratic, Recorder, Scripted, order_batch, random_order
 
 def _window(price, volume=None, *, close=None, arrival=1.0, unit=1.0) -> MarketWindow:
     price = torch.atleast_2d(torch.as_tensor(price, dtype=torch.float64))
-    volume = torch.ones_like(price) if volume is None else torch.atleast_2d(torch.as_tensor(volume, dtype=torch.float64))
+    volume = (
+        torch.ones_like(price) if volume is None else torch.atleast_2d(torch.as_tensor(volume, dtype=torch.float64))
+    )
     count = len(price)
     return MarketWindow(
         price=price,

@@ -177,7 +177,9 @@ def test_expected_volume_of_an_order_longer_than_a_day_repeats_what_is_known():
 
 def test_nothing_known_is_an_even_pace():
     for start in (3, 20):
-        np.testing.assert_array_equal(VolumeProfile(BARS, 5).expected(np.array([start]), 12), 1.0)
+        expected = VolumeProfile(BARS, 5).expected(np.array([start]), 12)
+        np.testing.assert_allclose(expected, BARS.volume[:start].mean(), rtol=1e-12)
+    np.testing.assert_array_equal(VolumeProfile(BARS, 5).expected(np.array([0]), 12), 1.0)
 
 
 @pytest.mark.parametrize("days", [1, 2, 5, 7, 8, 12])

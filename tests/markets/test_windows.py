@@ -38,9 +38,7 @@ def test_an_origin_is_valid_exactly_when_its_window_is_whole(drop, silent, lookb
     expected = [
         row
         for row, hour in enumerate(hours)
-        if all(
-            h in hours and h not in silent and 0 <= h < 60 for h in range(hour - lookback, hour + horizon)
-        )
+        if all(h in hours and h not in silent and 0 <= h < 60 for h in range(hour - lookback, hour + horizon))
     ]
     assert found.index.tolist() == expected
     assert len(found) + sum(found.excluded.values()) == len(bars)
@@ -125,7 +123,7 @@ def test_a_step_that_is_none_is_refused(every):
 
 
 def test_no_origin_at_all_says_why():
-    with pytest.raises(OrderError, match="59 bars of history.*not enough history"):
+    with pytest.raises(OrderError, match=r"59 bars of history.*not enough history"):
         sample_origins(_bars(), lookback=59, horizon=2)
 
 

@@ -11,7 +11,7 @@ from lem_models.execution.policy import Decision, OrderBatch
 from lem_models.execution.simulator import MarketWindow, simulate
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, head_names, register_head
-from lem_models.modeling.heads.path_state import PATH_FEATURES, expected_share, path_features
+from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features
 from tests.helpers import Recorder, Scripted, order_batch, random_orders, random_window
 
 CONTEXT = 5
@@ -28,12 +28,20 @@ class _WithContext(Recorder):
         return super().decide(torch.randn(len(orders), CONTEXT, generator=self.generator), orders, state)
 
 
+def _weights(orders, state):
+    return benchmark_weights(orders, state, torch.zeros(len(orders), 12))
+
+
+def _path(orders, state):
+    return path_features(orders, state, _weights(orders, state))
+
+
 def _head(seed=0, scale=1.0):
     torch.manual_seed(seed)
     head = build_head("flexible", CONTEXT, 12, {"hidden_size": 16, "layers": 2})
     with torch.no_grad():
         head.output.weight.mul_(scale)
-    return head
+    return head.requires_grad_(False)
 
 
 # --- the registry ----------------------------------------------------------------------------------------------------
@@ -85,12 +93,12 @@ def test_path_features_are_bounded_numbers_whatever_happens(seed, horizon, silen
     recorder = Recorder(Scripted(rng.random((10, horizon)) / 2))
     simulate(recorder, orders, random_window(rng, 10, horizon, silent=silent))
     for state in recorder.states:
-        features = path_features(orders, state)
+        features = _path(orders, state)
         assert features.shape == (10, PATH_FEATURES)
         assert torch.isfinite(features).all()
         assert (features.abs() <= 6).all()
-        share = expected_share(orders, state)
-        assert ((share >= 0) & (share <= 1 + 1e-9)).all()
+        for share in (_weights(orders, state).pace, _weights(orders, state).schedule):
+            assert ((share >= 0) & (share <= 1 + 1e-9)).all()
 
 
 def test_the_path_of_an_order_does_not_depend_on_the_longest_of_its_batch():
@@ -110,8 +118,8 @@ def test_the_path_of_an_order_does_not_depend_on_the_longest_of_its_batch():
         one = Recorder(Scripted(script.fraction[part]))
         simulate(one, orders[part], alone)
         for period in range(periods):
-            together = path_features(orders, recorder.states[period])[part]
-            torch.testing.assert_close(path_features(orders[part], one.states[period]), together, atol=1e-9, rtol=0)
+            together = _path(orders, recorder.states[period])[part]
+            torch.testing.assert_close(_path(orders[part], one.states[period]), together, atol=1e-9, rtol=0)
 
 
 def test_a_buy_and_a_mirrored_sell_see_nearly_the_same_path():
@@ -124,11 +132,38 @@ def test_a_buy_and_a_mirrored_sell_see_nearly_the_same_path():
         recorder = Recorder(script)
         orders = order_batch(40, max_periods=8, min_periods=3, side=side)
         simulate(recorder, orders, market)
-        seen.append([path_features(orders, state) for state in recorder.states])
+        seen.append([_path(orders, state) for state in recorder.states])
     for buy, sell in zip(*seen, strict=True):
         # Averages of prices differ by the square of the volatility (1 %), in units of the volatility.
         assert (buy - sell).abs().max() < 0.15
         assert (buy - sell).abs().mean() < 5e-3
+
+
+# --- the outlook -----------------------------------------------------------------------------------------------------
+
+
+def test_the_auxiliary_loss_is_least_where_the_outlook_is_right():
+    rng = np.random.default_rng(2)
+    head, window = _head(), random_window(rng, 50, 12)
+    truth = torch.tensor(0.7)
+    window.volume[:] = window.expected_volume * torch.exp(truth)
+    orders = order_batch(50, max_periods=12)
+    losses = []
+    for guess in (0.0, 0.4, 0.7, 1.0, 1.4):
+        head.outlook.weight.zero_()
+        head.outlook.bias.fill_(guess)
+        losses.append(float(head.auxiliary_loss(torch.zeros(50, 12, CONTEXT), orders, window)))
+    assert losses[2] == min(losses) == pytest.approx(0.0, abs=0.01)
+
+
+def test_the_outlook_of_a_period_is_about_the_periods_after_it():
+    rng = np.random.default_rng(3)
+    head, window = _head(), random_window(rng, 20, 12)
+    orders = order_batch(20, max_periods=6)
+    contexts = torch.randn(20, 12, CONTEXT, requires_grad=True)
+    head.requires_grad_(True).auxiliary_loss(contexts, orders, window).backward()
+    assert (contexts.grad[:, :6].abs().sum((0, 2)) > 0).all()
+    assert (contexts.grad[:, 6:] == 0).all()  # nothing is left to forecast after the maximum
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------

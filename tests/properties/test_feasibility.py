@@ -49,7 +49,7 @@ def test_fractions_stay_inside_cap_order_and_bar(seed, horizon, silent):
 @settings(max_examples=40)
 @given(seed=SEEDS, horizon=st.integers(1, 10))
 def test_an_order_completes_when_every_bar_trades(seed, horizon):
-    _, orders, _, _, paths = _simulate(seed, horizon, sized=False)
+    _, _orders, _, _, paths = _simulate(seed, horizon, sized=False)
     fills = _every_way_to_finish(paths)
     torch.testing.assert_close(fills.sum(-1), torch.ones(fills.shape[:2], dtype=torch.float64), atol=1e-11, rtol=0)
 
@@ -57,7 +57,7 @@ def test_an_order_completes_when_every_bar_trades(seed, horizon):
 @settings(max_examples=40)
 @given(seed=SEEDS, horizon=st.integers(1, 10), silent=st.sampled_from([0.0, 0.3]))
 def test_the_continuing_path_fills_what_was_decided_inside_the_interval(seed, horizon, silent):
-    table, orders, window, policy, paths = _simulate(seed, horizon, silent=silent)
+    table, orders, _window, policy, paths = _simulate(seed, horizon, silent=silent)
     floor, cap = orders.min_rate.numpy(), orders.max_rate.numpy()
     for s, state in enumerate(policy.states):
         left = np.maximum(orders.max_periods.numpy() - 1 - s, 0)
@@ -120,7 +120,7 @@ def test_finishing_never_leaves_more_than_going_on(seed, horizon):
 @settings(max_examples=30)
 @given(seed=SEEDS)
 def test_an_order_that_cannot_complete_says_how_much_it_filled(seed):
-    table, orders, window, _, paths = _simulate(seed, 4, silent=0.6)
+    _table, orders, window, _, paths = _simulate(seed, 4, silent=0.6)
     fills = finishing_fills(paths, chosen_period(paths)[:, None])
     outcome = settle(fills, orders, window)
     torch.testing.assert_close(outcome.filled, fills.sum(-1))
@@ -179,7 +179,8 @@ class _Answer(Policy):
         Decision("half", False),
         Decision(0.1, None),
         None,
-        (0.1, False),
+        (0.1,),
+        (0.1, False, 0.0),
     ],
     ids=repr,
 )
@@ -188,6 +189,13 @@ def test_an_answer_that_is_not_a_number_per_order_is_refused(answer):
     orders, window = OrderBatch.from_frame(random_orders(rng, 3, 4)), random_window(rng, 3, 4)
     with pytest.raises(PolicyError, match=r"decide\(\) of period 0"):
         simulate(_Answer(answer), orders, window)
+
+
+def test_a_plain_pair_is_an_answer():
+    rng = np.random.default_rng(0)
+    orders, window = OrderBatch.from_frame(random_orders(rng, 3, 4)), random_window(rng, 3, 4)
+    fills = [simulate(_Answer(answer), orders, window).fills for answer in ((0.1, False), Decision(0.1, False))]
+    assert torch.equal(*fills)
 
 
 def test_something_without_decide_is_no_policy():

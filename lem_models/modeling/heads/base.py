@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
+from lem_models.execution.simulator import MarketWindow
 
 __all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
 
@@ -48,6 +49,19 @@ class AllocationHead(nn.Module, ABC):
             orders: The orders.
             state: What has happened so far.
         """
+
+    def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
+        """What the head wants to learn besides trading well; 0 by default.
+
+        Args:
+            contexts: Context of the last closed bar before each period, [orders, periods, context_size].
+            orders: The orders.
+            window: Their market.
+
+        Returns:
+            Scalar.
+        """
+        return contexts.new_zeros(())
 
 
 HeadType = TypeVar("HeadType", bound=type[AllocationHead])

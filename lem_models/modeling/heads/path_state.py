@@ -2,51 +2,76 @@
 
 Everything is oriented so that positive is good for the order (prices times the side), in units of the bar volatility,
 and free of units of price and volume. Expected weights of future bars in the benchmark are the expected volumes times
-the volume seen so far over the volume expected so far (VWAP), or 1 (TWAP).
+what the market's context says of them (the outlook) for the VWAP, and 1 for the TWAP.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lem_models.execution.policy import ExecutionState, OrderBatch
 
-__all__ = ["PATH_FEATURES", "expected_share", "path_features"]
+__all__ = ["PATH_FEATURES", "Weights", "benchmark_weights", "path_features"]
 
 PATH_FEATURES = 36
 _PRIOR = 2.0  # bars of expected volume that the day's level is shrunk with
 
 
-def _future_weights(orders: OrderBatch, state: ExecutionState) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight of the past, expected weights of the periods from now on, and log volume level of the order so far.
+@dataclass(frozen=True)
+class Weights:
+    """Weights of the order's bars in its benchmark.
 
-    Returns:
-        past [orders], future [orders, horizon - period] (0 after the maximum), log_level [orders].
+    Attributes:
+        past: Weight of the periods so far, [orders].
+        future: Expected weights of the periods from now on, 0 after the maximum, [orders, horizon - period].
+        log_level: Log of the volume so far over what was expected of it, [orders].
+    """
+
+    past: Tensor
+    future: Tensor
+    log_level: Tensor
+
+    @property
+    def pace(self) -> Tensor:
+        """This period's share of the expected weight from now to the maximum, [orders]."""
+        return self.future[:, 0] / self.future.sum(1).clamp(min=1e-6)
+
+    @property
+    def schedule(self) -> Tensor:
+        """Share of the whole expected weight that is over after this period, [orders]."""
+        return (self.past + self.future[:, 0]) / (self.past + self.future.sum(1)).clamp(min=1e-6)
+
+
+def benchmark_weights(orders: OrderBatch, state: ExecutionState, outlook: Tensor) -> Weights:
+    """Past and expected weights.
+
+    Args:
+        orders: The orders.
+        state: What has happened so far.
+        outlook: Log of the volume to come over the expected one, for the next bars, [orders, horizon].
     """
     s = state.period
     expected = state.expected_volume[:, s:]
     seen, hoped = state.volumes.sum(1), state.expected_volume[:, :s].sum(1)
-    level = (seen + _PRIOR) / (hoped + _PRIOR)
     periods = torch.arange(s, s + expected.shape[1], device=expected.device)
     live = (periods < orders.max_periods[:, None]).to(expected.dtype)
-    future = torch.where(orders.is_twap[:, None], live, expected * level[:, None] * live)
-    past = torch.where(orders.is_twap, torch.full_like(seen, float(s)), seen)
-    return past, future, torch.log(level)
+    volume = expected * torch.exp(outlook[:, : expected.shape[1]].to(expected))
+    return Weights(
+        past=torch.where(orders.is_twap, torch.full_like(seen, float(s)), seen),
+        future=torch.where(orders.is_twap[:, None], live, volume * live),
+        log_level=torch.log((seen + _PRIOR) / (hoped + _PRIOR)),
+    )
 
 
-def expected_share(orders: OrderBatch, state: ExecutionState) -> Tensor:
-    """This period's share of the expected weight from now to the maximum, [orders]: the pace of the volume curve."""
-    _, future, _ = _future_weights(orders, state)
-    return future[:, 0] / future.sum(1).clamp(min=1e-6)
-
-
-def path_features(orders: OrderBatch, state: ExecutionState) -> Tensor:
+def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -> Tensor:
     """Path features, [orders, PATH_FEATURES], roughly of unit size, clipped to +-6."""
     s = state.period
     maximum, minimum = orders.max_periods.to(state.remaining.dtype), orders.min_periods.to(state.remaining.dtype)
     side, sigma = orders.side, state.volatility
-    past, future, log_level = _future_weights(orders, state)
+    past, future = weights.past, weights.future
     cumulative = torch.cumsum(future, 1)
     to_end = cumulative[:, -1]
     next_weight = future[:, 0]
@@ -104,7 +129,7 @@ def path_features(orders: OrderBatch, state: ExecutionState) -> Tensor:
         share_minimum,
         next_weight / to_end.clamp(min=1e-6),
         next_weight / (past + next_weight).clamp(min=1e-6),
-        log_level,
+        weights.log_level,
         surprise,
         drift,
         last_expected - 1,

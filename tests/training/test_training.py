@@ -1,0 +1,357 @@
+"""Training: recipes, the batches they draw, and runs that repeat and resume."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from lem_models.errors import BarsError, ConfigError
+from lem_models.execution.execute import execute
+from lem_models.markets.features import FEATURES, SUPPORT
+from lem_models.markets.market import Market
+from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.model import LEMModel
+from lem_models.orders import Order
+from lem_models.training.datamodule import ExecutionDataModule
+from lem_models.training.fit import train
+from lem_models.training.recipe import Recipe
+from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+from tests.helpers import hourly, rebuilt, sessions
+
+REPOSITORY = Path(__file__).parents[2]
+BARS = hourly(days=45, seed=3)
+TINY = {
+    "name": "tiny",
+    "seed": 1,
+    "data": {
+        "train_end": "2024-01-28",
+        "validation_end": "2024-02-14",
+        "stretches": 4,
+        "orders_per_stretch": 16,
+        "stretch": 24,
+        "validation_batches": 2,
+    },
+    "model": {
+        "horizon": 6,
+        "warmup": 16,
+        "block": 16,
+        "hidden_size": 8,
+        "tkan_layers": 1,
+        "attention_heads": 2,
+        "attention_window": 8,
+        "features": ["return_close", "range"],
+        "head_config": {"hidden_size": 8, "layers": 2},
+    },
+    "trainer": {"steps": 6, "steps_per_epoch": 3},
+}
+
+
+def _recipe(**changes):
+    content = {
+        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value for key, value in TINY.items()
+    }
+    content |= {key: value for key, value in changes.items() if key not in TINY or not isinstance(TINY[key], dict)}
+    return Recipe(**{**content, "model": LEMConfig(**content["model"])})
+
+
+def _module(bars=BARS, **changes):
+    recipe = _recipe(**changes)
+    steps = recipe.trainer.steps_per_epoch
+    return ExecutionDataModule(bars, recipe.data, recipe.model, recipe.orders, steps_per_epoch=steps, seed=recipe.seed)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "bars.parquet"
+    BARS.write(path)
+    return path
+
+
+def _train(recipe, out, data, **settings):
+    return train(recipe, out=out, data=data, accelerator="cpu", progress=False, **settings)
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_recipe_reads(path):
+    recipe = Recipe.read(path)
+    assert recipe.model.lookback <= 256
+    assert recipe.data.train_end < recipe.data.validation_end
+    assert recipe.data.stretch > recipe.model.horizon
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "must hold sections"),
+        ("- 1", "must hold sections, not a list"),
+        ("name: [", "cannot read the recipe"),
+        (b"\xff\xfe\xff", "cannot read the recipe"),
+        ({**TINY, "colour": "red"}, "colour"),
+        ({**TINY, "name": "../up"}, "name"),
+        ({**TINY, "data": {"train_end": "soon"}}, r"data.train_end.*data.validation_end"),
+        ({**TINY, "trainer": {"steps": 0}}, "trainer.steps"),
+        ({**TINY, "model": {"head": "none"}}, "unknown head"),
+        ({**TINY, "model": 5}, "model: must hold settings"),
+        ({**TINY, "orders": {"risk_aversion": [0, 2]}}, "orders.risk_aversion"),
+        ({**TINY, "orders": {"risk_aversion": [3, 2]}}, "orders.risk_aversion"),
+        ({**TINY, "data": {"train_end": "2024-02-01", "validation_end": "2024-01-01"}}, "must be after train_end"),
+        ({**TINY, "orders": {"twap": 1.5}}, "orders.twap"),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_a_bad_recipe_is_refused(tmp_path, content, message):
+    path = tmp_path / "recipe.yaml"
+    text = yaml.safe_dump(content) if isinstance(content, dict) else content
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=message):
+        Recipe.read(path)
+
+
+def test_a_missing_recipe_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the recipe"):
+        Recipe.read(tmp_path / "none.yaml")
+
+
+def test_paths_start_at_the_recipe(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "data": {**TINY["data"], "path": "bars.parquet"}}))
+    assert Recipe.read(path).data.path == tmp_path / "bars.parquet"
+
+
+def test_a_run_needs_bars(tmp_path):
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        train(_recipe(), out=tmp_path)
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def test_drawn_orders_are_feasible_and_of_every_kind():
+    rng = np.random.default_rng(0)
+    side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), 4000)
+    orders = draw_orders(rng, side, 12, OrderSampling())
+    minimum, maximum = orders.min_periods, orders.max_periods
+    assert ((minimum >= 1) & (minimum <= maximum) & (maximum <= 12)).all()
+    assert (orders.max_rate * maximum >= 1).all()
+    assert ((orders.min_rate >= 0) & (orders.min_rate <= orders.max_rate) & (orders.max_rate <= 1)).all()
+    assert ((orders.risk_aversion >= 0.05) & (orders.risk_aversion <= 2.0)).all()
+    assert set(minimum.tolist()) == set(range(1, 13))
+    for share, wanted in (
+        ((orders.is_twap).float().mean(), 0.25),
+        ((orders.is_notional).float().mean(), 0.3),
+        ((orders.max_rate < 1).float().mean(), 0.3),
+        ((orders.min_rate > 0).float().mean(), 0.15),
+    ):
+        assert abs(share.item() - wanted) < 0.05
+
+
+def test_validation_orders_are_the_same_every_time():
+    orders = validation_orders(np.ones(10, dtype=np.float32), 12, 0.5)
+    assert orders.min_periods.tolist() == [1, 3, 6, 9, 12] * 2
+    assert (orders.max_periods == 12).all()
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_a_function_of_its_seed():
+    module = _module()
+    one, same, other = (module.batch(module.train_starts, seed=(0, 1, n), training=True) for n in (5, 5, 6))
+    assert torch.equal(one.features, same.features)
+    assert torch.equal(one.window.price, same.window.price)
+    assert not torch.equal(one.features, other.features)
+    assert one.features.shape == (4, 40, 2)
+    assert one.features.dtype == one.window.price.dtype == torch.float32
+    assert len(one.orders) == 64
+
+
+def _starts_of(batch, bars):
+    """Flat index of each order's first bar, found by its prices."""
+    arrival = batch.window.arrival_price.numpy()
+    volatility = batch.window.volatility.numpy()
+    close = bars.close.astype(np.float32)
+    known = Market(bars).volatility.astype(np.float32)
+    rows = [np.flatnonzero((close == a) & (known == v)) for a, v in zip(arrival, volatility, strict=True)]
+    assert all(len(r) == 1 for r in rows)
+    return np.array([r[0] for r in rows]) + 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_order_reads_the_context_of_the_bar_before_it(training):
+    module = _module()
+    batch = module.batch(module.train_starts, seed=(0, 1, 0), training=training)
+    starts = _starts_of(batch, BARS)
+    columns = [FEATURES.index(name) for name in module.model_config.features]
+    values = module.market.features.values[:, columns]
+    last_closed = batch.features[batch.stretch, batch.position].numpy()
+    np.testing.assert_array_equal(last_closed, values[starts - 1])
+    assert (batch.position >= module.model_config.warmup).all()
+    # Every context that a decision needs lies in the stretch.
+    assert (batch.position + batch.orders.max_periods - 1 < batch.features.shape[1]).all()
+    arrays = module.market.window_arrays(starts, batch.orders.max_periods.numpy(), 6)
+    np.testing.assert_allclose(batch.window.price.numpy(), arrays["price"], rtol=1e-6)
+
+
+def test_splits_are_purged_at_the_border():
+    module = _module()
+    border = pd.Timestamp("2024-01-28", tz="UTC").value
+    end = pd.Timestamp("2024-02-14", tz="UTC").value
+    length = 16 + 24
+    assert (BARS.timestamp[module.train_starts + length - 1] < border).all()
+    assert (BARS.timestamp[module.validation_starts - SUPPORT + 1] >= border).all()
+    assert (BARS.timestamp[module.validation_starts + length - 1] < end).all()
+    # Nothing is wasted either.
+    assert BARS.timestamp[module.train_starts + length - 1].max() == border - 3_600_000_000_000
+    assert BARS.timestamp[module.validation_starts - SUPPORT + 1].min() == border
+
+
+def test_stretches_keep_away_from_gaps_halts_and_other_symbols():
+    frame = BARS.frame
+    frame.loc[400, ["volume", "notional"]] = 0.0
+    module = _module(rebuilt(BARS, frame.drop(index=250)), data={"skip_bars": 130})
+    bars = module.market.bars
+    silent = int(np.flatnonzero(bars.volume == 0)[0])
+    for start in module.train_starts:
+        window = np.arange(start - SUPPORT + 1, start + 40)
+        assert bars.run_start[window[0]] == bars.run_start[window[-1]]
+        assert silent not in window
+        assert start - bars.offsets[bars.symbol_index[start]] >= 130
+
+
+def test_session_orders_stay_in_their_session():
+    bars = sessions(days=20)
+    module = _module(bars, data={"train_end": "2024-01-13", "validation_end": "2024-01-21", "stretch": 80})
+    batch = module.batch(module.train_starts, seed=(0, 1, 0), training=True)
+    starts = _starts_of(batch, bars)
+    ends = starts + batch.orders.max_periods.numpy()
+    assert (ends <= bars.session_end[starts]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"stretch": 6}, ConfigError, "data.stretch"),
+        ({"train_end": "2024-01-02"}, BarsError, "no stretch of 40 bars"),
+        ({"validation_end": "2024-01-29"}, BarsError, "no stretch of 40 bars"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        _module(data=changes)
+
+
+def test_contexts_in_training_are_those_of_the_backbone():
+    module = _module()
+    batch = module.batch(module.train_starts, seed=(0, 1, 0), training=True)
+    model = LEMModel(module.model_config).eval()
+    with torch.no_grad():
+        contexts = model._order_contexts(batch)
+        whole = model.contexts(model.oriented(batch.features, batch.side))
+    assert contexts.shape == (64, 6, whole.shape[-1])
+    for order in range(0, 64, 7):
+        for period in range(int(batch.orders.max_periods[order])):
+            expected = whole[batch.stretch[order], batch.position[order] + period]
+            torch.testing.assert_close(contexts[order, period], expected)
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+class _Watched(ExecutionDataModule):
+    """Keeps the seeds of the training batches; may break off."""
+
+    seen: ClassVar[list[int]] = []
+    stop_at = None
+
+    def batch(self, starts, *, seed, training):
+        if training:
+            type(self).seen.append(seed[-1])
+            if len(type(self).seen) == type(self).stop_at:
+                raise RuntimeError("power cut")
+        return super().batch(starts, seed=seed, training=training)
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    monkeypatch.setattr("lem_models.training.fit.ExecutionDataModule", _Watched)
+    monkeypatch.setattr(_Watched, "seen", [])
+    monkeypatch.setattr(_Watched, "stop_at", None)
+    return _Watched
+
+
+def test_a_run_leaves_a_model_logs_and_checkpoints(data, tmp_path, watched):
+    model = _train(_recipe(), tmp_path, data)
+    assert watched.seen == [0, 1, 2, 3, 4, 5]
+    assert not model.training
+    assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors", "logs", "checkpoints"}
+    again = LEMModel.from_pretrained(tmp_path)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight), name
+    log = pd.read_csv(next(tmp_path.rglob("metrics.csv")))
+    assert np.isfinite(log["val_utility"].dropna()).all()
+    orders = Order.sample(BARS, every=50, min_periods=1, max_periods=6)
+    assert execute(again, BARS, orders).orders["completed"].all()
+
+
+def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(data, tmp_path):
+    weights = [_train(_recipe(seed=seed), tmp_path / str(n), data).state_dict() for n, seed in enumerate((1, 1, 2))]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_an_interrupted_run_resumes_as_if_nothing_had_happened(data, tmp_path, watched):
+    recipe = _recipe(trainer={"steps": 9, "steps_per_epoch": 3})
+    straight = _train(recipe, tmp_path / "straight", data)
+    batches = list(watched.seen)
+    watched.seen.clear()
+    watched.stop_at = 6
+    with pytest.raises(RuntimeError, match="power cut"):
+        _train(recipe, tmp_path / "broken", data)
+    assert not (tmp_path / "broken" / "model.safetensors").exists()
+    watched.seen.clear()
+    watched.stop_at = None
+    checkpoint = tmp_path / "broken" / "checkpoints" / "last.ckpt"
+    resumed = _train(recipe, tmp_path / "broken", data, resume=checkpoint)
+    assert batches == list(range(9))
+    assert watched.seen == [3, 4, 5, 6, 7, 8]
+    for name, weight in straight.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weight, atol=1e-6, rtol=0, msg=name)
+
+
+def test_a_run_stops_after_its_steps(data, tmp_path, watched):
+    _train(_recipe(trainer={"steps": 4, "steps_per_epoch": 3}), tmp_path, data)
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] <= 4
+    assert len(watched.seen) <= 5
+
+
+def test_training_improves_the_utility(data, tmp_path):
+    recipe = _recipe(
+        trainer={"steps": 60, "steps_per_epoch": 20, "averaging": 0.9},
+        optimizer={"learning_rate": 0.01, "warmup_steps": 5},
+        data={"orders_per_stretch": 32, "stretches": 8, "validation_batches": 4},
+    )
+    start = _recipe(
+        trainer={"steps": 1, "steps_per_epoch": 1, "averaging": 0.0},
+        optimizer={"learning_rate": 1e-9, "warmup_steps": 0},
+        data={"orders_per_stretch": 32, "stretches": 8, "validation_batches": 4},
+    )
+    _train(start, tmp_path / "start", data)
+    _train(recipe, tmp_path / "trained", data)
+    before, after = (
+        pd.read_csv(tmp_path / run / "logs" / "csv" / "metrics.csv")["val_utility"].dropna().iloc[-1]
+        for run in ("start", "trained")
+    )
+    assert after > before + 0.02
+
+
+def test_the_model_knows_from_when_on_it_has_seen_nothing(data, tmp_path):
+    _train(_recipe(trainer={"steps": 1, "steps_per_epoch": 1}), tmp_path, data)
+    assert str(LEMModel.from_pretrained(tmp_path).config.unseen_from) == "2024-02-14"
