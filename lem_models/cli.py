@@ -89,7 +89,10 @@ def demo(
 
     console = _console()
     if data is None:
-        bars = synthetic_bars(symbols=8, days=120, seed=seed)
+        # Clustering, tails and volume spikes about as strong as in hourly crypto.
+        bars = synthetic_bars(
+            symbols=8, days=120, seed=seed, tail_degrees=3.5, volatility_clustering=0.5, volume_volatility_link=1.5
+        )
         console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
     else:
         bars = Bars.read(data)

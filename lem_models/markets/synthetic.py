@@ -6,11 +6,12 @@ construction). For bar t with standard deviation ``sigma_t`` and trade j = 1..K:
 
     log p[t, j] = log p[t, j - 1] + sigma_t / sqrt(K) * z[t, j],        z = sqrt(c) * market + sqrt(1 - c) * own
     sigma_t     = volatility * m_t * exp(h_t - E),                      h_t = persistence * h_(t-1) + noise, std s
-    log v_t     = log volume + season(t) + link * h_t + u_t,            u_t = rho * u_(t-1) + noise, std volume_noise
+    log v_t     = log volume + season(t) + link * (log m_t + h_t - E) + u_t,
+    u_t         = rho * u_(t-1) + noise, std volume_noise
 
 ``m_t`` is the mixing variable of Student's t (``sqrt((nu - 2) / chi2_nu)``: bar returns have fat tails), and E scales
 ``sigma_t`` to the given volatility (root mean square). This is the log-normal stochastic volatility model of Taylor
-(1986) with the volume link of Clark (1973).
+(1986) with the volume link of Clark (1973): a bar that moves much trades much.
 
 With ``martingale=True`` sigma_t is constant and the drift of every step is ``- sigma^2 / (2 K)``: the price itself is
 a martingale and its returns are independent, so no forecast of prices is possible. With ``price_process="bar"`` the
@@ -79,7 +80,7 @@ class SyntheticMarket(BaseModel):
         default=0.4, ge=0.0, le=3.0, description="Amplitude of the time-of-day profile of log volume."
     )
     volume_volatility_link: float = Field(
-        default=0.8, ge=0.0, le=3.0, description="How much log volume rises with log volatility."
+        default=1.0, ge=0.0, le=3.0, description="How much log volume rises with the log volatility of the bar."
     )
     market_correlation: float = Field(
         default=0.3, ge=0.0, le=1.0, description="Correlation of the returns of any two symbols."
@@ -133,7 +134,6 @@ class SyntheticMarket(BaseModel):
     def _path(self, stream: np.random.Generator, market: Floats, profile: Floats) -> dict[str, Floats]:
         """One symbol whose price moves from trade to trade; ``market`` [bars, steps], ``profile`` [bars]."""
         count, steps = len(market), self._steps()
-        log_volatility = np.zeros(count)
         scale = np.ones(count)
         drift = 0.0
         if self.martingale:
@@ -153,7 +153,7 @@ class SyntheticMarket(BaseModel):
         size = stream.exponential(size=(count, steps)) + 1e-3
         size /= size.sum(axis=1, keepdims=True)
         noise = _autoregression(stream.standard_normal(count), self.volume_persistence, self.volume_noise)
-        volume = self.volume * np.exp(profile + self.volume_volatility_link * log_volatility + noise)
+        volume = self.volume * np.exp(profile + self.volume_volatility_link * np.log(scale) + noise)
         return {
             "open": opening,
             "high": np.maximum(opening, trades.max(axis=1)),
