@@ -41,6 +41,7 @@ def complete_orders(
     *,
     horizon: int | None,
     risk_aversion: float | None,
+    fixed_risk_aversion: float | None = None,
 ) -> pd.DataFrame:
     """Complete and check a table of orders: every column present, typed, defaults filled in; row order kept.
 
@@ -48,6 +49,7 @@ def complete_orders(
         orders: One order, several, or a table. Columns beyond :data:`COLUMNS` are kept.
         horizon: The policy's horizon, default of ``max_periods`` and its upper bound; ``None`` when it has none.
         risk_aversion: The policy's default; ``None`` leaves missing values missing.
+        fixed_risk_aversion: The policy's default for orders of a fixed duration, if it differs.
 
     Returns:
         DataFrame with :data:`COLUMNS` first; ``start`` in UTC.
@@ -100,7 +102,10 @@ def complete_orders(
                 f"{name} must be a whole number; got {numeric[name][wrong]:g}", field=name, rule="integer", row=wrong
             )
     risk = np.isnan(numeric["risk_aversion"])
-    numeric["risk_aversion"] = np.where(risk, 0.0 if risk_aversion is None else risk_aversion, numeric["risk_aversion"])
+    default = np.full(len(table), 0.0 if risk_aversion is None else risk_aversion)
+    if fixed_risk_aversion is not None:
+        default[numeric["min_periods"] == numeric["max_periods"]] = fixed_risk_aversion
+    numeric["risk_aversion"] = np.where(risk, default, numeric["risk_aversion"])
     check_rules(numeric)
     if horizon is not None:
         wrong = _first(numeric["max_periods"] > horizon)

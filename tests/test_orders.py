@@ -369,3 +369,17 @@ def test_a_flat_market_costs_nothing():
     orders = Order.sample(bars, lookback=5, max_periods=6, min_periods=[1, 6], target=["quantity", "notional"])
     for name in ("twap", "volume_curve", "stopping_rule"):
         assert execute(load_policy(name), bars, orders).orders["slippage_bps"].abs().max() < 1e-9
+
+
+def test_orders_of_a_fixed_duration_have_a_default_risk_of_their_own():
+    table = pd.DataFrame(
+        {
+            "symbol": "S",
+            "start": pd.Timestamp("2024-01-01", tz="UTC"),
+            "side": "buy",
+            "min_periods": [1, 4, 4],
+            "risk_aversion": [np.nan, np.nan, 0.1],
+        }
+    )
+    complete = complete_orders(table, horizon=4, risk_aversion=0.5, fixed_risk_aversion=2.0)
+    assert complete["risk_aversion"].tolist() == [0.5, 2.0, 0.1]

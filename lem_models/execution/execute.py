@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,9 @@ from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
 
-__all__ = ["execute"]
+__all__ = ["complete_for", "execute"]
+
+OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
@@ -31,7 +33,7 @@ _ORDERS_PER_PASS = 8192
 def execute(
     policy: Policy,
     bars: Bars | Market | pd.DataFrame,
-    orders: Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame,
+    orders: OrdersLike,
     *,
     within_session: bool | None = None,
 ) -> ExecutionResult:
@@ -61,12 +63,12 @@ def execute(
     bars = market.bars
     if isinstance(policy, type):
         raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
-    lookback, horizon = getattr(policy, "lookback", 1), getattr(policy, "horizon", None)
+    lookback = getattr(policy, "lookback", 1)
     if lookback > MAX_LOOKBACK:
         raise PolicyError(f"lookback is {lookback}; a policy may ask for {MAX_LOOKBACK} bars of history at most")
     if not callable(getattr(policy, "decide", None)):
         raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
-    table = complete_orders(orders, horizon=horizon, risk_aversion=getattr(policy, "risk_aversion", 0.0))
+    table = complete_for(policy, orders)
     check_history(bars, lookback)
     start = _locate(bars, table)
     codes = exclusion_codes(
@@ -86,6 +88,16 @@ def execute(
         for a in range(0, len(table), _ORDERS_PER_PASS)
     ]
     return ExecutionResult.assemble(bars, table, start, excluded.reset_index(drop=True), parts)
+
+
+def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
+    """A table of orders, completed with a policy's defaults and checked."""
+    return complete_orders(
+        orders,
+        horizon=getattr(policy, "horizon", None),
+        risk_aversion=getattr(policy, "risk_aversion", 0.0),
+        fixed_risk_aversion=getattr(policy, "fixed_risk_aversion", None),
+    )
 
 
 def _locate(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:

@@ -160,6 +160,7 @@ class Policy(ABC):
         lookback: Bars of gapless history needed before an order, at least 1 (the arrival price), at most 256.
         horizon: Longest order in periods, ``None`` for any.
         risk_aversion: Default for orders that name none.
+        fixed_risk_aversion: The same for orders of a fixed duration; ``None`` for no difference.
 
     Example:
         A policy that trades twice the TWAP's pace:
@@ -172,6 +173,7 @@ class Policy(ABC):
     lookback: int = 1
     horizon: int | None = None
     risk_aversion: float = 0.0
+    fixed_risk_aversion: float | None = None
 
     @abstractmethod
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:

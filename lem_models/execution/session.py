@@ -12,10 +12,9 @@ from typing import Any
 import pandas as pd
 
 from lem_models.errors import BarsError, OrderError
-from lem_models.execution.execute import execute
+from lem_models.execution.execute import complete_for, execute
 from lem_models.execution.policy import Decision, Policy
 from lem_models.markets.bars import Bars
-from lem_models.order_table import complete_orders
 from lem_models.orders import Order
 
 __all__ = ["LiveSession"]
@@ -41,9 +40,7 @@ class LiveSession:
 
     def __init__(self, policy: Policy, order: Order | Mapping[str, Any], history: Bars) -> None:
         self._policy = policy
-        self._order = complete_orders(
-            order, horizon=getattr(policy, "horizon", None), risk_aversion=getattr(policy, "risk_aversion", 0.0)
-        )
+        self._order = complete_for(policy, order)
         if len(self._order) != 1:
             raise OrderError(f"a session decides one order, got {len(self._order)}", rule="one order")
         symbol, self._start = str(self._order["symbol"][0]), pd.Timestamp(self._order["start"][0])

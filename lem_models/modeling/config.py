@@ -42,6 +42,8 @@ class LEMConfig(BaseModel):
         head: Registered name of the allocation head.
         head_config: Settings of the head, checked by the head's own ``Config``.
         risk_aversion: Default for orders that name none.
+        fixed_risk_aversion: The same for orders of a fixed duration (minimum = maximum), where there is no option to
+            trade against and tracking the benchmark is what is asked for.
         unseen_from: First day that was used neither in training nor in validation; benchmarks start there by default.
 
     Raises:
@@ -64,6 +66,7 @@ class LEMConfig(BaseModel):
     head: str = "flexible"
     head_config: dict[str, Any] = Field(default_factory=dict)
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
+    fixed_risk_aversion: float = Field(2.0, ge=0.0, le=100.0)
     unseen_from: date | None = None
 
     def __init__(self, /, **data: Any) -> None:

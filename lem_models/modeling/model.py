@@ -77,6 +77,11 @@ class LEMModel(L.LightningModule, Policy):
         """Default risk aversion of orders that name none."""
         return self.config.risk_aversion
 
+    @property
+    def fixed_risk_aversion(self) -> float:  # type: ignore[override]
+        """The same for orders of a fixed duration."""
+        return self.config.fixed_risk_aversion
+
     def contexts(self, features: Tensor) -> Tensor:
         """Context per bar: the backbone's, and the features of the bar and of the one before.
 

@@ -163,7 +163,7 @@ class ExecutionDataModule(L.LightningDataModule):
         if training:
             orders = draw_orders(rng, side[stretch], model.horizon, self.sampling)
         else:
-            orders = validation_orders(side[stretch], model.horizon, model.risk_aversion)
+            orders = validation_orders(side[stretch], model)
         maximum = orders.max_periods.numpy()
         # The last context is needed before the last period: at position + maximum - 1 < length.
         latest = np.maximum(self._length - maximum, model.warmup + 1)

@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lem_models.execution.policy import OrderBatch
+from lem_models.modeling.config import LEMConfig
 
 __all__ = ["OrderSampling", "draw_orders", "validation_orders"]
 
@@ -69,20 +70,21 @@ def draw_orders(
     )
 
 
-def validation_orders(side: npt.NDArray[np.float32], horizon: int, risk_aversion: float) -> OrderBatch:
-    """Uncapped VWAP orders for a quantity at the full horizon, five minimum durations in turn."""
-    count = len(side)
+def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig) -> OrderBatch:
+    """Uncapped VWAP orders for a quantity at the full horizon, five minimum durations in turn, the model's own risk."""
+    count, horizon = len(side), model.horizon
     minima = np.unique(np.ceil(np.array([1 / horizon, 0.25, 0.5, 0.75, 1.0]) * horizon)).astype(np.int64)
+    minimum = minima[np.arange(count) % len(minima)]
     none = np.zeros(count, dtype=bool)
     return _batch(
         side,
-        minima[np.arange(count) % len(minima)],
+        minimum,
         np.full(count, horizon),
         is_twap=none,
         is_notional=none,
         cap=np.ones(count),
         floor=np.zeros(count),
-        risk=np.full(count, risk_aversion),
+        risk=np.where(minimum == horizon, model.fixed_risk_aversion, model.risk_aversion),
     )
 
 

@@ -153,8 +153,9 @@ def test_drawn_orders_are_feasible_and_of_every_kind():
 
 
 def test_validation_orders_are_the_same_every_time():
-    orders = validation_orders(np.ones(10, dtype=np.float32), 12, 0.5)
+    orders = validation_orders(np.ones(10, dtype=np.float32), LEMConfig(risk_aversion=0.5, fixed_risk_aversion=3.0))
     assert orders.min_periods.tolist() == [1, 3, 6, 9, 12] * 2
+    assert orders.risk_aversion.tolist() == [0.5, 0.5, 0.5, 0.5, 3.0] * 2
     assert (orders.max_periods == 12).all()
 
 
