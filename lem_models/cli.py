@@ -110,8 +110,8 @@ def demo(
     print_execution(console, result, sample_order(result))
     if data is None:
         console.print(
-            "\n[dim]A synthetic market has no price forecast in it: what is gained here is the value of the option to end. "
-            "On real bars: lem demo --data bars.parquet[/dim]"
+            "\n[dim]A synthetic market has no price forecast in it: what is gained here is the value of the option to "
+            "end. On real bars: lem demo --data bars.parquet[/dim]"
         )
     console.print(f"\nReport: [bold]{path.resolve()}[/bold]", soft_wrap=True)
 
