@@ -225,7 +225,7 @@ def test_an_order_longer_than_the_policy_s_horizon_is_refused():
 def test_max_periods_defaults_to_the_horizon_and_min_periods_to_max_periods():
     result = execute(policy_named("random weights"), BARS, order_table(BARS, 300)).orders
     assert result[["min_periods", "max_periods"]].to_numpy().tolist() == [[12, 12]]
-    assert result["risk_aversion"].item() == policy_named("random weights").config.risk_aversion
+    assert result["risk_aversion"].item() == policy_named("random weights").config.fixed_risk_aversion
     with pytest.raises(OrderError, match="max_periods is missing"):
         execute(TWAP, BARS, order_table(BARS, 300))
 
