@@ -113,7 +113,7 @@ class Benchmark:
 
     def comparison(self, by: list[str]) -> pd.DataFrame:
         """Every policy by group; see :func:`~lem_models.evaluation.statistics.compare`."""
-        return compare(self.orders, by, **self._bootstrap())
+        return self._in_order(compare(self.orders, by, **self._bootstrap()))
 
     def differences(self, by: list[str]) -> pd.DataFrame:
         """The policy under test minus each other one, order by order; column ``policy`` names the other."""
@@ -126,14 +126,21 @@ class Benchmark:
                 table = paired_difference(ours[common], theirs, by, **self._bootstrap())
                 table.insert(0, "policy", name)
                 tables.append(table)
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        return self._in_order(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
 
     def split(self, by: list[str]) -> pd.DataFrame | None:
         """Option value and forecast value of the policy under test; ``None`` without a null."""
         if not self.nulls:
             return None
         real = self.results[self.model].orders
-        return null_split(real, [null.orders for null in self.nulls], by, **self._bootstrap())
+        return self._in_order(null_split(real, [null.orders for null in self.nulls], by, **self._bootstrap()))
+
+    def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table with benchmarks and targets in the order in which the settings name them, not by alphabet."""
+        for name in ("benchmark", "target"):
+            if name in table:
+                table[name] = pd.Categorical(table[name], categories=getattr(self.settings, name), ordered=True)
+        return table
 
     def _bootstrap(self) -> dict[str, Any]:
         return {"draws": self.settings.bootstrap, "seed": self.settings.seed}

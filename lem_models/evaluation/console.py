@@ -34,7 +34,7 @@ def print_benchmark(console: Console, run: Benchmark) -> None:
             f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} "
             "was trained on: these numbers are too good.[/yellow]"
         )
-    for keys, group in comparison.groupby(["benchmark", "target"], sort=False):
+    for keys, group in comparison.groupby(["benchmark", "target"], sort=True, observed=True):
         benchmark, target = keys
         part = None
         if split is not None:
