@@ -1,4 +1,4 @@
-r"""The martingale null: the same bars with nothing left to forecast (design law 3).
+r"""The martingale null: the same bars with nothing left to forecast.
 
 Each bar is reflected in log price about the previous close with a random sign ``e_t``:
 

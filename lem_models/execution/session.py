@@ -1,6 +1,6 @@
 """A live session: one order decided bar by bar as the bars close, by the simulator that evaluates and trains.
 
-Bars that have not happened yet are filled in with stand-ins. Decisions are causal (design law 1), so the stand-ins
+Bars that have not happened yet are filled in with stand-ins. Decisions are causal, so the stand-ins
 change nothing, and a session decides exactly what :func:`~lem_models.execution.execute.execute` decides in hindsight.
 """
 

@@ -10,7 +10,7 @@ fills
 a closed form through cumulative sums. A policy that acts picks one ``s``; the training objective is the expectation
 over all of them (:mod:`lem_models.execution.objective`). Both see the same fills.
 
-Feasibility by construction (design law 2): the fraction of period ``s`` lies in ``[lower, upper]``, ``upper =
+Feasibility by construction: the fraction of period ``s`` lies in ``[lower, upper]``, ``upper =
 min(max_rate, remaining)``, ``lower = max(min(min_rate, remaining), remaining - max_rate * (periods left after s))``.
 """
 

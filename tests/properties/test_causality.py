@@ -1,4 +1,4 @@
-"""Design law 1: a decision about bar k depends on bars before k only. And the test itself catches a one-bar leak."""
+"""Causality: a decision about bar k depends on bars before k only. And the test itself catches a one-bar leak."""
 
 import numpy as np
 import pytest

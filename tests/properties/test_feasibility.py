@@ -1,4 +1,4 @@
-"""Design law 2: whatever a policy says, what is traded is feasible on every period, the last included."""
+"""Feasibility: whatever a policy says, what is traded is feasible on every period, the last included."""
 
 import numpy as np
 import pytest
