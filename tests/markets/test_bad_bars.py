@@ -221,7 +221,8 @@ def test_impossible_and_missing_timestamps():
 
 def test_timestamps_that_no_clock_of_nanoseconds_can_hold():
     frame = table()
-    frame["timestamp"] = frame["timestamp"].dt.as_unit("s") + pd.Timedelta(days=365_000)
+    seconds = frame["timestamp"].dt.tz_localize(None).to_numpy().astype("datetime64[s]") + np.timedelta64(365_000, "D")
+    frame["timestamp"] = pd.Series(seconds).dt.tz_localize("UTC")
     assert "1678 to 2262" in str(refused(frame))
 
 
