@@ -141,7 +141,6 @@ class ExecutionResult:
     def __repr__(self) -> str:
         """One line."""
         incomplete = int((~self.orders["completed"]).sum())
-        return (
-            f"ExecutionResult({len(self.orders)} orders, {incomplete} incomplete, {len(self.excluded)} excluded, "
-            f"mean slippage {self.orders['slippage_bps'].mean():+.2f} bps)"
-        )
+        mean = self.orders["slippage_bps"].mean()
+        slippage = "nothing filled" if pd.isna(mean) else f"mean slippage {mean:+.2f} bps"
+        return f"ExecutionResult({len(self.orders)} orders, {incomplete} incomplete, {len(self.excluded)} excluded, {slippage})"
