@@ -143,4 +143,5 @@ class ExecutionResult:
         incomplete = int((~self.orders["completed"]).sum())
         mean = self.orders["slippage_bps"].mean()
         slippage = "nothing filled" if pd.isna(mean) else f"mean slippage {mean:+.2f} bps"
-        return f"ExecutionResult({len(self.orders)} orders, {incomplete} incomplete, {len(self.excluded)} excluded, {slippage})"
+        counts = f"{len(self.orders)} orders, {incomplete} incomplete, {len(self.excluded)} excluded"
+        return f"ExecutionResult({counts}, {slippage})"
