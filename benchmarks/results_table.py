@@ -18,7 +18,7 @@ HEADER = (
 
 
 def markdown_table(summary: dict[str, Any]) -> str:
-    """The table as Markdown, from the content of a ``summary.json``."""
+    """The table as Markdown and a sentence on tracking, from the content of a ``summary.json``."""
     model = summary["model"]
     benchmark, target = summary["settings"]["benchmark"][0], summary["settings"]["target"][0]
 
@@ -44,6 +44,13 @@ def markdown_table(summary: dict[str, Any]) -> str:
             _interval(ahead[minimum], "mean", "low_vol", "high_vol"),
         ]
         lines.append("| " + " | ".join(cells).replace("-", "−") + " |")
+    longest = max(minimum for _, minimum in by_policy)
+    ours, twap = by_policy[model, longest], by_policy["twap", longest]
+    lines += [
+        "",
+        f"At minimum {longest} its standard deviation is {ours['std_vol'] / twap['std_vol']:.2f} times TWAP's in bar "
+        f"volatilities, {ours['std_bps'] / twap['std_bps']:.2f} times in bps.",
+    ]
     return "\n".join(lines)
 
 
