@@ -21,8 +21,8 @@ class TWAP(Policy):
 class VolumeCurve(Policy):
     """In proportion to the average volume of the same time slots over the past sessions, as known at the start.
 
-    Sessions averaged: as :func:`~lem_models.markets.features.profile_days` says for 256 bars. With no session before the
-    order, an even pace.
+    Sessions averaged: as :func:`~lem_models.markets.features.profile_days` says for 256 bars. With no session before
+    the order, an even pace.
     """
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
