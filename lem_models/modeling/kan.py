@@ -166,6 +166,11 @@ class KANLinear(nn.Module):
         """Map ``[..., in_features]`` to ``[..., out_features]``."""
         return self.rows(x.reshape(-1, self.in_features), self.centres()).view(*x.shape[:-1], self.out_features)
 
+    def by_basis(self) -> Tensor:
+        """All weights for the rectified features and then each basis of all features, ``[(count + 1) * in, out]``."""
+        spline = self.spline_weight.view(self.in_features, self.count, self.out_features)
+        return torch.cat([self.base_weight, spline.transpose(0, 1).reshape(-1, self.out_features)])
+
     def rows(self, x: Tensor, centres: Tensor) -> Tensor:
         """The same on rows ``[rows, in_features]``, with :meth:`centres` at hand: what a loop over time steps calls."""
         if self.norm is not None:

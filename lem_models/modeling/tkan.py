@@ -15,6 +15,9 @@ sigmoid under the tanh of the candidate is that of the published networks.)
 The order of computation is chosen for speed. Nothing in the first two lines depends on h or c. So a sequence is four
 stages: the products of x for all steps, the loop over u and s, the output gates of all steps in one product, the loop
 over h and c. Inside, tensors are time-major, ``[time, batch, features]``, so that a step is a contiguous block.
+
+On a CPU both loops and their backward passes run in compiled kernels (:mod:`lem_models.modeling.kernels`) where a
+compiler is at hand, in single precision for half-precision tensors too; elsewhere in the loops of this file.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lem_models.errors import ConfigError
-from lem_models.modeling.kan import KANLinear
+from lem_models.modeling.kan import LAYER_NORM_EPS, KANLinear
+from lem_models.modeling.kernels.layer import LayerWeights, Splines, fused_layer, is_available
 
 
 class TKANState(NamedTuple):
@@ -143,7 +147,40 @@ class TKANCell(nn.Module):
         Returns:
             Outputs ``[time, batch, hidden]`` and the state after the last step.
         """
-        h, c, s = self.initial_state(x) if state is None else state
+        state = self.initial_state(x) if state is None else state
+        precise = torch.promote_types(self.kernel.dtype, torch.float32)
+        if is_available(x, precise) and all(_is_standard(_kan(kan)) for kan in self.kans):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._fused(x, state, precise)
+        return self._looped(x, state)
+
+    def _fused(self, x: Tensor, state: TKANState, dtype: torch.dtype) -> tuple[Tensor, TKANState]:
+        kans = [_kan(kan) for kan in self.kans]
+        weights = LayerWeights(
+            kernel=self.kernel,
+            bias=self.bias,
+            recurrent=self.recurrent_kernel,
+            sub_input=self.sub_input_kernel,
+            sub_state=self.sub_state_kernel,
+            gain=self.sub_output_gain,
+            keep=self.sub_memory_gain,
+            norm_weight=torch.stack([kan.norm.weight for kan in kans if kan.norm is not None]),
+            norm_bias=torch.stack([kan.norm.bias for kan in kans if kan.norm is not None]),
+            kan=torch.stack([kan.by_basis() for kan in kans]),
+            kan_bias=torch.stack([kan.base_bias for kan in kans]),
+            output=self.output_kernel,
+            output_bias=self.output_bias,
+        )
+        splines = Splines(kans[0].count, kans[0].low, kans[0].step, LAYER_NORM_EPS)
+        h, c, s = (part.to(dtype) for part in state)
+        cast = LayerWeights(*(weight.to(dtype) for weight in weights))
+        hidden, c, s = (
+            part.to(x.dtype) for part in fused_layer(x.to(dtype), h, c, s.transpose(0, 1), cast, splines)
+        )
+        return hidden, TKANState(hidden[-1], c, s.transpose(0, 1))
+
+    def _looped(self, x: Tensor, state: TKANState) -> tuple[Tensor, TKANState]:
+        h, c, s = state
         # Gates first: their product does not wait for the loop.
         gate_inputs = functional.linear(x, self.kernel.t(), self.bias)
         outputs, memories = zip(
@@ -305,6 +342,11 @@ def _kan(module: nn.Module) -> KANLinear:
     if not isinstance(module, KANLinear):
         raise ConfigError(f"a TKAN sub-layer must be a KANLinear, got {type(module).__name__}")
     return module
+
+
+def _is_standard(kan: KANLinear) -> bool:
+    """Whether a KAN is of the kind that the kernels know."""
+    return kan.norm is not None and kan.base_activation is torch.relu
 
 
 def _cell(module: nn.Module) -> TKANCell:

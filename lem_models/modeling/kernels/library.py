@@ -1,0 +1,190 @@
+"""Build and load the kernels of ``recurrence.cpp``.
+
+The source is compiled by the system's C++ compiler on first use, for the processor at hand (about 3 seconds), and kept
+in the user's cache folder under a name that holds the source, the compiler, its flags and the processor. Without a
+compiler, or where the build fails, there are no kernels and the eager code runs instead: slower, the same numbers up to
+rounding. Loading happens through ``ctypes``, which also releases the interpreter's lock during a call.
+
+Environment:
+    LEM_KERNELS: ``0`` switches the kernels off.
+    LEM_CACHE: Cache folder; default ``lem_models`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    CXX: Compiler; default the first of ``c++``, ``g++``, ``clang++``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["Kernels", "kernels"]
+
+_LOG = logging.getLogger("lem_models")
+_SOURCE = Path(__file__).with_name("recurrence.cpp")
+_POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+_SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
+# Rounding may be reordered; infinities and NaN keep their meaning. Not -ffast-math, which would change the processor's
+# treatment of tiny numbers for the whole program.
+_FLAGS = (
+    *("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math"),
+    *("-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
+)
+# Arguments of each function: arrays, sizes, real numbers; then comes the number of threads.
+_SIGNATURES = {
+    "cell_forward": (9, 3, 0),
+    "cell_backward": (10, 3, 0),
+    "sub_layer_forward": (12, 4, 3),
+    "sub_layer_backward": (15, 4, 3),
+    "expand_rows": (4, 3, 3),
+}
+
+
+class Kernels:
+    """The loaded library.
+
+    Args:
+        path: The compiled library.
+
+    Raises:
+        OSError: If it cannot be loaded.
+        AttributeError: If it lacks a function.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        library = ctypes.CDLL(str(path))
+        self._functions = {}
+        for name, (arrays, sizes, reals) in _SIGNATURES.items():
+            for dtype, suffix in _SUFFIXES.items():
+                function = getattr(library, f"lem_{name}_{suffix}")
+                function.argtypes = [_POINTER] * arrays + [_INDEX] * sizes + [_REAL] * reals + [ctypes.c_int]
+                function.restype = ctypes.c_int
+                self._functions[name, dtype] = function
+
+    def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:
+        """Run a kernel.
+
+        Args:
+            name: Function, without prefix and suffix.
+            arguments: Contiguous tensors of one type (``None`` for a null pointer), sizes, real numbers.
+
+        Raises:
+            MemoryError: If its scratch memory cannot be had.
+        """
+        first = arguments[0]
+        dtype = first.dtype if isinstance(first, Tensor) else torch.float32
+        values = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+        if self._functions[name, dtype](*values, torch.get_num_threads()):
+            raise MemoryError(f"no memory for the scratch arrays of {name}")
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels | None:
+    """The kernels, built now if need be; ``None`` where they cannot be had or are switched off."""
+    if os.environ.get("LEM_KERNELS", "1") == "0" or sys.platform == "win32":
+        return None
+    try:
+        return Kernels(_built())
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        detail = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+        _LOG.warning("TKAN runs without its compiled kernels, some times slower: %s", str(detail).strip()[-400:])
+        return None
+
+
+def _built() -> Path:
+    """The compiled library in the cache, compiled if it is not there yet.
+
+    Raises:
+        OSError: If there is no compiler or no folder to write to.
+        subprocess.SubprocessError: If the compiler fails.
+    """
+    compiler = _compiler()
+    attempts = list(_attempts())
+    facts = [_SOURCE.read_text(encoding="utf-8"), _first_line(compiler), _processor(), torch.__version__, repr(attempts)]
+    target = _cache_folder() / f"recurrence-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
+    if target.is_file():
+        return target
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        for number, (compile_flags, link_flags) in enumerate(attempts):
+            try:
+                _compile(compiler, compile_flags, link_flags, Path(folder))
+                break
+            except subprocess.CalledProcessError:
+                if number == len(attempts) - 1:
+                    raise
+        os.replace(Path(folder) / "recurrence.so", target)  # whole or not at all, whoever else builds it now
+    return target
+
+
+def _compile(compiler: str, compile_flags: tuple[str, ...], link_flags: tuple[str, ...], folder: Path) -> None:
+    made = [folder / "recurrence.o", folder / "recurrence.so"]
+    for command in (
+        [compiler, *_FLAGS, *compile_flags, "-c", str(_SOURCE), "-o", str(made[0])],
+        [compiler, "-shared", str(made[0]), "-o", str(made[1]), *link_flags],
+    ):
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+
+
+def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Flags of compiler and linker, best first."""
+    native = "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
+    # The threads of torch's own OpenMP, where it brings one: two pools of threads would wait for each other's processors.
+    folder = Path(torch.__file__).parent
+    own = sorted([*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")])
+    for threads in ((str(own[0]),) if own else (), ("-fopenmp",)):
+        if threads:
+            yield (native, "-fopenmp"), threads
+    yield (native,), ()
+    yield (), ()
+
+
+def _compiler() -> str:
+    named = os.environ.get("CXX")
+    for name in [named] if named else ["c++", "g++", "clang++"]:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise OSError(f"there is no C++ compiler {named}" if named else "there is no C++ compiler")
+
+
+def _first_line(compiler: str) -> str:
+    output = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True, timeout=60).stdout
+    return compiler + output.partition("\n")[0]
+
+
+def _processor() -> str:
+    """What "native" stands for: a cache folder may be shared by machines with different processors."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        known = [line for line in lines if line.startswith(("flags", "Features", "model name"))]
+        return "\n".join(sorted(set(known)))
+    except OSError:
+        return f"{platform.machine()} {platform.processor()} {platform.release()}"
+
+
+def _cache_folder() -> Path:
+    """A folder that belongs to the user and that nobody else can write to: what lies in it is loaded as code.
+
+    Raises:
+        OSError: If there is none.
+    """
+    named = os.environ.get("LEM_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (Path(named) if named else base / "lem_models") / "kernels"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise OSError(f"the cache folder {folder} can be written to by others (chmod 700 it, or set LEM_CACHE)")
+    return folder
