@@ -174,9 +174,7 @@ class TKANCell(nn.Module):
         splines = Splines(kans[0].count, kans[0].low, kans[0].step, LAYER_NORM_EPS)
         h, c, s = (part.to(dtype) for part in state)
         cast = LayerWeights(*(weight.to(dtype) for weight in weights))
-        hidden, c, s = (
-            part.to(x.dtype) for part in fused_layer(x.to(dtype), h, c, s.transpose(0, 1), cast, splines)
-        )
+        hidden, c, s = (part.to(x.dtype) for part in fused_layer(x.to(dtype), h, c, s.transpose(0, 1), cast, splines))
         return hidden, TKANState(hidden[-1], c, s.transpose(0, 1))
 
     def _looped(self, x: Tensor, state: TKANState) -> tuple[Tensor, TKANState]:

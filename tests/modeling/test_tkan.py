@@ -1,13 +1,28 @@
-"""The TKAN layer: the fast order of computation against the plain one, and the conventions it shares with LSTM."""
+"""The TKAN layer: compiled kernels and eager loops against the plain loop, and the conventions it shares with LSTM."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lem_models.errors import ConfigError
+from lem_models.modeling.kernels.library import kernels
 from lem_models.modeling.tkan import TKAN, TKANCell, TKANState
+from tests.modeling.plain_tkan import cells, need_kernels, plain_loop
+
+
+@pytest.fixture(autouse=True, params=["compiled", "eager"])
+def back_end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Every test runs on both: what the kernels promise, the loops that stand in for them promise too."""
+    if request.param == "compiled":
+        need_kernels()
+        yield request.param
+    else:
+        monkeypatch.setenv("LEM_KERNELS", "0")
+        kernels.cache_clear()
+        yield request.param
+        kernels.cache_clear()
 
 
 def sequences(*shape: int, seed: int = 0) -> Tensor:
@@ -22,36 +37,6 @@ def tkan(*sizes: int, seed: int = 0, **settings: object) -> TKAN:
         for parameter in network.parameters():
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
     return network
-
-
-def plain_step(cell: TKANCell, x: Tensor, state: TKANState) -> TKANState:
-    """One step as the formulas are written, all of it at once."""
-    h, c, s = state
-    i, f, g = torch.sigmoid(x @ cell.kernel + h @ cell.recurrent_kernel + cell.bias).chunk(3, dim=-1)
-    c = f * c + i * torch.tanh(g)
-    outputs, memories = [], []
-    for layer, kan in enumerate(cell.kans):
-        u = kan(x @ cell.sub_input_kernel[layer] + s[:, layer] @ cell.sub_state_kernel[layer])
-        outputs.append(u)
-        memories.append(cell.sub_output_gain[layer] * u + cell.sub_memory_gain[layer] * s[:, layer])
-    o = torch.sigmoid(torch.cat(outputs, dim=-1) @ cell.output_kernel + cell.output_bias)
-    return TKANState(o * torch.tanh(c), c, torch.stack(memories, dim=1))
-
-
-def plain_loop(network: TKAN, x: Tensor) -> tuple[Tensor, list[TKANState]]:
-    """Step by step, layer by layer: the reference."""
-    states, outputs = [cell.initial_state(x[:, 0]) for cell in cells(network)], []
-    for t in range(x.shape[1]):
-        step = x[:, t]
-        for layer, cell in enumerate(cells(network)):
-            states[layer] = plain_step(cell, step, states[layer])
-            step = states[layer].h
-        outputs.append(step)
-    return torch.stack(outputs, dim=1), states
-
-
-def cells(network: TKAN) -> list[TKANCell]:
-    return [cell for cell in network.cells if isinstance(cell, TKANCell)]
 
 
 def assert_same_states(ours: Sequence[TKANState], theirs: Sequence[TKANState]) -> None:
@@ -100,7 +85,9 @@ def test_gradient(num_layers: int, sub_layers: int) -> None:
         output, after = torch.func.functional_call(network, parameters, (x, carried))
         return output, *(part for state in after for part in state)
 
-    assert torch.autograd.gradcheck(run, (sequences(2, 3, 3).requires_grad_(), *flat, *network.parameters()))
+    # Every element where there are few, a random projection of all of them where there are many.
+    arguments = (sequences(2, 3, 3).requires_grad_(), *flat, *network.parameters())
+    assert torch.autograd.gradcheck(run, arguments, fast_mode=sub_layers > 1)
 
 
 @pytest.mark.parametrize("split", [1, 4, 8])

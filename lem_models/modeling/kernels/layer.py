@@ -104,7 +104,15 @@ def fused_layer(
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, splines: Splines, x: Tensor, h: Tensor, c: Tensor, s: Tensor, *weights: Tensor) -> Any:
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        splines: Splines,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        s: Tensor,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         named = LayerWeights(*weights)
         hidden, cell, memory, kept = _forward(splines, x, h, c, s, named, keep=True)
         ctx.splines = splines
@@ -113,7 +121,12 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad_hidden: Tensor, grad_cell: Tensor, grad_memory: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any,  # noqa: ANN401
+        grad_hidden: Tensor,
+        grad_cell: Tensor,
+        grad_memory: Tensor,
+    ) -> tuple[Tensor | None, ...]:
         x, h, hidden, cells, gates, output_gates, outputs, memories, points, *weights = ctx.saved_tensors
         w, run, splines = LayerWeights(*weights), _loaded(), ctx.splines
         steps, batch, features = x.shape

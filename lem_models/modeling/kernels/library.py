@@ -96,7 +96,12 @@ def kernels() -> Kernels | None:
     if os.environ.get("LEM_KERNELS", "1") == "0" or sys.platform == "win32":
         return None
     try:
-        return Kernels(_built())
+        path = _built()
+        try:
+            return Kernels(path)
+        except (OSError, AttributeError):  # a damaged file: build it again, once
+            path.unlink(missing_ok=True)
+            return Kernels(_built())
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         detail = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         _LOG.warning("TKAN runs without its compiled kernels, some times slower: %s", str(detail).strip()[-400:])
@@ -112,7 +117,13 @@ def _built() -> Path:
     """
     compiler = _compiler()
     attempts = list(_attempts())
-    facts = [_SOURCE.read_text(encoding="utf-8"), _first_line(compiler), _processor(), torch.__version__, repr(attempts)]
+    facts = [
+        _SOURCE.read_text(encoding="utf-8"),
+        _first_line(compiler),
+        _processor(),
+        torch.__version__,
+        repr(attempts),
+    ]
     target = _cache_folder() / f"recurrence-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
     if target.is_file():
         return target
@@ -140,7 +151,7 @@ def _compile(compiler: str, compile_flags: tuple[str, ...], link_flags: tuple[st
 def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Flags of compiler and linker, best first."""
     native = "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
-    # The threads of torch's own OpenMP, where it brings one: two pools of threads would wait for each other's processors.
+    # The threads of torch's own OpenMP, where it brings one: two pools of threads would fight for the processors.
     folder = Path(torch.__file__).parent
     own = sorted([*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")])
     for threads in ((str(own[0]),) if own else (), ("-fopenmp",)):

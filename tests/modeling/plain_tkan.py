@@ -1,0 +1,51 @@
+"""The TKAN layer as its formulas are written, step by step: the measure of the fast ones, in value and in time."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import Tensor
+
+from lem_models.modeling.kernels.library import kernels
+from lem_models.modeling.tkan import TKAN, TKANCell, TKANState
+
+__all__ = ["cells", "need_kernels", "plain_loop", "plain_step"]
+
+
+def need_kernels() -> None:
+    """Skip where nothing can be compiled; with a compiler at hand the build must work."""
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        pytest.skip("there is no C++ compiler")
+    assert kernels() is not None
+
+
+def plain_step(cell: TKANCell, x: Tensor, state: TKANState) -> TKANState:
+    """One step as the formulas are written, all of it at once."""
+    h, c, s = state
+    i, f, g = torch.sigmoid(x @ cell.kernel + h @ cell.recurrent_kernel + cell.bias).chunk(3, dim=-1)
+    c = f * c + i * torch.tanh(g)
+    outputs, memories = [], []
+    for layer, kan in enumerate(cell.kans):
+        u = kan(x @ cell.sub_input_kernel[layer] + s[:, layer] @ cell.sub_state_kernel[layer])
+        outputs.append(u)
+        memories.append(cell.sub_output_gain[layer] * u + cell.sub_memory_gain[layer] * s[:, layer])
+    o = torch.sigmoid(torch.cat(outputs, dim=-1) @ cell.output_kernel + cell.output_bias)
+    return TKANState(o * torch.tanh(c), c, torch.stack(memories, dim=1))
+
+
+def plain_loop(network: TKAN, x: Tensor) -> tuple[Tensor, list[TKANState]]:
+    """Step by step, layer by layer: the reference."""
+    states, outputs = [cell.initial_state(x[:, 0]) for cell in cells(network)], []
+    for t in range(x.shape[1]):
+        step = x[:, t]
+        for layer, cell in enumerate(cells(network)):
+            states[layer] = plain_step(cell, step, states[layer])
+            step = states[layer].h
+        outputs.append(step)
+    return torch.stack(outputs, dim=1), states
+
+
+def cells(network: TKAN) -> list[TKANCell]:
+    return [cell for cell in network.cells if isinstance(cell, TKANCell)]

@@ -1,0 +1,225 @@
+"""The compiled kernels: exact for every shape and type, and never in the way where they cannot be built."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lem_models.modeling.kernels import library
+from lem_models.modeling.kernels.library import kernels
+from lem_models.modeling.tkan import TKAN
+from tests.modeling.plain_tkan import need_kernels, plain_loop
+
+
+@pytest.fixture
+def compiled() -> None:
+    need_kernels()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache folder, and nothing loaded yet."""
+    need_kernels()
+    monkeypatch.setenv("LEM_CACHE", str(tmp_path / "cache"))
+    kernels.cache_clear()
+    yield tmp_path / "cache" / "kernels"
+    kernels.cache_clear()
+
+
+def network(features: int, hidden: int, sub_layers: int = 1, *, layers: int = 1, seed: int = 0) -> TKAN:
+    """A network in double precision with all weights random."""
+    made = TKAN(features, hidden, num_layers=layers, sub_layers=sub_layers).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            size = 0.5 / parameter.shape[0] ** 0.5 if parameter.ndim > 1 else 0.5
+            parameter.copy_(size * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return made
+
+
+def inputs(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def gradients(output: Tensor, wanted: list[Tensor]) -> list[Tensor]:
+    weights = inputs(*output.shape, seed=2).to(output)
+    return list(torch.autograd.grad((weights * output).sum(), wanted, materialize_grads=True))
+
+
+# Around the widths of vectors and panels, the rows of a block and of a tile: every remainder occurs.
+SHAPES = [
+    (1, 1, 1, 1, 1),
+    (2, 3, 5, 7, 2),
+    (7, 4, 16, 9, 1),
+    (9, 3, 17, 33, 1),
+    (33, 2, 31, 32, 2),
+    (65, 3, 40, 24, 1),
+    (12, 5, 70, 66, 1),
+]
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(("batch", "time", "features", "hidden", "sub_layers"), SHAPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_shape_equals_the_plain_loop(
+    batch: int, time: int, features: int, hidden: int, sub_layers: int, threads: int
+) -> None:
+    tkan, x = network(features, hidden, sub_layers), inputs(batch, time, features).requires_grad_()
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        output = tkan(x)[0]
+        ours = gradients(output, [x, *tkan.parameters()])
+    finally:
+        torch.set_num_threads(before)
+    expected = plain_loop(tkan, x)[0]
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(ours, gradients(expected, [x, *tkan.parameters()]))
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
+def test_lower_precision_is_near_the_double_one(dtype: torch.dtype, tolerance: float) -> None:
+    tkan, x = network(20, 24, 2, layers=2), inputs(6, 40, 20)
+    single = network(20, 24, 2, layers=2).to(dtype)
+    output, state = single(x.to(dtype))
+    assert output.dtype == state[0].c.dtype == state[1].s.dtype == dtype
+    torch.testing.assert_close(output.double(), tkan(x)[0], rtol=0.0, atol=tolerance)
+    ours, exact = gradients(output, list(single.parameters())), gradients(tkan(x)[0], list(tkan.parameters()))
+    for mine, theirs in zip(ours, exact, strict=True):
+        assert (mine.double() - theirs).norm() <= 10 * tolerance * theirs.norm()
+
+
+@pytest.mark.usefixtures("compiled")
+def test_under_autocast_the_recurrence_stays_in_single_precision() -> None:
+    tkan, x = network(8, 8).float(), inputs(4, 30, 8).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        output, _ = tkan(x)
+    torch.testing.assert_close(output, tkan(x)[0], rtol=0.0, atol=0.0)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_with_and_without_gradients_the_bits_are_the_same() -> None:
+    tkan, x = network(13, 11, 2, layers=2).float(), inputs(5, 20, 13).float()
+    with torch.no_grad():
+        output, state = tkan(x)
+    with_gradients, kept = tkan(x)
+    assert torch.equal(output, with_gradients)
+    for mine, theirs in zip(state, kept, strict=True):
+        assert all(map(torch.equal, mine, theirs))
+
+
+@pytest.mark.usefixtures("compiled")
+def test_the_recurrence_of_a_sequence_has_the_same_bits_in_any_batch_on_any_number_of_threads() -> None:
+    tkan, x = network(20, 24).float(), inputs(50, 12, 20).float()
+    x[:] = x[:1]  # every sequence the same: whatever its place in tile and block, so must be its result
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            output, _ = tkan(x)
+            assert torch.equal(output, output[:1].expand_as(output))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_graph_can_be_gone_through_twice() -> None:
+    tkan, x = network(5, 4, 2), inputs(3, 6, 5).requires_grad_()
+    loss = tkan(x)[0].square().sum()
+    first = torch.autograd.grad(loss, [x, *tkan.parameters()], retain_graph=True)
+    assert all(map(torch.equal, first, torch.autograd.grad(loss, [x, *tkan.parameters()])))
+
+
+@pytest.mark.usefixtures("compiled")
+def test_frozen_weights_and_inputs_without_gradient() -> None:
+    tkan, x = network(5, 4), inputs(3, 6, 5)
+    cell = tkan.cells[0]
+    expected = gradients(tkan(x)[0], list(tkan.parameters()))
+    for name, parameter in tkan.named_parameters():
+        parameter.requires_grad_("kernel" in name)
+    wanted = [parameter for parameter in tkan.parameters() if parameter.requires_grad]
+    kept = [g for g, (name, _) in zip(expected, tkan.named_parameters(), strict=True) if "kernel" in name]
+    torch.testing.assert_close(gradients(tkan(x)[0], wanted), kept)
+    assert cell.bias.grad is None
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_missing_number_stays_missing() -> None:
+    tkan, x = network(5, 4).float(), inputs(3, 6, 5).float()
+    x[1, 2, 0] = torch.nan
+    output, _ = tkan(x)
+    assert output[1, 2:].isnan().all()
+    assert output[1, :2].isfinite().all()
+    assert output[0].isfinite().all()
+
+
+@pytest.mark.usefixtures("compiled")
+def test_extreme_gates_saturate() -> None:
+    tkan = network(3, 4).float()
+    with torch.no_grad():
+        tkan.cells[0].bias.copy_(torch.tensor([1e4] * 4 + [-1e4] * 4 + [1e4] * 4))
+        tkan.cells[0].output_bias.fill_(1e4)
+    output, state = tkan(torch.zeros(2, 5, 3))
+    torch.testing.assert_close(state[0].c, torch.full((2, 4), torch.tanh(torch.tensor(1.0)).item()))
+    torch.testing.assert_close(output[:, -1], torch.tanh(state[0].c))
+
+
+def test_the_library_is_built_once(fresh: Path) -> None:
+    assert kernels() is not None
+    (made,) = fresh.iterdir()
+    assert made.suffix == ".so"
+    stamp = made.stat().st_mtime_ns
+    kernels.cache_clear()
+    assert kernels() is not None
+    assert made.stat().st_mtime_ns == stamp
+
+
+def test_a_damaged_library_is_built_again(fresh: Path) -> None:
+    path = library._built()  # built, not loaded
+    path.write_bytes(b"no library")
+    found = kernels()
+    assert found is not None
+    assert found.path == path
+    assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("how", ["no compiler", "broken compiler", "open folder"])
+def test_without_kernels_there_is_a_warning_and_the_eager_code(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    if how == "no compiler":
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    elif how == "broken compiler":
+        fresh.parent.mkdir(mode=0o700)
+        fake = fresh.parent / "fake-compiler"
+        fake.write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit 0\necho 'out of cheese' >&2\nexit 1\n")
+        fake.chmod(0o700)
+        monkeypatch.setenv("CXX", str(fake))
+    else:
+        fresh.mkdir(parents=True)
+        fresh.chmod(0o777)
+    tkan, x = network(5, 4), inputs(3, 6, 5)
+    with caplog.at_level(logging.WARNING, "lem_models"):
+        output, _ = tkan(x)
+        tkan(x)
+    reason = {"no compiler": "no-such-compiler", "broken compiler": "out of cheese", "open folder": "by others"}[how]
+    assert [reason in record.message for record in caplog.records] == [True]
+    torch.testing.assert_close(output, plain_loop(tkan, x)[0])
+
+
+def test_they_can_be_switched_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEM_KERNELS", "0")
+    network(5, 4)(inputs(3, 6, 5))
+    assert not fresh.exists()
+
+
+def test_another_processor_gets_a_library_of_its_own(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels() is not None
+    kernels.cache_clear()
+    monkeypatch.setattr(library, "_processor", lambda: "another one")
+    assert kernels() is not None
+    assert len(list(fresh.iterdir())) == 2
