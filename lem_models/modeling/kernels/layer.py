@@ -26,13 +26,13 @@ class Splines(NamedTuple):
     """The grid of the splines and the normalisation in front of it.
 
     Attributes:
-        count: Number of bases.
+        bases: Number of bases.
         low: First knot.
         step: Distance between knots.
         eps: What is added to the variance.
     """
 
-    count: int
+    bases: int
     low: float
     step: float
     eps: float
@@ -51,7 +51,7 @@ class LayerWeights(NamedTuple):
         keep: [L, F], of the old memory in the new one.
         norm_weight: [L, F].
         norm_bias: [L, F].
-        kan: [L, (count + 1) F, F], the rectified part's weights, then those of each basis.
+        kan: [L, (bases + 1) F, F], the rectified part's weights, then those of each basis.
         kan_bias: [L, F].
         output: [L F, H].
         output_bias: [H].
@@ -96,9 +96,10 @@ def fused_layer(
     """
     tensors = [tensor.contiguous() for tensor in (x, h, c, s, *weights)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        result: tuple[Tensor, Tensor, Tensor] = _Layer.apply(splines, *tensors)
+        result: tuple[Tensor, Tensor, Tensor] = _Layer.apply(splines, *tensors)  # type: ignore[no-untyped-call]
         return result
-    hidden, cell, memory, _ = _forward(splines, *tensors[:4], LayerWeights(*tensors[4:]), keep=False)
+    x, h, c, s = tensors[:4]
+    hidden, cell, memory, _ = _forward(splines, x, h, c, s, LayerWeights(*tensors[4:]), keep=False)
     return hidden, cell, memory
 
 
@@ -120,7 +121,7 @@ class _Layer(torch.autograd.Function):
         return hidden, cell, memory
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         ctx: Any,  # noqa: ANN401
         grad_hidden: Tensor,
