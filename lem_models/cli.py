@@ -102,6 +102,8 @@ def demo(
     settings = BenchmarkSettings(**_defaults(policies, every="1", start=first), limit=orders, null=2, seed=seed)
     with console.status("executing") as status:
         run = run_benchmark(policies, bars, settings, progress=lambda text: status.update(text))
+        if run is None:
+            return  # rank 0 has the results
         status.update("writing the report")
         command = f"lem demo --model {model} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
         path = write_benchmark(run, out, command=command, title=f"{run.model} at work")
@@ -146,7 +148,10 @@ def benchmark(
     null: Annotated[int, typer.Option("--null", min=0, help="Draws of the martingale null.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws of orders, null and bootstrap.")] = 0,
 ) -> None:
-    """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file."""
+    """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file.
+
+    Started with torchrun, the processes share the orders.
+    """
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.evaluation.benchmark_report import write_benchmark
     from lem_models.evaluation.console import print_benchmark
@@ -179,6 +184,8 @@ def benchmark(
         run = run_benchmark(
             policies, bars, BenchmarkSettings(**(defaults | given)), progress=lambda text: status.update(text)
         )
+        if run is None:
+            return  # rank 0 has the results
         status.update("writing the report")
         path = write_benchmark(run, out, command=_command_line())
     print_benchmark(console, run)
@@ -229,10 +236,22 @@ def train(
         Path | None, typer.Option("--resume", help="Checkpoint to go on from (checkpoints/last.ckpt).")
     ] = None,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
-    devices: Annotated[str, typer.Option("--devices", help="How many devices, or auto.")] = "auto",
+    devices: Annotated[str, typer.Option("--devices", help="How many devices on each node, or auto.")] = "auto",
+    num_nodes: Annotated[
+        int | None, typer.Option("--num-nodes", min=1, help="How many nodes; default torchrun's, or 1.")
+    ] = None,
+    strategy: Annotated[str, typer.Option("--strategy", help="auto, ddp, fsdp, ... (Lightning's names).")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed; default the recipe's.")
+    ] = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
-    """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping."""
+    """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping.
+
+    On several devices: --devices N, or start it with torchrun.
+    """
+    from lightning.pytorch.utilities import rank_zero_only
+
     from lem_models.training.fit import train as fit
     from lem_models.training.recipe import Recipe
 
@@ -245,17 +264,22 @@ def train(
         resume=resume,
         accelerator=accelerator,
         devices=int(devices) if devices.isdigit() else devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=precision,
         progress=progress,
     )
-    typer.echo(f"model: {folder.resolve()}")
+    rank_zero_only(typer.echo)(f"model: {folder.resolve()}")
 
 
 def _console() -> Console:
-    """A terminal, wide enough for the tables when the output goes to a file."""
+    """A terminal, wide enough for the tables when the output goes to a file; silent on every rank but the first."""
     from rich.console import Console
 
-    made = Console()
-    return made if made.is_terminal else Console(width=max(made.width, 160))
+    from lem_models.execution.sharding import launched_ranks
+
+    made = Console(quiet=launched_ranks().rank > 0)
+    return made if made.is_terminal else Console(width=max(made.width, 160), quiet=made.quiet)
 
 
 def _command_line() -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lem_models.markets.bars import Bars
-    from lem_models.markets.windows import Time
+    from lem_models.markets.windows import Origins, Time
 
 __all__ = ["Benchmark", "Order", "Side", "Target"]
 
@@ -170,12 +170,14 @@ class Order(BaseModel):
             end=end,
             within_session=within_session,
         )
-        table = _cross(bars, origins.index, combinations)
         if limit is not None and limit < 1:
             raise OrderError(f"limit must be at least 1; got {limit}", field="limit")
-        if limit is not None and len(table) > limit:
-            keep = np.sort(np.random.default_rng(seed).choice(len(table), size=limit, replace=False))
-            table = table.iloc[keep].reset_index(drop=True)
+        count = len(origins) * len(combinations)
+        if limit is not None and count > limit:
+            keep = np.sort(np.random.default_rng(seed).choice(count, size=limit, replace=False))
+        else:
+            keep = np.arange(count)
+        table = _cross(bars, origins, combinations, keep)
         table.insert(0, "order_id", np.arange(len(table)))
         table = complete_orders(table, horizon=max(maxima), risk_aversion=None)
         table.attrs["excluded"] = dict(origins.excluded)
@@ -187,16 +189,19 @@ def _listed(value: object) -> list[Any]:
     return [v.value if isinstance(v, Enum) else v for v in values]
 
 
-def _cross(bars: Bars, index: npt.NDArray[np.int64], combinations: list[dict[str, Any]]) -> pd.DataFrame:
+def _cross(
+    bars: Bars, origins: Origins, combinations: list[dict[str, Any]], numbers: npt.NDArray[np.int64]
+) -> pd.DataFrame:
+    """Some of the orders that every origin makes with every combination; those of an origin follow each other."""
     import pandas as pd
 
-    repeated = np.repeat(index, len(combinations))
+    rows, which = origins.take(numbers // len(combinations)), numbers % len(combinations)
     table = pd.DataFrame(
         {
-            "symbol": np.array(bars.symbols, dtype=object)[bars.symbol_index[repeated]],
-            "start": pd.to_datetime(bars.timestamp[repeated], utc=True),
+            "symbol": np.array(bars.symbols, dtype=object)[bars.grid.symbol(rows)],
+            "start": pd.to_datetime(bars.timestamp[rows], utc=True),
         }
     )
     for name in combinations[0]:
-        table[name] = np.tile(np.array([c[name] for c in combinations]), len(index))
+        table[name] = np.array([c[name] for c in combinations])[which]
     return table

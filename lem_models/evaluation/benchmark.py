@@ -1,4 +1,8 @@
-"""The benchmark protocol: several policies, the same orders, one simulator, and the martingale null beside them."""
+"""The benchmark protocol: several policies, the same orders, one simulator, and the martingale null beside them.
+
+Under ``torchrun``, or in any process group, the processes share the orders (:mod:`lem_models.execution.sharding`); the
+first one has the results.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.null import martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
-from lem_models.execution.execute import execute
 from lem_models.execution.policy import Policy
 from lem_models.execution.result import ExecutionResult
+from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.markets.market import MAX_LOOKBACK
 from lem_models.orders import Order
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark"]
@@ -152,8 +156,10 @@ def run_benchmark(
     settings: BenchmarkSettings,
     *,
     progress: Callable[[str], None] = lambda _: None,
-) -> Benchmark:
+) -> Benchmark | None:
     """Run every policy on the same orders.
+
+    Every process of a group must call it with the same arguments.
 
     Args:
         policies: Policies by name. The first is under test: the null is drawn for it, the others are its rivals.
@@ -162,7 +168,7 @@ def run_benchmark(
         progress: Called with a line of text before each step.
 
     Returns:
-        The results.
+        The results; ``None`` on every rank but the first.
 
     Raises:
         OrderError: when no order fits, or a policy's horizon is shorter than the orders.
@@ -196,15 +202,21 @@ def run_benchmark(
         **extra,
     )
     excluded = dict(orders.attrs["excluded"])
-    market = Market(bars)
+    shared = SharedOrders(orders, join_ranks())
+    market = shared.market(bars)
     results = {}
     for name, policy in policies.items():
         progress(f"{name}: {len(orders):,} orders")
-        results[name] = execute(policy, market, orders)
+        results[name] = shared.execute(policy, market, bars)
     model, policy = next(iter(policies.items()))
     nulls = []
     for draw in range(settings.null):
         progress(f"{model} on the martingale null, draw {draw + 1} of {settings.null}")
-        nulls.append(execute(policy, martingale_null(bars, seed=settings.seed + 1000 + draw), orders))
+        null = martingale_null(bars, seed=settings.seed + 1000 + draw)
+        nulls.append(shared.execute(policy, shared.market(null), null))
+    if shared.ranks.rank:
+        return None
     unseen = getattr(getattr(policy, "config", None), "unseen_from", None)
-    return Benchmark(settings, bars, model, results, tuple(nulls), excluded, unseen)
+    found = {name: result for name, result in results.items() if result is not None}
+    drawn = tuple(null for null in nulls if null is not None)
+    return Benchmark(settings, bars, model, found, drawn, excluded, unseen)

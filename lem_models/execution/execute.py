@@ -13,7 +13,7 @@ import torch
 
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import OrderBatch, Policy
-from lem_models.execution.result import ExecutionResult
+from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
 from lem_models.markets.bars import Bars
 from lem_models.markets.market import MAX_LOOKBACK, Market
@@ -21,7 +21,7 @@ from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
 
-__all__ = ["complete_for", "execute"]
+__all__ = ["complete_for", "execute", "execute_silently", "warn_of_excluded"]
 
 OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
 
@@ -29,7 +29,6 @@ _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
 
 
-@torch.no_grad()
 def execute(
     policy: Policy,
     bars: Bars | Market | pd.DataFrame,
@@ -60,6 +59,29 @@ def execute(
     if isinstance(bars, pd.DataFrame):
         bars = Bars.from_frame(bars)
     market = bars if isinstance(bars, Market) else Market(bars)
+    result = execute_silently(policy, market, orders, within_session=within_session)
+    warn_of_excluded(result)
+    return result
+
+
+@torch.no_grad()
+def execute_silently(
+    policy: Policy,
+    market: Market,
+    orders: OrdersLike,
+    *,
+    within_session: bool | None = None,
+    whole: Bars | None = None,
+) -> ExecutionResult:
+    """:func:`execute` without the log of what was left out: for a process that runs a share of the orders.
+
+    Args:
+        policy: See :func:`execute`.
+        market: The market.
+        orders: The orders.
+        within_session: See :func:`execute`.
+        whole: The bars of which the market is a part, if it is: there must be enough of them for the lookback.
+    """
     bars = market.bars
     if isinstance(policy, type):
         raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
@@ -69,8 +91,8 @@ def execute(
     if not callable(getattr(policy, "decide", None)):
         raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
     table = complete_for(policy, orders)
-    check_history(bars, lookback)
-    start = _locate(bars, table)
+    check_history(bars if whole is None else whole, lookback)
+    start = first_bars(bars, table)
     codes = exclusion_codes(
         bars, start, table["max_periods"].to_numpy(), lookback=max(lookback, 1), within_session=within_session
     )
@@ -78,16 +100,22 @@ def execute(
     excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
-    if len(excluded):
-        counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
-        _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), len(table), counts)
     table, start = table[valid].reset_index(drop=True), start[valid]
     contexts = _Contexts(policy, market, table, start)
     parts = [
         _run(policy, market, table.iloc[a : a + _ORDERS_PER_PASS], start[a : a + _ORDERS_PER_PASS], contexts)
         for a in range(0, len(table), _ORDERS_PER_PASS)
     ]
-    return ExecutionResult.assemble(bars, table, start, excluded.reset_index(drop=True), parts)
+    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), parts)
+
+
+def warn_of_excluded(result: ExecutionResult) -> None:
+    """Log how many orders were left out, and why."""
+    excluded = result.excluded
+    if len(excluded):
+        counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
+        total = len(excluded) + len(result.orders)
+        _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, counts)
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
@@ -98,15 +126,6 @@ def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
         risk_aversion=getattr(policy, "risk_aversion", 0.0),
         fixed_risk_aversion=getattr(policy, "fixed_risk_aversion", None),
     )
-
-
-def _locate(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:
-    start = np.full(len(table), -1, dtype=np.int64)
-    nanoseconds = table["start"].astype("int64").to_numpy()
-    for symbol, rows in table.groupby("symbol", sort=False).indices.items():
-        if symbol in bars.symbols:
-            start[rows] = bars.locate(str(symbol), nanoseconds[rows])
-    return start
 
 
 class _Contexts:

@@ -11,22 +11,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lem_models.errors import PolicyError
+from lem_models.markets.profile import MAX_LOOKBACK
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from lem_models.execution.session import LiveSession
     from lem_models.markets.bars import Bars
+    from lem_models.markets.live_bars import ClosedBar
     from lem_models.markets.market import Market
     from lem_models.orders import Order
 
-__all__ = ["Decision", "ExecutionState", "OrderBatch", "Policy"]
+__all__ = ["ContextStream", "Decision", "ExecutionState", "OrderBatch", "Policy", "lookback_of"]
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,14 @@ class OrderBatch:
 
     def copy(self) -> OrderBatch:
         """The same orders in tensors of their own."""
-        return OrderBatch(**{f.name: getattr(self, f.name).clone() for f in fields(self)})
+        return OrderBatch(*(getattr(self, name).clone() for name in _COLUMNS))
 
     def __getitem__(self, rows: slice | Tensor) -> OrderBatch:
         """Some of the orders."""
         return OrderBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+_COLUMNS = tuple(f.name for f in fields(OrderBatch))
 
 
 @dataclass(frozen=True)
@@ -151,6 +158,24 @@ class ExecutionState:
     expected_volume: Tensor
     volatility: Tensor
     arrival_price: Tensor
+
+
+class ContextStream(Protocol):
+    """Contexts of one side of one symbol, bar after bar, for a live session.
+
+    If it has a method ``decide`` too, with the arguments of :meth:`Policy.decide`, a session asks that one: the
+    policy's own decision, of a single order.
+
+    Attributes:
+        context: Context of the last closed bar, [width].
+    """
+
+    @property
+    def context(self) -> Tensor: ...  # noqa: D102
+
+    def push(self, bar: ClosedBar) -> None:
+        """Take in the next closed bar, checked and placed; :attr:`context` is then its own."""
+        ...
 
 
 class Policy(ABC):
@@ -201,8 +226,37 @@ class Policy(ABC):
         """
         return None
 
+    def stream(self, history: Bars, side: int) -> ContextStream | None:
+        """What :meth:`encode` gives for the bars after a history, one bar at a time: the fast way for live sessions.
+
+        Args:
+            history: Closed bars of one symbol, the last :attr:`lookback` of them gapless.
+            side: +1 or -1, the side of the order.
+
+        Returns:
+            The stream, its context that of the last bar of the history; ``None`` (the default) when there is no such
+            way: a session then calls :meth:`encode` after every bar, with the last few thousand bars as the market.
+        """
+        return None
+
     def session(self, order: Order | Mapping[str, Any], history: Bars) -> LiveSession:
         """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
         from lem_models.execution.session import LiveSession
 
         return LiveSession(self, order, history)
+
+
+def lookback_of(policy: Policy) -> int:
+    """Bars of history that a policy asks for, at least 1 (the arrival price).
+
+    Raises:
+        PolicyError: when it is not a policy, or asks for more than there is to be had.
+    """
+    if isinstance(policy, type):
+        raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
+    lookback = int(getattr(policy, "lookback", 1))
+    if lookback > MAX_LOOKBACK:
+        raise PolicyError(f"lookback is {lookback}; a policy may ask for {MAX_LOOKBACK} bars of history at most")
+    if not callable(getattr(policy, "decide", None)):
+        raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
+    return max(lookback, 1)

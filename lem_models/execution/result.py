@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from lem_models.order_table import COLUMNS
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = ["ExecutionResult"]
+__all__ = ["ExecutionResult", "ResultPart", "first_bars"]
 
 _COMPLETE = 1 - 1e-9
 _RESULT_COLUMNS = (
@@ -29,6 +29,32 @@ _RESULT_COLUMNS = (
     "volatility_bps",
     "slippage_bps",
 )
+
+
+def first_bars(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Flat index of the first bar of each order of a table, [orders]; -1 where there is no such bar."""
+    start = np.full(len(table), -1, dtype=np.int64)
+    nanoseconds = table["start"].astype("int64").to_numpy()
+    for symbol, rows in table.groupby("symbol", sort=False).indices.items():
+        if symbol in bars.symbols:
+            start[rows] = bars.locate(str(symbol), nanoseconds[rows])
+    return start
+
+
+class ResultPart(NamedTuple):
+    """A result without its market: what travels from one process to another.
+
+    Attributes:
+        orders: See :class:`ExecutionResult`.
+        excluded: See :class:`ExecutionResult`.
+        fills: Fills of the orders pass by pass, [orders, periods] each.
+        finish_period: See :class:`ExecutionResult`.
+    """
+
+    orders: pd.DataFrame
+    excluded: pd.DataFrame
+    fills: tuple[npt.NDArray[np.float64], ...]
+    finish_period: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +74,6 @@ class ExecutionResult:
     orders: pd.DataFrame
     excluded: pd.DataFrame
     _bars: Bars
-    _start: npt.NDArray[np.int64]
     _fills: tuple[npt.NDArray[np.float64], ...]
     finish_period: npt.NDArray[np.int64]
 
@@ -57,7 +82,6 @@ class ExecutionResult:
         cls,
         bars: Bars,
         table: pd.DataFrame,
-        start: npt.NDArray[np.int64],
         excluded: pd.DataFrame,
         parts: Sequence[Mapping[str, npt.NDArray[Any]]],
     ) -> ExecutionResult:
@@ -73,7 +97,35 @@ class ExecutionResult:
         others = [c for c in orders.columns if c not in _RESULT_COLUMNS]
         finish = np.concatenate([part["finish_period"] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
         fills = tuple(part["fills"] for part in parts)
-        return cls(orders[[*others, *_RESULT_COLUMNS]], excluded, bars, start, fills, finish)
+        return cls(orders[[*others, *_RESULT_COLUMNS]], excluded, bars, fills, finish)
+
+    @classmethod
+    def join(cls, bars: Bars, parts: Sequence[ResultPart]) -> ExecutionResult:
+        """Join the results of consecutive parts of one table of orders, at least one.
+
+        Args:
+            bars: The market of all of them; what each part ran on may have been a piece of it.
+            parts: The parts, in the order of the table.
+        """
+        # Where nothing was left out the column of reasons is not one of texts, and would change the others.
+        left_out = [part.excluded for part in parts if len(part.excluded)] or [parts[0].excluded]
+        return cls(
+            pd.concat([part.orders for part in parts], ignore_index=True),
+            pd.concat(left_out, ignore_index=True),
+            bars,
+            tuple(fills for part in parts for fills in part.fills),
+            np.concatenate([part.finish_period for part in parts]),
+        )
+
+    @property
+    def part(self) -> ResultPart:
+        """The result without its market; :meth:`join` makes it whole again."""
+        return ResultPart(self.orders, self.excluded, self._fills, self.finish_period)
+
+    @cached_property
+    def _start(self) -> npt.NDArray[np.int64]:
+        """Flat index of the first bar of each order, [orders]."""
+        return first_bars(self._bars, self.orders)
 
     @cached_property
     def schedule(self) -> pd.DataFrame:
@@ -95,7 +147,7 @@ class ExecutionResult:
                 "period": period,
                 "timestamp": pd.to_datetime(self._bars.timestamp[bar], utc=True),
                 "fraction": np.concatenate(fractions) if rows else np.zeros(0),
-                "price": self._bars.vwap[bar],
+                "price": self._bars.vwap_at(bar),
             }
         )
 
@@ -117,7 +169,7 @@ class ExecutionResult:
             {
                 "period": np.arange(count),
                 "timestamp": pd.to_datetime(self._bars.timestamp[bar], utc=True),
-                "price": self._bars.vwap[bar],
+                "price": self._bars.vwap_at(bar),
                 "volume": self._bars.volume[bar],
                 "fraction": fills[row - base, :count],
             }

@@ -1,25 +1,36 @@
 """A live session: one order decided bar by bar as the bars close, by the simulator that evaluates and trains.
 
-Bars that have not happened yet are filled in with stand-ins. Decisions are causal, so the stand-ins
-change nothing, and a session decides exactly what :func:`~lem_models.execution.execute.execute` decides in hindsight.
+A session decides exactly what :func:`~lem_models.execution.execute.execute` decides in hindsight: it is one
+:class:`~lem_models.execution.roll.Roll` of one order, told of each bar when it has closed. What is known in
+advance (the volume expected in each period, for one) is computed when the session is made; afterwards a bar costs one
+step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from lem_models.errors import BarsError, OrderError
-from lem_models.execution.execute import complete_for, execute
-from lem_models.execution.policy import Decision, Policy
+from lem_models.errors import BarsError, OrderError, PolicyError
+from lem_models.execution.execute import complete_for
+from lem_models.execution.policy import ContextStream, Decision, OrderBatch, Policy, lookback_of
+from lem_models.execution.roll import Roll
 from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import moment
+from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
+from lem_models.markets.market import Market
+from lem_models.markets.windows import REASONS, exclusion_codes
 from lem_models.orders import Order
 
 __all__ = ["LiveSession"]
 
-_COLUMNS = ["timestamp", "symbol", "open", "high", "low", "close", "volume", "notional"]
+_CROSSES = 6  # in REASONS
+_KEPT = 4096  # bars of history that are looked at; a lookback is at most 256, a calendar is told from some sessions
 
 
 class LiveSession:
@@ -35,110 +46,163 @@ class LiveSession:
 
     Raises:
         OrderError: when the order breaks a rule, or would cross the end of its session.
-        BarsError: when the history ends elsewhere than right before the start, or is too short.
+        BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt.
+        PolicyError: when the policy breaks its protocol.
     """
 
     def __init__(self, policy: Policy, order: Order | Mapping[str, Any], history: Bars) -> None:
-        self._policy = policy
+        self._lookback = lookback_of(policy)
         self._order = complete_for(policy, order)
         if len(self._order) != 1:
             raise OrderError(f"a session decides one order, got {len(self._order)}", rule="one order")
-        symbol, self._start = str(self._order["symbol"][0]), pd.Timestamp(self._order["start"][0])
+        symbol, self._start = str(self._order["symbol"][0]), int(pd.Timestamp(self._order["start"][0]).value)
         if symbol not in history.symbols:
             raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
-        self._calendar, self._step = history.calendar.name, history.frequency
-        own = history.select([symbol])
-        frame = own.frame[_COLUMNS]
-        if frame["timestamp"].iloc[-1] >= self._start:
-            raise BarsError(
-                "the history must end before the order starts",
-                symbol=symbol,
-                timestamp=frame["timestamp"].iloc[-1],
-                rule="closed bars only",
-            )
-        if own.is_session_bound:
-            goes_on = frame["timestamp"].iloc[-1] + self._step == self._start
-            slot = int(own.slot[-1]) + 1 if goes_on else 0
-            if slot + int(self._order["max_periods"][0]) > own.slots_per_session:
-                raise OrderError(
-                    "the order would cross the end of the session", field="max_periods", rule="one session"
-                )
-        self._closed = frame
-        self._observed = 0
+        own = last_bars(history.select([symbol]), _KEPT)
+        self._maximum = int(self._order["max_periods"][0])
+        self._reader = BarReader(own)
+        self._check_start()
+        self._roll = self._rolled(own)
+        self._stream = _stream_of(policy, own, self._reader, 1 if self._order["side"][0] == "buy" else -1)
+        decide = getattr(self._stream, "decide", None)
+        self._decider: Any = self._stream if callable(decide) else policy
         self._decided: Decision | None = None
-        self._remaining = 1.0
+        self._finishing = False
 
     @property
     def period(self) -> int:
         """Period to decide next, 0-based."""
-        return self._observed
+        return self._roll.period
 
     @property
     def remaining(self) -> float:
         """Fraction of the order left, after the bars observed so far."""
-        return self._remaining
+        return float(self._roll.remaining)
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to decide."""
-        return self._remaining <= 1e-9 or self._observed >= int(self._order["max_periods"][0])
+        return self.remaining <= 1e-9 or self.period >= self._maximum
 
     def decide(self) -> Decision:
         """Fraction of the whole order to trade in the coming bar, and whether the policy is finishing.
 
         Raises:
             OrderError: when the order is done.
-            BarsError: when the history is too short for the policy or holds a gap.
+            PolicyError: when the policy answers with something that is not a finite number.
         """
-        if self.done:
-            raise OrderError("the order is done: nothing is left to decide", rule="not done")
         if self._decided is None:
-            fills, finish = self._replay(self._closed, self._observed)
-            self._decided = Decision(fraction=float(fills[self._observed]), finish=finish <= self._observed)
+            if self.done:
+                raise OrderError("the order is done: nothing is left to decide", rule="not done")
+            self._decided = self._decide()
         return self._decided
 
-    def observe(self, bar: Mapping[str, Any]) -> None:
+    @torch.no_grad()
+    def _decide(self) -> Decision:
+        roll = self._roll
+        if not self._finishing:
+            context = None if self._stream is None else self._stream.context.unsqueeze(0)
+            roll.decide(self._decider, context)
+            self._finishing = roll.finish > 0.5
+        if self._finishing:
+            roll.complete()
+        return Decision(fraction=min(roll.fraction, roll.largest), finish=self._finishing)
+
+    def observe(self, bar: Mapping[str, Any] | pd.Series[Any]) -> None:
         """Take in the bar that has closed.
 
         Args:
-            bar: Columns of a table of bars; ``symbol`` may be left out.
+            bar: Columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be left out.
 
         Raises:
+            OrderError: when the order is done.
             BarsError: when the bar breaks a rule or is not the next one; the session is then as before.
         """
         self.decide()
-        symbol = self._order["symbol"][0]
-        row = {"symbol": symbol, **bar}
-        missing = [name for name in _COLUMNS if name not in row]
-        if missing:
-            raise BarsError(f"the bar lacks the columns {missing}", symbol=symbol, rule="required columns")
-        if row["symbol"] != symbol:
-            raise BarsError(f"the bar is of another symbol, the order of {symbol}", symbol=row["symbol"], rule="symbol")
-        grown = pd.concat([self._closed, pd.DataFrame([row])[_COLUMNS]], ignore_index=True)
-        bars = Bars.from_frame(grown, calendar=self._calendar, frequency=self._step)
-        follows = bars.ordinal[-1] - bars.ordinal[-2] == 1
-        if not follows or (self._observed == 0 and bars.frame["timestamp"].iloc[-1] != self._start):
-            raise BarsError("the bar is not the next one", symbol=symbol, timestamp=row["timestamp"], rule="next bar")
-        closed = bars.frame[_COLUMNS]
-        fills, _ = self._replay(closed, self._observed + 1)
-        self._closed, self._observed, self._decided = closed, self._observed + 1, None
-        self._remaining = max(0.0, 1.0 - float(fills[: self._observed].sum()))
+        closed = self._reader.read(bar)
+        if self._roll.period == 0 and closed.timestamp != self._start:
+            raise self._reader.out_of_turn(closed.timestamp)
+        if self._stream is not None:
+            self._stream.push(closed)
+        self._reader.accept(closed)
+        self._book(closed)
+        self._decided = None
 
-    def _replay(self, closed: pd.DataFrame, observed: int) -> tuple[Any, int]:
-        """Fills of every period with stand-ins for the bars to come, and the period of finishing."""
-        count = int(self._order["max_periods"][0]) - observed
-        close = float(closed["close"].iloc[-1])
-        # So much volume that no participation limit binds: a decision is made before the bar's volume is known.
-        volume = 1e9 * max(float(closed["volume"].max()), 1.0)
-        first = self._start if not observed else closed["timestamp"].iloc[-1] + self._step
-        stand_ins = pd.DataFrame({"timestamp": [first + i * self._step for i in range(count)]})
-        stand_ins = stand_ins.assign(
-            symbol=self._order["symbol"][0], open=close, high=close, low=close, close=close, volume=volume
-        ).assign(notional=close * volume)
-        frame = pd.concat([closed, stand_ins[_COLUMNS]], ignore_index=True) if count else closed
-        result = execute(
-            self._policy, Bars.from_frame(frame, calendar=self._calendar, frequency=self._step), self._order
-        )
-        if len(result.excluded):
-            raise BarsError(f"the order cannot run: {result.excluded['reason'][0]}", rule="history")
-        return result.periods_of(self._order["order_id"][0])["fraction"].to_numpy(), int(result.finish_period[0])
+    def _book(self, bar: ClosedBar) -> None:
+        self._roll.book(bar.vwap / self._arrival, bar.close / self._arrival, bar.volume / self._unit)
+
+    # -- the start ---------------------------------------------------------------------------------------------------
+
+    def _check_start(self) -> None:
+        """Refuse an order that does not start right after the history."""
+        last = self._reader.last
+        if last.timestamp >= self._start:
+            raise BarsError(
+                "the history must end before the order starts",
+                symbol=self._reader.symbol,
+                timestamp=moment(last.timestamp),
+                rule="closed bars only",
+            )
+        try:
+            self._reader.place(self._start)
+        except BarsError:
+            raise BarsError(
+                f"the history must end with the bar before the order starts; its last one is of "
+                f"{moment(last.timestamp):%Y-%m-%d %H:%M} UTC",
+                symbol=self._reader.symbol,
+                timestamp=moment(self._start),
+                rule="history",
+            ) from None
+
+    def _rolled(self, own: Bars) -> Roll:
+        """The order before its first period, with all that the history says of the periods to come."""
+        # Stand-ins for the bars to come: their places on the grid are known, their numbers are never read.
+        close, step = self._reader.last.close, own.frequency.value
+        coming = [(self._start + i * step, close, close, close, close, 1.0, close) for i in range(self._maximum)]
+        market = Market(followed_by(own, self._reader.calendar, coming))
+        start, maximum = np.array([len(own)]), np.array([self._maximum])
+        code = int(exclusion_codes(market.bars, start, maximum, lookback=self._lookback)[0])
+        slot = int(market.bars.grid.slot(start)[0])
+        if own.is_session_bound and (code == _CROSSES or slot + self._maximum > own.slots_per_session):
+            raise OrderError("the order would cross the end of the session", field="max_periods", rule="one session")
+        if code:
+            raise BarsError(f"the order cannot run: {REASONS[code]}", symbol=self._reader.symbol, rule="history")
+        known = market.window_arrays(start, maximum, self._maximum)
+        self._arrival, self._unit = float(known["arrival_price"][0]), float(known["volume_unit"][0])
+        names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
+        values = {name: torch.from_numpy(known[name]) for name in names}
+        return Roll(OrderBatch.from_frame(self._order), **values, as_numbers=True)
+
+
+class _Encoded:
+    """The context stream of a policy that has ``encode`` and no ``stream``: the market anew after every bar."""
+
+    def __init__(self, policy: Policy, history: Bars, reader: BarReader, side: int, context: Tensor) -> None:
+        self._policy, self._history, self._reader, self._side = policy, history, reader, side
+        self._values: list[Sequence[float]] = []
+        self.context = context
+
+    def push(self, bar: ClosedBar) -> None:
+        """See :class:`~lem_models.execution.policy.ContextStream`."""
+        values = [*self._values, bar[:7]]
+        context = _encoded(self._policy, followed_by(self._history, self._reader.calendar, values), self._side)
+        if context is None:
+            raise PolicyError("encode() gave contexts for the history, and none after a new bar")
+        self._values, self.context = values, context
+
+
+@torch.no_grad()
+def _encoded(policy: Policy, bars: Bars, side: int) -> Tensor | None:
+    """Context of the last bar."""
+    contexts = policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side]))
+    return None if contexts is None else contexts[0]
+
+
+def _stream_of(policy: Policy, history: Bars, reader: BarReader, side: int) -> ContextStream | None:
+    """How a policy sees the market live; ``None`` for one that does not look."""
+    stream = getattr(policy, "stream", None)
+    found: ContextStream | None = stream(history, side) if callable(stream) else None
+    if found is None and callable(getattr(policy, "encode", None)):
+        context = _encoded(policy, history, side)
+        return None if context is None else _Encoded(policy, history, reader, side, context)
+    return found

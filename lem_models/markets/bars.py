@@ -5,42 +5,47 @@ A table of bars is long: one row per bar, columns ``timestamp`` (tz-aware, start
 traded is its VWAP, ``notional / volume``.
 
 :class:`Bars` holds it as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of the
-second. ``run_start`` and ``run_end`` bound the stretch without a gap that a bar belongs to, so "is there a gap between
-bars a and b" is one comparison, and windows never have to be materialised.
+second. Seven arrays are all there is per bar, 56 bytes; where a bar lies (ordinal, session, slot, the bounds of the
+stretch without a gap) follows from a compact :class:`~lem_models.markets.grid.Grid` for the rows that are asked for, so
+"is there a gap between bars a and b" is one comparison, and windows never have to be materialised. The whole columns
+(:attr:`Bars.session` and the like) exist too: computed when first asked for, for users and small tables.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.calendar import Calendar, build_calendar
-from lem_models.markets.files import read_table, write_table
-from lem_models.markets.frequency import clock, read_frequency
+from lem_models.markets.columns import DerivedColumns
+from lem_models.markets.files import format_of, read_table, write_table
+from lem_models.markets.frequency import Moment, clock, nanoseconds, read_frequency
+from lem_models.markets.grid import Grid
+from lem_models.markets.store import content_hash, open_store, symbol_type, verify_store, write_store
 from lem_models.markets.validation import VALUES, Columns, check_values, validate_frame
+
+if TYPE_CHECKING:
+    from lem_models.markets.writer import Dataset
 
 __all__ = ["Bars"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Moment = str | date | pd.Timestamp
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bars:
+class Bars(DerivedColumns):
     """Bars of one or more symbols at one frequency, immutable.
 
     Build it with :meth:`read` or :meth:`from_frame`. Every array is flat over the bars, symbol-major, and read-only.
@@ -49,7 +54,6 @@ class Bars:
         symbols: Names, in order of first appearance.
         calendar: The market's grid, ``calendar.name`` is ``"24/7"``, ``"sessions"`` or an exchange code.
         offsets: int64 [symbols + 1]; the bars of symbol ``i`` are ``offsets[i]:offsets[i + 1]``.
-        symbol_index: int32 [bars], number of the symbol.
         timestamp: int64 [bars], start of the bar in nanoseconds UTC.
         open: float64 [bars], first price.
         high: float64 [bars], highest price.
@@ -57,14 +61,7 @@ class Bars:
         close: float64 [bars], last price.
         volume: float64 [bars], traded volume in base units; 0 is legal.
         notional: float64 [bars], traded value in quote units.
-        vwap: float64 [bars], ``notional / volume``, the close where nothing was traded.
-        ordinal: int64 [bars], position on the market's grid: bars that follow each other without a gap differ by
-            exactly 1, over a night or a weekend too.
-        session: int64 [bars], number of the session (UTC day number for a market round the clock).
-        slot: int64 [bars], position inside the session, from 0.
-        run_start: int64 [bars], flat index of the first bar of the gapless run this bar belongs to.
-        run_end: int64 [bars], flat index one past the last bar of that run.
-        session_end: int64 [bars], flat index one past the last bar of this session of this symbol.
+        grid: Places of the bars on the market's grid, by row.
 
     Example:
         >>> frame = pd.DataFrame({
@@ -80,7 +77,6 @@ class Bars:
     symbols: tuple[str, ...]
     calendar: Calendar
     offsets: Integers
-    symbol_index: npt.NDArray[np.int32]
     timestamp: Integers
     open: Floats
     high: Floats
@@ -88,14 +84,9 @@ class Bars:
     close: Floats
     volume: Floats
     notional: Floats
-    vwap: Floats
-    ordinal: Integers
-    session: Integers
-    slot: Integers
-    run_start: Integers
-    run_end: Integers
-    session_end: Integers
-    _extra: pd.DataFrame = field(repr=False)
+    grid: Grid
+    _extra: pd.DataFrame | pa.Table = field(repr=False)
+    _source: _Source | None = field(default=None, init=False, repr=False)  # a copy with other arrays has none
 
     def __post_init__(self) -> None:
         """Make every array read-only."""
@@ -103,14 +94,24 @@ class Bars:
 
     @classmethod
     def read(
-        cls, path: str | os.PathLike[str], *, calendar: str = "auto", frequency: str | pd.Timedelta | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        calendar: str = "auto",
+        frequency: str | pd.Timedelta | None = None,
+        verify: bool = False,
     ) -> Bars:
         """Read bars from a file.
 
+        An ``.arrow`` file that :meth:`write` or :func:`~lem_models.markets.writer.store_bars` made is mapped into
+        memory: it is open at once whatever its size, and what is looked at is loaded. Its bars were checked when it
+        was written.
+
         Args:
-            path: A ``.parquet``, ``.csv`` or ``.csv.gz`` file.
-            calendar: See :meth:`from_frame`.
-            frequency: See :meth:`from_frame`.
+            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
+            calendar: See :meth:`from_frame`; ``"auto"`` leaves a mapped file the calendar it was written with.
+            frequency: See :meth:`from_frame`; the same holds for none.
+            verify: Check the bars of a mapped file again, and compare their hash. (Others are always checked.)
 
         Returns:
             The bars.
@@ -119,7 +120,51 @@ class Bars:
             BarsError: The file cannot be read, or a bar breaks a rule.
             UnknownNameError: There is no calendar of this name.
         """
-        return cls.from_frame(read_table(Path(path)), calendar=calendar, frequency=frequency)
+        file = Path(path)
+        stored = open_store(file) if format_of(file) == "arrow" else None
+        if stored is None:
+            return cls.from_frame(read_table(file), calendar=calendar, frequency=frequency)
+        if verify:
+            verify_store(stored, file)
+        columns, grid = stored.columns, stored.grid
+        length = None if frequency is None else read_frequency(frequency)
+        if calendar not in ("auto", grid.calendar.name) or length not in (None, grid.calendar.frequency):
+            built = build_calendar(calendar, columns.symbols, columns.offsets, columns.timestamp, length)
+            grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
+        bars = cls._of(columns, grid, stored.extra)
+        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
+        return bars
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Dataset,
+        path: str | os.PathLike[str],
+        *,
+        calendar: str = "auto",
+        frequency: str | pd.Timedelta | None = None,
+    ) -> Bars:
+        """Check the bars of a data set of the library ``datasets`` and write them to an ``.arrow`` file.
+
+        The data set goes through memory piece by piece, so a streaming one may be of any size.
+
+        Args:
+            dataset: A ``datasets.Dataset`` or ``datasets.IterableDataset`` with the columns of :meth:`from_frame`, its
+                rows sorted by symbol and timestamp.
+            path: The ``.arrow`` file to write.
+            calendar: See :meth:`from_frame`.
+            frequency: See :meth:`from_frame`.
+
+        Returns:
+            The bars, mapped from the file.
+
+        Raises:
+            BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
+            UnknownNameError: There is no calendar of this name.
+        """
+        from lem_models.markets.writer import dataset_pieces, store_bars
+
+        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency)
 
     @classmethod
     def from_frame(
@@ -149,84 +194,44 @@ class Bars:
             columns.timestamp,
             None if frequency is None else read_frequency(frequency),
         )
-        placed = built.place(columns.timestamp)
-        return cls._assemble(columns, built, placed.ordinal, placed.session, placed.slot)
+        return cls._of(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
 
     @classmethod
-    def _assemble(
-        cls, columns: Columns, calendar: Calendar, ordinal: Integers, session: Integers, slot: Integers
-    ) -> Bars:
-        """Add what follows from checked columns and their places on the grid."""
-        values, offsets = columns.values, columns.offsets
-        joined = np.diff(ordinal) == 1
-        joined[offsets[1:-1] - 1] = False
-        same_session = np.diff(session) == 0
-        same_session[offsets[1:-1] - 1] = False
-        run_start, run_end = _bounds(joined)
+    def _of(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:
+        """Bars from checked columns and their places; ``extra`` stands for the columns' own."""
         return cls(
             symbols=columns.symbols,
-            calendar=calendar,
-            offsets=offsets,
-            symbol_index=np.repeat(np.arange(len(columns.symbols), dtype=np.int32), np.diff(offsets)),
+            calendar=grid.calendar,
+            offsets=columns.offsets,
             timestamp=columns.timestamp,
-            **values,
-            vwap=_vwap(values["notional"], values["volume"], values["close"]),
-            ordinal=ordinal,
-            session=session,
-            slot=slot,
-            run_start=run_start,
-            run_end=run_end,
-            session_end=_bounds(same_session)[1],
-            _extra=columns.extra,
+            open=columns.values["open"],
+            high=columns.values["high"],
+            low=columns.values["low"],
+            close=columns.values["close"],
+            volume=columns.values["volume"],
+            notional=columns.values["notional"],
+            grid=grid,
+            _extra=columns.extra if extra is None else extra,
         )
-
-    @property
-    def frequency(self) -> pd.Timedelta:
-        """Length of a bar."""
-        return self.calendar.frequency
-
-    @property
-    def slots_per_session(self) -> int:
-        """Largest number of bars in a session: 24 for hourly bars round the clock, 1 for daily bars."""
-        return self.calendar.slots_per_session
-
-    @property
-    def is_session_bound(self) -> bool:
-        """Whether an order stays inside its session by default: intraday bars of a market that closes."""
-        return self.calendar.is_session_bound
 
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 (hexadecimal) over symbols, timestamps, prices, volumes and notionals."""
-        digest = hashlib.sha256(json.dumps([self.symbols, self.offsets.tolist()]).encode())
-        for name in ("timestamp", *VALUES):
-            array = getattr(self, name)
-            digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
-        return digest.hexdigest()
+        if self._source is not None:
+            return self._source.content_hash
+        values = {name: getattr(self, name) for name in VALUES}
+        return content_hash(self.symbols, self.offsets, self.timestamp, values)
 
     @property
     def frame(self) -> pd.DataFrame:
         """The bars as a new long table: required columns, then the others; symbol-major, timestamps in UTC."""
         table = {
             "timestamp": pd.DatetimeIndex(self.timestamp, tz="UTC"),
-            "symbol": np.array(self.symbols, dtype=object)[self.symbol_index],
+            "symbol": np.repeat(np.array(self.symbols, dtype=object), np.diff(self.offsets)),
             **{name: getattr(self, name) for name in VALUES},
         }
-        return pd.DataFrame(table).join(self._extra)
-
-    @cached_property
-    def gaps(self) -> pd.DataFrame:
-        """Where bars are missing: columns symbol, before and after (the bars next to the gap), missing (bars)."""
-        last = np.flatnonzero(self.run_end[:-1] == np.arange(1, len(self)))
-        last = last[self.symbol_index[last] == self.symbol_index[last + 1]]
-        return pd.DataFrame(
-            {
-                "symbol": [self.symbols[index] for index in self.symbol_index[last]],
-                "before": pd.DatetimeIndex(self.timestamp[last], tz="UTC"),
-                "after": pd.DatetimeIndex(self.timestamp[last + 1], tz="UTC"),
-                "missing": self.ordinal[last + 1] - self.ordinal[last] - 1,
-            }
-        )
+        extra = self._extra
+        return pd.DataFrame(table).join(extra if isinstance(extra, pd.DataFrame) else extra.to_pandas())
 
     def __len__(self) -> int:
         """Number of bars, over all symbols."""
@@ -235,7 +240,7 @@ class Bars:
     def __repr__(self) -> str:
         """Size, period, frequency, calendar and gaps in one line."""
         count = len(self.symbols)
-        first, last = (pd.Timestamp(int(edge), unit="ns") for edge in (self.timestamp.min(), self.timestamp.max()))
+        first, last = (pd.Timestamp(int(edge), unit="ns") for edge in self._edges())
         missing = f" ({int(self.gaps['missing'].sum()):,} bars missing)" if len(self.gaps) else ""
         return (
             f"Bars({count} symbol{'' if count == 1 else 's'}, {len(self):,} bars, {first:%Y-%m-%d %H:%M} to "
@@ -259,14 +264,29 @@ class Bars:
         Raises:
             BarsError: No bar lies in the period, or a moment cannot be read.
         """
+        rows = self.rows_between(start, end).tolist()
+        pieces = [(index, first, last) for index, (first, last) in enumerate(rows) if last > first]
+        return self._take(pieces, f"start in [{start}, {end})")
+
+    def rows_between(self, start: Moment | None = None, end: Moment | None = None) -> Integers:
+        """Find the bars of each symbol that start in a period.
+
+        Args:
+            start: First moment, inclusive; a date or time without a zone is UTC.
+            end: Last moment, exclusive.
+
+        Returns:
+            int64 [symbols, 2]: flat index of the first of them, and one past the last; equal if there is none.
+
+        Raises:
+            BarsError: A moment cannot be read.
+        """
         lowest = np.iinfo(np.int64).min if start is None else nanoseconds(start)
         highest = np.iinfo(np.int64).max if end is None else nanoseconds(end)
-        pieces = []
-        for index in range(len(self.symbols)):
-            low, high = self.offsets[index], self.offsets[index + 1]
-            edge = np.searchsorted(self.timestamp[low:high], [lowest, highest]) + low
-            pieces.append((index, int(edge[0]), max(int(edge[0]), int(edge[1]))))
-        return self._take([piece for piece in pieces if piece[2] > piece[1]], f"start in [{start}, {end})")
+        rows = np.empty((len(self.symbols), 2), dtype=np.int64)
+        for index, (low, high) in enumerate(pairwise(self.offsets.tolist())):
+            rows[index] = np.searchsorted(self.timestamp[low:high], [lowest, highest]) + low
+        return np.maximum(rows, rows[:, :1])
 
     def select(self, symbols: str | Iterable[str]) -> Bars:
         """Take the bars of some symbols, in the order given.
@@ -346,19 +366,27 @@ class Bars:
                         column=name,
                         rule="one value per bar",
                     )
-        check_values(Columns(self.symbols, self.offsets, self.timestamp, values, self._extra))
-        return replace(self, **values, vwap=_vwap(values["notional"], values["volume"], values["close"]))
+        check_values(Columns(self.symbols, self.offsets, self.timestamp, values, pd.DataFrame()))
+        return replace(self, **values)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the bars to a file, complete or not at all.
 
         Args:
-            path: A ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing one is replaced.
+            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing one is replaced. An ``.arrow``
+                file is larger than a ``.parquet`` one, and :meth:`read` opens it without reading it.
 
         Raises:
             BarsError: The suffix is none of these, or the file cannot be written.
         """
-        write_table(self.frame, Path(path))
+        file = Path(path)
+        if format_of(file) != "arrow":
+            write_table(self.frame, file)
+            return
+        values = {name: getattr(self, name) for name in VALUES}
+        columns = Columns(self.symbols, self.offsets, self.timestamp, values, pd.DataFrame())
+        number = np.repeat(np.arange(len(self.symbols), dtype=symbol_type(len(self.symbols))), np.diff(self.offsets))
+        write_store(columns, self.grid, number, self._extra, file)
 
     def _index(self, symbol: str) -> int:
         if symbol not in self.symbols:
@@ -369,18 +397,33 @@ class Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""
         if not pieces:
             raise BarsError(f"none of the bars {which}; they are {self!r}", rule="at least one bar")
+        bounds = np.array([piece[1:] for piece in pieces], dtype=np.int64)
+        if len(pieces) == len(self.symbols) and np.array_equal(
+            bounds, np.stack([self.offsets[:-1], self.offsets[1:]], 1)
+        ):
+            return self
         contiguous = all(left[2] == right[1] for left, right in pairwise(pieces))
         rows: slice | Integers = slice(pieces[0][1], pieces[-1][2])
         if not contiguous:
             rows = np.concatenate([np.arange(first, last) for _, first, last in pieces])
+        grid = self.grid.take(bounds)
         columns = Columns(
             symbols=tuple(self.symbols[index] for index, _, _ in pieces),
-            offsets=np.concatenate([[0], np.cumsum([last - first for _, first, last in pieces])]).astype(np.int64),
+            offsets=grid.offsets,
             timestamp=self.timestamp[rows],
             values={name: getattr(self, name)[rows] for name in VALUES},
-            extra=self._extra.iloc[rows].reset_index(drop=True),
+            extra=pd.DataFrame(index=pd.RangeIndex(len(grid))),
         )
-        return self._assemble(columns, self.calendar, self.ordinal[rows], self.session[rows], self.slot[rows])
+        extra = self._extra
+        if isinstance(extra, pd.DataFrame):
+            extra = extra.iloc[rows].reset_index(drop=True)
+        else:
+            extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
+        return self._of(columns, grid, extra)
+
+    def _edges(self) -> tuple[int, int]:
+        """Start of the first and of the last bar, nanoseconds UTC."""
+        return int(self.timestamp[self.offsets[:-1]].min()), int(self.timestamp[self.offsets[1:] - 1].max())
 
     def _lock(self) -> None:
         for item in fields(self):
@@ -388,31 +431,29 @@ class Bars:
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled object (data loader workers); pickling forgets that arrays are read-only."""
-        self.__dict__.update(state)
-        self._lock()
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle (for data loader workers) a mapped file by its name, other bars by their columns."""
+        if self._source is not None:
+            return _reopened, (self._source,)
+        return _rebuilt, ({item.name: getattr(self, item.name) for item in fields(self) if item.init},)
 
 
-def _vwap(notional: Floats, volume: Floats, close: Floats) -> Floats:
-    """``notional / volume``, the close where nothing was traded; float64 [bars]."""
-    return np.asarray(np.divide(notional, volume, out=close.copy(), where=volume > 0.0))
+@dataclass(frozen=True)
+class _Source:
+    """The file that bars are mapped from, and how it was read."""
+
+    path: Path
+    content_hash: str
+    calendar: str
+    frequency: pd.Timedelta | None
 
 
-def _bounds(joined: npt.NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """First index and one past the last index of each run; ``joined[k]`` says that k and k + 1 are in one run."""
-    start = np.flatnonzero(np.concatenate([[True], ~joined]))
-    end = np.append(start[1:], len(joined) + 1)
-    return np.repeat(start, end - start), np.repeat(end, end - start)
+def _reopened(source: _Source) -> Bars:
+    bars = Bars.read(source.path, calendar=source.calendar, frequency=source.frequency)
+    if bars.content_hash != source.content_hash:
+        raise BarsError(f"{source.path} holds other bars than when it was opened", rule="content hash")
+    return bars
 
 
-def nanoseconds(moment: Moment) -> int:
-    """A moment in nanoseconds UTC; without a zone it is UTC."""
-    try:
-        stamp = pd.Timestamp(moment)
-        if pd.isna(stamp):
-            raise ValueError("it is missing")
-        stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-        return int(stamp.as_unit("ns").value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BarsError(f"{moment!r} is not a date or time: {error}", rule="timestamp") from error
+def _rebuilt(state: dict[str, Any]) -> Bars:
+    return Bars(**state)

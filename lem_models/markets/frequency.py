@@ -6,6 +6,11 @@ symbol with another regular step is refused, irregular longer steps are gaps.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -14,21 +19,32 @@ from lem_models.errors import BarsError
 
 __all__ = [
     "DAY",
+    "GROUP",
     "HOUR",
+    "Moment",
     "clock",
+    "count_values",
     "infer_frequency",
     "length_of",
     "moment",
     "most_common",
+    "nanoseconds",
     "read_frequency",
+    "symbol_groups",
     "symbol_of",
+    "winner",
 ]
 
 Integers = npt.NDArray[np.int64]
+Moment: TypeAlias = "str | date | pd.Timestamp"
+"""A time: text, date or datetime (``pandas.Timestamp`` included); without a zone it is UTC."""
 
 DAY = 86_400_000_000_000
 """Nanoseconds."""
 HOUR = DAY // 24
+GROUP = 1 << 20
+"""Bars looked at together."""
+_NO_STEP = np.iinfo(np.int64).min
 REGULAR_RUN = 16
 """So many equal steps in a row that are not the common one are another frequency, not missing bars."""
 
@@ -76,11 +92,10 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
     Raises:
         BarsError: The bars do not have one frequency, or there are too few of them to tell.
     """
-    steps = np.diff(timestamp)
-    crossing = offsets[1:-1] - 1
-    within = np.ones(len(steps), dtype=bool)
-    within[crossing] = False
-    if not within.any():
+    counts: Counter[int] = Counter()
+    for _, steps in _steps(offsets, timestamp):
+        count_values(steps[steps != _NO_STEP], counts)
+    if not counts:
         raise BarsError(
             "the frequency cannot be told from one bar per symbol; pass it, e.g. frequency='1h'",
             symbol=symbols[0],
@@ -88,51 +103,91 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
             column="timestamp",
             rule="one frequency",
         )
-    common = most_common(steps[within])
-    odd = np.flatnonzero(within & (steps != common))
-    offender = _other_regular_step(steps, odd, offsets)
+    common = winner(counts)
+    rows, others = [], []
+    for begin, steps in _steps(offsets, timestamp):
+        odd = np.flatnonzero((steps != common) & (steps != _NO_STEP))
+        rows.append(odd + begin)
+        others.append(steps[odd])
+    odd, steps = np.concatenate(rows), np.concatenate(others)
+    offender = _other_regular_step(odd, steps, offsets)
     if offender is not None:
+        row = int(odd[offender])
         raise BarsError(
             f"the bars are {clock(common)} apart as a rule, but {clock(steps[offender])} from here on; "
             "one table holds one frequency",
-            symbol=symbol_of(symbols, offsets, offender),
-            timestamp=moment(timestamp[offender]),
+            symbol=symbol_of(symbols, offsets, row),
+            timestamp=moment(timestamp[row]),
             column="timestamp",
             rule="one frequency",
         )
     return length_of(common)
 
 
-def _other_regular_step(steps: Integers, odd: Integers, offsets: Integers) -> int | None:
-    """Row where another frequency begins: most steps of a symbol, or a long run of equal steps; ``None`` if nowhere.
+def _steps(offsets: Integers, timestamp: Integers) -> Iterator[tuple[int, Integers]]:
+    """Steps from each row to the next, block by block: first row, steps; ``_NO_STEP`` from a symbol's last row."""
+    for begin in range(0, len(timestamp) - 1, GROUP):
+        steps = np.diff(timestamp[begin : begin + GROUP + 1])
+        last = offsets[1:-1] - 1 - begin
+        steps[last[(last >= 0) & (last < len(steps))]] = _NO_STEP
+        yield begin, steps
 
-    ``odd`` are the rows followed, inside their symbol, by another step than the common one.
+
+def symbol_groups(offsets: Integers) -> Iterator[tuple[int, int]]:
+    """Neighbouring symbols ``(first, one past the last)`` with about :data:`GROUP` bars together, one at least.
+
+    What goes over the timestamps of a market goes over them group by group, so that its memory does not grow with
+    the market, nor its time with the number of small symbols.
     """
-    odd_bounds = np.searchsorted(odd, offsets)
-    for index in range(len(offsets) - 1):
-        mine = odd[odd_bounds[index] : odd_bounds[index + 1]]
-        total = offsets[index + 1] - offsets[index] - 1
-        if 2 * len(mine) > total:
-            step = most_common(steps[mine])
-            like = mine[steps[mine] == step]
-            if len(like) >= 3 and 2 * len(like) > total:
-                return int(like[0])
+    first, count = 0, len(offsets) - 1
+    while first < count:
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + GROUP, side="right")) - 1)
+        yield first, last
+        first = last
+
+
+def _other_regular_step(odd: Integers, steps: Integers, offsets: Integers) -> int | None:
+    """Where another frequency begins: most steps of a symbol, or a long run of equal steps; ``None`` if nowhere.
+
+    ``odd`` are the rows followed, inside their symbol, by another step than the common one, and ``steps`` these steps;
+    the answer is a position in them.
+    """
+    bounds = np.searchsorted(odd, offsets)
+    total = np.diff(offsets) - 1
+    for index in np.flatnonzero(2 * np.diff(bounds) > total):
+        mine = steps[bounds[index] : bounds[index + 1]]
+        like = np.flatnonzero(mine == most_common(mine))
+        if len(like) >= 3 and 2 * len(like) > total[index]:
+            return int(bounds[index] + like[0])
     if len(odd) < REGULAR_RUN:
         return None
     # Lengths of the runs of neighbouring odd rows with equal steps. A symbol's last row is never odd, so no run
     # crosses from one symbol into the next.
     new = np.ones(len(odd), dtype=bool)
-    new[1:] = (np.diff(odd) != 1) | (steps[odd[1:]] != steps[odd[:-1]])
+    new[1:] = (np.diff(odd) != 1) | (steps[1:] != steps[:-1])
     start = np.flatnonzero(new)
-    length = np.diff(np.append(start, len(odd)))
-    long = np.flatnonzero(length >= REGULAR_RUN)
-    return int(odd[start[long[0]]]) if len(long) else None
+    long = np.flatnonzero(np.diff(np.append(start, len(odd))) >= REGULAR_RUN)
+    return int(start[long[0]]) if len(long) else None
 
 
 def most_common(values: Integers) -> int:
     """The most frequent value, the smallest of several."""
-    distinct, count = np.unique(values, return_counts=True)
-    return int(distinct[np.argmax(count)])
+    return winner(count_values(values, Counter()))
+
+
+def count_values(values: Integers, counts: Counter[int]) -> Counter[int]:
+    """Add how often each value occurs to the counts, and give them back."""
+    if len(values) and np.all(values == values[0]):  # as a rule, and much faster than sorting
+        counts[int(values[0])] += len(values)
+    else:
+        for value, count in zip(*np.unique(values, return_counts=True), strict=True):
+            counts[int(value)] += int(count)
+    return counts
+
+
+def winner(counts: Counter[int]) -> int:
+    """The value counted most often, the smallest of several."""
+    return min(counts, key=lambda value: (-counts[value], value))
 
 
 def symbol_of(symbols: tuple[str, ...], offsets: Integers, row: int) -> str:
@@ -157,3 +212,15 @@ def clock(step: pd.Timedelta | np.int64 | int) -> str:
         if delta.value % size == 0:
             return f"{delta.value // size}{unit}"
     return str(delta)
+
+
+def nanoseconds(moment: Moment) -> int:
+    """A moment in nanoseconds UTC; without a zone it is UTC."""
+    try:
+        stamp = pd.Timestamp(moment)
+        if pd.isna(stamp):
+            raise ValueError("it is missing")
+        stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+        return int(stamp.as_unit("ns").value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BarsError(f"{moment!r} is not a date or time: {error}", rule="timestamp") from error

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 
-__all__ = ["PRICES", "REQUIRED", "VALUES", "Columns", "check_values", "validate_frame"]
+__all__ = ["PRICES", "REQUIRED", "VALUES", "Columns", "check_time_order", "check_values", "validate_frame"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -88,7 +88,7 @@ def validate_frame(frame: pd.DataFrame) -> Columns:
         values = {column: array[order] for column, array in values.items()}
         extra = extra.iloc[order]
     columns = Columns(symbols, offsets, timestamp, values, extra.reset_index(drop=True))
-    _check_time_order(columns)
+    check_time_order(columns)
     check_values(columns)
     return columns
 
@@ -280,8 +280,12 @@ def _zone(value: object) -> str | None:
     return "UTC" if zone in _UTC_SPELLINGS else zone
 
 
-def _check_time_order(columns: Columns) -> None:
-    """Check that the timestamps of every symbol rise strictly."""
+def check_time_order(columns: Columns) -> None:
+    """Check that the timestamps of every symbol rise strictly.
+
+    Raises:
+        BarsError: They do not, with the first bar that is out of order.
+    """
     step = np.diff(columns.timestamp)
     step[columns.offsets[1:-1] - 1] = 1
     for broken, rule, message in (

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from lem_models.errors import BarsError, OrderError
-from lem_models.markets.bars import Bars, nanoseconds
+from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import GROUP
+from lem_models.markets.intervals import Intervals, around, complement, intersect, intervals, of_rows
 
-__all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins"]
+__all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins", "stretch_starts"]
+
+Integers = npt.NDArray[np.int64]
 
 Time: TypeAlias = str | date
 """A time: text, date or datetime (``pandas.Timestamp`` included); without a zone it is UTC."""
@@ -35,26 +40,55 @@ REASONS: dict[int, str] = {
 """Why an order cannot run, by code; 0 is a valid window."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Origins:
-    """Index of valid origins.
+    """Valid origins as stretches of neighbouring bars: memory grows with the gaps and halts, not with the bars.
 
     Attributes:
-        index: Flat bar index of the first bar of each window, int64 [origins], ascending.
+        first: Flat index of the first origin of each stretch, int64 [ranges], ascending.
+        count: Origins of each stretch, int64 [ranges].
         excluded: Number of candidates left out, by reason.
     """
 
-    index: npt.NDArray[np.int64]
+    first: Integers
+    count: Integers
     excluded: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of valid origins."""
-        return len(self.index)
+        return int(self._before[-1] + self.count[-1]) if len(self.count) else 0
 
+    def take(self, numbers: npt.ArrayLike) -> Integers:
+        """Origins by their numbers.
 
-def _zero_volume_before(bars: Bars) -> npt.NDArray[np.int64]:
-    """Number of bars without volume before each flat index, [bars + 1]."""
-    return np.concatenate([[0], np.cumsum(bars.volume == 0)])
+        Args:
+            numbers: int64 [...], from 0 to ``len(self) - 1``.
+
+        Returns:
+            int64 [...]: flat index of the first bar of each window.
+
+        Raises:
+            IndexError: There is no origin of such a number.
+
+        Example:
+            >>> Origins(np.array([5, 20]), np.array([3, 2])).take([0, 2, 3])
+            array([ 5,  7, 20])
+        """
+        wanted = np.asarray(numbers, dtype=np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(f"origins are numbered from 0 to {len(self) - 1}, got {wanted.min()} to {wanted.max()}")
+        at = np.searchsorted(self._before, wanted, side="right") - 1
+        return np.asarray(self.first[at] + wanted - self._before[at])
+
+    @property
+    def index(self) -> Integers:
+        """Flat index of the first bar of every window, int64 [origins], ascending; as long as there are origins."""
+        return self.take(np.arange(len(self)))
+
+    @cached_property
+    def _before(self) -> Integers:
+        """Number of origins before each stretch."""
+        return np.cumsum(self.count) - self.count
 
 
 def exclusion_codes(
@@ -80,32 +114,25 @@ def exclusion_codes(
     Returns:
         int8 [orders], 0 = valid.
     """
-    at = np.maximum(start, 0)
-    symbol = bars.symbol_index[at]
-    end = at + horizon
-    last = np.minimum(end, len(bars))
-    silent = _zero_volume_before(bars)
-    in_lookback = silent[at] - silent[np.maximum(at - lookback, 0)]
+    grid = bars.grid
+    at = np.maximum(np.asarray(start, dtype=np.int64), 0)
+    symbol = grid.symbol(at)
+    end = np.asarray(at + horizon, dtype=np.int64)
+    in_lookback = grid.idle_between(at - lookback, at)
     bounded = bars.is_session_bound if within_session is None else within_session
     # In order of rising priority: what is written last is what is reported.
     codes = np.zeros(len(at), dtype=np.int8)
     if halts:
-        codes[silent[last] - silent[at] > 0] = 8
+        codes[grid.idle_between(at, end) > 0] = 8
     codes[in_lookback > (0 if halts else max(lookback // 2, 1))] = 7
     if bounded:
-        codes[end > bars.session_end[at]] = 6
-    codes[end > bars.run_end[at]] = 5
+        codes[end > grid.session_end(at)] = 6
+    codes[end > grid.run_end(at)] = 5
     codes[end > bars.offsets[symbol + 1]] = 4
-    codes[at - lookback < bars.run_start[at]] = 3
+    codes[at - lookback < grid.run_start(at)] = 3
     codes[at - lookback < bars.offsets[symbol]] = 2
     codes[start < 0] = 1
     return codes
-
-
-def count_reasons(codes: npt.NDArray[np.int8]) -> dict[str, int]:
-    """Number of excluded windows by reason, only the reasons that occur."""
-    values, counts = np.unique(codes[codes > 0], return_counts=True)
-    return {REASONS[int(v)]: int(c) for v, c in zip(values, counts, strict=True)}
 
 
 def origins(
@@ -114,13 +141,73 @@ def origins(
     lookback: int,
     horizon: int,
     within_session: bool | None = None,
-    halts: bool = True,
-    candidates: npt.NDArray[np.int64] | None = None,
+    candidates: Intervals | Integers | None = None,
 ) -> Origins:
-    """Every valid origin among the candidates (default: all bars); see :func:`exclusion_codes`."""
-    start = np.arange(len(bars), dtype=np.int64) if candidates is None else candidates
-    codes = exclusion_codes(bars, start, horizon, lookback=lookback, within_session=within_session, halts=halts)
-    return Origins(start[codes == 0], count_reasons(codes))
+    """Every origin whose window is whole: no gap, no halt (a bar without volume), enough history.
+
+    The same rules as :func:`exclusion_codes` with ``halts=True``, for all bars of stretches at once.
+
+    Args:
+        bars: The market.
+        lookback: Bars of history needed before the start.
+        horizon: Number of periods.
+        within_session: Whether an order must end in the session it starts in; default the market's own rule.
+        candidates: Rows that may be origins, ascending, or the stretches of them; default all.
+
+    Returns:
+        The origins; memory and time grow with the number of gaps, halts and sessions.
+    """
+    grid, size = bars.grid, len(bars)
+    runs, symbols = grid.run, bars.offsets
+    bounded = bars.is_session_bound if within_session is None else within_session
+    # Rows that each rule allows, in the order of exclusion_codes: the first one that a row breaks is counted.
+    allowed = {
+        2: intervals(symbols[:-1] + lookback, symbols[1:]),
+        3: intervals(runs[:-1] + lookback, runs[1:]),
+        4: intervals(symbols[:-1], symbols[1:] - horizon + 1),
+        5: intervals(runs[:-1], runs[1:] - horizon + 1),
+    }
+    if bounded:
+        sessions = grid.session_bounds
+        allowed[6] = intervals(sessions[:-1], sessions[1:] - horizon + 1)
+    if lookback:
+        allowed[7] = complement(around(grid.idle, -1, lookback), size)
+    allowed[8] = complement(around(grid.idle, horizon - 1, 0), size)
+    if candidates is None:
+        found = intervals(symbols[:-1], symbols[1:])
+    else:
+        found = candidates if isinstance(candidates, Intervals) else of_rows(candidates)
+    excluded = {}
+    for code, rows in sorted(allowed.items()):
+        left = intersect(found, rows)
+        if left.size() < found.size():
+            excluded[REASONS[code]] = found.size() - left.size()
+        found = left
+    return Origins(found.first, found.last - found.first, excluded)
+
+
+def stretch_starts(
+    bars: Bars, *, length: int, skip: int = 0, start: Time | None = None, end: Time | None = None
+) -> Origins:
+    """First bar of each whole stretch of bars that lies, with what its features reach back to, in a period.
+
+    Args:
+        bars: The market.
+        length: Bars of a stretch.
+        skip: Bars left out at the beginning of every symbol.
+        start: First moment of the period, inclusive; the features of a stretch's first bar reach
+            :data:`~lem_models.markets.features.SUPPORT` - 1 bars back, and these lie in the period too.
+        end: Last moment of the period, exclusive.
+
+    Returns:
+        The starts; a stretch may go over the ends of sessions.
+    """
+    from lem_models.markets.features import SUPPORT
+
+    rows = bars.rows_between(start, end)
+    first = np.maximum(rows[:, 0] + SUPPORT - 1, bars.offsets[:-1] + skip)
+    candidates = intervals(first, rows[:, 1] - length + 1)
+    return origins(bars, lookback=SUPPORT - 1, horizon=length, within_session=False, candidates=candidates)
 
 
 def sample_origins(
@@ -147,28 +234,13 @@ def sample_origins(
     Raises:
         OrderError: when ``every`` is not a positive step, or no origin is left.
     """
-    import pandas as pd
-
-    if isinstance(every, int):
-        if every < 1:
-            raise OrderError(f"every must be at least one bar; got {every}", field="every")
-        on_grid = bars.ordinal % every == 0
-    else:
-        try:
-            step = pd.Timedelta(every)
-        except ValueError:
-            raise OrderError(
-                f"every is neither a number of bars nor a duration such as '6h': {every!r}", field="every"
-            ) from None
-        if step < bars.frequency:
-            raise OrderError(f"every={every!r} is shorter than a bar ({bars.frequency})", field="every")
-        on_grid = bars.timestamp % step.value == 0
-    if start is not None:
-        on_grid &= bars.timestamp >= nanoseconds(start)
-    candidates = np.flatnonzero(on_grid)
-    if end is not None:
-        final = np.minimum(candidates + horizon - 1, len(bars) - 1)
-        candidates = candidates[bars.timestamp[final] < nanoseconds(end)]
+    period = bars.rows_between(start, end)
+    # Where the period ends before the bars do, orders end with it; where the bars end first, that is counted below.
+    cut = period[:, 1] < bars.offsets[1:]
+    candidates = intervals(period[:, 0], np.where(cut, period[:, 1] - horizon + 1, period[:, 1]))
+    step = _step(bars, every)
+    if step is not None:
+        candidates = _on_grid(bars, candidates, every=step, by_bars=isinstance(every, int))
     found = origins(bars, lookback=lookback, horizon=horizon, within_session=within_session, candidates=candidates)
     if not len(found):
         raise OrderError(
@@ -177,6 +249,37 @@ def sample_origins(
             field="start",
         )
     return found
+
+
+def _step(bars: Bars, every: str | int) -> int | None:
+    """The step between origins in bars or in nanoseconds; ``None`` if every bar is one."""
+    import pandas as pd
+
+    if isinstance(every, int):
+        if every < 1:
+            raise OrderError(f"every must be at least one bar; got {every}", field="every")
+        return None if every == 1 else every
+    try:
+        step = pd.Timedelta(every)
+    except ValueError:
+        raise OrderError(
+            f"every is neither a number of bars nor a duration such as '6h': {every!r}", field="every"
+        ) from None
+    if step < bars.frequency:
+        raise OrderError(f"every={every!r} is shorter than a bar ({bars.frequency})", field="every")
+    return int(step.as_unit("ns").value)
+
+
+def _on_grid(bars: Bars, candidates: Intervals, *, every: int, by_bars: bool) -> Intervals:
+    """The candidates whose ordinal, or whose timestamp, is a whole multiple of a step. Looked at piece by piece."""
+    chosen = [np.zeros(0, dtype=np.int64)]
+    for begin in range(0, len(bars), GROUP):
+        part = intersect(candidates, intervals(np.array([begin]), np.array([min(begin + GROUP, len(bars))])))
+        rows = np.repeat(part.first - np.cumsum(part.last - part.first), part.last - part.first)
+        rows = rows + np.arange(len(rows)) + np.repeat(part.last - part.first, part.last - part.first)
+        place = bars.grid.ordinal(rows) if by_bars else bars.timestamp[rows]
+        chosen.append(rows[place % every == 0])
+    return of_rows(np.concatenate(chosen))
 
 
 def check_history(bars: Bars, lookback: int) -> None:

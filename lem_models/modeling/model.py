@@ -20,7 +20,9 @@ from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import build_head
 
 if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
     from lem_models.markets.market import Market
+    from lem_models.modeling.stream import BackboneStream
     from lem_models.training.datamodule import TrainingBatch
     from lem_models.training.recipe import OptimizerConfig
 
@@ -130,6 +132,13 @@ class LEMModel(L.LightningModule, Policy):
             contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]
         return contexts
 
+    def stream(self, history: Bars, side: int) -> BackboneStream:
+        """Contexts bar after bar; see :meth:`Policy.stream`."""
+        from lem_models.modeling.stream import BackboneStream
+
+        self._require_trained()
+        return BackboneStream(self, history, side)
+
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period; see :meth:`Policy.decide`."""
         if context is None:
@@ -149,26 +158,32 @@ class LEMModel(L.LightningModule, Policy):
         contexts = self._order_contexts(batch)
         paths = simulate(self, batch.orders, batch.window, contexts)
         value = expected_utility(paths, batch.orders, batch.window).mean()
-        self.log("train_utility", value, prog_bar=True)
-        auxiliary = self.head.auxiliary_loss(contexts, batch.orders, batch.window)
-        self.log("train_auxiliary", auxiliary)
+        self.log("train_utility", value, prog_bar=True, sync_dist=True)
+        auxiliary = batch.auxiliary_share * self.head.auxiliary_loss(contexts, batch.orders, batch.window)
+        self.log("train_auxiliary", auxiliary, sync_dist=True)
         weight = 0.0 if self.optimizer_config is None else self.optimizer_config.auxiliary_weight
         return weight * auxiliary - value
 
+    def on_validation_epoch_start(self) -> None:
+        """Start the sums of the validation metrics."""
+        from lem_models.training.metrics import ValidationScore
+
+        # Sums of many orders want float64, which Apple's devices lack.
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        self._score = ValidationScore(self.config.horizon, dtype).to(self.device)
+
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Mean utility, improvement and its deviation as executed (finish above 1/2), in bar volatilities."""
+        """Utility and improvement as executed (finish above 1/2), in bar volatilities."""
         orders, window = batch.orders, batch.window
         paths = simulate(self, orders, window, self._order_contexts(batch))
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
         x = outcome.improvement[:, 0] / window.volatility
-        count = len(orders)
-        self.log(
-            "val_utility", utility(x, orders.risk_aversion).mean(), prog_bar=True, batch_size=count, sync_dist=True
-        )
-        for minimum in torch.unique(orders.min_periods).tolist():
-            part = x[orders.min_periods == minimum]
-            self.log(f"val/mean_min{minimum}", part.mean(), batch_size=len(part), sync_dist=True)
-            self.log(f"val/std_min{minimum}", part.std(), batch_size=len(part), sync_dist=True)
+        self._score.update(utility(x, orders.risk_aversion), x, orders.min_periods)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mean utility, and mean and deviation of the improvement, over the orders of all batches and processes."""
+        for name, value in self._score.compute().items():
+            self.log(name, value, prog_bar=name == "val_utility", sync_dist=True)
 
     def _order_contexts(self, batch: TrainingBatch) -> Tensor:
         contexts = self.contexts(self.oriented(batch.features, batch.side))

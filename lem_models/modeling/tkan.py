@@ -152,7 +152,7 @@ class TKANCell(nn.Module):
         if is_available(x, precise) and all(_is_standard(_kan(kan)) for kan in self.kans):
             with torch.autocast(x.device.type, enabled=False):
                 return self._fused(x, state, precise)
-        return self._looped(x, state)
+        return self.looped(x, state)
 
     def _fused(self, x: Tensor, state: TKANState, dtype: torch.dtype) -> tuple[Tensor, TKANState]:
         kans = [_kan(kan) for kan in self.kans]
@@ -177,7 +177,8 @@ class TKANCell(nn.Module):
         hidden, c, s = (part.to(x.dtype) for part in fused_layer(x.to(dtype), h, c, s.transpose(0, 1), cast, splines))
         return hidden, TKANState(hidden[-1], c, s.transpose(0, 1))
 
-    def _looped(self, x: Tensor, state: TKANState) -> tuple[Tensor, TKANState]:
+    def looped(self, x: Tensor, state: TKANState) -> tuple[Tensor, TKANState]:
+        """:meth:`sequence` in eager loops, whatever the machine can compile."""
         h, c, s = state
         # Gates first: their product does not wait for the loop.
         gate_inputs = functional.linear(x, self.kernel.t(), self.bias)

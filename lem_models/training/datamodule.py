@@ -2,19 +2,23 @@
 
 Nothing is windowed ahead of time: a data set is the bars, their features, and an index of valid stretch starts. Each
 batch is a function of the seed and its number, so a resumed run goes on with the batches that it has not seen.
+
+A batch is made in two steps. The *draw* says which stretches and which orders; it reads no prices and is the same in
+every process. The *gather* looks up the bars, and each of ``R`` processes does so for its own ``1 / R`` of the
+stretches. The mean of the processes' gradients is then the gradient of the whole batch, the one that a single process
+computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
 from typing import Any, TypeVar
 
 import lightning as L
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
@@ -23,14 +27,52 @@ from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
 from lem_models.markets.bars import Bars
-from lem_models.markets.features import FEATURES, SUPPORT
+from lem_models.markets.features import FEATURES
 from lem_models.markets.market import Market
-from lem_models.markets.windows import origins
+from lem_models.markets.windows import Origins, stretch_starts
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.recipe import DataConfig
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
 
-__all__ = ["ExecutionDataModule", "TrainingBatch"]
+__all__ = ["Draw", "ExecutionDataModule", "TrainingBatch"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a batch is made of, before any price is looked up.
+
+    Attributes:
+        first: Flat index of the first bar of each stretch, warm-up included, int64 [stretches].
+        side: Side of the orders of each stretch, float32 [stretches].
+        position: Position in its stretch of the last bar closed before each order, int64 [orders].
+        orders: The orders, equally many in each stretch, stretch after stretch.
+        auxiliary_share: See :class:`TrainingBatch`.
+    """
+
+    first: npt.NDArray[np.int64]
+    side: npt.NDArray[np.float32]
+    position: npt.NDArray[np.int64]
+    orders: OrderBatch
+    auxiliary_share: float = 1.0
+
+    @property
+    def stretch(self) -> npt.NDArray[np.int64]:
+        """Stretch of each order, [orders]."""
+        return np.repeat(np.arange(len(self.first)), len(self.orders) // len(self.first))
+
+    def share(self, rank: int, world_size: int) -> Draw:
+        """The part of one of ``world_size`` processes: consecutive stretches, equally many for each."""
+        stretches, orders = len(self.first) // world_size, len(self.orders) // world_size
+        own = slice(rank * stretches, (rank + 1) * stretches)
+        mine = slice(rank * orders, (rank + 1) * orders)
+        part = self.orders[mine]
+        share = world_size * _pairs(part) / _pairs(self.orders)
+        return Draw(self.first[own], self.side[own], self.position[mine], part, share)
+
+
+def _pairs(orders: OrderBatch) -> int:
+    """Pairs of a period and one not before it, in all orders: what an auxiliary loss is a mean over."""
+    return int((orders.max_periods * (orders.max_periods + 1) // 2).sum())
 
 
 @dataclass(frozen=True)
@@ -44,6 +86,9 @@ class TrainingBatch:
         position: Position in the stretch of the last bar closed before each order, [orders].
         orders: The orders.
         window: Their market.
+        auxiliary_share: Weight of this batch's auxiliary loss in the mean over the processes, 1 with a single process.
+            That loss is a mean over pairs of periods, and orders of different lengths have different numbers of them;
+            the utility is a mean over orders, of which every process has equally many.
     """
 
     features: Tensor
@@ -52,6 +97,7 @@ class TrainingBatch:
     position: Tensor
     orders: OrderBatch
     window: MarketWindow
+    auxiliary_share: float = 1.0
 
     def to(self, device: torch.device | str) -> TrainingBatch:
         """The batch on a device."""
@@ -64,16 +110,18 @@ _Record = TypeVar("_Record", TrainingBatch, OrderBatch, MarketWindow)
 def _moved(record: _Record, device: torch.device | str) -> _Record:
     """A record of tensors, and of records of tensors, on a device."""
     values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
-    moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else _moved(v, device) for k, v in values.items()}
-    return type(record)(**moved)
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            values[name] = value.to(device)
+        elif is_dataclass(value):
+            values[name] = _moved(value, device)  # type: ignore[type-var]
+    return type(record)(**values)
 
 
 class _Stretches(IterableDataset[TrainingBatch]):
     """Endless, seeded stream of batches, cut to ``length``."""
 
-    def __init__(
-        self, module: ExecutionDataModule, starts: npt.NDArray[np.int64], length: int, *, training: bool
-    ) -> None:
+    def __init__(self, module: ExecutionDataModule, starts: Origins, length: int, *, training: bool) -> None:
         self.module, self.starts, self.length, self.training = module, starts, length, training
 
     def __len__(self) -> int:
@@ -98,7 +146,7 @@ class ExecutionDataModule(L.LightningDataModule):
         config: Splits and batch sizes.
         model: Architecture of the model to train (warm-up, horizon, features).
         sampling: How training orders are drawn.
-        steps_per_epoch: Training batches between two validations.
+        batches_per_epoch: Training batches between two validations.
         seed: Seed of everything drawn.
 
     Raises:
@@ -113,7 +161,7 @@ class ExecutionDataModule(L.LightningDataModule):
         model: LEMConfig,
         sampling: OrderSampling,
         *,
-        steps_per_epoch: int,
+        batches_per_epoch: int,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -127,68 +175,91 @@ class ExecutionDataModule(L.LightningDataModule):
                 f"({model.horizon}), and the horizon fit into a session of {bars.slots_per_session} bars"
             )
         self.data, self.model_config, self.sampling = config, model, sampling
-        self.steps_per_epoch, self.seed, self.batches_drawn = steps_per_epoch, seed, 0
+        self.batches_per_epoch, self.seed, self.batches_drawn = batches_per_epoch, seed, 0
+        self.rank, self.world_size = 0, 1
         self.market = Market(bars.select(list(config.symbols)) if config.symbols else bars)
         self._columns = [FEATURES.index(name) for name in model.features]
         self._length = model.warmup + config.stretch
         self.train_starts = self._stretch_starts(None, config.train_end)
         self.validation_starts = self._stretch_starts(config.train_end, config.validation_end)
 
-    def _stretch_starts(self, start: date | None, end: date) -> npt.NDArray[np.int64]:
+    def _stretch_starts(self, start: date | None, end: date) -> Origins:
         """First bar of each valid stretch that lies, its lookback included, in ``[start, end)``."""
-        bars = self.market.bars
-        candidates = np.arange(len(bars))
-        candidates = candidates[candidates - self.data.skip_bars >= bars.offsets[bars.symbol_index]]
-        # The features of the first bar reach SUPPORT - 1 bars back: purged from the neighbouring split.
-        first, last = candidates - SUPPORT + 1, np.minimum(candidates + self._length - 1, len(bars) - 1)
-        inside = (first >= 0) & (bars.timestamp[last] < pd.Timestamp(end, tz="UTC").value)
-        if start is not None:
-            inside &= bars.timestamp[np.maximum(first, 0)] >= pd.Timestamp(start, tz="UTC").value
-        found = origins(
-            bars, lookback=SUPPORT - 1, horizon=self._length, within_session=False, candidates=candidates[inside]
-        ).index
+        found = stretch_starts(self.market.bars, length=self._length, skip=self.data.skip_bars, start=start, end=end)
         if not len(found):
             raise BarsError(f"no stretch of {self._length} bars without gap or halt lies between {start} and {end}")
         return found
 
-    def batch(self, starts: npt.NDArray[np.int64], *, seed: tuple[int, ...], training: bool) -> TrainingBatch:
-        """The batch of a seed: stretches of either orientation with orders at random places."""
+    def setup(self, stage: str) -> None:
+        """Take the share of the trainer's process."""
+        if self.trainer is not None:
+            self.take_share(self.trainer.global_rank, self.trainer.world_size)
+
+    def take_share(self, rank: int, world_size: int) -> None:
+        """Gather only the part of each batch that belongs to process ``rank`` of ``world_size``.
+
+        Raises:
+            ConfigError: when the stretches of a batch cannot be shared equally.
+        """
+        if self.data.stretches % world_size:
+            down = self.data.stretches // world_size * world_size
+            choices = " or ".join(str(number) for number in (down, down + world_size) if number)
+            raise ConfigError(
+                f"data.stretches ({self.data.stretches}) cannot be shared equally by {world_size} processes; "
+                f"make it {choices}, or use another number of devices"
+            )
+        self.rank, self.world_size = rank, world_size
+
+    def batch(self, starts: Origins, *, seed: tuple[int, ...], training: bool) -> TrainingBatch:
+        """This process's share of the batch of a seed."""
+        return self.gather(self.draw(starts, seed=seed, training=training).share(self.rank, self.world_size))
+
+    def draw(self, starts: Origins, *, seed: tuple[int, ...], training: bool) -> Draw:
+        """What the whole batch of a seed holds: stretches of either orientation with orders at random places."""
         rng = np.random.default_rng(seed)
         bars, config, model = self.market.bars, self.data, self.model_config
-        first = rng.choice(starts, config.stretches)
+        first = starts.take(rng.integers(0, len(starts), config.stretches))
         side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), config.stretches)
         per_stretch = config.orders_per_stretch if training else config.validation_orders_per_stretch
-        count = config.stretches * per_stretch
-        stretch = np.repeat(np.arange(config.stretches), per_stretch)
-        if training:
-            orders = draw_orders(rng, side[stretch], model.horizon, self.sampling)
-        else:
-            orders = validation_orders(side[stretch], model)
+        sides, firsts = np.repeat(side, per_stretch), np.repeat(first, per_stretch)
+        horizon = model.horizon
+        orders = draw_orders(rng, sides, horizon, self.sampling) if training else validation_orders(sides, model)
         maximum = orders.max_periods.numpy()
         # The last context is needed before the last period: at position + maximum - 1 < length.
         latest = np.maximum(self._length - maximum, model.warmup + 1)
-        position = rng.integers(model.warmup, latest, count)
-        start = first[stretch] + position + 1
+        position = rng.integers(model.warmup, latest, len(sides))
         if bars.is_session_bound:
             # Orders stay inside their session: one that would cross its end is moved back to end with it, or, where
             # that is before the first context, on to the next session.
-            back, floor = bars.session_end[start] - maximum, first[stretch] + model.warmup + 1
-            start = np.where(start <= back, start, np.where(back >= floor, back, bars.session_end[start]))
-            position = start - first[stretch] - 1
-        arrays = self.market.window_arrays(start, maximum, model.horizon)
-        values = self.market.features.values[first[:, None] + np.arange(self._length)]
+            start = firsts + position + 1
+            end = bars.grid.session_end(start)
+            back, floor = end - maximum, firsts + model.warmup + 1
+            start = np.where(start <= back, start, np.where(back >= floor, back, end))
+            position = start - firsts - 1
+        return Draw(first, side, position, orders)
+
+    def gather(self, draw: Draw) -> TrainingBatch:
+        """Look up the bars of a draw."""
+        stretch = draw.stretch
+        start = draw.first[stretch] + draw.position + 1
+        arrays = self.market.window_arrays(start, draw.orders.max_periods.numpy(), self.model_config.horizon)
+        features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
         return TrainingBatch(
-            features=torch.from_numpy(values[:, :, self._columns]),
-            side=torch.from_numpy(side),
+            features=torch.from_numpy(features),
+            side=torch.from_numpy(draw.side),
             stretch=torch.from_numpy(stretch),
-            position=torch.from_numpy(position),
-            orders=orders,
+            position=torch.from_numpy(draw.position),
+            orders=draw.orders,
             window=MarketWindow(**{k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()}),
+            auxiliary_share=draw.auxiliary_share,
         )
+
+    # num_workers=0: the recipe's batch takes 5 ms to make on a CPU, the step that uses it 700 ms. Workers would hold
+    # the market once more each and send batches over, and a resumed run needs batches_drawn to be counted here.
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """One epoch of training batches."""
-        return DataLoader(_Stretches(self, self.train_starts, self.steps_per_epoch, training=True), batch_size=None)
+        return DataLoader(_Stretches(self, self.train_starts, self.batches_per_epoch, training=True), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[TrainingBatch]:
         """The fixed validation batches."""

@@ -1,12 +1,20 @@
-"""Run a recipe: from bars to a saved model, with progress bar, logs, checkpoints that resume and early stopping."""
+"""Run a recipe: from bars to a saved model, with progress bar, logs, checkpoints that resume and early stopping.
+
+The same call runs in one process or in many (several devices, several nodes): every process takes its share of each
+batch, the first one writes. What comes out is the same up to the rounding of sums.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
@@ -24,24 +32,39 @@ from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import Recipe
+from lem_models.training.recipe import Precision, Recipe
 
 __all__ = ["train"]
 
 
+def _average(decay: float, averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    """Step of a moving average; its decay starts small, so the first steps are forgotten."""
+    weight = min(decay, (1 + int(count)) / (10 + int(count)))
+    return averaged.lerp(current, 1 - weight)
+
+
 class _MovingAverage(WeightAveraging):
-    """Exponential moving average of the weights, with a decay that starts small so the first steps are forgotten."""
+    """Exponential moving average of the weights."""
 
     def __init__(self, decay: float) -> None:
-        def average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-            weight = min(decay, (1 + int(count)) / (10 + int(count)))
-            return averaged.lerp(current, 1 - weight)
-
-        super().__init__(avg_fn=average)
+        super().__init__(avg_fn=partial(_average, decay))
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After every optimiser step."""
         return step_idx is not None
+
+
+class _ShardedGradientClip(Callback):
+    """Gradient clipping by norm for FSDP, where only the sharded module knows the norm of the whole gradient."""
+
+    def __init__(self, norm: float) -> None:
+        self.norm = norm
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Clip."""
+        trainer.strategy.model.clip_grad_norm_(self.norm)  # type: ignore[union-attr, operator]
 
 
 def train(
@@ -52,6 +75,9 @@ def train(
     resume: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
+    num_nodes: int | None = None,
+    strategy: str = "auto",
+    precision: str | None = None,
     progress: bool = True,
 ) -> LEMModel:
     """Train a model.
@@ -59,18 +85,25 @@ def train(
     Args:
         recipe: What to do.
         out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe and the
-            hash of the bars), ``logs/`` (CSV and TensorBoard) and ``checkpoints/``.
-        data: File of bars, instead of the recipe's.
-        resume: Checkpoint to go on from.
+            hash of the bars), ``logs/`` (CSV and TensorBoard) and ``checkpoints/``. With several processes the first
+            one writes them.
+        data: File of bars, instead of the recipe's; every node reads its own.
+        resume: Checkpoint to go on from; every node reads its own.
         accelerator: Lightning accelerator.
-        devices: Lightning devices.
+        devices: Lightning devices, per node. ``"auto"``: as many as ``torchrun`` started processes, otherwise every
+            accelerator of the machine.
+        num_nodes: Nodes; default those of ``torchrun``, or 1.
+        strategy: Lightning strategy: ``"auto"`` (``"ddp"`` on several devices), ``"ddp"``, ``"fsdp"``, ... FSDP needs
+            GPUs and ``trainer.averaging: 0``; it is handed to Lightning, but no test of this package runs it.
+        precision: Lightning precision, instead of the recipe's.
         progress: Whether to show a progress bar.
 
     Returns:
-        The model with the best validation utility, also saved in ``out``.
+        The model with the best validation utility, also saved in ``out``; the same in every process.
 
     Raises:
-        ConfigError: when neither the recipe nor the call names a file of bars.
+        ConfigError: when neither the recipe nor the call names a file of bars, the stretches of a batch cannot be
+            shared equally by the processes, or Lightning refuses its settings.
         BarsError: when the bars break a rule or a split is empty.
     """
     source = data or recipe.data.path
@@ -79,19 +112,12 @@ def train(
     out = Path(out)
     if resume is not None:
         _check_checkpoint(Path(resume))
+    if precision is not None:
+        if precision not in get_args(Precision):
+            raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
+        recipe = recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update={"precision": precision})})
     L.seed_everything(recipe.seed, verbose=False)
     settings = recipe.trainer
-    bars = Bars.read(source)
-    module = ExecutionDataModule(
-        bars,
-        recipe.data,
-        recipe.model,
-        recipe.orders,
-        steps_per_epoch=min(settings.steps_per_epoch, settings.steps),
-        seed=recipe.seed,
-    )
-    architecture = recipe.model.model_copy(update={"unseen_from": recipe.data.validation_end})
-    model = LEMModel(architecture, optimizer=recipe.optimizer)
     best = ModelCheckpoint(
         out / "checkpoints",
         filename="best",
@@ -110,19 +136,23 @@ def train(
         callbacks.append(RichProgressBar() if _is_terminal() else TQDMProgressBar(refresh_rate=25))
     if settings.averaging:
         callbacks.append(_MovingAverage(settings.averaging))
+    sharded = strategy.startswith("fsdp")
+    if sharded:
+        callbacks.append(_ShardedGradientClip(settings.gradient_clip))
     loggers: list[Logger] = [
         CSVLogger(out, name="logs", version=_unused(out / "logs", "csv")),
         TensorBoardLogger(out, name="logs", version="tb"),
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    facts = {"data_hash": bars.content_hash, "recipe": recipe.model_dump(mode="json", exclude={"data": {"path"}})}
-    to_json(facts, out / "run.json")
     trainer = _trainer(
+        devices,
+        num_nodes,
         max_epochs=-1,
         max_steps=settings.steps,
         accelerator=accelerator,
-        devices=devices,
-        gradient_clip_val=settings.gradient_clip,
+        strategy=strategy,
+        precision=settings.precision,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=None if sharded else settings.gradient_clip,
         callbacks=callbacks,
         logger=loggers,
         log_every_n_steps=min(25, settings.steps_per_epoch, settings.steps),
@@ -131,21 +161,65 @@ def train(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    if sharded and settings.averaging:
+        raise ConfigError("fsdp cannot average weights that are spread over devices: set trainer.averaging to 0")
+    bars = Bars.read(source)
+    module = ExecutionDataModule(
+        bars,
+        recipe.data,
+        recipe.model,
+        recipe.orders,
+        batches_per_epoch=min(settings.steps_per_epoch, settings.steps) * settings.accumulate,
+        seed=recipe.seed,
+    )
+    module.take_share(trainer.global_rank, trainer.world_size)
+    architecture = recipe.model.model_copy(update={"unseen_from": recipe.data.validation_end})
+    model = LEMModel(architecture, optimizer=recipe.optimizer)
+    if trainer.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        facts = {"data_hash": bars.content_hash, "recipe": recipe.model_dump(mode="json", exclude={"data": {"path"}})}
+        to_json(facts, out / "run.json")
     trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume), weights_only=True)
-    if not trainer.interrupted and best.best_model_path:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        model.load_state_dict(state, strict=True)
-    model = model.cpu().eval()
-    model.is_trained, model.name = True, recipe.name
-    model.save_pretrained(out)
-    return model
+    weights = _best_weights(trainer, best)
+    # A model of its own: what was fitted may be wrapped, or spread over devices.
+    with torch.random.fork_rng(devices=[]):
+        trained = LEMModel(architecture, optimizer=recipe.optimizer).eval()
+    trained.load_state_dict(weights, strict=True)
+    trained.is_trained, trained.name = True, recipe.name
+    if trainer.is_global_zero:
+        trained.save_pretrained(out)
+    trainer.strategy.barrier()  # nobody goes on before the files are there
+    return trained
 
 
-def _trainer(**settings: Any) -> L.Trainer:
+def _trainer(devices: int | str, num_nodes: int | None, **settings: Any) -> L.Trainer:
+    processes = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else None
+    if processes is not None:
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        devices = here if devices == "auto" else devices
+        num_nodes = max(processes // here, 1) if num_nodes is None else num_nodes
     try:
-        return L.Trainer(**settings)
+        trainer = L.Trainer(devices=devices, num_nodes=num_nodes or 1, **settings)
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise ConfigError(f"the trainer refuses its settings: {error}") from None
+    if processes is not None and trainer.world_size != processes:
+        # Otherwise each process would train a model of its own, all in one folder.
+        raise ConfigError(
+            f"torchrun started {processes} processes, but devices={devices} and num_nodes={num_nodes} "
+            f"ask for {trainer.world_size}: leave --devices and --num-nodes out"
+        )
+    return trainer
+
+
+def _best_weights(trainer: L.Trainer, best: ModelCheckpoint) -> dict[str, torch.Tensor]:
+    """Weights with the best validation utility, in every process."""
+    if trainer.interrupted or not best.best_model_path:
+        return trainer.strategy.lightning_module_state_dict()
+    # Read where they were written: nodes need not share a disk.
+    weights: dict[str, torch.Tensor] = {}
+    if trainer.is_global_zero:
+        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    return trainer.strategy.broadcast(weights)
 
 
 def _check_checkpoint(path: Path) -> None:
@@ -165,6 +239,4 @@ def _unused(folder: Path, name: str) -> str:
 
 
 def _is_terminal() -> bool:
-    import sys
-
     return sys.stderr.isatty()

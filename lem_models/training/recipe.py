@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,7 +18,10 @@ from lem_models.errors import ConfigError
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.sampling import OrderSampling
 
-__all__ = ["DataConfig", "OptimizerConfig", "Recipe", "TrainerConfig"]
+__all__ = ["DataConfig", "OptimizerConfig", "Precision", "Recipe", "TrainerConfig"]
+
+Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""Precision of a training run, by Lightning's names."""
 
 
 class _Section(BaseModel):
@@ -34,7 +37,7 @@ class DataConfig(_Section):
         validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
         symbols: Symbols to use, all if empty.
         skip_bars: Bars to skip at the start of each symbol (the first days of a listing are extreme).
-        stretches: Stretches of bars in a batch; each is read in one pass of the backbone.
+        stretches: Stretches of bars in a batch, over all devices; each is read in one pass of the backbone.
         orders_per_stretch: Orders drawn in each stretch.
         stretch: Bars of a stretch after the warm-up.
         validation_batches: Fixed batches to validate on.
@@ -97,6 +100,10 @@ class TrainerConfig(_Section):
         steps: Optimiser steps at most.
         steps_per_epoch: Steps between two validations.
         patience: Validations without a better utility before the run stops.
+        accumulate: Batches whose gradients are averaged for one optimiser step. Together with ``data.stretches`` it is
+            the size of a step; less fits into memory at a time.
+        precision: ``"32-true"``, or ``"bf16-mixed"`` or ``"16-mixed"``: products of matrices in 16 bits, weights in 32.
+            The simulator always books fills in 32 bits.
         gradient_clip: Largest gradient norm.
         averaging: Decay of the exponential moving average of the weights; 0 keeps the last weights.
     """
@@ -104,6 +111,8 @@ class TrainerConfig(_Section):
     steps: int = Field(3000, ge=1)
     steps_per_epoch: int = Field(250, ge=1)
     patience: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1)
+    precision: Precision = "32-true"
     gradient_clip: float = Field(1.0, gt=0)
     averaging: float = Field(0.998, ge=0, lt=1)
 

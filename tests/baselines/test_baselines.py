@@ -6,7 +6,7 @@ import pytest
 from lem_models.baselines import load_policy, policy_names
 from lem_models.errors import UnknownNameError
 from lem_models.execution.execute import execute
-from lem_models.markets.features import VolumeProfile
+from lem_models.markets.profile import VolumeProfile
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table, rebuilt
 
@@ -58,7 +58,7 @@ def test_twap_in_lots():
 
 def test_the_volume_curve_trades_the_expected_volume():
     row = 24 * 12 + 7
-    expected = VolumeProfile(BARS, 9).expected(np.array([row]), 8)[0]
+    expected = VolumeProfile.of(BARS, 9).expected(np.array([row]), 8)[0]
     fractions, _ = _fractions("volume_curve", BARS, row=row, max_periods=8)
     assert fractions == pytest.approx(expected / expected.sum())
 

@@ -1,10 +1,18 @@
 """A live session decides what execution decides in hindsight, bar by bar, knowing only closed bars."""
 
+from functools import lru_cache
+
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from lem_models import Order, execute, load_policy, synthetic_bars
-from lem_models.errors import BarsError, OrderError
+from lem_models import Decision, Order, execute, load_policy, synthetic_bars
+from lem_models.errors import BarsError, OrderError, PolicyError
+from lem_models.execution.policy import Policy
+from lem_models.execution.session import LiveSession
+from lem_models.markets.bars import Bars
+from tests.helpers import POLICIES, hourly, perturbed, policy_named, random_model, random_orders, rebuilt, tiny_config
 
 START = pd.Timestamp("2024-01-20 07:00", tz="UTC")
 
@@ -27,6 +35,13 @@ def _run(policy, order, bars):
     return fractions
 
 
+def _first_bar(bars, symbol="S000"):
+    return bars.between(START, START + bars.frequency).select([symbol]).frame.iloc[0].to_dict()
+
+
+# --- live and in hindsight -------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", ["twap", "volume_curve", "stopping_rule", "lem-crypto-hourly"])
 @pytest.mark.parametrize("max_rate", [1.0, 0.15])
 def test_a_session_decides_what_execution_decides_in_hindsight(bars, name, max_rate):
@@ -36,10 +51,195 @@ def test_a_session_decides_what_execution_decides_in_hindsight(bars, name, max_r
     assert _run(policy, order, bars) == pytest.approx(hindsight, abs=1e-6)
 
 
+class Bare:
+    """A policy of a user who has read no manual: one method, a plain pair, all in numpy."""
+
+    def decide(self, context, orders, state):
+        assert context is None
+        pace = np.asarray(state.remaining) / (np.asarray(orders.max_periods) - state.period).clip(1)
+        return pace * (1 + 0.5 * np.sin(1e4 * np.asarray(state.last_close))), np.asarray(state.vwap) > 1
+
+
+class Looking(Policy):
+    """A policy with ``encode`` and no ``stream``: its context is what the model's would be, and it goes by it."""
+
+    lookback, horizon = 256, 12
+
+    def __init__(self, model):
+        self.model = model
+
+    def encode(self, market, rows, side):
+        return self.model.encode(market, rows, side)
+
+    def decide(self, context, orders, state):
+        return self.model.decide(context, orders, state)
+
+
+@lru_cache
+def _policy(name):
+    # Blocks of 5 bars: every order crosses several.
+    short = {"block": 5, "warmup": 20, "horizon": 12}
+    if name == "short blocks":
+        return random_model(tiny_config(**short), seed=3)
+    if name == "two layers":
+        return random_model(tiny_config(**short | {"block": 7, "tkan_layers": 2, "warmup": 0}), seed=4)
+    return {"bare": Bare, "looking": lambda: Looking(random_model(tiny_config(**short), seed=3))}.get(
+        name, lambda: policy_named(name)
+    )()
+
+
+@lru_cache
+def _market(name):
+    if name == "hourly":
+        return perturbed(hourly(30, 1), np.arange(300, 720), silent=0.15)
+    if name == "sessions":
+        bars = synthetic_bars(symbols=1, days=40, frequency="30min", session=("14:30", "21:00"), seed=8)
+        return perturbed(bars, np.arange(300, len(bars)), silent=0.1)
+    if name == "5-minute sessions":
+        return synthetic_bars(symbols=1, days=14, frequency="5min", session=("14:30", "21:00"), seed=9)
+    frame = synthetic_bars(symbols=1, days=600, frequency="1D", seed=4).frame
+    return Bars.from_frame(frame[frame["timestamp"].dt.day_of_week < 5].reset_index(drop=True), calendar="sessions")
+
+
+def _orders(bars, count, seed):
+    """Orders of every kind that fit into their market."""
+    rng = np.random.default_rng(seed)
+    table = random_orders(rng, count, 12)
+    start = rng.integers(260, len(bars) - 12, count)
+    if bars.is_session_bound:
+        room = bars.session_end[start] - start
+        start = np.where(room < table["max_periods"], bars.session_end[start] - 12, start)
+    # Of the size of some bars' volume, so that participation limits bind now and then.
+    size = rng.choice([1.0, 50.0], count) * np.where(table["target"] == "notional", bars.close[start], 1.0)
+    table["amount"], table["lot_size"] = table["amount"] * size, table["lot_size"] * size
+    return table.assign(
+        symbol=bars.symbols[0],
+        start=pd.to_datetime(bars.timestamp[start], utc=True),
+        risk_aversion=rng.choice([0.1, 1.0, 2.0], count),
+    )
+
+
+def _replayed(policy, order, bars, *, as_rows):
+    """Fills of every period and the period of finishing (None when all was filled before)."""
+    history = rebuilt(bars, bars.frame[bars.frame["timestamp"] < order["start"]])
+    session = LiveSession(policy, {k: v for k, v in order.items() if v == v}, history)
+    first = int(bars.locate(order["symbol"], [order["start"].value])[0])
+    fills, finish = np.zeros(order["max_periods"]), None
+    while not session.done:
+        period, before = session.period, session.remaining
+        decision = session.decide()
+        assert 0 <= decision.fraction <= before + 1e-12
+        assert session.decide() is decision
+        if decision.finish and finish is None:
+            finish = period
+        bar = bars.frame.iloc[first + period]
+        session.observe(bar if as_rows else bar.to_dict())
+        fills[period] = before - session.remaining
+        assert fills[period] <= decision.fraction + 1e-12
+        if bar["volume"] > 0 and not order["max_participation"] >= 0:
+            assert fills[period] == pytest.approx(decision.fraction, abs=1e-9)
+    return fills, finish
+
+
+NAMES = (*POLICIES, "short blocks", "two layers", "looking", "bare")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("market", ["hourly", "sessions", "5-minute sessions", "daily"])
+def test_many_orders_of_every_kind_go_live_as_in_hindsight(name, market):
+    policy, bars = _policy(name), _market(market)
+    horizon = getattr(policy, "horizon", None) or 12
+    orders = _orders(bars, 12, seed=NAMES.index(name))
+    orders["max_periods"] = orders["max_periods"].clip(upper=horizon)
+    orders["min_periods"] = orders["min_periods"].clip(upper=orders["max_periods"])
+    orders = orders[orders["max_rate"] * orders["max_periods"] >= 1]
+    hindsight = execute(policy, bars, orders)
+    assert len(hindsight.orders) > 5
+    records = hindsight.orders.to_dict("records")
+    for number, order in enumerate(records):
+        fills, finish = _replayed(policy, {k: order[k] for k in orders.columns}, bars, as_rows=number % 2)
+        np.testing.assert_allclose(fills, hindsight.periods_of(order["order_id"])["fraction"], atol=1e-6)
+        assert finish in (None, hindsight.finish_period[number])
+    for order in orders[orders["order_id"].isin(hindsight.excluded["order_id"])].to_dict("records"):
+        with pytest.raises((BarsError, OrderError)):
+            _replayed(policy, order, bars, as_rows=False)
+
+
+def test_orders_finish_early_and_stay_incomplete_live_too():
+    # Otherwise the test above would prove less than it says.
+    bars = _market("hourly")
+    results = [execute(_policy(name), bars, _orders(bars, 200, seed=1)) for name in ("stopping_rule", "bare")]
+    for result in results:
+        assert (result.finish_period < result.orders["max_periods"] - 1).any()
+        assert (~result.orders["completed"]).any()
+
+
+def test_what_a_policy_is_told_live_is_what_it_is_told_in_hindsight(bars):
+    class Noting(Policy):
+        def __init__(self):
+            self.told = []
+
+        def decide(self, context, orders, state):
+            self.told.append((dict(vars(orders)), dict(vars(state))))
+            return Decision(state.remaining / (orders.max_periods - state.period), False)
+
+    order = Order(symbol="S001", start=START, side="sell", target="notional", amount=1e5, max_periods=9)
+    live, hindsight = Noting(), Noting()
+    execute(hindsight, bars, order)
+    _run(live, order, bars)
+    assert len(live.told) == len(hindsight.told) == 9
+    for one, other in zip(live.told, hindsight.told, strict=True):
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine.keys() == theirs.keys()
+            for name, value in mine.items():
+                if isinstance(value, torch.Tensor):
+                    assert value.dtype == theirs[name].dtype, name
+                    torch.testing.assert_close(value, theirs[name], rtol=1e-12, atol=0, msg=name)
+                else:
+                    assert value == theirs[name]
+
+
+def test_a_session_does_not_look_at_what_is_far_behind(bars):
+    model = load_policy("lem-crypto-hourly")
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    whole = model.session(order, bars.between(end=START)).decide()
+    recent = model.session(order, bars.between(START - 256 * bars.frequency, START)).decide()
+    assert recent.fraction == pytest.approx(whole.fraction, abs=1e-6)
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
 def test_a_history_that_reaches_into_the_order_is_refused(bars):
     order = Order(symbol="S000", start=START, side="buy", max_periods=12)
     with pytest.raises(BarsError, match="closed bars only"):
         load_policy("twap").session(order, history=bars)
+
+
+def test_a_history_that_ends_too_early_is_refused(bars):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    with pytest.raises(
+        BarsError, match="must end with the bar before the order starts; its last one is of 2024-01-20 05"
+    ):
+        load_policy("twap").session(order, history=bars.between(end=START - bars.frequency))
+
+
+def test_a_history_that_is_too_short_is_refused(bars):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    with pytest.raises(BarsError, match="not enough history"):
+        load_policy("lem-crypto-hourly").session(order, history=bars.between(START - 255 * bars.frequency, START))
+
+
+def test_a_gap_or_a_halt_in_the_lookback_is_refused(bars):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    frame = bars.select(["S000"]).between(end=START).frame
+    model = load_policy("lem-crypto-hourly")
+    with pytest.raises(BarsError, match="a gap in the lookback"):
+        model.session(order, rebuilt(bars, frame.drop(index=len(frame) - 100)))
+    silent = frame.copy()
+    silent.loc[len(frame) - 200 :, ["volume", "notional"]] = 0.0
+    with pytest.raises(BarsError, match="a halt"):
+        model.session(order, rebuilt(bars, silent))
 
 
 def test_a_bar_out_of_turn_is_refused_and_changes_nothing(bars):
@@ -51,20 +251,29 @@ def test_a_bar_out_of_turn_is_refused_and_changes_nothing(bars):
     assert (session.period, session.remaining) == (0, 1.0)
 
 
-def test_a_bad_bar_changes_nothing(bars):
+@pytest.mark.parametrize("name", ["twap", "lem-crypto-hourly", "looking"])
+def test_a_bad_bar_changes_nothing(bars, name):
     order = Order(symbol="S000", start=START, side="buy", max_periods=12)
-    session = load_policy("twap").session(order, history=bars.between(end=START))
-    good = bars.between(START, START + bars.frequency).select(["S000"]).frame.iloc[0].to_dict()
-    for bad, problem in (
-        ({}, "lacks the columns"),
-        ({**good, "symbol": "S001"}, "another symbol"),
-        ({**good, "high": good["low"] / 2}, "high"),
-    ):
-        with pytest.raises(BarsError, match=problem):
-            session.observe(bad)
-        assert (session.period, session.remaining) == (0, 1.0)
-    session.observe(good)
-    assert session.period == 1
+    disturbed, calm = (_policy(name).session(order, history=bars.between(end=START)) for _ in range(2))
+    stamps = pd.date_range(START, periods=11, freq="1h")
+    for period, moment in enumerate(stamps):
+        good = bars.between(moment, moment + bars.frequency).select(["S000"]).frame.iloc[0].to_dict()
+        for bad, problem in (
+            ({}, "lacks the columns"),
+            ({**good, "symbol": "S001"}, "another symbol"),
+            ({**good, "high": good["low"] / 2}, "high"),
+            ({**good, "close": float("nan")}, "not a finite number"),
+            ({**good, "volume": -1.0}, "volume is negative"),
+            ({**good, "timestamp": moment.tz_localize(None)}, "no time zone"),
+            ({**good, "timestamp": moment + pd.Timedelta("1h")}, "not the next one"),
+        ):
+            with pytest.raises(BarsError, match=problem):
+                disturbed.observe(bad)
+        assert disturbed.period == period
+        assert disturbed.decide() == calm.decide()
+        disturbed.observe(good)
+        calm.observe(good)
+        assert disturbed.remaining == calm.remaining
 
 
 def test_two_orders_are_one_too_many(bars):
@@ -91,7 +300,54 @@ def test_an_unknown_symbol_is_refused(bars):
 def test_a_finished_order_has_nothing_left_to_decide(bars):
     order = Order(symbol="S000", start=START, side="buy", max_periods=1)
     session = load_policy("twap").session(order, history=bars.between(end=START))
-    session.observe(bars.between(START, START + bars.frequency).select(["S000"]).frame.iloc[0].to_dict())
+    session.observe(_first_bar(bars))
     assert session.done
-    with pytest.raises(OrderError, match="nothing is left"):
+    for call in (session.decide, lambda: session.observe(_first_bar(bars))):
+        with pytest.raises(OrderError, match="nothing is left"):
+            call()
+
+
+class Wrong(Policy):
+    """Answers with something that is no number from some period on."""
+
+    def __init__(self, answer, period=0):
+        self.answer, self.period = answer, period
+
+    def decide(self, context, orders, state):
+        return self.answer if state.period >= self.period else Decision(0.05, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (Decision(float("nan"), False), "fraction is not finite"),
+        (Decision(0.1, float("inf")), "finish is not finite"),
+        (Decision(torch.tensor([0.1, 0.2]), False), "fraction is not one number per order"),
+        (Decision("much", False), "fraction is not one number per order"),
+        (None, "fraction is not one number per order"),
+        (0.1, "fraction is not one number per order"),
+    ],
+)
+def test_an_answer_that_is_no_number_is_refused(bars, answer, problem):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    session = Wrong(answer, period=1).session(order, history=bars.between(end=START))
+    session.observe(_first_bar(bars))
+    with pytest.raises(PolicyError, match=problem):
         session.decide()
+    assert (session.period, session.remaining) == (1, 0.95)
+
+
+def test_what_is_no_policy_is_refused(bars):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    for thing, problem in ((Wrong, "is a class"), (object(), "no method decide")):
+        with pytest.raises(PolicyError, match=problem):
+            LiveSession(thing, order, bars.between(end=START))
+
+
+def test_a_policy_may_not_ask_for_more_history_than_there_is_to_be_had(bars):
+    class Greedy(Wrong):
+        lookback = 257
+
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    with pytest.raises(PolicyError, match="256 bars of history at most"):
+        Greedy(None).session(order, bars.between(end=START))

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow, capacities, chosen_period, finishing_fills, settle, simulate
+from lem_models.execution.roll import Roll
+from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
 from tests.helpers import Erratic, Recorder, Scripted, order_batch, random_orders, random_window
 
 
@@ -108,13 +109,13 @@ def test_participation_counts_units_for_a_quantity_and_money_for_a_notional():
     quantity = order_batch(max_periods=2, amount=5.0, max_participation=0.1)  # 1 unit of 5
     money = order_batch(max_periods=2, amount=500.0, max_participation=0.1, target="notional")  # 100 of 500
     for orders in (quantity, money):
-        assert capacities(orders, window)[0].tolist() == pytest.approx([0.2, 0.2])
+        assert simulate(Scripted([0.0, 0.0]), orders, window).capacity[0].tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_capacity_is_in_whole_lots():
     window = _window([1.0, 1.0], [1.0, 1.0], unit=3.7)
     orders = order_batch(max_periods=2, amount=4.0, lot_size=1.0, max_participation=1.0)
-    assert capacities(orders, window)[0].tolist() == pytest.approx([0.75, 0.75])
+    assert simulate(Scripted([0.0, 0.0]), orders, window).capacity[0].tolist() == pytest.approx([0.75, 0.75])
 
 
 def test_fractions_are_rounded_to_whole_lots():
@@ -262,6 +263,35 @@ def test_finishing_fills_equal_a_plain_loop(seed, horizon, silent):
         for period in range(int(orders.max_periods[order])):
             expected = _by_loop(paths, order, period)
             np.testing.assert_allclose(fills[order, period].numpy(), expected, atol=1e-11)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), horizon=st.integers(1, 9), silent=st.sampled_from([0.0, 0.3]))
+def test_one_order_in_plain_numbers_is_the_order_in_the_batch(seed, horizon, silent):
+    rng = np.random.default_rng(seed)
+    table, window = random_orders(rng, 5, horizon), random_window(rng, 5, horizon, silent=silent)
+    fraction, finish = rng.random((5, horizon)), rng.random((5, horizon))
+    together = simulate(Scripted(fraction, finish), OrderBatch.from_frame(table), window)
+    chosen = chosen_period(together)
+    finished = finishing_fills(together, chosen[:, None])[:, 0]
+    for row, periods in enumerate(table["max_periods"]):
+        part = slice(row, row + 1)
+        known = ("expected_volume", "volatility", "arrival_price", "volume_unit")
+        orders = OrderBatch.from_frame(table.iloc[part])
+        rolls = [Roll(orders, **{name: getattr(window, name)[part] for name in known}, as_numbers=True) for _ in "ab"]
+        policy = Scripted(fraction[part], finish[part])
+        for period in range(periods):
+            bar = [getattr(window, name)[row, period].item() for name in ("price", "close", "volume")]
+            for roll, stops in zip(rolls, (False, True), strict=True):
+                before = roll.remaining
+                if stops and period >= chosen[row]:
+                    roll.complete()
+                else:
+                    roll.decide(policy)
+                    assert roll.finish == together.finish[row, period] or before == 0
+                roll.book(*bar)
+                expected = (finished if stops else together.fills)[row, period].item()
+                assert before - roll.remaining == pytest.approx(expected, abs=1e-11)
 
 
 def test_the_batch_is_the_orders_one_by_one():

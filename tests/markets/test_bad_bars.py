@@ -401,9 +401,9 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_file_format_that_is_not_known(tmp_path):
-    with pytest.raises(BarsError, match=r"neither a \.parquet, a \.csv nor a \.csv\.gz"):
+    with pytest.raises(BarsError, match=r"neither an \.arrow, a \.parquet, a \.csv nor a \.csv\.gz"):
         Bars.read(tmp_path / "bars.xlsx")
-    with pytest.raises(BarsError, match=r"neither a \.parquet"):
+    with pytest.raises(BarsError, match=r"neither an \.arrow"):
         Bars.from_frame(table()).write(tmp_path / "bars")
     assert list(tmp_path.iterdir()) == []
 

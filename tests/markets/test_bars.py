@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.bars import Bars
 
-FILES = ["bars.parquet", "bars.csv", "bars.csv.gz"]
+FILES = ["bars.parquet", "bars.csv", "bars.csv.gz", "bars.arrow"]
 FIRST_DAY = pd.Timestamp("2024-01-01", tz="UTC").value
 HOUR = 3_600_000_000_000
 

@@ -4,19 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lem_models.errors import BarsError
-from lem_models.markets.features import (
-    FEATURES,
-    SIGNED,
-    SUPPORT,
-    FeatureStream,
-    VolumeProfile,
-    bar_volatility,
-    compute_features,
-    profile_days,
-    slot_profile,
-)
+from lem_models.markets.features import FEATURES, SIGNED, SUPPORT, bar_volatility, compute_features
 from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.markets.profile import VolumeProfile, profile_days, slot_profile
 from lem_models.markets.synthetic import synthetic_bars
 from tests.helpers import flat_bars, hourly, perturbed, rebuilt, reflected, scaled, sessions
 
@@ -49,28 +39,6 @@ def test_a_row_depends_on_its_support_only(bars):
     full, alone = compute_features(bars), compute_features(cut)
     np.testing.assert_allclose(alone.values[-2], full.values[row], atol=1e-6)
     assert alone.volatility[-2] == pytest.approx(full.volatility[row], rel=1e-12)
-
-
-@markets
-def test_the_stream_gives_the_features_of_the_batch(bars):
-    expected = compute_features(bars).values
-    first = len(bars) - 100
-    stream = FeatureStream(rebuilt(bars, bars.frame.iloc[:first]))
-    for row in range(first, len(bars)):
-        np.testing.assert_allclose(stream.push(bars.frame.iloc[row].to_dict()), expected[row], atol=1e-6)
-
-
-def test_the_stream_refuses_a_bad_bar_and_goes_on():
-    stream = FeatureStream(rebuilt(BARS, BARS.frame.iloc[:300]))
-    good = BARS.frame.iloc[300].to_dict()
-    with pytest.raises(BarsError, match="low"):
-        stream.push({**good, "low": -1.0})
-    np.testing.assert_allclose(stream.push(good), compute_features(BARS).values[300], atol=1e-6)
-
-
-def test_the_stream_follows_one_symbol():
-    with pytest.raises(BarsError, match="one symbol"):
-        FeatureStream(hourly())
 
 
 @pytest.mark.parametrize("units", [{"prices": 1000.0}, {"volumes": 1000.0}, {"prices": 1e-4, "volumes": 1e-4}], ids=str)
@@ -153,15 +121,16 @@ def _mean_of_slot(bars, row, slot, days):
 
 
 def test_the_profile_is_the_mean_of_the_same_slots():
-    table, _, row = slot_profile(BARS, 5)
+    table, first = slot_profile(BARS, 5)
     for bar in (200, 300, 383):
         expected = _mean_of_slot(BARS, bar, int(BARS.slot[bar]), 5)
-        assert table[row[bar], BARS.slot[bar]] == pytest.approx(expected)
+        row = np.searchsorted(first, bar, side="right") - 1
+        assert table[row, BARS.slot[bar]] == pytest.approx(expected)
 
 
 def test_expected_volume_by_hand():
     start, days = 24 * 10 + 20, 5
-    expected = VolumeProfile(BARS, days).expected(np.array([start]), 8)[0]
+    expected = VolumeProfile.of(BARS, days).expected(np.array([start]), 8)[0]
     for period in range(8):
         # Over midnight: the slots of the new day that have passed before the start are known one day later.
         bar = start + period
@@ -170,22 +139,22 @@ def test_expected_volume_by_hand():
 
 def test_expected_volume_of_an_order_longer_than_a_day_repeats_what_is_known():
     start = 24 * 10 + 20
-    expected = VolumeProfile(BARS, 5).expected(np.array([start]), 40)[0]
+    expected = VolumeProfile.of(BARS, 5).expected(np.array([start]), 40)[0]
     bar = start + 26  # 22:00 of the next day: that of the start's own day is not known at 20:00
     assert expected[26] == pytest.approx(_mean_of_slot(BARS, start, int(BARS.slot[bar]), 5))
 
 
 def test_nothing_known_is_an_even_pace():
     for start in (3, 20):
-        expected = VolumeProfile(BARS, 5).expected(np.array([start]), 12)
+        expected = VolumeProfile.of(BARS, 5).expected(np.array([start]), 12)
         np.testing.assert_allclose(expected, BARS.volume[:start].mean(), rtol=1e-12)
-    np.testing.assert_array_equal(VolumeProfile(BARS, 5).expected(np.array([0]), 12), 1.0)
+    np.testing.assert_array_equal(VolumeProfile.of(BARS, 5).expected(np.array([0]), 12), 1.0)
 
 
 @pytest.mark.parametrize("days", [1, 2, 5, 7, 8, 12])
 def test_fewer_sessions_than_the_profile_averages(days):
     bars = synthetic_bars(symbols=1, days=days, seed=2)
-    assert np.isfinite(VolumeProfile(bars, 9).expected(np.array([5]), 12)).all()
+    assert np.isfinite(VolumeProfile.of(bars, 9).expected(np.array([5]), 12)).all()
     assert np.isfinite(compute_features(bars).values).all()
 
 

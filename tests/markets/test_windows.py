@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from lem_models.errors import BarsError, OrderError
 from lem_models.markets.bars import Bars
-from lem_models.markets.windows import REASONS, check_history, exclusion_codes, origins, sample_origins
+from lem_models.markets.features import SUPPORT
+from lem_models.markets.synthetic import synthetic_bars
+from lem_models.markets.windows import (
+    REASONS,
+    Origins,
+    check_history,
+    exclusion_codes,
+    origins,
+    sample_origins,
+    stretch_starts,
+)
 from tests.helpers import flat_bars, hourly, rebuilt, sessions
 
 
@@ -42,6 +52,70 @@ def test_an_origin_is_valid_exactly_when_its_window_is_whole(drop, silent, lookb
     ]
     assert found.index.tolist() == expected
     assert len(found) + sum(found.excluded.values()) == len(bars)
+
+
+@st.composite
+def _markets(draw):
+    """Markets of three symbols with gaps and halts."""
+    kind = draw(st.sampled_from(["1h", "30min", "1D"]))
+    session = ("14:30", "21:00") if kind == "30min" else None
+    seed = draw(st.integers(0, 10_000))
+    bars = synthetic_bars(symbols=3, days=120 if kind == "1D" else 6, frequency=kind, session=session, seed=seed)
+    rng = np.random.default_rng(seed)
+    frame = bars.frame[rng.random(len(bars)) > draw(st.sampled_from([0.0, 0.03]))].reset_index(drop=True)
+    frame.loc[rng.random(len(frame)) < draw(st.sampled_from([0.0, 0.03])), ["volume", "notional"]] = 0.0
+    return Bars.from_frame(frame, calendar=bars.calendar.name, frequency=bars.frequency)
+
+
+@settings(max_examples=30)
+@given(_markets(), st.integers(0, 12), st.integers(1, 8), st.sampled_from([None, True, False]))
+def test_origins_found_as_stretches_are_those_of_the_codes_bar_by_bar(bars, lookback, horizon, within_session):
+    rule = {"lookback": lookback, "within_session": within_session}
+    codes = exclusion_codes(bars, np.arange(len(bars)), horizon, halts=True, **rule)
+    found = origins(bars, horizon=horizon, **rule)
+    assert found.index.tolist() == np.flatnonzero(codes == 0).tolist()
+    assert found.excluded == {
+        REASONS[code]: int((codes == code).sum()) for code in range(1, 9) if (codes == code).any()
+    }
+    some = np.flatnonzero(np.arange(len(bars)) % 7 < 2)
+    assert origins(bars, horizon=horizon, candidates=some, **rule).index.tolist() == some[codes[some] == 0].tolist()
+
+
+def test_origins_are_taken_by_number():
+    found = Origins(np.array([5, 20]), np.array([3, 2]))
+    assert len(found) == 5
+    assert found.index.tolist() == [5, 6, 7, 20, 21]
+    assert found.take([[4, 0], [2, 3]]).tolist() == [[21, 5], [7, 20]]
+    assert found.take([]).shape == (0,)
+    for number in (-1, 5):
+        with pytest.raises(IndexError, match="numbered from 0 to 4"):
+            found.take([0, number])
+
+
+def test_origins_are_stored_by_stretch_however_many_they_are():
+    bars = synthetic_bars(symbols=2, days=20, frequency="1min")
+    found = origins(bars, lookback=256, horizon=12)
+    assert len(found.first) == len(found.count) == 2
+    assert len(found) == len(bars) - 2 * (256 + 11)
+
+
+@settings(max_examples=30)
+@given(_markets(), st.integers(1, 30), st.integers(0, 150), st.booleans())
+def test_stretches_and_what_their_features_reach_lie_in_the_period(bars, length, skip, is_late):
+    middle = pd.Timestamp(int(np.median(bars.timestamp)), tz="UTC")
+    start, end = (middle, None) if is_late else (None, middle)
+    found = stretch_starts(bars, length=length, skip=skip, start=start, end=end)
+    expected = []
+    for row in range(len(bars)):
+        first, last = row - SUPPORT + 1, row + length - 1
+        low, high = bars.offsets[bars.symbol_index[row]], bars.offsets[bars.symbol_index[row] + 1]
+        if first < low or row - skip < low or last >= high or bars.run_start[first] != bars.run_start[last]:
+            continue
+        period = bars.timestamp[[first, last]]
+        inside = period[0] >= middle.value if is_late else period[1] < middle.value
+        if inside and (bars.volume[first : last + 1] > 0).all():
+            expected.append(row)
+    assert found.index.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -114,6 +188,22 @@ def test_end_is_exclusive_and_counts_the_last_bar():
     bars = _bars()
     found = sample_origins(bars, lookback=2, horizon=4, start="2024-01-01 10:00", end="2024-01-02 00:00")
     assert found.index.tolist() == list(range(10, 21))
+
+
+def test_orders_that_end_after_the_period_are_no_candidates_but_those_that_outlast_the_bars_are_counted():
+    inside = sample_origins(_bars(), lookback=2, horizon=4, end="2024-01-02 00:00")
+    assert inside.excluded == {"not enough history before the start": 2}
+    beyond = sample_origins(_bars(), lookback=2, horizon=4, end="2025-01-01")
+    assert beyond.excluded == {"not enough history before the start": 2, "the bars end before the order does": 3}
+
+
+@pytest.mark.parametrize("every", [2, 5, "3h", "7h"])
+def test_a_grid_of_times_takes_every_bar_on_it(every):
+    bars = _bars(drop=[18], silent=[40])
+    found = sample_origins(bars, lookback=2, horizon=2, every=every)
+    hours = bars.timestamp // 3_600_000_000_000
+    step = every if isinstance(every, int) else int(every[:-1])
+    assert found.index.tolist() == [k for k in origins(bars, lookback=2, horizon=2).index if hours[k] % step == 0]
 
 
 @pytest.mark.parametrize("every", [0, -1, "10min", "whenever"])

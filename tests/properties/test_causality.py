@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.execution.policy import Decision, Policy
-from lem_models.markets.features import FEATURES, VolumeProfile, bar_volatility, compute_features
+from lem_models.markets.features import FEATURES, bar_volatility, compute_features
 from lem_models.markets.market import Market
+from lem_models.markets.profile import VolumeProfile
 from lem_models.orders import Order
 from tests.helpers import (
     POLICIES,
@@ -182,7 +183,7 @@ def test_what_is_known_at_the_start_does_not_depend_on_the_order_s_bars(bars, ho
     changed = perturbed(bars, from_bar(bars, row), seed=row, silent=data.draw(st.sampled_from([0.0, 0.2])))
     # Orders that start at or before the first changed bar: it is not known to any of them.
     start = np.arange(max(1, row - 40), row + 1)
-    before, after = (VolumeProfile(market, 5).expected(start, horizon) for market in (bars, changed))
+    before, after = (VolumeProfile.of(market, 5).expected(start, horizon) for market in (bars, changed))
     np.testing.assert_array_equal(before, after)
     maximum = np.full(len(start), horizon)
     before, after = (Market(market).window_arrays(start, maximum, horizon) for market in (bars, changed))

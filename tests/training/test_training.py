@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -20,52 +19,13 @@ from lem_models.markets.market import Market
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
-from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
-from tests.helpers import hourly, rebuilt, sessions
+from tests.helpers import rebuilt, sessions
+from tests.training.tiny import BARS, TINY, Watched, tiny_module, tiny_recipe
 
 REPOSITORY = Path(__file__).parents[2]
-BARS = hourly(days=45, seed=3)
-TINY = {
-    "name": "tiny",
-    "seed": 1,
-    "data": {
-        "train_end": "2024-01-28",
-        "validation_end": "2024-02-14",
-        "stretches": 4,
-        "orders_per_stretch": 16,
-        "stretch": 24,
-        "validation_batches": 2,
-    },
-    "model": {
-        "horizon": 6,
-        "warmup": 16,
-        "block": 16,
-        "hidden_size": 8,
-        "tkan_layers": 1,
-        "attention_heads": 2,
-        "attention_window": 8,
-        "features": ["return_close", "range"],
-        "head_config": {"hidden_size": 8, "layers": 2},
-    },
-    "trainer": {"steps": 6, "steps_per_epoch": 3},
-}
-
-
-def _recipe(**changes):
-    content = {
-        key: {**value, **changes.get(key, {})} if isinstance(value, dict) else value for key, value in TINY.items()
-    }
-    content |= {key: value for key, value in changes.items() if key not in TINY or not isinstance(TINY[key], dict)}
-    return Recipe(**{**content, "model": LEMConfig(**content["model"])})
-
-
-def _module(bars=BARS, **changes):
-    recipe = _recipe(**changes)
-    steps = recipe.trainer.steps_per_epoch
-    return ExecutionDataModule(bars, recipe.data, recipe.model, recipe.orders, steps_per_epoch=steps, seed=recipe.seed)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +91,7 @@ def test_paths_start_at_the_recipe(tmp_path):
 
 def test_a_run_needs_bars(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.path"):
-        train(_recipe(), out=tmp_path)
+        train(tiny_recipe(), out=tmp_path)
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -167,7 +127,7 @@ def test_validation_orders_are_the_same_every_time():
 
 
 def test_a_batch_is_a_function_of_its_seed():
-    module = _module()
+    module = tiny_module()
     one, same, other = (module.batch(module.train_starts, seed=(0, 1, n), training=True) for n in (5, 5, 6))
     assert torch.equal(one.features, same.features)
     assert torch.equal(one.window.price, same.window.price)
@@ -190,7 +150,7 @@ def _starts_of(batch, bars):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_an_order_reads_the_context_of_the_bar_before_it(training):
-    module = _module()
+    module = tiny_module()
     batch = module.batch(module.train_starts, seed=(0, 1, 0), training=training)
     starts = _starts_of(batch, BARS)
     columns = [FEATURES.index(name) for name in module.model_config.features]
@@ -205,25 +165,26 @@ def test_an_order_reads_the_context_of_the_bar_before_it(training):
 
 
 def test_splits_are_purged_at_the_border():
-    module = _module()
+    module = tiny_module()
     border = pd.Timestamp("2024-01-28", tz="UTC").value
     end = pd.Timestamp("2024-02-14", tz="UTC").value
     length = 16 + 24
-    assert (BARS.timestamp[module.train_starts + length - 1] < border).all()
-    assert (BARS.timestamp[module.validation_starts - SUPPORT + 1] >= border).all()
-    assert (BARS.timestamp[module.validation_starts + length - 1] < end).all()
+    train, validation = module.train_starts.index, module.validation_starts.index
+    assert (BARS.timestamp[train + length - 1] < border).all()
+    assert (BARS.timestamp[validation - SUPPORT + 1] >= border).all()
+    assert (BARS.timestamp[validation + length - 1] < end).all()
     # Nothing is wasted either.
-    assert BARS.timestamp[module.train_starts + length - 1].max() == border - 3_600_000_000_000
-    assert BARS.timestamp[module.validation_starts - SUPPORT + 1].min() == border
+    assert BARS.timestamp[train + length - 1].max() == border - 3_600_000_000_000
+    assert BARS.timestamp[validation - SUPPORT + 1].min() == border
 
 
 def test_stretches_keep_away_from_gaps_halts_and_other_symbols():
     frame = BARS.frame
     frame.loc[400, ["volume", "notional"]] = 0.0
-    module = _module(rebuilt(BARS, frame.drop(index=250)), data={"skip_bars": 130})
+    module = tiny_module(rebuilt(BARS, frame.drop(index=250)), data={"skip_bars": 130})
     bars = module.market.bars
     silent = int(np.flatnonzero(bars.volume == 0)[0])
-    for start in module.train_starts:
+    for start in module.train_starts.index:
         window = np.arange(start - SUPPORT + 1, start + 40)
         assert bars.run_start[window[0]] == bars.run_start[window[-1]]
         assert silent not in window
@@ -232,7 +193,7 @@ def test_stretches_keep_away_from_gaps_halts_and_other_symbols():
 
 def test_session_orders_stay_in_their_session():
     bars = sessions(days=20)
-    module = _module(bars, data={"train_end": "2024-01-13", "validation_end": "2024-01-21", "stretch": 80})
+    module = tiny_module(bars, data={"train_end": "2024-01-13", "validation_end": "2024-01-21", "stretch": 80})
     batch = module.batch(module.train_starts, seed=(0, 1, 0), training=True)
     starts = _starts_of(batch, bars)
     ends = starts + batch.orders.max_periods.numpy()
@@ -249,11 +210,11 @@ def test_session_orders_stay_in_their_session():
 )
 def test_splits_that_cannot_be_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
-        _module(data=changes)
+        tiny_module(data=changes)
 
 
 def test_contexts_in_training_are_those_of_the_backbone():
-    module = _module()
+    module = tiny_module()
     batch = module.batch(module.train_starts, seed=(0, 1, 0), training=True)
     model = LEMModel(module.model_config).eval()
     with torch.no_grad():
@@ -269,30 +230,16 @@ def test_contexts_in_training_are_those_of_the_backbone():
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
-class _Watched(ExecutionDataModule):
-    """Keeps the seeds of the training batches; may break off."""
-
-    seen: ClassVar[list[int]] = []
-    stop_at = None
-
-    def batch(self, starts, *, seed, training):
-        if training:
-            type(self).seen.append(seed[-1])
-            if len(type(self).seen) == type(self).stop_at:
-                raise RuntimeError("power cut")
-        return super().batch(starts, seed=seed, training=training)
-
-
 @pytest.fixture
 def watched(monkeypatch):
-    monkeypatch.setattr("lem_models.training.fit.ExecutionDataModule", _Watched)
-    monkeypatch.setattr(_Watched, "seen", [])
-    monkeypatch.setattr(_Watched, "stop_at", None)
-    return _Watched
+    monkeypatch.setattr("lem_models.training.fit.ExecutionDataModule", Watched)
+    monkeypatch.setattr(Watched, "seen", [])
+    monkeypatch.setattr(Watched, "stop_at", None)
+    return Watched
 
 
 def test_a_run_leaves_a_model_logs_and_checkpoints(data, tmp_path, watched):
-    model = _train(_recipe(), tmp_path, data)
+    model = _train(tiny_recipe(), tmp_path, data)
     assert watched.seen == [0, 1, 2, 3, 4, 5]
     assert not model.training
     assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors", "logs", "checkpoints"}
@@ -306,13 +253,13 @@ def test_a_run_leaves_a_model_logs_and_checkpoints(data, tmp_path, watched):
 
 
 def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(data, tmp_path):
-    weights = [_train(_recipe(seed=seed), tmp_path / str(n), data).state_dict() for n, seed in enumerate((1, 1, 2))]
+    weights = [_train(tiny_recipe(seed=seed), tmp_path / str(n), data).state_dict() for n, seed in enumerate((1, 1, 2))]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
 def test_an_interrupted_run_resumes_as_if_nothing_had_happened(data, tmp_path, watched):
-    recipe = _recipe(trainer={"steps": 9, "steps_per_epoch": 3})
+    recipe = tiny_recipe(trainer={"steps": 9, "steps_per_epoch": 3})
     straight = _train(recipe, tmp_path / "straight", data)
     batches = list(watched.seen)
     watched.seen.clear()
@@ -331,19 +278,19 @@ def test_an_interrupted_run_resumes_as_if_nothing_had_happened(data, tmp_path, w
 
 
 def test_a_run_stops_after_its_steps(data, tmp_path, watched):
-    _train(_recipe(trainer={"steps": 4, "steps_per_epoch": 3}), tmp_path, data)
+    _train(tiny_recipe(trainer={"steps": 4, "steps_per_epoch": 3}), tmp_path, data)
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] <= 4
     assert len(watched.seen) <= 5
 
 
 def test_training_improves_the_utility(data, tmp_path):
-    recipe = _recipe(
+    recipe = tiny_recipe(
         trainer={"steps": 60, "steps_per_epoch": 20, "averaging": 0.9},
         optimizer={"learning_rate": 0.01, "warmup_steps": 5},
         data={"orders_per_stretch": 32, "stretches": 8, "validation_batches": 4},
     )
-    start = _recipe(
+    start = tiny_recipe(
         trainer={"steps": 1, "steps_per_epoch": 1, "averaging": 0.0},
         optimizer={"learning_rate": 1e-9, "warmup_steps": 0},
         data={"orders_per_stretch": 32, "stretches": 8, "validation_batches": 4},
@@ -358,7 +305,7 @@ def test_training_improves_the_utility(data, tmp_path):
 
 
 def test_the_model_knows_from_when_on_it_has_seen_nothing(data, tmp_path):
-    _train(_recipe(trainer={"steps": 1, "steps_per_epoch": 1}), tmp_path, data)
+    _train(tiny_recipe(trainer={"steps": 1, "steps_per_epoch": 1}), tmp_path, data)
     assert str(LEMModel.from_pretrained(tmp_path).config.unseen_from) == "2024-02-14"
 
 

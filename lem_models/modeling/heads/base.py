@@ -53,6 +53,9 @@ class AllocationHead(nn.Module, ABC):
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """What the head wants to learn besides trading well; 0 by default.
 
+        A mean over the pairs (period, period not before it) within ``max_periods``: processes that share a batch weigh
+        theirs by the number of these pairs.
+
         Args:
             contexts: Context of the last closed bar before each period, [orders, periods, context_size].
             orders: The orders.

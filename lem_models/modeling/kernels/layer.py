@@ -171,7 +171,7 @@ class _Layer(torch.autograd.Function):
         return (
             *(None, None if to_x is None else to_x.view_as(x), to_h, to_c, to_s),
             *(inputs.t() @ flat_gates, flat_gates.sum(0), to_recurrent, to_sub_input, to_sub_state),
-            *(vector.contiguous() for vector in vectors.unbind(1)),
+            *vectors.transpose(0, 1).clone(memory_format=torch.contiguous_format).unbind(0),
             *(to_kan, to_kan_bias, to_output_kernel, flat_output.sum(0)),
         )
 

@@ -1,0 +1,276 @@
+"""Speed of the hot paths, as ratios inside one run: TKAN, training, execution, live decisions, start-up.
+
+    python benchmarks/speed.py [--only tkan training execution live startup] [--out reports/speed]
+
+- TKAN, forward and forward + backward, against the plain loop of its formulas (the reference of the tests), the eager
+  loops that run without a compiler, `torch.nn.LSTM` and `torch.nn.GRU` of the same size, and the floor of the matrix
+  products: their operations, counted, at the rate of a large product measured in the same run.
+- Training: orders and origins per second of the recipe (an origin is a bar with 4 orders).
+- Execution: orders per second of a bundled model.
+- Live: milliseconds from a closed bar to the decision, on one thread.
+- Start-up: `import lem_models` and `lem --help` in fresh processes.
+
+Prints tables, writes `speed.json` and `speed.png`. Competitors take turns, and the fastest of several turns counts: noise of
+the machine only ever slows down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from benchmarks.live import live_latency
+from benchmarks.pictures import speed_figure
+from lem_models.evaluation.figure_style import figure_to_png_bytes
+from lem_models.evaluation.output import to_json
+from lem_models.modeling.kernels.library import kernels
+from lem_models.modeling.tkan import TKAN, TKANCell
+from tests.modeling.plain_tkan import plain_loop
+
+SECTIONS = ("tkan", "training", "execution", "live", "startup")
+SIZES = (32, 64, 200)
+BATCH, TIME = 64, 131
+ORDERS_PER_ORIGIN = 4
+AUTHORS_ORIGINS_PER_SECOND = 20.0  # of the published code, whole model, measured on two loaded cores
+
+
+# --- TKAN ---------------------------------------------------------------------------------------------------------------
+
+
+def tkan(repeats: int, device: str) -> list[dict[str, Any]]:
+    """Milliseconds of every competitor at every size."""
+    rate = _product_rate(device)
+    rows = []
+    for size in SIZES:
+        torch.manual_seed(0)
+        network = TKAN(size, size).to(device)
+        lstm, gru = nn.LSTM(size, size, batch_first=True).to(device), nn.GRU(size, size, batch_first=True).to(device)
+        x = torch.randn(BATCH, TIME, size, device=device, requires_grad=True)
+        competitors: dict[str, Callable[[Tensor], Tensor]] = {
+            "plain loop": lambda x, n=network: plain_loop(n, x)[0],
+            "eager": lambda x, n=network: _eager(n, x),
+            "TKAN": lambda x, n=network: n(x)[0],
+            "LSTM": lambda x, n=lstm: n(x)[0],
+            "GRU": lambda x, n=gru: n(x)[0],
+        }
+        forward, both = _race(competitors, x, repeats)
+        # Products of one step and sequence: input and recurrent gates 3 + 3, sub-layer 1 + 1, KAN 7 bases, output 1; the
+        # backward pass has two products for each. An LSTM has 4 + 4.
+        operations = 2 * BATCH * TIME * size * size * 16
+        for name in competitors:
+            row = {"hidden": size, "layer": name, "forward_ms": forward[name], "both_ms": both[name]}
+            row["against_plain"] = both["plain loop"] / both[name]
+            row["against_lstm"] = both[name] / both["LSTM"]
+            rows.append(row)
+        floor = {"forward_ms": 1e3 * operations / rate, "both_ms": 3e3 * operations / rate}
+        rows.append({"hidden": size, "layer": "floor of the products", **floor})
+        rows[-1]["against_plain"] = both["plain loop"] / floor["both_ms"]
+        rows[-1]["against_lstm"] = floor["both_ms"] / both["LSTM"]
+    return rows
+
+
+def _eager(network: TKAN, x: Tensor) -> Tensor:
+    outputs = x.transpose(0, 1).contiguous()
+    for cell in network.cells:
+        if isinstance(cell, TKANCell):
+            outputs, _ = cell.looped(outputs, cell.initial_state(outputs))
+    return outputs.transpose(0, 1)
+
+
+def _race(
+    competitors: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, repeats: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Fastest forward pass and forward + backward pass of each, milliseconds."""
+    forward, both = dict.fromkeys(competitors, float("inf")), dict.fromkeys(competitors, float("inf"))
+    gradient = torch.randn_like(competitors["TKAN"](x))
+    for _ in range(repeats):
+        for name, run in competitors.items():
+            with torch.no_grad():
+                forward[name] = min(forward[name], _timed(lambda run=run: run(x), x.device))
+            both[name] = min(both[name], _timed(lambda run=run: run(x).backward(gradient), x.device))
+    return forward, both
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _product_rate(device: str) -> float:
+    """Operations per second of a large matrix product."""
+    a, b = torch.randn(1024, 1024, device=device), torch.randn(1024, 1024, device=device)
+    out = torch.empty_like(a)
+    best = min(_timed(lambda: torch.mm(a, b, out=out), a.device) for _ in range(30))
+    return 2 * 1024**3 / (best / 1e3)
+
+
+# --- training and execution -----------------------------------------------------------------------------------------------
+
+
+def training(repeats: int, data: Path | None, precision: str) -> dict[str, Any]:
+    """Orders and origins per second of training steps of the crypto recipe, batches included."""
+    from lem_models.markets.bars import Bars
+    from lem_models.markets.synthetic import synthetic_bars
+    from lem_models.modeling.model import LEMModel
+    from lem_models.training.datamodule import ExecutionDataModule
+    from lem_models.training.recipe import Recipe
+
+    recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "crypto_hourly.yaml")
+    bars = synthetic_bars(symbols=8, days=365, start="2023-01-01", seed=0) if data is None else Bars.read(data)
+    module = ExecutionDataModule(bars, recipe.data, recipe.model, recipe.orders)
+    model = LEMModel(recipe.model, optimizer=recipe.optimizer).train()
+    optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else None
+    times = []
+    for number in range(repeats + 2):
+        start = time.perf_counter()
+        batch = module.batch(module.train_starts, seed=(0, 1, number), training=True)
+        made = time.perf_counter()
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            loss = model.training_step(batch, number)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        times.append((made - start, time.perf_counter() - start))
+    making, whole = (min(column) for column in zip(*times[2:], strict=True))
+    orders = len(batch.orders)
+    origins = orders / ORDERS_PER_ORIGIN / whole
+    return {
+        "precision": precision,
+        "step_ms": 1e3 * whole,
+        "batch_ms": 1e3 * making,
+        "orders_per_second": orders / whole,
+        "origins_per_second": origins,
+        "against_authors": origins / AUTHORS_ORIGINS_PER_SECOND,
+    }
+
+
+def execution(repeats: int, data: Path | None, model_name: str) -> dict[str, Any]:
+    """Orders per second of ``execute``, features of the market included."""
+    from lem_models import Bars, LEMModel, Order, execute, synthetic_bars
+
+    model = LEMModel.from_pretrained(model_name)
+    bars = synthetic_bars(symbols=8, days=120, seed=0) if data is None else Bars.read(data)
+    minima = sorted({1, *(max(1, model.horizon * part // 4) for part in (1, 2, 3)), model.horizon})
+    orders = Order.sample(bars, every=1, side="both", min_periods=minima, max_periods=model.horizon, limit=100_000)
+    best = min(_timed(lambda: execute(model, bars, orders), torch.device("cpu")) for _ in range(max(2, repeats // 3)))
+    return {
+        "model": model_name,
+        "orders": len(orders),
+        "seconds": best / 1e3,
+        "orders_per_second": 1e3 * len(orders) / best,
+    }
+
+
+def startup(repeats: int) -> dict[str, float]:
+    """Seconds of fresh processes, the bare interpreter's own among them."""
+    commands = {
+        "python": ["-c", "pass"],
+        "import lem_models": ["-c", "import lem_models"],
+        "lem --help": ["-m", "lem_models.cli", "--help"],
+    }
+    best = dict.fromkeys(commands, float("inf"))
+    for _ in range(max(3, repeats)):
+        for name, arguments in commands.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+            best[name] = min(best[name], time.perf_counter() - start)
+    best["import lem_models"] -= best["python"]
+    return best
+
+
+# --- report -----------------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
+    parser.add_argument("--out", type=Path, default=Path("reports/speed"), help="folder of speed.json and speed.png")
+    parser.add_argument("--data", type=Path, help="bars for training and execution; default: a synthetic market")
+    parser.add_argument("--model", default="lem-crypto-hourly", help="model to execute and to decide live")
+    parser.add_argument("--threads", type=int, default=0, help="threads of torch; default: torch's own choice")
+    parser.add_argument("--device", default="cpu", help="device of the TKAN section: cpu or cuda")
+    parser.add_argument(
+        "--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="of the training steps"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="turns of which the fastest counts")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    found: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": options.device,
+        "compiled_kernels": kernels() is not None,
+        "batch": BATCH,
+        "time": TIME,
+    }
+    if "tkan" in options.only:
+        found["tkan"] = tkan(options.repeats, options.device)
+        _print_tkan(console, found["tkan"])
+    if "training" in options.only:
+        found["training"] = training(options.repeats, options.data, options.precision)
+        _print_facts(console, "Training, crypto recipe", found["training"])
+    if "execution" in options.only:
+        found["execution"] = execution(options.repeats, options.data, options.model)
+        _print_facts(console, "Execution", found["execution"])
+    if "live" in options.only:
+        found["live"] = live_latency(options.model)
+        _print_facts(
+            console, "Live decision, one thread", {k: v for k, v in found["live"].items() if k != "breakdown_us"}
+        )
+    if "startup" in options.only:
+        found["startup"] = startup(options.repeats)
+        _print_facts(console, "Start-up, seconds", found["startup"])
+    path = to_json(found, options.out / "speed.json")
+    if "tkan" in found:
+        picture = options.out / "speed.png"
+        picture.write_bytes(figure_to_png_bytes(speed_figure(found["tkan"]), background="#ffffff"))
+    console.print(f"{path.resolve()}", soft_wrap=True)
+
+
+def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=f"TKAN, {BATCH} sequences of {TIME} steps, milliseconds")
+    for name in ("hidden", "layer", "forward", "forward + backward", "faster than the plain loop", "time of LSTM's"):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for row in rows:
+        table.add_row(
+            str(row["hidden"]),
+            row["layer"],
+            f"{row['forward_ms']:.1f}",
+            f"{row['both_ms']:.1f}",
+            f"{row['against_plain']:.2f} x",
+            f"{row['against_lstm']:.2f} x",
+            end_section=row["layer"].startswith("floor"),
+        )
+    console.print(table)
+
+
+def _print_facts(console: Console, title: str, facts: Mapping[str, Any]) -> None:
+    table = Table(title=title, show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else str(value))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Whole columns that follow from the seven arrays and the grid of a table of bars.
+
+They are computed when they are first asked for, and kept: for users, tests and small tables. What goes over a market
+of any size asks the grid, and :meth:`DerivedColumns.vwap_at`, for the rows it needs.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lem_models.markets.calendar import Calendar
+from lem_models.markets.grid import Grid
+
+__all__ = ["DerivedColumns"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+class DerivedColumns:
+    """What :class:`~lem_models.markets.bars.Bars` derives from its arrays; see there for these."""
+
+    symbols: tuple[str, ...]
+    calendar: Calendar
+    offsets: Integers
+    timestamp: Integers
+    close: Floats
+    volume: Floats
+    notional: Floats
+    grid: Grid
+
+    def vwap_at(self, rows: Integers | slice) -> Floats:
+        """``notional / volume`` of some rows, the close where nothing was traded; float64, shape of the rows."""
+        return _vwap(self.notional[rows], self.volume[rows], self.close[rows])
+
+    @cached_property
+    def vwap(self) -> Floats:
+        """``notional / volume``, the close where nothing was traded; float64 [bars]."""
+        return _locked(self.vwap_at(slice(None)))
+
+    @cached_property
+    def symbol_index(self) -> npt.NDArray[np.int32]:
+        """Number of each bar's symbol, int32 [bars]."""
+        return _locked(np.repeat(np.arange(len(self.symbols), dtype=np.int32), np.diff(self.offsets)))
+
+    @cached_property
+    def ordinal(self) -> Integers:
+        """Position on the market's grid, int64 [bars].
+
+        Bars that follow each other without a gap differ by exactly 1, over a night or a weekend too.
+        """
+        run = self.grid.run
+        return _locked(np.arange(len(self.timestamp)) + np.repeat(self.grid.number - run[:-1], np.diff(run)))
+
+    @cached_property
+    def session(self) -> Integers:
+        """Number of the session, int64 [bars] (the UTC day number for a market round the clock)."""
+        return _locked(self.calendar.session(self.ordinal))
+
+    @cached_property
+    def slot(self) -> Integers:
+        """Position inside the session, from 0, int64 [bars]."""
+        return _locked(self.calendar.slot(self.ordinal))
+
+    @cached_property
+    def run_start(self) -> Integers:
+        """Flat index of the first bar of the gapless run each bar belongs to, int64 [bars]."""
+        run = self.grid.run
+        return _locked(np.repeat(run[:-1], np.diff(run)))
+
+    @cached_property
+    def run_end(self) -> Integers:
+        """Flat index one past the last bar of that run, int64 [bars]."""
+        run = self.grid.run
+        return _locked(np.repeat(run[1:], np.diff(run)))
+
+    @cached_property
+    def session_end(self) -> Integers:
+        """Flat index one past the last bar of this session of this symbol, int64 [bars]."""
+        bounds = self.grid.session_bounds
+        return _locked(np.repeat(bounds[1:], np.diff(bounds)))
+
+    @property
+    def frequency(self) -> pd.Timedelta:
+        """Length of a bar."""
+        return self.calendar.frequency
+
+    @property
+    def slots_per_session(self) -> int:
+        """Largest number of bars in a session: 24 for hourly bars round the clock, 1 for daily bars."""
+        return self.calendar.slots_per_session
+
+    @property
+    def is_session_bound(self) -> bool:
+        """Whether an order stays inside its session by default: intraday bars of a market that closes."""
+        return self.calendar.is_session_bound
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame:
+        """Where bars are missing: columns symbol, before and after (the bars next to the gap), missing (bars)."""
+        last = self.grid.run[1:-1] - 1
+        symbol = self.grid.symbol(last)
+        inside = self.offsets[symbol + 1] > last + 1
+        last, symbol = last[inside], symbol[inside]
+        return pd.DataFrame(
+            {
+                "symbol": [self.symbols[index] for index in symbol],
+                "before": pd.DatetimeIndex(self.timestamp[last], tz="UTC"),
+                "after": pd.DatetimeIndex(self.timestamp[last + 1], tz="UTC"),
+                "missing": self.grid.ordinal(last + 1) - self.grid.ordinal(last) - 1,
+            }
+        )
+
+
+_Array = TypeVar("_Array", bound=npt.NDArray[Any])
+
+
+def _locked(array: _Array) -> _Array:
+    array.flags.writeable = False
+    return array
+
+
+def _vwap(notional: Floats, volume: Floats, close: Floats) -> Floats:
+    """``notional / volume``, the close where nothing was traded; float64 [bars]."""
+    return np.asarray(np.divide(notional, volume, out=close.copy(), where=volume > 0.0))

@@ -1,0 +1,256 @@
+"""Bars one at a time: check a new bar and place it on the market's grid, by the rules for whole tables.
+
+A bar of plain numbers that breaks no rule takes a short way past :func:`~lem_models.markets.validation.validate_frame`;
+any other goes through it as a table of one row, so it is refused with the same error, or accepted for the same reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lem_models.errors import BarsError
+from lem_models.markets.bars import Bars
+from lem_models.markets.calendar import Calendar, RoundTheClock, build_calendar
+from lem_models.markets.frequency import DAY, moment
+from lem_models.markets.grid import Grid
+from lem_models.markets.validation import REQUIRED, ROUNDING, VALUES, VWAP_TOLERANCE, Columns, validate_frame
+
+__all__ = ["BarReader", "ClosedBar", "followed_by", "last_bars"]
+
+_GRID = 4096  # bars whose starts an inferred calendar is inferred from; they are many sessions at any usual frequency
+_EXACT = 2**53  # whole numbers below this are floats
+
+
+class ClosedBar(NamedTuple):
+    """A bar that has been checked and placed.
+
+    Attributes:
+        timestamp: Start, nanoseconds UTC.
+        open: First price.
+        high: Highest price.
+        low: Lowest price.
+        close: Last price.
+        volume: Volume in base units, 0 where nothing was traded.
+        notional: Traded value in quote units.
+        vwap: ``notional / volume``, the close where nothing was traded.
+        session: Number of the session, rising; equal for bars of one session.
+        slot: Position in the session, from 0.
+    """
+
+    timestamp: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    notional: float
+    vwap: float
+    session: int
+    slot: int
+
+
+def last_bars(history: Bars, count: int) -> Bars:
+    """The last bars of a history of one symbol; they keep their places on the grid."""
+    if len(history) <= count:
+        return history
+    return history.between(start=moment(history.timestamp[-count]))
+
+
+def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[float]]) -> Bars:
+    """A history and the bars that follow it without a gap, as one table.
+
+    Args:
+        history: Bars of one symbol.
+        calendar: Their calendar, or one that also knows when later sessions begin (:attr:`BarReader.calendar`).
+        values: Timestamp, open, high, low, close, volume and notional of each bar, checked.
+    """
+    stamps, *numbers = (np.array(column) for column in zip(*values, strict=True))
+    timestamp = np.concatenate([history.timestamp, stamps.astype(np.int64)])
+    table = {
+        name: np.concatenate([getattr(history, name), column.astype(np.float64)])
+        for name, column in zip(VALUES, numbers, strict=True)
+    }
+    offsets = np.array([0, len(timestamp)])
+    # The last session may go on beyond what the calendar knows: its bars follow each other.
+    inside = calendar.contains(timestamp)
+    known = len(timestamp) if inside.all() else int(np.argmin(inside))
+    grid = Grid.build(calendar, np.array([0, known]), timestamp[:known], table["volume"][:known])
+    run = np.append(grid.run[:-1], len(timestamp))
+    grid = Grid(calendar, offsets, run, grid.number, np.flatnonzero(table["volume"] == 0.0))
+    return Bars._of(
+        Columns(history.symbols, offsets, timestamp, table, pd.DataFrame(index=range(len(timestamp)))), grid
+    )
+
+
+class BarReader:
+    """Reads the bars that follow a history.
+
+    Args:
+        history: Bars of one symbol.
+
+    Attributes:
+        symbol: The symbol.
+        calendar: The calendar, extended as new sessions begin.
+        last: The bar after which the next one is expected.
+
+    Raises:
+        BarsError: when the history holds several symbols.
+    """
+
+    def __init__(self, history: Bars) -> None:
+        if len(history.symbols) != 1:
+            raise BarsError(f"a stream follows one symbol, the history holds {len(history.symbols)}", rule="one symbol")
+        self.symbol = history.symbols[0]
+        kept = last_bars(history, _GRID)
+        self.calendar, self._step = kept.calendar, kept.frequency.value
+        self._starts = kept.timestamp.tolist()
+        # The bar one step later is the next one: for sure in a session inferred from the bars, and round the clock.
+        self._is_inferred = kept.calendar.name == "sessions" and self._step < DAY
+        self._is_cycle = isinstance(kept.calendar, RoundTheClock) and DAY % self._step == 0
+        self._slots_per_session = kept.slots_per_session
+        values = {name: float(getattr(kept, name)[-1]) for name in VALUES}
+        vwap = values["notional"] / values["volume"] if values["volume"] > 0 else values["close"]
+        self.last = ClosedBar(
+            self._starts[-1], **values, vwap=vwap, session=int(kept.session[-1]), slot=int(kept.slot[-1])
+        )
+
+    def read(self, bar: Mapping[str, Any] | pd.Series[Any]) -> ClosedBar:
+        """Check a bar and place it; :meth:`accept` it to read the one after it.
+
+        Args:
+            bar: Columns of a table of bars; ``symbol`` may be left out.
+
+        Raises:
+            BarsError: when the bar breaks a rule of :class:`Bars`, or is not the next one.
+        """
+        row = self._row(bar)
+        values = _plain(row) or self._checked(row)
+        stamp, _, _, _, close, volume, notional = values
+        session, slot = self.place(stamp)
+        return ClosedBar(*values, notional / volume if volume > 0 else close, session, slot)
+
+    def accept(self, bar: ClosedBar) -> None:
+        """Move on to a bar that :meth:`read` gave."""
+        self._starts.append(bar.timestamp)
+        self.last = bar
+
+    def _row(self, bar: Mapping[str, Any] | pd.Series[Any]) -> Mapping[str, Any]:
+        """The bar as a mapping with every column that is needed, of the right symbol."""
+        if isinstance(bar, pd.Series):
+            bar = dict(zip(bar.index, bar.tolist(), strict=True))
+        if not isinstance(bar, Mapping):
+            raise BarsError(
+                f"a bar is a mapping from columns to values, or a row of a table; got {type(bar).__name__}",
+                symbol=self.symbol,
+                rule="table",
+            )
+        if bar.get("symbol", self.symbol) != self.symbol:
+            raise BarsError(
+                f"the bar is of another symbol, the order of {self.symbol}",
+                symbol=str(bar["symbol"]),
+                column="symbol",
+                rule="symbol",
+            )
+        missing = [name for name in REQUIRED if name not in bar and name != "symbol"]
+        if missing:
+            raise BarsError(
+                f"the bar lacks the columns {missing}", symbol=self.symbol, column=missing[0], rule="required columns"
+            )
+        return bar
+
+    def _checked(self, row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float]:
+        """What a table of this one bar holds; its errors are those of a table."""
+        frame = pd.DataFrame([{name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": self.symbol}])
+        try:
+            columns = validate_frame(frame)
+        except OverflowError as error:
+            raise BarsError(
+                f"a value is not a number of the range of floats: {error}", symbol=self.symbol, rule="numeric column"
+            ) from None
+        opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
+        return int(columns.timestamp[0]), opened, high, low, close, volume, notional
+
+    def place(self, stamp: int) -> tuple[int, int]:
+        """Session and slot of the next bar, from its start in nanoseconds UTC.
+
+        Raises:
+            BarsError: when the next bar does not start then.
+        """
+        last = self.last
+        if stamp == last.timestamp + self._step:
+            if self._is_inferred:
+                return last.session, last.slot + 1
+            if self._is_cycle:
+                days, slot = divmod(last.slot + 1, self._slots_per_session)
+                return last.session + days, slot
+        pair = np.array([last.timestamp, stamp])
+        calendar = self.calendar
+        if stamp > last.timestamp and not isinstance(calendar, RoundTheClock) and not calendar.contains(pair[1:]).all():
+            # A calendar of sessions ends with the bars that it was made for: make it anew, with this bar.
+            calendar = self._extended(stamp)
+        if stamp <= last.timestamp or not calendar.contains(pair[1:]).all():
+            raise self.out_of_turn(stamp)
+        placed = calendar.place(pair)
+        if placed.ordinal[1] - placed.ordinal[0] != 1:
+            raise self.out_of_turn(stamp)
+        self.calendar = calendar
+        return last.session + int(placed.session[1] != placed.session[0]), int(placed.slot[1])
+
+    def _extended(self, stamp: int) -> Calendar:
+        starts = np.array([*self._starts[-_GRID:], stamp], dtype=np.int64)
+        offsets = np.array([0, len(starts)], dtype=np.int64)
+        try:
+            return build_calendar(self.calendar.name, (self.symbol,), offsets, starts, self.calendar.frequency)
+        except BarsError:
+            raise self.out_of_turn(stamp) from None
+
+    def out_of_turn(self, stamp: int) -> BarsError:
+        """The error of a bar that is not the next one."""
+        return BarsError(
+            f"the bar is not the next one after {moment(self.last.timestamp):%Y-%m-%d %H:%M} UTC",
+            symbol=self.symbol,
+            timestamp=moment(stamp),
+            column="timestamp",
+            rule="next bar",
+        )
+
+
+def _plain(row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float] | None:
+    """The bar's numbers if they are plain ones that break no rule; ``None`` to have it looked at closely.
+
+    The rules of :func:`~lem_models.markets.validation.check_values` on one bar, written so that NaN fails them.
+    """
+    stamp = row["timestamp"]
+    if type(stamp) is not pd.Timestamp or stamp.tzinfo is None:
+        return None
+    numbers = []
+    for name in VALUES:
+        value = row[name]
+        kind = type(value)
+        if kind is not float and kind is not np.float64 and not (kind is int and -_EXACT < value < _EXACT):
+            return None
+        numbers.append(float(value))
+    opened, high, low, close, volume, notional = numbers
+    rounding, slack = 1.0 + ROUNDING, 1.0 + VWAP_TOLERANCE
+    if not (
+        0.0 < low <= high < math.inf
+        and low <= opened * rounding
+        and opened <= high * rounding
+        and low <= close * rounding
+        and close <= high * rounding
+        and 0.0 <= volume < math.inf
+        and 0.0 <= notional < math.inf
+        and (notional == 0.0) == (volume == 0.0)
+        and low * volume <= notional * slack
+        and notional <= high * volume * slack
+    ):
+        return None
+    try:
+        return int(stamp.value), opened, high, low, close, volume, notional
+    except (ValueError, OverflowError):  # outside the years that nanoseconds reach
+        return None

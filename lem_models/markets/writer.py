@@ -1,0 +1,356 @@
+"""Bars that do not fit into memory: checked piece by piece and written to an Arrow file.
+
+Pieces come in any form that a table has: data frames, Arrow tables or record batches, mappings of columns. Together
+they are one table, symbol by symbol, each in time order. Every piece is checked by the rules of a whole table, and the
+seams between pieces too. The columns grow in files of their own beside the target, which are put together at the end.
+
+Memory is that of a piece, and then a few times that of the market's distinct bar starts, from which the calendar is
+found: at most about the timestamps of all bars, when no two symbols share any. Disk is, for a moment, twice the bars.
+Other columns than those of a bar are held in memory when the file is put together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+from typing_extensions import Self
+
+from lem_models.errors import BarsError
+from lem_models.markets.bars import Bars
+from lem_models.markets.calendar import build_calendar
+from lem_models.markets.files import format_of, read_table
+from lem_models.markets.frequency import moment, read_frequency
+from lem_models.markets.grid import Grid
+from lem_models.markets.store import symbol_type, write_store
+from lem_models.markets.validation import VALUES, Columns, validate_frame
+
+__all__ = ["BarsWriter", "dataset_pieces", "store_bars"]
+
+Piece: TypeAlias = "pd.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, Any]"
+"""Rows of a long table of bars."""
+
+_ROWS = 1 << 20  # rows read together
+
+
+class Dataset(Protocol):
+    """What is used of ``datasets.Dataset`` and ``datasets.IterableDataset``."""
+
+    def with_format(self, type: str) -> Dataset:
+        """The same rows in another form."""
+
+    def iter(self, batch_size: int) -> Iterator[pa.Table]:
+        """The rows in batches."""
+
+
+def store_bars(
+    source: Iterable[Piece] | Piece | str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    calendar: str = "auto",
+    frequency: str | pd.Timedelta | None = None,
+) -> Bars:
+    """Check bars and write them to an Arrow file, in bounded memory.
+
+    Args:
+        source: Pieces of a table of bars, in sequence; or a file of bars, of which a ``.parquet`` one is read row group
+            by row group. Symbol by symbol, each in time order.
+        path: The ``.arrow`` file; an existing one is replaced when all is well.
+        calendar: See :meth:`Bars.from_frame`.
+        frequency: See :meth:`Bars.from_frame`.
+
+    Returns:
+        The bars, mapped from the file.
+
+    Raises:
+        BarsError: A bar breaks a rule, the rows are not sorted by symbol and time, or a file cannot be read or written.
+        UnknownNameError: There is no calendar of this name.
+
+    Example:
+        >>> import tempfile
+        >>> days = pd.date_range("2024-01-01", periods=48, freq="h", tz="UTC")
+        >>> piece = {"timestamp": days, "symbol": ["BTCUSDT"] * 48, "open": [10.0] * 48, "high": [12.0] * 48,
+        ...          "low": [9.0] * 48, "close": [11.0] * 48, "volume": [2.0] * 48, "notional": [21.0] * 48}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store_bars([piece], Path(folder) / "bars.arrow")
+        Bars(1 symbol, 48 bars, 2024-01-01 00:00 to 2024-01-02 23:00 UTC, every 1h, calendar 24/7, 0 gaps)
+    """
+    with BarsWriter(path, calendar=calendar, frequency=frequency) as writer:
+        for piece in _pieces(source):
+            writer.write(piece)
+    return Bars.read(path)
+
+
+class BarsWriter:
+    """Writes an Arrow file of bars piece by piece; see :func:`store_bars`.
+
+    Use it as a context: the file appears when the context ends without an error, and nothing is left behind otherwise.
+
+    Args:
+        path: The ``.arrow`` file.
+        calendar: See :meth:`Bars.from_frame`.
+        frequency: See :meth:`Bars.from_frame`.
+
+    Raises:
+        BarsError: The suffix is not ``.arrow``, or no file can be written there.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        calendar: str = "auto",
+        frequency: str | pd.Timedelta | None = None,
+    ) -> None:
+        self._path = Path(path)
+        if format_of(self._path) != "arrow":
+            raise BarsError(f"{self._path} is not an .arrow file: only these are written in pieces", rule="file format")
+        self._calendar = calendar
+        self._frequency = None if frequency is None else read_frequency(frequency)
+        self._symbols: dict[str, int] = {}  # bars so far
+        self._last = 0
+        self._rows = 0
+        self._extra: pa.RecordBatchStreamWriter | None = None
+        self._schema: pa.Schema | None = None
+        with self._writing():
+            self._folder = Path(
+                tempfile.mkdtemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
+            )
+        self._files: dict[str, BinaryIO] = {}
+        with self._writing():
+            for name in ("timestamp", *VALUES):
+                self._files[name] = (self._folder / name).open("wb")
+
+    def __enter__(self) -> Self:
+        """Nothing is to be done."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put the file together, or remove what there is of it."""
+        try:
+            if kind is None:
+                self._assemble()
+        finally:
+            self._discard()
+
+    def write(self, piece: Piece) -> None:
+        """Check and append rows.
+
+        Args:
+            piece: Rows that follow those before: more bars of the last symbol, or other symbols. It may be empty.
+
+        Raises:
+            BarsError: A bar breaks a rule; the writer is then of no more use.
+        """
+        frame = _frame(piece)
+        if frame.empty and len(frame.columns):
+            return
+        try:
+            columns = validate_frame(frame)
+            _check_sorted(frame["symbol"], columns.symbols)
+            self._check_border(columns)
+        except BarsError as error:
+            if not self._rows:
+                raise
+            raise BarsError(
+                f"in the piece after {self._rows:,} rows: {error.message}",
+                symbol=error.symbol,
+                timestamp=error.timestamp,
+                column=error.column,
+                rule=error.rule,
+            ) from error
+        with self._writing():
+            columns.timestamp.tofile(self._files["timestamp"])
+            for name, values in columns.values.items():
+                values.tofile(self._files[name])
+            self._write_extra(columns.extra)
+        for name, count in zip(columns.symbols, np.diff(columns.offsets).tolist(), strict=True):
+            self._symbols[name] = self._symbols.get(name, 0) + count
+        self._last = int(columns.timestamp[-1])
+        self._rows += len(columns.timestamp)
+
+    def _check_border(self, columns: Columns) -> None:
+        """Check that the piece goes on where the last one ended."""
+        newest = next(reversed(self._symbols), None)
+        for name in columns.symbols:
+            if name in self._symbols and not (name == newest and name == columns.symbols[0]):
+                raise BarsError(
+                    "the symbol had bars before those of another one; sort the rows by symbol and timestamp",
+                    symbol=name,
+                    column="symbol",
+                    rule="symbol by symbol",
+                )
+        if columns.symbols[0] != newest:
+            return
+        first = int(columns.timestamp[0])
+        if first <= self._last:
+            same = first == self._last
+            raise BarsError(
+                "the symbol has two bars with this timestamp"
+                if same
+                else "the bar starts before the bar in the row above it; sort by timestamp",
+                symbol=newest,
+                timestamp=moment(first),
+                column="timestamp",
+                rule="one bar per timestamp" if same else "ascending timestamps",
+            )
+
+    def _write_extra(self, extra: pd.DataFrame) -> None:
+        """Append the other columns, as the types of the first piece."""
+        if self._schema is None:
+            table = pa.Table.from_pandas(extra, preserve_index=False).replace_schema_metadata(None)
+            # What is missing throughout the first piece has no type yet, and categories change from piece to piece.
+            plain = [
+                pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+                for field in table.schema
+            ]
+            self._schema = pa.schema(plain)
+            if plain:
+                self._extra = pa.ipc.new_stream(str(self._folder / "extra"), self._schema)
+        if list(extra.columns) != self._schema.names:
+            raise BarsError(
+                f"the other columns are {list(map(str, extra.columns))}, those of the first piece were "
+                f"{self._schema.names}",
+                rule="same columns",
+            )
+        if self._extra is not None:
+            try:
+                self._extra.write_table(pa.Table.from_pandas(extra, schema=self._schema, preserve_index=False))
+            except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+                raise BarsError(
+                    f"another column has other types than in the first piece ({self._schema}): {error}",
+                    rule="same columns",
+                ) from error
+
+    def _assemble(self) -> None:
+        if not self._rows:
+            raise BarsError("the table has no rows", rule="at least one bar")
+        with self._writing():
+            for file in self._files.values():
+                file.close()
+            if self._extra is not None:
+                self._extra.close()
+        symbols = tuple(self._symbols)
+        offsets = np.concatenate([[0], np.cumsum(list(self._symbols.values()))]).astype(np.int64)
+        numbers = self._number_symbols(offsets)
+        timestamp = np.memmap(self._folder / "timestamp", np.int64, "r")
+        values = {name: np.memmap(self._folder / name, np.float64, "r") for name in VALUES}
+        columns = Columns(symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._rows)))
+        built = build_calendar(self._calendar, symbols, offsets, timestamp, self._frequency)
+        grid = Grid.build(built, offsets, timestamp, values["volume"])
+        extra: pd.DataFrame | pa.Table = columns.extra
+        if self._extra is not None:
+            with pa.ipc.open_stream(pa.memory_map(str(self._folder / "extra"))) as stream:
+                extra = stream.read_all()
+        write_store(columns, grid, numbers, extra, self._path)
+
+    def _number_symbols(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Number of the symbol of each row, in a file."""
+        kind = np.dtype(symbol_type(len(offsets) - 1))
+        with self._writing(), (self._folder / "symbol").open("wb") as file:
+            for number, count in enumerate(np.diff(offsets).tolist()):
+                for begin in range(0, count, _ROWS):
+                    np.full(min(_ROWS, count - begin), number, dtype=kind).tofile(file)
+        return np.memmap(self._folder / "symbol", kind, "r")
+
+    def _discard(self) -> None:
+        for file in self._files.values():
+            file.close()
+        if self._extra is not None:
+            with contextlib.suppress(pa.ArrowException):
+                self._extra.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise BarsError(f"{self._path} cannot be written: {error}", rule="writable file") from error
+
+
+def dataset_pieces(dataset: Dataset, rows: int = _ROWS // 8) -> Iterator[pa.Table]:
+    """Pieces of a data set of the library ``datasets``, streaming or not, as Arrow tables.
+
+    Args:
+        dataset: A ``datasets.Dataset`` or ``datasets.IterableDataset``.
+        rows: Rows of a piece.
+
+    Raises:
+        BarsError: It is neither; a ``DatasetDict`` holds several.
+    """
+    if isinstance(dataset, Mapping):
+        raise BarsError(f"the data set has the splits {list(dataset)}; take one of them", rule="one table")
+    if not (callable(getattr(dataset, "with_format", None)) and callable(getattr(dataset, "iter", None))):
+        raise BarsError(
+            f"a datasets.Dataset or datasets.IterableDataset is needed, not a {type(dataset).__name__}", rule="table"
+        )
+    yield from dataset.with_format("arrow").iter(batch_size=rows)
+
+
+def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterator[Piece]:
+    if isinstance(source, pd.DataFrame | pa.Table | pa.RecordBatch | Mapping):
+        yield source
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.is_file() and format_of(path) == "parquet":
+            yield from _row_groups(path)
+        else:
+            yield read_table(path)
+    else:
+        yield from source
+
+
+def _row_groups(path: Path) -> Iterator[Piece]:
+    try:
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=["symbol"], memory_map=True) as file:
+            yield from file.iter_batches(_ROWS)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BarsError(f"{path} cannot be read as parquet: {error}", rule="readable file") from error
+
+
+def _frame(piece: object) -> pd.DataFrame:
+    """A piece as a data frame; what it holds is not interpreted."""
+    if isinstance(piece, pd.DataFrame):
+        return piece
+    if isinstance(piece, pa.RecordBatch):
+        piece = pa.Table.from_batches([piece])
+    if isinstance(piece, pa.Table):
+        frame: pd.DataFrame = piece.to_pandas(ignore_metadata=True)
+        return frame
+    if isinstance(piece, Mapping):
+        try:
+            return pd.DataFrame(dict(piece))
+        except ValueError as error:
+            raise BarsError(f"a piece is not a table: {error}", rule="table") from error
+    raise BarsError(
+        f"a piece of a table of bars is a DataFrame, an Arrow table or a mapping of columns, not a "
+        f"{type(piece).__name__}",
+        rule="table",
+    )
+
+
+def _check_sorted(symbol: pd.Series[Any], symbols: tuple[str, ...]) -> None:
+    """Check that the rows of every symbol of a piece stand together."""
+    codes = pd.factorize(symbol)[0]
+    back = np.flatnonzero(np.diff(codes) < 0)
+    if len(back):
+        raise BarsError(
+            "the symbol had bars before those of another one; sort the rows by symbol and timestamp",
+            symbol=symbols[codes[back[0] + 1]],
+            column="symbol",
+            rule="symbol by symbol",
+        )

@@ -1,0 +1,48 @@
+"""The scaling benchmark runs, at a tiny size, and refuses settings that make no sense."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"
+
+
+def run(*settings):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, settings)], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_tiny_run_prints_a_table_and_writes_json_and_a_figure(tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    tiny = ("--bars", "4e3", "20000", "--orders", 50, "--batches", 2, "--turns", 1, "--dir", files, "--keep")
+    done = run(*tiny, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "4,000" in done.stdout
+    assert "training batch, ms" in done.stdout
+    content = json.loads((tmp_path / "out" / "scaling.json").read_text())
+    assert [row["bars"] for row in content["summary"]] == [4_000, 20_000]
+    assert all(56 < row["file_bytes_per_bar"] < 60 for row in content["summary"])
+    assert all(row["orders_per_s"] > 0 and row["batch_ms"] > 0 for row in content["summary"])
+    assert (tmp_path / "out" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in files.iterdir()) == ["minute_bars_20000.arrow", "minute_bars_4000.arrow"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [(("--bars", "10"), "at least 2,000"), (("--keep",), "--keep needs --dir"), (("--turns", "0"), "at least 1")],
+)
+def test_settings_that_make_no_sense(settings, message):
+    done = run(*settings)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_help_says_what_is_measured():
+    done = run("--help")
+    assert done.returncode == 0
+    assert "fresh process per size" in done.stdout

@@ -1,0 +1,122 @@
+"""Contexts one bar at a time are those of ``encode``, and a new block costs no more than any other bar."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lem_models.errors import BarsError, UntrainedHeadError
+from lem_models.markets.bars import Bars
+from lem_models.markets.live_bars import BarReader
+from lem_models.markets.market import Market
+from lem_models.markets.synthetic import synthetic_bars
+from lem_models.modeling.model import LEMModel
+from lem_models.modeling.stream import BackboneStream
+from tests.helpers import hourly, perturbed, policy_named, random_model, rebuilt, sessions, tiny_config
+
+FIRST = 280
+
+
+def _weekdays() -> Bars:
+    frame = synthetic_bars(symbols=1, days=650, frequency="1D", seed=4).frame
+    kept = (frame["timestamp"].dt.day_of_week < 5) & (frame["timestamp"].dt.day_of_year % 61 != 3)
+    return Bars.from_frame(frame[kept].reset_index(drop=True), calendar="sessions")
+
+
+def _early_closes() -> Bars:
+    bars = sessions(60, "30min")
+    frame = bars.frame
+    closed = (frame["timestamp"].dt.day % 4 == 0) & (frame["timestamp"].dt.hour >= 18)
+    return rebuilt(bars, frame[~closed].reset_index(drop=True))
+
+
+MARKETS = {
+    "hourly": lambda: hourly(25, 1),
+    "idle bars": lambda: perturbed(hourly(25, 1), np.arange(600), silent=0.2),
+    "5-minute sessions": lambda: sessions(),
+    "half-hourly sessions": lambda: sessions(60, "30min"),
+    "early closes": _early_closes,
+    "weekdays": _weekdays,
+}
+
+MODELS = {
+    "bundled": lambda: policy_named("lem-crypto-hourly"),
+    "small": lambda: random_model(tiny_config()),
+    "no warm-up, two layers": lambda: random_model(tiny_config(warmup=0, tkan_layers=2)),
+    "a warm-up of several blocks": lambda: random_model(tiny_config(warmup=50, block=11, attention_window=3)),
+    "some features, long attention": lambda: random_model(
+        tiny_config(features=("range", "return_close", "time_sin"), warmup=3, block=20, attention_window=64)
+    ),
+    "blocks of one bar": lambda: random_model(tiny_config(warmup=9, block=1)),
+}
+
+
+class Counting(BackboneStream):
+    """Counts how often a stretch of bars is read at once."""
+
+    reads = 0
+
+    def _read(self, rows):
+        self.reads += 1
+        return super()._read(rows)
+
+
+def _streamed(model, bars, side, kind=BackboneStream, first=FIRST):
+    """The stream at the end, contexts from row ``first`` on, and the number of stretches read at once."""
+    history = rebuilt(bars, bars.frame.iloc[: first + 1])
+    stream, reader = kind(model, history, side), BarReader(history)
+    contexts, at_first = [stream.context.numpy()], getattr(stream, "reads", 0)
+    for bar in bars.frame.to_dict("records")[first + 1 :]:
+        reader.accept(read := reader.read(bar))
+        stream.push(read)
+        contexts.append(stream.context.numpy())
+    return np.stack(contexts), getattr(stream, "reads", 0) - at_first
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("market", MARKETS)
+def test_the_contexts_are_those_of_encode(name, market):
+    model, bars = MODELS[name](), MARKETS[market]()
+    rows = np.arange(FIRST, len(bars))
+    for side in (1, -1):
+        expected = model.encode(Market(bars), rows, np.full(len(rows), side)).numpy()
+        streamed, _ = _streamed(model, bars, side)
+        np.testing.assert_allclose(streamed, expected, atol=5e-5)
+
+
+@pytest.mark.parametrize("first", range(FIRST, FIRST + 24, 5))
+def test_a_stream_may_begin_anywhere_in_a_block(first):
+    model, bars = MODELS["small"](), hourly(25, 1)
+    rows = np.arange(first, len(bars))
+    expected = model.encode(Market(bars), rows, np.ones(len(rows))).numpy()
+    streamed, reads = _streamed(model, bars, 1, Counting, first)
+    np.testing.assert_allclose(streamed, expected, atol=5e-5)
+    assert reads == 0
+
+
+@pytest.mark.parametrize("name", ["bundled", "small", "a warm-up of several blocks", "blocks of one bar"])
+@pytest.mark.parametrize("market", ["hourly", "5-minute sessions", "half-hourly sessions"])
+def test_new_blocks_are_foreseen(name, market):
+    _, reads = _streamed(MODELS[name](), MARKETS[market](), 1, Counting)
+    assert reads == 0
+
+
+def test_a_block_that_was_not_foreseen_is_read_at_once():
+    _, reads = _streamed(MODELS["small"](), MARKETS["early closes"](), 1, Counting)
+    assert reads > 0
+
+
+def test_a_model_hands_out_its_stream():
+    model, bars = MODELS["small"](), hourly(25, 1)
+    history = bars.between(end=pd.Timestamp(int(bars.timestamp[FIRST + 1]), tz="UTC"))
+    expected = model.encode(Market(bars), np.array([FIRST]), np.array([-1]))[0].numpy()
+    np.testing.assert_allclose(model.stream(history, -1).context.numpy(), expected, atol=5e-5)
+
+
+def test_an_untrained_model_has_no_stream():
+    with pytest.raises(UntrainedHeadError, match="random weights"):
+        LEMModel(tiny_config()).stream(hourly(25, 1), 1)
+
+
+def test_a_stream_follows_one_symbol():
+    with pytest.raises(BarsError, match="one symbol"):
+        MODELS["small"]().stream(hourly(), 1)
