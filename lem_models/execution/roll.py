@@ -57,7 +57,11 @@ class _Numbers:
     take a hundredth of it.
     """
 
-    minimum, maximum, floor, round = staticmethod(min), staticmethod(max), staticmethod(math.floor), staticmethod(round)
+    minimum, maximum, floor = staticmethod(min), staticmethod(max), staticmethod(math.floor)
+
+    @staticmethod
+    def round(x: float) -> float:
+        return float(round(x)) if math.isfinite(x) else x
 
     @staticmethod
     def where(condition: bool, one: float, other: float) -> float:
@@ -291,5 +295,6 @@ def _check_finite(fraction: Value, finish: Value, period: int) -> None:
     if math.isfinite(total if isinstance(total, float) else float(total.detach().sum())):
         return
     for name, answer in (("fraction", fraction), ("finish", finish)):
-        if not bool(torch.isfinite(torch.as_tensor(answer)).all()):
+        finite = math.isfinite(answer) if isinstance(answer, float) else bool(torch.isfinite(answer).all())
+        if not finite:
             raise PolicyError(f"decide() of period {period}: {name} is not finite for some orders")

@@ -50,7 +50,7 @@ class WindowedAttention(nn.Module):
         chunk = min(self.window, time)
         chunks = -(-time // chunk)
         query, key, value = self.query_key_value(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query = functional.pad(query, (0, 0, 0, chunks * chunk - time)).unflatten(2, (chunks, chunk))
+        query = functional.pad(query, (0, 0, 0, chunks * chunk - time)).view(batch, self.heads, chunks, chunk, -1)
         # A chunk of nothing in front: [batch, heads, chunks, 2 * chunk, size], each chunk with the one before.
         key, value = (
             functional.pad(side, (0, 0, chunk, chunks * chunk - time)).unfold(2, 2 * chunk, chunk).transpose(3, 4)

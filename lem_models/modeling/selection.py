@@ -13,7 +13,8 @@ Variable selection handles tokens x inputs x hidden numbers where the rest of th
 memory traffic bounds it, and it is laid out for that: the networks of all inputs are one stack of weights,
 ``[inputs, in, out]``, applied to ``[inputs, tokens, in]`` by one batched product per layer; W_2 and the two kernels of
 the gate, with nothing but a bias between them, are multiplied with each other first, which saves a pass over the big
-tensor; on the CPU the tokens go through in blocks that stay in the cache.
+tensor; on the CPU the tokens go through in blocks that stay in the cache, or, for scalar inputs and where a compiler is
+at hand, through one compiled kernel (:mod:`lem_models.modeling.kernels.selection`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from torch.nn import functional
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.kan import LAYER_NORM_EPS
+from lem_models.modeling.kernels.library import is_available
+from lem_models.modeling.kernels.selection import ScalarNetworks, fused_selection
 
 _BLOCK_ELEMENTS = 2**18
 """Size of the intermediate tensors of variable selection on the CPU: a few of them fit into a core's cache."""
@@ -204,16 +207,39 @@ class StackedGRN(nn.Module):
             slope, intercept = torch.bmm(line, weight).chunk(2, dim=1)
             return slope, intercept.squeeze(1) + bias
 
-        hidden1 = collapsed(self.hidden1_weight, self.hidden1_bias)
-        return self._in_blocks(x.unsqueeze(1), weights, hidden1, collapsed(self.skip_weight, self.skip_bias))
+        precise = torch.promote_types(self.norm_weight.dtype, torch.float32)
+        if not is_available(x, precise):
+            hidden1, skip = (
+                collapsed(self.hidden1_weight, self.hidden1_bias),
+                collapsed(self.skip_weight, self.skip_bias),
+            )
+            return self._in_blocks(x.unsqueeze(1), weights, hidden1, skip)
+        with torch.autocast(x.device.type, enabled=False):
+            slope, intercept = collapsed(self.hidden1_weight, self.hidden1_bias)
+            skip_slope, skip_intercept = collapsed(self.skip_weight, self.skip_bias)
+            networks = (
+                slope.squeeze(1),
+                intercept,
+                skip_slope.squeeze(1),
+                skip_intercept,
+                self.norm_weight,
+                *self._gate(),
+            )
+            cast = ScalarNetworks(*(part.to(precise) for part in networks))
+            weights = weights.to(precise)
+            outputs = fused_selection(x.to(precise), weights, cast, LAYER_NORM_EPS)
+            return torch.addmm(outputs, weights, self.norm_bias.to(precise)).to(self.norm_bias.dtype)
+
+    def _gate(self) -> tuple[Tensor, Tensor]:
+        """Second layer and gate in one: ``(e W_2 + b_2) W + b = e (W_2 W) + (b_2 W + b)``."""
+        weight = torch.bmm(self.hidden2_weight, self.gate_weight)
+        bias = torch.bmm(self.hidden2_bias.unsqueeze(1), self.gate_weight).squeeze(1) + self.gate_bias
+        return weight, bias
 
     def _in_blocks(
         self, x: Tensor, weights: Tensor, hidden1: tuple[Tensor, Tensor], skip: tuple[Tensor, Tensor]
     ) -> Tensor:
-        # hidden2 and the gate in one: (e W_2 + b_2) W + b = e (W_2 W) + (b_2 W + b).
-        gate_weight = torch.bmm(self.hidden2_weight, self.gate_weight)
-        gate_bias = torch.bmm(self.hidden2_bias.unsqueeze(1), self.gate_weight).squeeze(1) + self.gate_bias
-        gate, norm = (gate_weight, gate_bias), (self.norm_weight, self.norm_bias)
+        gate, norm = self._gate(), (self.norm_weight, self.norm_bias)
         block = len(x) if x.device.type != "cpu" else max(1, _BLOCK_ELEMENTS // (self.num_inputs * self.hidden_size))
         if len(x) <= block:
             return weighted_networks(x, weights, hidden1, skip, gate, norm)

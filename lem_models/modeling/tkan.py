@@ -31,7 +31,8 @@ from torch.nn import functional
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.kan import LAYER_NORM_EPS, KANLinear
-from lem_models.modeling.kernels.layer import LayerWeights, Splines, fused_layer, is_available
+from lem_models.modeling.kernels.layer import LayerWeights, Splines, fused_layer
+from lem_models.modeling.kernels.library import is_available
 
 
 class TKANState(NamedTuple):

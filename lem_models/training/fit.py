@@ -31,6 +31,7 @@ from lem_models.errors import ConfigError
 from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
+from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.recipe import Precision, Recipe
 
@@ -139,6 +140,9 @@ def train(
     sharded = strategy.startswith("fsdp")
     if sharded:
         callbacks.append(_ShardedGradientClip(settings.gradient_clip))
+    if settings.cuda_graphs:
+        length = recipe.model.warmup + recipe.data.stretch
+        callbacks.append(CudaGraphs((recipe.data.stretches, length, len(recipe.model.features))))
     loggers: list[Logger] = [
         CSVLogger(out, name="logs", version=_unused(out / "logs", "csv")),
         TensorBoardLogger(out, name="logs", version="tb"),

@@ -104,6 +104,7 @@ class TrainerConfig(_Section):
             the size of a step; less fits into memory at a time.
         precision: ``"32-true"``, or ``"bf16-mixed"`` or ``"16-mixed"``: products of matrices in 16 bits, weights in 32.
             The simulator always books fills in 32 bits.
+        cuda_graphs: Record the backbone's kernels once and replay them, on a single CUDA device.
         gradient_clip: Largest gradient norm.
         averaging: Decay of the exponential moving average of the weights; 0 keeps the last weights.
     """
@@ -113,6 +114,7 @@ class TrainerConfig(_Section):
     patience: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1)
     precision: Precision = "32-true"
+    cuda_graphs: bool = False
     gradient_clip: float = Field(1.0, gt=0)
     averaging: float = Field(0.998, ge=0, lt=1)
 

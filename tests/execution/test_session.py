@@ -337,6 +337,13 @@ def test_an_answer_that_is_no_number_is_refused(bars, answer, problem):
     assert (session.period, session.remaining) == (1, 0.95)
 
 
+@pytest.mark.parametrize("answer", [1e308, -1e308, 7, np.float32(0.5), torch.tensor(1e30), True])
+def test_any_finite_answer_is_held_inside_the_feasible_interval(bars, answer):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12, max_rate=0.5, amount=4.0, lot_size=0.001)
+    decision = Wrong(Decision(answer, answer)).session(order, history=bars.between(end=START)).decide()
+    assert decision.fraction in (0.0, 0.5)
+
+
 def test_what_is_no_policy_is_refused(bars):
     order = Order(symbol="S000", start=START, side="buy", max_periods=12)
     for thing, problem in ((Wrong, "is a class"), (object(), "no method decide")):

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.modeling.kernels.library import Kernels, kernels
+from lem_models.modeling.kernels.library import loaded
 
-__all__ = ["LayerWeights", "Splines", "fused_layer", "is_available"]
+__all__ = ["LayerWeights", "Splines", "fused_layer"]
 
 _ROWS_AT_ONCE = 1024  # rows of spline bases in one product for the weights' gradient: they stay in the cache
 
@@ -72,11 +72,6 @@ class LayerWeights(NamedTuple):
     output_bias: Tensor
 
 
-def is_available(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether :func:`fused_layer` can run where ``x`` lies, in a type."""
-    return x.device.type == "cpu" and dtype in (torch.float32, torch.float64) and kernels() is not None
-
-
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def fused_layer(
     x: Tensor, h: Tensor, c: Tensor, s: Tensor, weights: LayerWeights, splines: Splines
@@ -129,7 +124,7 @@ class _Layer(torch.autograd.Function):
         grad_memory: Tensor,
     ) -> tuple[Tensor | None, ...]:
         x, h, hidden, cells, gates, output_gates, outputs, memories, points, *weights = ctx.saved_tensors
-        w, run, splines = LayerWeights(*weights), _loaded(), ctx.splines
+        w, run, splines = LayerWeights(*weights), loaded(), ctx.splines
         steps, batch, features = x.shape
         width, rows = hidden.shape[-1], steps * batch
         inputs = x.view(rows, features)
@@ -180,7 +175,7 @@ def _forward(
     splines: Splines, x: Tensor, h: Tensor, c: Tensor, s: Tensor, w: LayerWeights, *, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
     """Hidden states, last cell state, last memories, and what the backward pass needs (nothing if not ``keep``)."""
-    run = _loaded()
+    run = loaded()
     steps, batch, features = x.shape
     width, layers = h.shape[-1], len(s)
     inputs = x.view(-1, features)
@@ -212,7 +207,7 @@ def _forward(
 
 def _kan_gradient(out: Tensor, points: Tensor, grad: Tensor, w: LayerWeights, layer: int, splines: Splines) -> None:
     """Add the gradient of a sub-layer's KAN weights to ``out``; points and gradient of the outputs [rows, F]."""
-    run, features = _loaded(), points.shape[1]
+    run, features = loaded(), points.shape[1]
     phi = points.new_empty(min(_ROWS_AT_ONCE, len(points)), len(out))
     for first in range(0, len(points), _ROWS_AT_ONCE):
         some = points[first : first + _ROWS_AT_ONCE]
@@ -220,10 +215,3 @@ def _kan_gradient(out: Tensor, points: Tensor, grad: Tensor, w: LayerWeights, la
             *("expand_rows", some, w.norm_weight[layer], w.norm_bias[layer], phi, len(some), features, *splines),
         )
         out.addmm_(phi[: len(some)].t(), grad[first : first + _ROWS_AT_ONCE])
-
-
-def _loaded() -> Kernels:
-    found = kernels()
-    if found is None:
-        raise RuntimeError("the compiled kernels are not available")
-    return found

@@ -1,7 +1,7 @@
-"""Build and load the kernels of ``recurrence.cpp``.
+"""Build and load the compiled kernels.
 
-The source is compiled by the system's C++ compiler on first use, for the processor at hand (about 3 seconds), and kept
-in the user's cache folder under a name that holds the source, the compiler, its flags and the processor. Without a
+The sources are compiled by the system's C++ compiler on first use, for the processor at hand (some seconds), and kept
+in the user's cache folder under a name that holds the sources, the compiler, its flags and the processor. Without a
 compiler, or where the build fails, there are no kernels and the eager code runs instead: slower, the same numbers up to
 rounding. Loading happens through ``ctypes``, which also releases the interpreter's lock during a call.
 
@@ -29,10 +29,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["Kernels", "kernels"]
+__all__ = ["Kernels", "is_available", "kernels", "loaded"]
 
 _LOG = logging.getLogger("lem_models")
-_SOURCE = Path(__file__).with_name("recurrence.cpp")
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "selection.cpp", "common.h"))
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 # Rounding may be reordered; infinities and NaN keep their meaning. Not -ffast-math, which would change the processor's
@@ -48,6 +48,8 @@ _SIGNATURES = {
     "sub_layer_forward": (12, 4, 3),
     "sub_layer_backward": (15, 4, 3),
     "expand_rows": (4, 3, 3),
+    "selection_forward": (10, 3, 1),
+    "selection_backward": (14, 3, 1),
 }
 
 
@@ -108,6 +110,23 @@ def kernels() -> Kernels | None:
         return None
 
 
+def loaded() -> Kernels:
+    """The kernels, where they are known to be there.
+
+    Raises:
+        RuntimeError: If they are not.
+    """
+    found = kernels()
+    if found is None:
+        raise RuntimeError("the compiled kernels are not available")
+    return found
+
+
+def is_available(x: Tensor, dtype: torch.dtype) -> bool:
+    """Whether kernels can run where ``x`` lies, in a type."""
+    return x.device.type == "cpu" and dtype in _SUFFIXES and kernels() is not None
+
+
 def _built() -> Path:
     """The compiled library in the cache, compiled if it is not there yet.
 
@@ -117,14 +136,9 @@ def _built() -> Path:
     """
     compiler = _compiler()
     attempts = list(_attempts())
-    facts = [
-        _SOURCE.read_text(encoding="utf-8"),
-        _first_line(compiler),
-        _processor(),
-        torch.__version__,
-        repr(attempts),
-    ]
-    target = _cache_folder() / f"recurrence-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
+    sources = [source.read_text(encoding="utf-8") for source in _SOURCES]
+    facts = [*sources, _first_line(compiler), _processor(), torch.__version__, repr(attempts)]
+    target = _cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
     if target.is_file():
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -135,17 +149,21 @@ def _built() -> Path:
             except subprocess.CalledProcessError:
                 if number == len(attempts) - 1:
                     raise
-        os.replace(Path(folder) / "recurrence.so", target)  # whole or not at all, whoever else builds it now
+        os.replace(Path(folder) / "kernels.so", target)  # whole or not at all, whoever else builds it now
     return target
 
 
 def _compile(compiler: str, compile_flags: tuple[str, ...], link_flags: tuple[str, ...], folder: Path) -> None:
-    made = [folder / "recurrence.o", folder / "recurrence.so"]
-    for command in (
-        [compiler, *_FLAGS, *compile_flags, "-c", str(_SOURCE), "-o", str(made[0])],
-        [compiler, "-shared", str(made[0]), "-o", str(made[1]), *link_flags],
-    ):
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    objects = []
+    for source in _SOURCES:
+        if source.suffix == ".cpp":
+            objects.append(str(folder / f"{source.stem}.o"))
+            _run([compiler, *_FLAGS, *compile_flags, "-c", str(source), "-o", objects[-1]])
+    _run([compiler, "-shared", *objects, "-o", str(folder / "kernels.so"), *link_flags])
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -171,8 +189,7 @@ def _compiler() -> str:
 
 
 def _first_line(compiler: str) -> str:
-    output = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True, timeout=60).stdout
-    return compiler + output.partition("\n")[0]
+    return compiler + _run([compiler, "--version"]).partition("\n")[0]
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-// The two recurrences of a TKAN layer, forward and backward, for CPUs. Plain C++17 without headers of torch.
+// The two recurrences of a TKAN layer, forward and backward, for CPUs.
 //
 // Sequences do not talk to each other, so a thread takes a tile of them and walks through time alone: no barrier, and
 // what a step needs (its state, its scratch, the packed weights) stays in the caches. The products of a step are
@@ -17,82 +17,9 @@
 //     ds_t = grad s_t + q ds_{t+1} + dz_{t+1} B',      du_t = grad u_t + p ds_t,      dy = sum_k phi_k'(y) (du_t W_k'),
 //     dz_t = (w dy - mean(w dy) - n mean(w dy n)) / deviation.
 
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-
-#define INLINE static inline __attribute__((always_inline))
-// The iterations of the loop that follows do not depend on each other (the compiler need not prove it).
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(enable) interleave(enable)")
-#else
-#define INDEPENDENT _Pragma("GCC ivdep")
-#endif
+#include "common.h"
 
 namespace {
-
-using Index = int64_t;
-
-// ---- vectors of the machine's own width -----------------------------------------------------------------------------
-
-#if defined(__AVX512F__)
-constexpr int BYTES = 64, TILE_ROWS = 8;
-#elif defined(__AVX__)
-constexpr int BYTES = 32, TILE_ROWS = 6;
-#elif defined(__aarch64__)
-constexpr int BYTES = 16, TILE_ROWS = 8;
-#else
-constexpr int BYTES = 16, TILE_ROWS = 4;
-#endif
-
-template <class T> struct Vector;
-template <> struct Vector<float> { typedef float type __attribute__((vector_size(BYTES), aligned(4), may_alias)); };
-template <> struct Vector<double> { typedef double type __attribute__((vector_size(BYTES), aligned(8), may_alias)); };
-template <class T> constexpr int LANES = BYTES / sizeof(T);
-template <class T> constexpr int PANEL = 2 * LANES<T>;  // columns of a panel: two vectors
-
-template <class T> Index padded(Index n) { return (n + PANEL<T> - 1) / PANEL<T> * PANEL<T>; }
-
-template <class T> T *allocate(Index n) {
-    void *memory = nullptr;
-    if (posix_memalign(&memory, 64, (n > 0 ? n : 1) * sizeof(T))) return nullptr;
-    return static_cast<T *>(memory);
-}
-
-// ---- pointwise functions, written so that loops over them vectorise -----------------------------------------------
-
-INLINE float exponential(float x) {
-    x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
-    const float n = __builtin_rintf(x * 1.44269504088896341f);
-    float r = x - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    // Taylor on |r| <= log(2) / 2: the first term left out is below 6e-9.
-    float p = 1.0f / 5040.0f;
-    p = p * r + 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-    float scale;
-    __builtin_memcpy(&scale, &bits, 4);
-    return p * scale;
-}
-INLINE double exponential(double x) { return std::exp(x); }
-
-template <class T> INLINE T sigmoid(T x) { return T(1) / (T(1) + exponential(-x)); }
-
-INLINE float hyperbolic(float x) {
-    const float s = x * x;
-    // Near zero the quotient below loses digits; the series there is exact to the last.
-    const float series = x * (1.0f + s * (-1.0f / 3.0f + s * (2.0f / 15.0f + s * (-17.0f / 315.0f + s * (62.0f / 2835.0f)))));
-    const float quotient = 1.0f - 2.0f / (1.0f + exponential(2.0f * x));
-    return s < 0.0625f ? series : quotient;
-}
-INLINE double hyperbolic(double x) { return std::tanh(x); }
 
 // Bases as in kan.py: (max(2 - a, 0)^3 - 4 max(1 - a, 0)^3) / 6 with a = |x - centre| / step.
 template <class T> INLINE T basis(T x, T centre, T scale) {
@@ -105,62 +32,6 @@ template <class T> INLINE T basis_slope(T x, T centre, T scale) {
     const T outer = a < T(2) ? T(2) - a : T(0), inner = a < T(1) ? T(1) - a : T(0);
     const T slope = (inner * inner * T(2) - outer * outer * T(0.5)) * scale;
     return d < T(0) ? -slope : slope;
-}
-
-// ---- products --------------------------------------------------------------------------------------------------------
-
-// Weights [depth, columns] (element (k, n) at k * row_stride + n * column_stride) as panels [columns / PANEL][depth][PANEL].
-template <class T> void pack(const T *w, Index depth, Index columns, Index row_stride, Index column_stride, T *out) {
-    for (Index first = 0; first < columns; first += PANEL<T>) {
-        const Index width = columns - first < PANEL<T> ? columns - first : PANEL<T>;
-        for (Index k = 0; k < depth; ++k, out += PANEL<T>) {
-            const T *row = w + k * row_stride + first * column_stride;
-            for (Index n = 0; n < width; ++n) out[n] = row[n * column_stride];
-            for (Index n = width; n < PANEL<T>; ++n) out[n] = T(0);
-        }
-    }
-}
-
-// ROWS rows of a product for one panel (its first VECTORS vectors), kept in registers over the whole depth.
-template <class T, int ROWS, int VECTORS>
-INLINE void block(const T *a, Index lda, const T *panel, Index depth, T *c, Index ldc) {
-    using V = typename Vector<T>::type;
-    V sums[ROWS][VECTORS];
-    for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) sums[r][v] = V{} ;
-    for (Index k = 0; k < depth; ++k, panel += PANEL<T>) {
-        V w[VECTORS];
-        for (int v = 0; v < VECTORS; ++v) w[v] = *reinterpret_cast<const V *>(panel + v * LANES<T>);
-#pragma GCC unroll 16
-        for (int r = 0; r < ROWS; ++r) {
-            const T value = a[r * lda + k];
-            for (int v = 0; v < VECTORS; ++v) sums[r][v] += value * w[v];
-        }
-    }
-    for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>) = sums[r][v];
-}
-
-template <class T, int VECTORS>
-INLINE void rows_of_panel(const T *a, Index lda, Index rows, const T *panel, Index depth, T *c, Index ldc) {
-    for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * lda, c += TILE_ROWS * ldc)
-        block<T, TILE_ROWS, VECTORS>(a, lda, panel, depth, c, ldc);
-    for (; rows >= 4; rows -= 4, a += 4 * lda, c += 4 * ldc) block<T, 4, VECTORS>(a, lda, panel, depth, c, ldc);
-    for (; rows > 0; --rows, a += lda, c += ldc) block<T, 1, VECTORS>(a, lda, panel, depth, c, ldc);
-}
-
-// One panel of c [rows, ldc] = a [rows, depth] w; columns of the panel beyond the matrix are not all written.
-template <class T>
-INLINE void product_panel(const T *a, Index lda, Index rows, const T *panel, Index depth, Index width, T *c, Index ldc) {
-    if (width > LANES<T>) rows_of_panel<T, 2>(a, lda, rows, panel, depth, c, ldc);
-    else rows_of_panel<T, 1>(a, lda, rows, panel, depth, c, ldc);
-}
-
-// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed.
-template <class T>
-void product(const T *a, Index lda, Index rows, const T *packed, Index depth, Index columns, T *c, Index ldc) {
-    for (Index first = 0; first < columns; first += PANEL<T>, packed += depth * PANEL<T>)
-        product_panel(a, lda, rows, packed, depth, columns - first, c + first, ldc);
 }
 
 // ---- tiles of sequences ------------------------------------------------------------------------------------------------
