@@ -256,7 +256,6 @@ def figure(table: pd.DataFrame) -> bytes:
         axes.plot(bars, values, color=ink.accents[0], marker="o", label="measured")
         axes.set_xscale("log")
         axes.set_xticks(bars, [f"{size / 1e6:g} M" for size in bars])
-        axes.minorticks_off()
         axes.set_title(label, loc="left", fontsize=10, color=ink.text)
         if reference is not None:
             axes.plot(bars, reference, color=ink.muted, linestyle=(0, (4, 3)), linewidth=1.2, label=other)
@@ -264,6 +263,7 @@ def figure(table: pd.DataFrame) -> bytes:
             axes.legend(frameon=False, fontsize=8.5, labelcolor=ink.text)
         else:
             axes.set_ylim(0.0, 1.25 * float(np.max(values)))
+        axes.minorticks_off()
     for axes in panels[1]:
         axes.set_xlabel("bars")
     return figure_to_png_bytes(page, background=ink.page)

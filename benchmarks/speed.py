@@ -134,7 +134,7 @@ def training(repeats: int, data: Path | None, precision: str) -> dict[str, Any]:
 
     recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "crypto_hourly.yaml")
     bars = synthetic_bars(symbols=8, days=365, start="2023-01-01", seed=0) if data is None else Bars.read(data)
-    module = ExecutionDataModule(bars, recipe.data, recipe.model, recipe.orders)
+    module = ExecutionDataModule(bars, recipe.data, recipe.model, recipe.orders, batches_per_epoch=1)
     model = LEMModel(recipe.model, optimizer=recipe.optimizer).train()
     optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
     dtype = torch.bfloat16 if precision == "bf16-mixed" else None

@@ -94,8 +94,10 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
     bars = zip(
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True
     )
-    for s, bar in enumerate(bars):
-        roll.decide(policy, None if contexts is None else contexts[:, s])
+    # Taken apart at once: the gradient of one slice after the other would be a tensor of all of them each time.
+    seen = [None] * window.price.shape[1] if contexts is None else contexts.unbind(1)
+    for context, bar in zip(seen, bars, strict=False):
+        roll.decide(policy, context)
         roll.book(*bar)
     return roll.paths()
 

@@ -105,7 +105,7 @@ class Bars(DerivedColumns):
 
         An ``.arrow`` file that :meth:`write` or :func:`~lem_models.markets.writer.store_bars` made is mapped into
         memory: it is open at once whatever its size, and what is looked at is loaded. Its bars were checked when it
-        was written.
+        was written. It may be replaced while it is open (as writing does), but not changed in place.
 
         Args:
             path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
@@ -230,8 +230,7 @@ class Bars(DerivedColumns):
             "symbol": np.repeat(np.array(self.symbols, dtype=object), np.diff(self.offsets)),
             **{name: getattr(self, name) for name in VALUES},
         }
-        extra = self._extra
-        return pd.DataFrame(table).join(extra if isinstance(extra, pd.DataFrame) else extra.to_pandas())
+        return pd.DataFrame(table).join(self._checked_extra(as_frame=True))
 
     def __len__(self) -> int:
         """Number of bars, over all symbols."""
@@ -414,12 +413,23 @@ class Bars(DerivedColumns):
             values={name: getattr(self, name)[rows] for name in VALUES},
             extra=pd.DataFrame(index=pd.RangeIndex(len(grid))),
         )
-        extra = self._extra
+        extra = self._checked_extra()
         if isinstance(extra, pd.DataFrame):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
         return self._of(columns, grid, extra)
+
+    def _checked_extra(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
+        """The other columns. Those of a mapped file are looked through first: texts and lists in it hold addresses."""
+        extra = self._extra
+        if isinstance(extra, pd.DataFrame):
+            return extra
+        try:
+            extra.validate(full=True)
+            return extra.to_pandas() if as_frame else extra
+        except pa.ArrowException as error:
+            raise BarsError(f"the other columns of the file are damaged: {error}", rule="readable file") from error
 
     def _edges(self) -> tuple[int, int]:
         """Start of the first and of the last bar, nanoseconds UTC."""

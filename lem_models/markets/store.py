@@ -287,6 +287,7 @@ def _view(array: pa.Array, kind: pa.DataType) -> npt.NDArray[Any]:
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    column.validate(full=True)
     combined = column.unify_dictionaries().combine_chunks()
     if isinstance(combined, pa.ChunkedArray):
         if combined.num_chunks != 1:

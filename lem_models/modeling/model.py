@@ -118,7 +118,8 @@ class LEMModel(L.LightningModule, Policy):
         blocks, which = np.unique(np.stack([rows - phase, side]), axis=1, return_inverse=True)
         offsets = np.arange(-config.warmup, config.block)
         values = torch.from_numpy(market.features.values[:, self._columns])
-        contexts = torch.empty(len(rows), self.config.hidden_size + 2 * len(self._columns))
+        contexts = self.head.project(torch.zeros(0, self.head.context_size, device=self.device))
+        contexts = contexts.new_empty(len(rows), contexts.shape[-1], device="cpu")
         order = np.argsort(which.ravel(), kind="stable")
         ends = np.searchsorted(
             which.ravel()[order], np.arange(0, blocks.shape[1] + _SEQUENCES_PER_PASS, _SEQUENCES_PER_PASS)
@@ -127,7 +128,7 @@ class LEMModel(L.LightningModule, Policy):
             first, sides = blocks[:, part : part + _SEQUENCES_PER_PASS]
             index = torch.from_numpy(np.clip(first[:, None] + offsets, 0, len(bars) - 1))
             features = self.oriented(values[index].to(self.device), torch.from_numpy(sides).to(self.device))
-            result = self.contexts(features).cpu()
+            result = self.head.project(self.contexts(features)).cpu()
             mine = order[ends[part // _SEQUENCES_PER_PASS] : ends[part // _SEQUENCES_PER_PASS + 1]]
             contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]
         return contexts
@@ -186,7 +187,7 @@ class LEMModel(L.LightningModule, Policy):
             self.log(name, value, prog_bar=name == "val_utility", sync_dist=True)
 
     def _order_contexts(self, batch: TrainingBatch) -> Tensor:
-        contexts = self.contexts(self.oriented(batch.features, batch.side))
+        contexts = self.head.project(self.contexts(self.oriented(batch.features, batch.side)))
         periods = torch.arange(batch.window.price.shape[1], device=contexts.device)
         # Orders shorter than the horizon need no context after their maximum: the clamp only keeps the index valid.
         last_closed = (batch.position[:, None] + periods).clamp(max=contexts.shape[1] - 1)

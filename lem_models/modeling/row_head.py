@@ -60,22 +60,27 @@ class RowHead:
     """
 
     def __init__(self, head: FlexibleHead) -> None:
-        self._horizon = head.outlook.out_features
-        # One product for all that the context enters: the outlook, then the first layer.
-        self._context = np.concatenate([_array(head.outlook.weight.t()), _array(head.from_context.weight.t())], 1)
-        self._bias = np.concatenate([_array(head.outlook.bias), _array(head.from_path.bias)])
-        self._path = _array(head.from_path.weight.t())
+        self._width = head.from_context.out_features
+        # One product for all that the context enters: the first layer, then the outlook.
+        self._context = np.concatenate([_array(head.from_context.weight.t()), _array(head.outlook.weight.t())], 1)
+        self._outlook_bias = _array(head.outlook.bias)
+        self._path, self._bias = _array(head.from_path.weight.t()), _array(head.from_path.bias)
         self._hidden = [(_array(layer.weight.t()), _array(layer.bias)) for layer in _linear(head.hidden)]
         self._output, self._output_bias = _array(head.output.weight.t()), _array(head.output.bias)
 
+    def project(self, context: Array) -> Array:
+        """:meth:`FlexibleHead.project` of a context [context_size]."""
+        projected: Array = context @ self._context
+        projected[self._width :] += self._outlook_bias
+        return projected
+
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period of one order, see :meth:`lem_models.execution.policy.Policy.decide`."""
-        first = context.numpy() @ self._context
-        first += self._bias
-        outlook = first[0, : self._horizon].clip(-_OUTLOOK_LIMIT, _OUTLOOK_LIMIT).tolist()
+        first = context.numpy()
+        outlook = first[0, self._width :].clip(-_OUTLOOK_LIMIT, _OUTLOOK_LIMIT).tolist()
         weights = _weights(orders, state, outlook)
         path = np.array([_path_features(orders, state, weights)], dtype=np.float32)
-        hidden = _silu(first[:, self._horizon :] + path @ self._path)
+        hidden = _silu(first[:, : self._width] + (path @ self._path + self._bias))
         for kernel, bias in self._hidden:
             hidden = hidden + _silu(hidden @ kernel + bias)
         tilt, finish, mixture = (hidden @ self._output + self._output_bias)[0].tolist()

@@ -65,7 +65,7 @@ class BackboneStream:
         side: +1 or -1, the side of the orders that read the contexts.
 
     Attributes:
-        context: Context of the last closed bar, float32 [hidden + 2 * features].
+        context: What the head takes from the context of the last closed bar, as ``encode`` gives it, float32 [width].
 
     Raises:
         BarsError: when the history holds several symbols.
@@ -82,7 +82,7 @@ class BackboneStream:
         self._recurrent_gate, self._enrich = RowGate(backbone.recurrent_gate), RowResidual(backbone.enrichment)
         self._attention, self._attention_gate = RowAttention(backbone.attention), RowGate(backbone.attention_gate)
         self._clock = _BlockClock(history, config.block, config.warmup)
-        self._head = RowHead(model.head) if type(model.head) is FlexibleHead else model
+        self._model, self._row_head = model, RowHead(model.head) if type(model.head) is FlexibleHead else None
         self._chains: list[_Chain] = []
         self._states: list[CellState] = []
         self._rows: deque[Array] = deque(maxlen=max(config.warmup, 1))
@@ -107,7 +107,7 @@ class BackboneStream:
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """What the model decides for one order, see :meth:`lem_models.execution.policy.Policy.decide`."""
-        return self._head.decide(context, orders, state)
+        return (self._row_head or self._model).decide(context, orders, state)
 
     # -- one bar -----------------------------------------------------------------------------------------------------
 
@@ -124,11 +124,17 @@ class BackboneStream:
         return enriched[:1]
 
     def _attended(self, enriched: Array, row: Array) -> Tensor:
-        """Context of the newest bar from the current chain, [hidden + 2 * features]."""
+        """Context of the newest bar from the current chain, projected by the head, [width]."""
         chain = self._chains[0]
         attended = self._attention_gate(self._attention(enriched, chain.memory, chain.read), enriched)
         previous = row if chain.read == 1 else self._rows[-1]
-        return torch.from_numpy(np.concatenate([attended[0], row[0], previous[0]]))
+        return self._projected(np.concatenate([attended[0], row[0], previous[0]]))
+
+    def _projected(self, context: Array) -> Tensor:
+        """What the head takes from a context [hidden + 2 * features]."""
+        if self._row_head is not None:
+            return torch.from_numpy(self._row_head.project(context))
+        return self._model.head.project(torch.from_numpy(context)[None])[0].detach()
 
     def _oriented(self, values: Array) -> Array:
         """Rows of all features as the order's side sees those of the model, [time, features]."""

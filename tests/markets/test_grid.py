@@ -23,6 +23,7 @@ MARKETS = {
     "daily": synthetic_bars(symbols=2, days=60, frequency="1D"),
     "7 hours": synthetic_bars(symbols=2, days=40, frequency="7h"),
     "minutes": synthetic_bars(symbols=2, days=3, frequency="1min"),
+    "one session": synthetic_bars(symbols=4, days=0.4, frequency="15min"),
 }
 
 

@@ -30,6 +30,8 @@ MARKETS = {
     "days": _with_holes(synthetic_bars(symbols=3, days=300, frequency="1D")),
     "minutes": _with_holes(synthetic_bars(symbols=2, days=2, frequency="1min")),
     "short symbols": synthetic_bars(symbols=40, days=1.5),
+    # Of 127 slots in a session the profile reaches exactly as far back as the features may.
+    "sessions as long as the support": synthetic_bars(symbols=2, days=5, frequency="3min", session=("14:00", "20:21")),
 }
 markets = pytest.mark.parametrize("bars", MARKETS.values(), ids=MARKETS)
 
@@ -50,28 +52,33 @@ def test_features_of_windows_are_those_of_the_whole_market(bars, length):
     rng = np.random.default_rng(length)
     size = len(bars)
     # Anywhere, over the ends of symbols, and beyond the ends of the table.
-    first = np.concatenate(
-        [rng.integers(-length, size, 50), bars.offsets[:-1], bars.offsets[1:] - 2, [-length, size - 1]]
+    some = np.concatenate(
+        [rng.integers(-length, size, 40), bars.offsets[:-1], bars.offsets[1:] - 2, [-length, size - 1]]
     )
-    kept, fresh = (market.feature_windows(first, length) for market in both(bars))
-    assert same_bits(kept, fresh)
-    rows = np.clip(first[:, None] + np.arange(length), 0, size - 1)
-    assert same_bits(fresh, compute_features(bars).values[rows])
+    kept, fresh = both(bars)
+    whole = compute_features(bars).values
+    # All together, where the stretches that they reach overlap, and one by one, where each stands alone.
+    for first in (some, *some[:, None]):
+        windows = fresh.feature_windows(first, length)
+        assert same_bits(kept.feature_windows(first, length), windows)
+        assert same_bits(whole[np.clip(first[:, None] + np.arange(length), 0, size - 1)], windows)
 
 
 @markets
 def test_volatilities_and_windows_of_orders_are_those_of_the_whole_market(bars):
     rng = np.random.default_rng(1)
-    start = np.setdiff1d(np.concatenate([rng.integers(1, len(bars), 200), bars.offsets[:-1] + 1]), bars.offsets)
-    maximum = rng.integers(1, 13, len(start))
+    some = np.setdiff1d(np.concatenate([rng.integers(1, len(bars), 60), bars.offsets[:-1] + 1]), bars.offsets)
     kept, fresh = both(bars)
-    grid = start[: len(start) // 4 * 4].reshape(4, -1)
+    for start in (some, *some[:, None]):
+        maximum = rng.integers(1, 13, len(start))
+        assert same_bits(kept.volatility_at(start), fresh.volatility_at(start))
+        assert same_bits(kept.features.volatility[start], fresh.volatility_at(start))
+        one, other = (market.window_arrays(start, maximum, 12) for market in (kept, fresh))
+        assert one.keys() == other.keys()
+        for name in one:
+            assert same_bits(one[name], other[name]), name
+    grid = some[: len(some) // 4 * 4].reshape(4, -1)
     assert same_bits(kept.volatility_at(grid), fresh.volatility_at(grid))
-    assert same_bits(kept.features.volatility[grid], fresh.volatility_at(grid))
-    one, other = (market.window_arrays(start, maximum, 12) for market in (kept, fresh))
-    assert one.keys() == other.keys()
-    for name in one:
-        assert same_bits(one[name], other[name]), name
 
 
 @markets

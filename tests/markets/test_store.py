@@ -283,6 +283,20 @@ def test_damage_anywhere_outside_the_values_is_refused_or_harmless(bars, path, d
     assert str(path) in message
 
 
+def test_damaged_texts_are_refused_when_they_are_looked_at(bars, tmp_path):
+    path = tmp_path / "bars.arrow"
+    Bars.from_frame(bars.frame.assign(venue=[f"venue {row}" for row in range(len(bars))])).write(path)
+    content = path.read_bytes()
+    # Where the texts end; 64 bits wide with pandas 3, 32 before.
+    ends = np.cumsum([len(f"venue {row}") for row in range(3)])
+    kind = next(kind for kind in (np.int64, np.int32) if content.count(ends.astype(kind).tobytes()) == 1)
+    path.write_bytes(content.replace(ends.astype(kind).tobytes(), np.array([2**30, 7, -5], dtype=kind).tobytes()))
+    mapped = Bars.read(path)
+    for look in (lambda: mapped.frame, lambda: mapped.select(["S002", "S000"]), lambda: mapped.write(path)):
+        with pytest.raises(BarsError, match=r"the other columns of the file are damaged|cannot be written"):
+            look()
+
+
 BAD_HEADERS = {
     "a newer version": (
         lambda h: h.update(schema_version=SCHEMA_VERSION + 1),

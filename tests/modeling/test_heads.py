@@ -25,7 +25,8 @@ class _WithContext(Recorder):
         self.generator = torch.Generator().manual_seed(seed)
 
     def decide(self, context, orders, state):
-        return super().decide(torch.randn(len(orders), CONTEXT, generator=self.generator), orders, state)
+        contexts = torch.randn(len(orders), CONTEXT, generator=self.generator)
+        return super().decide(self.policy.project(contexts), orders, state)
 
 
 def _weights(orders, state):
@@ -152,7 +153,7 @@ def test_the_auxiliary_loss_is_least_where_the_outlook_is_right():
     for guess in (0.0, 0.4, 0.7, 1.0, 1.4):
         head.outlook.weight.zero_()
         head.outlook.bias.fill_(guess)
-        losses.append(float(head.auxiliary_loss(torch.zeros(50, 12, CONTEXT), orders, window)))
+        losses.append(float(head.auxiliary_loss(head.project(torch.zeros(50, 12, CONTEXT)), orders, window)))
     assert losses[2] == min(losses) == pytest.approx(0.0, abs=0.01)
 
 
@@ -161,7 +162,7 @@ def test_the_outlook_of_a_period_is_about_the_periods_after_it():
     head, window = _head(), random_window(rng, 20, 12)
     orders = order_batch(20, max_periods=6)
     contexts = torch.randn(20, 12, CONTEXT, requires_grad=True)
-    head.requires_grad_(True).auxiliary_loss(contexts, orders, window).backward()
+    head.requires_grad_(True).auxiliary_loss(head.project(contexts), orders, window).backward()
     assert (contexts.grad[:, :6].abs().sum((0, 2)) > 0).all()
     assert (contexts.grad[:, 6:] == 0).all()  # nothing is left to forecast after the maximum
 

@@ -55,14 +55,14 @@ def test_every_decision_of_every_kind_of_order_is_the_heads(seed, horizon, layer
     orders = OrderBatch.from_frame(random_orders(rng, 1, horizon))
     periods = int(orders.max_periods)
     policy = Comparing(_head(10, horizon + 2, seed % 1000, hidden_size=16, layers=layers))
-    contexts = torch.from_numpy(rng.normal(size=(1, periods, 10)).astype(np.float32))
+    contexts = policy.head.project(torch.from_numpy(rng.normal(size=(1, periods, 10)).astype(np.float32)))
     simulate(policy, orders, random_window(rng, 1, periods, silent=silent), contexts)
     assert policy.decided == periods
     assert policy.worst < 1e-5
 
 
 @torch.no_grad()
-def test_the_bundled_head_in_plain_numbers_is_within_a_millionth():
+def test_the_bundled_head_in_plain_numbers_is_within_some_millionths():
     model, rng = policy_named("lem-crypto-hourly"), np.random.default_rng(0)
     bars = hourly()
     policy = Comparing(model.head)
@@ -72,7 +72,7 @@ def test_the_bundled_head_in_plain_numbers_is_within_a_millionth():
         rows = rng.integers(256, len(bars) // 2, periods)
         contexts = model.encode(Market(bars), rows, np.ones(periods))[None]
         simulate(policy, orders, random_window(rng, 1, periods, silent=0.1), contexts)
-    assert policy.worst < 1e-6
+    assert policy.worst < 5e-6
 
 
 def test_weights_are_those_of_the_moment():
@@ -81,9 +81,8 @@ def test_weights_are_those_of_the_moment():
     with torch.no_grad():
         head.output.bias.add_(1.0)
         rng = np.random.default_rng(0)
-        simulate(
-            policy, OrderBatch.from_frame(random_orders(rng, 1, 4)), random_window(rng, 1, 4), torch.zeros(1, 4, 6)
-        )
+        orders = OrderBatch.from_frame(random_orders(rng, 1, 4))
+        simulate(policy, orders, random_window(rng, 1, 4), head.project(torch.zeros(1, 4, 6)))
     assert policy.worst > 1e-3
 
 

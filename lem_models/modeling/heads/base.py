@@ -40,12 +40,23 @@ class AllocationHead(nn.Module, ABC):
         super().__init__()
         self.context_size, self.horizon, self.config = context_size, horizon, config
 
+    def project(self, contexts: Tensor) -> Tensor:
+        """What the head takes from contexts alone, computed once per bar and not once per order; by default themselves.
+
+        Args:
+            contexts: As the side of their orders sees them, [..., context_size].
+
+        Returns:
+            [..., any width], handed to :meth:`decide` and :meth:`auxiliary_loss` as the context.
+        """
+        return contexts
+
     @abstractmethod
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period, see :meth:`lem_models.execution.policy.Policy.decide`.
 
         Args:
-            context: Context of the last closed bar as the order's side sees it, [orders, context_size].
+            context: :meth:`project` of the context of the last closed bar, [orders, width].
             orders: The orders.
             state: What has happened so far.
         """
@@ -57,7 +68,8 @@ class AllocationHead(nn.Module, ABC):
         theirs by the number of these pairs.
 
         Args:
-            contexts: Context of the last closed bar before each period, [orders, periods, context_size].
+            contexts: :meth:`project` of the context of the last closed bar before each period,
+                [orders, periods, width].
             orders: The orders.
             window: Their market.
 

@@ -64,11 +64,19 @@ class FlexibleHead(AllocationHead):
                 torch.tensor([0.0, -2.0, 0.0])
             )  # start near the volume curve, seldom finishing early
 
+    def project(self, contexts: Tensor) -> Tensor:
+        """``W_c context`` and the outlook side by side, [..., hidden_size + horizon]."""
+        both = (self.from_context, self.outlook)
+        weight = torch.cat([layer.weight for layer in both])
+        bias = torch.cat([torch.zeros_like(self.from_path.bias), self.outlook.bias])
+        return functional.linear(contexts.to(weight), weight, bias)
+
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period."""
+        from_context, _ = self._parts(context)
         weights = benchmark_weights(orders, state, self._log_volume(context))
         path = path_features(orders, state, weights).to(self.output.weight)
-        hidden = functional.silu(self.from_path(path) + self.from_context(context.to(path)))
+        hidden = functional.silu(self.from_path(path) + from_context.to(path))
         for layer in self.hidden:
             hidden = hidden + functional.silu(layer(hidden))
         tilt, finish, mixture = self.output(hidden).to(state.remaining).unbind(1)
@@ -93,6 +101,11 @@ class FlexibleHead(AllocationHead):
         loss = torch.exp(log_ratio.clamp(max=4.0)) - log_ratio - 1
         return (loss * known).sum() / known.sum().clamp(min=1)
 
-    def _log_volume(self, context: Tensor) -> Tensor:
-        outlook: Tensor = self.outlook(context.to(self.outlook.weight))
-        return outlook.clamp(-4.0, 4.0)
+    def _parts(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        from_context, outlook = projected.split([self.from_context.out_features, self.outlook.out_features], -1)  # type: ignore[no-untyped-call]
+        return from_context, outlook
+
+    def _log_volume(self, projected: Tensor) -> Tensor:
+        # Sums of many orders' losses: in single precision, whatever the products run in.
+        outlook = self._parts(projected)[1]
+        return outlook.to(torch.promote_types(outlook.dtype, torch.float32)).clamp(-4.0, 4.0)
