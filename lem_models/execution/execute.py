@@ -27,6 +27,7 @@ OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[st
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
+_ORDERS_PER_ENCODING = 4 * _ORDERS_PER_PASS  # contexts are kept for so many: a few hundred MB at most
 
 
 def execute(
@@ -101,12 +102,16 @@ def execute_silently(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
     table, start = table[valid].reset_index(drop=True), start[valid]
-    contexts = _Contexts(policy, market, table, start)
-    parts = [
-        _run(policy, market, table.iloc[a : a + _ORDERS_PER_PASS], start[a : a + _ORDERS_PER_PASS], contexts)
-        for a in range(0, len(table), _ORDERS_PER_PASS)
-    ]
-    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), parts)
+    # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
+    by_start = np.argsort(start, kind="stable")
+    parts = []
+    for first in range(0, len(table), _ORDERS_PER_ENCODING):
+        chosen = by_start[first : first + _ORDERS_PER_ENCODING]
+        contexts = _Contexts(policy, market, table.iloc[chosen], start[chosen])
+        for a in range(0, len(chosen), _ORDERS_PER_PASS):
+            some = chosen[a : a + _ORDERS_PER_PASS]
+            parts.append(_run(policy, market, table.iloc[some], start[some], contexts))
+    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
 
 
 def warn_of_excluded(result: ExecutionResult) -> None:
@@ -128,8 +133,29 @@ def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
     )
 
 
+def _in_table_order(parts: list[dict[str, npt.NDArray[Any]]], rows: npt.NDArray[np.int64]) -> dict[str, Any] | None:
+    """What the passes gave, one after the other for these rows of the table, in the order of the table."""
+    if not parts:
+        return None
+    periods = max(part["fills"].shape[1] for part in parts)
+    joined: dict[str, Any] = {}
+    for name in parts[0]:
+        if name == "fills":
+            joined[name] = np.zeros((len(rows), periods))
+            base = 0
+            for part in parts:
+                fills = part["fills"]
+                joined[name][rows[base : base + len(fills)], : fills.shape[1]] = fills
+                base += len(fills)
+        else:
+            values = np.concatenate([part[name] for part in parts])
+            joined[name] = np.empty_like(values)
+            joined[name][rows] = values
+    return joined
+
+
 class _Contexts:
-    """Contexts of every (bar, side) that the orders ask for, each computed once."""
+    """Contexts of every (bar, side) that some orders ask for, each computed once."""
 
     def __init__(self, policy: Policy, market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64]) -> None:
         self.values = None

@@ -83,20 +83,20 @@ class ExecutionResult:
         bars: Bars,
         table: pd.DataFrame,
         excluded: pd.DataFrame,
-        parts: Sequence[Mapping[str, npt.NDArray[Any]]],
+        found: Mapping[str, npt.NDArray[Any]] | None,
     ) -> ExecutionResult:
-        """Join the passes of an execution."""
+        """Put together a table of orders and what was found for its rows, by name (``None`` for an empty table)."""
         orders = table[[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)]].copy()
         for name in _RESULT_COLUMNS:
             if name != "completed":
                 kind = np.int64 if name == "periods_used" else np.float64
-                orders[name] = np.concatenate([part[name] for part in parts]) if parts else np.zeros(0, dtype=kind)
+                orders[name] = np.zeros(0, dtype=kind) if found is None else found[name]
         # Sums of fractions carry rounding errors of 1e-16; a complete order is 1.
         orders["completed"] = orders["filled"] > _COMPLETE
         orders["filled"] = orders["filled"].where(~orders["completed"], 1.0)
         others = [c for c in orders.columns if c not in _RESULT_COLUMNS]
-        finish = np.concatenate([part["finish_period"] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
-        fills = tuple(part["fills"] for part in parts)
+        finish = np.zeros(0, dtype=np.int64) if found is None else found["finish_period"]
+        fills = () if found is None else (found["fills"],)
         return cls(orders[[*others, *_RESULT_COLUMNS]], excluded, bars, fills, finish)
 
     @classmethod

@@ -112,10 +112,6 @@ class Market:
             first, last = np.maximum(first[at], bars.offsets[symbol]), np.minimum(last[at], bars.offsets[symbol + 1])
         return reaching_back(bars, first, last, SUPPORT - 1)
 
-    def block_starts(self, block: int) -> Integers:
-        """First bar of the block that each bar lies in, flat indices [bars]; see :meth:`block_starts_at`."""
-        return self.block_starts_at(block, np.arange(len(self.bars)))
-
     def block_starts_at(self, block: int, rows: npt.ArrayLike) -> Integers:
         """First bar of the block that some bars lie in.
 

@@ -112,12 +112,10 @@ class LEMModel(L.LightningModule, Policy):
             UntrainedHeadError: when no weights were loaded or trained.
         """
         self._require_trained()
-        config, bars = self.config, market.bars
+        config = self.config
         rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
-        phase = rows - market.block_starts(config.block)[rows]
+        phase = rows - market.block_starts_at(config.block, rows)
         blocks, which = np.unique(np.stack([rows - phase, side]), axis=1, return_inverse=True)
-        offsets = np.arange(-config.warmup, config.block)
-        values = torch.from_numpy(market.features.values[:, self._columns])
         contexts = self.head.project(torch.zeros(0, self.head.context_size, device=self.device))
         contexts = contexts.new_empty(len(rows), contexts.shape[-1], device="cpu")
         order = np.argsort(which.ravel(), kind="stable")
@@ -126,8 +124,8 @@ class LEMModel(L.LightningModule, Policy):
         )
         for part in range(0, blocks.shape[1], _SEQUENCES_PER_PASS):
             first, sides = blocks[:, part : part + _SEQUENCES_PER_PASS]
-            index = torch.from_numpy(np.clip(first[:, None] + offsets, 0, len(bars) - 1))
-            features = self.oriented(values[index].to(self.device), torch.from_numpy(sides).to(self.device))
+            values = market.feature_windows(first - config.warmup, config.warmup + config.block)[:, :, self._columns]
+            features = self.oriented(torch.from_numpy(values).to(self.device), torch.from_numpy(sides).to(self.device))
             result = self.head.project(self.contexts(features)).cpu()
             mine = order[ends[part // _SEQUENCES_PER_PASS] : ends[part // _SEQUENCES_PER_PASS + 1]]
             contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]

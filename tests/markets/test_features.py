@@ -189,10 +189,11 @@ def test_window_arrays_by_hand():
 @pytest.mark.parametrize("block", [1, 16, 64])
 def test_blocks_are_cut_at_fixed_times(block):
     bars = sessions()
-    starts = Market(bars).block_starts(block)
+    starts = Market(bars).block_starts_at(block, np.arange(len(bars)))
     rows = np.arange(len(bars))
     assert (starts <= rows).all()
     assert (rows - starts < block).all()
     cut = 78 * 2 + 11
-    later = Market(rebuilt(bars, bars.frame.iloc[cut:])).block_starts(block)
+    rest = rebuilt(bars, bars.frame.iloc[cut:])
+    later = Market(rest).block_starts_at(block, np.arange(len(rest)))
     np.testing.assert_array_equal(later[block:] + cut, starts[cut + block :])

@@ -141,12 +141,11 @@ def test_blocks_of_rows_are_those_of_all_bars(bars, block):
     expected = np.maximum.accumulate(np.where(new, np.arange(len(bars)), 0))
     rows = np.random.default_rng(0).integers(0, len(bars), (5, 40))
     np.testing.assert_array_equal(market.block_starts_at(block, rows), expected[rows])
-    np.testing.assert_array_equal(market.block_starts(block), expected)
 
 
 def test_blocks_of_daily_bars_stamped_at_midnight_in_london_hold_no_more_than_they_may():
     days = pd.date_range("2024-03-01", periods=60, freq="D", tz="Europe/London").tz_convert("UTC")
     table = {"timestamp": days, "symbol": "VOD", "volume": 1.0, "notional": 2.0}
     bars = Bars.from_frame(pd.DataFrame({**table, "open": 2.0, "high": 2.0, "low": 2.0, "close": 2.0}), calendar="24/7")
-    starts = Market(bars).block_starts(8)
+    starts = Market(bars).block_starts_at(8, np.arange(len(bars)))
     assert np.bincount(starts).max() == 8

@@ -93,7 +93,7 @@ def test_bundled_models_load_and_say_what_they_are(name):
 
 def _block_of(model, market, row):
     config = model.config
-    first = int(market.block_starts(config.block)[row])
+    first = int(market.block_starts_at(config.block, np.array([row]))[0])
     columns = [FEATURES.index(name) for name in config.features]
     return first, market.features.values[first - config.warmup : first + config.block][:, columns]
 
@@ -107,12 +107,11 @@ def test_a_context_is_the_backbone_s_after_the_warm_up_of_its_block(model, side)
     for row, context in zip(rows, contexts, strict=True):
         first, features = _block_of(model, market, row)
         oriented = torch.from_numpy(features) * signs
-        with torch.no_grad():
-            expected = model.backbone(oriented[None])[0, model.config.warmup + row - first]
         here = model.config.warmup + row - first
-        torch.testing.assert_close(
-            context, torch.cat([expected, oriented[here], oriented[here - 1]]), atol=1e-6, rtol=0
-        )
+        with torch.no_grad():
+            expected = model.backbone(oriented[None])[0, here]
+            expected = model.head.project(torch.cat([expected, oriented[here], oriented[here - 1]]))
+        torch.testing.assert_close(context, expected, atol=1e-5, rtol=0)
 
 
 def test_contexts_keep_the_order_they_are_asked_in(model, monkeypatch):
@@ -122,7 +121,7 @@ def test_contexts_keep_the_order_they_are_asked_in(model, monkeypatch):
     rows, side = rng.integers(150, 384, 200), rng.choice([-1, 1], 200)
     market = Market(BARS)
     together = model.encode(market, rows, side)
-    assert together.shape == (200, model.config.hidden_size + 2 * len(model.config.features))
+    assert len(together) == 200
     shuffle = rng.permutation(200)
     torch.testing.assert_close(model.encode(market, rows[shuffle], side[shuffle]), together[shuffle], atol=1e-6, rtol=0)
     for size in (1, 3):
