@@ -21,12 +21,10 @@ def speed_figure(rows: list[dict[str, Any]]) -> Figure:
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x", color=ink.grid, linewidth=0.8)
         colours = [ink.accents[0] if row["layer"] == "TKAN" else ink.muted for row in own]
-        bars = axes.barh(
-            [row["layer"] for row in own], [row["against_lstm"] for row in own], color=colours, height=0.62
-        )
+        bars = axes.barh([row["layer"] for row in own], [row["times_lstm"] for row in own], color=colours, height=0.62)
         axes.bar_label(bars, [f"{row['both_ms']:.0f} ms" for row in own], padding=3, fontsize=8, color=ink.text)
         axes.axvline(1.0, color=ink.text, linewidth=0.8, linestyle=(0, (3, 2)))
-        axes.set_xlim(0, 1.2 * max(row["against_lstm"] for row in own))
+        axes.set_xlim(0, 1.2 * max(row["times_lstm"] for row in own))
         axes.set_xlabel("time, multiples of LSTM's")
         axes.set_title(f"hidden {size}", fontsize=9.5, color=ink.text, loc="left")
         if axes is not panels[0]:

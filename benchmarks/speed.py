@@ -2,16 +2,15 @@
 
     python benchmarks/speed.py [--only tkan training execution live startup] [--out reports/speed]
 
-- TKAN, forward and forward + backward, against the plain loop of its formulas (the reference of the tests), the eager
-  loops that run without a compiler, `torch.nn.LSTM` and `torch.nn.GRU` of the same size, and the floor of the matrix
-  products: their operations, counted, at the rate of a large product measured in the same run.
+- TKAN, forward and forward + backward, against the plain loop of its formulas, the eager loops that run without a
+  compiler, `torch.nn.LSTM` and `torch.nn.GRU` of the same size, and the floor of the matrix products.
 - Training: orders and origins per second of the recipe (an origin is a bar with 4 orders).
 - Execution: orders per second of a bundled model.
 - Live: milliseconds from a closed bar to the decision, on one thread.
 - Start-up: `import lem_models` and `lem --help` in fresh processes.
 
-Prints tables, writes `speed.json` and `speed.png`. Competitors take turns, and the fastest of several turns counts: noise of
-the machine only ever slows down.
+Prints tables, writes `speed.json` and `speed.png`. Competitors take turns, and the fastest of several turns counts: a
+busy machine only ever adds time.
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
 from benchmarks.live import live_latency
 from benchmarks.pictures import speed_figure
+from benchmarks.tkan_speed import race, timed
 from lem_models.evaluation.figure_style import figure_to_png_bytes
 from lem_models.evaluation.output import to_json
 from lem_models.modeling.kernels.library import kernels
-from lem_models.modeling.tkan import TKAN, TKANCell
-from tests.modeling.plain_tkan import plain_loop
 
 SECTIONS = ("tkan", "training", "execution", "live", "startup")
 SIZES = (32, 64, 200)
@@ -46,85 +44,10 @@ ORDERS_PER_ORIGIN = 4
 AUTHORS_ORIGINS_PER_SECOND = 20.0  # of the published code, whole model, measured on two loaded cores
 
 
-# --- TKAN ---------------------------------------------------------------------------------------------------------------
+# --- training and execution ------------------------------------------------------------------------------------------
 
 
-def tkan(repeats: int, device: str) -> list[dict[str, Any]]:
-    """Milliseconds of every competitor at every size."""
-    rate = _product_rate(device)
-    rows = []
-    for size in SIZES:
-        torch.manual_seed(0)
-        network = TKAN(size, size).to(device)
-        lstm, gru = nn.LSTM(size, size, batch_first=True).to(device), nn.GRU(size, size, batch_first=True).to(device)
-        x = torch.randn(BATCH, TIME, size, device=device, requires_grad=True)
-        competitors: dict[str, Callable[[Tensor], Tensor]] = {
-            "plain loop": lambda x, n=network: plain_loop(n, x)[0],
-            "eager": lambda x, n=network: _eager(n, x),
-            "TKAN": lambda x, n=network: n(x)[0],
-            "LSTM": lambda x, n=lstm: n(x)[0],
-            "GRU": lambda x, n=gru: n(x)[0],
-        }
-        forward, both = _race(competitors, x, repeats)
-        # Products of one step and sequence: input and recurrent gates 3 + 3, sub-layer 1 + 1, KAN 7 bases, output 1; the
-        # backward pass has two products for each. An LSTM has 4 + 4.
-        operations = 2 * BATCH * TIME * size * size * 16
-        for name in competitors:
-            row = {"hidden": size, "layer": name, "forward_ms": forward[name], "both_ms": both[name]}
-            row["against_plain"] = both["plain loop"] / both[name]
-            row["against_lstm"] = both[name] / both["LSTM"]
-            rows.append(row)
-        floor = {"forward_ms": 1e3 * operations / rate, "both_ms": 3e3 * operations / rate}
-        rows.append({"hidden": size, "layer": "floor of the products", **floor})
-        rows[-1]["against_plain"] = both["plain loop"] / floor["both_ms"]
-        rows[-1]["against_lstm"] = floor["both_ms"] / both["LSTM"]
-    return rows
-
-
-def _eager(network: TKAN, x: Tensor) -> Tensor:
-    outputs = x.transpose(0, 1).contiguous()
-    for cell in network.cells:
-        if isinstance(cell, TKANCell):
-            outputs, _ = cell.looped(outputs, cell.initial_state(outputs))
-    return outputs.transpose(0, 1)
-
-
-def _race(
-    competitors: Mapping[str, Callable[[Tensor], Tensor]], x: Tensor, repeats: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Fastest forward pass and forward + backward pass of each, milliseconds."""
-    forward, both = dict.fromkeys(competitors, float("inf")), dict.fromkeys(competitors, float("inf"))
-    gradient = torch.randn_like(competitors["TKAN"](x))
-    for _ in range(repeats):
-        for name, run in competitors.items():
-            with torch.no_grad():
-                forward[name] = min(forward[name], _timed(lambda run=run: run(x), x.device))
-            both[name] = min(both[name], _timed(lambda run=run: run(x).backward(gradient), x.device))
-    return forward, both
-
-
-def _timed(run: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return 1e3 * (time.perf_counter() - start)
-
-
-def _product_rate(device: str) -> float:
-    """Operations per second of a large matrix product."""
-    a, b = torch.randn(1024, 1024, device=device), torch.randn(1024, 1024, device=device)
-    out = torch.empty_like(a)
-    best = min(_timed(lambda: torch.mm(a, b, out=out), a.device) for _ in range(30))
-    return 2 * 1024**3 / (best / 1e3)
-
-
-# --- training and execution -----------------------------------------------------------------------------------------------
-
-
-def training(repeats: int, data: Path | None, precision: str) -> dict[str, Any]:
+def training(repeats: int, data: Path | None, precision: str, orders_per_stretch: int | None) -> dict[str, Any]:
     """Orders and origins per second of training steps of the crypto recipe, batches included."""
     from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars
@@ -134,10 +57,14 @@ def training(repeats: int, data: Path | None, precision: str) -> dict[str, Any]:
 
     recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "crypto_hourly.yaml")
     bars = synthetic_bars(symbols=8, days=365, start="2023-01-01", seed=0) if data is None else Bars.read(data)
-    module = ExecutionDataModule(bars, recipe.data, recipe.model, recipe.orders, batches_per_epoch=1)
+    settings = recipe.data
+    if orders_per_stretch:
+        settings = settings.model_copy(update={"orders_per_stretch": orders_per_stretch})
+    module = ExecutionDataModule(bars, settings, recipe.model, recipe.orders, batches_per_epoch=1)
     model = LEMModel(recipe.model, optimizer=recipe.optimizer).train()
     optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
     dtype = torch.bfloat16 if precision == "bf16-mixed" else None
+    warnings.filterwarnings("ignore", message="You are trying to `self.log")  # there is no trainer here
     times = []
     for number in range(repeats + 2):
         start = time.perf_counter()
@@ -154,6 +81,7 @@ def training(repeats: int, data: Path | None, precision: str) -> dict[str, Any]:
     origins = orders / ORDERS_PER_ORIGIN / whole
     return {
         "precision": precision,
+        "orders_per_step": orders,
         "step_ms": 1e3 * whole,
         "batch_ms": 1e3 * making,
         "orders_per_second": orders / whole,
@@ -170,7 +98,7 @@ def execution(repeats: int, data: Path | None, model_name: str) -> dict[str, Any
     bars = synthetic_bars(symbols=8, days=120, seed=0) if data is None else Bars.read(data)
     minima = sorted({1, *(max(1, model.horizon * part // 4) for part in (1, 2, 3)), model.horizon})
     orders = Order.sample(bars, every=1, side="both", min_periods=minima, max_periods=model.horizon, limit=100_000)
-    best = min(_timed(lambda: execute(model, bars, orders), torch.device("cpu")) for _ in range(max(2, repeats // 3)))
+    best = min(timed(lambda: execute(model, bars, orders), torch.device("cpu")) for _ in range(max(2, repeats // 3)))
     return {
         "model": model_name,
         "orders": len(orders),
@@ -196,7 +124,7 @@ def startup(repeats: int) -> dict[str, float]:
     return best
 
 
-# --- report -----------------------------------------------------------------------------------------------------------------
+# --- report ----------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -225,11 +153,12 @@ def main() -> None:
         "time": TIME,
     }
     if "tkan" in options.only:
-        found["tkan"] = tkan(options.repeats, options.device)
+        found["tkan"] = race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)
         _print_tkan(console, found["tkan"])
     if "training" in options.only:
-        found["training"] = training(options.repeats, options.data, options.precision)
-        _print_facts(console, "Training, crypto recipe", found["training"])
+        for name, orders in (("training", None), ("training, 160 orders a stretch", 160)):
+            found[name] = training(options.repeats, options.data, options.precision, orders)
+            _print_facts(console, f"Crypto recipe: {name}", found[name])
     if "execution" in options.only:
         found["execution"] = execution(options.repeats, options.data, options.model)
         _print_facts(console, "Execution", found["execution"])
@@ -250,7 +179,7 @@ def main() -> None:
 
 def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table(title=f"TKAN, {BATCH} sequences of {TIME} steps, milliseconds")
-    for name in ("hidden", "layer", "forward", "forward + backward", "faster than the plain loop", "time of LSTM's"):
+    for name in ("hidden", "layer", "forward", "+ backward", "faster than plain", "times LSTM", "kept, MB"):
         table.add_column(name, justify="left" if name == "layer" else "right")
     for row in rows:
         table.add_row(
@@ -258,8 +187,9 @@ def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
             row["layer"],
             f"{row['forward_ms']:.1f}",
             f"{row['both_ms']:.1f}",
-            f"{row['against_plain']:.2f} x",
-            f"{row['against_lstm']:.2f} x",
+            f"{row['faster_than_plain']:.2f} x",
+            f"{row['times_lstm']:.2f} x",
+            "" if row["kept_mb"] is None else f"{row['kept_mb']:.0f}",
             end_section=row["layer"].startswith("floor"),
         )
     console.print(table)

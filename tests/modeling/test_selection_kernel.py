@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from lem_models.modeling.selection import InputEmbedding, VariableSelectionNetwork
-from tests.modeling.plain_tkan import need_kernels
+from tests.modeling.compiled import need_kernels
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lem_models.errors import ConfigError
 from lem_models.modeling.kernels.library import kernels
 from lem_models.modeling.tkan import TKAN, TKANCell, TKANState
-from tests.modeling.plain_tkan import cells, need_kernels, plain_loop
+from tests.modeling.compiled import need_kernels
+from tests.modeling.plain_tkan import cells, plain_loop
 
 
 @pytest.fixture(autouse=True, params=["compiled", "eager"])

@@ -1,0 +1,50 @@
+"""The speed benchmark: what it counts, what it draws, and that its sections run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.pictures import speed_figure
+from benchmarks.tkan_speed import FLOOR, kept_megabytes, race
+from lem_models.evaluation.figure_style import figure_to_png_bytes
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
+
+
+def test_the_race_times_every_layer_at_every_size_and_draws_them():
+    rows = race((8, 16), batch=4, steps=6, turns=1, device="cpu")
+    layers = ["plain loop", "eager", "TKAN", "LSTM", "GRU", FLOOR]
+    assert [(row["hidden"], row["layer"]) for row in rows] == [(size, layer) for size in (8, 16) for layer in layers]
+    for row in rows:
+        assert min(row["forward_ms"], row["both_ms"]) > 0
+        peers = {other["layer"]: other["both_ms"] for other in rows if other["hidden"] == row["hidden"]}
+        assert row["faster_than_plain"] == pytest.approx(peers["plain loop"] / row["both_ms"])
+        assert row["times_lstm"] == pytest.approx(row["both_ms"] / peers["LSTM"])
+    assert figure_to_png_bytes(speed_figure(rows)).startswith(b"\x89PNG")
+
+
+def test_kept_memory_counts_each_array_once():
+    x = torch.zeros(1000, 10, requires_grad=True)
+    layer = nn.Linear(10, 10, bias=False)
+    assert kept_megabytes(lambda x: layer(x), x) == pytest.approx((10_000 + 100) * 4 / 1e6)
+    assert kept_megabytes(lambda x: x * x, x) == pytest.approx(0.04)
+
+
+def test_start_up_is_measured_from_the_command_line(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--only", "startup", "--repeats", "1", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seconds = json.loads((tmp_path / "speed.json").read_text())["startup"]
+    assert seconds.keys() == {"python", "import lem_models", "lem --help"}
+    assert all(0 < value < 20 for value in seconds.values())
+
+
+def test_help_says_what_is_measured():
+    done = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "floor of the matrix products" in done.stdout.replace("\n  ", " ")

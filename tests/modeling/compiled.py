@@ -1,0 +1,16 @@
+"""For tests of the compiled kernels: where they must be there, and where they cannot be."""
+
+import shutil
+
+import pytest
+
+from lem_models.modeling.kernels.library import kernels
+
+__all__ = ["need_kernels"]
+
+
+def need_kernels() -> None:
+    """Skip where nothing can be compiled; with a compiler at hand the build must work."""
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        pytest.skip("there is no C++ compiler")
+    assert kernels() is not None
