@@ -16,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help install dev demo test check test-slow bench clean distclean
+.PHONY: help install dev demo test check test-slow bench speed clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ check: dev ## ruff and mypy
 
 bench: install ## slippage benchmark (DATA=bars.parquet MODEL=name OUT=folder)
 	$(BIN)/python benchmarks/slippage.py --model "$(MODEL)" $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
+
+speed: install ## speed and scaling benchmarks, into reports/ (some minutes, 12 GB of temporary disk)
+	$(BIN)/python benchmarks/speed.py --out reports/speed
+	$(BIN)/python benchmarks/scaling.py --bars 1e6 1e7 1e8 --out reports/scaling
 
 clean: ## remove caches and builds
 	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -28,17 +28,31 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Data = Annotated[Path, typer.Option("--data", help="Bars: .parquet, .csv or .csv.gz.")]
+Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
 Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem models`).")]
 
 
 def main() -> None:
     """Entry point: errors of the package become one line and exit code 2."""
+    _keep_freed_memory()
     try:
         app()
     except (LEMError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what is freed: arrays of megabytes come and go, and each would be taken anew page by page."""
+    if sys.platform == "linux":
+        import ctypes
+
+        try:
+            mallopt = ctypes.CDLL(None).mallopt
+        except (OSError, AttributeError):  # another C library
+            return
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: nothing is mapped apart
+        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: nothing goes back
 
 
 def _split(values: str, both: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -225,6 +239,33 @@ def execute(
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), out / f"{name}.csv")
     _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
+    target: Annotated[Path, typer.Argument(help="File to write, of any of these kinds.")],
+    calendar: Annotated[
+        str, typer.Option("--calendar", help="auto, 24/7, sessions, or an exchange code such as XNYS.")
+    ] = "auto",
+) -> None:
+    """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
+    from lem_models.errors import BarsError
+    from lem_models.markets.bars import Bars
+    from lem_models.markets.writer import store_bars
+
+    if target.suffix == ".arrow":
+        try:
+            bars = store_bars(source, target, calendar=calendar)  # piece by piece
+        except BarsError as error:
+            if error.rule != "symbol by symbol":
+                raise
+            Bars.read(source, calendar=calendar).write(target)  # rows of several symbols are mixed: sorted in memory
+            bars = Bars.read(target)
+    else:
+        bars = Bars.read(source, calendar=calendar)
+        bars.write(target)
+    _console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True)
 
 
 @app.command()

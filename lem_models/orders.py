@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lem_models.markets.bars import Bars
-    from lem_models.markets.windows import Origins, Time
+    from lem_models.markets.frequency import Moment
+    from lem_models.markets.windows import Origins
 
 __all__ = ["Benchmark", "Order", "Side", "Target"]
 
@@ -108,8 +109,8 @@ class Order(BaseModel):
         max_periods: int | Sequence[int] = 12,
         min_periods: int | Sequence[int] | None = None,
         lookback: int = DEFAULT_LOOKBACK,
-        start: Time | None = None,
-        end: Time | None = None,
+        start: Moment | None = None,
+        end: Moment | None = None,
         limit: int | None = None,
         seed: int = 0,
         within_session: bool | None = None,

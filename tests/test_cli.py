@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lem_models import Order, synthetic_bars
+from lem_models import Bars, Order, synthetic_bars
 from lem_models.cli import app, main
+from lem_models.errors import BarsError
 
 runner = CliRunner()
 
@@ -23,7 +24,7 @@ def data(tmp_path_factory):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("models", "demo", "benchmark", "execute", "train"):
+    for command in ("models", "demo", "benchmark", "execute", "convert", "train"):
         assert command in result.output
 
 
@@ -51,6 +52,20 @@ def test_benchmark_of_a_baseline_against_another(tmp_path, data):
     table = pd.read_csv(tmp_path / "out" / "summary.csv")
     assert set(table["policy"]) == {"stopping_rule", "twap"}
     assert table["min_periods"].max() == 6
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["symbol by symbol", "symbols mixed"])
+def test_convert_writes_a_file_that_is_mapped_and_back(tmp_path, data, mixed):
+    if mixed:
+        pd.read_parquet(data).sort_values(["timestamp", "symbol"]).to_parquet(tmp_path / "mixed.parquet")
+        data = tmp_path / "mixed.parquet"
+    for source, target in ((data, "bars.arrow"), (tmp_path / "bars.arrow", "bars.csv.gz")):
+        result = runner.invoke(app, ["convert", str(source), str(tmp_path / target)])
+        assert result.exit_code == 0, result.output
+        assert "2 symbols, 1,440 bars" in result.output
+    kept = [Bars.read(path).content_hash for path in (data, tmp_path / "bars.arrow", tmp_path / "bars.csv.gz")]
+    assert len(set(kept)) == 1
+    assert type(runner.invoke(app, ["convert", "nothing.parquet", "bars.arrow"]).exception) is BarsError
 
 
 def test_execute_writes_schedule_orders_and_exclusions(tmp_path, data):

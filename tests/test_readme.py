@@ -1,23 +1,28 @@
-"""The numbers in the README are those of the recorded benchmark run."""
+"""The numbers in the README are those of the recorded benchmark runs."""
 
-import importlib.util
 import json
 from pathlib import Path
+
+import pytest
+
+from benchmarks.results_table import markdown_table
+from benchmarks.speed_table import paths_table, scaling_table, tkan_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "results" / "lem-crypto-hourly.json"
 
 
-def _results_table():
-    spec = importlib.util.spec_from_file_location("results_table", ROOT / "benchmarks" / "results_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_table_is_that_of_the_recorded_run():
-    table = _results_table().markdown_table(json.loads(RECORD.read_text(encoding="utf-8")))
+    table = markdown_table(json.loads(RECORD.read_text(encoding="utf-8")))
     assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("record", "table"), [("speed", tkan_table), ("speed", paths_table), ("scaling", scaling_table)]
+)
+def test_the_tables_of_speed_are_those_of_the_recorded_runs(record, table):
+    recorded = json.loads((ROOT / "benchmarks" / "results" / f"{record}.json").read_text(encoding="utf-8"))
+    assert table(recorded) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_command_beside_it_is_the_one_that_was_run():

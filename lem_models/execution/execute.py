@@ -11,12 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.errors import PolicyError
-from lem_models.execution.policy import OrderBatch, Policy
+from lem_models.execution.policy import OrderBatch, Policy, lookback_of
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.markets.market import Market
 from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
@@ -27,7 +26,8 @@ OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[st
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
-_ORDERS_PER_ENCODING = 4 * _ORDERS_PER_PASS  # contexts are kept for so many: a few hundred MB at most
+_PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
+_PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
 
 
 def execute(
@@ -84,18 +84,12 @@ def execute_silently(
         whole: The bars of which the market is a part, if it is: there must be enough of them for the lookback.
     """
     bars = market.bars
-    if isinstance(policy, type):
-        raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
-    lookback = getattr(policy, "lookback", 1)
-    if lookback > MAX_LOOKBACK:
-        raise PolicyError(f"lookback is {lookback}; a policy may ask for {MAX_LOOKBACK} bars of history at most")
-    if not callable(getattr(policy, "decide", None)):
-        raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
+    lookback = lookback_of(policy)
     table = complete_for(policy, orders)
     check_history(bars if whole is None else whole, lookback)
     start = first_bars(bars, table)
     codes = exclusion_codes(
-        bars, start, table["max_periods"].to_numpy(), lookback=max(lookback, 1), within_session=within_session
+        bars, start, table["max_periods"].to_numpy(), lookback=lookback, within_session=within_session
     )
     valid = codes == 0
     excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
@@ -105,11 +99,13 @@ def execute_silently(
     # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
     by_start = np.argsort(start, kind="stable")
     parts = []
-    for first in range(0, len(table), _ORDERS_PER_ENCODING):
-        chosen = by_start[first : first + _ORDERS_PER_ENCODING]
+    longest = int(table["max_periods"].max()) if len(table) else 1
+    size = max(min(_ORDERS_PER_PASS, _PERIODS_PER_PASS // longest), 1)
+    for first in range(0, len(table), _PASSES_PER_ENCODING * size):
+        chosen = by_start[first : first + _PASSES_PER_ENCODING * size]
         contexts = _Contexts(policy, market, table.iloc[chosen], start[chosen])
-        for a in range(0, len(chosen), _ORDERS_PER_PASS):
-            some = chosen[a : a + _ORDERS_PER_PASS]
+        for a in range(0, len(chosen), size):
+            some = chosen[a : a + size]
             parts.append(_run(policy, market, table.iloc[some], start[some], contexts))
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
 

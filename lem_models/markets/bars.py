@@ -127,12 +127,13 @@ class Bars(DerivedColumns):
         if verify:
             verify_store(stored, file)
         columns, grid = stored.columns, stored.grid
-        length = None if frequency is None else read_frequency(frequency)
-        if calendar not in ("auto", grid.calendar.name) or length not in (None, grid.calendar.frequency):
-            built = build_calendar(calendar, columns.symbols, columns.offsets, columns.timestamp, length)
+        name = grid.calendar.name if calendar == "auto" else calendar
+        length = grid.calendar.frequency if frequency is None else read_frequency(frequency)
+        if (name, length) != (grid.calendar.name, grid.calendar.frequency):
+            built = build_calendar(name, columns.symbols, columns.offsets, columns.timestamp, length)
             grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
         bars = cls._of(columns, grid, stored.extra)
-        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
+        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, name, length))
         return bars
 
     @classmethod
@@ -238,13 +239,12 @@ class Bars(DerivedColumns):
 
     def __repr__(self) -> str:
         """Size, period, frequency, calendar and gaps in one line."""
-        count = len(self.symbols)
         first, last = (pd.Timestamp(int(edge), unit="ns") for edge in self._edges())
-        missing = f" ({int(self.gaps['missing'].sum()):,} bars missing)" if len(self.gaps) else ""
+        missing = f" ({_counted(int(self.gaps['missing'].sum()), 'bar')} missing)" if len(self.gaps) else ""
         return (
-            f"Bars({count} symbol{'' if count == 1 else 's'}, {len(self):,} bars, {first:%Y-%m-%d %H:%M} to "
+            f"Bars({_counted(len(self.symbols), 'symbol')}, {_counted(len(self), 'bar')}, {first:%Y-%m-%d %H:%M} to "
             f"{last:%Y-%m-%d %H:%M} UTC, every {clock(self.frequency)}, calendar {self.calendar.name}, "
-            f"{len(self.gaps):,} gap{'' if len(self.gaps) == 1 else 's'}{missing})"
+            f"{_counted(len(self.gaps), 'gap')}{missing})"
         )
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Bars:
@@ -455,7 +455,7 @@ class _Source:
     path: Path
     content_hash: str
     calendar: str
-    frequency: pd.Timedelta | None
+    frequency: pd.Timedelta
 
 
 def _reopened(source: _Source) -> Bars:
@@ -467,3 +467,7 @@ def _reopened(source: _Source) -> Bars:
 
 def _rebuilt(state: dict[str, Any]) -> Bars:
     return Bars(**state)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -43,9 +43,11 @@ from lem_models.markets.frequency import (
     winner,
 )
 
-__all__ = ["Calendar", "Placement", "RoundTheClock", "Scheduled", "build_calendar"]
+__all__ = ["Calendar", "Placement", "RoundTheClock", "Scheduled", "build_calendar", "check_calendar_name"]
 
 Integers = npt.NDArray[np.int64]
+
+_OWN = ("auto", "24/7", "sessions")
 
 LONGEST_DAILY_PAUSE = 7
 """Daily bars further apart than this many days have a gap between them (September 2001 was a pause of 7 days)."""
@@ -101,6 +103,21 @@ def build_calendar(
         )
     _check_one_bar_per_position(built, symbols, offsets, timestamp)
     return built
+
+
+def check_calendar_name(calendar: str) -> None:
+    """Refuse a name that :func:`build_calendar` does not know.
+
+    Raises:
+        UnknownNameError: There is no calendar of this name.
+    """
+    if calendar in _OWN:
+        return
+    import exchange_calendars
+
+    known = [*_OWN, *exchange_calendars.get_calendar_names()]
+    if calendar not in known:
+        raise UnknownNameError.among("calendar", calendar, known)
 
 
 def _union(offsets: Integers, timestamp: Integers) -> Integers:
@@ -223,9 +240,7 @@ def _exchange(code: str, union: Integers, step: int) -> Scheduled:
     """Sessions, half days and breaks of an exchange over the period of the bars."""
     import exchange_calendars
 
-    known = ["auto", "24/7", "sessions", *exchange_calendars.get_calendar_names()]
-    if code not in known:
-        raise UnknownNameError.among("calendar", code, known)
+    check_calendar_name(code)
     start = moment(union[0]).tz_localize(None).normalize() - pd.Timedelta(days=1)
     end = moment(union[-1]).tz_localize(None).normalize() + pd.Timedelta(days=1)
     try:

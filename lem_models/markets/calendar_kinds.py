@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -175,6 +176,16 @@ class Scheduled(Calendar):
     stride: int
     phase: int = 0
     zone: str | None = None
+
+    def __post_init__(self) -> None:
+        """Make every array read-only."""
+        for array in (self.start, self.number, self.count, self.opening):
+            array.flags.writeable = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled object; pickling forgets that arrays are read-only."""
+        self.__dict__.update(state)
+        self.__post_init__()
 
     def contains(self, timestamp: Integers) -> Booleans:
         """See :meth:`Calendar.contains`."""

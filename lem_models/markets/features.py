@@ -29,6 +29,7 @@ __all__ = [
     "Features",
     "bar_volatility",
     "compute_features",
+    "profile_sessions",
 ]
 
 SUPPORT = 128
@@ -178,9 +179,14 @@ def _compute(rows: BarColumns) -> Features:
     return Features(values, sigma)
 
 
+def profile_sessions(slots_per_session: int) -> int:
+    """Sessions that the features' time-of-day profile averages: as many as the support holds, at most 5."""
+    return min(5, (SUPPORT - 1) // slots_per_session)
+
+
 def _profile(rows: BarColumns) -> FloatArray:
     """Mean volume of each row's time slot over the sessions before, NaN where there is none, [bars]."""
-    days = min(5, (SUPPORT - 1) // rows.slots_per_session)
+    days = profile_sessions(rows.slots_per_session)
     if not days:  # very short bars: the profile is then the level
         return np.full(len(rows.volume), np.nan)
     table, first = slot_profile(rows, days)

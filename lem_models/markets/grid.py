@@ -168,8 +168,9 @@ class Grid:
         # A gap inside a session begins a run, but no session.
         goes_on = np.zeros(len(first), dtype=bool)
         goes_on[1:] = (first[1:] == last[:-1]) & ~np.isin(self.run[1:-1], self.offsets)
-        row = row[~(goes_on[at] & (within == 0))]
-        return np.append(row, len(self))
+        bounds = np.append(row[~(goes_on[at] & (within == 0))], len(self))
+        bounds.flags.writeable = False
+        return bounds
 
     def _run_of(self, rows: Integers) -> Integers:
         return np.asarray(np.searchsorted(self.run, rows, side="right") - 1)

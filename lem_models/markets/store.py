@@ -4,14 +4,12 @@ The file is an ordinary, uncompressed Arrow IPC file (Feather version 2) of one 
 contiguous array: ``timestamp`` (nanoseconds UTC), ``symbol`` (dictionary), open, high, low, close, volume, notional,
 then the other columns of the table; symbol-major. Any Arrow reader reads it. What this package adds is in the schema's
 metadata, JSON under the key ``lem_models.bars``: symbols and offsets, the calendar, the grid and the content hash, and
-beside it the SHA-256 of that text. The bars were checked when the file was written; opening it checks its form, not its
-values.
+beside it the SHA-256 of that text. The bars were checked when the file was written; opening it checks its form and the
+ends of its columns (a column that is looked for in the wrong place has others), not its values.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 import zlib
@@ -26,10 +24,10 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError
-from lem_models.markets.calendar import Calendar, RoundTheClock, Scheduled
 from lem_models.markets.files import replacing
-from lem_models.markets.frequency import GROUP, clock, length_of
+from lem_models.markets.frequency import GROUP, clock, moment
 from lem_models.markets.grid import Grid
+from lem_models.markets.grid_record import grid_of, grid_record
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values
 
 __all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "write_store"]
@@ -39,7 +37,7 @@ Integers = npt.NDArray[np.int64]
 SCHEMA_VERSION = 1
 _KEY, _CHECKSUM = b"lem_models.bars", b"lem_models.bars.sha256"
 _TIMESTAMP = pa.timestamp("ns", tz="UTC")
-_MOST_SESSIONS = 10_000_000  # of a calendar; a file that claims more is damaged
+_ENDS = 8  # values of a column
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,15 @@ def content_hash(
     return digest.hexdigest()
 
 
+def _ends_hash(timestamp: Integers, values: Mapping[str, npt.NDArray[np.float64]]) -> str:
+    """SHA-256 (hexadecimal) over the first and the last values of every column."""
+    digest = hashlib.sha256()
+    for array in (timestamp, *(values[name] for name in VALUES)):
+        ends = np.concatenate([array[:_ENDS], array[-_ENDS:]])
+        digest.update(ends.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
 def symbol_type(count: int) -> npt.DTypeLike:
     """Smallest integer type that numbers so many symbols."""
     return np.min_scalar_type(-max(count, 2))
@@ -99,13 +106,9 @@ def write_store(
         "schema_version": SCHEMA_VERSION,
         "bars": len(columns.timestamp),
         "symbols": columns.symbols,
-        "offsets": _packed(grid.offsets),
-        "calendar": _calendar_record(grid.calendar),
-        "run": _packed(grid.run),
-        "number": _packed(grid.number),
-        "idle": _packed(grid.idle),
         "content_hash": hashed,
-    }
+        "ends_hash": _ends_hash(columns.timestamp, columns.values),
+    } | grid_record(grid)
     text = json.dumps(header, ensure_ascii=False).encode()
     with replacing(path) as partial:
         names, arrays = list(REQUIRED), _arrays(columns, symbol)
@@ -181,6 +184,7 @@ def open_store(path: Path) -> StoredBars | None:
         IndexError,
         OverflowError,
         MemoryError,
+        RecursionError,
         zlib.error,
     ) as error:
         what = f"{error} is missing in its header" if isinstance(error, KeyError) else error
@@ -195,6 +199,10 @@ def verify_store(stored: StoredBars, path: Path) -> None:
     """
     columns, grid = stored.columns, stored.grid
     size = len(columns.timestamp)
+    try:
+        stored.symbol.validate(full=True)  # before its texts are looked at: in a damaged file they may lie anywhere
+    except pa.ArrowException as error:
+        raise BarsError(f"{path} is damaged: its symbols are not readable: {error}", rule="content hash") from error
     same = stored.symbol.dictionary.to_pylist() == list(columns.symbols)
     for begin in range(0, size, GROUP):
         # One row before, so that the order of time is looked at across the border too.
@@ -216,7 +224,7 @@ def verify_store(stored: StoredBars, path: Path) -> None:
             raise BarsError(
                 f"the bar does not start on the grid of the calendar {grid.calendar.name!r} at "
                 f"{clock(grid.calendar.frequency)} that {path} names",
-                timestamp=pd.Timestamp(int(piece.timestamp[np.argmin(inside)]), unit="ns", tz="UTC"),
+                timestamp=moment(piece.timestamp[np.argmin(inside)]),
                 column="timestamp",
                 rule="one grid",
             )
@@ -249,33 +257,26 @@ def _stored(header: Mapping[str, Any], batch: pa.RecordBatch) -> StoredBars:
         raise ValueError(f"it has {batch.num_rows:,} rows, its header says {size:,}")
     if tuple(batch.schema.names[: len(REQUIRED)]) != REQUIRED:
         raise ValueError(f"its columns are {batch.schema.names}, they must begin with {list(REQUIRED)}")
-    symbols = tuple(header["symbols"])
-    if not all(isinstance(name, str) and name for name in symbols) or len(set(symbols)) != len(symbols):
+    names = header["symbols"]
+    is_list = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    if not is_list or len(set(names)) != len(names):
         raise ValueError("its symbols are not names, each once")
-    calendar = _calendar(header["calendar"])
-    offsets, run = _unpacked(header["offsets"], len(symbols) + 1), _unpacked(header["run"], size + 1)
-    number, idle = _unpacked(header["number"], size), _unpacked(header["idle"], size)
-    bounded = all(len(b) > 1 and b[0] == 0 and b[-1] == size and np.all(np.diff(b) > 0) for b in (offsets, run))
-    if (
-        not bounded
-        or len(offsets) != len(symbols) + 1
-        or len(number) != len(run) - 1
-        or not np.isin(offsets, run).all()
-        or (len(idle) and not (idle[0] >= 0 and idle[-1] < size and np.all(np.diff(idle) > 0)))
-    ):
-        raise ValueError("the places of its bars do not fit together")
+    symbols = tuple(names)
+    grid = grid_of(header, len(symbols), size)
     views = {name: _view(batch.column(name), pa.float64()) for name in VALUES}
     stamps = _view(batch.column("timestamp"), _TIMESTAMP)
-    extra = (
-        pa.Table.from_batches([batch]).select(batch.schema.names[len(REQUIRED) :]) if batch.num_columns > 8 else None
-    )
-    if extra is not None:
-        extra = extra.replace_schema_metadata(None)
-    columns = Columns(symbols, offsets, stamps, views, pd.DataFrame(index=pd.RangeIndex(size)))
+    if header["ends_hash"] != _ends_hash(stamps, views):
+        raise ValueError("its columns are not where they were written")
+    symbol = batch.column("symbol")
+    if not isinstance(symbol, pa.DictionaryArray):
+        raise ValueError(f"its column of symbols is of type {symbol.type}, not a dictionary")
+    others = batch.schema.names[len(REQUIRED) :]
+    extra = pa.Table.from_batches([batch]).select(others).replace_schema_metadata(None) if others else None
+    columns = Columns(symbols, grid.offsets, stamps, views, pd.DataFrame(index=pd.RangeIndex(size)))
     hashed = header["content_hash"]
     if not isinstance(hashed, str):
         raise TypeError("its content hash is not a text")
-    return StoredBars(columns, Grid(calendar, offsets, run, number, idle), extra, hashed, batch.column("symbol"))
+    return StoredBars(columns, grid, extra, hashed, symbol)
 
 
 def _view(array: pa.Array, kind: pa.DataType) -> npt.NDArray[Any]:
@@ -294,66 +295,3 @@ def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
             raise pa.ArrowInvalid(f"a column of type {column.type} is too large for one piece")
         return combined.chunk(0)
     return combined
-
-
-def _packed(values: Integers) -> dict[str, Any]:
-    """Integers as text: differences, which are small or regular, compressed."""
-    steps = np.diff(values, prepend=np.int64(0)).astype("<i8")
-    return {"count": len(values), "data": base64.b64encode(zlib.compress(steps.tobytes(), 1)).decode()}
-
-
-def _unpacked(record: Mapping[str, Any], most: int) -> Integers:
-    count = int(record["count"])
-    if not 0 <= count <= most:
-        raise ValueError(f"a list of {count:,} numbers where at most {most:,} can be")
-    try:
-        content = zlib.decompressobj().decompress(base64.b64decode(record["data"], validate=True), 8 * count + 1)
-    except binascii.Error as error:
-        raise ValueError(f"a list of numbers is damaged: {error}") from error
-    if len(content) != 8 * count:
-        raise ValueError(f"a list of {count:,} numbers is cut short or too long")
-    return np.cumsum(np.frombuffer(content, "<i8"), dtype=np.int64)
-
-
-def _calendar_record(calendar: Calendar) -> dict[str, Any]:
-    """A calendar as JSON."""
-    record: dict[str, Any] = {
-        "name": calendar.name,
-        "frequency": calendar.frequency.value,
-        "slots_per_session": calendar.slots_per_session,
-        "is_session_bound": calendar.is_session_bound,
-    }
-    if isinstance(calendar, RoundTheClock):
-        return record | {"kind": "round_the_clock", "phase": calendar.phase}
-    if isinstance(calendar, Scheduled):
-        arrays = {name: _packed(getattr(calendar, name)) for name in ("start", "number", "count", "opening")}
-        plain = {"stride": calendar.stride, "phase": calendar.phase, "zone": calendar.zone}
-        return record | {"kind": "scheduled"} | arrays | plain
-    raise BarsError(f"a calendar of type {type(calendar).__name__} has no form in a file", rule="file format")
-
-
-def _calendar(record: Mapping[str, Any]) -> Calendar:
-    frequency, slots = int(record["frequency"]), int(record["slots_per_session"])
-    if frequency <= 0 or slots <= 0 or not isinstance(record["name"], str):
-        raise ValueError("its calendar is none")
-    name, bound = record["name"], bool(record["is_session_bound"])
-    if record["kind"] == "round_the_clock":
-        return RoundTheClock(name, length_of(frequency), slots, bound, phase=int(record["phase"]))
-    if record["kind"] != "scheduled":
-        raise ValueError(f"its calendar is of the unknown kind {record['kind']!r}")
-    arrays = {key: _unpacked(record[key], _MOST_SESSIONS) for key in ("start", "number", "count", "opening")}
-    if not len(arrays["start"]) == len(arrays["number"]) == len(arrays["count"]) > 0:
-        raise ValueError("its calendar is damaged")
-    zone = record["zone"]
-    if int(record["stride"]) <= 0 or not (zone is None or isinstance(zone, str)):
-        raise ValueError("its calendar is damaged")
-    return Scheduled(
-        name,
-        length_of(frequency),
-        slots,
-        bound,
-        **arrays,
-        stride=int(record["stride"]),
-        phase=int(record["phase"]),
-        zone=zone,
-    )

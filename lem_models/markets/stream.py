@@ -75,7 +75,7 @@ class FeatureStream:
         self.row, self.volatility = computed.values[-1].copy(), float(computed.volatility[-1])
         self._count = len(kept)
         self._slots_per_session = kept.slots_per_session
-        self._days = min(5, (features.SUPPORT - 1) // kept.slots_per_session)
+        self._days = features.profile_sessions(kept.slots_per_session)
         size = features.SUPPORT
         log_vwap, log_close = np.log(kept.vwap), np.log(kept.close)
         self._log_vwap = _Recent(log_vwap, size, float(log_vwap[0]))

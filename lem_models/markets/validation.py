@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError
+from lem_models.markets.frequency import moment, symbol_of
 
 __all__ = ["PRICES", "REQUIRED", "VALUES", "Columns", "check_time_order", "check_values", "validate_frame"]
 
@@ -190,7 +191,7 @@ def _read_numbers(
             f"{series.name} is of type {series.dtype}, not a number; the first value that is not one is "
             f"{series.iloc[row]!r}",
             symbol=symbols[codes[row]],
-            timestamp=pd.Timestamp(int(timestamp[row]), unit="ns", tz="UTC"),
+            timestamp=moment(timestamp[row]),
             column=str(series.name),
             rule="numeric column",
         )
@@ -303,11 +304,10 @@ def _refuse(broken: npt.NDArray[np.bool_], columns: Columns, column: str, rule: 
     shown = {name: float(array[row]) for name, array in columns.values.items()}
     shown["value"] = shown.get(column, 0.0)
     shown["vwap"] = shown["notional"] / shown["volume"] if shown["volume"] else shown["close"]
-    symbol = int(np.searchsorted(columns.offsets, row, side="right")) - 1
     raise BarsError(
         f"{message.format(**shown)}; {_rows(int(broken.sum()))}",
-        symbol=columns.symbols[symbol],
-        timestamp=pd.Timestamp(int(columns.timestamp[row]), unit="ns", tz="UTC"),
+        symbol=symbol_of(columns.symbols, columns.offsets, row),
+        timestamp=moment(columns.timestamp[row]),
         column=column,
         rule=rule,
     )

@@ -7,24 +7,19 @@ one gapless run, and, in an intraday market with sessions, the part ``i ..`` in 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from lem_models.errors import BarsError, OrderError
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import GROUP
+from lem_models.markets.frequency import GROUP, Moment
 from lem_models.markets.intervals import Intervals, around, complement, intersect, intervals, of_rows
 
 __all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins", "stretch_starts"]
 
 Integers = npt.NDArray[np.int64]
-
-Time: TypeAlias = str | date
-"""A time: text, date or datetime (``pandas.Timestamp`` included); without a zone it is UTC."""
 
 REASONS: dict[int, str] = {
     0: "",
@@ -187,7 +182,7 @@ def origins(
 
 
 def stretch_starts(
-    bars: Bars, *, length: int, skip: int = 0, start: Time | None = None, end: Time | None = None
+    bars: Bars, *, length: int, skip: int = 0, start: Moment | None = None, end: Moment | None = None
 ) -> Origins:
     """First bar of each whole stretch of bars that lies, with what its features reach back to, in a period.
 
@@ -216,8 +211,8 @@ def sample_origins(
     lookback: int,
     horizon: int,
     every: str | int = 1,
-    start: Time | None = None,
-    end: Time | None = None,
+    start: Moment | None = None,
+    end: Moment | None = None,
     within_session: bool | None = None,
 ) -> Origins:
     """Valid origins on a regular grid of times.
@@ -240,7 +235,7 @@ def sample_origins(
     candidates = intervals(period[:, 0], np.where(cut, period[:, 1] - horizon + 1, period[:, 1]))
     step = _step(bars, every)
     if step is not None:
-        candidates = _on_grid(bars, candidates, every=step, by_bars=isinstance(every, int))
+        candidates = _on_grid(bars, candidates, every=step, by_bars=isinstance(every, int | np.integer))
     found = origins(bars, lookback=lookback, horizon=horizon, within_session=within_session, candidates=candidates)
     if not len(found):
         raise OrderError(
@@ -255,12 +250,14 @@ def _step(bars: Bars, every: str | int) -> int | None:
     """The step between origins in bars or in nanoseconds; ``None`` if every bar is one."""
     import pandas as pd
 
-    if isinstance(every, int):
+    if isinstance(every, int | np.integer):
         if every < 1:
             raise OrderError(f"every must be at least one bar; got {every}", field="every")
-        return None if every == 1 else every
+        return None if every == 1 else int(every)
     try:
         step = pd.Timedelta(every)
+        if pd.isna(step):
+            raise ValueError
     except ValueError:
         raise OrderError(
             f"every is neither a number of bars nor a duration such as '6h': {every!r}", field="every"

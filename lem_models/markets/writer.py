@@ -29,7 +29,7 @@ from typing_extensions import Self
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar import build_calendar
+from lem_models.markets.calendar import build_calendar, check_calendar_name
 from lem_models.markets.files import format_of, read_table
 from lem_models.markets.frequency import moment, read_frequency
 from lem_models.markets.grid import Grid
@@ -96,6 +96,7 @@ class BarsWriter:
     """Writes an Arrow file of bars piece by piece; see :func:`store_bars`.
 
     Use it as a context: the file appears when the context ends without an error, and nothing is left behind otherwise.
+    A piece that was refused is an error too, even if it was caught: what has been written is no whole table.
 
     Args:
         path: The ``.arrow`` file.
@@ -103,7 +104,8 @@ class BarsWriter:
         frequency: See :meth:`Bars.from_frame`.
 
     Raises:
-        BarsError: The suffix is not ``.arrow``, or no file can be written there.
+        BarsError: The suffix is not ``.arrow``; on entering the context, no file can be written there.
+        UnknownNameError: There is no calendar of this name.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class BarsWriter:
         self._path = Path(path)
         if format_of(self._path) != "arrow":
             raise BarsError(f"{self._path} is not an .arrow file: only these are written in pieces", rule="file format")
+        check_calendar_name(calendar)
         self._calendar = calendar
         self._frequency = None if frequency is None else read_frequency(frequency)
         self._symbols: dict[str, int] = {}  # bars so far
@@ -123,17 +126,27 @@ class BarsWriter:
         self._rows = 0
         self._extra: pa.RecordBatchStreamWriter | None = None
         self._schema: pa.Schema | None = None
-        with self._writing():
-            self._folder = Path(
-                tempfile.mkdtemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
-            )
+        self._folder: Path  # of the columns, made in __enter__
+        self._was_entered = False
         self._files: dict[str, BinaryIO] = {}
-        with self._writing():
-            for name in ("timestamp", *VALUES):
-                self._files[name] = (self._folder / name).open("wb")
+        self._is_ready = False  # between pieces, in the context
 
     def __enter__(self) -> Self:
-        """Nothing is to be done."""
+        """Open files beside the target."""
+        if self._was_entered:
+            raise BarsError(f"a writer writes one file, and {self._path} was its", rule="one context")
+        if self._path.is_dir():
+            raise BarsError(f"{self._path} cannot be written: it is a folder", rule="writable file")
+        with self._writing():
+            folder = tempfile.mkdtemp(dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".partial")
+            self._folder, self._was_entered = Path(folder), True
+            try:
+                for name in ("timestamp", *VALUES):
+                    self._files[name] = (self._folder / name).open("wb")
+            except OSError:
+                self._discard()
+                raise
+        self._is_ready = True
         return self
 
     def __exit__(
@@ -142,8 +155,10 @@ class BarsWriter:
         """Put the file together, or remove what there is of it."""
         try:
             if kind is None:
+                self._check_ready()
                 self._assemble()
         finally:
+            self._is_ready = False
             self._discard()
 
     def write(self, piece: Piece) -> None:
@@ -153,8 +168,21 @@ class BarsWriter:
             piece: Rows that follow those before: more bars of the last symbol, or other symbols. It may be empty.
 
         Raises:
-            BarsError: A bar breaks a rule; the writer is then of no more use.
+            BarsError: A bar breaks a rule, or the rows cannot be written; the writer is then of no more use. Or it is
+                not used as a context.
         """
+        self._check_ready()
+        self._is_ready = False
+        self._append(piece)
+        self._is_ready = True
+
+    def _check_ready(self) -> None:
+        """Check that all that was written so far is whole."""
+        if not self._is_ready:
+            used = "an earlier piece was refused" if self._files else "the writer is not used as a context ('with')"
+            raise BarsError(f"{self._path} cannot be written: {used}", rule="whole table")
+
+    def _append(self, piece: Piece) -> None:
         frame = _frame(piece)
         if frame.empty and len(frame.columns):
             return
@@ -173,10 +201,11 @@ class BarsWriter:
                 rule=error.rule,
             ) from error
         with self._writing():
-            columns.timestamp.tofile(self._files["timestamp"])
+            # Not ndarray.tofile: it buffers, and does not say when the last bytes find the disk full.
+            self._files["timestamp"].write(columns.timestamp.data)
             for name, values in columns.values.items():
-                values.tofile(self._files[name])
-            self._write_extra(columns.extra)
+                self._files[name].write(values.data)
+            self._write_extra(columns.extra.rename(columns=str))
         for name, count in zip(columns.symbols, np.diff(columns.offsets).tolist(), strict=True):
             self._symbols[name] = self._symbols.get(name, 0) + count
         self._last = int(columns.timestamp[-1])
@@ -212,7 +241,7 @@ class BarsWriter:
         """Append the other columns, as the types of the first piece."""
         if self._schema is None:
             table = pa.Table.from_pandas(extra, preserve_index=False).replace_schema_metadata(None)
-            # What is missing throughout the first piece has no type yet, and categories change from piece to piece.
+            # Categories change from piece to piece: their values are written.
             plain = [
                 pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
                 for field in table.schema
@@ -222,8 +251,7 @@ class BarsWriter:
                 self._extra = pa.ipc.new_stream(str(self._folder / "extra"), self._schema)
         if list(extra.columns) != self._schema.names:
             raise BarsError(
-                f"the other columns are {list(map(str, extra.columns))}, those of the first piece were "
-                f"{self._schema.names}",
+                f"the other columns are {list(extra.columns)}, those of the first piece were {self._schema.names}",
                 rule="same columns",
             )
         if self._extra is not None:
@@ -263,16 +291,17 @@ class BarsWriter:
         with self._writing(), (self._folder / "symbol").open("wb") as file:
             for number, count in enumerate(np.diff(offsets).tolist()):
                 for begin in range(0, count, _ROWS):
-                    np.full(min(_ROWS, count - begin), number, dtype=kind).tofile(file)
+                    file.write(np.full(min(_ROWS, count - begin), number, dtype=kind).data)
         return np.memmap(self._folder / "symbol", kind, "r")
 
     def _discard(self) -> None:
-        for file in self._files.values():
-            file.close()
-        if self._extra is not None:
-            with contextlib.suppress(pa.ArrowException):
-                self._extra.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for file in (*self._files.values(), self._extra):
+            with contextlib.suppress(OSError, pa.ArrowException):  # a full disk: what is buffered cannot be written
+                if file is not None:
+                    file.close()
+        self._files.clear()
+        if self._was_entered:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -310,13 +339,18 @@ def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterato
             yield from _row_groups(path)
         else:
             yield read_table(path)
-    else:
+    elif isinstance(source, Iterable):
         yield from source
+    else:
+        raise BarsError(
+            f"bars come as a table, as tables in sequence or as a file, not as a {type(source).__name__}", rule="table"
+        )
 
 
 def _row_groups(path: Path) -> Iterator[Piece]:
     try:
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=["symbol"], memory_map=True) as file:
+        symbols = [name for name in pyarrow.parquet.read_schema(path).names if name == "symbol"]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=symbols, memory_map=True) as file:
             yield from file.iter_batches(_ROWS)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BarsError(f"{path} cannot be read as parquet: {error}", rule="readable file") from error

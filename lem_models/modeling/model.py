@@ -116,7 +116,8 @@ class LEMModel(L.LightningModule, Policy):
         rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
         phase = rows - market.block_starts_at(config.block, rows)
         blocks, which = np.unique(np.stack([rows - phase, side]), axis=1, return_inverse=True)
-        contexts = self.head.project(torch.zeros(0, self.head.context_size, device=self.device))
+        like = self.backbone.attention.output.weight
+        contexts = self.head.project(like.new_zeros(0, self.head.context_size))
         contexts = contexts.new_empty(len(rows), contexts.shape[-1], device="cpu")
         order = np.argsort(which.ravel(), kind="stable")
         ends = np.searchsorted(
@@ -125,17 +126,20 @@ class LEMModel(L.LightningModule, Policy):
         for part in range(0, blocks.shape[1], _SEQUENCES_PER_PASS):
             first, sides = blocks[:, part : part + _SEQUENCES_PER_PASS]
             values = market.feature_windows(first - config.warmup, config.warmup + config.block)[:, :, self._columns]
-            features = self.oriented(torch.from_numpy(values).to(self.device), torch.from_numpy(sides).to(self.device))
+            features = self.oriented(torch.from_numpy(values).to(like), torch.from_numpy(sides).to(like.device))
             result = self.head.project(self.contexts(features)).cpu()
             mine = order[ends[part // _SEQUENCES_PER_PASS] : ends[part // _SEQUENCES_PER_PASS + 1]]
             contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]
         return contexts
 
-    def stream(self, history: Bars, side: int) -> BackboneStream:
-        """Contexts bar after bar; see :meth:`Policy.stream`."""
+    def stream(self, history: Bars, side: int) -> BackboneStream | None:
+        """Contexts bar after bar; see :meth:`Policy.stream`. ``None`` where a subclass has its own way to get there."""
         from lem_models.modeling.stream import BackboneStream
 
         self._require_trained()
+        for name in ("contexts", "oriented", "encode", "decide"):
+            if getattr(getattr(self, name), "__func__", None) is not getattr(LEMModel, name):
+                return None
         return BackboneStream(self, history, side)
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:

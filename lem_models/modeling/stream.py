@@ -134,7 +134,8 @@ class BackboneStream:
         """What the head takes from a context [hidden + 2 * features]."""
         if self._row_head is not None:
             return torch.from_numpy(self._row_head.project(context))
-        return self._model.head.project(torch.from_numpy(context)[None])[0].detach()
+        like = self._backbone.attention.output.weight
+        return self._model.head.project(torch.from_numpy(context).to(like)[None])[0].detach().cpu()
 
     def _oriented(self, values: Array) -> Array:
         """Rows of all features as the order's side sees those of the model, [time, features]."""

@@ -147,13 +147,29 @@ class TKANCell(nn.Module):
 
         Returns:
             Outputs ``[time, batch, hidden]`` and the state after the last step.
+
+        Raises:
+            ConfigError: If the input is empty, or input or state are not of this layer's sizes.
         """
-        state = self.initial_state(x) if state is None else state
+        if x.ndim != 3 or x.shape[-1] != self.input_size or 0 in x.shape:
+            raise ConfigError(f"x must be [time, batch, {self.input_size}] and not empty, got {list(x.shape)}")
+        state = self.initial_state(x) if state is None else self._fitting(state, x)
         precise = torch.promote_types(self.kernel.dtype, torch.float32)
         if is_available(x, precise) and all(_is_standard(_kan(kan)) for kan in self.kans):
             with torch.autocast(x.device.type, enabled=False):
                 return self._fused(x, state, precise)
         return self.looped(x, state)
+
+    def _fitting(self, state: TKANState, x: Tensor) -> TKANState:
+        """A state, checked: the kernels go by the sizes of ``x``."""
+        hidden = (x.shape[1], self.hidden_size)
+        sizes = (hidden, hidden, (x.shape[1], self.sub_layers, self.input_size))
+        for name, part, size in zip(TKANState._fields, state, sizes, strict=True):
+            if part.shape != size or part.device != x.device:
+                raise ConfigError(
+                    f"state.{name} must be {list(size)} on {x.device}, got {list(part.shape)} on {part.device}"
+                )
+        return state
 
     def _fused(self, x: Tensor, state: TKANState, dtype: torch.dtype) -> tuple[Tensor, TKANState]:
         kans = [_kan(kan) for kan in self.kans]

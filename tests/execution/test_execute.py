@@ -274,6 +274,20 @@ def test_passes_of_any_size_give_the_same(name, monkeypatch):
     np.testing.assert_array_equal(table.loc[table["fraction"] > 0, "fraction"], part)
 
 
+def test_memory_does_not_grow_with_the_length_of_orders():
+    class Counting(Policy):
+        largest = 0
+
+        def decide(self, context, orders, state):
+            self.largest = max(self.largest, state.expected_volume.numel())
+            return Decision(1.0, True)
+
+    policy, bars = Counting(), hourly(30, 1)
+    orders = Order.sample(bars, every=1, side="both", max_periods=300, lookback=1)
+    assert len(execute(policy, bars, orders).orders) == len(orders) > 800
+    assert 50_000 < policy.largest <= 100_000
+
+
 def test_orders_come_as_order_list_mapping_or_table():
     columns = {"symbol": "S000", "start": pd.Timestamp(BARS.timestamp[50], tz="UTC"), "side": "buy", "max_periods": 3}
     forms = [Order(**columns), [Order(**columns)], columns, [columns], pd.DataFrame([columns])]

@@ -12,6 +12,7 @@ from lem_models.errors import BarsError, OrderError, PolicyError
 from lem_models.execution.policy import Policy
 from lem_models.execution.session import LiveSession
 from lem_models.markets.bars import Bars
+from lem_models.modeling.model import LEMModel
 from tests.helpers import POLICIES, hourly, perturbed, policy_named, random_model, random_orders, rebuilt, tiny_config
 
 START = pd.Timestamp("2024-01-20 07:00", tz="UTC")
@@ -205,6 +206,28 @@ def test_a_session_does_not_look_at_what_is_far_behind(bars):
     whole = model.session(order, bars.between(end=START)).decide()
     recent = model.session(order, bars.between(START - 256 * bars.frequency, START)).decide()
     assert recent.fraction == pytest.approx(whole.fraction, abs=1e-6)
+
+
+@pytest.mark.parametrize("how", ["decide", "contexts", "on the instance"])
+def test_what_a_subclass_of_the_model_does_otherwise_it_does_live_too(bars, how):
+    class Halving(LEMModel):
+        def decide(self, context, orders, state):
+            decision = super().decide(context, orders, state)
+            return Decision(decision.fraction / 2, 0.0) if how == "decide" else decision
+
+        def contexts(self, features):
+            contexts = super().contexts(features)
+            return contexts * 1.5 if how == "contexts" else contexts
+
+    model = random_model(tiny_config())
+    usual = execute(model, bars, order := Order(symbol="S001", start=START, side="sell", max_periods=6))
+    if how == "on the instance":
+        model.decide = lambda context, orders, state: Decision(state.remaining / 3, 0.0)
+    else:
+        model.__class__ = Halving
+    hindsight = execute(model, bars, order).schedule["fraction"].to_list()
+    assert hindsight != usual.schedule["fraction"].to_list()
+    assert _run(model, order, bars) == pytest.approx(hindsight, abs=1e-6)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -135,3 +135,14 @@ def test_a_training_set_is_at_most_1_2_times_its_bars_and_the_features(settings,
     taken = array_bytes(features, seen)
     assert taken == (len(bars) * (84 + 8) if cache else 0)
     assert array_bytes([vars(market), starts], seen) <= 1.2 * BYTES_PER_BAR * len(bars)
+
+
+def test_calendars_of_sessions_are_read_only_too():
+    for bars in (MARKETS["sessions"], MARKETS["sessions"].select("S001")):
+        for calendar in (bars.calendar, pickle.loads(pickle.dumps(bars.calendar))):
+            for array in (calendar.start, calendar.number, calendar.count, calendar.opening):
+                assert not array.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            bars.calendar.start[0] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        MARKETS["sessions"].grid.session_bounds[0] = 1

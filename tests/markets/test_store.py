@@ -1,6 +1,7 @@
 """Bars in an Arrow file: opened without being read, whole or refused, and readable by anybody."""
 
 import dataclasses
+import hashlib
 import json
 import mmap
 import pickle
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
+from lem_models.markets.grid_record import _packed
 from lem_models.markets.store import SCHEMA_VERSION
 from lem_models.markets.synthetic import synthetic_bars
 from tests.helpers import hourly
@@ -65,8 +67,6 @@ def header_of(path):
 
 def with_metadata(path, change):
     """The same file with another header (and a checksum that fits, as an attacker's would)."""
-    import hashlib
-
     with pa.OSFile(str(path)) as source:
         table = pa.ipc.open_file(source).read_all()
     header = json.loads(table.schema.metadata[b"lem_models.bars"])
@@ -169,6 +169,17 @@ def test_a_header_that_misplaces_the_bars_is_found_by_verifying(path):
         Bars.read(path, verify=True)
 
 
+def test_symbols_that_lie_outside_the_file_are_found_by_verifying(path):
+    ends = np.array([0, 4, 8, 12], dtype=np.int32)  # of the texts S000, S001 and S002
+    content = path.read_bytes()
+    assert content.count(ends.tobytes()) == 1
+    path.write_bytes(content.replace(ends.tobytes(), np.array([0, 2**30, -5, 12], dtype=np.int32).tobytes()))
+    mapped = Bars.read(path)  # whose own symbols are in the header
+    assert mapped.symbols == ("S000", "S001", "S002")
+    with pytest.raises(BarsError, match="its symbols are not readable"):
+        Bars.read(path, verify=True)
+
+
 # Anybody can read it
 
 
@@ -208,6 +219,18 @@ def test_another_calendar_can_be_asked_for(path):
     with pytest.raises(BarsError, match="grid of the calendar '24/7' at 7h"):
         Bars.read(path, calendar="24/7", frequency="7h")
     assert Bars.read(path, frequency="1h").frequency == pd.Timedelta("1h")
+
+
+def test_what_is_not_asked_for_stays_what_was_written(tmp_path):
+    """The frequency of hours that only every other has a bar of is not seen, nor the exchange of bars of New York."""
+    hours = pd.date_range("2024-01-01", periods=200, freq="2h", tz="UTC")
+    table = {"timestamp": hours, "symbol": "A", "volume": 1.0, "notional": 2.0}
+    frame = pd.DataFrame({**table, "open": 2.0, "high": 2.0, "low": 2.0, "close": 2.0})
+    Bars.from_frame(frame, calendar="24/7", frequency="1h").write(tmp_path / "bars.arrow")
+    assert Bars.read(tmp_path / "bars.arrow", calendar="sessions").frequency == pd.Timedelta("1h")
+    MARKETS["New York"].write(tmp_path / "bars.arrow")
+    with pytest.raises(BarsError, match="grid of the calendar 'XNYS' at 15min"):
+        Bars.read(tmp_path / "bars.arrow", frequency="15min")
 
 
 # Pickles
@@ -283,6 +306,19 @@ def test_damage_anywhere_outside_the_values_is_refused_or_harmless(bars, path, d
     assert str(path) in message
 
 
+@pytest.mark.parametrize("shift", [8, -8, 64, 5760])
+def test_a_column_that_is_looked_for_in_the_wrong_place_is_refused(bars, path, shift):
+    """The places of the columns stand in the Arrow message before them, which no checksum protects."""
+    content = path.read_bytes()
+    first = content.find(bars.timestamp[:4].tobytes())
+    place = content.find(bars.high[:4].tobytes()) - first
+    entry = np.array([place, 8 * len(bars)]).tobytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, np.array([place + shift, 8 * len(bars)]).tobytes()))
+    with pytest.raises(BarsError, match="its columns are not where they were written"):
+        Bars.read(path)
+
+
 def test_damaged_texts_are_refused_when_they_are_looked_at(bars, tmp_path):
     path = tmp_path / "bars.arrow"
     Bars.from_frame(bars.frame.assign(venue=[f"venue {row}" for row in range(len(bars))])).write(path)
@@ -316,6 +352,13 @@ BAD_HEADERS = {
     "not compressed": (lambda h: h["run"].update(data="AAAA"), "cannot be read as arrow"),
     "an unknown kind": (lambda h: h["calendar"].update(kind="lunar"), "unknown kind 'lunar'"),
     "no frequency": (lambda h: h["calendar"].update(frequency=0), "its calendar is none"),
+    "too many slots": (lambda h: h["calendar"].update(slots_per_session=10**12), "1,000,000,000,000 bars a day"),
+    "too few slots": (lambda h: h["calendar"].update(slots_per_session=3), "3 bars a day"),
+    "another frequency": (lambda h: h["calendar"].update(frequency=10**18), "24 bars a day"),
+    "a huge phase": (lambda h: h["calendar"].update(phase=10**30), "its calendar is none"),
+    "no truth": (lambda h: h["calendar"].update(is_session_bound="no"), "does not say whether orders stay"),
+    "huge ordinals": (lambda h: h.update(number=_packed(np.array([2**62] * 3))), "not in its calendar"),
+    "symbols as a text": (lambda h: h.update(symbols="abc"), "not names, each once"),
     "a list": (lambda h: h.update(calendar=[1]), "cannot be read as arrow"),
     "no hash": (lambda h: h.update(content_hash=None), "content hash is not a text"),
 }
@@ -327,6 +370,17 @@ def test_a_header_that_makes_no_sense_is_refused(path, change, message):
     with pytest.raises(BarsError, match=message) as caught:
         Bars.read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b"[]", b"5", b"\xff\xfe"])
+def test_a_header_of_another_form_is_refused(path, text):
+    with pa.OSFile(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    metadata = {b"lem_models.bars": text, b"lem_models.bars.sha256": hashlib.sha256(text).hexdigest().encode()}
+    with pa.ipc.new_file(str(path), table.schema.with_metadata(metadata)) as file:
+        file.write_table(table)
+    with pytest.raises(BarsError, match="cannot be read as arrow"):
+        Bars.read(path)
 
 
 def test_a_header_that_was_edited_is_refused(path):
@@ -348,6 +402,11 @@ def test_columns_of_other_types_are_refused(bars, path):
     with pa.ipc.new_file(str(path), table.schema) as file:
         file.write_table(table, max_chunksize=100)
     with pytest.raises(BarsError, match="8 record batches instead of one"):
+        Bars.read(path)
+    named = table.set_column(1, "symbol", table["symbol"].cast(pa.string()))
+    with pa.ipc.new_file(str(path), named.schema) as file:
+        file.write_table(named)
+    with pytest.raises(BarsError, match="symbols is of type string, not a dictionary"):
         Bars.read(path)
     renamed = table.rename_columns(["time", *table.column_names[1:]])
     renamed = renamed.replace_schema_metadata(table.schema.metadata)

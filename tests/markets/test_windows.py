@@ -197,16 +197,16 @@ def test_orders_that_end_after_the_period_are_no_candidates_but_those_that_outla
     assert beyond.excluded == {"not enough history before the start": 2, "the bars end before the order does": 3}
 
 
-@pytest.mark.parametrize("every", [2, 5, "3h", "7h"])
+@pytest.mark.parametrize("every", [2, np.int64(5), "3h", pd.Timedelta("7h")])
 def test_a_grid_of_times_takes_every_bar_on_it(every):
     bars = _bars(drop=[18], silent=[40])
     found = sample_origins(bars, lookback=2, horizon=2, every=every)
     hours = bars.timestamp // 3_600_000_000_000
-    step = every if isinstance(every, int) else int(every[:-1])
+    step = every if isinstance(every, int | np.integer) else int(pd.Timedelta(every) / bars.frequency)
     assert found.index.tolist() == [k for k in origins(bars, lookback=2, horizon=2).index if hours[k] % step == 0]
 
 
-@pytest.mark.parametrize("every", [0, -1, "10min", "whenever"])
+@pytest.mark.parametrize("every", [0, np.int64(-1), "10min", "whenever", "nat"])
 def test_a_step_that_is_none_is_refused(every):
     with pytest.raises(OrderError, match="every"):
         sample_origins(_bars(), lookback=2, horizon=4, every=every)

@@ -243,8 +243,10 @@ def test_what_is_wrong_between_pieces(tmp_path, source, message, rule):
 
 
 def test_a_calendar_that_does_not_exist_leaves_nothing_behind(tmp_path):
+    source = iter([FRAME])
     with pytest.raises(UnknownNameError, match="XNYS"):
-        store_bars(FRAME, tmp_path / "bars.arrow", calendar="XNYZ")
+        store_bars(source, tmp_path / "bars.arrow", calendar="XNYZ")
+    assert next(source) is FRAME  # said before anything is read
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,13 +264,78 @@ def test_a_source_that_fails_leaves_the_old_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bars.arrow"]
 
 
+@pytest.mark.parametrize(
+    "bad", [FRAME[50:100].assign(trades=1, venue="X"), FRAME[50:100].assign(low=-1.0), FRAME[:50], 5]
+)
+def test_a_piece_that_was_refused_is_not_forgotten(tmp_path, bad):
+    def written(*after):
+        with BarsWriter(tmp_path / "bars.arrow") as writer:
+            writer.write(FRAME[:50].assign(trades=1))
+            with pytest.raises(BarsError):
+                writer.write(bad)
+            for piece in after:
+                writer.write(piece)
+
+    for after in ((), (FRAME[100:].assign(trades=1),)):
+        with pytest.raises(BarsError, match="an earlier piece was refused"):
+            written(*after)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_is_used_as_a_context_and_once(tmp_path):
+    writer = BarsWriter(tmp_path / "bars.arrow")
+    with pytest.raises(BarsError, match="not used as a context"):
+        writer.write(FRAME)
+    with pytest.raises(BarsError, match="not used as a context"):
+        writer.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+    with writer:
+        writer.write(FRAME)
+    with pytest.raises(BarsError, match="not used as a context"):
+        writer.write(FRAME)
+    with pytest.raises(BarsError, match="writes one file"), writer:
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["bars.arrow"]
+
+
+@pytest.mark.parametrize("size", [1000, 8 * len(FRAME) - 3, 12_000, 7 * 8 * len(FRAME)])
+def test_a_full_disk_is_seen_at_the_last_byte(tmp_path, size):
+    """The files of the columns, of the other columns, or the file itself cannot be written to their ends."""
+    resource = pytest.importorskip("resource")
+    source = pieces(FRAME.assign(venue="a name of some length"), 77)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(BarsError, match=r"bars\.arrow cannot be written: .*too large") as caught:
+            store_bars(source, tmp_path / "bars.arrow")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.rule == "writable file"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_columns_that_are_no_texts_become_texts(tmp_path):
+    frame = FRAME.assign(trades=1).rename(columns={"trades": 7})
+    assert store_bars(pieces(frame, 100), tmp_path / "bars.arrow").frame.columns[-1] == "7"
+
+
+def test_a_parquet_file_without_symbols(tmp_path):
+    FRAME.drop(columns="symbol").to_parquet(tmp_path / "bars.parquet")
+    with pytest.raises(BarsError, match="the table lacks 'symbol'"):
+        store_bars(tmp_path / "bars.parquet", tmp_path / "bars.arrow")
+
+
 def test_only_arrow_files_are_written_in_pieces(tmp_path):
     with pytest.raises(BarsError, match=r"is not an \.arrow file"):
         BarsWriter(tmp_path / "bars.parquet")
-    with pytest.raises(BarsError, match="cannot be written"):
-        BarsWriter(tmp_path / "missing" / "bars.arrow")
+    (tmp_path / "folder.arrow").mkdir()
+    for path in (tmp_path / "missing" / "bars.arrow", tmp_path / "folder.arrow"):
+        with pytest.raises(BarsError, match="cannot be written"), BarsWriter(path):
+            pass
     with pytest.raises(BarsError, match="there is no file"):
         store_bars(tmp_path / "missing.parquet", tmp_path / "bars.arrow")
+    with pytest.raises(BarsError, match="not as a Bars"):
+        store_bars(BARS, tmp_path / "bars.arrow")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     with pytest.raises(BarsError, match=r"broken\.parquet cannot be read as parquet"):
         store_bars(tmp_path / "broken.parquet", tmp_path / "bars.arrow")

@@ -1,6 +1,7 @@
 """The compiled kernels: exact for every shape and type, and never in the way where they cannot be built."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,9 @@ def compiled() -> None:
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache folder, and nothing loaded yet."""
+    """An empty cache folder, and nothing loaded yet; builds are quick ones."""
     need_kernels()
+    monkeypatch.setattr(library, "_FLAGS", ("-std=c++17", "-O0", "-fPIC"))
     monkeypatch.setenv("LEM_CACHE", str(tmp_path / "cache"))
     kernels.cache_clear()
     yield tmp_path / "cache" / "kernels"
@@ -169,6 +171,62 @@ def test_extreme_gates_saturate() -> None:
     torch.testing.assert_close(output[:, -1], torch.tanh(state[0].c))
 
 
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(2, 3, dtype=torch.float32),
+        torch.zeros(3, 2, dtype=torch.float64).t(),
+        torch.zeros(2, 3, dtype=torch.float64, device="meta"),
+    ],
+)
+def test_a_kernel_refuses_what_it_would_misread(wrong: Tensor) -> None:
+    rows, vector = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    phi = torch.zeros(2, 21, dtype=torch.float64)
+    library.loaded()("expand_rows", rows, vector, vector, phi, 2, 3, 6, -3.0, 0.5, 1e-3)
+    with pytest.raises(TypeError, match="expand_rows takes plain contiguous"):
+        library.loaded()("expand_rows", rows, vector, vector, wrong, 2, 3, 6, -3.0, 0.5, 1e-3)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_kernel_of_no_sequences_does_nothing() -> None:
+    steps, width = 4, 3
+    none, weights = torch.zeros(0), torch.zeros(width, 3 * width)
+    library.loaded()("cell_forward", none, none, weights, none, none, none, none, None, None, steps, 0, width)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_tensors_without_numbers_go_through_the_eager_code() -> None:
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode():
+        output, _ = TKAN(5, 4)(torch.zeros(2, 3, 5))
+    assert output.shape == (2, 3, 4)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.filterwarnings("ignore:.*TracerWarning", "ignore:.*torch.jit", "ignore:Converting a tensor")
+def test_a_trace_holds_the_network_and_not_its_numbers() -> None:
+    class Outputs(torch.nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            output: Tensor = self[0](x)[0]
+            return output
+
+    tkan, x = network(5, 4), inputs(3, 6, 5)
+    with torch.no_grad():
+        traced = torch.jit.trace(Outputs(tkan), (x,), check_trace=False)
+        other = inputs(3, 6, 5, seed=9)
+        torch.testing.assert_close(traced(other), tkan(other)[0])
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_compiled_network_is_the_same_without_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    tkan, x = network(5, 4), inputs(3, 6, 5)
+    output, _ = torch.compile(tkan, backend="eager")(x)
+    assert not [str(warning.message) for warning in recwarn if "Dynamo" in str(warning.message)]
+    torch.testing.assert_close(output, tkan(x)[0])
+
+
 def test_the_library_is_built_once(fresh: Path) -> None:
     assert kernels() is not None
     (made,) = fresh.iterdir()
@@ -188,12 +246,49 @@ def test_a_damaged_library_is_built_again(fresh: Path) -> None:
     assert path.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("how", ["no compiler", "broken compiler", "open folder"])
+def test_a_library_that_others_could_have_put_there_is_not_loaded(fresh: Path) -> None:
+    path = library._built()
+    path.write_bytes(b"planted while the folder was open")
+    path.chmod(0o777)
+    assert library._built() == path
+    assert path.stat().st_size > 1000
+    assert not path.stat().st_mode & 0o022
+
+
+def test_nobody_else_can_write_to_the_cache(fresh: Path) -> None:
+    before = os.umask(0)
+    try:
+        library._built()
+    finally:
+        os.umask(before)
+    for path in (fresh.parent, fresh, *fresh.iterdir()):
+        assert path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_user_without_a_home_folder(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: bool
+) -> None:
+    def no_home(_: type[Path]) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", classmethod(no_home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if not named:
+        monkeypatch.delenv("LEM_CACHE")
+    with caplog.at_level(logging.WARNING, "lem_models"):
+        assert (kernels() is not None) == named
+    assert ["set LEM_CACHE" in record.message for record in caplog.records] == [True] * (not named)
+
+
+@pytest.mark.parametrize("how", ["no compiler", "broken compiler", "open folder", "half a command"])
 def test_without_kernels_there_is_a_warning_and_the_eager_code(
     fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     if how == "no compiler":
         monkeypatch.setenv("CXX", "no-such-compiler")
+    elif how == "half a command":
+        monkeypatch.setenv("CXX", "c++ '")
     elif how == "broken compiler":
         fresh.parent.mkdir(mode=0o700)
         fake = fresh.parent / "fake-compiler"
@@ -207,7 +302,12 @@ def test_without_kernels_there_is_a_warning_and_the_eager_code(
     with caplog.at_level(logging.WARNING, "lem_models"):
         output, _ = tkan(x)
         tkan(x)
-    reason = {"no compiler": "no-such-compiler", "broken compiler": "out of cheese", "open folder": "by others"}[how]
+    reason = {
+        "no compiler": "no-such-compiler",
+        "broken compiler": "out of cheese",
+        "open folder": "by others",
+        "half a command": "No closing quotation",
+    }[how]
     assert [reason in record.message for record in caplog.records] == [True]
     torch.testing.assert_close(output, plain_loop(tkan, x)[0])
 
@@ -224,3 +324,17 @@ def test_another_processor_gets_a_library_of_its_own(fresh: Path, monkeypatch: p
     monkeypatch.setattr(library, "_processor", lambda: "another one")
     assert kernels() is not None
     assert len(list(fresh.iterdir())) == 2
+
+
+def test_other_flags_make_another_library(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library._built()
+    monkeypatch.setattr(library, "_FLAGS", ("-std=c++17", "-O1", "-fPIC"))
+    library._built()
+    assert len(list(fresh.iterdir())) == 2
+
+
+def test_the_compiler_may_have_options(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (compiler,) = library._compiler()
+    monkeypatch.setenv("CXX", f"{compiler} -O1 -DUNUSED='1 2'")
+    assert library._compiler() == [compiler, "-O1", "-DUNUSED=1 2"]
+    assert kernels() is not None

@@ -1,5 +1,7 @@
 """The model: a policy that is trained, saved, loaded and refuses what it cannot do."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,13 @@ def test_a_fresh_model_refuses_to_predict_and_to_be_saved(tmp_path):
 def test_training_needs_optimiser_settings():
     with pytest.raises(ConfigError, match="OptimizerConfig"):
         LEMModel(tiny_config()).configure_optimizers()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_model_in_another_precision_runs(model, dtype):
+    single = execute(model, BARS, ORDERS).orders["executed_price"]
+    other = execute(copy.deepcopy(model).to(dtype), BARS, ORDERS).orders["executed_price"]
+    np.testing.assert_allclose(other, single, rtol=2e-2 if dtype == torch.bfloat16 else 1e-6)
 
 
 def test_a_decision_needs_a_context(model):

@@ -81,3 +81,10 @@ def test_a_missing_number_stays_missing() -> None:
     selected, _ = network.select_scalars(x, embedding)
     assert selected[7].isnan().all()
     assert selected[torch.arange(40) != 7].isfinite().all()
+
+
+@pytest.mark.parametrize(("inputs", "weights"), [(2, 3), (3, 2), (4, 4)])
+def test_inputs_without_a_network_are_refused(inputs: int, weights: int) -> None:
+    (embedding, network), x = selection(3, 8), scalars(5, 4)
+    with pytest.raises(ValueError, match="3 networks need as many inputs and weights"):
+        network.networks.of_scalars(x[:, :inputs], x[:, :weights], embedding)

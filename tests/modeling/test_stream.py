@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from lem_models.errors import BarsError, UntrainedHeadError
+from lem_models.execution.policy import Decision
 from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import BarReader
 from lem_models.markets.market import Market
 from lem_models.markets.synthetic import synthetic_bars
+from lem_models.modeling.heads import AllocationHead, HeadConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.modeling.stream import BackboneStream
 from tests.helpers import hourly, perturbed, policy_named, random_model, rebuilt, sessions, tiny_config
@@ -81,6 +84,26 @@ def test_the_contexts_are_those_of_encode(name, market):
         expected = model.encode(Market(bars), rows, np.full(len(rows), side)).numpy()
         streamed, _ = _streamed(model, bars, side)
         np.testing.assert_allclose(streamed, expected, atol=5e-5)
+
+
+def test_a_head_that_projects_gets_contexts_of_the_models_own_type():
+    class Projecting(AllocationHead):
+        def __init__(self, context_size):
+            super().__init__(context_size, 6, HeadConfig())
+            self.linear = torch.nn.Linear(context_size, 3)
+
+        def project(self, contexts):
+            return self.linear(contexts)
+
+        def decide(self, context, orders, state):
+            return Decision(0.1, False)
+
+    model, bars = random_model(tiny_config()), hourly(14, 1)
+    model.head = Projecting(model.head.context_size)
+    model.double()
+    rows = np.arange(FIRST, len(bars))
+    expected = model.encode(Market(bars), rows, np.ones(len(rows))).numpy()
+    np.testing.assert_allclose(_streamed(model, bars, 1)[0], expected, atol=5e-5)
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + 24, 5))

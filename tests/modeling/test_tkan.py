@@ -189,6 +189,29 @@ def test_a_state_for_another_number_of_layers_is_refused() -> None:
         network(torch.zeros(2, 3, 5), (*state, *state))
 
 
+@pytest.mark.parametrize("part", ["h", "c", "s"])
+@pytest.mark.parametrize("sizes", [(1,), (3,), (2, 9)])
+def test_a_state_of_other_sizes_is_refused(part: str, sizes: tuple[int, ...]) -> None:
+    network = TKAN(5, 4)
+    _, (state,) = network(torch.zeros(2, 3, 5))
+    wrong = state._replace(**{part: torch.zeros(*sizes, *getattr(state, part).shape[len(sizes) :])})
+    with pytest.raises(ConfigError, match=rf"state.{part} must be \[2, "):
+        network(torch.zeros(2, 3, 5), [wrong])
+
+
+def test_a_state_on_another_device_is_refused() -> None:
+    network = TKAN(5, 4)
+    _, (state,) = network(torch.zeros(2, 3, 5))
+    with pytest.raises(ConfigError, match=r"state.c must be \[2, 4\] on cpu, got \[2, 4\] on meta"):
+        network(torch.zeros(2, 3, 5), [state._replace(c=state.c.to("meta"))])
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 0, 5), (0, 3, 5), (3, 2, 4)])
+def test_a_layer_refuses_an_input_that_does_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"x must be \[time, batch, 5\] and not empty"):
+        TKANCell(5, 4).sequence(torch.zeros(shape))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

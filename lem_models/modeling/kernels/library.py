@@ -8,7 +8,7 @@ rounding. Loading happens through ``ctypes``, which also releases the interprete
 Environment:
     LEM_KERNELS: ``0`` switches the kernels off.
     LEM_CACHE: Cache folder; default ``lem_models`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
-    CXX: Compiler; default the first of ``c++``, ``g++``, ``clang++``.
+    CXX: Compiler, with options if need be; default the first of ``c++``, ``g++``, ``clang++``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ __all__ = ["Kernels", "is_available", "kernels", "loaded"]
 _LOG = logging.getLogger("lem_models")
 _SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "selection.cpp", "common.h"))
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+_PLAIN = (Tensor, torch.nn.Parameter)  # others, as those of torch.export, may have no numbers behind them
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 # Rounding may be reordered; infinities and NaN keep their meaning. Not -ffast-math, which would change the processor's
 # treatment of tiny numbers for the whole program.
@@ -84,10 +86,23 @@ class Kernels:
 
         Raises:
             MemoryError: If its scratch memory cannot be had.
+            TypeError: If a tensor is not what the kernels read.
         """
         first = arguments[0]
         dtype = first.dtype if isinstance(first, Tensor) else torch.float32
-        values = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+        values: list[int | float | None] = []
+        for argument in arguments:
+            if isinstance(argument, Tensor):
+                # The kernels take what the pointers say for granted: anything else would be a stray memory access.
+                plain = type(argument) in _PLAIN and argument.is_cpu and argument.is_contiguous()
+                if not plain or argument.dtype != dtype:
+                    raise TypeError(
+                        f"{name} takes plain contiguous {dtype} tensors on the CPU, "
+                        f"got a {type(argument).__name__} of {argument.dtype} on {argument.device}"
+                    )
+                values.append(argument.data_ptr())
+            else:
+                values.append(argument)
         if self._functions[name, dtype](*values, torch.get_num_threads()):
             raise MemoryError(f"no memory for the scratch arrays of {name}")
 
@@ -104,7 +119,7 @@ def kernels() -> Kernels | None:
         except (OSError, AttributeError):  # a damaged file: build it again, once
             path.unlink(missing_ok=True)
             return Kernels(_built())
-    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+    except (OSError, ValueError, AttributeError, subprocess.SubprocessError) as error:
         detail = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
         _LOG.warning("TKAN runs without its compiled kernels, some times slower: %s", str(detail).strip()[-400:])
         return None
@@ -123,8 +138,18 @@ def loaded() -> Kernels:
 
 
 def is_available(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether kernels can run where ``x`` lies, in a type."""
-    return x.device.type == "cpu" and dtype in _SUFFIXES and kernels() is not None
+    """Whether kernels can run where ``x`` lies, in a type; not while a trace records the operations of torch."""
+    if x.device.type != "cpu" or dtype not in _SUFFIXES or type(x) not in _PLAIN:
+        return False
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    found: bool = _are_there()
+    return found
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _are_there() -> bool:
+    return kernels() is not None
 
 
 def _built() -> Path:
@@ -137,9 +162,9 @@ def _built() -> Path:
     compiler = _compiler()
     attempts = list(_attempts())
     sources = [source.read_text(encoding="utf-8") for source in _SOURCES]
-    facts = [*sources, _first_line(compiler), _processor(), torch.__version__, repr(attempts)]
+    facts = [*sources, _first_line(compiler), _processor(), torch.__version__, repr((_FLAGS, attempts))]
     target = _cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
-    if target.is_file():
+    if target.is_file() and _is_own(target.stat()):
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         for number, (compile_flags, link_flags) in enumerate(attempts):
@@ -149,21 +174,24 @@ def _built() -> Path:
             except subprocess.CalledProcessError:
                 if number == len(attempts) - 1:
                     raise
+        (Path(folder) / "kernels.so").chmod(0o700)
         os.replace(Path(folder) / "kernels.so", target)  # whole or not at all, whoever else builds it now
     return target
 
 
-def _compile(compiler: str, compile_flags: tuple[str, ...], link_flags: tuple[str, ...], folder: Path) -> None:
+def _compile(compiler: list[str], compile_flags: tuple[str, ...], link_flags: tuple[str, ...], folder: Path) -> None:
     objects = []
     for source in _SOURCES:
         if source.suffix == ".cpp":
             objects.append(str(folder / f"{source.stem}.o"))
-            _run([compiler, *_FLAGS, *compile_flags, "-c", str(source), "-o", objects[-1]])
-    _run([compiler, "-shared", *objects, "-o", str(folder / "kernels.so"), *link_flags])
+            _run([*compiler, *_FLAGS, *compile_flags, "-c", str(source), "-o", objects[-1]])
+    _run([*compiler, "-shared", *objects, "-o", str(folder / "kernels.so"), *link_flags])
 
 
 def _run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=300
+    ).stdout
 
 
 def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -179,17 +207,18 @@ def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     yield (), ()
 
 
-def _compiler() -> str:
-    named = os.environ.get("CXX")
-    for name in [named] if named else ["c++", "g++", "clang++"]:
+def _compiler() -> list[str]:
+    """The compiler's command, which may have options or another program in front: CXX="ccache g++"."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    for name, *options in [named] if named else [["c++"], ["g++"], ["clang++"]]:
         found = shutil.which(name)
         if found:
-            return found
-    raise OSError(f"there is no C++ compiler {named}" if named else "there is no C++ compiler")
+            return [found, *options]
+    raise OSError(f"there is no C++ compiler {' '.join(named)}" if named else "there is no C++ compiler")
 
 
-def _first_line(compiler: str) -> str:
-    return compiler + _run([compiler, "--version"]).partition("\n")[0]
+def _first_line(compiler: list[str]) -> str:
+    return repr(compiler) + _run([*compiler, "--version"]).partition("\n")[0]
 
 
 def _processor() -> str:
@@ -208,11 +237,25 @@ def _cache_folder() -> Path:
     Raises:
         OSError: If there is none.
     """
-    named = os.environ.get("LEM_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = (Path(named) if named else base / "lem_models") / "kernels"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    status = folder.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+    root = _cache_root()
+    folder = root / "kernels"
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)  # who can write to it could put another folder in its place
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if not _is_own(folder.stat()):
         raise OSError(f"the cache folder {folder} can be written to by others (chmod 700 it, or set LEM_CACHE)")
     return folder
+
+
+def _cache_root() -> Path:
+    if named := os.environ.get("LEM_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "lem_models"
+    except RuntimeError as error:  # a user without an entry of its own, as in some containers
+        raise OSError(f"{error} (set LEM_CACHE)") from None
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a file or folder belongs to the user and nobody else can write to it."""
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022

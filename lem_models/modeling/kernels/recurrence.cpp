@@ -38,6 +38,7 @@ template <class T> INLINE T basis_slope(T x, T centre, T scale) {
 
 // Rows per tile: at most 32, so that the scratch stays in the cache, and as many tiles for every thread.
 Index tile_rows(Index batch, int threads) {
+    if (batch < 1) return 4;
     const Index tiles = threads * ((batch + 32 * threads - 1) / (32 * threads));
     return ((batch + tiles - 1) / tiles + 3) / 4 * 4;
 }

@@ -52,7 +52,15 @@ def fused_selection(x: Tensor, weights: Tensor, networks: ScalarNetworks, eps: f
 
     Returns:
         [tokens, H].
+
+    Raises:
+        ValueError: If the inputs or their weights are not as many as there are networks.
     """
+    if not x.shape == weights.shape == (len(x), len(networks.slope)):
+        raise ValueError(
+            f"{len(networks.slope)} networks need as many inputs and weights, got {list(x.shape)} and "
+            f"{list(weights.shape)}"
+        )
     tensors = [tensor.contiguous() for tensor in (x, weights, *networks)]
     result: Tensor = _Selection.apply(eps, *tensors)  # type: ignore[no-untyped-call]
     return result
