@@ -1,6 +1,6 @@
 """The tables of the speed and scaling benchmarks in Markdown, from their JSON.
 
-    python benchmarks/speed_table.py benchmarks/results/speed.json benchmarks/results/scaling.json
+python benchmarks/speed_table.py benchmarks/results/speed.json benchmarks/results/scaling.json
 """
 
 import argparse
@@ -14,7 +14,7 @@ FLOOR = "floor of the products"
 def tkan_table(speed: dict[str, Any]) -> str:
     """TKAN beside its competitors, one row per size."""
     lines = [
-        "| hidden | TKAN, forward + backward | plain loop | `nn.LSTM` | `nn.GRU` | floor of the products | kept memory |",
+        "| hidden | TKAN, forward + backward | plain loop | `nn.LSTM` | `nn.GRU` | floor | memory kept for backward |",
         "|" + "---|" * 7,
     ]
     for size in sorted({row["hidden"] for row in speed["tkan"]}):
@@ -52,13 +52,13 @@ def paths_table(speed: dict[str, Any]) -> str:
 def scaling_table(scaling: dict[str, Any]) -> str:
     """Bars of growing number, one row each."""
     lines = [
-        "| bars | open | resident then | training index | training batch | own memory in training / bars | TWAP orders/s |",
+        "| bars | open | resident then | training index | training batch | own memory / bars | TWAP orders/s |",
         "|" + "---|" * 7,
     ]
     for row in scaling["summary"]:
         lines.append(
-            f"| {row['bars']:,} | {row['open_ms']:.1f} ms | {row['open_peak_mib']:.0f} MiB | {row['index_ms']:.1f} ms | "
-            f"{row['batch_ms']:.0f} ms | {row['memory_over_bars']:.4f} × | {row['orders_per_s']:,.0f} |"
+            f"| {row['bars']:,} | {row['open_ms']:.1f} ms | {row['open_peak_mib']:.0f} MiB | {row['index_ms']:.1f} ms "
+            f"| {row['batch_ms']:.0f} ms | {row['memory_over_bars']:.4f} × | {row['orders_per_s']:,.0f} |"
         )
     return "\n".join(lines)
 

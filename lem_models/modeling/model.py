@@ -196,8 +196,9 @@ class LEMModel(L.LightningModule, Policy):
         return contexts[batch.stretch[:, None], last_closed]
 
     def on_fit_end(self) -> None:
-        """A fitted model may predict."""
+        """A fitted model may predict, and does so without dropout."""
         self.is_trained = True
+        self.eval()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """AdamW, linear warm-up, cosine decay to a hundredth.

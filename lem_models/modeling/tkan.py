@@ -224,6 +224,8 @@ class TKANCell(nn.Module):
 class TKAN(nn.Module):
     """Recurrent network of TKAN layers, used like ``torch.nn.LSTM(batch_first=True)``.
 
+    Second derivatives and ``vmap`` need the eager loops: set ``LEM_KERNELS=0``.
+
     Args:
         input_size: Features of the input.
         hidden_size: Features of the output of every layer.
