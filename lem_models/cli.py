@@ -68,6 +68,26 @@ def _whole_numbers(values: str, option: str) -> tuple[int, ...]:
         raise ConfigError(f"{option} takes whole numbers, comma-separated; got {values!r}") from None
 
 
+def _named_policy(name: str) -> Policy:
+    """A policy by name, or a user's own from a Python file, ``file.py:Name``, which is run."""
+    from lem_models.baselines import load_policy
+
+    file, _, attribute = name.rpartition(":")
+    if not file.endswith(".py"):
+        return load_policy(name)
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("users_policy", file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise ConfigError(f"there is no Python file {file}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Any = getattr(module, attribute, None)
+    if found is None:
+        raise ConfigError(f"{file} defines no {attribute!r}")
+    return found() if isinstance(found, type) else found  # type: ignore[no-any-return]
+
+
 def _policies(model: str, baselines: str) -> dict[str, Policy]:
     from lem_models.baselines import load_policy
 
@@ -239,6 +259,24 @@ def execute(
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), out / f"{name}.csv")
     _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True)
+
+
+@app.command(name="check-leak")
+def check_leak(
+    policy: Annotated[str, typer.Argument(help="Model or baseline by name, or your own policy as file.py:Name.")],
+    data: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
+    checks: Annotated[int, typer.Option("--checks", min=1, help="Random times from which on bars are changed.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the times and of the changes.")] = 0,
+) -> None:
+    """Change the future and see whether a decision about the past moves; exit code 1 if one does."""
+    from lem_models.evaluation.leak import check_leak as check
+    from lem_models.markets.bars import Bars
+
+    leak = check(_named_policy(policy), Bars.read(data), checks=checks, seed=seed)
+    if leak is not None:
+        typer.echo(f"LEAK: {leak}")
+        raise typer.Exit(1)
+    typer.echo(f"no decision of {policy} moved in {checks} checks")
 
 
 @app.command()

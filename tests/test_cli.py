@@ -24,7 +24,7 @@ def data(tmp_path_factory):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("models", "demo", "benchmark", "execute", "convert", "train"):
+    for command in ("models", "demo", "benchmark", "execute", "check-leak", "convert", "train"):
         assert command in result.output
 
 
@@ -66,6 +66,30 @@ def test_convert_writes_a_file_that_is_mapped_and_back(tmp_path, data, mixed):
     kept = [Bars.read(path).content_hash for path in (data, tmp_path / "bars.arrow", tmp_path / "bars.csv.gz")]
     assert len(set(kept)) == 1
     assert type(runner.invoke(app, ["convert", "nothing.parquet", "bars.arrow"]).exception) is BarsError
+
+
+PEEKING = """
+class Peeking:
+    def encode(self, market, rows, side):
+        import torch
+        after = (rows + 1).clip(max=len(market.bars) - 1)
+        return torch.from_numpy(market.bars.close[after] / market.bars.close[rows])[:, None]
+
+    def decide(self, context, orders, state):
+        return 0.1 * context[:, 0], False
+"""
+
+
+def test_check_leak_of_a_baseline_and_of_a_policy_of_one_s_own(tmp_path, data):
+    fine = runner.invoke(app, ["check-leak", "stopping_rule", str(data), "--checks", "3"])
+    assert (fine.exit_code, fine.output) == (0, "no decision of stopping_rule moved in 3 checks\n")
+    (tmp_path / "mine.py").write_text(PEEKING)
+    leaking = runner.invoke(app, ["check-leak", f"{tmp_path / 'mine.py'}:Peeking", str(data)])
+    assert leaking.exit_code == 1
+    assert leaking.output.startswith("LEAK: the fraction decided for the bar of 2024-01-")
+    for name, problem in (("nothing.py:Peeking", "no Python file"), (f"{tmp_path / 'mine.py'}:Other", "no 'Other'")):
+        refused = runner.invoke(app, ["check-leak", name, str(data)])
+        assert problem in str(refused.exception)
 
 
 def test_execute_writes_schedule_orders_and_exclusions(tmp_path, data):
