@@ -18,6 +18,7 @@ from lem_models.execution.simulator import chosen_period, finishing_fills, settl
 from lem_models.modeling.backbone import LEMBackbone
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import build_head
+from lem_models.modeling.transfer import HeadReport
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -208,6 +209,41 @@ class LEMModel(L.LightningModule, Policy):
         if self.optimizer_config is None:
             raise ConfigError("pass optimizer=OptimizerConfig(...) to LEMModel to train it")
         return self.optimizer_config.build(self.parameters(), int(self.trainer.estimated_stepping_batches))
+
+    # -- another head ------------------------------------------------------------------------------------------------
+
+    def with_head(
+        self, name: str, head_config: dict[str, Any] | None = None, *, seed: int = 0
+    ) -> tuple[LEMModel, HeadReport]:
+        """A new model with this backbone's weights and a fresh head; this model stays as it is.
+
+        The new model refuses to predict and to be saved until it is trained: ``train(recipe, start=model, ...)``.
+
+        Args:
+            name: Registered name of the head (:func:`~lem_models.modeling.heads.head_names`).
+            head_config: Settings of the head; its defaults if None.
+            seed: Seed of its random weights.
+
+        Returns:
+            The model, and what became of every tensor.
+
+        Raises:
+            ConfigError: when no head has the name, or the head refuses the settings.
+
+        Example:
+            >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
+            >>> other, report = model.with_head("flexible", {"hidden_size": 16, "layers": 1})
+            >>> other.is_trained, sorted(report.fresh)[:2]
+            (False, ['head.from_context.weight', 'head.from_path.bias'])
+        """
+        settings = self.config.model_dump() | {"head": name, "head_config": head_config or {}}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = LEMModel(LEMConfig(**settings), optimizer=self.optimizer_config)
+        model.backbone.load_state_dict(self.backbone.state_dict(), strict=True)
+        weight = self.backbone.attention.output.weight
+        model.to(device=weight.device, dtype=weight.dtype).train(self.training)
+        return model, HeadReport.between(name, self.state_dict(), model.state_dict())
 
     # -- storage -----------------------------------------------------------------------------------------------------
 
