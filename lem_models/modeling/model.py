@@ -134,10 +134,15 @@ class LEMModel(L.LightningModule, Policy):
         return contexts
 
     def stream(self, history: Bars, side: int) -> BackboneStream | None:
-        """Contexts bar after bar; see :meth:`Policy.stream`. ``None`` where a subclass has its own way to get there."""
+        """Contexts bar after bar; see :meth:`Policy.stream`.
+
+        ``None`` for encoders other than TKAN, and where a subclass has its own way to get there.
+        """
         from lem_models.modeling.stream import BackboneStream
 
         self._require_trained()
+        if self.config.encoder != "tkan":
+            return None
         for name in ("contexts", "oriented", "encode", "decide"):
             if getattr(getattr(self, name), "__func__", None) is not getattr(LEMModel, name):
                 return None

@@ -50,6 +50,7 @@ def test_bundled_configurations_read(name):
         ({"horizon": 2.5}, "horizon"),
         ({"hidden_size": 10**9}, "hidden_size"),
         ({"tkan_layers": 10**6}, "tkan_layers"),
+        ({"encoder": "transformer"}, "encoder"),
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),
         ({"risk_aversion": -1.0}, "risk_aversion"),
