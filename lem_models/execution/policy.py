@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lem_models.errors import PolicyError
+from lem_models.errors import LookAheadError, PolicyError
 from lem_models.markets.profile import MAX_LOOKBACK
 
 if TYPE_CHECKING:
@@ -250,8 +250,11 @@ def lookback_of(policy: Policy) -> int:
     """Bars of history that a policy asks for, at least 1 (the arrival price).
 
     Raises:
+        LookAheadError: when it says of itself that it looks ahead.
         PolicyError: when it is not a policy, or asks for more than there is to be had.
     """
+    if getattr(policy, "looks_ahead", False):
+        raise LookAheadError.of(policy)
     if isinstance(policy, type):
         raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
     lookback = int(getattr(policy, "lookback", 1))
