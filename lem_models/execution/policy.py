@@ -142,6 +142,8 @@ class ExecutionState:
             start, mean 1, [orders, horizon].
         volatility: Volatility per bar at the start, as a fraction.
         arrival_price: Last close before the order in units of the bars; multiply any price above with it.
+        start_context: Context of the last bar closed before the order, as ``decide`` was handed it for the first
+            period, [orders, width]; ``None`` for a policy that encodes nothing.
     """
 
     period: int
@@ -158,6 +160,7 @@ class ExecutionState:
     expected_volume: Tensor
     volatility: Tensor
     arrival_price: Tensor
+    start_context: Tensor | None = None
 
 
 class ContextStream(Protocol):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import ConfigError, UntrainedHeadError
-from lem_models.execution.objective import expected_utility, utility
+from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.modeling.backbone import LEMBackbone
@@ -163,11 +163,11 @@ class LEMModel(L.LightningModule, Policy):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Minus the mean expected utility of a batch of stretches and orders, plus the head's auxiliary loss."""
+        """Minus the mean of the head's objective over a batch of stretches and orders, plus its auxiliary loss."""
         contexts = self._order_contexts(batch)
         paths = simulate(self, batch.orders, batch.window, contexts)
-        value = expected_utility(paths, batch.orders, batch.window).mean()
-        self.log("train_utility", value, prog_bar=True, sync_dist=True)
+        value = self.head.objective(paths, batch.orders, batch.window).mean()
+        self.log("train_objective", value, prog_bar=True, sync_dist=True)
         auxiliary = batch.auxiliary_share * self.head.auxiliary_loss(contexts, batch.orders, batch.window)
         self.log("train_auxiliary", auxiliary, sync_dist=True)
         weight = 0.0 if self.optimizer_config is None else self.optimizer_config.auxiliary_weight

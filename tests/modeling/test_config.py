@@ -58,7 +58,7 @@ def test_bundled_configurations_read(name):
         ({"features": ["tomorrow"]}, "unknown features.*tomorrow"),
         ({"features": ["range", "range"]}, "a feature occurs twice"),
         ({"features": 7}, "features"),
-        ({"head": "os.system"}, "unknown head 'os.system'; registered: flexible"),
+        ({"head": "os.system"}, "unknown head 'os.system'; registered: fixed_duration, flexible, paper, static_curve"),
         ({"head_config": "large"}, "head_config"),
         ({"hidden_size": 30, "attention_heads": 4}, "multiple of attention_heads"),
         ({"warmup": 128}, f"exceed the {MAX_LOOKBACK} bars"),
