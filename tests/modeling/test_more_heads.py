@@ -15,6 +15,7 @@ from lem_models.modeling.heads import build_head, head_names
 from lem_models.modeling.heads.paper import soft_mask_loss
 from lem_models.modeling.model import LEMModel
 from lem_models.modeling.paper.loss import slippage, with_branches
+from lem_models.modeling.paper.steps import FusedMLP
 from lem_models.orders import Order
 from tests.helpers import Recorder, hourly, order_batch, random_model, random_orders, random_window, tiny_config
 from tests.training.tiny import tiny_module
@@ -214,3 +215,40 @@ def test_every_kind_of_order_has_a_network_of_its_own():
 def test_a_paper_head_beyond_all_bounds_is_refused():
     with pytest.raises(ConfigError, match=r"the 'paper' head would have .* weights at horizon 512"):
         LEMModel(LEMConfig(head="paper", horizon=512))
+
+
+def test_one_network_per_order_gives_what_all_of_them_together_do():
+    torch.manual_seed(0)
+    networks = FusedMLP(7, 5, minima=4, branches=8)
+    for bias in networks.biases:
+        torch.nn.init.normal_(bias)
+    x, minimum, branch = torch.randn(20, 7), torch.arange(20) % 4, torch.arange(20) % 8
+    together = networks(x.unsqueeze(1).expand(-1, 4, -1))
+    torch.testing.assert_close(networks.chosen(x, minimum, branch), together[torch.arange(20), minimum, branch])
+
+
+@pytest.mark.parametrize("name", head_names())
+def test_heads_work_in_half_precision(name):
+    module = tiny_module(model={"head": name, "head_config": SETTINGS})
+    model = LEMModel(module.model_config)
+    batch = module.batch(module.train_starts, seed=(0, 1), training=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+        value = model.head.objective(paths, batch.orders, batch.window).mean()
+    value.backward()
+    assert paths.fills.dtype == torch.float32
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
+    trained = random_model(tiny_config(head=name, head_config=SETTINGS))
+    orders = Order.sample(hourly(), every=40, min_periods=[1, 6], max_periods=6)
+    single = execute(trained, hourly(), orders).orders["executed_price"]
+    half = execute(trained.to(torch.bfloat16), hourly(), orders).orders["executed_price"]
+    np.testing.assert_allclose(half, single, rtol=2e-2)
+
+
+@pytest.mark.parametrize("name", head_names())
+def test_every_head_saves_and_loads(name, tmp_path):
+    model = random_model(tiny_config(head=name, head_config=SETTINGS, encoder="gru"))
+    again = LEMModel.from_pretrained(model.save_pretrained(tmp_path / "model"))
+    orders = Order.sample(hourly(), every=40, min_periods=[1, 6], max_periods=6)
+    one, other = (execute(policy, hourly(), orders).schedule["fraction"] for policy in (model, again))
+    np.testing.assert_array_equal(one, other)
