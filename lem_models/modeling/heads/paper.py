@@ -5,13 +5,13 @@ notional), with ``left`` to trade in period ``s``:
 
     asked    = soft((1 + MLP_{s,m,b}(context, path)) ** scale_m * base_{s,m,b} + min_rate, max_rate)
     fraction = soft clip of asked, and of what the cap would leave over, at left
-    finish   = sigmoid(10 (asked - left))
+    finish   = asked / (asked + left)
 
 :mod:`lem_models.modeling.paper.steps` has the formulas (LEM paper, arXiv 2509.25211). An order ends when all is
-filled: ``finish`` is the weight that the soft clip gives to taking all that is left. Differences from the published
-model, which :mod:`lem_models.modeling.paper` reproduces: the context is that of the last *closed* bar; of the running
-curves, in which the published networks see all branches at once, each order sees its own (what is left, its price) and
-the market's; prices are in bar volatilities about the arrival price.
+filled: ``finish`` passes 1/2 where all that is left is asked for, and has a gradient long before. Differences from
+the published model, which :mod:`lem_models.modeling.paper` reproduces: the context is that of the last *closed* bar;
+of the running curves, in which the published networks see all branches at once, each order sees its own (what is
+left, its price) and the market's; prices are in bar volatilities about the arrival price.
 
 Trained by randomised stopping like every head, or with ``loss: soft_mask`` by the paper's loss.
 """
@@ -29,7 +29,7 @@ from lem_models.errors import ConfigError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
-from lem_models.modeling.paper.steps import SHARPNESS, FusedMLP, allocation, soft_clip
+from lem_models.modeling.paper.steps import FusedMLP, allocation, soft_clip
 
 __all__ = ["PaperHead", "PaperHeadConfig", "soft_mask_loss"]
 
@@ -96,7 +96,7 @@ class PaperHead(AllocationHead):
         asked = soft_clip(raw + lowest, highest)
         return Decision(
             fraction=torch.minimum(torch.maximum(fraction, state.lower), state.upper),
-            finish=torch.sigmoid(SHARPNESS * (asked - left)),
+            finish=asked / (asked + left).clamp(min=1e-6),
         )
 
     def _base(self, orders: OrderBatch, minimum: Tensor, branch: Tensor, period: int) -> Tensor:

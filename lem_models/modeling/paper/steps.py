@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["SHARPNESS", "FusedMLP", "allocation", "soft_clip"]
+__all__ = ["FusedMLP", "allocation", "soft_clip"]
 
-SHARPNESS = 10.0
+_SHARPNESS = 10.0
 
 
 def soft_clip(x: Tensor, upper: Tensor) -> Tensor:
     """``x`` where it is well below ``upper``, ``upper`` where it is well above."""
-    return torch.lerp(upper, x, torch.sigmoid(SHARPNESS * (upper - x)))
+    return torch.lerp(upper, x, torch.sigmoid(_SHARPNESS * (upper - x)))
 
 
 def allocation(raw: Tensor, left: Tensor, periods_left: int | Tensor, min_rate: Tensor, max_rate: Tensor) -> Tensor:
