@@ -18,6 +18,7 @@ __all__ = [
     "BarsError",
     "ConfigError",
     "LEMError",
+    "LookAheadError",
     "OrderError",
     "PolicyError",
     "UnknownNameError",
@@ -117,6 +118,18 @@ class WeightsError(LEMError):
 
 class PolicyError(LEMError):
     """A policy that broke its protocol: no ``decide``, or an answer that is not one finite number per order."""
+
+
+class LookAheadError(PolicyError):
+    """Something that reads bars before they have closed was about to be executed, benchmarked or published."""
+
+    @classmethod
+    def of(cls, model: object) -> Self:
+        """Build the error for a model that looks ahead."""
+        return cls(
+            f"{type(model).__name__} looks ahead: its decisions read the bars that they trade. It reproduces published "
+            "numbers and nothing else; the causal head is named 'paper'"
+        )
 
 
 class UnknownNameError(LEMError, LookupError):

@@ -21,6 +21,7 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.market import Market
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.heads import head_names
 from lem_models.modeling.model import LEMModel
 from lem_models.order_table import complete_orders
 
@@ -239,20 +240,31 @@ def random_model(config: LEMConfig | None = None, seed: int = 0) -> LEMModel:
         torch.manual_seed(seed)
         model = LEMModel(config)
     with torch.no_grad():
-        model.head.output.weight.mul_(30.0)
-        model.head.output.bias.zero_()
+        if hasattr(model.head, "output"):
+            model.head.output.weight.mul_(30.0)
+            model.head.output.bias.zero_()
     model.is_trained = True
     return model.eval()
 
 
-POLICIES: tuple[str, ...] = (*policy_names(), "random weights", *list_models())
-"""Every policy there is: the classical ones, a model with random weights, and whatever the zoo holds."""
+_RANDOM = {
+    "random weights": {},
+    **{
+        f"random weights, {name}": {"head": name, "head_config": {"hidden_size": 8}, "hidden_size": 8}
+        for name in head_names()
+        if name != "flexible"
+    },
+    "random weights, gru": {"encoder": "gru", "hidden_size": 8},
+}
+
+POLICIES: tuple[str, ...] = (*policy_names(), *_RANDOM, *list_models())
+"""Every policy there is: the classical ones, models with random weights, and whatever the zoo holds."""
 
 
 @lru_cache
 def policy_named(name: str) -> Any:
     """One of :data:`POLICIES`."""
-    return random_model() if name == "random weights" else load_policy(name)
+    return random_model(LEMConfig(**_RANDOM[name])) if name in _RANDOM else load_policy(name)
 
 
 # --- look-ahead ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.null import martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
-from lem_models.execution.policy import Policy
+from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.markets.bars import Bars
@@ -172,8 +172,10 @@ def run_benchmark(
 
     Raises:
         OrderError: when no order fits, or a policy's horizon is shorter than the orders.
+        PolicyError: when one of them is not a policy, or looks ahead.
     """
     for name, policy in policies.items():
+        lookback_of(policy)
         if policy.horizon is not None and policy.horizon < settings.max_periods:
             raise OrderError(
                 f"max_periods is {settings.max_periods}, but the horizon of {name} is {policy.horizon} periods",

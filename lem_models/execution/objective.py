@@ -19,7 +19,7 @@ from torch import Tensor
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths, finishing_fills, settle
 
-__all__ = ["expected_utility", "finishing_probabilities", "utility"]
+__all__ = ["deviation", "expected_utility", "finishing_probabilities", "utility"]
 
 _CLAMP = 20.0
 _QUADRATIC = 10.0
@@ -59,3 +59,15 @@ def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> 
     # Periods after the maximum have probability 0; their fills are those of the last period.
     value = utility(x, orders.risk_aversion[:, None])
     return (finishing_probabilities(paths.finish) * value).sum(1)
+
+
+def deviation(paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
+    """Improvement of orders that never finish early, in bar volatilities, within +-20, [orders].
+
+    Args:
+        paths: Result of :func:`~lem_models.execution.simulator.simulate`.
+        orders: The orders.
+        window: Their market; every bar of it traded.
+    """
+    outcome = settle(paths.fills[:, None], orders, window)
+    return (outcome.improvement[:, 0] / window.volatility).clamp(-_CLAMP, _CLAMP)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lem_models.errors import PolicyError
+from lem_models.errors import LookAheadError, PolicyError
 from lem_models.markets.profile import MAX_LOOKBACK
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ class ExecutionState:
             start, mean 1, [orders, horizon].
         volatility: Volatility per bar at the start, as a fraction.
         arrival_price: Last close before the order in units of the bars; multiply any price above with it.
+        start_context: Context of the last bar closed before the order, as ``decide`` was handed it for the first
+            period, [orders, width]; ``None`` for a policy that encodes nothing.
     """
 
     period: int
@@ -158,6 +160,7 @@ class ExecutionState:
     expected_volume: Tensor
     volatility: Tensor
     arrival_price: Tensor
+    start_context: Tensor | None = None
 
 
 class ContextStream(Protocol):
@@ -250,8 +253,11 @@ def lookback_of(policy: Policy) -> int:
     """Bars of history that a policy asks for, at least 1 (the arrival price).
 
     Raises:
+        LookAheadError: when it says of itself that it looks ahead.
         PolicyError: when it is not a policy, or asks for more than there is to be had.
     """
+    if getattr(policy, "looks_ahead", False):
+        raise LookAheadError.of(policy)
     if isinstance(policy, type):
         raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
     lookback = int(getattr(policy, "lookback", 1))

@@ -129,6 +129,7 @@ class Roll:
         self._last_price = self._last_close = self._vwap = self._twap = self._executed = one
         self._money = self._units = self._price_sum = self._price_count = zero
         self._weighted = zero  # sum of w P, or of w / P for a notional target
+        self._start_context: Tensor | None = None
         self._prices: list[Value] = []
         self._volumes: list[Value] = []
         self.period, self.remaining = 0, one
@@ -152,6 +153,7 @@ class Roll:
             expected_volume=self._expected if self._as_numbers else self._expected.clone(),
             volatility=self._volatility if self._as_numbers else self._volatility.clone(),
             arrival_price=self._arrival if self._as_numbers else self._arrival.clone(),
+            start_context=self._start_context,
         )
 
     def decide(self, policy: Policy, context: Tensor | None = None) -> None:
@@ -165,6 +167,8 @@ class Roll:
             PolicyError: when the policy answers with something that is not a finite number per order.
         """
         s, m = self.period, self._math
+        if s == 0 and context is not None:
+            self._start_context = context.clone()  # the policy's to keep: no rule reads it
         orders = self._orders if self._as_numbers else self._orders.copy()
         decision = policy.decide(None if context is None else context.clone(), orders, self.state())
         fraction, finish = (self._answered(decision, name) for name in ("fraction", "finish"))

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lem_models.errors import LEMError
+from lem_models.errors import LEMError, LookAheadError
 
 if TYPE_CHECKING:
     from lem_models.modeling.model import LEMModel
@@ -30,11 +30,14 @@ def push_model(
         URL of the commit.
 
     Raises:
+        LookAheadError: when the model looks ahead.
         UntrainedHeadError: when the model is untrained; nothing is asked of the Hub then.
         LEMError: when the Hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
 
+    if getattr(model, "looks_ahead", False):
+        raise LookAheadError.of(model)
     api = HfApi(token=token, library_name="lem_models")
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)

@@ -35,7 +35,9 @@ class LEMConfig(BaseModel):
         features: Names of the input features, in order.
         embedding_dim: Size of the embedding of one feature.
         hidden_size: Width of the backbone.
-        tkan_layers: Number of TKAN layers.
+        encoder: Recurrent network of the backbone: ``"tkan"``, ``"gru"``, ``"lstm"``, or ``"none"`` for the gate
+            and the attention alone.
+        tkan_layers: Number of its layers, whichever it is.
         attention_heads: Heads of the attention.
         attention_window: Bars that each bar attends to, itself included.
         dropout: Dropout in the backbone.
@@ -59,6 +61,7 @@ class LEMConfig(BaseModel):
     features: tuple[str, ...] = ()
     embedding_dim: int = Field(4, ge=1, le=256)
     hidden_size: int = Field(32, ge=1, le=2048)
+    encoder: Literal["tkan", "gru", "lstm", "none"] = "tkan"
     tkan_layers: int = Field(2, ge=1, le=16)
     attention_heads: int = Field(4, ge=1, le=64)
     attention_window: int = Field(32, ge=1, le=4096)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import ConfigError, UntrainedHeadError
-from lem_models.execution.objective import expected_utility, utility
+from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.modeling.backbone import LEMBackbone
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import build_head
+from lem_models.modeling.transfer import HeadReport
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -133,10 +134,15 @@ class LEMModel(L.LightningModule, Policy):
         return contexts
 
     def stream(self, history: Bars, side: int) -> BackboneStream | None:
-        """Contexts bar after bar; see :meth:`Policy.stream`. ``None`` where a subclass has its own way to get there."""
+        """Contexts bar after bar; see :meth:`Policy.stream`.
+
+        ``None`` for encoders other than TKAN, and where a subclass has its own way to get there.
+        """
         from lem_models.modeling.stream import BackboneStream
 
         self._require_trained()
+        if self.config.encoder != "tkan":
+            return None
         for name in ("contexts", "oriented", "encode", "decide"):
             if getattr(getattr(self, name), "__func__", None) is not getattr(LEMModel, name):
                 return None
@@ -157,11 +163,11 @@ class LEMModel(L.LightningModule, Policy):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Minus the mean expected utility of a batch of stretches and orders, plus the head's auxiliary loss."""
+        """Minus the mean of the head's objective over a batch of stretches and orders, plus its auxiliary loss."""
         contexts = self._order_contexts(batch)
         paths = simulate(self, batch.orders, batch.window, contexts)
-        value = expected_utility(paths, batch.orders, batch.window).mean()
-        self.log("train_utility", value, prog_bar=True, sync_dist=True)
+        value = self.head.objective(paths, batch.orders, batch.window).mean()
+        self.log("train_objective", value, prog_bar=True, sync_dist=True)
         auxiliary = batch.auxiliary_share * self.head.auxiliary_loss(contexts, batch.orders, batch.window)
         self.log("train_auxiliary", auxiliary, sync_dist=True)
         weight = 0.0 if self.optimizer_config is None else self.optimizer_config.auxiliary_weight
@@ -209,6 +215,41 @@ class LEMModel(L.LightningModule, Policy):
         if self.optimizer_config is None:
             raise ConfigError("pass optimizer=OptimizerConfig(...) to LEMModel to train it")
         return self.optimizer_config.build(self.parameters(), int(self.trainer.estimated_stepping_batches))
+
+    # -- another head ------------------------------------------------------------------------------------------------
+
+    def with_head(
+        self, name: str, head_config: dict[str, Any] | None = None, *, seed: int = 0
+    ) -> tuple[LEMModel, HeadReport]:
+        """A new model with this backbone's weights and a fresh head; this model stays as it is.
+
+        The new model refuses to predict and to be saved until it is trained: ``train(recipe, start=model, ...)``.
+
+        Args:
+            name: Registered name of the head (:func:`~lem_models.modeling.heads.head_names`).
+            head_config: Settings of the head; its defaults if None.
+            seed: Seed of its random weights.
+
+        Returns:
+            The model, and what became of every tensor.
+
+        Raises:
+            ConfigError: when no head has the name, or the head refuses the settings.
+
+        Example:
+            >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
+            >>> other, report = model.with_head("flexible", {"hidden_size": 16, "layers": 1})
+            >>> other.is_trained, sorted(report.fresh)[:2]
+            (False, ['head.from_context.weight', 'head.from_path.bias'])
+        """
+        settings = self.config.model_dump() | {"head": name, "head_config": head_config or {}}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = LEMModel(LEMConfig(**settings), optimizer=self.optimizer_config)
+        model.backbone.load_state_dict(self.backbone.state_dict(), strict=True)
+        weight = self.backbone.attention.output.weight
+        model.to(device=weight.device, dtype=weight.dtype).train(self.training)
+        return model, HeadReport.between(name, self.state_dict(), model.state_dict())
 
     # -- storage -----------------------------------------------------------------------------------------------------
 

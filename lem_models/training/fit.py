@@ -73,6 +73,7 @@ def train(
     *,
     out: str | Path,
     data: str | Path | None = None,
+    start: LEMModel | None = None,
     resume: str | Path | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
@@ -89,6 +90,8 @@ def train(
             hash of the bars), ``logs/`` (CSV and TensorBoard) and ``checkpoints/``. With several processes the first
             one writes them.
         data: File of bars, instead of the recipe's; every node reads its own.
+        start: Model to start from, for fine-tuning: its weights instead of random ones, its architecture and risk
+            aversions instead of the recipe's. It is left alone.
         resume: Checkpoint to go on from; every node reads its own.
         accelerator: Lightning accelerator.
         devices: Lightning devices, per node. ``"auto"``: as many as ``torchrun`` started processes, otherwise every
@@ -117,6 +120,8 @@ def train(
         if precision not in get_args(Precision):
             raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
         recipe = recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update={"precision": precision})})
+    if start is not None:
+        recipe = recipe.model_copy(update={"model": start.config})
     L.seed_everything(recipe.seed, verbose=False)
     settings = recipe.trainer
     best = ModelCheckpoint(
@@ -177,8 +182,12 @@ def train(
         seed=recipe.seed,
     )
     module.take_share(trainer.global_rank, trainer.world_size)
-    architecture = recipe.model.model_copy(update={"unseen_from": recipe.data.validation_end})
+    # What the model to start from has seen is not unseen.
+    unseen = max(filter(None, (recipe.data.validation_end, start.config.unseen_from if start else None)))
+    architecture = recipe.model.model_copy(update={"unseen_from": unseen})
     model = LEMModel(architecture, optimizer=recipe.optimizer)
+    if start is not None:
+        model.load_state_dict(start.state_dict(), strict=True)
     if trainer.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
         facts = {"data_hash": bars.content_hash, "recipe": recipe.model_dump(mode="json", exclude={"data": {"path"}})}

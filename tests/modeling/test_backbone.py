@@ -19,10 +19,10 @@ def attention():
     return module
 
 
-@pytest.fixture
-def backbone():
+@pytest.fixture(params=["tkan", "gru", "lstm", "none"])
+def backbone(request):
     torch.manual_seed(0)
-    return LEMBackbone(tiny_config()).eval()
+    return LEMBackbone(tiny_config(encoder=request.param)).eval()
 
 
 def _attention_by_loops(module, x):
@@ -89,8 +89,17 @@ def test_every_weight_gets_a_gradient(backbone):
         assert weight.grad.abs().sum() > 0, name
 
 
-def test_dropout_is_for_training_only():
-    backbone = LEMBackbone(tiny_config(dropout=0.5))
+def test_encoders_have_names_of_their_own():
+    for encoder in ("tkan", "gru", "lstm", "none"):
+        names = LEMBackbone(tiny_config(encoder=encoder, tkan_layers=2)).state_dict()
+        found = {name.split(".")[0] for name in names} & {"tkan", "gru", "lstm"}
+        assert found == ({encoder} - {"none"})
+
+
+@pytest.mark.parametrize("encoder", ["tkan", "gru", "lstm", "none"])
+@pytest.mark.filterwarnings("error")
+def test_dropout_is_for_training_only(encoder):
+    backbone = LEMBackbone(tiny_config(dropout=0.5, encoder=encoder))
     features = torch.randn(1, 10, len(tiny_config().features))
     assert not torch.equal(backbone.train()(features), backbone(features))
     assert torch.equal(backbone.eval()(features), backbone(features))

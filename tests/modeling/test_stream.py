@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lem_models.errors import BarsError, UntrainedHeadError
+from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision
 from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import BarReader
@@ -133,6 +134,27 @@ def test_a_model_hands_out_its_stream():
     history = bars.between(end=pd.Timestamp(int(bars.timestamp[FIRST + 1]), tz="UTC"))
     expected = model.encode(Market(bars), np.array([FIRST]), np.array([-1]))[0].numpy()
     np.testing.assert_allclose(model.stream(history, -1).context.numpy(), expected, atol=5e-5)
+
+
+@pytest.mark.parametrize("encoder", ["gru", "lstm", "none"])
+def test_models_with_other_encoders_have_sessions_without_a_stream(encoder):
+    model, bars = random_model(tiny_config(encoder=encoder)), hourly(25, 1)
+    assert model.stream(bars, 1) is None
+    start = int(np.flatnonzero(bars.timestamp == bars.timestamp[FIRST])[0])
+    order = {
+        "symbol": bars.symbols[0],
+        "start": pd.Timestamp(int(bars.timestamp[start]), tz="UTC"),
+        "side": "sell",
+        "min_periods": 6,
+        "max_periods": 6,
+    }
+    session = model.session(order, rebuilt(bars, bars.frame.iloc[:start]))
+    live = []
+    for bar in bars.frame.to_dict("records")[start : start + 6]:
+        live.append(session.decide().fraction)
+        session.observe(bar)
+    hindsight = execute(model, bars, order).schedule["fraction"]
+    np.testing.assert_allclose(live, hindsight, atol=1e-6)
 
 
 def test_an_untrained_model_has_no_stream():

@@ -1,6 +1,19 @@
 """Allocation heads: from the market's context and the order's state to a fraction and a probability of finishing."""
 
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, build_head, head_names, register_head
+from lem_models.modeling.heads.fixed_duration import FixedDurationHead
 from lem_models.modeling.heads.flexible import FlexibleHead
+from lem_models.modeling.heads.paper import PaperHead
+from lem_models.modeling.heads.static_curve import StaticCurveHead
 
-__all__ = ["AllocationHead", "FlexibleHead", "HeadConfig", "build_head", "head_names", "register_head"]
+__all__ = [
+    "AllocationHead",
+    "FixedDurationHead",
+    "FlexibleHead",
+    "HeadConfig",
+    "PaperHead",
+    "StaticCurveHead",
+    "build_head",
+    "head_names",
+    "register_head",
+]

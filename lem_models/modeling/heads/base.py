@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.execution.objective import expected_utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.execution.simulator import MarketWindow
+from lem_models.execution.simulator import MarketWindow, Paths
 
 __all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
 
@@ -60,6 +61,19 @@ class AllocationHead(nn.Module, ABC):
             orders: The orders.
             state: What has happened so far.
         """
+
+    def objective(self, paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
+        """What training maximises; by default the exact expected utility over the finishing period.
+
+        Args:
+            paths: What the head did.
+            orders: The orders.
+            window: Their market.
+
+        Returns:
+            One value per order, [orders].
+        """
+        return expected_utility(paths, orders, window)
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """What the head wants to learn besides trading well; 0 by default.

@@ -1,0 +1,97 @@
+"""Another head on the same backbone: what is kept, what is fresh, and that fresh weights decide nothing."""
+
+import pytest
+import torch
+
+from lem_models.errors import ConfigError, UntrainedHeadError
+from lem_models.execution.execute import execute
+from lem_models.modeling.model import LEMModel
+from lem_models.orders import Order
+from lem_models.training.fit import train
+from tests.helpers import hourly, random_model, tiny_config
+from tests.training.tiny import BARS, TINY, tiny_recipe
+
+SETTINGS = {"hidden_size": 12, "layers": 1}
+
+
+@pytest.fixture
+def model():
+    return random_model(tiny_config(risk_aversion=0.7))
+
+
+def test_the_backbone_is_kept_and_the_head_is_fresh(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    other, report = model.with_head("flexible", SETTINGS)
+    assert other.config == model.config.model_copy(update={"head_config": SETTINGS})
+    weights = other.state_dict()
+    assert set(report.kept) | set(report.fresh) == set(weights)
+    assert set(report.kept) | set(report.dropped) == set(before)
+    assert all(name.startswith("backbone.") for name in report.kept)
+    for name in report.kept:
+        assert torch.equal(weights[name], before[name])
+        assert weights[name].data_ptr() != model.state_dict()[name].data_ptr()  # a copy: training it moves nothing
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_the_report_names_every_tensor(model):
+    other, report = model.with_head("flexible", SETTINGS)
+    text = str(report)
+    for name in {**model.state_dict(), **other.state_dict()}:
+        assert name in text
+    assert "head.output.weight [3, 12]" in text.split("fresh")[1]
+    assert "head.output.weight [3, 8]" in text.split("dropped")[1].split("fresh")[0]
+
+
+def test_the_same_head_again_is_fresh_too(model):
+    other, report = model.with_head("flexible", dict(model.config.head_config))
+    assert set(report.fresh) == set(report.dropped)
+    assert not torch.equal(other.head.output.weight, model.head.output.weight)
+    again, _ = model.with_head("flexible", dict(model.config.head_config))
+    assert torch.equal(other.head.output.weight, again.head.output.weight)
+
+
+def test_a_fresh_head_refuses_to_predict_and_to_be_saved(model, tmp_path):
+    other, _ = model.with_head("flexible", SETTINGS)
+    bars = hourly()
+    with pytest.raises(UntrainedHeadError):
+        execute(other, bars, Order.sample(bars, every=9, max_periods=6))
+    with pytest.raises(UntrainedHeadError):
+        other.stream(hourly(16, 1), 1)
+    with pytest.raises(UntrainedHeadError):
+        other.save_pretrained(tmp_path / "model")
+
+
+def test_unknown_heads_and_settings_are_refused(model):
+    with pytest.raises(ConfigError, match="unknown head 'flexibel'"):
+        model.with_head("flexibel")
+    with pytest.raises(ConfigError, match="head_config of 'flexible': width"):
+        model.with_head("flexible", {"width": 3})
+
+
+def test_the_new_model_is_of_the_old_one_s_type(model):
+    other, _ = model.double().with_head("flexible", SETTINGS)
+    assert {value.dtype for value in other.state_dict().values()} == {torch.float64}
+
+
+def test_a_run_may_start_from_a_model(tmp_path):
+    BARS.write(tmp_path / "bars.parquet")
+    tiny = LEMModel(tiny_config(**TINY["model"], risk_aversion=0.7, unseen_from="2025-01-01"))
+    start, _ = tiny.with_head("flexible", SETTINGS)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    still = {"learning_rate": 1e-12, "weight_decay": 0.0}
+    trained = train(
+        tiny_recipe(trainer={"steps": 1, "steps_per_epoch": 1}, optimizer=still),
+        out=tmp_path / "run",
+        data=tmp_path / "bars.parquet",
+        start=start,
+        accelerator="cpu",
+        devices=1,
+        progress=False,
+    )
+    assert trained.is_trained
+    assert not start.is_trained
+    assert trained.config == start.config  # seen is seen: the later of the two days
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0)
+    assert LEMModel.from_pretrained(tmp_path / "run").config.head_config == SETTINGS
