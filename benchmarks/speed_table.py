@@ -1,6 +1,6 @@
 """The tables of the speed and scaling benchmarks in Markdown, from their JSON.
 
-    python benchmarks/speed_table.py benchmarks/results/speed.json benchmarks/results/scaling.json
+python benchmarks/speed_table.py benchmarks/results/speed.json benchmarks/results/scaling.json
 """
 
 import argparse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
 from lem_models.baselines.schedules import TWAP, VolumeCurve
 from lem_models.baselines.stopping_rule import StoppingRule
 from lem_models.errors import UnknownNameError
@@ -11,7 +12,12 @@ from lem_models.execution.policy import Policy
 
 __all__ = ["load_policy", "policy_names"]
 
-_POLICIES: dict[str, type[Policy]] = {"twap": TWAP, "volume_curve": VolumeCurve, "stopping_rule": StoppingRule}
+_POLICIES: dict[str, type[Policy]] = {
+    "twap": TWAP,
+    "volume_curve": VolumeCurve,
+    "stopping_rule": StoppingRule,
+    "longstaff_schwartz": LongstaffSchwartz,
+}
 
 
 def policy_names() -> list[str]:

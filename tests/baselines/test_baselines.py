@@ -22,7 +22,7 @@ def _fractions(name, bars, **order):
 
 
 def test_names():
-    assert policy_names() == ["twap", "volume_curve", "stopping_rule"]
+    assert policy_names() == ["twap", "volume_curve", "stopping_rule", "longstaff_schwartz"]
     for name in policy_names():
         policy = load_policy(name)
         assert (policy.lookback, policy.horizon, policy.risk_aversion) == (1, None, 0.0)
