@@ -3,17 +3,17 @@ r"""Optimal stopping on a market without forecasts: the optimum of theory, and h
     python benchmarks/martingale_optimum.py [--orders 200000] [--out optimum.json]
 
 The bars' prices are a log-normal martingale with independent returns of 1 % a bar, log volumes are independent with
-standard deviation 0.6, orders take at most 12 periods at a cap of 1 and are judged against the VWAP. To first order in the
-volatility the expected executed price of every schedule is the arrival price, so the expected improvement is that of the
-benchmark alone, ``sup E[B_tau]`` over the stopping times that reach the minimum. With ``D`` the benchmark so far minus
-the last price, in bar volatilities, and ``V`` the volume so far, before period ``s``
+standard deviation 0.6, orders take at most 12 periods at a cap of 1 and are judged against the VWAP. To first order in
+the volatility the expected executed price of every schedule is the arrival price, so the expected improvement is that
+of the benchmark alone, ``sup E[B_tau]`` over the stopping times that reach the minimum. With ``D`` the benchmark so far
+minus the last price, in bar volatilities, and ``V`` the volume so far, before period ``s``
 
     G_s(V, D) = max(D E[V / (V + v)],  E[G_{s+1}(V + v, V / (V + v) (D - e))]),    e normal, v log-normal,
 
-the first term from the minimum on only, and alone in the last period. The script solves that on a grid and executes each
-policy on the same simulated bars. "Improvement" is in units of the true bar volatility; the column beside it divides by
-the volatility estimated at the start of each order, as reports do: that lifts every gain by 1 or 2 %. Orders start
-every ``max_periods`` bars: their errors are independent.
+the first term from the minimum on only, and alone in the last period. The script solves that on a grid and executes
+each policy on the same simulated bars. "Improvement" is in units of the true bar volatility; the column beside it
+divides by the volatility estimated at the start of each order, as reports do: that lifts every gain by 1 or 2 %.
+Orders start every 12 bars: their errors are independent.
 """
 
 import argparse

@@ -44,6 +44,7 @@ PACE_RISK_AVERSION = 0.1
 """Risk aversion of the pace of orders that are less risk-averse."""
 
 _PACES = (0.0, 1.0, 2.5)  # multiples of the benchmark's own pace
+_LARGEST = 0.9  # part of what is left that may be traded without finishing
 _KNOTS = 16  # periods with a regression of their own; in longer orders neighbours share one
 _RIDGE = 1e-5
 _VOLATILITY = 0.01  # of simulated bars; everything is in its units
@@ -128,12 +129,15 @@ def martingale_window(process: Process, periods: int, count: int, seed: int, vol
     return MarketWindow(**{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()})
 
 
-def _pace(orders: OrderBatch, state: ExecutionState) -> Tensor:
-    """Remaining times this period's share of the expected benchmark weight up to the maximum, [orders]."""
+def _fraction(orders: OrderBatch, state: ExecutionState, ratio: Tensor | float) -> Tensor:
+    """Remaining times this period's share of the expected benchmark weight up to the maximum times a ratio, [orders].
+
+    Something is always kept: who goes on keeps the option to finish later, and completing is what finishing is for.
+    """
     expected = state.expected_volume[:, state.period :]
     share = expected[:, 0] / expected.sum(1).clamp(min=1e-12)
     even = 1.0 / (orders.max_periods - state.period).clamp(min=1).to(share)
-    return state.remaining * torch.where(orders.is_twap, even, share)
+    return state.remaining * (torch.where(orders.is_twap, even, share) * ratio).clamp(max=_LARGEST)
 
 
 class _Plan:
@@ -176,15 +180,15 @@ class _Carried(Policy):
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """See the class."""
-        s, pace = state.period, _pace(orders, state)
+        s = state.period
         if s < self._period:
-            return Decision(pace * self._before[:, s], False)
+            return Decision(_fraction(orders, state, self._before[:, s]), False)
         basis = path_basis(orders, state)
         ratio, advantage = self._plan.at(basis, s)
         if s == self._period:
             self.basis = basis
-            return Decision(pace * (ratio if self._own is None else self._own), False)
-        return Decision(pace * ratio, advantage > 0)
+            return Decision(_fraction(orders, state, ratio if self._own is None else self._own), False)
+        return Decision(_fraction(orders, state, ratio), advantage > 0)
 
 
 def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
@@ -241,8 +245,9 @@ class LongstaffSchwartz(Policy):
 
     Regressions are computed when an order of a new kind comes (minimum, maximum, cap, benchmark, risk aversion; about
     a second each) and kept. By default the paths are simulated martingales, so the policy needs no data: it earns
-    the value of the option and no forecast. Bars whose close is their own VWAP get the regressions of prices that jump from
-    bar to bar, other bars those of prices that move inside the bars. :meth:`fit` takes the paths from history instead.
+    the value of the option and no forecast. Bars whose close is their own VWAP get the regressions of prices that
+    jump from bar to bar, other bars those of prices that move inside the bars. :meth:`fit` takes the paths from history
+    instead.
 
     Args:
         paths: Paths of a regression.
@@ -304,7 +309,7 @@ class LongstaffSchwartz(Policy):
                 self._plans[kind] = self._fitted(kind)
             own, advantage = self._plans[kind].at(basis[rows], state.period)
             ratio[rows], finish[rows] = own, advantage > 0
-        return Decision(fraction=_pace(orders, state) * ratio, finish=finish)
+        return Decision(fraction=_fraction(orders, state, ratio), finish=finish)
 
     def _fitted(self, kind: OrderKind) -> _Plan:
         if self._history is not None:
