@@ -155,9 +155,14 @@ class _Plan:
         knot = self._nearest[min(period, len(self._nearest) - 1)]
         nothing = basis.new_zeros(len(basis))
         pace = self.pace.get(knot)
-        ratio = nothing + 1 if pace is None else _top(*(basis @ pace).unbind(1))
+        ratio = nothing + 1 if pace is None else _top(_product(basis, pace[:, 0]), _product(basis, pace[:, 1]))
         finish = self.finish.get(knot)
-        return ratio, nothing - 1 if finish is None else basis @ finish
+        return ratio, nothing - 1 if finish is None else _product(basis, finish)
+
+
+def _product(basis: Tensor, coefficients: Tensor) -> Tensor:
+    """Fitted values, [orders]: each row the same whatever stands beside it, which a matrix product does not promise."""
+    return (basis * coefficients).sum(1)
 
 
 def _top(slow: Tensor, fast: Tensor) -> Tensor:
