@@ -14,14 +14,15 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lem_models.errors import ConfigError, OrderError
+from lem_models.errors import ConfigError, OrderError, PolicyError
+from lem_models.evaluation.bound import execute_bound, is_executable
 from lem_models.evaluation.null import martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
 from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import MAX_LOOKBACK
+from lem_models.markets.market import MAX_LOOKBACK, Market
 from lem_models.orders import Order
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark"]
@@ -80,7 +81,7 @@ class Benchmark:
         settings: The settings.
         bars: The market.
         model: Name of the policy under test (the first one).
-        results: Result of every policy by name.
+        results: Result of every policy by name; bounds are marked, "oracle_vwap (bound)".
         nulls: Results of the policy under test on the draws of the null.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
@@ -174,6 +175,9 @@ def run_benchmark(
         OrderError: when no order fits, or a policy's horizon is shorter than the orders.
         PolicyError: when one of them is not a policy, or looks ahead.
     """
+    model, policy = next(iter(policies.items()))
+    if not is_executable(policy):
+        raise PolicyError(f"{model} is a bound: it can stand beside a policy under test, not be one")
     for name, policy in policies.items():
         lookback_of(policy)
         if policy.horizon is not None and policy.horizon < settings.max_periods:
@@ -209,7 +213,10 @@ def run_benchmark(
     results = {}
     for name, policy in policies.items():
         progress(f"{name}: {len(orders):,} orders")
-        results[name] = shared.execute(policy, market, bars)
+        if is_executable(policy):
+            results[name] = shared.execute(policy, market, bars)
+        elif not shared.ranks.rank:
+            results[f"{name} (bound)"] = execute_bound(policy, Market(bars), orders)
     model, policy = next(iter(policies.items()))
     nulls = []
     for draw in range(settings.null):

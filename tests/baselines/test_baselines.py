@@ -22,10 +22,20 @@ def _fractions(name, bars, **order):
 
 
 def test_names():
-    assert policy_names() == ["twap", "volume_curve", "stopping_rule"]
+    assert policy_names() == [
+        "twap",
+        "volume_curve",
+        "dynamic_volume_curve",
+        "kalman_volume",
+        "almgren_chriss",
+        "stopping_rule",
+        "longstaff_schwartz",
+    ]
     for name in policy_names():
         policy = load_policy(name)
-        assert (policy.lookback, policy.horizon, policy.risk_aversion) == (1, None, 0.0)
+        assert policy.horizon is None
+        assert policy.lookback == (256 if name in ("dynamic_volume_curve", "kalman_volume") else 1)
+        assert policy.risk_aversion == (0.5 if name == "almgren_chriss" else 0.0)
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -78,7 +88,7 @@ def test_the_volume_curve_finds_the_busy_hours():
 
 
 def test_the_volume_curve_is_closer_to_the_vwap_than_an_even_pace():
-    orders = Order.sample(BARS, every=2, max_periods=12)
+    orders = Order.sample(BARS, every=2, max_periods=12, lookback=256)
     spread = {name: execute(load_policy(name), BARS, orders).orders["slippage_bps"].std() for name in policy_names()}
     assert spread["volume_curve"] < spread["twap"]
 

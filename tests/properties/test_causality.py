@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lem_models.baselines import policy_names
 from lem_models.execution.policy import Decision, Policy
 from lem_models.markets.features import FEATURES, bar_volatility, compute_features
 from lem_models.markets.market import Market
@@ -28,6 +29,7 @@ from tests.helpers import (
 
 BARS = hourly()
 LENGTH = len(BARS) // 2
+SCHEDULES = ("twap", "almgren_chriss")
 
 
 def _orders(every=5, **settings):
@@ -61,9 +63,9 @@ def test_a_change_of_the_traded_bar_alone_moves_no_decision_about_it(name):
         assert first_moved(policy_named(name), BARS, changed, orders) is None
 
 
-@pytest.mark.parametrize("name", [*(policy for policy in POLICIES[:3] if policy != "twap"), "random weights"])
+@pytest.mark.parametrize("name", [*(n for n in policy_names() if n not in SCHEDULES), "random weights"])
 def test_the_past_does_move_decisions(name):
-    # Otherwise the tests above would prove nothing. (The even pace of twap depends on nothing.)
+    # Otherwise the tests above would prove nothing. (Schedules depend on nothing.)
     before, after = BARS, perturbed(BARS, np.arange(250, LENGTH), seed=1)
     orders = _orders().query("start > @BARS.frame.timestamp[260]")
     recorders = [Recorder(policy_named(name)) for _ in range(2)]

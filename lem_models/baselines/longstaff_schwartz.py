@@ -1,0 +1,345 @@
+r"""Optimal stopping and trading by regression: least-squares Monte Carlo on paths of the market.
+
+A flexible order is an American option: when the order ends, so does its benchmark. Following Longstaff and Schwartz
+(2001, "Valuing American options by simulation: a simple least-squares approach"), the policy goes back in time over the
+periods. With the decisions of all later periods known, period ``s`` compares, path by path,
+
+.. math:: \Delta_s = u(x^{\text{finish at } s}) - u(x^{\text{go on}}), \qquad E[\Delta_s \mid F_{s-1}] \approx
+    \beta_s \cdot \phi(\text{state}_s),
+
+``x`` the realised improvement in bar volatilities and ``u`` the utility of :mod:`lem_models.execution.objective` (its
+risk aversion 0 is risk-neutral, else mean-variance). It finishes where the regression is positive. As in the original,
+realised payoffs are regressed, not fitted values: an error of one period does not add up over the others.
+
+The fraction traded before finishing is decided by the same means (regression Monte Carlo with randomised controls,
+Kharroubi, Langrené, Pham 2014): every path is carried on with three paces, and a parabola through their three regressed
+utilities has its top at the pace to take. On a martingale the *mean* of the improvement does not depend on the pace
+(to first order every adapted schedule executes at the arrival price in expectation), only its variance does; so a
+risk-neutral order takes, among paces worth the same, the one of little variance (:data:`PACE_RISK_AVERSION`).
+
+All fills, caps and benchmarks in the fit are those of the simulator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lem_models.baselines.path_basis import path_basis
+from lem_models.execution.objective import utility
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.markets.bars import Bars
+from lem_models.markets.market import MAX_LOOKBACK, Market
+
+__all__ = ["PACE_RISK_AVERSION", "LongstaffSchwartz", "OrderKind", "martingale_window"]
+
+PACE_RISK_AVERSION = 0.1
+"""Risk aversion of the pace of orders that are less risk-averse."""
+
+_PACES = (0.0, 1.0, 2.5)  # multiples of the benchmark's own pace
+_LARGEST = 0.9  # part of what is left that may be traded without finishing
+_KNOTS = 16  # periods with a regression of their own; in longer orders neighbours share one
+_RIDGE = 1e-5
+_VOLATILITY = 0.01  # of simulated bars; everything is in its units
+_INTRABAR = 12  # trades of a simulated bar
+
+Process = Literal["bar", "path"]
+
+
+@dataclass(frozen=True)
+class OrderKind:
+    """Orders that share their regressions.
+
+    Attributes:
+        max_periods: Maximum duration.
+        min_periods: Minimum duration.
+        needed: Periods that the whole order takes at its cap.
+        is_twap: Whether the benchmark is the TWAP.
+        risk_aversion: Weight of the squared improvement, on the grid of :func:`_on_grid`.
+        process: What the simulated prices are; see :func:`martingale_window`.
+    """
+
+    max_periods: int
+    min_periods: int
+    needed: int
+    is_twap: bool
+    risk_aversion: float
+    process: Process
+
+    def orders(self, count: int) -> OrderBatch:
+        """So many orders of the kind, buys and sells in turn."""
+        one = torch.ones(count, dtype=torch.float64)
+        return OrderBatch(
+            side=torch.where(torch.arange(count) % 2 == 0, one, -one),
+            is_twap=torch.full((count,), self.is_twap),
+            is_notional=torch.zeros(count, dtype=torch.bool),
+            min_periods=torch.full((count,), self.min_periods),
+            max_periods=torch.full((count,), self.max_periods),
+            min_rate=0 * one,
+            max_rate=one / self.needed,
+            risk_aversion=one * self.risk_aversion,
+            lot=0 * one,
+            participation=torch.full((count,), math.inf, dtype=torch.float64),
+        )
+
+
+def martingale_window(process: Process, periods: int, count: int, seed: int, volume_std: float = 0.6) -> MarketWindow:
+    """Simulated paths of a market without anything to forecast.
+
+    Args:
+        process: ``"bar"``: the bars' prices are a log-normal martingale with 1 % a bar, volumes independent.
+            ``"path"``: so are the trades inside the bars, the price of a bar is their mean, and log volumes have
+            autocorrelation 0.7.
+        periods: Periods of each path.
+        count: Number of paths.
+        seed: Seed of the paths.
+        volume_std: Standard deviation of log volume.
+
+    Returns:
+        The paths, expected volumes flat.
+    """
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal((count, periods))
+    if process == "path":
+        for s in range(1, periods):
+            noise[:, s] = 0.7 * noise[:, s - 1] + math.sqrt(1 - 0.7**2) * noise[:, s]
+    volume = np.exp(volume_std * noise - volume_std**2 / 2)
+    trades = 1 if process == "bar" else _INTRABAR
+    # The variance of returns of bar means: each step enters with the part of the two bars that lies after it.
+    late = np.arange(1, trades + 1) / trades
+    step = _VOLATILITY / math.sqrt(float((late**2).sum() + ((1 - late) ** 2).sum()))
+    log_price = np.cumsum(step * rng.standard_normal((count, periods * trades)) - step**2 / 2, axis=1)
+    trade = np.exp(log_price).reshape(count, periods, trades)
+    arrays = {
+        "price": trade.mean(axis=2),
+        "close": trade[:, :, -1],
+        "volume": volume,
+        "expected_volume": np.ones((count, periods)),
+        "volatility": np.full(count, _VOLATILITY),
+        "arrival_price": np.ones(count),
+        "volume_unit": np.ones(count),
+    }
+    return MarketWindow(**{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()})
+
+
+def _fraction(orders: OrderBatch, state: ExecutionState, ratio: Tensor | float) -> Tensor:
+    """Remaining times this period's share of the expected benchmark weight up to the maximum times a ratio, [orders].
+
+    Something is always kept: who goes on keeps the option to finish later, and completing is what finishing is for.
+    """
+    expected = state.expected_volume[:, state.period :]
+    share = expected[:, 0] / expected.sum(1).clamp(min=1e-12)
+    even = 1.0 / (orders.max_periods - state.period).clamp(min=1).to(share)
+    return state.remaining * (torch.where(orders.is_twap, even, share) * ratio).clamp(max=_LARGEST)
+
+
+class _Plan:
+    """Regressions of one kind of order, period by period."""
+
+    def __init__(self, periods: int) -> None:
+        count = min(periods, _KNOTS)
+        self.knots = sorted({round(i * (periods - 1) / max(count - 1, 1)) for i in range(count)})
+        self._nearest = [min(self.knots, key=lambda knot, s=s: abs(knot - s)) for s in range(periods)]  # type: ignore[misc]
+        self.finish: dict[int, Tensor] = {}
+        self.pace: dict[int, Tensor] = {}
+
+    def at(self, basis: Tensor, period: int) -> tuple[Tensor, Tensor]:
+        """Multiple of the benchmark's pace, and what finishing now is worth above going on, [orders] each."""
+        knot = self._nearest[min(period, len(self._nearest) - 1)]
+        nothing = basis.new_zeros(len(basis))
+        pace = self.pace.get(knot)
+        ratio = nothing + 1 if pace is None else _top(_product(basis, pace[:, 0]), _product(basis, pace[:, 1]))
+        finish = self.finish.get(knot)
+        return ratio, nothing - 1 if finish is None else _product(basis, finish)
+
+
+def _product(basis: Tensor, coefficients: Tensor) -> Tensor:
+    """Fitted values, [orders]: each row the same whatever stands beside it, which a matrix product does not promise."""
+    return (basis * coefficients).sum(1)
+
+
+def _top(slow: Tensor, fast: Tensor) -> Tensor:
+    """Pace at which the parabola through the utilities of the three paces is highest; those of the middle one are 0."""
+    low, middle, high = _PACES
+    a, b = low - middle, high - middle
+    curvature = (slow / a - fast / b) / (a - b)
+    slope = slow / a - curvature * a
+    inner = middle - slope / (2 * torch.where(curvature < 0, curvature, -1.0))
+    edge = torch.where(slow > fast, low, high).to(slow)
+    return torch.where(curvature < 0, inner, edge).clamp(low, high)
+
+
+class _Carried(Policy):
+    """Given paces before a period, one pace in it, and the plan from then on."""
+
+    def __init__(self, plan: _Plan, before: Tensor, period: int, pace: float | None) -> None:
+        self._plan, self._before, self._period, self._own = plan, before, period, pace
+        self.basis: Tensor | None = None
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """See the class."""
+        s = state.period
+        if s < self._period:
+            return Decision(_fraction(orders, state, self._before[:, s]), False)
+        basis = path_basis(orders, state)
+        ratio, advantage = self._plan.at(basis, s)
+        if s == self._period:
+            self.basis = basis
+            return Decision(_fraction(orders, state, ratio if self._own is None else self._own), False)
+        return Decision(_fraction(orders, state, ratio), advantage > 0)
+
+
+def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
+    """Regressions on some paths, from the last period back to the first."""
+    count, periods = window.price.shape
+    orders, plan = kind.orders(count), _Plan(kind.max_periods)
+    generator = torch.Generator().manual_seed(seed)
+    # Paths arrive with all kinds of fills: a pace of their own, and another one in every period.
+    before = 2 * torch.rand((count, 1), generator=generator, dtype=torch.float64)
+    before = before + 0.5 * (torch.rand((count, periods), generator=generator, dtype=torch.float64) - 0.5)
+    cautious = torch.full((count,), max(kind.risk_aversion, PACE_RISK_AVERSION), dtype=torch.float64)
+
+    def improvement(policy: _Carried, finish_at: int | None = None) -> Tensor:
+        paths = simulate(policy, orders, window)
+        chosen = chosen_period(paths) if finish_at is None else torch.full((count,), finish_at)
+        outcome = settle(finishing_fills(paths, chosen[:, None]), orders, window)
+        return torch.nan_to_num(outcome.improvement[:, 0] / window.volatility)
+
+    for s in reversed(plan.knots):
+        if s + 1 >= kind.max_periods:
+            continue  # the last period trades the rest: nothing is to be decided
+        runs = [_Carried(plan, before, s, pace) for pace in _PACES]
+        slow, middle, fast = (utility(improvement(run), cautious) for run in runs)
+        basis = runs[0].basis
+        assert basis is not None
+        plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle], 1))
+        if s + 1 >= kind.min_periods:
+            going = _Carried(plan, before, s, None)
+            gain = utility(improvement(going, s), orders.risk_aversion) - utility(
+                improvement(going), orders.risk_aversion
+            )
+            plan.finish[s] = _regress(basis, gain)
+    return plan
+
+
+def _regress(basis: Tensor, values: Tensor) -> Tensor:
+    """Least squares with a ridge that only settles what the paths leave open."""
+    gram = basis.T @ basis / len(basis)
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    moments = basis.T @ values / len(basis)
+    solved: Tensor = torch.linalg.solve(gram, moments)
+    return solved
+
+
+def _on_grid(risk_aversion: float) -> float:
+    """Nearest risk aversion that has regressions: 0 or ``0.05 * 2^k``."""
+    if risk_aversion < 0.02:
+        return 0.0
+    return 0.05 * 2.0 ** min(max(round(math.log2(risk_aversion / 0.05)), 0), 10)
+
+
+class LongstaffSchwartz(Policy):
+    """Finishes when that is worth at least what going on is; see the module.
+
+    Regressions are computed when an order of a new kind comes (minimum, maximum, cap, benchmark, risk aversion; about
+    a second each) and kept. By default the paths are simulated martingales, so the policy needs no data: it earns
+    the value of the option and no forecast. Bars whose close is their own VWAP get the regressions of prices that
+    jump from bar to bar, other bars those of prices that move inside the bars. :meth:`fit` takes the paths from history
+    instead.
+
+    Args:
+        paths: Paths of a regression.
+        seed: Seed of the simulated paths.
+        risk_aversion: Default for orders that name none: 0 is risk-neutral.
+
+    Example:
+        >>> LongstaffSchwartz().risk_aversion
+        0.0
+    """
+
+    def __init__(self, *, paths: int = 8192, seed: int = 0, risk_aversion: float = 0.0) -> None:
+        self.paths, self.seed, self.risk_aversion = paths, seed, risk_aversion
+        self._history: Callable[[int], MarketWindow] | None = None
+        self._plans: dict[OrderKind, _Plan] = {}
+
+    @classmethod
+    def fit(
+        cls,
+        bars: Bars,
+        *,
+        paths: int = 8192,
+        seed: int = 0,
+        risk_aversion: float = 0.0,
+    ) -> LongstaffSchwartz:
+        """The policy with regressions on historical paths instead of simulated ones.
+
+        Args:
+            bars: Training period, all of it before the orders that the policy will be judged on.
+            paths: Paths of a regression, drawn at random from all gapless stretches with 256 bars of history.
+            seed: Seed of the draw.
+            risk_aversion: Default for orders that name none.
+
+        Returns:
+            A new policy.
+        """
+        from lem_models.execution.result import first_bars
+        from lem_models.orders import Order
+
+        policy, market = cls(paths=paths, seed=seed, risk_aversion=risk_aversion), Market(bars)
+
+        def window(periods: int) -> MarketWindow:
+            table = Order.sample(
+                bars, every=1, side="buy", max_periods=periods, lookback=MAX_LOOKBACK, limit=paths, seed=seed
+            )
+            arrays = market.window_arrays(first_bars(bars, table), table["max_periods"].to_numpy(), periods)
+            return MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
+
+        policy._history = window
+        return policy
+
+    @torch.no_grad()
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """The pace and the stopping of the regressions of each kind of order."""
+        basis = path_basis(orders, state)
+        ratio, finish = torch.ones_like(state.remaining), torch.zeros_like(orders.is_twap)
+        for kind, rows in self._kinds(orders, state):
+            if kind not in self._plans:
+                self._plans[kind] = self._fitted(kind)
+            own, advantage = self._plans[kind].at(basis[rows], state.period)
+            ratio[rows], finish[rows] = own, advantage > 0
+        return Decision(fraction=_fraction(orders, state, ratio), finish=finish)
+
+    def _fitted(self, kind: OrderKind) -> _Plan:
+        if self._history is not None:
+            window = self._history(kind.max_periods)
+        else:
+            window = martingale_window(kind.process, kind.max_periods, self.paths, self.seed)
+        return _fit(kind, window, self.seed)
+
+    def _kinds(self, orders: OrderBatch, state: ExecutionState) -> list[tuple[OrderKind, Tensor]]:
+        """The kinds of the orders under way, and the rows of each."""
+        live = (state.period < orders.max_periods) & (state.remaining > 0)
+        # Before the first period there is no bar to tell by; nothing but the first pace depends on it.
+        inside = (state.last_close / state.last_price - 1).abs() > 1e-9
+        if state.period == 0 or self._history is not None:
+            inside = torch.ones_like(live)
+        needed = torch.ceil(1 / orders.max_rate - 1e-6)
+        columns = (orders.max_periods, orders.min_periods, needed, orders.is_twap, orders.risk_aversion, inside)
+        table = torch.stack([column.to(torch.float64) for column in columns], 1)
+        table[:, 4] = torch.tensor([_on_grid(value) for value in orders.risk_aversion.tolist()], dtype=torch.float64)
+        rows = torch.nonzero(live)[:, 0]
+        found, which = torch.unique(table[rows], dim=0, return_inverse=True)
+        return [
+            (
+                OrderKind(int(n), int(m), int(c), bool(twap), float(risk), "path" if path else "bar"),
+                rows[which == i],
+            )
+            for i, (n, m, c, twap, risk, path) in enumerate(found.tolist())
+        ]

@@ -1,0 +1,45 @@
+"""Where an order stands, as regressors: the basis functions of :mod:`lem_models.baselines.longstaff_schwartz`.
+
+Everything is oriented so that positive is good for the order, in units of the bar volatility: with ``B`` the benchmark
+so far, ``c`` the last close, ``E`` the average price executed so far, ``f`` the fraction filled, before period ``s``,
+
+    z = side * log(B / c) / sigma / sqrt(s + 1)            what the benchmark is above the price still to be paid
+    g = - f * side * log(E / c) / sigma / sqrt(s + 1)      what the fills so far have gained on it
+    h = log(past weight / (s * weight of this period))     how heavy the benchmark's past is
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lem_models.execution.policy import ExecutionState, OrderBatch
+
+__all__ = ["path_basis"]
+
+_LIMIT = 2.5
+
+
+def path_basis(orders: OrderBatch, state: ExecutionState) -> Tensor:
+    """Basis functions, [orders, 24]: polynomials of ``z, g, h, f`` with a kink in ``z`` at 0."""
+    s = state.period
+    scale = state.volatility * math.sqrt(s + 1)
+    benchmark = torch.where(orders.is_twap, state.twap, state.vwap)
+    filled = 1 - state.remaining
+    one = torch.ones_like(filled)
+    z = (orders.side * torch.log(benchmark / state.last_close) / scale).clamp(-_LIMIT, _LIMIT)
+    g = (-filled * orders.side * torch.log(state.executed_price / state.last_close) / scale).clamp(-_LIMIT, _LIMIT)
+    h = torch.zeros_like(filled)
+    if s:
+        heavy = (state.volumes.sum(1) + 1e-3) / (s * state.expected_volume[:, s] + 1e-3)
+        h = torch.where(orders.is_twap, h, torch.log(heavy).clamp(-_LIMIT, _LIMIT))
+    up = z.clamp(min=0)
+    columns = [
+        *(one, z, z**2, z**3, z**4, up, up**2),
+        *(h, h**2, z * h, z**2 * h, z * h**2, z**3 * h),
+        *(g, g**2, g * z, g * z**2, g**2 * z),
+        *(filled, filled**2, filled * z, filled * g, filled * z**2, filled * h),
+    ]
+    return torch.stack(columns, 1)

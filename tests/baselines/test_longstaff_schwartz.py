@@ -1,0 +1,131 @@
+"""Optimal stopping and trading by regression: against the optimum of theory, and what it must never do."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.martingale_optimum import optimum
+from lem_models.baselines import load_policy
+from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, OrderKind, martingale_window
+from lem_models.execution.execute import execute
+from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
+from lem_models.markets.synthetic import synthetic_bars
+from lem_models.orders import Order
+from tests.helpers import flat_bars, hourly, order_table, rebuilt
+
+PATHS = 30_000
+POLICY = LongstaffSchwartz()
+
+
+def _improvement(policy, kind, seed=99):
+    """Improvement in bar volatilities on paths that the regressions have not seen."""
+    orders, window = kind.orders(PATHS), martingale_window(kind.process, kind.max_periods, PATHS, seed)
+    paths = simulate(policy, orders, window)
+    outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
+    assert (outcome.filled > 1 - 1e-9).all()
+    return (outcome.improvement[:, 0] / window.volatility).numpy()
+
+
+@pytest.mark.parametrize(("minimum", "expected"), [(1, 0.306), (6, 0.260), (11, 0.0513), (12, 0.0)])
+def test_the_optimum_of_theory(minimum, expected):
+    assert optimum(minimum, nodes=7) == pytest.approx(expected, abs=0.0015)
+
+
+@pytest.mark.parametrize("minimum", [1, 6, 11, 12])
+def test_it_comes_within_three_percent_of_the_optimum_and_not_above(minimum):
+    x = _improvement(POLICY, OrderKind(12, minimum, 1, False, 0.0, "bar"))
+    best, error = optimum(minimum, nodes=7), x.std() / np.sqrt(PATHS)
+    assert x.mean() > 0.97 * best - 2 * error
+    assert x.mean() < best + 4 * error
+
+
+def test_it_earns_more_than_the_stopping_rule():
+    kind = OrderKind(12, 1, 1, False, 0.0, "bar")
+    assert _improvement(POLICY, kind).mean() > 1.4 * _improvement(load_policy("stopping_rule"), kind).mean()
+
+
+def test_risk_aversion_pays_for_certainty():
+    calm, bold = (_improvement(POLICY, OrderKind(12, 1, 1, False, risk, "path")) for risk in (1.6, 0.0))
+    assert calm.std() < 0.85 * bold.std()
+    assert calm.mean() < bold.mean()
+
+
+def test_a_fixed_duration_varies_less_than_an_even_pace():
+    kind = OrderKind(12, 12, 1, False, 0.8, "path")
+    assert _improvement(POLICY, kind).std() < 0.9 * _improvement(load_policy("twap"), kind).std()
+
+
+def test_a_tight_cap_is_worth_less():
+    free, tight = (_improvement(POLICY, OrderKind(12, 1, needed, False, 0.0, "bar")) for needed in (1, 8))
+    assert 0.05 < tight.mean() < 0.8 * free.mean()
+
+
+def test_bars_whose_close_is_their_price_are_told_from_others():
+    policy = LongstaffSchwartz(paths=512)
+    execute(
+        policy,
+        flat_bars(np.linspace(10, 11, 300)),
+        order_table(flat_bars(np.linspace(10, 11, 300)), 280, min_periods=1, max_periods=6),
+    )
+    assert {kind.process for kind in policy._plans} == {"path", "bar"}
+    policy = LongstaffSchwartz(paths=512)
+    execute(policy, hourly(), order_table(hourly(), 300, min_periods=1, max_periods=6))
+    assert {kind.process for kind in policy._plans} == {"path"}
+
+
+def test_equal_seeds_decide_equally_and_order_of_fitting_does_not_matter():
+    bars = hourly()
+    orders = Order.sample(bars, every=7, min_periods=[1, 4], max_periods=6)
+    first, second = LongstaffSchwartz(paths=512), LongstaffSchwartz(paths=512)
+    execute(second, bars, orders.query("min_periods == 4"))
+    assert execute(first, bars, orders).schedule.equals(execute(second, bars, orders).schedule)
+
+
+def test_similar_risk_aversions_share_their_regressions():
+    policy = LongstaffSchwartz(paths=512)
+    bars = hourly()
+    table = order_table(bars, [300] * 4, min_periods=1, max_periods=4, risk_aversion=[0.1, 0.105, 0.0, 0.01])
+    execute(policy, bars, table)
+    assert {kind.risk_aversion for kind in policy._plans} == {0.0, 0.1}
+
+
+def test_long_orders_have_few_regressions():
+    kind = OrderKind(60, 1, 1, False, 0.0, "bar")
+    policy = LongstaffSchwartz(paths=256)
+    orders, window = kind.orders(500), martingale_window("bar", 60, 500, 1)
+    paths = simulate(policy, orders, window)
+    assert len(policy._plans[kind].finish) <= 16
+    x = (
+        settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window).improvement
+        / window.volatility[:, None]
+    )
+    assert float(x.mean()) > 0.2
+
+
+def _momentum():
+    """Prices whose returns go on: a share of each is repeated by the next bar."""
+    rng = np.random.default_rng(0)
+    returns = 0.01 * rng.standard_normal(12_000)
+    for k in range(1, len(returns)):
+        returns[k] += 0.6 * returns[k - 1]
+    return flat_bars(100 * np.exp(np.cumsum(returns)), rng.lognormal(0, 0.3, len(returns)))
+
+
+def test_history_teaches_what_a_martingale_cannot():
+    bars = _momentum()
+    past = bars.frame.iloc[:6000]
+    fitted = LongstaffSchwartz.fit(rebuilt(bars, past), paths=4096)
+    orders = Order.sample(
+        bars, every=3, side="both", min_periods=1, max_periods=8, start=str(past["timestamp"].iloc[-1])
+    )
+    found = [execute(policy, bars, orders).orders for policy in (fitted, LongstaffSchwartz(paths=4096))]
+    history, martingale = ((-f["slippage_bps"] / f["volatility_bps"]).mean() for f in found)
+    assert history > martingale + 0.02
+
+
+def test_fitting_leaves_the_bars_alone_and_needs_enough_of_them():
+    bars = synthetic_bars(symbols=1, days=20, seed=3)
+    fitted = LongstaffSchwartz.fit(bars, paths=256)
+    result = execute(fitted, bars, Order.sample(bars, every=24, min_periods=1, max_periods=6))
+    assert result.orders["completed"].all()
+    assert torch.isfinite(torch.tensor(result.orders["slippage_bps"].to_numpy())).all()
