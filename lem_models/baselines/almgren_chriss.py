@@ -6,7 +6,7 @@ order traded in a period) and risk aversion ``lambda``, expected cost plus ``lam
 .. math:: x_j = \frac{\sinh(\kappa (n - j))}{\sinh(\kappa n)}, \qquad
     2 (\cosh \kappa - 1) = \tilde\kappa^2 = \frac{\lambda \sigma^2}{\eta},
 
-``x_j`` the fraction left after period ``j`` (their equations 16 to 18, periods of length 1). Without risk aversion or
+``x_j`` the fraction left after period ``j`` (periods of length 1). Without risk aversion or
 with large impact it is the even pace, with little impact everything is traded at once. It is time-consistent: from any
 fraction left the same formula over what is left of the time gives the same schedule.
 

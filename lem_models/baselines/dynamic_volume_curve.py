@@ -1,7 +1,7 @@
 r"""Dynamic volume curve: Bialkowski, Darolles, Le Fol (2008), "Improving VWAP strategies: a dynamic volume approach".
 
 Turnover (volume over its recent mean) of stock ``i`` is a common part, what the market's factors make of it, and a
-specific one (their equations 3 to 5):
+specific one:
 
 .. math:: x_{it} = c_{it} + y_{it}, \qquad c_{it} = \bar x_i + \sum_k \lambda_{ik} f_{kt},
 

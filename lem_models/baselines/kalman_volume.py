@@ -1,6 +1,6 @@
 r"""Volume by a Kalman filter: Chen, Feng, Palomar (2016), "Forecasting intraday trading volume".
 
-Log volume is a daily level, a dynamic part inside the day, the time slot's season and noise (their equations 1 to 6):
+Log volume is a daily level, a dynamic part inside the day, the time slot's season and noise:
 
 .. math:: y_t = \eta_t + \mu_t + \phi_{i(t)} + v_t, \quad
     \eta_{t+1} = a_\eta \eta_t + \varepsilon^\eta_t \text{ (between days)}, \quad

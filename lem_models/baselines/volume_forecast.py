@@ -6,7 +6,7 @@ fraction left to
 
 .. math:: \frac{\sum_{r>s} v_r}{V + \sum_{r \ge s} v_r},
 
-up to the maximum duration ``n`` (Bialkowski, Darolles, Le Fol 2008, section 4, for the idea to renew the forecast and
+up to the maximum duration ``n`` (Bialkowski, Darolles, Le Fol 2008, for the idea to renew the forecast and
 reweigh what is left). Against the TWAP every volume counts as one.
 """
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.execute import complete_for
+from lem_models.execution.execute import complete_for, settled
 from lem_models.execution.policy import OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult, first_bars
-from lem_models.execution.simulator import MarketWindow, settle
+from lem_models.execution.simulator import MarketWindow
 from lem_models.markets.market import Market
 from lem_models.markets.windows import REASONS, exclusion_codes
 
@@ -72,17 +72,5 @@ def execute_bound(
     batch = OrderBatch.from_frame(table)
     arrays = market.window_arrays(start, maximum, int(maximum.max()))
     window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
-    fills = policy.fills(batch, window)
-    outcome = settle(fills[:, None], batch, window)
-    found = {
-        "fills": fills.numpy(),
-        "finish_period": maximum - 1,
-        "executed_price": outcome.executed_price[:, 0].numpy() * arrays["arrival_price"],
-        "benchmark_price": outcome.benchmark_price[:, 0].numpy() * arrays["arrival_price"],
-        "arrival_price": arrays["arrival_price"],
-        "volatility_bps": arrays["volatility"] * 1e4,
-        "slippage_bps": -1e4 * outcome.improvement[:, 0].numpy(),
-        "periods_used": outcome.periods_used[:, 0].numpy(),
-        "filled": outcome.filled[:, 0].numpy(),
-    }
+    found = settled(policy.fills(batch, window), batch.max_periods - 1, batch, window, arrays)
     return ExecutionResult.assemble(market.bars, table, excluded.reset_index(drop=True), found)

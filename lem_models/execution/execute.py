@@ -20,7 +20,7 @@ from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
 
-__all__ = ["complete_for", "execute", "execute_silently", "warn_of_excluded"]
+__all__ = ["complete_for", "execute", "execute_silently", "settled", "warn_of_excluded"]
 
 OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
 
@@ -186,10 +186,28 @@ def _run(
     window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
     paths = simulate(policy, batch, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
     finish = chosen_period(paths)
-    fills = finishing_fills(paths, finish[:, None])
-    outcome = settle(fills, batch, window)
+    return settled(finishing_fills(paths, finish[:, None])[:, 0], finish, batch, window, arrays)
+
+
+def settled(
+    fills: torch.Tensor,
+    finish: torch.Tensor,
+    orders: OrderBatch,
+    window: MarketWindow,
+    arrays: Mapping[str, npt.NDArray[np.float64]],
+) -> dict[str, npt.NDArray[Any]]:
+    """What a result holds of orders that are over, by name.
+
+    Args:
+        fills: Fraction filled in each period, [orders, periods].
+        finish: Period in which the policy decided to finish, int64 [orders].
+        orders: The orders.
+        window: Their market.
+        arrays: The same with its units, see :meth:`~lem_models.markets.market.Market.window_arrays`.
+    """
+    outcome = settle(fills[:, None], orders, window)
     return {
-        "fills": fills[:, 0].numpy(),
+        "fills": fills.numpy(),
         "finish_period": finish.numpy(),
         "executed_price": outcome.executed_price[:, 0].numpy() * arrays["arrival_price"],
         "benchmark_price": outcome.benchmark_price[:, 0].numpy() * arrays["arrival_price"],

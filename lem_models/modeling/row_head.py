@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.modeling.heads.flexible import FlexibleHead
+from lem_models.modeling.heads.flexible import EDGE, OUTLOOK_LIMIT, FlexibleHead
+from lem_models.modeling.heads.path_state import PRIOR
+from lem_models.modeling.single_row import as_array
 
 __all__ = ["RowHead"]
 
 Array: TypeAlias = npt.NDArray[np.float32]
-
-_PRIOR = 2.0  # bars of expected volume that the day's level is shrunk with, as in path_state
-_OUTLOOK_LIMIT = 4.0
-_EDGE = 3e-3
 
 
 class _Weights(NamedTuple):
@@ -34,10 +32,6 @@ class _Weights(NamedTuple):
 
     past: float
     future: list[float]
-
-
-def _array(tensor: Tensor) -> Array:
-    return np.array(tensor.detach().to("cpu", torch.float32).numpy(), order="C")
 
 
 def _sigmoid(x: float) -> float:
@@ -62,11 +56,11 @@ class RowHead:
     def __init__(self, head: FlexibleHead) -> None:
         self._width = head.from_context.out_features
         # One product for all that the context enters: the first layer, then the outlook.
-        self._context = np.concatenate([_array(head.from_context.weight.t()), _array(head.outlook.weight.t())], 1)
-        self._outlook_bias = _array(head.outlook.bias)
-        self._path, self._bias = _array(head.from_path.weight.t()), _array(head.from_path.bias)
-        self._hidden = [(_array(layer.weight.t()), _array(layer.bias)) for layer in _linear(head.hidden)]
-        self._output, self._output_bias = _array(head.output.weight.t()), _array(head.output.bias)
+        self._context = np.concatenate([as_array(head.from_context.weight.t()), as_array(head.outlook.weight.t())], 1)
+        self._outlook_bias = as_array(head.outlook.bias)
+        self._path, self._bias = as_array(head.from_path.weight.t()), as_array(head.from_path.bias)
+        self._hidden = [(as_array(layer.weight.t()), as_array(layer.bias)) for layer in _linear(head.hidden)]
+        self._output, self._output_bias = as_array(head.output.weight.t()), as_array(head.output.bias)
 
     def project(self, context: Array) -> Array:
         """:meth:`FlexibleHead.project` of a context [context_size]."""
@@ -77,7 +71,7 @@ class RowHead:
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period of one order, see :meth:`lem_models.execution.policy.Policy.decide`."""
         first = context.numpy()
-        outlook = first[0, self._width :].clip(-_OUTLOOK_LIMIT, _OUTLOOK_LIMIT).tolist()
+        outlook = first[0, self._width :].clip(-OUTLOOK_LIMIT, OUTLOOK_LIMIT).tolist()
         weights = _weights(orders, state, outlook)
         path = np.array([_path_features(orders, state, weights)], dtype=np.float32)
         hidden = _silu(first[:, : self._width] + (path @ self._path + self._bias))
@@ -89,7 +83,7 @@ class RowHead:
         room, now, total = upper - lower, weights.future[0], sum(weights.future)
 
         def place(fraction: float) -> float:
-            u = min(max((fraction - lower) / max(room, 1e-6), _EDGE), 1 - _EDGE)
+            u = min(max((fraction - lower) / max(room, 1e-6), EDGE), 1 - EDGE)
             return math.log(u / (1 - u))
 
         pace = place(remaining * now / max(total, 1e-6))
@@ -174,7 +168,7 @@ def _path_features(orders: OrderBatch, state: ExecutionState, weights: _Weights)
         past / max(past + to_minimum, 1e-6),
         next_weight / max(to_end, 1e-6),
         next_weight / max(past + next_weight, 1e-6),
-        log((sum(volumes) + _PRIOR) / (sum(expected[:s]) + _PRIOR)),
+        log((sum(volumes) + PRIOR) / (sum(expected[:s]) + PRIOR)),
         surprise,
         drift,
         last_expected - 1,

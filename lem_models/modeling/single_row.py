@@ -25,19 +25,19 @@ from lem_models.modeling.kan import LAYER_NORM_EPS, KANLinear
 from lem_models.modeling.selection import GateAddNorm, GatedResidualNetwork, InputEmbedding, VariableSelectionNetwork
 from lem_models.modeling.tkan import TKANCell, TKANState
 
-__all__ = ["CellState", "RowAttention", "RowCell", "RowGate", "RowResidual", "RowSelection"]
+__all__ = ["CellState", "RowAttention", "RowCell", "RowGate", "RowResidual", "RowSelection", "as_array"]
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
 
-def _array(tensor: Tensor) -> Array:
+def as_array(tensor: Tensor) -> Array:
     """A tensor as a contiguous array of its own."""
     return np.array(tensor.detach().to("cpu", torch.float32).numpy(), order="C")
 
 
 def _affine(linear: nn.Linear) -> tuple[Array, Array]:
     """Kernel [in, out] and bias [out]."""
-    return _array(linear.weight.t()), _array(linear.bias)
+    return as_array(linear.weight.t()), as_array(linear.bias)
 
 
 @cache
@@ -85,7 +85,7 @@ class RowGate:
         if before is not None:
             kernel, bias = before[0] @ kernel, before[1] @ kernel + bias
         self._kernel, self._bias, self._width = 0.5 * kernel, 0.5 * bias, kernel.shape[1] // 2
-        self._scale, self._offset = _array(module.norm.weight), _array(module.norm.bias)
+        self._scale, self._offset = as_array(module.norm.weight), as_array(module.norm.bias)
 
     def __call__(self, z: Array, skip: Array) -> Array:
         """Gate ``z`` [rows, in], add ``skip`` [rows, out] and normalise."""
@@ -114,7 +114,7 @@ class RowResidual:
             np.concatenate(pair, -1) for pair in zip(_affine(module.hidden1), _affine(module.skip), strict=True)
         )
         if embedding is not None:
-            slope, intercept = _array(embedding.weight), _array(embedding.bias)
+            slope, intercept = as_array(embedding.weight), as_array(embedding.bias)
             bias = bias + intercept.ravel() @ kernel
             kernel = (kernel.reshape(*slope.shape, -1) * slope[..., None]).sum(0)
         self._kernel, self._bias, self._width = kernel, bias, module.hidden1.out_features
@@ -138,14 +138,14 @@ class RowSelection:
     def __init__(self, module: VariableSelectionNetwork, embedding: InputEmbedding) -> None:
         networks = module.networks
         self._selector = RowResidual(module.selector, embedding)
-        first = _array(torch.cat([networks.hidden1_weight, networks.skip_weight], 2))  # [inputs, embedding, 2 hidden]
-        bias = _array(torch.cat([networks.hidden1_bias, networks.skip_bias], 1))
-        slope, intercept = _array(embedding.weight.t()), _array(embedding.bias.t())
+        first = as_array(torch.cat([networks.hidden1_weight, networks.skip_weight], 2))  # [inputs, embedding, 2 hidden]
+        bias = as_array(torch.cat([networks.hidden1_bias, networks.skip_bias], 1))
+        slope, intercept = as_array(embedding.weight.t()), as_array(embedding.bias.t())
         self._slope, self._intercept = (slope[:, None] @ first)[:, 0], (intercept[:, None] @ first)[:, 0] + bias
-        gate = _array(networks.gate_weight)
-        self._gate = 0.5 * (_array(networks.hidden2_weight) @ gate)
-        self._gate_bias = 0.5 * ((_array(networks.hidden2_bias)[:, None] @ gate)[:, 0] + _array(networks.gate_bias))
-        self._scale, self._offset = _array(networks.norm_weight), _array(networks.norm_bias)
+        gate = as_array(networks.gate_weight)
+        self._gate = 0.5 * (as_array(networks.hidden2_weight) @ gate)
+        self._gate_bias = 0.5 * ((as_array(networks.hidden2_bias)[:, None] @ gate)[:, 0] + as_array(networks.gate_bias))
+        self._scale, self._offset = as_array(networks.norm_weight), as_array(networks.norm_bias)
         self._width = networks.hidden_size
 
     def __call__(self, x: Array) -> Array:
@@ -183,7 +183,7 @@ class CellState(NamedTuple):
     @classmethod
     def of(cls, state: TKANState) -> CellState:
         """Out of tensors."""
-        return cls(*map(_array, state))
+        return cls(*map(as_array, state))
 
 
 class RowCell:
@@ -196,12 +196,12 @@ class RowCell:
     def __init__(self, module: TKANCell) -> None:
         self._input, self._hidden = module.input_size, module.hidden_size
         # One product for all that the input enters: the sub-layers, then the three gates.
-        sub = _array(module.sub_input_kernel.permute(1, 0, 2).flatten(1))
-        self._kernel = np.concatenate([sub, 0.5 * _array(module.kernel)], 1)
-        self._recurrent, self._bias = 0.5 * _array(module.recurrent_kernel), 0.5 * _array(module.bias)
-        self._sub_state = _array(module.sub_state_kernel)
-        self._gain, self._keep = _array(module.sub_output_gain), _array(module.sub_memory_gain)
-        self._output, self._output_bias = 0.5 * _array(module.output_kernel), 0.5 * _array(module.output_bias)
+        sub = as_array(module.sub_input_kernel.permute(1, 0, 2).flatten(1))
+        self._kernel = np.concatenate([sub, 0.5 * as_array(module.kernel)], 1)
+        self._recurrent, self._bias = 0.5 * as_array(module.recurrent_kernel), 0.5 * as_array(module.bias)
+        self._sub_state = as_array(module.sub_state_kernel)
+        self._gain, self._keep = as_array(module.sub_output_gain), as_array(module.sub_memory_gain)
+        self._output, self._output_bias = 0.5 * as_array(module.output_kernel), 0.5 * as_array(module.output_bias)
         self._kans = [_RowKAN(kan) for kan in module.kans if isinstance(kan, KANLinear)]
 
     def __call__(self, x: Array, state: CellState) -> tuple[Array, CellState]:
@@ -241,14 +241,14 @@ class _RowKAN:
 
     def __init__(self, module: KANLinear) -> None:
         norm = module.norm
-        self._scale = _array(torch.ones(module.in_features) if norm is None else norm.weight)
-        self._offset = _array(torch.zeros(module.in_features) if norm is None else norm.bias)
-        self._centres, self._inverse = _array(module.centres()), np.float32(1.0 / module.step)
+        self._scale = as_array(torch.ones(module.in_features) if norm is None else norm.weight)
+        self._offset = as_array(torch.zeros(module.in_features) if norm is None else norm.bias)
+        self._centres, self._inverse = as_array(module.centres()), np.float32(1.0 / module.step)
         # Of each feature: the rectified part, then its bases; a basis is (max(2 - a, 0)^3 - 4 max(1 - a, 0)^3) / 6.
-        spline = _array(module.spline_weight).reshape(module.in_features, module.count, -1)
-        base = _array(module.base_weight)[:, None]
+        spline = as_array(module.spline_weight).reshape(module.in_features, module.count, -1)
+        base = as_array(module.base_weight)[:, None]
         self._kernel = np.concatenate([base, spline / 6.0], 1).reshape(-1, module.out_features)
-        self._bias = _array(module.base_bias)
+        self._bias = as_array(module.base_bias)
 
     def __call__(self, x: Array) -> Array:
         """Map [rows, in] to [rows, out]."""
@@ -286,7 +286,7 @@ class RowAttention:
         self._query, self._query_bias = np.ascontiguousarray(scale * kernel[:, :hidden]), scale * bias[:hidden]
         self._key_value, self._key_value_bias = np.ascontiguousarray(kernel[:, hidden:]), bias[hidden:]
         self._output, self._output_bias = _affine(module.output)
-        self._distance_bias = _array(module.distance_bias.flip(1).unsqueeze(2))  # [heads, window, 1], oldest bar first
+        self._distance_bias = as_array(module.distance_bias.flip(1).unsqueeze(2))  # [heads, window, 1], oldest first
 
     def key_value(self, rows: Array) -> Array:
         """Keys and values [2, heads, rows, size of a head] of rows [rows, hidden]."""

@@ -26,7 +26,12 @@ from lem_models.execution.simulator import MarketWindow
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
 from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features
 
-__all__ = ["FlexibleHead", "FlexibleHeadConfig"]
+__all__ = ["EDGE", "OUTLOOK_LIMIT", "FlexibleHead", "FlexibleHeadConfig"]
+
+OUTLOOK_LIMIT = 4.0
+"""Largest size of the outlook, a log ratio of volumes."""
+EDGE = 3e-3
+"""How near to the ends of the feasible interval an anchor may lie: its logit stays finite."""
 
 
 class FlexibleHeadConfig(HeadConfig):
@@ -83,7 +88,7 @@ class FlexibleHead(AllocationHead):
         room = state.upper - state.lower
 
         def place(fraction: Tensor) -> Tensor:
-            return torch.logit(((fraction - state.lower) / room.clamp(min=1e-6)).clamp(3e-3, 1 - 3e-3))
+            return torch.logit(((fraction - state.lower) / room.clamp(min=1e-6)).clamp(EDGE, 1 - EDGE))
 
         pace = place(state.remaining * weights.pace)
         schedule = place(weights.schedule - (1 - state.remaining))
@@ -108,4 +113,4 @@ class FlexibleHead(AllocationHead):
     def _log_volume(self, projected: Tensor) -> Tensor:
         # Sums of many orders' losses: in single precision, whatever the products run in.
         outlook = self._parts(projected)[1]
-        return outlook.to(torch.promote_types(outlook.dtype, torch.float32)).clamp(-4.0, 4.0)
+        return outlook.to(torch.promote_types(outlook.dtype, torch.float32)).clamp(-OUTLOOK_LIMIT, OUTLOOK_LIMIT)

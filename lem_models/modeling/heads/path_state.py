@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lem_models.execution.policy import ExecutionState, OrderBatch
 
-__all__ = ["PATH_FEATURES", "Weights", "benchmark_weights", "path_features"]
+__all__ = ["PATH_FEATURES", "PRIOR", "Weights", "benchmark_weights", "path_features"]
 
 PATH_FEATURES = 36
-_PRIOR = 2.0  # bars of expected volume that the day's level is shrunk with
+PRIOR = 2.0  # bars of expected volume that the day's level is shrunk with
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def benchmark_weights(orders: OrderBatch, state: ExecutionState, outlook: Tensor
     return Weights(
         past=torch.where(orders.is_twap, torch.full_like(seen, float(s)), seen),
         future=torch.where(orders.is_twap[:, None], live, volume * live),
-        log_level=torch.log((seen + _PRIOR) / (hoped + _PRIOR)),
+        log_level=torch.log((seen + PRIOR) / (hoped + PRIOR)),
     )
 
 
