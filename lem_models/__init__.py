@@ -22,6 +22,7 @@ __all__ = [
     "AllocationHead",
     "Bars",
     "Benchmark",
+    "CostModel",
     "Decision",
     "LEMBackbone",
     "LEMConfig",
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "AllocationHead": "lem_models.modeling.heads",
     "Bars": "lem_models.markets.bars",
     "Benchmark": "lem_models.orders",
+    "CostModel": "lem_models.execution.costs",
     "Decision": "lem_models.execution.policy",
     "LEMBackbone": "lem_models.modeling.backbone",
     "LEMConfig": "lem_models.modeling.config",
@@ -61,6 +63,7 @@ _MODULE_OF = {
 if TYPE_CHECKING:
     from lem_models.baselines import load_policy
     from lem_models.errors import LEMError
+    from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute
     from lem_models.execution.policy import Decision
     from lem_models.hub.registry import list_models

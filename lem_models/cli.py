@@ -30,6 +30,15 @@ app = typer.Typer(
 
 Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
 Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem models`).")]
+HalfSpread = Annotated[float, typer.Option("--half-spread", help="Cost: half of the spread, in bps.")]
+Fee = Annotated[float, typer.Option("--fee", help="Cost: fees, in bps.")]
+Impact = Annotated[
+    float, typer.Option("--impact", help="Cost: Y of the impact Y * bar volatility * sqrt(participation).")
+]
+OrderSize = Annotated[
+    float | None,
+    typer.Option("--order-size", help="Size of orders without an amount: a fraction of the expected volume."),
+]
 
 
 def main() -> None:
@@ -116,7 +125,8 @@ def demo(
 ) -> None:
     """Execute some thousand orders and write a report: the whole job in a minute, offline."""
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
-    from lem_models.evaluation.benchmark_report import sample_order, write_benchmark
+    from lem_models.evaluation.benchmark_report import write_benchmark
+    from lem_models.evaluation.benchmark_samples import sample_order
     from lem_models.evaluation.console import print_benchmark, print_execution
     from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars
@@ -142,8 +152,7 @@ def demo(
         command = f"lem demo --model {model} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
         path = write_benchmark(run, out, command=command, title=f"{run.model} at work")
     print_benchmark(console, run)
-    result = run.results[run.model]
-    print_execution(console, result, sample_order(result))
+    print_execution(console, run.results[run.model], sample_order(run))
     if data is None:
         console.print(
             "\n[dim]A synthetic market has no price forecast in it: what is gained here is the value of the option to "
@@ -179,7 +188,18 @@ def benchmark(
     ] = None,
     end: Annotated[str | None, typer.Option("--end", help="Day by which orders have ended.")] = None,
     limit: Annotated[int, typer.Option("--limit", help="Orders at most, drawn at random; 0 for all.")] = 100_000,
-    null: Annotated[int, typer.Option("--null", min=0, help="Draws of the martingale null.")] = 2,
+    half_spread: HalfSpread = 0.0,
+    fee: Fee = 0.0,
+    impact: Impact = 0.0,
+    order_size: OrderSize = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", help="Keys of the breakdowns, comma-separated; also weekday, month and columns of the orders."
+        ),
+    ] = "symbol,hour,volatility",
+    null: Annotated[int, typer.Option("--null", min=0, help="Draws of the martingale null.")] = 20,
+    null_of: Annotated[str, typer.Option("--null-of", help="Policies to run on the null: model, or all.")] = "model",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws of orders, null and bootstrap.")] = 0,
 ) -> None:
     """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file.
@@ -189,8 +209,10 @@ def benchmark(
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.evaluation.benchmark_report import write_benchmark
     from lem_models.evaluation.console import print_benchmark
+    from lem_models.execution.costs import CostModel
     from lem_models.markets.bars import Bars
 
+    costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = _console()
     policies = _policies(model, baselines)
     bars = Bars.read(data)
@@ -206,7 +228,10 @@ def benchmark(
         "risk_aversion": risk_aversion,
         "end": end,
         "limit": None if limit == 0 else limit,
+        "costs": None if costs == CostModel() else costs,
+        "by": _split(by),
         "null": null,
+        "null_of": null_of,
         "seed": seed,
     }
     if max_periods is not None:
@@ -234,6 +259,10 @@ def execute(
     orders: Annotated[Path, typer.Option("--orders", help="Table of orders: .csv or .parquet.")],
     model: Annotated[str, typer.Option("--policy", "--model", help="Model or baseline.")] = "lem-crypto-hourly",
     out: Annotated[Path, typer.Option("--out", help="Folder of the result tables.")] = Path("reports/execution"),
+    half_spread: HalfSpread = 0.0,
+    fee: Fee = 0.0,
+    impact: Impact = 0.0,
+    order_size: OrderSize = None,
 ) -> None:
     """Execute a table of orders; writes orders.csv, schedule.csv and excluded.csv."""
     import pandas as pd
@@ -241,10 +270,12 @@ def execute(
     from lem_models.baselines import load_policy
     from lem_models.errors import OrderError
     from lem_models.evaluation.output import to_csv
+    from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute as run
     from lem_models.markets.bars import Bars
     from lem_models.order_rules import NUMERIC as NUMERIC_COLUMNS
 
+    costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     try:
         # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
         names = {"symbol": str, "order_id": str}
@@ -255,7 +286,7 @@ def execute(
         )
     except (OSError, ValueError) as error:
         raise OrderError(f"cannot read the table of orders {orders}: {error}") from None
-    result = run(load_policy(model), Bars.read(data), table)
+    result = run(load_policy(model), Bars.read(data), table, costs=costs)
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), out / f"{name}.csv")
     _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True)

@@ -1,5 +1,6 @@
 """The command line: what a user types first."""
 
+import json
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from lem_models import Bars, Order, synthetic_bars
 from lem_models.cli import app, main
-from lem_models.errors import BarsError
+from lem_models.errors import BarsError, ConfigError
 
 runner = CliRunner()
 
@@ -52,6 +53,24 @@ def test_benchmark_of_a_baseline_against_another(tmp_path, data):
     table = pd.read_csv(tmp_path / "out" / "summary.csv")
     assert set(table["policy"]) == {"stopping_rule", "twap"}
     assert table["min_periods"].max() == 6
+
+
+def test_benchmark_with_costs_shows_what_is_left(tmp_path, data):
+    arguments = ["benchmark", "--data", str(data), "--model", "stopping_rule", "--baselines", "twap", "--limit", "300"]
+    arguments += ["--null", "2", "--null-of", "all", "--by", "weekday", "--benchmark", "vwap", "--target", "quantity"]
+    costs = ["--half-spread", "1", "--fee", "0.5", "--impact", "0.8", "--order-size", "0.01"]
+    result = runner.invoke(app, [*arguments, *costs, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "costs: half-spread 1 bps, fees 0.5 bps, impact 0.8" in result.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["settings"]["costs"] == {"half_spread_bps": 1, "fee_bps": 0.5, "impact": 0.8, "order_size": 0.01}
+    assert list(summary["breakdowns"]) == ["weekday"]
+    assert {row["policy"] for row in summary["null_by_policy"]} == {"stopping_rule", "twap"}
+    for row in summary["comparison"]:
+        assert row["cost_bps"] > 1.5  # spread and fee, and impact on top
+        assert row["net_bps"] == pytest.approx(row["mean_bps"] - row["cost_bps"], abs=0.1)
+    refused = runner.invoke(app, [*arguments, "--fee", "-1"])
+    assert isinstance(refused.exception, ConfigError)
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["symbol by symbol", "symbols mixed"])

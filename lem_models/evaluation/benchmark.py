@@ -9,27 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
+from lem_models.evaluation.accuracy_tests import holm
 from lem_models.evaluation.bound import execute_bound, is_executable
-from lem_models.evaluation.null import martingale_null
+from lem_models.evaluation.grouping import DERIVED_KEYS, with_ends
+from lem_models.evaluation.null import NullDraws, martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
+from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.markets.bars import Bars
 from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.order_table import COLUMNS
 from lem_models.orders import Order
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark"]
 
 
 class BenchmarkSettings(BaseModel):
-    """Which orders, and how often the null is drawn.
+    """Which orders, what trading costs, how often the null is drawn, and what is shown beside it.
 
     Attributes:
         every: Step between starts, a duration on the UTC grid or a number of bars.
@@ -43,7 +48,12 @@ class BenchmarkSettings(BaseModel):
         start: First start, inclusive.
         end: Time by which orders have ended, exclusive.
         limit: Orders at most, drawn at random; ``None`` for all.
+        costs: What trading costs; ``None`` for nothing.
+        by: Further keys by which the policies are compared: columns of the orders, or derived ones
+            (:mod:`lem_models.evaluation.grouping`).
         null: Draws of the martingale null; 0 for none.
+        null_of: Whose improvement is split by the null: ``"model"``, the policy under test, or ``"all"``, every policy
+            (one that forecasts nothing must show no forecast value).
         seed: Seed of the draws of orders, null and bootstrap.
         bootstrap: Draws of the bootstrap.
     """
@@ -68,9 +78,22 @@ class BenchmarkSettings(BaseModel):
     start: str | None = None
     end: str | None = None
     limit: int | None = Field(100_000, ge=1)
-    null: int = Field(2, ge=0)
+    costs: CostModel | None = None
+    by: tuple[str, ...] = ("symbol", "hour", "volatility")
+    null: int = Field(20, ge=0)
+    null_of: Literal["model", "all"] = "model"
     seed: int = 0
     bootstrap: int = Field(1000, ge=100)
+
+    @field_validator("by")
+    @classmethod
+    def _known_keys(cls, by: tuple[str, ...]) -> tuple[str, ...]:
+        """A report that fails at its last table would waste the run."""
+        known = (*COLUMNS, *DERIVED_KEYS)
+        for key in by:
+            if key not in known:
+                raise ValueError(f"{key!r} is no key to compare by; there are {', '.join(known)}")
+        return by
 
 
 @dataclass(frozen=True)
@@ -82,7 +105,8 @@ class Benchmark:
         bars: The market.
         model: Name of the policy under test (the first one).
         results: Result of every policy by name; bounds are marked, "oracle_vwap (bound)".
-        nulls: Results of the policy under test on the draws of the null.
+        nulls: What policies gained on the draws of the null, by name: the policy under test first, or alone; empty
+            without a null.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
     """
@@ -91,7 +115,7 @@ class Benchmark:
     bars: Bars
     model: str
     results: Mapping[str, ExecutionResult]
-    nulls: tuple[ExecutionResult, ...]
+    nulls: Mapping[str, NullDraws]
     excluded: Mapping[str, int] = field(default_factory=dict)
     unseen_from: date | None = None
 
@@ -103,10 +127,10 @@ class Benchmark:
         start = self.results[self.model].orders["start"]
         return 100.0 * float((start < pd.Timestamp(self.unseen_from, tz="UTC")).mean())
 
-    @property
+    @cached_property
     def orders(self) -> dict[str, pd.DataFrame]:
-        """Orders table of every policy."""
-        return {name: result.orders for name, result in self.results.items()}
+        """Orders table of every policy, with ``end``, the time by which an order is over at the latest."""
+        return {name: with_ends(result.orders, self.bars) for name, result in self.results.items()}
 
     def main(self) -> dict[str, pd.DataFrame]:
         """Orders tables of the first benchmark and target alone (what headlines and figures show)."""
@@ -121,24 +145,49 @@ class Benchmark:
         return self._in_order(compare(self.orders, by, **self._bootstrap()))
 
     def differences(self, by: list[str]) -> pd.DataFrame:
-        """The policy under test minus each other one, order by order; column ``policy`` names the other."""
+        """The policy under test minus each other one, order by order; column ``policy`` names the other.
+
+        ``p_holm`` is adjusted for every row of this table.
+        """
         tables = []
-        for name, result in self.results.items():
+        for name, theirs in self.orders.items():
             if name != self.model:
-                ours = self.results[self.model].orders
-                common = ours["order_id"].isin(result.orders["order_id"])
-                theirs = result.orders[result.orders["order_id"].isin(ours["order_id"])]
+                ours = self.orders[self.model]
+                common = ours["order_id"].isin(theirs["order_id"])
+                theirs = theirs[theirs["order_id"].isin(ours["order_id"])]
                 table = paired_difference(ours[common], theirs, by, **self._bootstrap())
                 table.insert(0, "policy", name)
                 tables.append(table)
-        return self._in_order(pd.concat(tables, ignore_index=True)) if tables else pd.DataFrame()
+        if not tables:
+            return pd.DataFrame()
+        stacked = pd.concat(tables, ignore_index=True)
+        return self._in_order(stacked.assign(p_holm=holm(stacked["p_value"])))
+
+    def breakdown(self, key: str) -> pd.DataFrame:
+        """Every policy by a key and side, on the first benchmark and target, all minimum durations together.
+
+        Args:
+            key: A column of the orders, or a derived key such as ``"hour"`` or ``"volatility"``.
+        """
+        return compare(self.main(), list(dict.fromkeys([key, "side"])), **self._bootstrap())
 
     def split(self, by: list[str]) -> pd.DataFrame | None:
         """Option value and forecast value of the policy under test; ``None`` without a null."""
         if not self.nulls:
             return None
-        real = self.results[self.model].orders
-        return self._in_order(null_split(real, [null.orders for null in self.nulls], by, **self._bootstrap()))
+        return self._split(self.model, by)
+
+    def splits(self, by: list[str]) -> pd.DataFrame | None:
+        """The same of every policy that the null was drawn for, with a first column ``policy``."""
+        if not self.nulls:
+            return None
+        tables = {name: self._split(name, by) for name in self.nulls}
+        for name, table in tables.items():
+            table.insert(0, "policy", name)
+        return self._in_order(pd.concat(tables.values(), ignore_index=True))
+
+    def _split(self, policy: str, by: list[str]) -> pd.DataFrame:
+        return self._in_order(null_split(self.orders[policy], self.nulls[policy], by, **self._bootstrap()))
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with benchmarks and targets in the order in which the settings name them, not by alphabet."""
@@ -163,7 +212,7 @@ def run_benchmark(
     Every process of a group must call it with the same arguments.
 
     Args:
-        policies: Policies by name. The first is under test: the null is drawn for it, the others are its rivals.
+        policies: Policies by name. The first is under test, the others are its rivals.
         bars: The market.
         settings: Which orders.
         progress: Called with a line of text before each step.
@@ -214,18 +263,22 @@ def run_benchmark(
     for name, policy in policies.items():
         progress(f"{name}: {len(orders):,} orders")
         if is_executable(policy):
-            results[name] = shared.execute(policy, market, bars)
+            results[name] = shared.execute(policy, market, bars, costs=settings.costs)
         elif not shared.ranks.rank:
-            results[f"{name} (bound)"] = execute_bound(policy, Market(bars), orders)
-    model, policy = next(iter(policies.items()))
-    nulls = []
+            results[f"{name} (bound)"] = execute_bound(policy, Market(bars), orders, costs=settings.costs)
+    tested = [name for name, policy in policies.items() if is_executable(policy)]
+    drawn: dict[str, list[NullDraws]] = {name: [] for name in (tested if settings.null_of == "all" else tested[:1])}
     for draw in range(settings.null):
-        progress(f"{model} on the martingale null, draw {draw + 1} of {settings.null}")
         null = martingale_null(bars, seed=settings.seed + 1000 + draw)
-        nulls.append(shared.execute(policy, shared.market(null), null))
+        market = shared.market(null)
+        for name, kept in drawn.items():
+            progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
+            result = shared.execute(policies[name], market, null)
+            if result is not None:
+                kept.append(NullDraws.of(result.orders))  # the rest of the result goes: 20 of them are gigabytes
     if shared.ranks.rank:
         return None
-    unseen = getattr(getattr(policy, "config", None), "unseen_from", None)
+    unseen = getattr(getattr(policies[model], "config", None), "unseen_from", None)
     found = {name: result for name, result in results.items() if result is not None}
-    drawn = tuple(null for null in nulls if null is not None)
-    return Benchmark(settings, bars, model, found, drawn, excluded, unseen)
+    nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
+    return Benchmark(settings, bars, model, found, nulls, excluded, unseen)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.execute import complete_for, settled
+from lem_models.execution.costs import CostModel
+from lem_models.execution.execute import complete_for, settled, traded_market
 from lem_models.execution.policy import OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow
@@ -41,7 +42,12 @@ def is_executable(policy: object) -> bool:
 
 @torch.no_grad()
 def execute_bound(
-    policy: Policy, market: Market, orders: pd.DataFrame, *, within_session: bool | None = None
+    policy: Policy,
+    market: Market,
+    orders: pd.DataFrame,
+    *,
+    costs: CostModel | None = None,
+    within_session: bool | None = None,
 ) -> ExecutionResult:
     """What a bound would have traded.
 
@@ -49,6 +55,7 @@ def execute_bound(
         policy: A bound: ``executable`` is ``False``, and it has ``fills``.
         market: The market.
         orders: Table of orders.
+        costs: What trading costs; the bound's fills are those without.
         within_session: See :func:`~lem_models.execution.execute.execute`.
 
     Returns:
@@ -56,21 +63,24 @@ def execute_bound(
 
     Raises:
         PolicyError: when the policy is not a bound.
+        OrderError: when the costs depend on the size of an order that has none.
     """
     if is_executable(policy) or not isinstance(policy, Bound):
         raise PolicyError(f"{type(policy).__name__} is not a bound; run it with lem_models.execute")
     table = complete_for(policy, orders)
-    start, maximum = first_bars(market.bars, table), table["max_periods"].to_numpy()
-    codes = exclusion_codes(market.bars, start, maximum, lookback=policy.lookback, within_session=within_session)
+    if costs is not None:
+        costs.check(table)
+    start = first_bars(market.bars, table)
+    codes = exclusion_codes(
+        market.bars, start, table["max_periods"].to_numpy(), lookback=policy.lookback, within_session=within_session
+    )
     valid = codes == 0
     excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
-    table, start, maximum = table[valid].reset_index(drop=True), start[valid], maximum[valid]
+    table, start = table[valid].reset_index(drop=True), start[valid]
     if not len(table):
         return ExecutionResult.assemble(market.bars, table, excluded.reset_index(drop=True), None)
-    batch = OrderBatch.from_frame(table)
-    arrays = market.window_arrays(start, maximum, int(maximum.max()))
-    window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
-    found = settled(policy.fills(batch, window), batch.max_periods - 1, batch, window, arrays)
+    batch, window, size = traded_market(market, table, start, costs)
+    found = settled(policy.fills(batch, window), batch.max_periods - 1, batch, window, size)
     return ExecutionResult.assemble(market.bars, table, excluded.reset_index(drop=True), found)

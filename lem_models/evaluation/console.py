@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from lem_models.evaluation.benchmark import Benchmark
-from lem_models.evaluation.benchmark_report import GROUPS, excluded_counts
-from lem_models.evaluation.report import SIGN_CONVENTION
+from lem_models.evaluation.benchmark_tables import GROUPS, cost_text, excluded_counts
+from lem_models.evaluation.output import is_missing
+from lem_models.evaluation.report_text import SIGN_CONVENTION, p_text
 from lem_models.execution.result import ExecutionResult
 
 __all__ = ["print_benchmark", "print_execution"]
 
-_NARROW = 145  # columns of the terminal below which quantiles stay in the report
+_Cell: TypeAlias = "tuple[tuple[str, ...], str | Callable[..., str]]"
+_WIDE, _NARROW = 150, 105  # columns of the terminal from which on everything fits, and below which little does
 
 
 def print_benchmark(console: Console, run: Benchmark) -> None:
     """Print the main table, the split against the null, and what was left out."""
     settings = run.settings
     comparison = run.comparison(GROUPS)
+    differences = run.differences(GROUPS)
     split = run.split(GROUPS)
     orders = next(iter(run.results.values())).orders
     console.print(
@@ -34,13 +39,17 @@ def print_benchmark(console: Console, run: Benchmark) -> None:
             f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} "
             "was trained on: these numbers are too good.[/yellow]"
         )
-    for keys, group in comparison.groupby(["benchmark", "target"], sort=True, observed=True):
-        benchmark, target = keys
-        part = None
-        if split is not None:
-            part = split[(split["benchmark"] == benchmark) & (split["target"] == target)]
-        console.print(f"\n[bold]Improvement against the {str(benchmark).upper()}, fixed {target}[/bold]")
-        console.print(_table(group, part, run.model, wide=console.width >= _NARROW))
+    for benchmark in settings.benchmark:
+        for target in settings.target:
+            rows = _scenario(comparison, benchmark, target)
+            tested = _scenario(differences, benchmark, target) if len(differences) else None
+            part = None if split is None else _scenario(split, benchmark, target)
+            console.print(f"\n[bold]Improvement against the {benchmark.upper()}, fixed {target}[/bold]")
+            console.print(_table(run, rows, tested, part, console.width))
+    if settings.costs is not None:
+        console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
+    if len(differences):
+        console.print(f"[dim]p: {run.model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
     if split is not None:
         console.print(
             f"[dim]null: {run.model} on {settings.null} draws of the martingale null, the value of the option to end; "
@@ -50,55 +59,81 @@ def print_benchmark(console: Console, run: Benchmark) -> None:
         console.print(f"[dim]left out: {count:,} starts: {reason}[/dim]")
 
 
-def _table(group: pd.DataFrame, split: pd.DataFrame | None, model: str, *, wide: bool) -> Table:
-    table = Table(header_style="bold", pad_edge=False)
-    headings = ["min", "policy", "orders", "bar vol.", "95 %", "std", "bps", "95 %", "std", "better"]
-    headings += ["median", "5 %", "95 %", "periods", "complete"] if wide else []
-    for heading in headings:
+def _scenario(table: pd.DataFrame, benchmark: str, target: str) -> pd.DataFrame:
+    return table[(table["benchmark"] == benchmark) & (table["target"] == target)]
+
+
+def _table(
+    run: Benchmark,
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame | None,
+    split: pd.DataFrame | None,
+    width: int,
+) -> Table:
+    """One scenario: its policies under each minimum duration, then the split of the policy under test."""
+    columns = _columns(run, differences is not None, width)
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("min", "policy", *columns):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
-    for minimum, rows in group.groupby("min_periods", sort=True):
-        records = rows.to_dict("records")
-        for position, row in enumerate(records):
-            cells = _cells(row, wide=wide)
-            last = position == len(records) - 1 and split is None
-            style = "bold cyan" if row["policy"] == model else None
-            table.add_row(str(minimum) if position == 0 else "", *cells, style=style, end_section=last)
-        if split is not None:
-            row = split[split["min_periods"] == minimum].to_dict("records")[0]
-            blank = [""] * (len(headings) - 9)
-            table.add_row("", "  on the null", *_part(row, "option"), *blank, style="dim")
-            table.add_row("", "  forecast", *_part(row, "forecast"), *blank, style="dim", end_section=True)
+    p_values = {} if differences is None else differences.set_index(["min_periods", "policy"])["p_holm"].to_dict()
+    for minimum, rows in comparison.groupby("min_periods", sort=True):
+        records = [row | {"p": p_values.get((minimum, row["policy"]), float("nan"))} for row in rows.to_dict("records")]
+        parts = [] if split is None else split[split["min_periods"] == minimum].to_dict("records")
+        lines = [
+            ("bold cyan" if row["policy"] == run.model else "", str(row["policy"]), _cells(row, columns.values()))
+            for row in records
+        ]
+        lines += [
+            ("dim", name, _cells(_as_row(part, value), columns.values()))
+            for part in parts
+            for name, value in (("  on the null", "option"), ("  forecast", "forecast"))
+        ]
+        for position, (style, name, cells) in enumerate(lines):
+            first, last = position == 0, position == len(lines) - 1
+            table.add_row(str(minimum) if first else "", name, *cells, style=style, end_section=last)
     return table
 
 
-def _part(row: dict[Any, Any], part: str) -> list[str]:
-    return [
-        f"{row['orders']:,}",
-        f"{row[f'{part}_vol']:+.3f}",
-        f"{row[f'{part}_low_vol']:+.3f} {row[f'{part}_high_vol']:+.3f}",
-        "",
-        f"{row[f'{part}_bps']:+.1f}",
-        f"{row[f'{part}_low_bps']:+.1f} {row[f'{part}_high_bps']:+.1f}",
-        "",
-    ]
+def _columns(run: Benchmark, tested: bool, width: int) -> dict[str, _Cell]:
+    """Columns by heading, as many as there is room for: which numbers fill a cell, and how."""
+    columns: dict[str, _Cell] = {"orders": (("orders",), "{:,}")} if width >= _NARROW else {}
+    columns |= {
+        "bar vol.": (("mean_vol",), "{:+.3f}"),
+        "± std": (("std_vol",), "{:.3f}"),
+        "bps": (("mean_bps",), "{:+.1f}"),
+        "95 %": (("low_bps", "high_bps"), "{:+.1f} {:+.1f}"),
+    }
+    if width >= _NARROW:
+        columns["std"] = (("std_bps",), "{:.1f}")
+    if run.settings.costs is not None:
+        columns["net bps"] = (("net_bps",), "{:+.1f}")
+        if width >= _NARROW:
+            columns["net 95 %"] = (("net_low_bps", "net_high_bps"), "{:+.1f} {:+.1f}")
+    if tested:
+        columns["p"] = (("p",), p_text)
+    if width >= _WIDE:
+        columns["better"] = (("better_percent",), "{:.1f} %")
+        columns["periods"] = (("periods_used",), "{:.1f}")
+        columns["complete"] = (("completed_percent",), "{:.4g} %")
+    return columns
 
 
-def _cells(row: dict[Any, Any], *, wide: bool) -> list[str]:
-    cells = [
-        str(row["policy"]),
-        f"{row['orders']:,}",
-        f"{row['mean_vol']:+.3f}",
-        f"{row['low_vol']:+.3f} {row['high_vol']:+.3f}",
-        f"{row['std_vol']:.3f}",
-        f"{row['mean_bps']:+.1f}",
-        f"{row['low_bps']:+.1f} {row['high_bps']:+.1f}",
-        f"{row['std_bps']:.1f}",
-        f"{row['better_percent']:.1f} %",
-    ]
-    if wide:
-        cells += [f"{row['median_bps']:+.1f}", f"{row['q05_bps']:+.0f}", f"{row['q95_bps']:+.0f}"]
-        cells += [f"{row['periods_used']:.1f}", f"{row['completed_percent']:.4g} %"]
-    return cells
+def _as_row(part: dict[Any, Any], value: str) -> dict[Any, Any]:
+    """A part of the split under the names of a summary."""
+    names = {"mean": value, "low": f"{value}_low", "high": f"{value}_high"}
+    return {"orders": part["orders"]} | {
+        f"{name}_{unit}": part[f"{column}_{unit}"] for name, column in names.items() for unit in ("bps", "vol")
+    }
+
+
+def _cells(row: dict[Any, Any], columns: Iterable[_Cell]) -> list[str]:
+    """Texts of a row; empty where a number is missing."""
+    texts = []
+    for names, shape in columns:
+        values = [row.get(name) for name in names]
+        missing = any(is_missing(value) for value in values)
+        texts.append("" if missing else shape(*values) if callable(shape) else shape.format(*values))
+    return texts
 
 
 def print_execution(console: Console, result: ExecutionResult, row: int) -> None:

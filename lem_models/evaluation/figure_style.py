@@ -33,6 +33,7 @@ __all__ = [
     "figure_to_svg_text",
     "ink_of",
     "legend_above",
+    "mark",
     "plain_axes",
     "policy_styles",
 ]
@@ -180,6 +181,23 @@ def legend_above(figure: Figure, ink: Ink) -> None:
             labelcolor=ink.text,
             handlelength=2.4,
             columnspacing=1.6,
+        )
+
+
+def mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, low: bool = False, left: bool = False) -> None:
+    """Vertical line with a small label beside its top, or a little lower; right or left of it."""
+    axes.axvline(x, color=ink.text, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
+    if text:
+        axes.annotate(
+            text,
+            (x, 0.93 if low else 0.995),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-4 if left else 4, 0),
+            textcoords="offset points",
+            color=ink.text,
+            fontsize=8,
+            ha="right" if left else "left",
+            va="top",
         )
 
 

@@ -1,32 +1,28 @@
-"""Figures of executed orders: improvement, frontier, distribution, completion, and one order bar by bar.
+"""Figures of executed orders: improvement, performance curves, frontier, distribution, completion.
 
-Every function takes tables (of :mod:`lem_models.evaluation.statistics`, or orders and schedule of a result) and returns
+Every function takes tables (of :mod:`lem_models.evaluation.statistics`, or orders of a result) and returns
 a ``matplotlib.figure.Figure`` for a light or a dark page; its background is transparent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
 
-from lem_models.errors import ConfigError
 from lem_models.evaluation.figure_style import (
     NULL_DASH,
     UNIT_LABELS,
-    Ink,
     Theme,
     dress,
     empty_figure,
     ink_of,
     legend_above,
+    mark,
     plain_axes,
     policy_styles,
 )
@@ -34,10 +30,10 @@ from lem_models.evaluation.statistics import Unit, improvement
 
 __all__ = [
     "completion",
-    "execution",
     "frontier",
     "improvement_by_minimum",
     "improvement_distribution",
+    "performance_curves",
 ]
 
 
@@ -82,6 +78,54 @@ def improvement_by_minimum(
     axes.set_xlabel("minimum duration (periods)")
     axes.set_ylabel(f"mean improvement ({UNIT_LABELS[unit]})")
     legend_above(figure, ink)
+    return figure
+
+
+def performance_curves(
+    comparison: pd.DataFrame, split: pd.DataFrame | None = None, *, theme: Theme = "light"
+) -> Figure:
+    """Improvement against the minimum duration, a panel per policy: mean, its interval, and the spread of the orders.
+
+    Args:
+        comparison: Table of ``statistics.compare(results, by="min_periods")``.
+        split: Table of ``statistics.null_split(..., by="min_periods")``: option value as a dashed line in the panel of
+            its column ``policy``, or of the first policy without one.
+        theme: Page that the figure is made for.
+
+    Returns:
+        The figure, all panels on one scale: the light band holds the central 90 % of the orders.
+    """
+    ink = ink_of(theme)
+    styles = policy_styles(comparison["policy"], theme)
+    down = -(-len(styles) // 5)
+    across = -(-len(styles) // down)
+    figure = empty_figure(14.0, 3.4 * down)
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (policy, style) in zip(panels, styles.items(), strict=False):
+        dress(axes, ink)
+        table = comparison[comparison["policy"] == policy].sort_values("min_periods")
+        minimum = table["min_periods"].to_numpy(dtype=float)
+        mean, low, high, q05, q95 = (
+            table[f"{part}_bps"].to_numpy(dtype=float) for part in ("mean", "low", "high", "q05", "q95")
+        )
+        axes.fill_between(minimum, q05, q95, color=style.colour, alpha=0.13, linewidth=0)
+        axes.fill_between(minimum, low, high, color=style.colour, alpha=0.35, linewidth=0)
+        axes.plot(minimum, mean, color=style.colour, marker=style.marker, linewidth=1.8)
+        if split is not None:
+            own = policy == (next(iter(styles)) if "policy" not in split else policy)
+            option = split[split["policy"] == policy] if "policy" in split else split
+            if own and len(option):
+                option = option.sort_values("min_periods")
+                axes.plot(
+                    option["min_periods"], option["option_bps"], color=ink.text, linestyle=NULL_DASH, linewidth=1.2
+                )
+        axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
+        axes.set_title(policy, color=ink.text, fontsize=10, fontweight="bold", loc="left")
+        axes.set_xticks(sorted(comparison["min_periods"].unique()))
+    for axes in panels[len(styles) :]:
+        axes.set_visible(False)
+    figure.supxlabel("minimum duration (periods)", color=ink.text, fontsize=9.5)
+    figure.supylabel("improvement (bps)", color=ink.text, fontsize=9.5)
     return figure
 
 
@@ -170,7 +214,7 @@ def improvement_distribution(
     if (
         len(peaks) > 1
     ):  # a policy that is its own benchmark is a spike at 0: let it leave the axis, not flatten the rest
-        axes.set_ylim(0.0, min(max(peaks), 3.0 * float(np.median(peaks))) * 1.08)
+        axes.set_ylim(0.0, min(max(peaks), 1.8 * float(np.median(peaks))) * 1.08)
     axes.axvline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     axes.set_xlim(low, high)
     axes.set_yticks([])
@@ -210,7 +254,7 @@ def completion(
             periods, share, where="post", color=style.colour, linestyle=style.dash, marker=style.marker, label=label
         )
     if min_periods is not None:
-        _mark(axes, ink, min_periods, "minimum")
+        mark(axes, ink, min_periods, "minimum")
     axes.set_xlim(-0.2, longest + 0.4)
     axes.set_ylim(-0.02, 1.06)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -221,151 +265,7 @@ def completion(
     return figure
 
 
-def execution(
-    order: Mapping[str, Any] | pd.Series[Any], schedule: pd.DataFrame, market: pd.DataFrame, *, theme: Theme = "light"
-) -> Figure:
-    """One order bar by bar: prices above, fractions traded and market volume below.
-
-    Args:
-        order: Row of the orders table of a result.
-        schedule: Rows of the schedule of a result; those of other orders are left out.
-        market: Bars of the symbol over the order's periods, time ascending, columns ``timestamp``, ``volume`` and
-            ``vwap`` (or ``notional`` and ``close``, from which the VWAP follows). Bars before the start and beyond the
-            maximum are left out.
-        theme: Page that the figure is made for.
-
-    Returns:
-        The figure; period 1 is the first bar that the order trades in.
-
-    Raises:
-        ConfigError: If the market has no bar at or after the start of the order.
-    """
-    ink = ink_of(theme)
-    path = _execution_path(order, schedule, market)
-    style = policy_styles(["model"], theme)["model"]
-    figure = empty_figure(7.2, 5.2)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.7, 1.0])
-    dress(upper, ink)
-    dress(lower, ink)
-    period, finish, minimum = path["period"].to_numpy(), int(order["periods_used"]), int(order["min_periods"])
-    ends = max(minimum, finish)
-
-    upper.step(period, path["vwap"], where="mid", color=ink.muted, linewidth=1.1, label="bar VWAP")
-    measured = path["period"] <= ends
-    benchmark_name = f"{str(order['benchmark']).upper()} so far (benchmark)"
-    amber = ink.baselines["volume_curve"]
-    known = path["period"] <= finish
-    upper.plot(
-        period[measured], path["benchmark"][measured], color=amber, linestyle=(0, (5, 1.5)), label=benchmark_name
-    )
-    upper.plot(period[known], path["executed"][known], color=style.colour, linewidth=2.0, label="executed so far")
-    traded = path["fraction"] > 0
-    upper.scatter(
-        period[traded],
-        path["traded_price"][traded],
-        s=14.0 + 170.0 * path["fraction"][traded],
-        color=style.colour,
-        alpha=0.75,
-        linewidths=0,
-        zorder=4,
-    )
-    upper.set_ylabel("price")
-    upper.ticklabel_format(axis="y", useOffset=False, style="plain")
-    upper.yaxis.set_major_locator(MaxNLocator(5))
-    upper.margins(y=0.14)
-
-    total = path["volume"].sum()
-    share = path["volume"] / total if total > 0 else path["volume"]
-    lower.bar(period, share, width=1.0, color=ink.muted, alpha=0.22, label="share of the market's volume")
-    lower.bar(period, path["fraction"], width=0.55, color=style.colour, label="share of the order traded")
-    lower.set_ylabel("share")
-    lower.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    lower.yaxis.set_major_locator(MaxNLocator(4))
-    lower.set_ylim(0.0, 1.18 * max(float(path["fraction"].max()), float(share.max()), 1e-9))
-    lower.set_xlim(0.4, len(path) + 0.6)
-    lower.set_xticks(period, _bar_labels(path["timestamp"]))
-    lower.set_xlabel(f"bar start (UTC), from {pd.Timestamp(order['start']).strftime('%Y-%m-%d %H:%M')}")
-    for axes in (upper, lower):
-        if finish < len(path):
-            axes.axvspan(finish + 0.5, len(path) + 0.6, color=ink.muted, alpha=0.07, linewidth=0, zorder=0)
-    _mark(upper, ink, minimum + 0.5, f"minimum ({minimum})", high=finish != minimum)
-    _mark(upper, ink, finish + 0.5, f"finished ({finish})" if bool(order["completed"]) else "ended, incomplete")
-    _mark(lower, ink, minimum + 0.5)
-    _mark(lower, ink, finish + 0.5)
-    legend_above(figure, ink)
-    return figure
-
-
-def _execution_path(
-    order: Mapping[str, Any] | pd.Series[Any], schedule: pd.DataFrame, market: pd.DataFrame
-) -> pd.DataFrame:
-    """What happened period by period: market, fills, running benchmark, running executed price."""
-    start = pd.Timestamp(order["start"])
-    bars = market[market["timestamp"] >= start].head(int(order["max_periods"])).reset_index(drop=True)
-    if bars.empty:
-        raise ConfigError(f"the market to draw has no bar at or after the start of the order ({start})")
-    volume = bars["volume"].to_numpy(dtype=float)
-    if "vwap" in bars.columns:
-        vwap = bars["vwap"].to_numpy(dtype=float)
-    else:
-        traded = volume > 0
-        notional = bars["notional"].to_numpy(dtype=float)
-        vwap = np.where(traded, notional / np.where(traded, volume, 1.0), bars["close"].to_numpy(dtype=float))
-    fills = (
-        schedule[schedule["order_id"] == order["order_id"]]
-        .groupby("timestamp")
-        .agg({"fraction": "sum", "price": "mean"})
-    )
-    fills = fills.reindex(pd.DatetimeIndex(bars["timestamp"]))
-    fraction = fills["fraction"].fillna(0.0).to_numpy(dtype=float)
-    price = np.where(fraction > 0, fills["price"].to_numpy(dtype=float), 0.0)
-    bought = np.cumsum(fraction)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if str(order["benchmark"]) == "vwap":
-            benchmark = np.cumsum(vwap * volume) / np.cumsum(volume)
-        else:
-            benchmark = np.cumsum(vwap) / np.arange(1, len(bars) + 1)
-        if str(order["target"]) == "quantity":
-            executed = np.cumsum(fraction * price) / bought
-        else:
-            executed = bought / np.cumsum(np.where(fraction > 0, fraction / price, 0.0))
-    columns: dict[str, NDArray[np.float64]] = {
-        "vwap": vwap,
-        "volume": volume,
-        "fraction": fraction,
-        "traded_price": price,
-        "benchmark": benchmark,
-        "executed": executed,
-    }
-    path: pd.DataFrame = bars[["timestamp"]].assign(period=np.arange(1, len(bars) + 1), **columns)
-    return path
-
-
 def _at(orders: pd.DataFrame, min_periods: int | None) -> pd.DataFrame:
     """Orders with one minimum duration, or all of them."""
     chosen: pd.DataFrame = orders if min_periods is None else orders[orders["min_periods"] == min_periods]
     return chosen
-
-
-def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
-    """Short label of each bar: the time of day, or the date when bars are a day or longer; at most 12 of them."""
-    daily = bool((timestamps == timestamps.dt.normalize()).all())
-    labels = timestamps.dt.strftime("%d %b" if daily else "%H:%M").tolist()
-    every = -(-len(labels) // 12)
-    return [label if position % every == 0 else "" for position, label in enumerate(labels)]
-
-
-def _mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, high: bool = False) -> None:
-    """Vertical line with a small label beside its top."""
-    axes.axvline(x, color=ink.text, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
-    if text:
-        axes.annotate(
-            text,
-            (x, 0.93 if high else 0.995),
-            xycoords=axes.get_xaxis_transform(),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=ink.text,
-            fontsize=8,
-            va="top",
-        )

@@ -2,24 +2,30 @@
 
 The improvement of an order is minus its slippage, ``improvement = -side * (executed / benchmark - 1) * 1e4`` basis
 points; positive is better than the benchmark. It comes in two units: basis points (bps), and bar volatilities, i.e.
-divided, order by order, by the bar volatility known at the start, which makes calm and wild assets comparable.
+divided, order by order, by the bar volatility known at the start, which makes calm and wild assets comparable. The
+same sign holds for everything beside it: net of costs, weighted by the orders' values, against other benchmarks.
 
-Intervals come from the bootstrap over calendar days (:mod:`lem_models.evaluation.bootstrap`).
+Intervals come from the bootstrap over calendar days (:mod:`lem_models.evaluation.bootstrap`), p-values from the test of
+Diebold and Mariano (:mod:`lem_models.evaluation.accuracy_tests`). Groups may be made by a column or by a derived key,
+``"hour"``, ``"weekday"``, ``"month"`` or ``"volatility"`` (:mod:`lem_models.evaluation.grouping`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from lem_models.errors import ConfigError, OrderError, UnknownNameError
-from lem_models.evaluation.bootstrap import bootstrap_mean_intervals
+from lem_models.errors import ConfigError
+from lem_models.evaluation.accuracy_tests import diebold_mariano, holm
+from lem_models.evaluation.bootstrap import OrderBootstrap
+from lem_models.evaluation.grouping import align, groups, require, stack
+from lem_models.evaluation.null import NullDraws
 
 __all__ = [
+    "ROUNDING_BPS",
     "SUMMARY_COLUMNS",
     "Unit",
     "compare",
@@ -31,6 +37,9 @@ __all__ = [
 
 Unit = Literal["bps", "vol"]
 """Unit of an improvement: basis points, or bar volatilities."""
+
+ROUNDING_BPS = 1e-6
+"""Rounding of a slippage: an order that pays its benchmark to the last digits of a float64 has not done better."""
 
 SUMMARY_COLUMNS = (
     "orders",
@@ -50,13 +59,30 @@ SUMMARY_COLUMNS = (
     "periods_used",
     "completed_percent",
     "filled_percent",
+    "weighted_bps",
+    "weighted_low_bps",
+    "weighted_high_bps",
+    "net_bps",
+    "net_low_bps",
+    "net_high_bps",
+    "cost_bps",
+    "arrival_bps",
+    "interval_vwap_bps",
+    "interval_twap_bps",
+    "full_vwap_bps",
+    "pwp_bps",
 )
 """Columns of :func:`summarise`, after the columns it is grouped by."""
 
+_UNITS: tuple[Unit, ...] = ("bps", "vol")
 _NEEDED = ("order_id", "start", "slippage_bps", "volatility_bps")
 _SUMMARISED = ("periods_used", "completed", "filled")
-_IDENTITY = ("symbol", "start", "side", "benchmark", "target", "min_periods", "max_periods")
-_NO_KEYS = pd.DataFrame(index=[0])
+_PRICES = {
+    "interval_vwap_bps": "interval_vwap",
+    "interval_twap_bps": "interval_twap",
+    "full_vwap_bps": "full_vwap",
+    "pwp_bps": "pwp_price",
+}
 
 
 def improvement(orders: pd.DataFrame, unit: Unit = "bps") -> pd.Series[float]:
@@ -89,7 +115,7 @@ def summarise(
 
     Args:
         orders: Orders table of a result.
-        by: Column or columns to group by; ``None`` for one row over all orders.
+        by: Column or columns to group by, derived keys included; ``None`` for one row over all orders.
         level: Probability that the intervals shall cover.
         draws: Number of bootstrap draws.
         seed: Seed of the draws (the same for every group: groups of the same days see the same draws).
@@ -98,41 +124,71 @@ def summarise(
         One row per group, sorted by the keys: the keys, then :data:`SUMMARY_COLUMNS`. ``orders`` counts every order of
         the group; orders of which nothing was filled (NaN slippage) are left out of the price statistics and show in
         ``completed_percent`` and ``filled_percent``. Standard deviations are those of a sample (``n - 1``).
+        ``weighted_*`` weighs orders by their value, ``net_*`` is after costs, ``cost_bps`` their mean; ``arrival_bps``
+        and what follows it are mean improvements against other benchmarks, with what did not fill only in the first.
+        NaN for what the table has no columns of.
 
     Raises:
         OrderError: If a column is missing from the table.
-        UnknownNameError: If ``by`` names a column that is not there.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
         ConfigError: If ``level`` or ``draws`` is out of range.
     """
-    _require(orders, (*_NEEDED, *_SUMMARISED))
+    require(orders, (*_NEEDED, *_SUMMARISED))
+    table, bootstrap = _measured(orders), OrderBootstrap(orders, draws, seed)
     rows: list[pd.DataFrame] = []
-    for keys, group in _groups(orders, by):
-        bps, vol = improvement(group, "bps"), improvement(group, "vol")
-        values = np.column_stack([bps, vol])
-        low, high = bootstrap_mean_intervals(values, _days(group), level=level, draws=draws, seed=seed)
-        priced = int(bps.notna().sum())
+    for keys, group in groups(orders, by):
+        part = table.iloc[group]
+        weights = part[["one", "one", "value", "one"]]
+        low, high = bootstrap.means(part[["bps", "vol", "bps", "net"]], group, weights).interval(level)
+        mean, std, bps, value = part.mean(), part.std(), part["bps"], part["value"]
+        priced, valued = int(bps.notna().sum()), value.where(bps.notna()).sum()
         quantiles = bps.quantile([0.5, 0.05, 0.95])
         statistics = {
-            "orders": len(group),
-            "mean_bps": bps.mean(),
+            "orders": len(part),
+            "mean_bps": mean["bps"],
             "low_bps": low[0],
             "high_bps": high[0],
-            "std_bps": bps.std(),
+            "std_bps": std["bps"],
             "median_bps": quantiles.iloc[0],
             "q05_bps": quantiles.iloc[1],
             "q95_bps": quantiles.iloc[2],
-            "better_percent": 100.0 * int((bps > 0).sum()) / priced if priced else np.nan,
-            "mean_vol": vol.mean(),
+            "better_percent": 100.0 * int((bps > ROUNDING_BPS).sum()) / priced if priced else np.nan,
+            "mean_vol": mean["vol"],
             "low_vol": low[1],
             "high_vol": high[1],
-            "std_vol": vol.std(),
-            "volatility_bps": group["volatility_bps"].astype(float).mean(),
-            "periods_used": group["periods_used"].astype(float).mean(),
-            "completed_percent": 100.0 * group["completed"].astype(float).mean(),
-            "filled_percent": 100.0 * group["filled"].astype(float).mean(),
+            "std_vol": std["vol"],
+            "volatility_bps": mean["volatility_bps"],
+            "periods_used": mean["periods_used"],
+            "completed_percent": 100.0 * mean["completed"],
+            "filled_percent": 100.0 * mean["filled"],
+            "weighted_bps": (value * bps).sum() / valued if valued > 0 else np.nan,
+            "weighted_low_bps": low[2],
+            "weighted_high_bps": high[2],
+            "net_bps": mean["net"],
+            "net_low_bps": low[3],
+            "net_high_bps": high[3],
+            **{name: mean[name] for name in ("cost_bps", "arrival_bps", *_PRICES)},
         }
         rows.append(keys.assign(**statistics))
-    return _table(rows, by, SUMMARY_COLUMNS)
+    return stack(rows, by, SUMMARY_COLUMNS)
+
+
+def _measured(orders: pd.DataFrame) -> pd.DataFrame:
+    """What is averaged, order by order; NaN for what the table does not have."""
+
+    def column(name: str) -> pd.Series[float]:
+        found: pd.Series[float] = orders[name].astype(float) if name in orders else pd.Series(np.nan, orders.index)
+        return found
+
+    require(orders, ["side"])
+    side = orders["side"].map({"buy": 1.0, "sell": -1.0}).astype(float)
+    columns = {name: column(name) for name in ("volatility_bps", *_SUMMARISED, "cost_bps")}
+    columns |= {"bps": improvement(orders, "bps"), "vol": improvement(orders, "vol")}
+    columns |= {"net": 0.0 - column("net_slippage_bps"), "arrival_bps": 0.0 - column("shortfall_bps")}
+    columns |= {"value": column("order_value"), "one": pd.Series(1.0, orders.index)}
+    executed = column("executed_price")
+    columns |= {name: side * (1.0 - executed / column(price)) * 1e4 for name, price in _PRICES.items()}
+    return pd.DataFrame(columns)
 
 
 def compare(
@@ -157,7 +213,7 @@ def compare(
 
     Raises:
         OrderError: If a column is missing from a table.
-        UnknownNameError: If ``by`` names a column that is not there.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
         ConfigError: If there is no policy, or ``level`` or ``draws`` is out of range.
     """
     if not results:
@@ -193,37 +249,40 @@ def paired_difference(
 
     Returns:
         One row per group: the keys, ``orders`` (those priced in both), ``mean``, ``low``, ``high`` and ``std`` of the
-        improvement of ``a`` minus that of ``b`` in both units (``mean_bps`` ... ``std_vol``), and ``better_percent``
-        (orders in which ``a`` is ahead).
+        improvement of ``a`` minus that of ``b`` in both units (``mean_bps`` ... ``std_vol``), ``better_percent``
+        (orders in which ``a`` is ahead), and of the test that the mean difference in bps is zero ``dm`` (statistic,
+        positive if ``a`` is better), ``p_value`` (two-sided) and ``p_holm`` (adjusted for all rows of the table).
 
     Raises:
         OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
-        UnknownNameError: If ``by`` names a column that is not there.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
         ConfigError: If ``level`` or ``draws`` is out of range.
     """
-    other = _aligned(a, b)
-    both = a.assign(
-        _bps=improvement(a, "bps").to_numpy() - improvement(other, "bps").to_numpy(),
-        _vol=improvement(a, "vol").to_numpy() - improvement(other, "vol").to_numpy(),
-    )
+    for table in (a, b):
+        require(table, _NEEDED)
+    other = align(a, b)
+    gain = np.column_stack([improvement(a, unit).to_numpy() - improvement(other, unit).to_numpy() for unit in _UNITS])
+    bootstrap = OrderBootstrap(a, draws, seed)
     rows: list[pd.DataFrame] = []
-    for keys, group in _groups(both, by):
-        gain = group[["_bps", "_vol"]]
-        low, high = bootstrap_mean_intervals(gain, _days(group), level=level, draws=draws, seed=seed)
-        mean, std, priced = gain.mean().to_numpy(), gain.std().to_numpy(), int(group["_bps"].notna().sum())
+    for keys, group in groups(a, by):
+        part = pd.DataFrame(gain[group], columns=list(_UNITS))
+        low, high = bootstrap.means(part, group).interval(level)
+        mean, std, priced = part.mean(), part.std(), int(part["bps"].notna().sum())
         statistics: dict[str, float] = {"orders": priced}
-        for column, unit in enumerate(("bps", "vol")):
-            statistics |= {f"mean_{unit}": mean[column], f"low_{unit}": low[column], f"high_{unit}": high[column]}
-            statistics[f"std_{unit}"] = std[column]
-        statistics["better_percent"] = 100.0 * int((group["_bps"] > 0).sum()) / priced if priced else np.nan
-        rows.append(keys.assign(**statistics))
-    parts = [f"{part}_{unit}" for unit in ("bps", "vol") for part in ("mean", "low", "high", "std")]
-    return _table(rows, by, ("orders", *parts, "better_percent"))
+        for column, unit in enumerate(_UNITS):
+            statistics |= {f"mean_{unit}": mean[unit], f"low_{unit}": low[column], f"high_{unit}": high[column]}
+            statistics[f"std_{unit}"] = std[unit]
+        statistics["better_percent"] = 100.0 * int((part["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
+        test = diebold_mariano(part["bps"], bootstrap.start[group], bootstrap.end[group])
+        rows.append(keys.assign(**statistics, dm=test.statistic, p_value=test.p_value))
+    parts = [f"{part}_{unit}" for unit in _UNITS for part in ("mean", "low", "high", "std")]
+    table = stack(rows, by, ("orders", *parts, "better_percent", "dm", "p_value"))
+    return table.assign(p_holm=holm(table["p_value"]))
 
 
 def null_split(
     real: pd.DataFrame,
-    nulls: Sequence[pd.DataFrame],
+    nulls: NullDraws | Iterable[pd.DataFrame],
     by: Sequence[str] | str | None = None,
     *,
     level: float = 0.95,
@@ -236,9 +295,13 @@ def null_split(
     the order, and with it the benchmark, ends. The rest is what the forecast is worth: the real improvement of each
     order minus the mean improvement of the same order over the draws of the null.
 
+    The signs of the null are independent between bars, so what is random about its few draws differs from day to day
+    like the market does: the bootstrap over days takes it in, and intervals get narrower with more draws.
+
     Args:
         real: Orders table on the real bars; groups are made from its columns.
-        nulls: Orders tables of the same policy and orders on draws of the martingale null, at least one.
+        nulls: The same policy and orders on draws of the martingale null, at least one: as :class:`NullDraws`, or as
+            orders tables.
         by: As for :func:`summarise`.
         level: Level, draws and seed as for :func:`summarise`.
         draws: See ``level``.
@@ -251,117 +314,28 @@ def null_split(
 
     Raises:
         OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
-        UnknownNameError: If ``by`` names a column that is not there.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
         ConfigError: If there is no null, or ``level`` or ``draws`` is out of range.
     """
-    if not nulls:
-        raise ConfigError("the split needs at least one draw of the martingale null")
-    aligned = [_aligned(real, null) for null in nulls]
-    names = [f"{part}_{unit}" for unit in ("bps", "vol") for part in ("real", "option", "forecast")]
-    values = np.empty((len(real), len(names)))
-    units: tuple[Unit, ...] = ("bps", "vol")
-    for position, unit in enumerate(units):
-        drawn = np.stack([improvement(null, unit).to_numpy() for null in aligned])  # [draws of the null, orders]
-        known = np.isfinite(drawn).sum(axis=0)
-        option = np.where(known > 0, np.nansum(drawn, axis=0) / np.maximum(known, 1), np.nan)
-        gained = improvement(real, unit).to_numpy()
-        parts = np.column_stack([gained, option, gained - option])
-        parts[np.isnan(parts[:, 2])] = np.nan  # the three means are over the same orders, or they would not add up
-        values[:, 3 * position : 3 * position + 3] = parts
-    split = real.assign(**{f"_{name}": values[:, column] for column, name in enumerate(names)})
+    require(real, _NEEDED)
+    if not isinstance(nulls, NullDraws):
+        nulls = NullDraws.join([NullDraws.of(align(real, null)) for null in nulls])
+    option = nulls.of_orders(real["order_id"]).means()
+    gained = np.column_stack([improvement(real, unit).to_numpy() for unit in _UNITS])
+    values = np.stack([gained, option, gained - option], axis=1)  # [orders, parts, units]
+    # The three means are over the same orders, or they would not add up.
+    values = np.where(np.isnan(values[:, 2:]), np.nan, values).reshape(len(real), -1)
+    names = [(part, unit) for part in ("real", "option", "forecast") for unit in _UNITS]
+    bootstrap = OrderBootstrap(real, draws, seed)
     rows: list[pd.DataFrame] = []
-    for keys, group in _groups(split, by):
-        table = group[[f"_{name}" for name in names]].to_numpy()
-        low, high = bootstrap_mean_intervals(table, _days(group), level=level, draws=draws, seed=seed)
-        priced = np.isfinite(table).sum(axis=0)
-        mean = np.where(priced > 0, np.nansum(table, axis=0) / np.maximum(priced, 1), np.nan)
-        statistics: dict[str, float] = {"orders": int(priced[0])}
-        for column, name in enumerate(names):
-            part, unit_name = name.rsplit("_", 1)
-            statistics[name] = mean[column]
-            statistics[f"{part}_low_{unit_name}"] = low[column]
-            statistics[f"{part}_high_{unit_name}"] = high[column]
+    for keys, group in groups(real, by):
+        table = pd.DataFrame(values[group])
+        low, high = bootstrap.means(table, group).interval(level)
+        statistics: dict[str, float] = {"orders": int(table[0].notna().sum())}
+        for column, (part, unit) in enumerate(names):
+            statistics[f"{part}_{unit}"] = table[column].mean()
+            statistics |= {f"{part}_low_{unit}": low[column], f"{part}_high_{unit}": high[column]}
         rows.append(keys.assign(**statistics))
-    ordered = [f"{part}{end}_{unit}" for unit in units for part in ("real", "option", "forecast") for end in _ENDS]
-    return _table(rows, by, ("orders", *ordered))
-
-
-_ENDS = ("", "_low", "_high")
-
-
-def _days(orders: pd.DataFrame) -> NDArray[np.int64]:
-    """UTC day on which each order starts, as a day number [orders]."""
-    start = pd.to_datetime(orders["start"], utc=True)
-    return start.dt.tz_localize(None).to_numpy().astype("datetime64[D]").astype(np.int64)
-
-
-def _require(orders: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table that lacks a column."""
-    for column in columns:
-        if column not in orders.columns:
-            raise OrderError("the orders table of a result lacks a column", field=column, rule="column present")
-
-
-def _keys(by: Sequence[str] | str | None) -> list[str]:
-    """Columns to group by, as a list."""
-    if by is None:
-        return []
-    return [by] if isinstance(by, str) else list(by)
-
-
-def _groups(orders: pd.DataFrame, by: Sequence[str] | str | None) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Yield (one-row table of the keys, rows of the group), sorted by the keys; without keys the whole table."""
-    columns = _keys(by)
-    for column in columns:
-        if column not in orders.columns:
-            raise UnknownNameError.among("column to group by", column, (str(name) for name in orders.columns))
-    if not columns:
-        yield _NO_KEYS, orders
-        return
-    for _, group in orders.groupby(columns, sort=True, dropna=False, observed=True):
-        yield group[columns].iloc[:1].reset_index(drop=True), group
-
-
-def _table(rows: list[pd.DataFrame], by: Sequence[str] | str | None, columns: Sequence[str]) -> pd.DataFrame:
-    """Stack the rows of all groups; an empty table keeps its columns."""
-    names = [*_keys(by), *columns]
-    table: pd.DataFrame = pd.concat(rows, ignore_index=True)[names] if rows else pd.DataFrame(columns=names)
-    return table
-
-
-def _aligned(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``b`` in the sequence of ``a``, after checking that both hold the same orders."""
-    for table in (a, b):
-        _require(table, _NEEDED)
-        repeated = table["order_id"].duplicated().to_numpy()
-        if repeated.any():
-            row = int(repeated.argmax())
-            raise OrderError(
-                f"order ids repeat ({table['order_id'].iloc[row]}); orders cannot be paired",
-                field="order_id",
-                rule="unique",
-                row=row,
-            )
-    position = pd.Index(b["order_id"]).get_indexer(pd.Index(a["order_id"]))
-    if len(a) != len(b) or (position < 0).any():
-        missing = a["order_id"].to_numpy()[position < 0]
-        example = f", e.g. {missing[0]} is only in the first" if len(missing) else ""
-        raise OrderError(
-            f"the two results hold different orders ({len(a)} and {len(b)}{example}); run both on the same orders",
-            field="order_id",
-            rule="same orders",
-        )
-    other: pd.DataFrame = b.iloc[position].reset_index(drop=True)
-    for column in _IDENTITY:  # default ids are row numbers: two unrelated tables can share them
-        if column in a.columns and column in b.columns:
-            different = (a[column].reset_index(drop=True) != other[column]).to_numpy()
-            if different.any():
-                row = int(different.argmax())
-                raise OrderError(
-                    f"order {a['order_id'].iloc[row]} is not the same order in both results: {column} is "
-                    f"{a[column].iloc[row]} and {other[column].iloc[row]}",
-                    field=column,
-                    rule="same orders",
-                    row=row,
-                )
-    return other
+    parts = ("real", "option", "forecast")
+    ordered = [f"{part}{end}_{unit}" for unit in _UNITS for part in parts for end in ("", "_low", "_high")]
+    return stack(rows, by, ("orders", *ordered))

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from lem_models.execution.costs import CostModel, relative_sizes
+from lem_models.execution.measures import interval_price, participation_weighted_price, shortfall_bps, slippage_bps
 from lem_models.execution.policy import OrderBatch, Policy, lookback_of
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
@@ -20,7 +22,7 @@ from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
 
-__all__ = ["complete_for", "execute", "execute_silently", "settled", "warn_of_excluded"]
+__all__ = ["complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
 
 OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
 
@@ -35,6 +37,7 @@ def execute(
     bars: Bars | Market | pd.DataFrame,
     orders: OrdersLike,
     *,
+    costs: CostModel | None = None,
     within_session: bool | None = None,
 ) -> ExecutionResult:
     """Execute orders.
@@ -45,6 +48,8 @@ def execute(
         bars: The market, as :class:`Bars` or as a table of bars. A :class:`~lem_models.markets.market.Market` computes
             its features only once for several policies.
         orders: One order, several, or a table.
+        costs: What trading costs: ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result. What is traded,
+            and at which price before costs, is the same as without.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
 
@@ -53,14 +58,14 @@ def execute(
         their number is logged.
 
     Raises:
-        OrderError: when the table breaks a rule.
+        OrderError: when the table breaks a rule, or the costs depend on the size of an order that has none.
         BarsError: when no symbol has more bars than the policy's lookback.
         PolicyError: when the policy breaks its protocol.
     """
     if isinstance(bars, pd.DataFrame):
         bars = Bars.from_frame(bars)
     market = bars if isinstance(bars, Market) else Market(bars)
-    result = execute_silently(policy, market, orders, within_session=within_session)
+    result = execute_silently(policy, market, orders, costs=costs, within_session=within_session)
     warn_of_excluded(result)
     return result
 
@@ -71,6 +76,7 @@ def execute_silently(
     market: Market,
     orders: OrdersLike,
     *,
+    costs: CostModel | None = None,
     within_session: bool | None = None,
     whole: Bars | None = None,
 ) -> ExecutionResult:
@@ -80,12 +86,15 @@ def execute_silently(
         policy: See :func:`execute`.
         market: The market.
         orders: The orders.
+        costs: See :func:`execute`.
         within_session: See :func:`execute`.
         whole: The bars of which the market is a part, if it is: there must be enough of them for the lookback.
     """
     bars = market.bars
     lookback = lookback_of(policy)
     table = complete_for(policy, orders)
+    if costs is not None:
+        costs.check(table)
     check_history(bars if whole is None else whole, lookback)
     start = first_bars(bars, table)
     codes = exclusion_codes(
@@ -106,7 +115,7 @@ def execute_silently(
         contexts = _Contexts(policy, market, table.iloc[chosen], start[chosen])
         for a in range(0, len(chosen), size):
             some = chosen[a : a + size]
-            parts.append(_run(policy, market, table.iloc[some], start[some], contexts))
+            parts.append(_run(policy, market, table.iloc[some], start[some], contexts, costs))
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
 
 
@@ -177,24 +186,45 @@ class _Contexts:
 
 
 def _run(
-    policy: Policy, market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], contexts: _Contexts
+    policy: Policy,
+    market: Market,
+    table: pd.DataFrame,
+    start: npt.NDArray[np.int64],
+    contexts: _Contexts,
+    costs: CostModel | None,
 ) -> dict[str, npt.NDArray[Any]]:
-    batch = OrderBatch.from_frame(table)
-    maximum = table["max_periods"].to_numpy()
-    periods = int(maximum.max())
-    arrays = market.window_arrays(start, maximum, periods)
-    window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
-    paths = simulate(policy, batch, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
+    orders, window, size = traded_market(market, table, start, costs)
+    periods = window.price.shape[1]
+    paths = simulate(policy, orders, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
     finish = chosen_period(paths)
-    return settled(finishing_fills(paths, finish[:, None])[:, 0], finish, batch, window, arrays)
+    return settled(finishing_fills(paths, finish[:, None])[:, 0], finish, orders, window, size)
+
+
+def traded_market(
+    market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], costs: CostModel | None
+) -> tuple[OrderBatch, MarketWindow, torch.Tensor]:
+    """A complete table of orders as tensors: the orders, their market, and their sizes.
+
+    Args:
+        market: The market.
+        table: The orders, at least one.
+        start: Flat index of each order's first bar, [orders].
+        costs: What trading costs.
+
+    Returns:
+        The third is [orders], see :func:`~lem_models.execution.costs.relative_sizes`.
+    """
+    orders = OrderBatch.from_frame(table)
+    maximum = table["max_periods"].to_numpy()
+    arrays = market.window_arrays(start, maximum, int(maximum.max()))
+    window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
+    amount = torch.from_numpy(table["amount"].to_numpy(dtype=np.float64, copy=True))
+    size = relative_sizes(orders, window, amount, costs)
+    return orders, window if costs is None else costs.priced(window, size), size
 
 
 def settled(
-    fills: torch.Tensor,
-    finish: torch.Tensor,
-    orders: OrderBatch,
-    window: MarketWindow,
-    arrays: Mapping[str, npt.NDArray[np.float64]],
+    fills: torch.Tensor, finish: torch.Tensor, orders: OrderBatch, window: MarketWindow, size: torch.Tensor
 ) -> dict[str, npt.NDArray[Any]]:
     """What a result holds of orders that are over, by name.
 
@@ -203,17 +233,37 @@ def settled(
         finish: Period in which the policy decided to finish, int64 [orders].
         orders: The orders.
         window: Their market.
-        arrays: The same with its units, see :meth:`~lem_models.markets.market.Market.window_arrays`.
+        size: Their sizes, see :func:`traded_market`.
     """
     outcome = settle(fills[:, None], orders, window)
-    return {
-        "fills": fills.numpy(),
-        "finish_period": finish.numpy(),
-        "executed_price": outcome.executed_price[:, 0].numpy() * arrays["arrival_price"],
-        "benchmark_price": outcome.benchmark_price[:, 0].numpy() * arrays["arrival_price"],
-        "arrival_price": arrays["arrival_price"],
-        "volatility_bps": arrays["volatility"] * 1e4,
-        "slippage_bps": -1e4 * outcome.improvement[:, 0].numpy(),
-        "periods_used": outcome.periods_used[:, 0].numpy(),
-        "filled": outcome.filled[:, 0].numpy(),
+    executed, net, benchmark = outcome.executed_price[:, 0], outcome.net_price[:, 0], outcome.benchmark_price[:, 0]
+    used, filled = outcome.periods_used[:, 0], outcome.filled[:, 0]
+    price, volume, side, arrival = window.price, window.volume, orders.side, window.arrival_price
+    end, longest = torch.maximum(used, orders.min_periods)[:, None] - 1, orders.max_periods[:, None] - 1
+    # The benchmark is one of the two averages over the interval: only the other has to be computed.
+    other = interval_price(price, torch.where(orders.is_twap[:, None], volume, (volume > 0).to(volume)), end)[:, 0]
+    one = torch.ones_like(arrival)
+    prices = {
+        "executed_price": executed,
+        "benchmark_price": benchmark,
+        "arrival_price": one,
+        "interval_vwap": torch.where(orders.is_twap, other, benchmark),
+        "interval_twap": torch.where(orders.is_twap, benchmark, other),
+        "full_vwap": interval_price(price, volume, longest)[:, 0],
+        "pwp_price": participation_weighted_price(price, volume, size, orders.is_notional),
+        "net_price": net,
     }
+    found = {
+        "fills": fills,
+        "finish_period": finish,
+        "periods_used": used,
+        "filled": filled,
+        "volatility_bps": window.volatility * 1e4,
+        "slippage_bps": slippage_bps(executed, benchmark, side),
+        "shortfall_bps": shortfall_bps(executed, filled, window.close.gather(1, longest)[:, 0], one, side),
+        "order_value": torch.where(torch.isnan(size), orders.max_periods, size) * window.volume_unit * arrival,
+        "cost_bps": slippage_bps(net, executed, side).abs(),  # no costs are 0 and not -0
+        "net_slippage_bps": slippage_bps(net, benchmark, side),
+    }
+    found |= {name: values * arrival for name, values in prices.items()}
+    return {name: values.numpy() for name, values in found.items()}

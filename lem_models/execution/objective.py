@@ -7,8 +7,8 @@ finishing period,
 
 ``h(x) = x^2`` up to 10 bar volatilities and its tangent beyond (few orders lie there, but their squares would be most
 of the gradient's noise), ``x_s`` the improvement in bar volatilities when finishing at ``s`` (exact, caps included: the
-finishing fills have a closed form) and ``lambda`` the order's risk aversion. Every term is differentiable in the
-fractions and the probabilities: no soft masks, no sampling.
+finishing fills have a closed form; net of costs where trading costs) and ``lambda`` the order's risk aversion. Every
+term is differentiable in the fractions and the probabilities: no soft masks, no sampling.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> 
     Args:
         paths: Result of :func:`~lem_models.execution.simulator.simulate`.
         orders: The orders.
-        window: Their market; every bar of it traded.
+        window: Their market; every bar of it traded. A :class:`~lem_models.execution.simulator.CostlyWindow` makes it
+            the utility net of costs.
     """
     count, periods = paths.fills.shape
     every = torch.arange(periods, device=paths.fills.device).expand(count, periods)
@@ -62,7 +63,7 @@ def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> 
 
 
 def deviation(paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
-    """Improvement of orders that never finish early, in bar volatilities, within +-20, [orders].
+    """Improvement of orders that never finish early, net of costs, in bar volatilities, within +-20, [orders].
 
     Args:
         paths: Result of :func:`~lem_models.execution.simulator.simulate`.

@@ -24,6 +24,7 @@ from lem_models.markets.profile import MAX_LOOKBACK
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lem_models.execution.costs import CostModel
     from lem_models.execution.session import LiveSession
     from lem_models.markets.bars import Bars
     from lem_models.markets.live_bars import ClosedBar
@@ -242,11 +243,13 @@ class Policy(ABC):
         """
         return None
 
-    def session(self, order: Order | Mapping[str, Any], history: Bars) -> LiveSession:
+    def session(
+        self, order: Order | Mapping[str, Any], history: Bars, *, costs: CostModel | None = None
+    ) -> LiveSession:
         """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
         from lem_models.execution.session import LiveSession
 
-        return LiveSession(self, order, history)
+        return LiveSession(self, order, history, costs=costs)
 
 
 def lookback_of(policy: Policy) -> int:

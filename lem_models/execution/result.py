@@ -28,6 +28,15 @@ _RESULT_COLUMNS = (
     "arrival_price",
     "volatility_bps",
     "slippage_bps",
+    "interval_vwap",
+    "interval_twap",
+    "full_vwap",
+    "pwp_price",
+    "shortfall_bps",
+    "order_value",
+    "cost_bps",
+    "net_price",
+    "net_slippage_bps",
 )
 
 
@@ -61,12 +70,30 @@ class ResultPart(NamedTuple):
 class ExecutionResult:
     """Result of :func:`~lem_models.execution.execute.execute`.
 
-    ``slippage_bps = side * (executed / benchmark - 1) * 1e4``, buy +1, sell -1: positive is a cost.
+    ``slippage_bps = side * (executed / benchmark - 1) * 1e4``, buy +1, sell -1: positive is a cost. Prices and
+    slippages are gross, before costs, but for those called net. What is undefined is NaN: the executed price of an
+    order that filled nothing, the price of a market that traded nothing.
+
+    Columns of ``orders``, after the order's own:
+
+    - ``periods_used``, ``filled`` (fraction), ``completed``
+    - ``executed_price``, ``benchmark_price``, ``arrival_price`` (last close before the order), ``volatility_bps`` (bar
+      volatility known at the start), ``slippage_bps``
+    - ``interval_vwap``, ``interval_twap``: the market over periods ``0 .. max(min_periods, periods_used) - 1``; the
+      order's own benchmark is one of the two
+    - ``full_vwap``: the market's VWAP over all ``max_periods``
+    - ``pwp_price``: the market's VWAP until it has traded ten times the order
+      (:func:`~lem_models.execution.measures.participation_weighted_price`); NaN where the order has no size or the
+      volume does not suffice
+    - ``shortfall_bps``: implementation shortfall against the arrival price, what did not fill at the last close of the
+      horizon (:func:`~lem_models.execution.measures.shortfall_bps`)
+    - ``order_value``: money of the order at the arrival price; of an order that names no amount, the notional expected
+      over its maximum duration times the cost model's ``order_size``, or times 1 (good for relative weights only)
+    - ``cost_bps``: half-spread, fees and impact in bps of the executed price, at least 0 on either side
+    - ``net_price``, ``net_slippage_bps``: executed price with costs, and its slippage against the same benchmark
 
     Attributes:
-        orders: One row per order that ran, in the order of the table: its own columns, ``periods_used``, ``filled``
-            (fraction), ``completed``, ``executed_price``, ``benchmark_price``, ``arrival_price`` (last close before the
-            order), ``volatility_bps`` (bar volatility known at the start) and ``slippage_bps``.
+        orders: One row per order that ran, in the order of the table, columns as above.
         excluded: ``order_id, symbol, start, reason`` of the orders that could not run.
         finish_period: Period in which the policy decided to finish, 0-based, [orders].
     """
@@ -186,9 +213,10 @@ class ExecutionResult:
             by: Column or columns to group by; ``None`` for one row over all orders.
             **settings: See :func:`lem_models.evaluation.statistics.summarise`.
         """
+        from lem_models.evaluation.grouping import with_ends
         from lem_models.evaluation.statistics import summarise
 
-        return summarise(self.orders, by, **settings)
+        return summarise(with_ends(self.orders, self._bars), by, **settings)
 
     def __repr__(self) -> str:
         """One line."""

@@ -224,6 +224,11 @@ class Roll:
         if self.period < self._periods:
             self._bound()
 
+    @property
+    def fills(self) -> list[Value]:
+        """What was filled in each period so far, [orders] each."""
+        return [fill for fill, *_ in self._booked]
+
     def paths(self) -> Paths:
         """The periods booked so far."""
         return Paths(*(torch.stack(part, 1) for part in zip(*self._booked, strict=True)))

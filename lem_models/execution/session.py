@@ -9,6 +9,7 @@ step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import BarsError, OrderError, PolicyError
-from lem_models.execution.execute import complete_for
-from lem_models.execution.policy import ContextStream, Decision, OrderBatch, Policy, lookback_of
+from lem_models.execution.costs import CostModel
+from lem_models.execution.execute import complete_for, traded_market
+from lem_models.execution.policy import ContextStream, Decision, Policy, lookback_of
 from lem_models.execution.roll import Roll
+from lem_models.execution.simulator import average_prices
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
@@ -43,18 +46,24 @@ class LiveSession:
         policy: Who decides.
         order: The order; it starts with the first bar after the history.
         history: Closed bars before the order, at least the policy's lookback; other symbols are ignored.
+        costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
 
     Raises:
-        OrderError: when the order breaks a rule, or would cross the end of its session.
+        OrderError: when the order breaks a rule, would cross the end of its session, or has no size that the costs
+            depend on.
         BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt.
         PolicyError: when the policy breaks its protocol.
     """
 
-    def __init__(self, policy: Policy, order: Order | Mapping[str, Any], history: Bars) -> None:
+    def __init__(
+        self, policy: Policy, order: Order | Mapping[str, Any], history: Bars, *, costs: CostModel | None = None
+    ) -> None:
         self._lookback = lookback_of(policy)
         self._order = complete_for(policy, order)
         if len(self._order) != 1:
             raise OrderError(f"a session decides one order, got {len(self._order)}", rule="one order")
+        if costs is not None:
+            costs.check(self._order)
         symbol, self._start = str(self._order["symbol"][0]), int(pd.Timestamp(self._order["start"][0]).value)
         if symbol not in history.symbols:
             raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
@@ -62,7 +71,7 @@ class LiveSession:
         self._maximum = int(self._order["max_periods"][0])
         self._reader = BarReader(own)
         self._check_start()
-        self._roll = self._rolled(own)
+        self._roll = self._rolled(own, costs)
         self._stream = _stream_of(policy, own, self._reader, 1 if self._order["side"][0] == "buy" else -1)
         decide = getattr(self._stream, "decide", None)
         self._decider: Any = self._stream if callable(decide) else policy
@@ -78,6 +87,23 @@ class LiveSession:
     def remaining(self) -> float:
         """Fraction of the order left, after the bars observed so far."""
         return float(self._roll.remaining)
+
+    @property
+    def executed_price(self) -> float:
+        """Average price of what has filled, before costs; NaN before anything has."""
+        return self._average_prices()[0]
+
+    @property
+    def net_price(self) -> float:
+        """The same with costs."""
+        return self._average_prices()[1]
+
+    def _average_prices(self) -> tuple[float, float]:
+        state, fills = self._roll.state(), torch.tensor([[self._roll.fills]], dtype=torch.float64)
+        # What has closed so far, priced like a whole execution; the closes play no part in it.
+        seen = replace(self._window, price=state.prices, close=state.prices, volume=state.volumes)
+        executed, net = average_prices(fills, fills.sum(-1), self._orders, seen)
+        return executed.item() * self._arrival, net.item() * self._arrival
 
     @property
     def done(self) -> bool:
@@ -154,7 +180,7 @@ class LiveSession:
                 rule="history",
             ) from None
 
-    def _rolled(self, own: Bars) -> Roll:
+    def _rolled(self, own: Bars, costs: CostModel | None) -> Roll:
         """The order before its first period, with all that the history says of the periods to come."""
         # Stand-ins for the bars to come: their places on the grid are known, their numbers are never read.
         close, step = self._reader.last.close, own.frequency.value
@@ -167,11 +193,11 @@ class LiveSession:
             raise OrderError("the order would cross the end of the session", field="max_periods", rule="one session")
         if code:
             raise BarsError(f"the order cannot run: {REASONS[code]}", symbol=self._reader.symbol, rule="history")
-        known = market.window_arrays(start, maximum, self._maximum)
-        self._arrival, self._unit = float(known["arrival_price"][0]), float(known["volume_unit"][0])
+        orders, self._window, _ = traded_market(market, self._order, start, costs)
+        self._orders = orders.copy()  # the others are the policy's
+        self._arrival, self._unit = float(self._window.arrival_price[0]), float(self._window.volume_unit[0])
         names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
-        values = {name: torch.from_numpy(known[name]) for name in names}
-        return Roll(OrderBatch.from_frame(self._order), **values, as_numbers=True)
+        return Roll(orders, **{name: getattr(self._window, name) for name in names}, as_numbers=True)
 
 
 class _Encoded:

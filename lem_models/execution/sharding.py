@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import execute, execute_silently, warn_of_excluded
 from lem_models.execution.policy import Policy
 from lem_models.execution.result import ExecutionResult
@@ -112,22 +113,25 @@ class SharedOrders:
         wanted = set(self.mine["symbol"])
         return Market(bars.select([symbol for symbol in bars.symbols if symbol in wanted] or bars.symbols))
 
-    def execute(self, policy: Policy, market: Market, bars: Bars) -> ExecutionResult | None:
+    def execute(
+        self, policy: Policy, market: Market, bars: Bars, *, costs: CostModel | None = None
+    ) -> ExecutionResult | None:
         """Execute the orders; every process must call it.
 
         Args:
             policy: The policy.
             market: What :meth:`market` gave for the bars, to be used for several policies.
             bars: The bars.
+            costs: What trading costs.
 
         Returns:
             On rank 0 the result of the whole table, as :func:`~lem_models.execution.execute.execute` gives it; ``None``
             on the others.
         """
         if self.ranks.size == 1:
-            return execute(policy, market, self.mine)
+            return execute(policy, market, self.mine, costs=costs)
         # With more processes than orders some have nothing to do.
-        part = execute_silently(policy, market, self.mine, whole=bars).part if len(self.mine) else None
+        part = execute_silently(policy, market, self.mine, costs=costs, whole=bars).part if len(self.mine) else None
         parts = self.ranks.gather(part)
         if parts is None:
             return None

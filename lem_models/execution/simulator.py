@@ -20,10 +20,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lem_models.execution.measures import interval_price
 from lem_models.execution.policy import OrderBatch, Policy
 from lem_models.execution.roll import Paths, Roll, dust
 
-__all__ = ["MarketWindow", "Outcome", "Paths", "chosen_period", "finishing_fills", "settle", "simulate"]
+__all__ = [
+    "CostlyWindow",
+    "MarketWindow",
+    "Outcome",
+    "Paths",
+    "average_prices",
+    "chosen_period",
+    "finishing_fills",
+    "settle",
+    "simulate",
+]
+
+_LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale always brings something
 
 
 @dataclass(frozen=True)
@@ -50,18 +63,35 @@ class MarketWindow:
 
 
 @dataclass(frozen=True)
+class CostlyWindow(MarketWindow):
+    """A market in which trading costs; made by :meth:`lem_models.execution.costs.CostModel.priced`.
+
+    Attributes:
+        flat_cost: Half-spread and fees, as a fraction of the price, [orders].
+        impact: Impact of trading as much as a bar's volume, as a fraction of the price, [orders].
+        size: Size of each order in units of ``volume_unit``, or of the money of one for a notional target, [orders].
+    """
+
+    flat_cost: Tensor
+    impact: Tensor
+    size: Tensor
+
+
+@dataclass(frozen=True)
 class Outcome:
     """Result of a vector of fills; tensors have the fills' shape without the period axis.
 
     Attributes:
         executed_price: Average price of the fills over the arrival price; NaN when nothing filled.
+        net_price: The same with costs; the executed price where trading is free.
         benchmark_price: VWAP or TWAP over ``max(min_periods, periods_used)`` periods, same unit.
-        improvement: ``-side * (executed / benchmark - 1)``, a fraction, positive = good.
+        improvement: ``-side * (net / benchmark - 1)``, a fraction, positive = good; what training maximises.
         periods_used: Periods until the last fill; ``max_periods`` for an order that did not complete.
         filled: Fraction filled.
     """
 
     executed_price: Tensor
+    net_price: Tensor
     benchmark_price: Tensor
     improvement: Tensor
     periods_used: Tensor
@@ -140,13 +170,7 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
     """
     price, volume = window.price, window.volume
     filled = fills.sum(-1)
-    some = filled > dust(price.dtype)
-    safe = torch.where(some, filled, 1.0)
-    money = (fills * price[:, None]).sum(-1)
-    inverse = (fills / price[:, None]).sum(-1)
-    executed = torch.where(orders.is_notional[:, None], safe / torch.where(some, inverse, 1.0), money / safe)
-    executed = torch.where(some, executed, torch.nan)
-
+    executed, net = average_prices(fills, filled, orders, window)
     periods = torch.arange(1, fills.shape[-1] + 1, device=fills.device)
     complete = filled > 1 - 1e-5 if price.dtype != torch.float64 else filled > 1 - 1e-9
     last_fill = ((fills > 0) * periods).amax(-1)
@@ -154,7 +178,40 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
     end = torch.maximum(used, orders.min_periods[:, None]) - 1
     traded = (volume > 0).to(price.dtype)
     weight = torch.where(orders.is_twap[:, None], traded, volume)
-    numerator, denominator = torch.cumsum(price * weight, 1).gather(1, end), torch.cumsum(weight, 1).gather(1, end)
-    benchmark = numerator / torch.where(denominator > 0, denominator, torch.nan)
-    improvement = -orders.side[:, None] * (executed / benchmark - 1)
-    return Outcome(executed, benchmark, improvement, used, filled)
+    benchmark = interval_price(price, weight, end)
+    improvement = -orders.side[:, None] * (net / benchmark - 1)
+    return Outcome(executed, net, benchmark, improvement, used, filled)
+
+
+def average_prices(fills: Tensor, filled: Tensor, orders: OrderBatch, window: MarketWindow) -> tuple[Tensor, Tensor]:
+    """Average price of fills without and with costs: by quantity, or by money for a notional target.
+
+    Args:
+        fills: [orders, choices, periods].
+        filled: Their sums over the periods, [orders, choices].
+        orders: The orders.
+        window: Their market; a :class:`CostlyWindow` has costs.
+
+    Returns:
+        Both over the arrival price, [orders, choices]; NaN where nothing filled.
+    """
+    some = filled > dust(window.price.dtype)
+    safe = torch.where(some, filled, 1.0)
+
+    def average(price: Tensor) -> Tensor:
+        """Of prices [orders, choices or 1, periods]."""
+        money, inverse = (fills * price).sum(-1), (fills / price).sum(-1)
+        mean = torch.where(orders.is_notional[:, None], safe / torch.where(some, inverse, 1.0), money / safe)
+        return torch.where(some, mean, torch.nan)
+
+    executed = average(window.price[:, None])
+    if not isinstance(window, CostlyWindow):
+        return executed, executed
+    # Money that a notional order spends buys its quantity at the bar's price: both sides of the ratio count money.
+    volume = torch.where(orders.is_notional[:, None], window.volume * window.price, window.volume)
+    volume = torch.where(volume > 0, volume, 1.0)  # nothing fills where nothing trades
+    participation = fills * (window.size[:, None] / volume)[:, None]
+    # The root has no gradient at 0, where the cost w sqrt(w) of a fill w has one.
+    root = participation.clamp(min=torch.finfo(participation.dtype).tiny).sqrt()
+    cost = (window.flat_cost[:, None, None] + window.impact[:, None, None] * root).clamp(max=_LARGEST_COST)
+    return executed, average(window.price[:, None] * (1 + orders.side[:, None, None] * cost))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -29,10 +30,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lem_models.errors import ConfigError
 from lem_models.evaluation.output import to_json
+from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
 from lem_models.training.cuda_graphs import CudaGraphs
-from lem_models.training.datamodule import ExecutionDataModule
+from lem_models.training.datamodule import Draw, ExecutionDataModule, TrainingBatch
 from lem_models.training.recipe import Precision, Recipe
 
 __all__ = ["train"]
@@ -53,6 +55,20 @@ class _MovingAverage(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """After every optimiser step."""
         return step_idx is not None
+
+
+class _CostlyDataModule(ExecutionDataModule):
+    """Batches of a market in which trading costs."""
+
+    def __init__(self, costs: CostModel, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.costs = costs
+
+    def gather(self, draw: Draw) -> TrainingBatch:
+        """Look up the bars of a draw."""
+        batch = super().gather(draw)
+        size = relative_sizes(batch.orders, batch.window, costs=self.costs)
+        return replace(batch, window=self.costs.priced(batch.window, size))
 
 
 class _ShardedGradientClip(Callback):
@@ -173,7 +189,8 @@ def train(
     if sharded and settings.averaging:
         raise ConfigError("fsdp cannot average weights that are spread over devices: set trainer.averaging to 0")
     bars = Bars.read(source)
-    module = ExecutionDataModule(
+    batches = ExecutionDataModule if recipe.costs is None else partial(_CostlyDataModule, recipe.costs)
+    module = batches(
         bars,
         recipe.data,
         recipe.model,

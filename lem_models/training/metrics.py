@@ -1,24 +1,20 @@
-r"""Validation metrics that do not depend on how orders are spread over batches and processes.
+"""Validation metrics that do not depend on how orders are spread over batches and processes.
 
-Of every order come the utility and the improvement ``x`` in bar volatilities. Kept are, per minimum duration ``m``, the
-number of orders ``n_m`` and the sums of ``x`` and ``x^2``. Those of batches and of processes add up, so mean and
-standard deviation
-
-.. math:: \bar x_m = \frac{\sum x}{n_m}, \qquad s_m^2 = \frac{\sum x^2 - n_m \bar x_m^2}{n_m - 1}
-
-are those of all orders together; averages of the batches' deviations would not be.
+Of every order come the utility and the improvement in bar volatilities; kept are sums, the latter's by minimum
+duration (:class:`~lem_models.evaluation.metrics.OrderStatistics`).
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from lem_models.evaluation.metrics import OrderStatistics
 
 __all__ = ["ValidationScore"]
 
 
-class ValidationScore(Metric):
+class ValidationScore(OrderStatistics):
     """Mean utility, and mean and standard deviation of the improvement by minimum duration.
 
     Args:
@@ -32,20 +28,13 @@ class ValidationScore(Metric):
         {'val_utility': 0.375, 'val/mean_min2': 2.0, 'val/std_min2': 1.414}
     """
 
-    full_state_update = False
     utility: Tensor
-    count: Tensor
-    total: Tensor
-    squares: Tensor
 
     def __init__(self, horizon: int, dtype: torch.dtype = torch.float64) -> None:
-        super().__init__()
+        super().__init__(groups=horizon + 1, dtype=dtype)
         self.add_state("utility", torch.zeros((), dtype=dtype), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(horizon + 1, dtype=torch.int64), dist_reduce_fx="sum")
-        for name in ("total", "squares"):
-            self.add_state(name, torch.zeros(horizon + 1, dtype=dtype), dist_reduce_fx="sum")
 
-    def update(self, utility: Tensor, improvement: Tensor, min_periods: Tensor) -> None:
+    def update(self, utility: Tensor, improvement: Tensor, min_periods: Tensor) -> None:  # type: ignore[override]
         """Add orders.
 
         Args:
@@ -53,17 +42,13 @@ class ValidationScore(Metric):
             improvement: Improvement in bar volatilities, [orders].
             min_periods: Minimum durations, int64 [orders].
         """
-        x = improvement.to(self.total)
         self.utility += utility.to(self.utility).sum()
-        self.count.index_add_(0, min_periods, torch.ones_like(min_periods))
-        self.total.index_add_(0, min_periods, x)
-        self.squares.index_add_(0, min_periods, x * x)
+        super().update(improvement, group=min_periods)
 
     def compute(self) -> dict[str, Tensor]:
         """Values by the names that they are logged under."""
         found = {"val_utility": self.utility / self.count.sum()}
-        mean = self.total / self.count
-        deviation = ((self.squares - self.count * mean**2).clamp(min=0) / (self.count - 1)).sqrt()
+        mean, deviation = self.mean, self.std
         for minimum in torch.nonzero(self.count).ravel().tolist():
             found[f"val/mean_min{minimum}"] = mean[minimum]
             found[f"val/std_min{minimum}"] = deviation[minimum]

@@ -1,7 +1,7 @@
 """A training recipe: one YAML file that says everything about a run.
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches), ``orders`` (how they are drawn), ``model`` (the
-architecture), ``optimizer``, ``trainer`` (length, validation, patience).
+architecture), ``optimizer``, ``trainer`` (length, validation, patience), ``costs`` (of trading, none by default).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lem_models.errors import ConfigError
+from lem_models.execution.costs import CostModel
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.sampling import OrderSampling
 
@@ -130,6 +131,8 @@ class Recipe(_Section):
         model: Architecture.
         optimizer: Optimiser.
         trainer: Length of the run.
+        costs: What trading costs: training and validation are then on improvements net of them. The orders are drawn
+            without amounts, so an impact needs the costs' ``order_size``.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -139,6 +142,13 @@ class Recipe(_Section):
     model: LEMConfig = Field(default_factory=LEMConfig)
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
+    costs: CostModel | None = None
+
+    @model_validator(mode="after")
+    def _sized(self) -> Recipe:
+        if self.costs is not None and self.costs.needs_size:
+            raise ValueError("costs: an impact needs an order_size, the orders drawn in training have no amount")
+        return self
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:

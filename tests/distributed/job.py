@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import lightning as L
+import pandas as pd
 import torch
 
 from lem_models.baselines import load_policy
@@ -85,7 +86,7 @@ def main(folder):
     assert (run is None) == (torch.distributed.get_rank() > 0)
     if run is not None:
         run.results["stopping_rule"].orders.to_pickle(folder / "orders.pkl")
-        run.nulls[0].schedule.to_pickle(folder / "null.pkl")
+        pd.to_pickle(run.nulls["stopping_rule"], folder / "null.pkl")
     run = folder / "broken"
     fit.ExecutionDataModule = Watched  # as in the run that broke: what is resumed is found by the name of the class
     model = fit.train(

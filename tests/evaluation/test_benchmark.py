@@ -10,8 +10,11 @@ import pytest
 
 from lem_models import load_policy, synthetic_bars
 from lem_models.errors import ConfigError, OrderError
+from lem_models.evaluation.accuracy_tests import holm
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.benchmark_report import write_benchmark
+from lem_models.evaluation.null import NullDraws
+from lem_models.execution.costs import CostModel
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,75 @@ def test_real_is_option_plus_forecast(run):
     flexible = split[split["min_periods"] == 1].iloc[0]
     assert flexible["option_vol"] > 0.1
     assert flexible["forecast_low_vol"] < 0 < flexible["forecast_high_vol"]
+
+
+def test_a_run_keeps_of_each_null_what_the_split_needs(run):
+    (draws,) = run.nulls.values()
+    assert isinstance(draws, NullDraws)
+    assert draws.order_id.tolist() == run.orders["stopping_rule"]["order_id"].tolist()
+    assert draws.improvement_bps.shape == (2, 900)
+    assert np.abs(np.subtract(*draws.improvement_bps)).mean() > 1.0  # every draw is another market
+    assert BenchmarkSettings().null == 20
+
+
+def test_baselines_that_forecast_nothing_have_no_forecast_value():
+    """Neither on a market that has none, where what they gain is the value of the option, nor against the TWAP."""
+    bars = synthetic_bars(symbols=3, days=60, seed=5)
+    policies = {name: load_policy(name) for name in ("stopping_rule", "twap")}
+    settings = BenchmarkSettings(min_periods=(1, 12), benchmark=("vwap", "twap"), limit=1200, null=6, null_of="all")
+    run = run_benchmark(policies, bars, settings)
+    splits = run.splits(["benchmark", "min_periods"])
+    assert splits["policy"].unique().tolist() == ["stopping_rule", "twap"]
+    assert ((splits["forecast_low_vol"] <= 1e-9) & (splits["forecast_high_vol"] >= -1e-9)).all()
+    twap = splits[(splits["policy"] == "twap") & (splits["benchmark"] == "twap")]
+    assert np.abs(twap[["option_bps", "forecast_bps"]].to_numpy()).max() < 1e-9
+    model = splits[splits["policy"] == "stopping_rule"].drop(columns="policy").reset_index(drop=True)
+    pd.testing.assert_frame_equal(run.split(["benchmark", "min_periods"]), model)
+
+
+def test_without_a_null_there_is_no_split():
+    run = run_benchmark({"twap": load_policy("twap")}, synthetic_bars(symbols=1, days=20), BenchmarkSettings(null=0))
+    assert run.nulls == {}
+    assert run.split(["side"]) is None
+    assert run.splits(["side"]) is None
+    assert run.differences(["side"]).empty
+
+
+def test_differences_are_corrected_for_every_row_of_their_table(run):
+    table = run.differences(["benchmark", "min_periods"])
+    assert len(table) == 2 * 2 * 2
+    np.testing.assert_allclose(table["p_holm"], holm(table["p_value"]))
+    # Of a fixed duration the stopping rule is the TWAP: no difference, no test.
+    assert table["p_value"].isna().tolist() == ((table["policy"] == "twap") & (table["min_periods"] == 12)).tolist()
+    assert table["p_holm"].min() == pytest.approx(6 * table["p_value"].min())
+
+
+def test_policies_are_broken_down_by_keys_and_side(run):
+    for key in run.settings.by:
+        table = run.breakdown(key)
+        assert list(table.columns[:3]) == ["policy", key, "side"]
+        assert table["orders"].sum() == sum(len(orders) for orders in run.main().values())
+        assert set(table["policy"]) == set(run.results)
+    assert run.breakdown("side")["side"].tolist() == ["buy", "sell"] * 3
+    assert run.breakdown("volatility")["volatility"].unique().tolist() == ["low", "middle", "high"]
+    with pytest.raises(ConfigError, match=r"by: .*'hours' is no key"):
+        BenchmarkSettings(by=("symbol", "hours"))
+
+
+def test_costs_show_in_net_numbers_and_leave_the_others_alone(run):
+    settings = run.settings.model_copy(update={"costs": CostModel(half_spread_bps=1.0, fee_bps=0.5), "null": 1})
+    policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
+    costly = run_benchmark(policies, run.bars, settings)
+    table, free = costly.comparison(["min_periods"]), run.comparison(["min_periods"])
+    np.testing.assert_allclose(table["mean_bps"], free["mean_bps"])
+    np.testing.assert_allclose(table["cost_bps"], 1.5, rtol=1e-3)
+    np.testing.assert_allclose(table["net_bps"], table["mean_bps"] - 1.5, atol=0.02)
+    np.testing.assert_allclose(free["net_bps"], free["mean_bps"], atol=1e-9)
+
+
+def test_intervals_know_when_orders_end(run):
+    for orders in run.orders.values():
+        assert (orders["end"] - orders["start"] == pd.Timedelta("12h")).all()
 
 
 def test_the_twap_policy_has_no_slippage_against_the_twap(run):

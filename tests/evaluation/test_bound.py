@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lem_models import execute, load_policy
+from lem_models import CostModel, execute, load_policy
 from lem_models.baselines import bound_names, policy_names
-from lem_models.errors import PolicyError
+from lem_models.errors import OrderError, PolicyError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.bound import execute_bound, is_executable
 from lem_models.markets.market import Market
@@ -45,6 +45,17 @@ def test_silent_bars_are_not_traded():
     bars = flat_bars([10.0, 10, 11, 12, 10, 10], [1.0, 1, 0, 2, 1, 1])
     schedule = execute_bound(load_policy("oracle_vwap"), Market(bars), order_table(bars, 1, max_periods=4)).schedule
     np.testing.assert_allclose(schedule["fraction"], [0.25, 0.5, 0.25])
+
+
+def test_it_pays_what_the_policies_pay():
+    costs = CostModel(half_spread_bps=1, fee_bps=1)
+    orders = Order.sample(BARS, every=25, max_periods=6, side="both")
+    dear = execute_bound(load_policy("oracle_vwap"), MARKET, orders, costs=costs).orders
+    assert dear["cost_bps"].to_numpy() == pytest.approx(2.0)
+    assert dear["slippage_bps"].abs().max() < 1e-8
+    assert dear["net_slippage_bps"].to_numpy() == pytest.approx(2.0)
+    with pytest.raises(OrderError, match="impact depends on the size"):
+        execute_bound(load_policy("oracle_vwap"), MARKET, orders, costs=CostModel(impact=1))
 
 
 def test_it_says_that_it_is_a_bound(caplog):

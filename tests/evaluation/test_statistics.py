@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 import pytest
 
 from lem_models.errors import ConfigError, LEMError, OrderError, UnknownNameError
-from lem_models.evaluation.bootstrap import bootstrap_mean_interval, bootstrap_mean_intervals, resample_weights
+from lem_models.evaluation.accuracy_tests import diebold_mariano, holm
+from lem_models.evaluation.bootstrap import bootstrap_mean_interval, bootstrap_mean_intervals
+from lem_models.evaluation.null import NullDraws
 from lem_models.evaluation.statistics import (
     SUMMARY_COLUMNS,
     compare,
@@ -39,129 +42,6 @@ def orders_table(slippage_bps: list[float], **columns: object) -> pd.DataFrame:
         "slippage_bps": slippage_bps,
     }
     return pd.DataFrame(table | columns)
-
-
-def clustered(generator: np.random.Generator, days: int, per_day: int, day_std: float) -> tuple[np.ndarray, np.ndarray]:
-    """Observations with mean 0 that share an effect of their day, and the days."""
-    effect = generator.normal(0.0, day_std, days)
-    values = effect[:, None] + generator.normal(0.0, 1.0, (days, per_day))
-    return values.ravel(), np.repeat(np.arange(days), per_day)
-
-
-class TestBootstrap:
-    """The interval of a mean from a bootstrap over days."""
-
-    def test_weights_pick_as_many_days_as_there_are(self) -> None:
-        """Every draw is a resample of the same size, seeded."""
-        weights = resample_weights(30, 500, seed=3)
-        assert weights.shape == (500, 30)
-        assert (weights.sum(axis=1) == 30).all()
-        assert (weights >= 0).all()
-        np.testing.assert_array_equal(weights, resample_weights(30, 500, seed=3))
-        assert (weights != resample_weights(30, 500, seed=4)).any()
-        # variance of a multinomial count: 1 - 1/30
-        assert weights.var() == pytest.approx(1 - 1 / 30, rel=0.05)
-
-    def test_equals_a_loop_over_draws(self) -> None:
-        """The vectorised form is the plain one: copy the orders of each picked day, take the mean."""
-        generator = np.random.default_rng(0)
-        days = np.sort(generator.integers(0, 12, 60))
-        values = generator.normal(size=60)
-        labels = np.unique(days)
-        means = [
-            np.concatenate([np.tile(values[days == day], times) for day, times in zip(labels, row, strict=True)]).mean()
-            for row in resample_weights(len(labels), 300, seed=7)
-        ]
-        expected = np.quantile(means, [0.05, 0.95])
-        interval = bootstrap_mean_interval(values, days, level=0.9, draws=300, seed=7)
-        np.testing.assert_allclose(interval, expected, rtol=1e-12)
-
-    def test_covers_the_mean_of_clustered_data(self) -> None:
-        """A 95 % interval holds the true mean in about 95 % of the worlds, though orders of a day move together."""
-        generator = np.random.default_rng(1)
-        held = 0
-        for world in range(300):
-            values, days = clustered(generator, days=60, per_day=8, day_std=1.0)
-            low, high = bootstrap_mean_interval(values, days, draws=400, seed=world)
-            held += low <= 0.0 <= high
-        assert 0.90 <= held / 300 <= 0.985
-
-    def test_is_wider_than_the_independent_interval_when_days_are_correlated(self) -> None:
-        """Treating every order as independent would claim a precision that is not there."""
-        values, days = clustered(np.random.default_rng(2), days=80, per_day=20, day_std=1.0)
-        low, high = bootstrap_mean_interval(values, days)
-        alone_low, alone_high = bootstrap_mean_interval(values, np.arange(len(values)))
-        assert high - low > 2.5 * (alone_high - alone_low)
-
-    def test_agrees_with_the_normal_interval_when_days_are_independent(self) -> None:
-        """Without an effect of the day it is the textbook interval."""
-        values, days = clustered(np.random.default_rng(3), days=300, per_day=5, day_std=0.0)
-        low, high = bootstrap_mean_interval(values, days, draws=4000)
-        assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(values.size), rel=0.12)
-
-    def test_shrinks_with_more_days(self) -> None:
-        """Four times the days, half the width."""
-        generator = np.random.default_rng(4)
-        widths = []
-        for days in (100, 400):
-            low, high = bootstrap_mean_interval(*clustered(generator, days=days, per_day=5, day_std=1.0))
-            widths.append(high - low)
-        assert widths[0] / widths[1] == pytest.approx(2.0, rel=0.3)
-
-    def test_columns_share_the_draws(self) -> None:
-        """Columns resampled together are paired; a constant shift moves the interval by just that."""
-        values, days = clustered(np.random.default_rng(5), days=40, per_day=3, day_std=1.0)
-        low, high = bootstrap_mean_intervals(np.column_stack([values, values + 2.0, -values]), days)
-        assert (low[1] - low[0], high[1] - high[0]) == pytest.approx((2.0, 2.0))
-        assert (low[2], high[2]) == pytest.approx((-high[0], -low[0]))
-        assert bootstrap_mean_interval(values, days) == pytest.approx((low[0], high[0]))
-
-    def test_missing_observations_leave_their_column_only(self) -> None:
-        """NaN is no observation; the other column keeps its own."""
-        values, days = clustered(np.random.default_rng(6), days=40, per_day=4, day_std=1.0)
-        holes = values.copy()
-        holes[::3] = np.nan
-        low, high = bootstrap_mean_intervals(np.column_stack([values, holes]), days)
-        assert (low[0], high[0]) == pytest.approx(bootstrap_mean_interval(values, days))
-        kept = ~np.isnan(holes)
-        assert (low[1], high[1]) == pytest.approx(bootstrap_mean_interval(holes[kept], days[kept]))
-
-    def test_order_of_rows_does_not_matter(self) -> None:
-        """Shuffled rows give the same interval."""
-        generator = np.random.default_rng(7)
-        values, days = clustered(generator, days=30, per_day=4, day_std=1.0)
-        shuffled = generator.permutation(len(values))
-        assert bootstrap_mean_interval(values[shuffled], days[shuffled]) == pytest.approx(
-            bootstrap_mean_interval(values, days)
-        )
-
-    @pytest.mark.parametrize(("values", "days"), [([], []), ([1.0, 2.0], [0, 0]), ([1.0, np.nan], [0, 1])])
-    def test_fewer_than_two_days_give_no_interval(self, values: list[float], days: list[int]) -> None:
-        """One day says nothing about how days differ."""
-        assert np.isnan(bootstrap_mean_interval(values, days)).all()
-
-    def test_a_sparse_column_and_few_draws_stay_silent(self) -> None:
-        """Draws that miss every observation are left out, without a warning."""
-        values = np.full(400, np.nan)
-        values[[3, 200]] = 1.0
-        for draws in (1, 50):
-            low, high = bootstrap_mean_interval(values, np.arange(400), draws=draws)
-            assert (low, high) == (1.0, 1.0) or np.isnan([low, high]).all()
-
-    @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 95.0])
-    def test_refuses_an_impossible_level(self, level: float) -> None:
-        """A level is a probability, not a percentage."""
-        with pytest.raises(ConfigError, match=r"level of an interval lies inside \(0, 1\)"):
-            bootstrap_mean_interval([1.0, 2.0], [0, 1], level=level)
-
-    def test_refuses_no_draws_and_shapes_that_do_not_match(self) -> None:
-        """Typed errors say what is wrong."""
-        with pytest.raises(ConfigError, match="at least one draw"):
-            bootstrap_mean_interval([1.0, 2.0], [0, 1], draws=0)
-        with pytest.raises(ConfigError, match="do not match"):
-            bootstrap_mean_interval([1.0, 2.0], [0, 1, 2])
-        with pytest.raises(ConfigError, match="one column"):
-            bootstrap_mean_interval(np.zeros((2, 2)), [0, 1])
 
 
 class TestSummarise:
@@ -211,12 +91,78 @@ class TestSummarise:
         generator = np.random.default_rng(0)
         start = pd.date_range("2024-01-01", periods=120, freq="6h", tz="UTC")
         table = orders_table(list(generator.normal(size=120)), start=start)
+        table["end"] = table["start"] + pd.Timedelta("6h")  # midnight, exclusive: no order reaches the next day
         row = summarise(table, level=0.9, draws=500, seed=4).iloc[0]
         expected = bootstrap_mean_interval(-table["slippage_bps"], np.arange(120) // 4, level=0.9, draws=500, seed=4)
         assert (row["low_bps"], row["high_bps"]) == pytest.approx(expected)
         assert (row["low_vol"], row["high_vol"]) == pytest.approx(tuple(end / 50.0 for end in expected))
         elsewhere = table.assign(start=table["start"].dt.tz_convert("Asia/Tokyo"))
         pd.testing.assert_frame_equal(summarise(table), summarise(elsewhere))
+
+    def test_costs_values_and_other_benchmarks_by_hand(self) -> None:
+        """A buy and a sell, and an order of which nothing was filled; every sign reads: positive is better."""
+        table = orders_table(
+            [-10.0, 20.0, np.nan],
+            side=["buy", "sell", "buy"],
+            order_value=[100.0, 300.0, 500.0],
+            net_slippage_bps=[-7.0, 26.0, np.nan],
+            cost_bps=[3.0, 6.0, np.nan],
+            shortfall_bps=[5.0, -15.0, 40.0],
+            executed_price=[99.0, 102.0, np.nan],
+            interval_vwap=[100.0, 100.0, 100.0],
+            interval_twap=[99.0, 102.0, 50.0],
+            full_vwap=[98.0, np.nan, 98.0],
+            pwp_price=np.nan,
+        )
+        row = summarise(table).iloc[0]
+        expected = {
+            "weighted_bps": (100 * 10 - 300 * 20) / 400,
+            "net_bps": (7 - 26) / 2,
+            "cost_bps": 4.5,
+            "arrival_bps": (-5 + 15 - 40) / 3,  # what was missed is part of the shortfall
+            "interval_vwap_bps": (100 + 200) / 2,  # bought 1 % below, sold 2 % above
+            "interval_twap_bps": 0.0,
+            "full_vwap_bps": (1 - 99 / 98) * 1e4,
+            "pwp_bps": np.nan,
+        }
+        assert row[list(expected)].to_dict() == pytest.approx(expected, nan_ok=True)
+
+    def test_intervals_of_weighted_and_net_means_are_those_of_the_bootstrap(self) -> None:
+        """In the same draws as the others."""
+        generator = np.random.default_rng(5)
+        value, net = generator.exponential(size=90), generator.normal(size=90)
+        table = orders_table(list(generator.normal(size=90)), order_value=value, net_slippage_bps=net, max_periods=1)
+        row = summarise(table, draws=300, seed=1).iloc[0]
+        columns = np.column_stack([-table["slippage_bps"], -table["slippage_bps"], -net])
+        weights = np.column_stack([np.ones(90), value, np.ones(90)])
+        low, high = bootstrap_mean_intervals(columns, np.arange(90), weights=weights, draws=300, seed=1)
+        assert row[["low_bps", "weighted_low_bps", "net_low_bps"]].tolist() == pytest.approx(low.tolist())
+        assert row[["high_bps", "weighted_high_bps", "net_high_bps"]].tolist() == pytest.approx(high.tolist())
+
+    def test_groups_by_derived_keys(self) -> None:
+        """The hour of the start and terciles of the volatility need no column."""
+        start = pd.date_range("2024-01-01", periods=60, freq="6h", tz="UTC")
+        table = orders_table([-float(hour) for hour in start.hour], start=start, volatility_bps=np.arange(1.0, 61.0))
+        by_hour = summarise(table, "hour", draws=50)
+        assert by_hour[["hour", "mean_bps", "orders"]].to_numpy().tolist() == [[h, h, 15] for h in (0, 6, 12, 18)]
+        by_both = summarise(table, ["volatility", "side"], draws=50)
+        assert by_both["volatility"].tolist() == ["low", "middle", "high"]
+        assert by_both["volatility_bps"].tolist() == pytest.approx([10.5, 30.5, 50.5])
+
+    def test_a_large_table_is_summarised_in_a_moment(self) -> None:
+        """300,000 orders in five groups: a second or two, on a slow machine too."""
+        count, generator = 300_000, np.random.default_rng(0)
+        start = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(generator.integers(0, 8784, count), unit="h")
+        table = orders_table(
+            list(generator.normal(size=count)),
+            start=start,
+            min_periods=generator.integers(1, 6, count),
+            order_value=1.0,
+        )
+        summarise(table.iloc[:100], draws=2)  # imports
+        started = time.perf_counter()
+        summarise(table, "min_periods", draws=1000)
+        assert time.perf_counter() - started < 3.0
 
     def test_groups_are_sorted_and_summarised_alone(self) -> None:
         """A group's row is the overall row of its orders."""
@@ -296,6 +242,23 @@ class TestPairedDifference:
         np.testing.assert_allclose(forward["mean_vol"], -backward["mean_vol"])
         np.testing.assert_allclose(forward["low_vol"], -backward["high_vol"])
 
+    def test_the_test_of_each_row_and_its_correction_for_all_of_them(self) -> None:
+        """Diebold and Mariano on the differences in bps, with the ends of the orders; Holm over the groups."""
+        generator = np.random.default_rng(2)
+        gain = generator.normal([0.1, 0.3, 2.0], 1.0, (200, 3)).ravel()
+        start = np.repeat(pd.date_range("2024-01-01", periods=200, freq="h", tz="UTC"), 3)
+        a = orders_table(list(-gain), start=start, min_periods=[1, 6, 9] * 200)
+        a["end"] = a["start"] + pd.Timedelta("4h")
+        table = paired_difference(a, a.assign(slippage_bps=0.0), "min_periods", draws=50)
+        hours = np.arange(200)
+        for row, number in zip(table.to_dict("records"), range(3), strict=True):
+            expected = diebold_mariano(gain[number::3], hours, hours + 4)
+            assert (row["dm"], row["p_value"]) == pytest.approx(expected[:2])
+        assert table["p_value"].iloc[2] < 1e-6 < table["p_value"].iloc[0]
+        np.testing.assert_allclose(table["p_holm"], holm(table["p_value"]))
+        swapped = paired_difference(a.assign(slippage_bps=0.0), a, "min_periods", draws=50)
+        np.testing.assert_allclose(swapped["dm"], -table["dm"])
+
     def test_orders_unpriced_in_either_are_left_out(self) -> None:
         """A pair needs both."""
         row = paired_difference(orders_table([-1.0, np.nan, -3.0]), orders_table([0.0, 0.0, np.nan])).iloc[0]
@@ -360,6 +323,40 @@ class TestNullSplit:
         nulls = [orders_table([-4.0, -1.0, np.nan]), orders_table([np.nan, -1.0, np.nan])]
         row = null_split(real, nulls).iloc[0]
         assert row[["orders", "real_bps", "option_bps", "forecast_bps"]].tolist() == [1, 10.0, 4.0, 6.0]
+
+    def test_compact_draws_split_like_the_tables_that_they_come_from(self) -> None:
+        """Matched by order id, whatever the sequence; orders that the table lacks are left out."""
+        generator = np.random.default_rng(3)
+        real = orders_table(list(generator.normal(size=60)))
+        nulls = [
+            orders_table(list(generator.normal(size=60)), volatility_bps=generator.uniform(20, 90, 60))
+            for _ in range(3)
+        ]
+        compact = NullDraws.join([NullDraws.of(null.iloc[::-1]) for null in nulls])
+        assert len(compact) == 3
+        pd.testing.assert_frame_equal(null_split(real, compact), null_split(real, nulls))
+        part = real.iloc[10:30]
+        pd.testing.assert_frame_equal(null_split(part, compact), null_split(part, [n.iloc[10:30] for n in nulls]))
+        with pytest.raises(OrderError, match="different orders"):
+            null_split(real.assign(order_id=real["order_id"] + 1), compact)
+
+    def test_intervals_hold_the_noise_of_few_draws(self) -> None:
+        """The option's interval covers its value with two draws as with twenty, and is wider with two."""
+        generator = np.random.default_rng(4)
+        held, widths = {2: 0, 20: 0}, {2: 0.0, 20: 0.0}
+        for world in range(60):
+            worth = 5.0 + generator.normal(0.0, 2.0, 80)  # of the option, order by order: one order a day
+            real = orders_table(list(-worth - generator.normal(1.0, 10.0, 80)), max_periods=1)
+            for draws in held:
+                null = NullDraws(np.arange(80), worth + generator.normal(0.0, 10.0, (draws, 80)), np.ones((draws, 80)))
+                row = null_split(real, null, draws=200, seed=world).iloc[0]
+                held[draws] += row["option_low_bps"] <= 5.0 <= row["option_high_bps"]
+                held[draws] += row["forecast_low_bps"] <= 1.0 <= row["forecast_high_bps"]
+                widths[draws] += row["option_high_bps"] - row["option_low_bps"]
+        assert 0.90 <= held[2] / 120 <= 0.99
+        assert 0.90 <= held[20] / 120 <= 0.99
+        # Variance of an order's mean: 4 + 100 / draws.
+        assert widths[2] / widths[20] == pytest.approx(np.sqrt(54 / 9), rel=0.1)
 
     def test_refuses_no_null_and_other_orders(self) -> None:
         """A split needs a null of the same orders."""

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lem_models import Decision, Order, execute, load_policy, synthetic_bars
+from lem_models import CostModel, Decision, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import BarsError, OrderError, PolicyError
 from lem_models.execution.policy import Policy
 from lem_models.execution.session import LiveSession
@@ -50,6 +50,61 @@ def test_a_session_decides_what_execution_decides_in_hindsight(bars, name, max_r
     order = Order(symbol="S001", start=START, side="sell", min_periods=2, max_periods=12, max_rate=max_rate)
     hindsight = execute(policy, bars, order).schedule["fraction"].to_list()
     assert _run(policy, order, bars) == pytest.approx(hindsight, abs=1e-6)
+
+
+@pytest.mark.parametrize("target", ["quantity", "notional"])
+def test_a_session_has_the_prices_that_execution_has_in_hindsight(bars, target):
+    policy, costs = load_policy("volume_curve"), CostModel(half_spread_bps=2, fee_bps=1, impact=0.8)
+    order = Order(symbol="S001", start=START, side="sell", max_periods=8, max_rate=0.3, target=target, amount=50.0)
+    session = policy.session(order, history=bars.between(end=START), costs=costs)
+    free = policy.session(order, history=bars.between(end=START))
+    assert np.isnan([session.executed_price, session.net_price]).all()
+    coming = bars.between(START, START + 8 * bars.frequency).select(["S001"]).frame
+    prices = []
+    for row in coming.to_dict("records"):
+        for one in (session, free):
+            one.observe(row)
+        prices.append((session.executed_price, session.net_price))
+        assert (free.executed_price, free.net_price) == (session.executed_price, session.executed_price)
+    assert session.done
+    found = execute(policy, bars, order, costs=costs).orders.iloc[0]
+    assert prices[-1] == pytest.approx((found["executed_price"], found["net_price"]), rel=1e-12)
+    # After the first bar: its price, and what a sale of that fraction of it loses.
+    schedule = execute(policy, bars, order, costs=costs).schedule.iloc[0]
+    price, units = schedule["price"], schedule["fraction"] * 50.0 / (1.0 if target == "quantity" else schedule["price"])
+    sigma = found["volatility_bps"] / 1e4
+    paid = price * (1 - 0.0003 - 0.8 * sigma * (units / coming["volume"].iloc[0]) ** 0.5)
+    assert prices[0] == pytest.approx((price, paid), rel=1e-12)
+
+
+def test_a_session_of_costs_without_a_size_is_refused(bars):
+    order = Order(symbol="S001", start=START, side="sell", max_periods=8)
+    with pytest.raises(OrderError, match="impact depends on the size of an order"):
+        load_policy("twap").session(order, history=bars.between(end=START), costs=CostModel(impact=1))
+
+
+class Vandal(Policy):
+    """Changes whatever it is handed."""
+
+    def decide(self, context, orders, state):
+        for values in [*vars(orders).values(), *(v for v in vars(state).values() if isinstance(v, torch.Tensor))]:
+            values.zero_()
+        return Decision(0.25, False)
+
+
+def test_a_policy_cannot_reach_the_prices_of_its_session(bars):
+    order = Order(symbol="S001", start=START, side="sell", max_periods=4, amount=50.0)
+    costs = CostModel(half_spread_bps=5, impact=1)
+    sessions = [
+        policy.session(order, history=bars.between(end=START), costs=costs)
+        for policy in (Vandal(), load_policy("twap"))
+    ]
+    for row in bars.between(START, START + 4 * bars.frequency).select(["S001"]).frame.to_dict("records"):
+        for session in sessions:
+            session.observe(row)
+    vandal, honest = sessions
+    assert (vandal.executed_price, vandal.net_price) == (honest.executed_price, honest.net_price)
+    assert honest.net_price < honest.executed_price * (1 - 0.0005)
 
 
 class Bare:

@@ -1,0 +1,130 @@
+"""Which recurrent encoder? The recipe trained with each of them from several seeds, compared on the validation period.
+
+    python benchmarks/encoders.py --config recipes/crypto_hourly.yaml --data crypto_hourly.parquet --out encoders.json
+
+Everything but ``model.encoder`` and the seed is the recipe's, as are the orders of the validation period: VWAP orders
+for a quantity at the full horizon, started every 6 bars, both sides. "Utility" is the mean-variance utility that
+training maximises, in bar volatilities; "±" is the standard deviation between seeds.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lem_models import Bars, LEMModel, Order, execute
+from lem_models.evaluation.statistics import improvement
+from lem_models.execution.objective import utility
+from lem_models.markets.market import Market
+from lem_models.training.fit import train
+from lem_models.training.recipe import Recipe
+
+ENCODERS = ("tkan", "gru", "lstm", "none")
+
+
+def evaluate(model: LEMModel, market: Market, orders: pd.DataFrame) -> list[dict[str, float]]:
+    """Utility, mean and standard deviation of the improvement by minimum duration."""
+    found = execute(model, market, orders).orders
+    rows = []
+    for minimum, group in found.groupby("min_periods"):
+        x = improvement(group, "vol").dropna()
+        risk = torch.from_numpy(group.loc[x.index, "risk_aversion"].to_numpy(np.float64))
+        value = utility(torch.from_numpy(x.to_numpy()), risk).mean().item()
+        rows.append(
+            {
+                "minimum": int(minimum),
+                "utility": value,
+                "mean": x.mean(),
+                "std": x.clip(-10, 10).std(),
+                "orders": len(x),
+            }
+        )
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: one row per encoder, one column per minimum duration."""
+    minima = sorted({row["minimum"] for row in rows})
+    lines = [
+        "| encoder | utility, all | " + " | ".join(f"min {m}: mean ± std" for m in minima) + " |",
+        "|" + "---|" * (len(minima) + 2),
+    ]
+    for encoder in dict.fromkeys(row["encoder"] for row in rows):
+        own = [row for row in rows if row["encoder"] == encoder]
+        seeds = sorted({row["seed"] for row in own})
+        overall = [np.mean([row["utility"] for row in own if row["seed"] == seed]) for seed in seeds]
+        spread = f" ± {np.std(overall, ddof=1):.4f}" if len(seeds) > 1 else ""
+        cells = []
+        for minimum in minima:
+            at = [row for row in own if row["minimum"] == minimum]
+            cells.append(f"{np.mean([r['mean'] for r in at]):.3f} ± {np.mean([r['std'] for r in at]):.3f}")
+        lines.append(f"| {encoder} | {np.mean(overall):.4f}{spread} | {' | '.join(cells)} |")
+    return "\n".join(lines).replace("-0.", "−0.")
+
+
+def main() -> None:
+    """Train, evaluate, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="recipe")
+    parser.add_argument("--data", type=Path, required=True, help="bars")
+    parser.add_argument("--encoders", nargs="+", default=ENCODERS, choices=ENCODERS)
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds of each encoder")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--stretches", type=int, help="stretches of a batch; default the recipe's")
+    parser.add_argument("--orders-per-stretch", type=int, help="default the recipe's")
+    parser.add_argument("--work", type=Path, default=Path("runs/encoders"), help="folder of the runs")
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    args = parser.parse_args()
+    recipe = Recipe.read(args.config)
+    batch = {"stretches": args.stretches, "orders_per_stretch": args.orders_per_stretch}
+    data = recipe.data.model_copy(update={name: value for name, value in batch.items() if value is not None})
+    every = max(args.steps // 2, 1)
+    trainer = recipe.trainer.model_copy(update={"steps": args.steps, "steps_per_epoch": every})
+    bars = Bars.read(args.data)
+    horizon = recipe.model.horizon
+    orders = Order.sample(
+        bars,
+        every=6,
+        side="both",
+        min_periods=sorted({max(1, round(horizon * part)) for part in (0, 0.25, 0.5, 0.75, 1)}),
+        max_periods=horizon,
+        lookback=recipe.model.lookback,
+        start=str(data.train_end),
+        end=str(data.validation_end),
+        limit=100_000,
+    )
+    market = Market(bars)
+    rows: list[dict[str, Any]] = []
+    for seed in range(args.seeds):
+        for encoder in args.encoders:
+            own = recipe.model_copy(
+                update={
+                    "seed": seed,
+                    "data": data,
+                    "trainer": trainer,
+                    "model": recipe.model.model_copy(update={"encoder": encoder}),
+                }
+            )
+            model = train(own, out=args.work / f"{encoder}-{seed}", data=args.data, progress=False)
+            found = evaluate(model, market, orders)
+            rows += [{"encoder": encoder, "seed": seed, **row} for row in found]
+            print(table([row for row in rows if row["seed"] == seed]), flush=True)
+            if args.out:
+                record = {
+                    "recipe": recipe.name,
+                    "steps": args.steps,
+                    "stretches": data.stretches,
+                    "orders_per_stretch": data.orders_per_stretch,
+                    "data_hash": bars.content_hash,
+                    "rows": rows,
+                }
+                args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print("\n" + table(rows))
+
+
+if __name__ == "__main__":
+    main()

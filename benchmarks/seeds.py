@@ -1,0 +1,112 @@
+"""What a recipe is worth, whatever the seed: models that differ in their training seed only, on the same orders.
+
+    python benchmarks/seeds.py --models run0 run1 run2 --data bars.parquet --against twap stopping_rule --out seeds.json
+
+At least three models (folders, Hub ids or bundled names), trained with the same recipe and different seeds. All of them
+and the policies that they are compared with execute the same orders. Per benchmark, target and minimum duration the
+table gives the mean over seeds, an interval over days and seeds together, the standard deviation between seeds, and the
+worst and the best seed; then the same minus each of the other policies, order by order.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from lem_models import Bars, LEMModel, load_policy
+from lem_models.errors import ConfigError, LEMError
+from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
+from lem_models.evaluation.output import to_json
+from lem_models.evaluation.report_text import SIGN_CONVENTION
+from lem_models.evaluation.seeds import MIN_SEEDS, across_seeds
+
+GROUPS = ["benchmark", "target", "min_periods"]
+
+
+def load_seeds(names: list[str]) -> dict[str, LEMModel]:
+    """Models of one configuration, by the names they were asked for with."""
+    if len(set(names)) < MIN_SEEDS:
+        raise ConfigError(f"a claim about a recipe needs models of at least {MIN_SEEDS} training seeds, got {names}")
+    models = {name: LEMModel.from_pretrained(name) for name in names}
+    first, config = next((name, model.config) for name, model in models.items())
+    for name, model in models.items():
+        if model.config != config:
+            raise ConfigError(f"{name} and {first} are configured differently; models may differ in their seed only")
+    return models
+
+
+def measure(names: list[str], against: list[str], bars: Bars, settings: BenchmarkSettings) -> list[dict[str, Any]]:
+    """Tables of the improvement, and of the difference from each other policy."""
+    models = load_seeds(names)
+    run = run_benchmark({**models, **{name: load_policy(name) for name in against}}, bars, settings, progress=print)
+    if run is None:
+        return []  # rank 0 has the results
+    runs = {name: run.orders[name] for name in models}
+    shared = {"draws": settings.bootstrap, "seed": settings.seed}
+    tables = [{"against": None, "rows": across_seeds(runs, GROUPS, **shared)}]
+    for name in against:
+        tables.append({"against": name, "rows": across_seeds(runs, GROUPS, against=run.orders[name], **shared)})
+    return tables
+
+
+def printed(table: pd.DataFrame, title: str) -> Table:
+    """Both units of one table, for the terminal."""
+    shown = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    names = ["benchmark", "target", "min", "orders"]
+    for unit in ("bps", "bar vol."):
+        names += [unit, "95 %", "between seeds", "worst", "best"]
+    for name in names:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        cells = [str(row["benchmark"]), str(row["target"]), str(row["min_periods"]), f"{row['orders']:,}"]
+        for unit, shape in (("bps", "+.2f"), ("vol", "+.3f")):
+            value = {part: format(row[f"{part}_{unit}"], shape) for part in ("mean", "low", "high", "worst", "best")}
+            spread = format(row[f"between_{unit}"], shape[1:])
+            cells += [value["mean"], f"{value['low']} {value['high']}", spread, value["worst"], value["best"]]
+        shown.add_row(*cells)
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", required=True, help="models that differ in their training seed only")
+    parser.add_argument("--data", required=True, help="bars")
+    parser.add_argument("--against", nargs="*", default=["twap", "stopping_rule"], help="policies to compare with")
+    parser.add_argument("--start", help="first day, inclusive")
+    parser.add_argument("--end", help="day by which orders have ended, exclusive")
+    parser.add_argument("--every", default="6", help="step between starts: '6h', or a number of bars")
+    parser.add_argument("--min-periods", type=int, nargs="+", default=[1, 3, 6, 9, 12])
+    parser.add_argument("--max-periods", type=int, default=12)
+    parser.add_argument("--benchmark", nargs="+", default=["vwap"], choices=["vwap", "twap"])
+    parser.add_argument("--target", nargs="+", default=["quantity"], choices=["quantity", "notional"])
+    parser.add_argument("--limit", type=int, default=100_000, help="orders at most; 0 for all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of orders and of the bootstrap")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    given = parser.parse_args()
+    names = ("min_periods", "max_periods", "benchmark", "target", "start", "end", "seed")
+    settings = {name: tuple(v) if isinstance(v := getattr(given, name), list) else v for name in names}
+    settings["every"] = int(given.every) if given.every.isdigit() else given.every
+    console = Console()
+    try:
+        settings = BenchmarkSettings(**settings, limit=given.limit or None, null=0)
+        bars = Bars.read(given.data)
+        tables = measure(given.models, given.against, bars, settings)
+    except LEMError as error:
+        parser.error(str(error))
+    if not tables:
+        return
+    for table in tables:
+        what = "Improvement" if table["against"] is None else f"Improvement minus that of {table['against']}"
+        console.print(printed(table["rows"], f"\n{what}, {len(given.models)} training seeds"))
+    console.print(f"{SIGN_CONVENTION}\nIntervals cover days and seeds.", style="dim")
+    if given.out is not None:
+        facts = {"content_hash": bars.content_hash, "symbols": list(bars.symbols), "bars": len(bars)}
+        described = {"models": given.models, "settings": settings.model_dump(mode="json"), "data": facts}
+        console.print(f"{to_json({**described, 'tables': tables}, given.out)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+r"""Execution quality as torchmetrics: the same value however orders are spread over batches and processes.
+
+Every measure is one number ``x`` per order, positive = cost, and is kept as sums: of ``1``, ``x``, ``x^2``, of the
+orders that did better than their benchmark (``x < 0``, beyond rounding), of the weights ``w`` and of ``w x``. Those of
+batches and of processes add up, so that
+
+.. math::
+    \bar x = \frac{\sum x}{n}, \qquad s^2 = \frac{\sum x^2 - n \bar x^2}{n - 1}, \qquad
+    \bar x_w = \frac{\sum w x}{\sum w}
+
+are those of all orders together; averages of the batches' deviations would not be.
+
+Metrics are updated with tensors, or with a whole result:
+
+    metrics = execution_metrics()
+    metrics.update(execute(model, bars, orders, costs=CostModel(half_spread_bps=1)))
+    metrics.compute()["net_slippage_mean"]
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from lem_models.evaluation.statistics import ROUNDING_BPS
+from lem_models.execution.measures import shortfall_bps, slippage_bps
+from lem_models.execution.result import ExecutionResult
+
+__all__ = [
+    "ImplementationShortfall",
+    "Improvement",
+    "NetSlippage",
+    "OrderStatistics",
+    "Slippage",
+    "TradingCost",
+    "execution_metrics",
+]
+
+Result: TypeAlias = "ExecutionResult | pd.DataFrame"
+"""A result, or its table of orders."""
+
+
+class OrderStatistics(Metric):
+    """Statistics of one number per order, positive = cost; the base of the metrics here.
+
+    Args:
+        groups: Number of groups that statistics are kept of.
+        dtype: Type of the sums; float32 where a device has no float64.
+        **settings: Of :class:`torchmetrics.Metric`.
+
+    Example:
+        >>> statistics = OrderStatistics()
+        >>> statistics.update(torch.tensor([1.0, -3.0, float("nan")]), torch.tensor([3.0, 1.0, 1.0]))
+        >>> {name: round(value.item(), 3) for name, value in statistics.compute().items()}
+        {'orders': 2, 'mean': -1.0, 'std': 2.828, 'better': 0.5, 'weighted_mean': 0.0}
+    """
+
+    full_state_update = False
+    count: Tensor
+    total: Tensor
+    squares: Tensor
+    below: Tensor
+    weight: Tensor
+    weighted: Tensor
+
+    def __init__(self, groups: int = 1, dtype: torch.dtype = torch.float64, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name in ("count", "below"):
+            self.add_state(name, torch.zeros(groups, dtype=torch.int64), dist_reduce_fx="sum")
+        for name in ("total", "squares", "weight", "weighted"):
+            self.add_state(name, torch.zeros(groups, dtype=dtype), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor, weight: Tensor | None = None, group: Tensor | None = None) -> None:
+        """Add orders.
+
+        Args:
+            values: One number per order, [orders]; orders whose number is NaN are left out.
+            weight: Weights for the weighted mean, [orders]; default: equal.
+            group: Group of each order, int64 [orders]; default: the first.
+        """
+        x = values.to(self.total)
+        known = ~torch.isnan(x)
+        x = torch.where(known, x, 0.0)
+        w = torch.where(known, torch.ones_like(x) if weight is None else weight.to(x), 0.0)
+        index = torch.zeros_like(known, dtype=torch.int64) if group is None else group.to(known.device)
+        self.count.index_add_(0, index, known.to(torch.int64))
+        self.below.index_add_(0, index, (x < -ROUNDING_BPS).to(torch.int64))
+        for state, part in ((self.total, x), (self.squares, x * x), (self.weight, w), (self.weighted, w * x)):
+            state.index_add_(0, index, part)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each group, [groups]; NaN without orders."""
+        return self.total / self.count
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of each group, [groups]; NaN with fewer than two orders."""
+        return ((self.squares - self.count * self.mean**2).clamp(min=0) / (self.count - 1)).sqrt()
+
+    def compute(self) -> dict[str, Tensor]:
+        """``orders``, ``mean``, ``std``, ``better`` (share below 0) and ``weighted_mean`` of the first group."""
+        found = {
+            "orders": self.count,
+            "mean": self.mean,
+            "std": self.std,
+            "better": self.below.to(self.total) / self.count,
+            "weighted_mean": self.weighted / self.weight,
+        }
+        return {name: values[0] for name, values in found.items()}
+
+
+class Slippage(OrderStatistics):
+    """Slippage of a price against a benchmark in bps, positive = cost: mean, deviation, share better, weighted mean.
+
+    Args:
+        benchmark: Column of the benchmark, when updated with a result: ``"benchmark_price"`` is each order's own,
+            others are ``"arrival_price"``, ``"interval_vwap"``, ``"interval_twap"``, ``"full_vwap"``, ``"pwp_price"``.
+        price: Column of the price that is judged: ``"executed_price"``, or ``"net_price"`` for the one with costs.
+        dtype: See :class:`OrderStatistics`.
+        **settings: See there.
+
+    Example:
+        >>> slippage = Slippage()
+        >>> slippage.update(torch.tensor([101.0, 101.0]), torch.tensor([100.0, 100.0]), torch.tensor([1.0, -1.0]))
+        >>> slippage.compute()["better"].item()
+        0.5
+    """
+
+    def __init__(
+        self,
+        benchmark: str = "benchmark_price",
+        price: str = "executed_price",
+        dtype: torch.dtype = torch.float64,
+        **settings: Any,
+    ) -> None:
+        super().__init__(dtype=dtype, **settings)
+        self.benchmark, self.price = benchmark, price
+
+    def update(  # type: ignore[override]
+        self,
+        price: Tensor | Result,
+        benchmark: Tensor | None = None,
+        side: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> None:
+        """Add orders.
+
+        Args:
+            price: Price of each order, [orders]; NaN where nothing filled, and left out. Or a result, for all of the
+                arguments: weights are then the orders' values.
+            benchmark: What it is compared with, [orders].
+            side: +1 buy, -1 sell, [orders].
+            weight: Weights for the weighted mean, [orders]; default: equal.
+        """
+        if not isinstance(price, Tensor):
+            price, benchmark, weight, side = _columns(price, self.price, self.benchmark, "order_value", "side")
+        if benchmark is None or side is None:
+            raise TypeError("update() takes price, benchmark and side, or a result alone")
+        super().update(slippage_bps(*(values.to(self.total) for values in (price, benchmark, side))), weight)
+
+
+class Improvement(Slippage):
+    """Minus the :class:`Slippage`: positive = gain. Deviation and share better are the same."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """See :meth:`OrderStatistics.compute`."""
+        found = super().compute()
+        return found | {name: -found[name] for name in ("mean", "weighted_mean")}
+
+
+class NetSlippage(Slippage):
+    """Slippage with costs; see :class:`Slippage`."""
+
+    def __init__(self, benchmark: str = "benchmark_price", **settings: Any) -> None:
+        super().__init__(benchmark, "net_price", **settings)
+
+
+class TradingCost(Slippage):
+    """Half-spread, fees and impact in bps of the executed price: ``update(net, executed, side)``, or with a result."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__("executed_price", "net_price", **settings)
+
+
+class ImplementationShortfall(OrderStatistics):
+    """Implementation shortfall against the arrival price in bps, unfilled parts at the last price (Perold 1988).
+
+    Example:
+        >>> shortfall = ImplementationShortfall()
+        >>> shortfall.update(*(torch.tensor([value]) for value in (101.0, 0.5, 104.0, 100.0, 1.0)))
+        >>> shortfall.compute()["mean"].item()
+        250.0
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float64, **settings: Any) -> None:
+        super().__init__(dtype=dtype, **settings)
+
+    def update(  # type: ignore[override]
+        self,
+        executed: Tensor | Result,
+        filled: Tensor | None = None,
+        last: Tensor | None = None,
+        arrival: Tensor | None = None,
+        side: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> None:
+        """Add orders.
+
+        Args:
+            executed: Executed price, [orders]. Or a result, for all of the arguments: weights are then the orders'
+                values.
+            filled: Fraction filled, [orders].
+            last: Price of what did not fill, [orders].
+            arrival: Price on arrival, [orders].
+            side: +1 buy, -1 sell, [orders].
+            weight: Weights for the weighted mean, [orders]; default: equal.
+        """
+        if not isinstance(executed, Tensor):
+            shortfall, weight = _columns(executed, "shortfall_bps", "order_value")
+        elif filled is None or last is None or arrival is None or side is None:
+            raise TypeError("update() takes executed, filled, last, arrival and side, or a result alone")
+        else:
+            given = (values.to(self.total) for values in (executed, filled, last, arrival, side))
+            shortfall = shortfall_bps(*given)
+        super().update(shortfall, weight)
+
+
+def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> MetricCollection:
+    """All measures of a result, by name; update it with results.
+
+    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; ``interval_vwap``,
+    ``interval_twap``, ``full_vwap`` and ``pwp``: the slippage of the executed price against each of these prices.
+
+    Args:
+        dtype: See :class:`OrderStatistics`.
+        **settings: See there.
+    """
+    given: dict[str, Any] = {"dtype": dtype, **settings}
+    metrics: dict[str, Metric | MetricCollection] = {
+        "slippage": Slippage(**given),
+        "net_slippage": NetSlippage(**given),
+        "cost": TradingCost(**given),
+        "shortfall": ImplementationShortfall(**given),
+        "interval_vwap": Slippage("interval_vwap", **given),
+        "interval_twap": Slippage("interval_twap", **given),
+        "full_vwap": Slippage("full_vwap", **given),
+        "pwp": Slippage("pwp_price", **given),
+    }
+    # Groups of metrics are told by their states after the first update: two that agree there may differ later.
+    return MetricCollection(metrics, compute_groups=False)
+
+
+def _columns(result: Result, *names: str) -> tuple[Tensor, ...]:
+    """Columns of a table of orders; the side as +1 or -1."""
+    table = result.orders if isinstance(result, ExecutionResult) else result
+    signs = np.where(table["side"] == "buy", 1.0, -1.0)
+    return tuple(
+        torch.from_numpy(signs if name == "side" else table[name].to_numpy(dtype=np.float64, copy=True))
+        for name in names
+    )

@@ -1,0 +1,121 @@
+r"""What trading costs, beyond the bar's average price that the simulator fills at.
+
+A fill of period ``s`` at the bar's VWAP ``P_s`` is paid ``P_s (1 + side * c_s)``,
+
+.. math:: c_s = \text{half-spread} + \text{fee} + Y \sigma \sqrt{q_s / V_s},
+
+with ``q_s`` the quantity traded in that bar, ``V_s`` the bar's volume and ``sigma`` the volatility per bar known at the
+start of the order. The last term is the square-root law of market impact: Torre, "Market Impact Model Handbook", BARRA
+1997; Toth et al., "Anomalous price impact and the critical nature of liquidity in financial markets", Physical Review X
+1, 021006, 2011, where ``Y`` is about 1. (Almgren, Thum, Hauptmann and Li, "Direct estimation of equity market impact",
+Risk, 2005, find a power of 3/5.) The impact is temporary: it is paid in the bar that causes it and is gone in the next.
+
+Costs change what fills are worth, never what is filled: policies decide and the simulator fills as without.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from lem_models.errors import ConfigError, OrderError
+from lem_models.execution.policy import OrderBatch
+from lem_models.execution.simulator import CostlyWindow, MarketWindow
+
+__all__ = ["CostModel", "relative_sizes"]
+
+
+class CostModel(BaseModel):
+    """Costs of trading; see the module for the formula.
+
+    Args:
+        half_spread_bps: Half of the bid-ask spread, in bps of the price.
+        fee_bps: Fees, commission and taxes, in bps of the price.
+        impact: ``Y`` of the square-root law, in volatilities per bar for trading as much as the bar's volume.
+        order_size: Size of an order that names no amount, as a fraction of the volume expected over its maximum
+            duration; needed for the impact of such orders.
+
+    Raises:
+        ConfigError: naming every field that is wrong.
+
+    Example:
+        >>> CostModel(half_spread_bps=1, fee_bps=0.5, impact=0.8, order_size=0.01).fee_bps
+        0.5
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    half_spread_bps: float = Field(0.0, ge=0, le=1000)
+    fee_bps: float = Field(0.0, ge=0, le=1000)
+    impact: float = Field(0.0, ge=0, allow_inf_nan=False)
+    order_size: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:8]
+            )
+            raise ConfigError(f"cost model refused: {problems}") from None
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether every order must say how large it is."""
+        return self.impact > 0 and self.order_size is None
+
+    def check(self, table: pd.DataFrame) -> None:
+        """Refuse a complete table of orders whose costs are not defined.
+
+        Raises:
+            OrderError: when the impact depends on the size of an order that has none.
+        """
+        if self.needs_size and table["amount"].isna().any():
+            raise OrderError(
+                "impact depends on the size of an order: give it an amount, or the cost model an order_size",
+                field="amount",
+                rule="size for impact",
+                row=int(table["amount"].isna().to_numpy().argmax()),
+            )
+
+    def priced(self, window: MarketWindow, size: Tensor) -> CostlyWindow:
+        """A market in which trading costs.
+
+        Args:
+            window: The market.
+            size: Sizes of its orders, [orders], see :func:`relative_sizes`; may be NaN where there is no impact.
+        """
+        return CostlyWindow(
+            **vars(window),
+            flat_cost=torch.full_like(window.volatility, (self.half_spread_bps + self.fee_bps) / 1e4),
+            impact=self.impact * window.volatility,
+            size=size if self.impact > 0 else torch.zeros_like(window.volatility),
+        )
+
+
+def relative_sizes(
+    orders: OrderBatch, window: MarketWindow, amount: Tensor | None = None, costs: CostModel | None = None
+) -> Tensor:
+    """Sizes of orders in units of the volume expected per period (``window.volume_unit``).
+
+    A notional order's size is money: that volume times the arrival price is its unit.
+
+    Args:
+        orders: The orders.
+        window: Their market.
+        amount: Their amounts, [orders], NaN where an order names none; ``None`` if no order does.
+        costs: Cost model that may name the size of such orders.
+
+    Returns:
+        [orders], NaN where nothing says the size.
+    """
+    assumed = torch.nan if costs is None or costs.order_size is None else costs.order_size
+    size = assumed * orders.max_periods.to(window.volatility)
+    if amount is None:
+        return size
+    unit = torch.where(orders.is_notional, window.volume_unit * window.arrival_price, window.volume_unit)
+    return torch.where(torch.isnan(amount), size, amount / unit)
