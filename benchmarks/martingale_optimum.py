@@ -144,6 +144,21 @@ def run(policies: dict[str, Policy], orders: int, seed: int) -> list[dict[str, f
     return rows
 
 
+def table(rows: list[dict[str, float | str]]) -> str:
+    """Markdown: one row per policy, one column per minimum."""
+    best = {row["minimum"]: row["optimum"] for row in rows}
+    lines = [
+        "| | " + " | ".join(f"minimum {minimum}" for minimum in best) + " |",
+        "|" + "---|" * (len(best) + 1),
+        "| optimum | " + " | ".join(f"**{value:.3f}**" for value in best.values()) + " |",
+    ]
+    for name in dict.fromkeys(row["policy"] for row in rows):
+        own = [row for row in rows if row["policy"] == name]
+        cells = (f"{row['improvement']:.3f} ± {row['standard_error']:.3f}" for row in own)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines).replace("-0.", "−0.").replace("−0.000", "0.000")
+
+
 def main() -> None:
     """Print the table, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,13 +174,7 @@ def main() -> None:
     if args.train:
         policies["flexible head"] = trained_head(args.train, args.seed)
     rows = run(policies, args.orders, args.seed)
-    print("| policy | minimum | optimum | improvement ± standard error | by estimated volatility | std |")
-    print("|---|---|---|---|---|---|")
-    for row in rows:
-        print(
-            f"| {row['policy']} | {row['minimum']} | {row['optimum']:.4f} | {row['improvement']:.4f} ± "
-            f"{row['standard_error']:.4f} | {row['estimated_volatility']:.4f} | {row['std']:.3f} |"
-        )
+    print(table(rows))
     if args.out:
         args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 HEADER = (
     "| minimum | {model}, bar vol. | bps | null (option) | forecast | stopping rule | volume curve | TWAP | "
-    "ahead of stopping rule |"
+    "ahead of stopping rule | Longstaff-Schwartz | ahead of it |"
 )
 
 
@@ -26,9 +26,9 @@ def markdown_table(summary: dict[str, Any]) -> str:
         return [r for r in summary[section] or [] if (r["benchmark"], r["target"]) == (benchmark, target)]
 
     by_policy = {(r["policy"], r["min_periods"]): r for r in rows("comparison")}
-    ahead = {r["min_periods"]: r for r in rows("differences") if r["policy"] == "stopping_rule"}
+    ahead = {(r["policy"], r["min_periods"]): r for r in rows("differences")}
     split = {r["min_periods"]: r for r in rows("null")}
-    lines = [HEADER.format(model=model), "|" + "---|" * 9]
+    lines = [HEADER.format(model=model), "|" + "---|" * 11]
     for minimum in sorted({minimum for _, minimum in by_policy}):
         ours = by_policy[model, minimum]
         cells = [
@@ -37,11 +37,10 @@ def markdown_table(summary: dict[str, Any]) -> str:
             f"{ours['mean_bps']:.1f} ± {ours['std_bps']:.1f}",
             f"{split[minimum]['option_vol']:.3f}",
             _interval(split[minimum], "forecast", "forecast_low_vol", "forecast_high_vol"),
-            *(
-                f"{by_policy[name, minimum]['mean_vol']:.3f} ± {by_policy[name, minimum]['std_vol']:.3f}"
-                for name in ("stopping_rule", "volume_curve", "twap")
-            ),
-            _interval(ahead[minimum], "mean", "low_vol", "high_vol"),
+            *(_mean_std(by_policy[name, minimum]) for name in ("stopping_rule", "volume_curve", "twap")),
+            _interval(ahead["stopping_rule", minimum], "mean", "low_vol", "high_vol"),
+            _mean_std(by_policy["longstaff_schwartz", minimum]),
+            _interval(ahead["longstaff_schwartz", minimum], "mean", "low_vol", "high_vol"),
         ]
         lines.append("| " + " | ".join(cells).replace("-", "−") + " |")
     longest = max(minimum for _, minimum in by_policy)
@@ -52,6 +51,10 @@ def markdown_table(summary: dict[str, Any]) -> str:
         f"volatilities, {ours['std_bps'] / twap['std_bps']:.2f} times in bps.",
     ]
     return "\n".join(lines)
+
+
+def _mean_std(row: dict[str, Any]) -> str:
+    return f"{row['mean_vol']:.3f} ± {row['std_vol']:.3f}"
 
 
 def _interval(row: dict[str, Any], mean: str, low: str, high: str) -> str:
