@@ -81,7 +81,7 @@ def main() -> None:
     args = parser.parse_args()
     recipe = Recipe.read(args.config)
     batch = {"stretches": args.stretches, "orders_per_stretch": args.orders_per_stretch}
-    data = recipe.data.model_copy(update={name: value for name, value in batch.items() if value is not None})
+    data = recipe.data[0].model_copy(update={name: value for name, value in batch.items() if value is not None})
     every = max(args.steps // 2, 1)
     trainer = recipe.trainer.model_copy(update={"steps": args.steps, "steps_per_epoch": every})
     bars = Bars.read(args.data)
@@ -104,7 +104,7 @@ def main() -> None:
             own = recipe.model_copy(
                 update={
                     "seed": seed,
-                    "data": data,
+                    "data": (data,),
                     "trainer": trainer,
                     "model": recipe.model.model_copy(update={"encoder": encoder}),
                 }

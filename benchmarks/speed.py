@@ -52,15 +52,15 @@ def training(repeats: int, data: Path | None, precision: str, orders_per_stretch
     from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars
     from lem_models.modeling.model import LEMModel
-    from lem_models.training.datamodule import ExecutionDataModule
+    from lem_models.training.batches import MarketBatches
     from lem_models.training.recipe import Recipe
 
     recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "crypto_hourly.yaml")
     bars = synthetic_bars(symbols=8, days=365, start="2023-01-01", seed=0) if data is None else Bars.read(data)
-    settings = recipe.data
+    settings = recipe.data[0]
     if orders_per_stretch:
         settings = settings.model_copy(update={"orders_per_stretch": orders_per_stretch})
-    module = ExecutionDataModule(bars, settings, recipe.model, recipe.orders, batches_per_epoch=1)
+    module = MarketBatches(bars, settings, recipe.model, recipe.orders)
     model = LEMModel(recipe.model, optimizer=recipe.optimizer).train()
     optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
     dtype = torch.bfloat16 if precision == "bf16-mixed" else None
@@ -68,7 +68,7 @@ def training(repeats: int, data: Path | None, precision: str, orders_per_stretch
     times = []
     for number in range(repeats + 2):
         start = time.perf_counter()
-        batch = module.batch(module.train_starts, seed=(0, 1, number), training=True)
+        batch = module.batch(number, training=True)
         made = time.perf_counter()
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             loss = model.training_step(batch, number)

@@ -340,7 +340,10 @@ def convert(
 @app.command()
 def train(
     config: Annotated[Path, typer.Option("--config", help="Recipe (YAML), see recipes/.")],
-    data: Annotated[Path | None, typer.Option("--data", help="Bars, instead of the recipe's.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", help="Bars, instead of the recipe's; once for each of its markets, or their folder."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/<name>.")] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", help="Checkpoint to go on from (checkpoints/last.ckpt).")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.market import Market
     from lem_models.modeling.stream import BackboneStream
-    from lem_models.training.datamodule import TrainingBatch
+    from lem_models.training.batches import TrainingBatch
     from lem_models.training.recipe import OptimizerConfig
 
 __all__ = ["LEMModel"]
@@ -216,7 +216,35 @@ class LEMModel(L.LightningModule, Policy):
             raise ConfigError("pass optimizer=OptimizerConfig(...) to LEMModel to train it")
         return self.optimizer_config.build(self.parameters(), int(self.trainer.estimated_stepping_batches))
 
-    # -- another head ------------------------------------------------------------------------------------------------
+    # -- another horizon, another head -----------------------------------------------------------------------------
+
+    def with_horizon(self, horizon: int) -> LEMModel:
+        """The same model for orders of up to ``horizon`` periods; this model stays as it is.
+
+        Up to this model's horizon decisions stay what they are. Beyond it the head's forecasts go on as for its last
+        period, which nothing has trained: fine-tune before use.
+
+        Raises:
+            ConfigError: when the head's weights cannot be cut or continued, or the horizon is out of range.
+        """
+        if horizon == self.horizon:
+            return self
+        names = self.head.per_period
+        if names is None:
+            raise ConfigError(f"the {self.config.head!r} head has a fixed horizon of {self.horizon} periods")
+        model = LEMModel(
+            LEMConfig(**(self.config.model_dump() | {"horizon": horizon})), optimizer=self.optimizer_config
+        )
+        rows = torch.arange(horizon).clamp(max=self.horizon - 1)
+        model.load_state_dict(
+            {
+                key: value[rows] if key.removeprefix("head.") in names else value
+                for key, value in self.state_dict().items()
+            },
+            strict=True,
+        )
+        model.is_trained, model.name = self.is_trained, self.name
+        return model.eval()
 
     def with_head(
         self, name: str, head_config: dict[str, Any] | None = None, *, seed: int = 0

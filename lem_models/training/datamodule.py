@@ -1,194 +1,64 @@
-"""Batches of stretches: one pass of the backbone over a stretch of bars serves every order drawn in it.
+"""The batches of one market, or of several in turn, as a Lightning data module.
 
-Nothing is windowed ahead of time: a data set is the bars, their features, and an index of valid stretch starts. Each
-batch is a function of the seed and its number, so a resumed run goes on with the batches that it has not seen.
-
-A batch is made in two steps. The *draw* says which stretches and which orders; it reads no prices and is the same in
-every process. The *gather* looks up the bars, and each of ``R`` processes does so for its own ``1 / R`` of the
-stretches. The mean of the processes' gradients is then the gradient of the whole batch, the one that a single process
-computes.
+Each batch is a function of the seed and its number, so a resumed run goes on with the batches that it has not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import date
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import lightning as L
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from lem_models.errors import BarsError, ConfigError
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow
-from lem_models.markets.bars import Bars
-from lem_models.markets.features import FEATURES
-from lem_models.markets.market import Market
-from lem_models.markets.windows import Origins, stretch_starts
-from lem_models.modeling.config import LEMConfig
-from lem_models.training.recipe import DataConfig
-from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+from lem_models.training.batches import MarketBatches, TrainingBatch
 
-__all__ = ["Draw", "ExecutionDataModule", "TrainingBatch"]
+__all__ = ["ExecutionDataModule"]
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What a batch is made of, before any price is looked up.
+class _Stream(IterableDataset[TrainingBatch]):
+    """The training batches of an epoch, or the validation batches."""
 
-    Attributes:
-        first: Flat index of the first bar of each stretch, warm-up included, int64 [stretches].
-        side: Side of the orders of each stretch, float32 [stretches].
-        position: Position in its stretch of the last bar closed before each order, int64 [orders].
-        orders: The orders, equally many in each stretch, stretch after stretch.
-        auxiliary_share: See :class:`TrainingBatch`.
-    """
-
-    first: npt.NDArray[np.int64]
-    side: npt.NDArray[np.float32]
-    position: npt.NDArray[np.int64]
-    orders: OrderBatch
-    auxiliary_share: float = 1.0
-
-    @property
-    def stretch(self) -> npt.NDArray[np.int64]:
-        """Stretch of each order, [orders]."""
-        return np.repeat(np.arange(len(self.first)), len(self.orders) // len(self.first))
-
-    def share(self, rank: int, world_size: int) -> Draw:
-        """The part of one of ``world_size`` processes: consecutive stretches, equally many for each."""
-        stretches, orders = len(self.first) // world_size, len(self.orders) // world_size
-        own = slice(rank * stretches, (rank + 1) * stretches)
-        mine = slice(rank * orders, (rank + 1) * orders)
-        part = self.orders[mine]
-        share = world_size * _pairs(part) / _pairs(self.orders)
-        return Draw(self.first[own], self.side[own], self.position[mine], part, share)
-
-
-def _pairs(orders: OrderBatch) -> int:
-    """Pairs of a period and one not before it, in all orders: what an auxiliary loss is a mean over."""
-    return int((orders.max_periods * (orders.max_periods + 1) // 2).sum())
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """Stretches of bars and the orders drawn in them.
-
-    Attributes:
-        features: [stretches, warm-up + stretch, features].
-        side: Side of the orders of each stretch, [stretches].
-        stretch: Stretch of each order, [orders].
-        position: Position in the stretch of the last bar closed before each order, [orders].
-        orders: The orders.
-        window: Their market.
-        auxiliary_share: Weight of this batch's auxiliary loss in the mean over the processes, 1 with a single process.
-            That loss is a mean over pairs of periods, and orders of different lengths have different numbers of them;
-            the utility is a mean over orders, of which every process has equally many.
-    """
-
-    features: Tensor
-    side: Tensor
-    stretch: Tensor
-    position: Tensor
-    orders: OrderBatch
-    window: MarketWindow
-    auxiliary_share: float = 1.0
-
-    def to(self, device: torch.device | str) -> TrainingBatch:
-        """The batch on a device."""
-        return _moved(self, device)
-
-
-_Record = TypeVar("_Record", TrainingBatch, OrderBatch, MarketWindow)
-
-
-def _moved(record: _Record, device: torch.device | str) -> _Record:
-    """A record of tensors, and of records of tensors, on a device."""
-    values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            values[name] = value.to(device)
-        elif is_dataclass(value):
-            values[name] = _moved(value, device)  # type: ignore[type-var]
-    return type(record)(**values)
-
-
-class _Stretches(IterableDataset[TrainingBatch]):
-    """Endless, seeded stream of batches, cut to ``length``."""
-
-    def __init__(self, module: ExecutionDataModule, starts: Origins, length: int, *, training: bool) -> None:
-        self.module, self.starts, self.length, self.training = module, starts, length, training
+    def __init__(self, module: ExecutionDataModule, *, training: bool) -> None:
+        self.module, self.training = module, training
 
     def __len__(self) -> int:
-        return self.length
+        if self.training:
+            return self.module.batches_per_epoch
+        return sum(market.data.validation_batches for market in self.module.markets)
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        for number in range(self.length):
-            if self.training:
+        if self.training:
+            for _ in range(len(self)):
                 # Counted before it is handed over: the loop may never come back for the one after the last.
-                drawn = self.module.batches_drawn
+                number = self.module.batches_drawn
                 self.module.batches_drawn += 1
-                yield self.module.batch(self.starts, seed=(self.module.seed, 1, drawn), training=True)
-            else:
-                yield self.module.batch(self.starts, seed=(self.module.seed, 2, number), training=False)
+                yield self.module.training_batch(number)
+        else:
+            for market in self.module.markets:
+                for number in range(market.data.validation_batches):
+                    yield market.batch(number, training=False)
 
 
 class ExecutionDataModule(L.LightningDataModule):
-    """Training and validation batches from one table of bars.
+    """Training and validation batches.
+
+    A training batch comes from one market, drawn by weight; validation reads the fixed batches of every market.
 
     Args:
-        bars: The bars.
-        config: Splits and batch sizes.
-        model: Architecture of the model to train (warm-up, horizon, features).
-        sampling: How training orders are drawn.
+        markets: The markets.
         batches_per_epoch: Training batches between two validations.
-        seed: Seed of everything drawn.
-
-    Raises:
-        BarsError: when a split holds no valid stretch.
-        ConfigError: when a stretch is too short for the model's horizon.
+        seed: Seed of the draw of the markets.
     """
 
-    def __init__(
-        self,
-        bars: Bars,
-        config: DataConfig,
-        model: LEMConfig,
-        sampling: OrderSampling,
-        *,
-        batches_per_epoch: int,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, markets: Sequence[MarketBatches], *, batches_per_epoch: int, seed: int = 0) -> None:
         super().__init__()
-        if config.stretch <= model.horizon:
-            raise ConfigError(f"data.stretch ({config.stretch}) must exceed the model's horizon ({model.horizon})")
-        if bars.is_session_bound and not (
-            config.stretch > 2 * model.horizon and model.horizon <= bars.slots_per_session
-        ):
-            raise ConfigError(
-                f"in a market with sessions data.stretch ({config.stretch}) must exceed twice the model's horizon "
-                f"({model.horizon}), and the horizon fit into a session of {bars.slots_per_session} bars"
-            )
-        self.data, self.model_config, self.sampling = config, model, sampling
+        self.markets = tuple(markets)
         self.batches_per_epoch, self.seed, self.batches_drawn = batches_per_epoch, seed, 0
-        self.rank, self.world_size = 0, 1
-        self.market = Market(bars.select(list(config.symbols)) if config.symbols else bars)
-        self._columns = [FEATURES.index(name) for name in model.features]
-        self._length = model.warmup + config.stretch
-        self.train_starts = self._stretch_starts(None, config.train_end)
-        self.validation_starts = self._stretch_starts(config.train_end, config.validation_end)
-
-    def _stretch_starts(self, start: date | None, end: date) -> Origins:
-        """First bar of each valid stretch that lies, its lookback included, in ``[start, end)``."""
-        found = stretch_starts(self.market.bars, length=self._length, skip=self.data.skip_bars, start=start, end=end)
-        if not len(found):
-            raise BarsError(f"no stretch of {self._length} bars without gap or halt lies between {start} and {end}")
-        return found
+        weights = np.array([market.data.weight for market in self.markets])
+        self._shares = weights / weights.sum()
 
     def setup(self, stage: str) -> None:
         """Take the share of the trainer's process."""
@@ -201,70 +71,26 @@ class ExecutionDataModule(L.LightningDataModule):
         Raises:
             ConfigError: when the stretches of a batch cannot be shared equally.
         """
-        if self.data.stretches % world_size:
-            down = self.data.stretches // world_size * world_size
-            choices = " or ".join(str(number) for number in (down, down + world_size) if number)
-            raise ConfigError(
-                f"data.stretches ({self.data.stretches}) cannot be shared equally by {world_size} processes; "
-                f"make it {choices}, or use another number of devices"
-            )
-        self.rank, self.world_size = rank, world_size
+        for market in self.markets:
+            market.take_share(rank, world_size)
 
-    def batch(self, starts: Origins, *, seed: tuple[int, ...], training: bool) -> TrainingBatch:
-        """This process's share of the batch of a seed."""
-        return self.gather(self.draw(starts, seed=seed, training=training).share(self.rank, self.world_size))
-
-    def draw(self, starts: Origins, *, seed: tuple[int, ...], training: bool) -> Draw:
-        """What the whole batch of a seed holds: stretches of either orientation with orders at random places."""
-        rng = np.random.default_rng(seed)
-        bars, config, model = self.market.bars, self.data, self.model_config
-        first = starts.take(rng.integers(0, len(starts), config.stretches))
-        side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), config.stretches)
-        per_stretch = config.orders_per_stretch if training else config.validation_orders_per_stretch
-        sides, firsts = np.repeat(side, per_stretch), np.repeat(first, per_stretch)
-        horizon = model.horizon
-        orders = draw_orders(rng, sides, horizon, self.sampling) if training else validation_orders(sides, model)
-        maximum = orders.max_periods.numpy()
-        # The last context is needed before the last period: at position + maximum - 1 < length.
-        latest = np.maximum(self._length - maximum, model.warmup + 1)
-        position = rng.integers(model.warmup, latest, len(sides))
-        if bars.is_session_bound:
-            # Orders stay inside their session: one that would cross its end is moved back to end with it, or, where
-            # that is before the first context, on to the next session.
-            start = firsts + position + 1
-            end = bars.grid.session_end(start)
-            back, floor = end - maximum, firsts + model.warmup + 1
-            start = np.where(start <= back, start, np.where(back >= floor, back, end))
-            position = start - firsts - 1
-        return Draw(first, side, position, orders)
-
-    def gather(self, draw: Draw) -> TrainingBatch:
-        """Look up the bars of a draw."""
-        stretch = draw.stretch
-        start = draw.first[stretch] + draw.position + 1
-        arrays = self.market.window_arrays(start, draw.orders.max_periods.numpy(), self.model_config.horizon)
-        features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
-        return TrainingBatch(
-            features=torch.from_numpy(features),
-            side=torch.from_numpy(draw.side),
-            stretch=torch.from_numpy(stretch),
-            position=torch.from_numpy(draw.position),
-            orders=draw.orders,
-            window=MarketWindow(**{k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()}),
-            auxiliary_share=draw.auxiliary_share,
-        )
+    def training_batch(self, number: int) -> TrainingBatch:
+        """This process's share of a training batch; the market is the same in every process."""
+        chosen = 0
+        if len(self.markets) > 1:
+            chosen = int(np.random.default_rng((self.seed, 3, number)).choice(len(self.markets), p=self._shares))
+        return self.markets[chosen].batch(number, training=True)
 
     # num_workers=0: the recipe's batch takes 5 ms to make on a CPU, the step that uses it 700 ms. Workers would hold
     # the market once more each and send batches over, and a resumed run needs batches_drawn to be counted here.
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """One epoch of training batches."""
-        return DataLoader(_Stretches(self, self.train_starts, self.batches_per_epoch, training=True), batch_size=None)
+        return DataLoader(_Stream(self, training=True), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[TrainingBatch]:
         """The fixed validation batches."""
-        stream = _Stretches(self, self.validation_starts, self.data.validation_batches, training=False)
-        return DataLoader(stream, batch_size=None)
+        return DataLoader(_Stream(self, training=False), batch_size=None)
 
     def transfer_batch_to_device(
         self, batch: TrainingBatch, device: torch.device, dataloader_idx: int

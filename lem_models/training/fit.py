@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -30,11 +30,11 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lem_models.errors import ConfigError
 from lem_models.evaluation.output import to_json
-from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
+from lem_models.training.batches import MarketBatches
 from lem_models.training.cuda_graphs import CudaGraphs
-from lem_models.training.datamodule import Draw, ExecutionDataModule, TrainingBatch
+from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.recipe import Precision, Recipe
 
 __all__ = ["train"]
@@ -57,20 +57,6 @@ class _MovingAverage(WeightAveraging):
         return step_idx is not None
 
 
-class _CostlyDataModule(ExecutionDataModule):
-    """Batches of a market in which trading costs."""
-
-    def __init__(self, costs: CostModel, *args: Any, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.costs = costs
-
-    def gather(self, draw: Draw) -> TrainingBatch:
-        """Look up the bars of a draw."""
-        batch = super().gather(draw)
-        size = relative_sizes(batch.orders, batch.window, costs=self.costs)
-        return replace(batch, window=self.costs.priced(batch.window, size))
-
-
 class _ShardedGradientClip(Callback):
     """Gradient clipping by norm for FSDP, where only the sharded module knows the norm of the whole gradient."""
 
@@ -88,7 +74,7 @@ def train(
     recipe: Recipe,
     *,
     out: str | Path,
-    data: str | Path | None = None,
+    data: str | Path | Sequence[str | Path] | None = None,
     start: LEMModel | None = None,
     resume: str | Path | None = None,
     accelerator: str = "auto",
@@ -105,9 +91,10 @@ def train(
         out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe and the
             hash of the bars), ``logs/`` (CSV and TensorBoard) and ``checkpoints/``. With several processes the first
             one writes them.
-        data: File of bars, instead of the recipe's; every node reads its own.
-        start: Model to start from, for fine-tuning: its weights instead of random ones, its architecture and risk
-            aversions instead of the recipe's. It is left alone.
+        data: Bars, instead of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
+            that holds the files that the recipe names. Every node reads its own.
+        start: Model to start from, for fine-tuning, instead of the recipe's ``finetune.start``: its weights instead of
+            random ones, its architecture and risk aversions instead of the recipe's. It is left alone.
         resume: Checkpoint to go on from; every node reads its own.
         accelerator: Lightning accelerator.
         devices: Lightning devices, per node. ``"auto"``: as many as ``torchrun`` started processes, otherwise every
@@ -122,13 +109,11 @@ def train(
         The model with the best validation utility, also saved in ``out``; the same in every process.
 
     Raises:
-        ConfigError: when neither the recipe nor the call names a file of bars, the stretches of a batch cannot be
-            shared equally by the processes, or Lightning refuses its settings.
+        ConfigError: when neither the recipe nor the call names a file of bars for every market, the stretches of a
+            batch cannot be shared equally by the processes, or Lightning refuses its settings.
         BarsError: when the bars break a rule or a split is empty.
     """
-    source = data or recipe.data.path
-    if source is None:
-        raise ConfigError("the recipe names no data.path: pass --data FILE (train(..., data=FILE))")
+    sources = _sources(recipe, data)
     out = Path(out)
     if resume is not None:
         _check_checkpoint(Path(resume))
@@ -136,7 +121,11 @@ def train(
         if precision not in get_args(Precision):
             raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
         recipe = recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update={"precision": precision})})
+    if start is None and recipe.finetune is not None:
+        start = LEMModel.from_pretrained(recipe.finetune.start)
     if start is not None:
+        if recipe.finetune is not None and recipe.finetune.horizon is not None:
+            start = start.with_horizon(recipe.finetune.horizon)
         recipe = recipe.model_copy(update={"model": start.config})
     L.seed_everything(recipe.seed, verbose=False)
     settings = recipe.trainer
@@ -162,8 +151,10 @@ def train(
     if sharded:
         callbacks.append(_ShardedGradientClip(settings.gradient_clip))
     if settings.cuda_graphs:
-        length = recipe.model.warmup + recipe.data.stretch
-        callbacks.append(CudaGraphs((recipe.data.stretches, length, len(recipe.model.features))))
+        shapes = {(market.stretches, recipe.model.warmup + market.stretch) for market in recipe.data}
+        if len(shapes) > 1:
+            raise ConfigError("trainer.cuda_graphs needs the same stretches and stretch in every market")
+        callbacks.append(CudaGraphs((*shapes.pop(), len(recipe.model.features))))
     loggers: list[Logger] = [
         CSVLogger(out, name="logs", version=_unused(out / "logs", "csv")),
         TensorBoardLogger(out, name="logs", version="tb"),
@@ -188,26 +179,28 @@ def train(
     )
     if sharded and settings.averaging:
         raise ConfigError("fsdp cannot average weights that are spread over devices: set trainer.averaging to 0")
-    bars = Bars.read(source)
-    batches = ExecutionDataModule if recipe.costs is None else partial(_CostlyDataModule, recipe.costs)
-    module = batches(
-        bars,
-        recipe.data,
-        recipe.model,
-        recipe.orders,
+    tables = [Bars.read(source) for source in sources]
+    module = ExecutionDataModule(
+        [
+            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
+            for bars, config in zip(tables, recipe.data, strict=True)
+        ],
         batches_per_epoch=min(settings.steps_per_epoch, settings.steps) * settings.accumulate,
         seed=recipe.seed,
     )
     module.take_share(trainer.global_rank, trainer.world_size)
     # What the model to start from has seen is not unseen.
-    unseen = max(filter(None, (recipe.data.validation_end, start.config.unseen_from if start else None)))
+    unseen = max(filter(None, (recipe.validation_end, start.config.unseen_from if start else None)))
     architecture = recipe.model.model_copy(update={"unseen_from": unseen})
     model = LEMModel(architecture, optimizer=recipe.optimizer)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
     if trainer.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
-        facts = {"data_hash": bars.content_hash, "recipe": recipe.model_dump(mode="json", exclude={"data": {"path"}})}
+        facts = {
+            "data_hash": [bars.content_hash for bars in tables],
+            "recipe": recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
+        }
         to_json(facts, out / "run.json")
     trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume), weights_only=True)
     weights = _best_weights(trainer, best)
@@ -220,6 +213,24 @@ def train(
         trained.save_pretrained(out)
     trainer.strategy.barrier()  # nobody goes on before the files are there
     return trained
+
+
+def _sources(recipe: Recipe, data: str | Path | Sequence[str | Path] | None) -> list[Path]:
+    """File of bars of each market."""
+    paths = [market.path for market in recipe.data]
+    given = [] if data is None else [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
+    if len(given) == 1 and given[0].is_dir():
+        paths = [path and given[0] / path.name for path in paths]
+    elif given:
+        if len(given) != len(paths):
+            raise ConfigError(f"the recipe has {len(paths)} markets, and data names {len(given)} files")
+        paths = list(given)
+    found = [path for path in paths if path is not None]
+    if len(found) < len(paths):
+        raise ConfigError(
+            "the recipe names no data.path: pass --data FILE (train(..., data=FILE)), one for each market"
+        )
+    return found
 
 
 def _trainer(devices: int | str, num_nodes: int | None, **settings: Any) -> L.Trainer:

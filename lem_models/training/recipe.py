@@ -1,7 +1,8 @@
 """A training recipe: one YAML file that says everything about a run.
 
-Sections: ``name``, ``seed``, ``data`` (file, splits, batches), ``orders`` (how they are drawn), ``model`` (the
-architecture), ``optimizer``, ``trainer`` (length, validation, patience), ``costs`` (of trading, none by default).
+Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
+(how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
+(length, validation, patience), ``costs`` (of trading, none by default).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.sampling import OrderSampling
 
-__all__ = ["DataConfig", "OptimizerConfig", "Precision", "Recipe", "TrainerConfig"]
+__all__ = ["DataConfig", "FinetuneConfig", "OptimizerConfig", "Precision", "Recipe", "TrainerConfig"]
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Precision of a training run, by Lightning's names."""
@@ -30,13 +31,16 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Bars and batches.
+    """Bars of one market and batches of them.
 
     Attributes:
         path: File of bars; relative paths start at the recipe's folder. ``lem train --data`` overrides it.
         train_end: Last day (exclusive) of training; orders end before it.
         validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
         symbols: Symbols to use, all if empty.
+        held_out: Symbols that neither training nor validation use, to be tested on as assets that the model never saw.
+        horizon: Longest order in this market; default the model's.
+        weight: How often a training batch comes from this market rather than from the recipe's others.
         skip_bars: Bars to skip at the start of each symbol (the first days of a listing are extreme).
         stretches: Stretches of bars in a batch, over all devices; each is read in one pass of the backbone.
         orders_per_stretch: Orders drawn in each stretch.
@@ -49,6 +53,9 @@ class DataConfig(_Section):
     train_end: date
     validation_end: date
     symbols: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    horizon: int | None = Field(None, ge=1)
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     skip_bars: int = Field(0, ge=0)
     stretches: int = Field(64, ge=1)
     orders_per_stretch: int = Field(64, ge=1)
@@ -61,6 +68,20 @@ class DataConfig(_Section):
         if self.validation_end <= self.train_end:
             raise ValueError("validation_end must be after train_end")
         return self
+
+
+class FinetuneConfig(_Section):
+    """The model that training starts from.
+
+    Attributes:
+        start: Bundled name, folder or Hub id; a relative folder starts at the recipe's. ``lem finetune --from`` and
+            ``train(start=)`` override it.
+        horizon: Longest order of the new model; default the start's
+            (:meth:`~lem_models.modeling.model.LEMModel.with_horizon`).
+    """
+
+    start: str
+    horizon: int | None = Field(None, ge=1, le=512)
 
 
 class OptimizerConfig(_Section):
@@ -126,9 +147,10 @@ class Recipe(_Section):
     Attributes:
         name: Name of the model that comes out.
         seed: Seed of weights and data.
-        data: Bars and batches.
+        data: Bars and batches, of one market or of several.
         orders: How training orders are drawn.
         model: Architecture.
+        finetune: Model to start from, whose architecture is then taken instead of ``model``.
         optimizer: Optimiser.
         trainer: Length of the run.
         costs: What trading costs: training and validation are then on improvements net of them. The orders are drawn
@@ -137,18 +159,31 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = 0
-    data: DataConfig
+    data: tuple[DataConfig, ...] = Field(min_length=1)
     orders: OrderSampling = OrderSampling()
     model: LEMConfig = Field(default_factory=LEMConfig)
+    finetune: FinetuneConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     costs: CostModel | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_several(cls, data: object) -> object:
+        return (data,) if isinstance(data, DataConfig | dict) else data
 
     @model_validator(mode="after")
     def _sized(self) -> Recipe:
         if self.costs is not None and self.costs.needs_size:
             raise ValueError("costs: an impact needs an order_size, the orders drawn in training have no amount")
+        if self.finetune is not None and "model" in self.model_fields_set:
+            raise ValueError("model: the architecture is that of finetune.start; leave one of the two sections out")
         return self
+
+    @property
+    def validation_end(self) -> date:
+        """First day that no market of the recipe uses."""
+        return max(market.validation_end for market in self.data)
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
@@ -168,7 +203,7 @@ class Recipe(_Section):
             model = content.get("model") or {}
             if not isinstance(model, dict):
                 raise TypeError(f"model: must hold settings, not {model!r}")
-            recipe = cls(**{**content, "model": LEMConfig(**model)})
+            recipe = cls(**(content | ({"model": LEMConfig(**model)} if "model" in content else {})))
         except (ValidationError, TypeError) as error:
             errors = (
                 error.errors(include_url=False)
@@ -177,7 +212,12 @@ class Recipe(_Section):
             )
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors[:8])
             raise ConfigError(f"the recipe {path.name} is refused: {problems}") from None
-        data = recipe.data
-        if data.path is not None and not data.path.is_absolute():
-            data = data.model_copy(update={"path": (path.parent / data.path).resolve()})
-        return recipe.model_copy(update={"data": data})
+        data = tuple(
+            market if market.path is None else market.model_copy(update={"path": (path.parent / market.path).resolve()})
+            for market in recipe.data
+        )
+        changes: dict[str, Any] = {"data": data}
+        if recipe.finetune is not None and (path.parent / recipe.finetune.start).is_dir():
+            start = str((path.parent / recipe.finetune.start).resolve())
+            changes["finetune"] = recipe.finetune.model_copy(update={"start": start})
+        return recipe.model_copy(update=changes)

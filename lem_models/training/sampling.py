@@ -70,9 +70,9 @@ def draw_orders(
     )
 
 
-def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig) -> OrderBatch:
-    """Uncapped VWAP orders for a quantity at the full horizon, five minimum durations in turn, the model's own risk."""
-    count, horizon = len(side), model.horizon
+def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig, horizon: int) -> OrderBatch:
+    """Uncapped VWAP orders for a quantity at ``horizon``, five minimum durations in turn, the model's own risk."""
+    count = len(side)
     minima = np.unique(np.ceil(np.array([1 / horizon, 0.25, 0.5, 0.75, 1.0]) * horizon)).astype(np.int64)
     minimum = minima[np.arange(count) % len(minima)]
     none = np.zeros(count, dtype=bool)

@@ -13,6 +13,7 @@ from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
 from lem_models.training import fit
+from lem_models.training.batches import MarketBatches
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.recipe import OptimizerConfig
 from tests.helpers import random_model
@@ -33,7 +34,7 @@ def _in_double(record):
     return replace(record, **values)
 
 
-class _Exact(ExecutionDataModule):
+class _Exact(MarketBatches):
     def gather(self, draw):
         return _in_double(super().gather(draw))
 
@@ -41,7 +42,8 @@ class _Exact(ExecutionDataModule):
 def module_and_model():
     """Orders of many lengths, so that the processes have different numbers of periods, and a model in float64."""
     recipe = tiny_recipe(orders={"full_horizon": 0.3})
-    module = _Exact(BARS, recipe.data, recipe.model, recipe.orders, batches_per_epoch=ACCUMULATE, seed=recipe.seed)
+    market = _Exact(BARS, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed)
+    module = ExecutionDataModule([market], batches_per_epoch=ACCUMULATE, seed=recipe.seed)
     model = random_model(recipe.model).double().train()
     model.optimizer_config = OptimizerConfig(auxiliary_weight=1.0)
     return module, model
@@ -88,7 +90,7 @@ def main(folder):
         run.results["stopping_rule"].orders.to_pickle(folder / "orders.pkl")
         pd.to_pickle(run.nulls["stopping_rule"], folder / "null.pkl")
     run = folder / "broken"
-    fit.ExecutionDataModule = Watched  # as in the run that broke: what is resumed is found by the name of the class
+    fit.MarketBatches = Watched
     model = fit.train(
         RESUMED,
         out=run,

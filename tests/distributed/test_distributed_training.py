@@ -13,7 +13,7 @@ from lem_models.training.metrics import ValidationScore
 from lem_models.training.recipe import Recipe
 from tests.distributed.job import ACCUMULATE, RESUMED, benchmark, module_and_model, trained_gradients
 from tests.distributed.launch import torchrun
-from tests.training.tiny import BARS, TINY, Watched, tiny_module, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def _mean_gradients():
     """Mean of the gradients of the first batches, each taken whole, without a trainer."""
     module, model = module_and_model()
     for number in range(ACCUMULATE):
-        batch = module.batch(module.train_starts, seed=(module.seed, 1, number), training=True)
+        batch = module.training_batch(number, training=True)
         (model.training_step(batch, number) / ACCUMULATE).backward()
     return {name: weight.grad for name, weight in model.named_parameters()}
 
@@ -44,14 +44,13 @@ def _assert_same(found, wanted, *, atol, rtol=0.0):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_shares_of_a_batch_make_up_the_batch(training):
-    whole = tiny_module()
-    starts = whole.train_starts
-    batch = whole.batch(starts, seed=(0, 1, 0), training=training)
+    whole = tiny_batches()
+    batch = whole.batch(0, training=training)
     shares = []
     for rank in range(2):
-        module = tiny_module()
+        module = tiny_batches()
         module.take_share(rank, 2)
-        shares.append(module.batch(starts, seed=(0, 1, 0), training=training))
+        shares.append(module.batch(0, training=training))
     for part in shares:
         assert part.features.shape[0] == len(part.side) == 2
         assert len(part.orders) == len(batch.orders) // 2
@@ -68,9 +67,9 @@ def test_the_shares_of_a_batch_make_up_the_batch(training):
 
 def test_stretches_that_cannot_be_shared_equally_are_refused(data, tmp_path):
     with pytest.raises(ConfigError, match=r"data\.stretches \(4\) .* by 3 processes; make it 3 or 6"):
-        tiny_module().take_share(0, 3)
+        tiny_batches().take_share(0, 3)
     with pytest.raises(ConfigError, match=r"data\.stretches \(4\) .* by 8 processes; make it 8,"):
-        tiny_module().take_share(0, 8)
+        tiny_batches().take_share(0, 8)
     with pytest.raises(ConfigError, match=r"by 3 processes"):
         train(tiny_recipe(), out=tmp_path / "run", data=data, accelerator="cpu", devices=3, progress=False)
     assert not (tmp_path / "run").exists()
@@ -108,7 +107,7 @@ def test_accumulated_batches_give_the_gradient_of_all_of_them():
 
 
 def test_steps_are_steps_of_the_optimiser_however_many_batches_each_takes(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lem_models.training.fit.ExecutionDataModule", Watched)
+    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     recipe = tiny_recipe(trainer={"steps": 4, "steps_per_epoch": 2, "accumulate": 3})
     train(recipe, out=tmp_path, data=data, accelerator="cpu", progress=False)
@@ -134,7 +133,7 @@ def test_mixed_precision_trains_nearly_the_same_model(data, tmp_path):
 def test_two_processes_have_the_gradient_of_the_whole_batch_resume_a_run_of_one_and_keep_the_order_of_orders(
     data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("lem_models.training.fit.ExecutionDataModule", Watched)
+    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     settings = {"data": data, "accelerator": "cpu", "progress": False}
     straight = train(RESUMED, out=tmp_path / "straight", **settings)

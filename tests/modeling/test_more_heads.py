@@ -18,7 +18,7 @@ from lem_models.modeling.paper.loss import slippage, with_branches
 from lem_models.modeling.paper.steps import FusedMLP
 from lem_models.orders import Order
 from tests.helpers import Recorder, hourly, order_batch, random_model, random_orders, random_window, tiny_config
-from tests.training.tiny import tiny_module
+from tests.training.tiny import tiny_batches
 
 CONTEXT, HORIZON = 5, 12
 SETTINGS = {"hidden_size": 8}
@@ -72,9 +72,9 @@ def test_fractions_lie_in_the_feasible_interval(name, seed, horizon, scale):
 def test_training_improves_the_head_s_own_objective(name, loss):
     torch.manual_seed(0)
     head_config = SETTINGS | ({"loss": loss} if loss else {})
-    module = tiny_module(model={"head": name, "head_config": head_config})
+    module = tiny_batches(model={"head": name, "head_config": head_config})
     model = LEMModel(module.model_config)
-    batch = module.batch(module.train_starts, seed=(0, 1), training=True)
+    batch = module.batch(1, training=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     values = []
     for _ in range(12):
@@ -229,9 +229,9 @@ def test_one_network_per_order_gives_what_all_of_them_together_do():
 
 @pytest.mark.parametrize("name", head_names())
 def test_heads_work_in_half_precision(name):
-    module = tiny_module(model={"head": name, "head_config": SETTINGS})
+    module = tiny_batches(model={"head": name, "head_config": SETTINGS})
     model = LEMModel(module.model_config)
-    batch = module.batch(module.train_starts, seed=(0, 1), training=True)
+    batch = module.batch(1, training=True)
     with torch.autocast("cpu", torch.bfloat16):
         paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
         value = model.head.objective(paths, batch.orders, batch.window).mean()

@@ -23,7 +23,7 @@ from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
 from tests.helpers import rebuilt, sessions
-from tests.training.tiny import BARS, TINY, Watched, tiny_module, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -46,8 +46,9 @@ def _train(recipe, out, data, **settings):
 def test_every_recipe_reads(path):
     recipe = Recipe.read(path)
     assert recipe.model.lookback <= 256
-    assert recipe.data.train_end < recipe.data.validation_end
-    assert recipe.data.stretch > recipe.model.horizon
+    (data,) = recipe.data
+    assert data.train_end < data.validation_end
+    assert data.stretch > recipe.model.horizon
 
 
 @pytest.mark.parametrize(
@@ -127,8 +128,8 @@ def test_validation_orders_are_the_same_every_time():
 
 
 def test_a_batch_is_a_function_of_its_seed():
-    module = tiny_module()
-    one, same, other = (module.batch(module.train_starts, seed=(0, 1, n), training=True) for n in (5, 5, 6))
+    module = tiny_batches()
+    one, same, other = (module.batch(n, training=True) for n in (5, 5, 6))
     assert torch.equal(one.features, same.features)
     assert torch.equal(one.window.price, same.window.price)
     assert not torch.equal(one.features, other.features)
@@ -150,8 +151,8 @@ def _starts_of(batch, bars):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_an_order_reads_the_context_of_the_bar_before_it(training):
-    module = tiny_module()
-    batch = module.batch(module.train_starts, seed=(0, 1, 0), training=training)
+    module = tiny_batches()
+    batch = module.batch(0, training=training)
     starts = _starts_of(batch, BARS)
     columns = [FEATURES.index(name) for name in module.model_config.features]
     values = module.market.features.values[:, columns]
@@ -165,11 +166,11 @@ def test_an_order_reads_the_context_of_the_bar_before_it(training):
 
 
 def test_splits_are_purged_at_the_border():
-    module = tiny_module()
+    module = tiny_batches()
     border = pd.Timestamp("2024-01-28", tz="UTC").value
     end = pd.Timestamp("2024-02-14", tz="UTC").value
     length = 16 + 24
-    train, validation = module.train_starts.index, module.validation_starts.index
+    train, validation = module.starts(training=True).index, module.starts(training=False).index
     assert (BARS.timestamp[train + length - 1] < border).all()
     assert (BARS.timestamp[validation - SUPPORT + 1] >= border).all()
     assert (BARS.timestamp[validation + length - 1] < end).all()
@@ -181,10 +182,10 @@ def test_splits_are_purged_at_the_border():
 def test_stretches_keep_away_from_gaps_halts_and_other_symbols():
     frame = BARS.frame
     frame.loc[400, ["volume", "notional"]] = 0.0
-    module = tiny_module(rebuilt(BARS, frame.drop(index=250)), data={"skip_bars": 130})
+    module = tiny_batches(rebuilt(BARS, frame.drop(index=250)), data={"skip_bars": 130})
     bars = module.market.bars
     silent = int(np.flatnonzero(bars.volume == 0)[0])
-    for start in module.train_starts.index:
+    for start in module.starts(training=True).index:
         window = np.arange(start - SUPPORT + 1, start + 40)
         assert bars.run_start[window[0]] == bars.run_start[window[-1]]
         assert silent not in window
@@ -193,8 +194,8 @@ def test_stretches_keep_away_from_gaps_halts_and_other_symbols():
 
 def test_session_orders_stay_in_their_session():
     bars = sessions(days=20)
-    module = tiny_module(bars, data={"train_end": "2024-01-13", "validation_end": "2024-01-21", "stretch": 80})
-    batch = module.batch(module.train_starts, seed=(0, 1, 0), training=True)
+    module = tiny_batches(bars, data={"train_end": "2024-01-13", "validation_end": "2024-01-21", "stretch": 80})
+    batch = module.batch(0, training=True)
     starts = _starts_of(batch, bars)
     ends = starts + batch.orders.max_periods.numpy()
     assert (ends <= bars.session_end[starts]).all()
@@ -210,12 +211,12 @@ def test_session_orders_stay_in_their_session():
 )
 def test_splits_that_cannot_be_are_refused(changes, error, message):
     with pytest.raises(error, match=message):
-        tiny_module(data=changes)
+        tiny_batches(data=changes)
 
 
 def test_contexts_in_training_are_those_of_the_backbone():
-    module = tiny_module()
-    batch = module.batch(module.train_starts, seed=(0, 1, 0), training=True)
+    module = tiny_batches()
+    batch = module.batch(0, training=True)
     model = LEMModel(module.model_config).eval()
     with torch.no_grad():
         contexts = model._order_contexts(batch)
@@ -232,7 +233,7 @@ def test_contexts_in_training_are_those_of_the_backbone():
 
 @pytest.fixture
 def watched(monkeypatch):
-    monkeypatch.setattr("lem_models.training.fit.ExecutionDataModule", Watched)
+    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     monkeypatch.setattr(Watched, "stop_at", None)
     return Watched

@@ -11,7 +11,7 @@ from lem_models.execution.simulator import CostlyWindow, chosen_period, finishin
 from lem_models.modeling.model import LEMModel
 from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe
-from tests.training.tiny import BARS, tiny_module, tiny_recipe
+from tests.training.tiny import BARS, tiny_batches, tiny_recipe
 
 COSTS = {"half_spread_bps": 20.0, "impact": 1.0, "order_size": 0.02}
 RECIPE = """
@@ -91,8 +91,8 @@ def test_costs_reach_the_objective_and_the_validation(data, tmp_path, monkeypatc
 def test_orders_and_bars_are_those_of_a_run_without(data, tmp_path, monkeypatch):
     watch = _Watch(monkeypatch)
     _train(data, tmp_path, costs=COSTS)
-    module = tiny_module()
-    plain = module.batch(module.train_starts, seed=(module.seed, 1, 0), training=True)
+    module = tiny_batches()
+    plain = module.batch(0, training=True)
     dear = watch.batches[0]
     for record in ("orders", "window"):
         for name, values in vars(getattr(plain, record)).items():

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from lem_models.modeling.config import LEMConfig
-from lem_models.training.datamodule import ExecutionDataModule
+from lem_models.training.batches import MarketBatches
 from lem_models.training.recipe import Recipe
 from tests.helpers import hourly
 
@@ -42,23 +42,20 @@ def tiny_recipe(**changes):
     return Recipe(**{**content, "model": LEMConfig(**content["model"])})
 
 
-def tiny_module(bars=BARS, **changes):
+def tiny_batches(bars=BARS, **changes):
     recipe = tiny_recipe(**changes)
-    batches = recipe.trainer.steps_per_epoch
-    return ExecutionDataModule(
-        bars, recipe.data, recipe.model, recipe.orders, batches_per_epoch=batches, seed=recipe.seed
-    )
+    return MarketBatches(bars, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
 
 
-class Watched(ExecutionDataModule):
-    """Keeps the seeds of the training batches; may break off."""
+class Watched(MarketBatches):
+    """Keeps the numbers of the training batches; may break off."""
 
     seen: ClassVar[list[int]] = []
     stop_at = None
 
-    def batch(self, starts, *, seed, training):
+    def batch(self, number, *, training):
         if training:
-            type(self).seen.append(seed[-1])
+            type(self).seen.append(number)
             if len(type(self).seen) == type(self).stop_at:
                 raise RuntimeError("power cut")
-        return super().batch(starts, seed=seed, training=training)
+        return super().batch(number, training=training)

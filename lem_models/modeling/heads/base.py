@@ -33,9 +33,14 @@ class AllocationHead(nn.Module, ABC):
         context_size: Width of the context.
         horizon: Longest order in periods.
         config: Settings, an instance of the class's ``Config``.
+
+    Attributes:
+        per_period: Names of the weights with a row for each period ahead, if nothing else depends on the horizon; None
+            where more does, so that another horizon needs a fresh head.
     """
 
     Config: ClassVar[type[HeadConfig]] = HeadConfig
+    per_period: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__()

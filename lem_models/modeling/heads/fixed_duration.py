@@ -46,6 +46,7 @@ class FixedDurationHead(AllocationHead):
     """See the module's docstring."""
 
     Config = FixedDurationHeadConfig
+    per_period = ()
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__(context_size, horizon, config)

@@ -51,6 +51,7 @@ class FlexibleHead(AllocationHead):
     """See the module's docstring."""
 
     Config = FlexibleHeadConfig
+    per_period = ("outlook.weight", "outlook.bias")
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__(context_size, horizon, config)

@@ -1,0 +1,253 @@
+"""Batches of stretches: one pass of the backbone over a stretch of bars serves every order drawn in it.
+
+Nothing is windowed ahead of time: a data set is the bars, their features, and an index of valid stretch starts.
+
+A batch is made in two steps. The *draw* says which stretches and which orders; it reads no prices and is the same in
+every process. The *gather* looks up the bars, and each of ``R`` processes does so for its own ``1 / R`` of the
+stretches. The mean of the processes' gradients is then the gradient of the whole batch, the one that a single process
+computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lem_models.errors import BarsError, ConfigError
+from lem_models.execution.costs import CostModel, relative_sizes
+from lem_models.execution.policy import OrderBatch
+from lem_models.execution.simulator import MarketWindow
+from lem_models.markets.bars import Bars
+from lem_models.markets.features import FEATURES
+from lem_models.markets.market import Market
+from lem_models.markets.windows import Origins, stretch_starts
+from lem_models.modeling.config import LEMConfig
+from lem_models.training.recipe import DataConfig
+from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+
+__all__ = ["Draw", "MarketBatches", "TrainingBatch"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a batch is made of, before any price is looked up.
+
+    Attributes:
+        first: Flat index of the first bar of each stretch, warm-up included, int64 [stretches].
+        side: Side of the orders of each stretch, float32 [stretches].
+        position: Position in its stretch of the last bar closed before each order, int64 [orders].
+        orders: The orders, equally many in each stretch, stretch after stretch.
+        auxiliary_share: See :class:`TrainingBatch`.
+    """
+
+    first: npt.NDArray[np.int64]
+    side: npt.NDArray[np.float32]
+    position: npt.NDArray[np.int64]
+    orders: OrderBatch
+    auxiliary_share: float = 1.0
+
+    @property
+    def stretch(self) -> npt.NDArray[np.int64]:
+        """Stretch of each order, [orders]."""
+        return np.repeat(np.arange(len(self.first)), len(self.orders) // len(self.first))
+
+    def share(self, rank: int, world_size: int) -> Draw:
+        """The part of one of ``world_size`` processes: consecutive stretches, equally many for each."""
+        stretches, orders = len(self.first) // world_size, len(self.orders) // world_size
+        own = slice(rank * stretches, (rank + 1) * stretches)
+        mine = slice(rank * orders, (rank + 1) * orders)
+        part = self.orders[mine]
+        share = world_size * _pairs(part) / _pairs(self.orders)
+        return Draw(self.first[own], self.side[own], self.position[mine], part, share)
+
+
+def _pairs(orders: OrderBatch) -> int:
+    """Pairs of a period and one not before it, in all orders: what an auxiliary loss is a mean over."""
+    return int((orders.max_periods * (orders.max_periods + 1) // 2).sum())
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """Stretches of bars and the orders drawn in them.
+
+    Attributes:
+        features: [stretches, warm-up + stretch, features].
+        side: Side of the orders of each stretch, [stretches].
+        stretch: Stretch of each order, [orders].
+        position: Position in the stretch of the last bar closed before each order, [orders].
+        orders: The orders.
+        window: Their market.
+        auxiliary_share: Weight of this batch's auxiliary loss in the mean over the processes, 1 with a single process.
+            That loss is a mean over pairs of periods, and orders of different lengths have different numbers of them;
+            the utility is a mean over orders, of which every process has equally many.
+    """
+
+    features: Tensor
+    side: Tensor
+    stretch: Tensor
+    position: Tensor
+    orders: OrderBatch
+    window: MarketWindow
+    auxiliary_share: float = 1.0
+
+    def to(self, device: torch.device | str) -> TrainingBatch:
+        """The batch on a device."""
+        return _moved(self, device)
+
+
+_Record = TypeVar("_Record", TrainingBatch, OrderBatch, MarketWindow)
+
+
+def _moved(record: _Record, device: torch.device | str) -> _Record:
+    """A record of tensors, and of records of tensors, on a device."""
+    values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            values[name] = value.to(device)
+        elif is_dataclass(value):
+            values[name] = _moved(value, device)  # type: ignore[type-var]
+    return type(record)(**values)
+
+
+class MarketBatches:
+    """Training and validation batches from one table of bars.
+
+    Args:
+        bars: The bars.
+        config: Splits and batch sizes.
+        model: Architecture of the model to train (warm-up, horizon, features).
+        sampling: How training orders are drawn.
+        seed: Seed of everything drawn.
+        costs: What trading costs; nothing if None.
+
+    Raises:
+        BarsError: when a split holds no valid stretch, or the bars lack a symbol to use or to hold out.
+        ConfigError: when a stretch is too short for the horizon, or that is longer than the model's.
+    """
+
+    def __init__(
+        self,
+        bars: Bars,
+        config: DataConfig,
+        model: LEMConfig,
+        sampling: OrderSampling,
+        *,
+        seed: int = 0,
+        costs: CostModel | None = None,
+    ) -> None:
+        self.horizon = model.horizon if config.horizon is None else config.horizon
+        if self.horizon > model.horizon:
+            raise ConfigError(f"data.horizon ({self.horizon}) must not exceed the model's ({model.horizon})")
+        if config.stretch <= self.horizon:
+            raise ConfigError(f"data.stretch ({config.stretch}) must exceed the horizon ({self.horizon})")
+        if bars.is_session_bound and not (config.stretch > 2 * self.horizon and self.horizon <= bars.slots_per_session):
+            raise ConfigError(
+                f"in a market with sessions data.stretch ({config.stretch}) must exceed twice the horizon "
+                f"({self.horizon}), and the horizon fit into a session of {bars.slots_per_session} bars"
+            )
+        self.data, self.model_config, self.sampling = config, model, sampling
+        self.seed, self.costs = seed, costs
+        self.rank, self.world_size = 0, 1
+        self.market = Market(_chosen(bars, config))
+        self._columns = [FEATURES.index(name) for name in model.features]
+        self._length = model.warmup + config.stretch
+        self._starts = {
+            True: self._stretch_starts(None, config.train_end),
+            False: self._stretch_starts(config.train_end, config.validation_end),
+        }
+
+    def starts(self, *, training: bool) -> Origins:
+        """First bar of each valid stretch of the training or the validation split."""
+        return self._starts[training]
+
+    def _stretch_starts(self, start: date | None, end: date) -> Origins:
+        """First bar of each valid stretch that lies, its lookback included, in ``[start, end)``."""
+        found = stretch_starts(self.market.bars, length=self._length, skip=self.data.skip_bars, start=start, end=end)
+        if not len(found):
+            raise BarsError(f"no stretch of {self._length} bars without gap or halt lies between {start} and {end}")
+        return found
+
+    def take_share(self, rank: int, world_size: int) -> None:
+        """Gather only the part of each batch that belongs to process ``rank`` of ``world_size``.
+
+        Raises:
+            ConfigError: when the stretches of a batch cannot be shared equally.
+        """
+        if self.data.stretches % world_size:
+            down = self.data.stretches // world_size * world_size
+            choices = " or ".join(str(number) for number in (down, down + world_size) if number)
+            raise ConfigError(
+                f"data.stretches ({self.data.stretches}) cannot be shared equally by {world_size} processes; "
+                f"make it {choices}, or use another number of devices"
+            )
+        self.rank, self.world_size = rank, world_size
+
+    def batch(self, number: int, *, training: bool) -> TrainingBatch:
+        """This process's share of the batch of a number."""
+        return self.gather(self.draw(number, training=training).share(self.rank, self.world_size))
+
+    def draw(self, number: int, *, training: bool) -> Draw:
+        """What the whole batch of a number holds: stretches of either orientation with orders at random places."""
+        rng = np.random.default_rng((self.seed, 1 if training else 2, number))
+        bars, config, model = self.market.bars, self.data, self.model_config
+        starts = self.starts(training=training)
+        first = starts.take(rng.integers(0, len(starts), config.stretches))
+        side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), config.stretches)
+        per_stretch = config.orders_per_stretch if training else config.validation_orders_per_stretch
+        sides, firsts = np.repeat(side, per_stretch), np.repeat(first, per_stretch)
+        orders = (
+            draw_orders(rng, sides, self.horizon, self.sampling)
+            if training
+            else validation_orders(sides, model, self.horizon)
+        )
+        maximum = orders.max_periods.numpy()
+        # The last context is needed before the last period: at position + maximum - 1 < length.
+        latest = np.maximum(self._length - maximum, model.warmup + 1)
+        position = rng.integers(model.warmup, latest, len(sides))
+        if bars.is_session_bound:
+            # Orders stay inside their session: one that would cross its end is moved back to end with it, or, where
+            # that is before the first context, on to the next session.
+            start = firsts + position + 1
+            end = bars.grid.session_end(start)
+            back, floor = end - maximum, firsts + model.warmup + 1
+            start = np.where(start <= back, start, np.where(back >= floor, back, end))
+            position = start - firsts - 1
+        return Draw(first, side, position, orders)
+
+    def gather(self, draw: Draw) -> TrainingBatch:
+        """Look up the bars of a draw."""
+        stretch = draw.stretch
+        start = draw.first[stretch] + draw.position + 1
+        arrays = self.market.window_arrays(start, draw.orders.max_periods.numpy(), self.horizon)
+        features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
+        window = MarketWindow(**{k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()})
+        if self.costs is not None:
+            window = self.costs.priced(window, relative_sizes(draw.orders, window, costs=self.costs))
+        return TrainingBatch(
+            features=torch.from_numpy(features),
+            side=torch.from_numpy(draw.side),
+            stretch=torch.from_numpy(stretch),
+            position=torch.from_numpy(draw.position),
+            orders=draw.orders,
+            window=window,
+            auxiliary_share=draw.auxiliary_share,
+        )
+
+
+def _chosen(bars: Bars, config: DataConfig) -> Bars:
+    """The symbols to learn from."""
+    if not config.symbols and not config.held_out:
+        return bars
+    unknown = sorted({*config.symbols, *config.held_out} - set(bars.symbols))
+    if unknown:
+        raise BarsError("the recipe names symbols that the bars lack: " + ", ".join(unknown[:10]))
+    chosen = [name for name in config.symbols or bars.symbols if name not in config.held_out]
+    if not chosen:
+        raise BarsError("data.held_out leaves no symbol to train on")
+    return bars.select(chosen)
