@@ -210,7 +210,8 @@ class Recipe(_Section):
                 if isinstance(error, ValidationError)
                 else [{"loc": (), "msg": str(error)}]
             )
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in errors[:8])
+            one_market = isinstance(content.get("data"), dict)  # which the reader has not numbered
+            problems = "; ".join(f"{_place(e['loc'], one_market)}: {e['msg']}" for e in errors[:8])
             raise ConfigError(f"the recipe {path.name} is refused: {problems}") from None
         data = tuple(
             market if market.path is None else market.model_copy(update={"path": (path.parent / market.path).resolve()})
@@ -221,3 +222,10 @@ class Recipe(_Section):
             start = str((path.parent / recipe.finetune.start).resolve())
             changes["finetune"] = recipe.finetune.model_copy(update={"start": start})
         return recipe.model_copy(update=changes)
+
+
+def _place(location: Iterable[str | int], one_market: bool) -> str:
+    parts = [str(part) for part in location]
+    if one_market and parts[:2] == ["data", "0"]:
+        del parts[1]
+    return ".".join(parts)

@@ -26,7 +26,7 @@ def _mean_gradients():
     """Mean of the gradients of the first batches, each taken whole, without a trainer."""
     module, model = module_and_model()
     for number in range(ACCUMULATE):
-        batch = module.training_batch(number, training=True)
+        batch = module.training_batch(number)
         (model.training_step(batch, number) / ACCUMULATE).backward()
     return {name: weight.grad for name, weight in model.named_parameters()}
 

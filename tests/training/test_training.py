@@ -46,9 +46,9 @@ def _train(recipe, out, data, **settings):
 def test_every_recipe_reads(path):
     recipe = Recipe.read(path)
     assert recipe.model.lookback <= 256
-    (data,) = recipe.data
-    assert data.train_end < data.validation_end
-    assert data.stretch > recipe.model.horizon
+    for data in recipe.data:
+        assert data.train_end < data.validation_end
+        assert data.stretch > (data.horizon or recipe.model.horizon)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_missing_recipe_is_refused(tmp_path):
 def test_paths_start_at_the_recipe(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**TINY, "data": {**TINY["data"], "path": "bars.parquet"}}))
-    assert Recipe.read(path).data.path == tmp_path / "bars.parquet"
+    assert Recipe.read(path).data[0].path == tmp_path / "bars.parquet"
 
 
 def test_a_run_needs_bars(tmp_path):
@@ -118,7 +118,8 @@ def test_drawn_orders_are_feasible_and_of_every_kind():
 
 
 def test_validation_orders_are_the_same_every_time():
-    orders = validation_orders(np.ones(10, dtype=np.float32), LEMConfig(risk_aversion=0.5, fixed_risk_aversion=3.0))
+    model = LEMConfig(risk_aversion=0.5, fixed_risk_aversion=3.0)
+    orders = validation_orders(np.ones(10, dtype=np.float32), model, 12)
     assert orders.min_periods.tolist() == [1, 3, 6, 9, 12] * 2
     assert orders.risk_aversion.tolist() == [0.5, 0.5, 0.5, 0.5, 3.0] * 2
     assert (orders.max_periods == 12).all()
@@ -316,18 +317,20 @@ def test_the_model_knows_from_when_on_it_has_seen_nothing(data, tmp_path):
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_recipe_runs_on_a_tiny_budget(path, tmp_path):
     recipe = Recipe.read(path)
-    start = recipe.data.train_end - timedelta(days=60)
-    days = (recipe.data.validation_end - start).days
-    synthetic_bars(symbols=1, days=days, start=str(start)).write(tmp_path / "bars.parquet")
+    small = {"stretches": 2, "orders_per_stretch": 4, "validation_batches": 1, "skip_bars": 0, "held_out": ("S000",)}
+    files = []
+    for number, data in enumerate(recipe.data):
+        start = data.train_end - timedelta(days=60)
+        days = (data.validation_end - start).days
+        files.append(tmp_path / f"bars{number}.parquet")
+        synthetic_bars(symbols=2, days=min(days, 150), start=str(start)).write(files[-1])
     tiny = recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(
-                update={"stretches": 2, "orders_per_stretch": 4, "validation_batches": 1, "skip_bars": 0}
-            ),
+            "data": tuple(data.model_copy(update=small) for data in recipe.data),
             "trainer": recipe.trainer.model_copy(update={"steps": 2, "steps_per_epoch": 1}),
         }
     )
-    model = train(tiny, out=tmp_path / "run", data=tmp_path / "bars.parquet", accelerator="cpu", progress=False)
+    model = train(tiny, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
     assert model.is_trained
     assert LEMModel.from_pretrained(tmp_path / "run").config == model.config
 
