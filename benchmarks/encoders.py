@@ -1,6 +1,6 @@
 """Which recurrent encoder? The recipe trained with each of them from several seeds, compared on the validation period.
 
-    python benchmarks/encoders.py --config recipes/crypto_hourly.yaml --data crypto_hourly.parquet --out encoders.json
+    python benchmarks/encoders.py --config recipes/scratch.yaml --data crypto_hourly.parquet --out encoders.json
 
 Everything but ``model.encoder`` and the seed is the recipe's, as are the orders of the validation period: VWAP orders
 for a quantity at the full horizon, started every 6 bars, both sides. "Utility" is the mean-variance utility that
@@ -32,8 +32,8 @@ def evaluate(model: LEMModel, market: Market, orders: pd.DataFrame) -> list[dict
     rows = []
     for minimum, group in found.groupby("min_periods"):
         x = improvement(group, "vol").dropna()
-        risk = torch.from_numpy(group.loc[x.index, "risk_aversion"].to_numpy(np.float64))
-        value = utility(torch.from_numpy(x.to_numpy()), risk).mean().item()
+        risk = torch.from_numpy(group.loc[x.index, "risk_aversion"].to_numpy(np.float64, copy=True))
+        value = utility(torch.from_numpy(x.to_numpy(copy=True)), risk).mean().item()
         rows.append(
             {
                 "minimum": int(minimum),

@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 
 Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
-Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem models`).")]
+Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem list`).")]
 HalfSpread = Annotated[float, typer.Option("--half-spread", help="Cost: half of the spread, in bps.")]
 Fee = Annotated[float, typer.Option("--fee", help="Cost: fees, in bps.")]
 Impact = Annotated[
@@ -103,14 +103,20 @@ def _policies(model: str, baselines: str) -> dict[str, Policy]:
     return {Path(name).name: load_policy(name) for name in (model, *_split(baselines)) if name}
 
 
-@app.command()
-def models() -> None:
-    """List the bundled models."""
-    from lem_models.hub.registry import bundled_folder, list_models
+@app.command(name="list")
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything that is known, as JSON.")] = False,
+) -> None:
+    """List the bundled models: market, frequency, horizon, size, and what they earned in tests."""
+    from lem_models.hub.registry import list_models
 
-    for name in list_models():
-        size = sum(f.stat().st_size for f in bundled_folder(name).iterdir() if f.is_file()) / 1e6
-        typer.echo(f"{name}  ({size:.1f} MB, bundled)")
+    models = list_models()
+    if as_json:
+        typer.echo(models.to_json())
+        return
+    from lem_models.hub.listing import print_models
+
+    print_models(_console(), models)
 
 
 @app.command()
@@ -385,6 +391,70 @@ def train(
     rank_zero_only(typer.echo)(f"model: {folder.resolve()}")
 
 
+@app.command()
+def finetune(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
+    start: Annotated[
+        str | None, typer.Option("--from", help="Model to start from; default the recipe's finetune.start.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Recipe (YAML); default recipes/finetune.yaml.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="What may change: full (every weight), head, or lora (adapters, needs peft)."),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option("--horizon", min=1, help="Longest order; default the start's, at most a session or 24 periods."),
+    ] = None,
+    train_end: Annotated[
+        str | None, typer.Option("--train-end", help="First day of validation; default after 60 % of the days.")
+    ] = None,
+    validation_end: Annotated[
+        str | None, typer.Option("--validation-end", help="First day of the test; default after 80 % of the days.")
+    ] = None,
+    half_spread: HalfSpread = 0.0,
+    fee: Fee = 0.0,
+    impact: Impact = 0.0,
+    order_size: OrderSize = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Optimiser steps at most.")] = None,
+    orders: Annotated[int, typer.Option("--orders", min=100, help="Orders of the test at most.")] = 20_000,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the new model; default the folder's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn; default the recipe's.")] = None,
+    accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
+) -> None:
+    """Adapt a model to bars of your own: trains, saves, and says on bars that nothing has read whether it helped."""
+    from lem_models.execution.costs import CostModel
+    from lem_models.training.finetune import finetune as adapt
+    from lem_models.training.finetune_text import print_finetune
+
+    costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
+    console = _console()
+    result = adapt(
+        start,
+        data,
+        out=out,
+        config=config,
+        method=method,
+        horizon=horizon,
+        train_end=train_end,
+        validation_end=validation_end,
+        costs=None if costs == CostModel() else costs,
+        steps=steps,
+        name=name,
+        seed=seed,
+        orders=orders,
+        accelerator=accelerator,
+        progress=progress,
+        report=lambda line: console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else ""),
+    )
+    print_finetune(console, result)
+    console.print(f"\nModel: [bold]{out.resolve()}[/bold] (with finetune.json)", soft_wrap=True)
+
+
 def _console() -> Console:
     """A terminal, wide enough for the tables when the output goes to a file; silent on every rank but the first."""
     from rich.console import Console
@@ -417,8 +487,11 @@ def _first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> 
     """First day that the model under test saw neither in training nor in validation, if the bars go that far."""
     import pandas as pd
 
+    from lem_models.markets.frequency import clock
+    from lem_models.modeling.config import LEMConfig
+
     config = getattr(next(iter(policies.values())), "config", None)
-    unseen = getattr(config, "unseen_from", None)
+    unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
     if unseen is None:
         return None
     day = pd.Timestamp(unseen, tz="UTC").value

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from lem_models import Bars, Order, synthetic_bars
 from lem_models.cli import app, main
 from lem_models.errors import BarsError, ConfigError
+from lem_models.hub.registry import list_models
 
 runner = CliRunner()
 
@@ -25,7 +26,7 @@ def data(tmp_path_factory):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("models", "demo", "benchmark", "execute", "check-leak", "convert", "train"):
+    for command in ("list", "demo", "benchmark", "execute", "check-leak", "convert", "train"):
         assert command in result.output
 
 
@@ -34,8 +35,14 @@ def test_help_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_models_lists_the_bundled_ones():
-    assert "lem-crypto-hourly" in runner.invoke(app, ["models"]).output
+def test_list_names_every_bundled_model_and_what_it_is_for():
+    shown, described = runner.invoke(app, ["list"]), json.loads(runner.invoke(app, ["list", "--json"]).output)
+    assert [model["name"] for model in described] == list(list_models())
+    for model in described:
+        (line,) = [line for line in shown.output.splitlines() if line.split()[:1] == [model["name"]]]
+        assert model["market"] in line
+        assert model["frequency"] in line
+        assert str(model["horizon"]) in line.split()
 
 
 def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, data):

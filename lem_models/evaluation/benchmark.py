@@ -26,7 +26,9 @@ from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import clock
 from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.modeling.config import LEMConfig
 from lem_models.order_table import COLUMNS
 from lem_models.orders import Order
 
@@ -52,8 +54,8 @@ class BenchmarkSettings(BaseModel):
         by: Further keys by which the policies are compared: columns of the orders, or derived ones
             (:mod:`lem_models.evaluation.grouping`).
         null: Draws of the martingale null; 0 for none.
-        null_of: Whose improvement is split by the null: ``"model"``, the policy under test, or ``"all"``, every policy
-            (one that forecasts nothing must show no forecast value).
+        null_of: Whose improvement is split by the null: ``"model"``, the policy under test, ``"all"``, every policy
+            (one that forecasts nothing must show no forecast value), or the names of some.
         seed: Seed of the draws of orders, null and bootstrap.
         bootstrap: Draws of the bootstrap.
     """
@@ -81,7 +83,7 @@ class BenchmarkSettings(BaseModel):
     costs: CostModel | None = None
     by: tuple[str, ...] = ("symbol", "hour", "volatility")
     null: int = Field(20, ge=0)
-    null_of: Literal["model", "all"] = "model"
+    null_of: Literal["model", "all"] | tuple[str, ...] = "model"
     seed: int = 0
     bootstrap: int = Field(1000, ge=100)
 
@@ -225,6 +227,8 @@ def run_benchmark(
         PolicyError: when one of them is not a policy, or looks ahead.
     """
     model, policy = next(iter(policies.items()))
+    tested = [name for name, each in policies.items() if is_executable(each)]
+    on_null = _null_of(settings.null_of, tested)
     if not is_executable(policy):
         raise PolicyError(f"{model} is a bound: it can stand beside a policy under test, not be one")
     for name, policy in policies.items():
@@ -266,8 +270,7 @@ def run_benchmark(
             results[name] = shared.execute(policy, market, bars, costs=settings.costs)
         elif not shared.ranks.rank:
             results[f"{name} (bound)"] = execute_bound(policy, Market(bars), orders, costs=settings.costs)
-    tested = [name for name, policy in policies.items() if is_executable(policy)]
-    drawn: dict[str, list[NullDraws]] = {name: [] for name in (tested if settings.null_of == "all" else tested[:1])}
+    drawn: dict[str, list[NullDraws]] = {name: [] for name in on_null}
     for draw in range(settings.null):
         null = martingale_null(bars, seed=settings.seed + 1000 + draw)
         market = shared.market(null)
@@ -278,7 +281,18 @@ def run_benchmark(
                 kept.append(NullDraws.of(result.orders))  # the rest of the result goes: 20 of them are gigabytes
     if shared.ranks.rank:
         return None
-    unseen = getattr(getattr(policies[model], "config", None), "unseen_from", None)
+    config = getattr(policies[model], "config", None)
+    unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
     found = {name: result for name, result in results.items() if result is not None}
     nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
     return Benchmark(settings, bars, model, found, nulls, excluded, unseen)
+
+
+def _null_of(wanted: str | tuple[str, ...], policies: list[str]) -> list[str]:
+    """Policies that the null is drawn for."""
+    if isinstance(wanted, str):
+        return policies if wanted == "all" else policies[:1]
+    for name in wanted:
+        if name not in policies:
+            raise ConfigError(f"null_of names {name!r}, which is none of the policies {', '.join(policies)}")
+    return list(wanted)

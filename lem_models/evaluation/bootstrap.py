@@ -278,13 +278,32 @@ class OrderBootstrap:
         self._last_days = (self.end - np.timedelta64(1, "us")).astype("datetime64[D]")  # the end is exclusive
         self._draws, self._seed = draws, seed
 
-    def means(self, values: pd.DataFrame, rows: NDArray[np.int64], weights: pd.DataFrame | None = None) -> MeanDraws:
-        """Draws of the means of values [orders, columns] that belong to these rows of the table."""
-        return bootstrap_means(
-            values,
-            self._days[rows],
-            weights=weights,
-            last_days=self._last_days[rows],
-            draws=self._draws,
-            seed=self._seed,
-        )
+    def means(
+        self,
+        values: pd.DataFrame,
+        rows: NDArray[np.int64],
+        weights: pd.DataFrame | None = None,
+        *,
+        shared_block: bool = False,
+    ) -> MeanDraws:
+        """Draws of the means of values [orders, columns] that belong to these rows of the table.
+
+        With ``shared_block`` all columns take the longest of their blocks, and so the same draws: for functions of
+        several means.
+        """
+
+        def drawn(block: int | None) -> MeanDraws:
+            return bootstrap_means(
+                values,
+                self._days[rows],
+                weights=weights,
+                last_days=self._last_days[rows],
+                block=block,
+                draws=self._draws,
+                seed=self._seed,
+            )
+
+        found = drawn(None)
+        if shared_block and len(set(found.blocks.tolist())) > 1:
+            return drawn(int(found.blocks.max()))
+        return found

@@ -182,7 +182,13 @@ def origins(
 
 
 def stretch_starts(
-    bars: Bars, *, length: int, skip: int = 0, start: Moment | None = None, end: Moment | None = None
+    bars: Bars,
+    *,
+    length: int,
+    skip: int = 0,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    reach_back: int = 0,
 ) -> Origins:
     """First bar of each whole stretch of bars that lies, with what its features reach back to, in a period.
 
@@ -193,6 +199,7 @@ def stretch_starts(
         start: First moment of the period, inclusive; the features of a stretch's first bar reach
             :data:`~lem_models.markets.features.SUPPORT` - 1 bars back, and these lie in the period too.
         end: Last moment of the period, exclusive.
+        reach_back: Bars before the period that a stretch and its features may use.
 
     Returns:
         The starts; a stretch may go over the ends of sessions.
@@ -200,7 +207,7 @@ def stretch_starts(
     from lem_models.markets.features import SUPPORT
 
     rows = bars.rows_between(start, end)
-    first = np.maximum(rows[:, 0] + SUPPORT - 1, bars.offsets[:-1] + skip)
+    first = np.maximum(rows[:, 0] + SUPPORT - 1 - reach_back, bars.offsets[:-1] + skip)
     candidates = intervals(first, rows[:, 1] - length + 1)
     return origins(bars, lookback=SUPPORT - 1, horizon=length, within_session=False, candidates=candidates)
 

@@ -46,7 +46,8 @@ class LEMConfig(BaseModel):
         risk_aversion: Default for orders that name none.
         fixed_risk_aversion: The same for orders of a fixed duration (minimum = maximum), where there is no option to
             trade against and tracking the benchmark is what is asked for.
-        unseen_from: First day that was used neither in training nor in validation; benchmarks start there by default.
+        unseen_from: First day that was used neither in training nor in validation, by the frequency of the bars
+            (``{"1h": "2024-01-01"}``); benchmarks start there by default.
 
     Raises:
         ConfigError: naming every field that is wrong.
@@ -70,7 +71,7 @@ class LEMConfig(BaseModel):
     head_config: dict[str, Any] = Field(default_factory=dict)
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
     fixed_risk_aversion: float = Field(2.0, ge=0.0, le=100.0)
-    unseen_from: date | None = None
+    unseen_from: dict[str, date] = Field(default_factory=dict)
 
     def __init__(self, /, **data: Any) -> None:
         try:
@@ -114,6 +115,13 @@ class LEMConfig(BaseModel):
     def lookback(self) -> int:
         """Bars of gapless history that a decision depends on (the volume profile uses all that may be asked for)."""
         return MAX_LOOKBACK
+
+    def first_unseen(self, frequency: str) -> date | None:
+        """First day of bars of a frequency that was used neither in training nor in validation; ``None`` if unknown.
+
+        Of bars of a frequency that the model was not trained on it is the latest such day of all.
+        """
+        return self.unseen_from.get(frequency, max(self.unseen_from.values(), default=None))
 
     def to_json(self) -> str:
         """JSON text, stable key order."""

@@ -24,7 +24,7 @@ from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
 from lem_models.markets.bars import Bars
-from lem_models.markets.features import FEATURES
+from lem_models.markets.features import FEATURES, SUPPORT
 from lem_models.markets.market import Market
 from lem_models.markets.windows import Origins, stretch_starts
 from lem_models.modeling.config import LEMConfig
@@ -167,8 +167,17 @@ class MarketBatches:
         return self._starts[training]
 
     def _stretch_starts(self, start: date | None, end: date) -> Origins:
-        """First bar of each valid stretch that lies, its lookback included, in ``[start, end)``."""
-        found = stretch_starts(self.market.bars, length=self._length, skip=self.data.skip_bars, start=start, end=end)
+        """First bar of each valid stretch that lies, its lookback included unless it is shared, in ``[start, end)``."""
+        # Then the first order of the first stretch starts with the period: orders follow the bar after the warm-up.
+        reach_back = self.model_config.warmup + SUPPORT if self.data.shared_lookback and start is not None else 0
+        found = stretch_starts(
+            self.market.bars,
+            length=self._length,
+            skip=self.data.skip_bars,
+            start=start,
+            end=end,
+            reach_back=reach_back,
+        )
         if not len(found):
             raise BarsError(f"no stretch of {self._length} bars without gap or halt lies between {start} and {end}")
         return found

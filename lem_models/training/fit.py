@@ -6,6 +6,7 @@ batch, the first one writes. What comes out is the same up to the rounding of su
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lem_models.errors import ConfigError
 from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
+from lem_models.training.adapters import merged, restrict
 from lem_models.training.batches import MarketBatches
 from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.datamodule import ExecutionDataModule
@@ -74,7 +77,7 @@ def train(
     recipe: Recipe,
     *,
     out: str | Path,
-    data: str | Path | Sequence[str | Path] | None = None,
+    data: Bars | str | Path | Sequence[str | Path] | None = None,
     start: LEMModel | None = None,
     resume: str | Path | None = None,
     accelerator: str = "auto",
@@ -88,13 +91,14 @@ def train(
 
     Args:
         recipe: What to do.
-        out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe and the
-            hash of the bars), ``logs/`` (CSV and TensorBoard) and ``checkpoints/``. With several processes the first
-            one writes them.
+        out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe, the hash
+            of the bars and, where another model was the start, the validation utilities), ``logs/`` (CSV and
+            TensorBoard) and ``checkpoints/``. With several processes the first one writes them.
         data: Bars, instead of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
-            that holds the files that the recipe names. Every node reads its own.
+            that holds the files that the recipe names, or the bars themselves. Every node reads its own.
         start: Model to start from, for fine-tuning, instead of the recipe's ``finetune.start``: its weights instead of
-            random ones, its architecture and risk aversions instead of the recipe's. It is left alone.
+            random ones, its architecture and risk aversions instead of the recipe's. It is left alone. It competes:
+            where no validation finds a better utility than its own, its weights are what comes out.
         resume: Checkpoint to go on from; every node reads its own.
         accelerator: Lightning accelerator.
         devices: Lightning devices, per node. ``"auto"``: as many as ``torchrun`` started processes, otherwise every
@@ -113,7 +117,10 @@ def train(
             batch cannot be shared equally by the processes, or Lightning refuses its settings.
         BarsError: when the bars break a rule or a split is empty.
     """
-    sources = _sources(recipe, data)
+    tables = [data] if isinstance(data, Bars) else []
+    if tables and len(recipe.data) > 1:
+        raise ConfigError(f"the recipe has {len(recipe.data)} markets, and data are the bars of one")
+    sources = [] if isinstance(data, Bars) else _sources(recipe, data)
     out = Path(out)
     if resume is not None:
         _check_checkpoint(Path(resume))
@@ -147,10 +154,13 @@ def train(
         callbacks.append(RichProgressBar() if _is_terminal() else TQDMProgressBar(refresh_rate=25))
     if settings.averaging:
         callbacks.append(_MovingAverage(settings.averaging))
+    method = "full" if start is None or recipe.finetune is None else recipe.finetune.method
     sharded = strategy.startswith("fsdp")
     if sharded:
         callbacks.append(_ShardedGradientClip(settings.gradient_clip))
     if settings.cuda_graphs:
+        if method != "full":
+            raise ConfigError(f"trainer.cuda_graphs needs finetune.method full; it is {method}")
         shapes = {(market.stretches, recipe.model.warmup + market.stretch) for market in recipe.data}
         if len(shapes) > 1:
             raise ConfigError("trainer.cuda_graphs needs the same stretches and stretch in every market")
@@ -179,7 +189,7 @@ def train(
     )
     if sharded and settings.averaging:
         raise ConfigError("fsdp cannot average weights that are spread over devices: set trainer.averaging to 0")
-    tables = [Bars.read(source) for source in sources]
+    tables += [Bars.read(source) for source in sources]
     module = ExecutionDataModule(
         [
             MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
@@ -190,20 +200,32 @@ def train(
     )
     module.take_share(trainer.global_rank, trainer.world_size)
     # What the model to start from has seen is not unseen.
-    unseen = max(filter(None, (recipe.validation_end, start.config.unseen_from if start else None)))
+    unseen = dict(start.config.unseen_from) if start is not None else {}
+    for bars, market in zip(tables, recipe.data, strict=True):
+        frequency = clock(bars.frequency)
+        unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
     architecture = recipe.model.model_copy(update={"unseen_from": unseen})
     model = LEMModel(architecture, optimizer=recipe.optimizer)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
+    to_beat = -math.inf
+    if start is not None and start.is_trained:
+        trainer.validate(model, datamodule=module, verbose=False)
+        to_beat = float(trainer.callback_metrics["val_utility"])
+    if start is not None and recipe.finetune is not None:
+        restrict(model, method, module.training_batch(0), rank=recipe.finetune.rank)
+    facts: dict[str, Any] = {
+        "data_hash": [bars.content_hash for bars in tables],
+        "recipe": recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
+    }
     if trainer.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
-        facts = {
-            "data_hash": [bars.content_hash for bars in tables],
-            "recipe": recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
-        }
         to_json(facts, out / "run.json")
     trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume), weights_only=True)
-    weights = _best_weights(trainer, best)
+    weights = merged(_best_weights(trainer, best))
+    score = -math.inf if best.best_model_score is None else float(best.best_model_score)
+    if start is not None and score <= to_beat:
+        weights = start.state_dict()
     # A model of its own: what was fitted may be wrapped, or spread over devices.
     with torch.random.fork_rng(devices=[]):
         trained = LEMModel(architecture, optimizer=recipe.optimizer).eval()
@@ -211,6 +233,8 @@ def train(
     trained.is_trained, trained.name = True, recipe.name
     if trainer.is_global_zero:
         trained.save_pretrained(out)
+        if start is not None:
+            to_json(facts | {"validation_utility": {"start": to_beat, "best_step": score}}, out / "run.json")
     trainer.strategy.barrier()  # nobody goes on before the files are there
     return trained
 

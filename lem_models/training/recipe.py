@@ -7,7 +7,7 @@ Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,15 +15,28 @@ from typing import Any, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lem_models.errors import ConfigError
+from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.sampling import OrderSampling
 
-__all__ = ["DataConfig", "FinetuneConfig", "OptimizerConfig", "Precision", "Recipe", "TrainerConfig"]
+__all__ = [
+    "DataConfig",
+    "FinetuneConfig",
+    "Method",
+    "OptimizerConfig",
+    "Precision",
+    "Recipe",
+    "TrainerConfig",
+    "read_sections",
+    "shipped_recipe",
+]
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Precision of a training run, by Lightning's names."""
+
+Method: TypeAlias = Literal["full", "head", "lora"]
+"""What fine-tuning may change."""
 
 
 class _Section(BaseModel):
@@ -47,6 +60,8 @@ class DataConfig(_Section):
         stretch: Bars of a stretch after the warm-up.
         validation_batches: Fixed batches to validate on.
         validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch weighs much.
+        shared_lookback: Whether the bars that validation orders look back at may lie in the training period; their
+            decisions and fills never do. For short histories, of which a lookback would be a large part.
     """
 
     path: Path | None = None
@@ -62,6 +77,7 @@ class DataConfig(_Section):
     stretch: int = Field(64, ge=2)
     validation_batches: int = Field(16, ge=1)
     validation_orders_per_stretch: int = Field(10, ge=1)
+    shared_lookback: bool = False
 
     @model_validator(mode="after")
     def _in_order(self) -> DataConfig:
@@ -78,10 +94,15 @@ class FinetuneConfig(_Section):
             ``train(start=)`` override it.
         horizon: Longest order of the new model; default the start's
             (:meth:`~lem_models.modeling.model.LEMModel.with_horizon`).
+        method: What may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank adapters
+            (:mod:`lem_models.training.adapters`), merged into the weights in the end.
+        rank: Rank of the adapters.
     """
 
     start: str
     horizon: int | None = Field(None, ge=1, le=512)
+    method: Method = "full"
+    rank: int = Field(8, ge=1, le=256)
 
 
 class OptimizerConfig(_Section):
@@ -193,12 +214,21 @@ class Recipe(_Section):
             ConfigError: naming the file and every wrong setting.
         """
         path = Path(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read the recipe {path}: {error}") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"the recipe {path} must hold sections, not a {type(content).__name__}")
+        return cls.of(read_sections(path), name=path.name, folder=path.parent)
+
+    @classmethod
+    def of(cls, sections: Mapping[str, Any], *, name: str, folder: Path) -> Recipe:
+        """A recipe from its sections.
+
+        Args:
+            sections: What the file holds.
+            name: Name of the file, for errors.
+            folder: Where relative paths start.
+
+        Raises:
+            ConfigError: naming the file and every wrong setting.
+        """
+        content = dict(sections)
         try:
             model = content.get("model") or {}
             if not isinstance(model, dict):
@@ -212,16 +242,46 @@ class Recipe(_Section):
             )
             one_market = isinstance(content.get("data"), dict)  # which the reader has not numbered
             problems = "; ".join(f"{_place(e['loc'], one_market)}: {e['msg']}" for e in errors[:8])
-            raise ConfigError(f"the recipe {path.name} is refused: {problems}") from None
+            raise ConfigError(f"the recipe {name} is refused: {problems}") from None
         data = tuple(
-            market if market.path is None else market.model_copy(update={"path": (path.parent / market.path).resolve()})
+            market if market.path is None else market.model_copy(update={"path": (folder / market.path).resolve()})
             for market in recipe.data
         )
         changes: dict[str, Any] = {"data": data}
-        if recipe.finetune is not None and (path.parent / recipe.finetune.start).is_dir():
-            start = str((path.parent / recipe.finetune.start).resolve())
+        if recipe.finetune is not None and (folder / recipe.finetune.start).is_dir():
+            start = str((folder / recipe.finetune.start).resolve())
             changes["finetune"] = recipe.finetune.model_copy(update={"start": start})
         return recipe.model_copy(update=changes)
+
+
+def read_sections(path: str | Path) -> dict[str, Any]:
+    """The sections of a recipe, unchecked.
+
+    Raises:
+        ConfigError: when the file cannot be read or holds no sections.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read the recipe {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"the recipe {path} must hold sections, not a {type(content).__name__}")
+    return content
+
+
+def shipped_recipe(name: str) -> Path:
+    """File of a recipe that comes with the package.
+
+    Raises:
+        UnknownNameError: when there is none of this name.
+    """
+    package = Path(__file__).parents[1]
+    # In an installed package, and in a checkout.
+    for folder in (package / "recipes", package.parent / "recipes"):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = {path.stem for folder in (package, package.parent) for path in (folder / "recipes").glob("*.yaml")}
+    raise UnknownNameError.among("recipe", name, known)
 
 
 def _place(location: Iterable[str | int], one_market: bool) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from lem_models.errors import ConfigError
 from lem_models.evaluation.accuracy_tests import diebold_mariano, holm
@@ -94,6 +95,12 @@ def test_one_start_has_no_test_and_two_are_no_error():
 def test_shapes_that_do_not_match_are_refused():
     with pytest.raises(ConfigError, match="are \\[orders\\]"):
         diebold_mariano([1.0, 2.0], [0], [1])
+
+
+def test_holm_is_that_of_statsmodels():
+    p_values = np.random.default_rng(0).uniform(size=40) ** 4
+    p_values[:4] = p_values[4:8]  # ties
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-15)
 
 
 def test_holm_by_hand():

@@ -159,3 +159,12 @@ def test_orders_in_days_seen_in_training_are_counted():
 def test_bad_settings_are_a_typed_error():
     with pytest.raises(ConfigError, match="limit"):
         BenchmarkSettings(limit=-3)
+
+
+def test_the_null_is_drawn_for_the_policies_that_are_named():
+    bars = synthetic_bars(symbols=1, days=30, seed=3)
+    policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
+    settings = BenchmarkSettings(min_periods=(1,), limit=40, null=1, null_of=("volume_curve", "stopping_rule"))
+    assert set(run_benchmark(policies, bars, settings).nulls) == {"volume_curve", "stopping_rule"}
+    with pytest.raises(ConfigError, match="null_of names 'kalman_volume', which is none of the policies stopping_rule"):
+        run_benchmark(policies, bars, settings.model_copy(update={"null_of": ("kalman_volume",)}))

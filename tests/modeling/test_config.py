@@ -31,7 +31,9 @@ def test_defaults():
 
 
 def test_the_text_reads_back_the_same(tmp_path):
-    config = tiny_config(features=("range", "return_close"), dropout=0.25, risk_aversion=1.5, unseen_from="2024-01-01")
+    config = tiny_config(
+        features=("range", "return_close"), dropout=0.25, risk_aversion=1.5, unseen_from={"1h": "2024-01-01"}
+    )
     assert LEMConfig.from_file(_file(tmp_path, config.to_json())) == config
     assert json.loads(config.to_json())["schema_version"] == 1
 

@@ -76,7 +76,7 @@ def test_the_new_model_is_of_the_old_one_s_type(model):
 
 def test_a_run_may_start_from_a_model(tmp_path):
     BARS.write(tmp_path / "bars.parquet")
-    tiny = LEMModel(tiny_config(**TINY["model"], risk_aversion=0.7, unseen_from="2025-01-01"))
+    tiny = LEMModel(tiny_config(**TINY["model"], risk_aversion=0.7, unseen_from={"1h": "2025-01-01"}))
     start, _ = tiny.with_head("flexible", SETTINGS)
     before = {name: value.clone() for name, value in start.state_dict().items()}
     still = {"learning_rate": 1e-12, "weight_decay": 0.0}

@@ -1,5 +1,7 @@
 """Training on several markets at once, on some of their assets, and from a model of another horizon."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,6 @@ import yaml
 
 from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.execute import execute
-from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.fit import train
@@ -127,7 +128,7 @@ def test_held_out_symbols_are_never_read():
 
 def test_a_run_over_two_markets_saves_a_model(several, files, tmp_path):
     model = train(several, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
-    assert str(model.config.unseen_from) == "2024-02-14"
+    assert model.config.unseen_from == {"1h": date(2024, 2, 14)}
     in_order = [files / "hours.parquet", files / "other.parquet"]
     again = train(several, out=tmp_path / "again", data=in_order, accelerator="cpu", progress=False)
     for name, value in model.state_dict().items():

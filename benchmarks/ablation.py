@@ -1,0 +1,148 @@
+"""What each choice of a recipe is worth: models on a validation period, a row per choice.
+
+    python benchmarks/ablation.py --models run0 run1 --labels "GRU" "GRU" --market crypto-hourly --data FOLDER \
+        --start 2023-07-01 --end 2024-01-01
+    python benchmarks/ablation.py --table
+
+Models with one label are training seeds of one choice, and their numbers are averaged. All execute the same VWAP orders
+for a quantity, both sides, up to 12 periods, minimum 1, 6 and 12, at risk aversion 0.5, and 2 at the fixed duration.
+"Utility" is the mean-variance utility that training maximises, over all orders; means and standard deviations (of
+improvements within 10 either way) are in bar volatilities. Rows are kept in ``benchmarks/results/ablation.json``; one
+with the same label and market is replaced. A test period is refused: choices are made on validation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.encoders import evaluate
+from benchmarks.records import plain, write_record
+from benchmarks.zoo import MarketPlan, Plan, needed_bars, split_of
+from lem_models import Bars, LEMModel, Order
+from lem_models.errors import ConfigError, LEMError
+from lem_models.markets.market import MAX_LOOKBACK, Market
+
+MINIMA, LONGEST = (1, 6, 12), 12
+FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0
+RESULTS = Path(__file__).with_name("results") / "ablation.json"
+
+
+def ablation_rows(models: list[tuple[str, LEMModel]], bars: Bars, orders: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per label: ``what, utility, seeds``, the spread of the utility between seeds, mean and std by minimum.
+
+    Args:
+        models: Label and model; models of one label are seeds.
+        bars: The market.
+        orders: The orders, with their risk aversion.
+    """
+    market, found = Market(bars), {}
+    for label, model in models:
+        table = pd.DataFrame(evaluate(model, market, orders))
+        values = {"utility": np.average(table["utility"], weights=table["orders"])}
+        for row in table.itertuples():
+            values |= {f"mean_{row.minimum}": row.mean, f"std_{row.minimum}": row.std}
+        found.setdefault(label, []).append(values)
+    rows = []
+    for label, seeds in found.items():
+        table = pd.DataFrame(seeds)
+        spread = table["utility"].std() if len(seeds) > 1 else None
+        rows.append({"what": label, **table.mean().to_dict(), "seeds": len(seeds), "utility_between_seeds": spread})
+    return rows
+
+
+def sampled(bars: Bars, plan: MarketPlan, start: str, end: str, limit: int | None, seed: int) -> pd.DataFrame:
+    """The orders of every row of a market."""
+    orders = Order.sample(
+        bars,
+        every=plan.runs[0].every,
+        side="both",
+        min_periods=MINIMA,
+        max_periods=LONGEST,
+        lookback=MAX_LOOKBACK,
+        start=start,
+        end=end,
+        limit=limit,
+        seed=seed,
+    )
+    fixed = orders["min_periods"] == orders["max_periods"]
+    return orders.assign(risk_aversion=np.where(fixed, FIXED_RISK, FLEXIBLE_RISK))
+
+
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of both; a new one takes the place of the old one with its label and market."""
+    rows = {(row["what"], row["market"]): row for row in old}
+    return list((rows | {(row["what"], row["market"]): row for row in new}).values())
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table, market by market; a blank where a row says nothing."""
+    lines = ["| market | what | utility | min 1 | min 6 | fixed 12 | seeds | note |", "|---" * 8 + "|"]
+    for row in sorted(rows, key=lambda row: row["market"]):
+        spread = row.get("utility_between_seeds")
+        utility = f"{row['utility']:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
+        pairs = [(row.get(f"mean_{m}"), row.get(f"std_{m}")) for m in MINIMA]
+        cells = ["" if mean is None or std is None else f"{mean:.3f} ± {std:.3f}" for mean, std in pairs]
+        numbers = [cell.replace("-0.", "−0.") for cell in (utility, *cells)]
+        texts = [row["market"], row["what"], *numbers, str(row.get("seeds", 1)), row.get("note") or ""]
+        lines.append(f"| {' | '.join(texts)} |")
+    return "\n".join(lines)
+
+
+def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The rows that a command asks for."""
+    if not given.models or given.data is None or not (given.market and given.start and given.end):
+        raise ConfigError("to measure, name --models, --market, --data, --start and --end; or ask for the --table")
+    labels = given.labels or [Path(name).name for name in given.models]
+    if len(labels) != len(given.models):
+        raise ConfigError(f"there are {len(given.models)} models and {len(labels)} labels; every model needs one")
+    plan = Plan.read().market(given.market)
+    if split_of(plan, given.start, given.end) != "validation":
+        raise ConfigError(f"{given.start} to {given.end} is in the test period; choices are made on validation")
+    bars = needed_bars(Bars.read(given.data / plan.file if given.data.is_dir() else given.data), given.start, given.end)
+    orders = sampled(bars, plan, given.start, given.end, given.limit or None, given.seed)
+    progress(f"{len(orders):,} orders")
+    models = [(label, LEMModel.from_pretrained(name)) for label, name in zip(labels, given.models, strict=True)]
+    facts = {
+        "market": given.market,
+        "period": f"{given.start} to {given.end}",
+        "orders": len(orders),
+        "note": given.note,
+    }
+    return [{**row, **facts} for row in ablation_rows(models, bars, orders)]
+
+
+def main() -> None:
+    """Measure and keep the rows, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="print the rows that were kept, measure nothing")
+    parser.add_argument("--models", nargs="+", help="folders or names")
+    parser.add_argument("--labels", nargs="+", help="what each model is; the same for seeds of one choice")
+    parser.add_argument("--market", help="a market of benchmarks/zoo.yaml")
+    parser.add_argument("--data", type=Path, help="folder of the bars, or the file itself")
+    parser.add_argument("--start", help="first day of validation, inclusive")
+    parser.add_argument("--end", help="day by which orders have ended, exclusive")
+    parser.add_argument("--limit", type=int, default=30_000, help="orders at most; 0 for all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of orders")
+    parser.add_argument("--note", default="", help="a remark, kept with the rows")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="JSON file of the rows")
+    given = parser.parse_args()
+    kept = json.loads(given.results.read_text(encoding="utf-8"))["rows"] if given.results.is_file() else []
+    if not given.table:
+        try:
+            kept = merged(kept, measure(given, partial(print, flush=True)))
+        except LEMError as error:
+            parser.error(str(error))
+        write_record({"rows": kept}, given.results)
+    print(markdown([plain(row) for row in kept]))
+
+
+if __name__ == "__main__":
+    main()

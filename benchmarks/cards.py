@@ -1,0 +1,138 @@
+"""Model cards and metrics of every bundled model, from the recorded results: one command, and a check.
+
+    python benchmarks/cards.py            # writes model_cards/<name>/ and lem_models/pretrained/<name>/metrics.json
+    python benchmarks/cards.py --check    # exit code 1 if any of them is not what the records say
+
+Read are ``benchmarks/results/<market>.json`` (of ``benchmarks/zoo.py``) for the markets that
+``lem_models/hub/zoo.yaml`` names for a model, its recipe and configuration, and where they exist ``seeds-<name>.json``
+(of ``benchmarks/seeds.py``) and every ``frontier*.json`` (of ``benchmarks/frontier.py``) that the model takes part in,
+with its picture. A market without a record is named and counts as out of step, unless ``--missing-ok``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lem_models import LEMModel
+from lem_models.errors import LEMError
+from lem_models.evaluation.output import write_text
+from lem_models.hub.cards import CardSources, metrics_of, metrics_text, render_card
+from lem_models.hub.registry import METRICS_NAME, ZooModel, list_models
+from lem_models.hub.results import Evaluation, read_evaluation
+from lem_models.training.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+CARDS = ROOT / "model_cards"
+
+
+@dataclass(frozen=True)
+class Made:
+    """Files of one model, and the markets that it has no record for."""
+
+    files: Mapping[Path, bytes]
+    missing: tuple[str, ...]
+
+
+def sources_of(name: ZooModel, results: Path = RESULTS) -> CardSources:
+    """Everything that the card of a model is made from.
+
+    Raises:
+        ConfigError: When a record or a recipe cannot be read.
+    """
+    evaluations = [_evaluation(results / f"{market}.json", name) for market in name.entry.evaluations]
+    recipe = Recipe.read(ROOT / "recipes" / name.entry.recipe)
+    start = None
+    if recipe.finetune is not None and recipe.finetune.start in list_models():
+        before = ZooModel(recipe.finetune.start)
+        start = (str(before), Recipe.read(ROOT / "recipes" / before.entry.recipe))
+    dials = []
+    for path in sorted(results.glob("frontier*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if name in record["models"]:
+            dials.append((record, picture.name if (picture := path.with_suffix(".png")).is_file() else None))
+    return CardSources(
+        name,
+        [evaluation for evaluation in evaluations if evaluation is not None],
+        recipe,
+        start,
+        seeds=_optional(results / f"seeds-{name}.json"),
+        dials=dials,
+    )
+
+
+def make(name: ZooModel, results: Path = RESULTS) -> Made:
+    """Card, metrics and picture of a model, not yet written.
+
+    Raises:
+        LEMError: When a source cannot be read, or was measured with other weights.
+    """
+    sources = sources_of(name, results)
+    card = CARDS / name
+    files = {
+        card / "README.md": render_card(sources, LEMModel.from_pretrained(name)).encode(),
+        name.folder / METRICS_NAME: metrics_text(metrics_of(name, sources.evaluations)).encode(),
+    }
+    files |= {card / picture: (results / picture).read_bytes() for _, picture in sources.dials if picture}
+    measured = {evaluation.market for evaluation in sources.evaluations}
+    return Made(files, tuple(market for market in name.entry.evaluations if market not in measured))
+
+
+def stale(made: Made) -> list[Path]:
+    """Files that are not on disk as they should be."""
+    return [path for path, content in made.files.items() if not path.is_file() or path.read_bytes() != content]
+
+
+def _evaluation(path: Path, name: str) -> Evaluation | None:
+    """The record, if there is one and the model took part in it."""
+    if not path.is_file():
+        return None
+    evaluation = read_evaluation(path)
+    return evaluation if any(name in run.policies for run in evaluation.runs) else None
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def main() -> None:
+    """Write the files, or say which ones are out of step."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if something is out of step")
+    parser.add_argument("--missing-ok", action="store_true", help="a market without a record is no fault")
+    parser.add_argument("--models", nargs="+", default=list(list_models()), help="default: every bundled model")
+    given = parser.parse_args()
+    faults = 0
+    for name in map(ZooModel, given.models):
+        try:
+            made = make(name)
+        except LEMError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            faults += 1
+            continue
+        for market in made.missing:
+            print(f"{name}: no record of {market}: python benchmarks/zoo.py --market {market} ...", file=sys.stderr)
+            faults += not given.missing_ok
+        for path in stale(made):
+            shown = path.relative_to(ROOT)
+            if given.check:
+                print(f"{name}: {shown} is not what the records say; run python benchmarks/cards.py", file=sys.stderr)
+                faults += 1
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.suffix == ".png":
+                    path.write_bytes(made.files[path])
+                else:
+                    write_text(path, made.files[path].decode())
+                print(f"{name}: {shown}")
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()

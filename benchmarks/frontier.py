@@ -1,0 +1,270 @@
+"""The risk dial: one model at many risk aversions, beside Longstaff-Schwartz at its own and the classical schedules.
+
+    python benchmarks/frontier.py --model lem-crypto-hourly --market crypto-hourly --data FOLDER --out frontier.json
+
+``risk_aversion`` of an order is a number that the model reads: nothing is trained again. Every point of the frontier is
+the mean and the standard deviation of the improvement over the same orders (VWAP, quantity, both sides), in bar
+volatilities, with intervals over days. ``dominance`` asks at each point of a rival: is the model's mean higher at an
+equal or lower standard deviation? The model's point is chosen by its standard deviation alone, the largest that does
+not exceed the rival's, so that no luck in the means is picked; the difference and the ratio of the standard deviations
+are on the same orders. ``dominates`` says that the difference of the means is above zero, ``significant`` that its
+interval is.
+
+Beside the JSON a picture is written, of the same name with ``.png``. Market, file and test period are those of
+``benchmarks/zoo.yaml``; ``--start`` and ``--end`` name another period.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.records import write_record
+from benchmarks.zoo import Plan, load_models, needed_bars, period_of, split_of, weights_of
+from lem_models import Bars, Order, execute, load_policy
+from lem_models.errors import ConfigError, LEMError
+from lem_models.evaluation.figure_style import (
+    dress,
+    empty_figure,
+    figure_to_png_bytes,
+    ink_of,
+    legend_above,
+    policy_styles,
+)
+from lem_models.evaluation.grouping import with_ends
+from lem_models.evaluation.report_text import SIGN_CONVENTION
+from lem_models.evaluation.statistics import paired_difference, summarise
+from lem_models.evaluation.tracking import std_interval, std_ratio
+from lem_models.execution.policy import Policy
+from lem_models.markets.market import MAX_LOOKBACK, Market
+
+DIAL = tuple(float(value) for value in np.geomspace(0.05, 2.0, 8).round(3))
+"""Risk aversions of the model: the range that it is trained for."""
+REGRESSIONS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Risk aversions that Longstaff-Schwartz has regressions for (a grid of its own); beyond them it trades all at once."""
+RIVAL = "longstaff_schwartz"
+WITHOUT_DIAL = ("stopping_rule", "twap", "volume_curve")
+
+
+def frontier(
+    models: Mapping[str, Policy],
+    bars: Bars,
+    orders: pd.DataFrame,
+    *,
+    dial: tuple[float, ...] = DIAL,
+    regressions: tuple[float, ...] = REGRESSIONS,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, pd.DataFrame]:
+    """Points of every policy, and where a model dominates a rival.
+
+    Args:
+        models: The models by name.
+        bars: The market.
+        orders: The orders, without risk aversion.
+        dial: Risk aversions of the models.
+        regressions: Risk aversions of Longstaff-Schwartz.
+        bootstrap: Draws of the bootstrap.
+        seed: Seed of the bootstrap.
+        progress: Called with a line of text before each policy.
+
+    Returns:
+        ``points``: ``policy, risk_aversion`` (missing where a policy has none), ``min_periods, orders``, mean with
+        ``low_vol, high_vol``, ``std_vol`` with ``std_low_vol, std_high_vol``. ``dominance``: a row per model, minimum
+        and point of a rival that the model has a point at or below the standard deviation of: ``mean_vol`` (difference)
+        and ``std_ratio_vol`` with intervals, ``dominates``, ``significant``.
+    """
+    shared: dict[str, Any] = {"draws": bootstrap, "seed": seed}
+    market, rivals = Market(bars), {name: load_policy(name) for name in (RIVAL, *WITHOUT_DIAL)}
+    found: dict[tuple[str, float | None], pd.DataFrame] = {}
+    points = []
+    for name, policy in {**models, **rivals}.items():
+        progress(f"{name}: {len(orders):,} orders")
+        risks = dial if name in models else regressions if name == RIVAL else (None,)
+        for risk in risks:
+            table = orders if risk is None else orders.assign(risk_aversion=risk)
+            result = with_ends(execute(policy, market, table).orders, bars)
+            found[name, risk] = result
+            spread = std_interval(result, "min_periods", **shared)
+            mean = summarise(result, "min_periods", **shared)
+            row = mean[["min_periods", "orders", "mean_vol", "low_vol", "high_vol", "std_vol"]]
+            row = row.assign(std_low_vol=spread["low"], std_high_vol=spread["high"], policy=name, risk_aversion=risk)
+            points.append(row)
+    table = pd.concat(points, ignore_index=True).astype({"risk_aversion": float})
+    table = table[["policy", "risk_aversion", *(c for c in table if c not in ("policy", "risk_aversion"))]]
+    rows = [
+        _dominance(name, rival, minimum, table, found, shared)
+        for name in models
+        for minimum in sorted(table["min_periods"].unique())
+        for rival in table[(table["min_periods"] == minimum) & ~table["policy"].isin(models)].itertuples()
+    ]
+    return {"points": table, "dominance": pd.DataFrame([row for row in rows if row is not None])}
+
+
+def _dominance(
+    model: str,
+    rival: Any,  # noqa: ANN401 - a row of the table of points
+    minimum: int,
+    points: pd.DataFrame,
+    found: Mapping[tuple[str, float | None], pd.DataFrame],
+    shared: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """The model's point at or just below the rival's standard deviation, against the rival; ``None`` without one."""
+    own = points[(points["policy"] == model) & (points["min_periods"] == minimum)]
+    own = own[own["std_vol"] <= rival.std_vol]
+    if own.empty:
+        return None
+    risk = float(own.loc[own["std_vol"].idxmax(), "risk_aversion"])
+    rival_risk = None if np.isnan(rival.risk_aversion) else float(rival.risk_aversion)
+    a, b = (table[table["min_periods"] == minimum] for table in (found[model, risk], found[rival.policy, rival_risk]))
+    mean = paired_difference(a, b, **shared).iloc[0]
+    ratio = std_ratio(a, b, **shared).iloc[0]
+    return {
+        "model": model,
+        "min_periods": minimum,
+        "risk_aversion": risk,
+        "policy": rival.policy,
+        "policy_risk_aversion": rival_risk,
+        "mean_vol": mean["mean_vol"],
+        "low_vol": mean["low_vol"],
+        "high_vol": mean["high_vol"],
+        "p_value": mean["p_value"],
+        "std_ratio_vol": ratio["ratio"],
+        "std_ratio_low": ratio["low"],
+        "std_ratio_high": ratio["high"],
+        "dominates": bool(mean["mean_vol"] > 0),
+        "significant": bool(mean["low_vol"] > 0),
+    }
+
+
+def frontier_figure(points: pd.DataFrame, models: list[str]) -> Figure:
+    """Mean against standard deviation, a panel per minimum; curves for what has a dial, points for what has none."""
+    ink, minima = ink_of("light"), sorted(points["min_periods"].unique())
+    styles = policy_styles(dict.fromkeys(points["policy"]), "light")
+    figure = empty_figure(4.3 * len(minima), 3.9)
+    panels = figure.subplots(1, len(minima), squeeze=False, sharey=True)[0]
+    for axes, minimum in zip(panels, minima, strict=True):
+        dress(axes, ink)
+        axes.grid(visible=True, axis="x", color=ink.grid, linewidth=0.8)
+        for policy, own in points[points["min_periods"] == minimum].groupby("policy", sort=False):
+            own = own.sort_values("risk_aversion")
+            style, has_dial = styles[policy], len(own) > 1
+            x, y = own["std_vol"].to_numpy(), own["mean_vol"].to_numpy()
+            spread = {
+                "xerr": [x - own["std_low_vol"], own["std_high_vol"] - x],
+                "yerr": [y - own["low_vol"], own["high_vol"] - y],
+            }
+            axes.errorbar(
+                *(x, y),
+                **spread,
+                color=style.colour,
+                marker=style.marker,
+                markersize=4.5 if has_dial else 6.5,
+                linestyle=style.dash if has_dial else "none",
+                linewidth=1.6,
+                elinewidth=0.6,
+                ecolor=(style.colour, 0.55),
+                label=policy if axes is panels[0] else None,
+                zorder=4 if policy in models else 3,
+            )
+            if has_dial:
+                for at in (0, -1):
+                    _label(axes, x[at], y[at], f"λ {own['risk_aversion'].iloc[at]:g}", style.colour)
+        axes.set_title(f"minimum {minimum}", fontsize=9.5, color=ink.text, loc="left")
+        axes.set_xlabel("standard deviation (bar volatilities)")
+        axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
+    panels[0].set_ylabel("mean improvement (bar volatilities)")
+    legend_above(figure, ink)
+    return figure
+
+
+def _label(axes: Any, x: float, y: float, text: str, colour: str) -> None:  # noqa: ANN401
+    """Text right above a point, clear of its error bars."""
+    axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=colour)
+
+
+def main() -> None:
+    """Measure, print the points, write JSON and picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", nargs="+", required=True, help="NAME, FOLDER or NAME=FOLDER; one or several")
+    parser.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
+    parser.add_argument("--min-periods", type=int, nargs="+", default=[1, 6])
+    parser.add_argument("--max-periods", type=int, default=12)
+    parser.add_argument("--start", help="first day, inclusive; default the test period's")
+    parser.add_argument("--end", help="day by which orders have ended, exclusive")
+    parser.add_argument("--limit", type=int, default=20_000, help="orders at most; 0 for all")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of orders and of the bootstrap")
+    parser.add_argument("--out", type=Path, help="JSON file; the picture is put beside it")
+    given = parser.parse_args()
+    try:
+        record, figure = measure(given, Plan.read(), partial(print, flush=True))
+    except LEMError as error:
+        parser.error(str(error))
+    if given.out:
+        print(write_record(record, given.out))
+        picture = given.out.with_suffix(".png")
+        picture.write_bytes(figure_to_png_bytes(figure, background="#ffffff"))
+        print(picture)
+
+
+def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> tuple[dict[str, Any], Figure]:
+    """The record and the picture."""
+    market = plan.market(given.market)
+    split, models = split_of(market, given.start, given.end), load_models(given.model)
+    for name, model in models.items():
+        if model.horizon < given.max_periods:
+            raise ConfigError(f"the horizon of {name} is {model.horizon} periods, not {given.max_periods}")
+    whole = Bars.read(given.data / market.file if given.data.is_dir() else given.data)
+    start = given.start or str(market.test_start)
+    bars = needed_bars(whole, start, given.end)
+    orders = Order.sample(
+        bars,
+        every=market.runs[0].every,
+        side="both",
+        min_periods=given.min_periods,
+        max_periods=given.max_periods,
+        lookback=MAX_LOOKBACK,
+        start=start,
+        end=given.end,
+        limit=given.limit or None,
+        seed=given.seed,
+    )
+    tables = frontier(models, bars, orders, seed=given.seed, progress=progress)
+    shown = tables["points"].drop(columns=["orders"]).round(3)
+    progress(f"{shown.to_string(index=False)}\n\n{tables['dominance'].round(3).to_string(index=False)}")
+    flags = {"start": given.start, "end": given.end}
+    record = {
+        "command": " ".join(
+            [
+                f"python benchmarks/frontier.py --model {' '.join(models)} --market {given.market} --data FOLDER",
+                f"--min-periods {' '.join(map(str, given.min_periods))} --max-periods {given.max_periods}",
+                f"--limit {given.limit} --seed {given.seed}",
+                *(f"--{name} {value}" for name, value in flags.items() if value),
+            ]
+        ),
+        "sign": SIGN_CONVENTION,
+        "market": given.market,
+        "model": next(iter(models)),
+        "models": list(models),
+        "weights": weights_of(given.model),
+        "max_periods": given.max_periods,
+        "data": {"file": market.file, "content_hash": whole.content_hash},
+        "period": period_of(bars, start, given.end),
+        "split": split,
+        "orders": len(orders),
+        **tables,
+    }
+    return record, frontier_figure(tables["points"], list(models))
+
+
+if __name__ == "__main__":
+    main()

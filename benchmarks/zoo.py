@@ -1,0 +1,436 @@
+"""The zoo on real markets: every bundled model of a market beside every rival, on assets seen and unseen.
+
+    python benchmarks/zoo.py --market crypto-hourly --data FOLDER --out benchmarks/results/crypto-hourly.json
+
+``benchmarks/zoo.yaml`` says what a market is: its file, the first day of its test period, its specialist and the runs.
+VWAP orders for a quantity, both sides, at the policies' own risk aversion; the specialist, the base model and all
+executable policies of the package execute the same orders, and the models the draws of the martingale null too.
+Tables are for all assets, for those that no model of the run was trained on, in this market or in another one
+(``unseen``), and for the others (``seen``), by minimum duration:
+
+- ``comparison``: mean, spread and interval of every policy;
+- ``differences``: each model minus every other policy, order by order, Holm's correction over the rows of one model and
+  one set of assets;
+- ``null``: what each model gains, split into the value of the option and that of the forecast;
+- ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration.
+
+Other models: ``--models NAME=FOLDER ...``; the first is the one under test. Without ``--start`` and ``--end`` it is the
+test period. A period before that is one for validation; one that holds days of both is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmarks.records import write_record
+from lem_models import Bars, LEMModel, load_policy
+from lem_models.baselines import policy_names
+from lem_models.errors import ConfigError, LEMError
+from lem_models.evaluation.accuracy_tests import holm
+from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
+from lem_models.evaluation.report_text import SIGN_CONVENTION
+from lem_models.evaluation.statistics import compare, null_split, paired_difference
+from lem_models.evaluation.tracking import std_ratio
+from lem_models.execution.policy import Policy
+from lem_models.hub.loading import resolve
+from lem_models.hub.registry import weights_hash
+from lem_models.markets.frequency import Moment, clock
+from lem_models.markets.market import MAX_LOOKBACK
+from lem_models.training.recipe import Recipe
+
+_BEGAN = time.perf_counter()
+ROOT = Path(__file__).resolve().parents[1]
+COMPARED = (
+    *("orders", "mean_bps", "low_bps", "high_bps", "std_bps", "median_bps", "q05_bps", "q95_bps", "better_percent"),
+    *("mean_vol", "low_vol", "high_vol", "std_vol", "volatility_bps", "periods_used", "completed_percent"),
+)
+"""Columns of the comparison that are kept: there are no costs and no sizes, the others repeat these or are empty."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Run(_Section):
+    """Orders of one maximum duration.
+
+    Attributes:
+        max_periods: Maximum duration.
+        every: Bars between starts.
+        null_draws: Draws of the martingale null; ``--null`` overrides it.
+    """
+
+    max_periods: int = Field(ge=1)
+    every: int = Field(5, ge=1)
+    null_draws: int = Field(20, ge=0)
+
+    @property
+    def min_periods(self) -> tuple[int, ...]:
+        """1 and the quarters of the maximum."""
+        return tuple(sorted({1, *(max(1, round(self.max_periods * part / 4)) for part in (1, 2, 3, 4))}))
+
+
+class MarketPlan(_Section):
+    """A market.
+
+    Attributes:
+        file: File of bars.
+        model: Its specialist.
+        test_start: First day that no recipe has read.
+        runs: What is run.
+    """
+
+    file: str
+    model: str
+    test_start: date
+    runs: tuple[Run, ...] = Field(min_length=1)
+
+
+class Plan(_Section):
+    """The markets of the zoo.
+
+    Attributes:
+        base: The model for all markets.
+        recipes: File in ``recipes/`` of each model.
+        markets: The markets by name.
+    """
+
+    base: str
+    recipes: dict[str, str]
+    markets: dict[str, MarketPlan]
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> Plan:
+        """Read the plan; by default that of ``benchmarks/zoo.yaml``.
+
+        Raises:
+            ConfigError: naming the file and what is wrong in it.
+        """
+        path = path or Path(__file__).with_name("zoo.yaml")
+        try:
+            return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+            raise ConfigError(f"{path.name} is refused: {problems}") from None
+        except (OSError, TypeError, yaml.YAMLError) as error:
+            raise ConfigError(f"cannot read {path.name}: {error}") from None
+
+    def market(self, name: str) -> MarketPlan:
+        """A market by its name.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        if name not in self.markets:
+            raise ConfigError(f"there is no market {name!r}; there are {', '.join(self.markets)}")
+        return self.markets[name]
+
+    def unseen(self, models: list[str], symbols: list[str], folder: Path) -> list[str]:
+        """Symbols that none of these models was trained on: held out by each recipe, and used in none of its markets.
+
+        A stock that a recipe holds out of its daily bars but reads in its five-minute bars was seen. The recipe of a
+        model that another one starts from counts too; models without a recipe here say nothing.
+
+        Args:
+            models: Names of the models.
+            symbols: The symbols in question.
+            folder: Where the files of the recipes are; of those that are not there the held-out symbols alone count.
+
+        Raises:
+            ConfigError: If a recipe cannot be read.
+        """
+        recipes: dict[str, Recipe] = {}
+        waiting = [name for name in models if name in self.recipes]
+        while waiting:
+            name = waiting.pop()
+            recipes[name] = Recipe.read(ROOT / "recipes" / self.recipes[name])
+            start = recipes[name].finetune.start if recipes[name].finetune else None
+            waiting += [start] if start in self.recipes and start not in recipes else []
+        found = set(symbols) if recipes else set()
+        for recipe in recipes.values():
+            found &= {symbol for section in recipe.data for symbol in section.held_out}
+            for section in recipe.data:
+                file = folder / section.path.name if section.path is not None else None
+                if file is not None and file.is_file():
+                    used = section.symbols or Bars.read(file).symbols
+                    found -= set(used) - set(section.held_out)
+        return sorted(found)
+
+
+def load_models(given: list[str]) -> dict[str, LEMModel]:
+    """Models by name, from ``NAME``, ``NAME=FOLDER`` or ``FOLDER``."""
+    found = {}
+    for item in given:
+        name, _, folder = item.partition("=")
+        name = name if folder else Path(item).name
+        if name in found:
+            raise ConfigError(f"the model {name} was given twice")
+        found[name] = LEMModel.from_pretrained(folder or item)
+    return found
+
+
+def weights_of(given: list[str]) -> dict[str, str]:
+    """SHA-256 of the weights of each model, so that the record is quoted for no others."""
+    pairs = [item.partition("=") for item in given]
+    return {name if of else Path(name).name: weights_hash(resolve(folder or name)) for name, of, folder in pairs}
+
+
+def split_of(plan: MarketPlan, start: Moment | None, end: Moment | None) -> str:
+    """``"test"`` or ``"validation"``.
+
+    Raises:
+        ConfigError: If the period holds days of both.
+    """
+    border = pd.Timestamp(plan.test_start, tz="UTC")
+    if _utc(start or plan.test_start) >= border:
+        return "test"
+    if end is not None and _utc(end) <= border:
+        return "validation"
+    raise ConfigError(f"the period from {start} to {end or 'the end'} holds days on both sides of {plan.test_start}")
+
+
+def needed_bars(bars: Bars, start: Moment, end: Moment | None) -> Bars:
+    """The bars of a period and the history that its first orders ask for: the same numbers from fewer bars."""
+    bars = bars.between(None, end)
+    first = _utc(start)
+    times = pd.DatetimeIndex(pd.unique(bars.timestamp)).sort_values().tz_localize("UTC")
+    at = max(int(times.searchsorted(first)) - 2 * MAX_LOOKBACK, 0)
+    return bars.between(times[at], end)
+
+
+def period_of(bars: Bars, start: Moment, end: Moment | None) -> dict[str, str]:
+    """Start and end (exclusive) of a period in ISO form; without an end it is that of the bars."""
+    last = pd.Timestamp(int(bars.timestamp.max()), tz="UTC") + bars.frequency
+    return {"start": _utc(start).isoformat(), "end": (_utc(end) if end else last).isoformat()}
+
+
+def evaluate(
+    policies: Mapping[str, Policy],
+    models: list[str],
+    bars: Bars,
+    settings: BenchmarkSettings,
+    unseen: list[str],
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """One run: its tables, as the record holds them.
+
+    Args:
+        policies: All policies; those whose horizon is too short are left out, and said to be.
+        models: Which of them are the models.
+        bars: The market.
+        settings: The orders.
+        unseen: Symbols that the models never saw.
+        progress: Called with a line of text before each step.
+    """
+    able = {name: policy for name, policy in policies.items() if (policy.horizon or 10**9) >= settings.max_periods}
+    left_out = [name for name in policies if name not in able]
+    models = [name for name in models if name in able]
+    if not models:
+        raise ConfigError(f"no model has a horizon of {settings.max_periods} periods: {', '.join(left_out)}")
+    for name in left_out:
+        progress(f"{name} is left out: its horizon is {policies[name].horizon} periods, not {settings.max_periods}")
+    settings = settings.model_copy(update={"null_of": tuple(models)})
+    run = run_benchmark(able, bars, settings, progress=progress)
+    if run is None:
+        raise ConfigError("this benchmark runs in one process")
+    progress("tables")
+    model = run.orders[models[0]]
+    subsets = {
+        "all": model["symbol"].notna(),
+        "seen": ~model["symbol"].isin(unseen),
+        "unseen": model["symbol"].isin(unseen),
+    }
+    chosen = {name: model.loc[rows, "order_id"] for name, rows in subsets.items() if rows.any()}
+    parts = [_tables(run, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen]
+    return {
+        "max_periods": settings.max_periods,
+        "settings": settings.model_dump(
+            mode="json", include={"every", "min_periods", "limit", "null", "seed", "bootstrap"}
+        ),
+        "orders": len(model),
+        "left_out": left_out,
+        "excluded": dict(run.excluded),
+        "volatility_bps": model["volatility_bps"].mean(),
+        **{name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]},
+    }
+
+
+def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
+    """Tables of one set of assets."""
+    orders = {name: table[table["order_id"].isin(order_id)] for name, table in run.orders.items()}
+    by, bootstrap = ["min_periods"], {"draws": run.settings.bootstrap, "seed": run.settings.seed}
+    comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
+    differences, tracking, null = [], [], []
+    for model in models:
+        others = [name for name in orders if name != model]
+        table = pd.concat(
+            [paired_difference(orders[model], orders[name], by, **bootstrap).assign(policy=name) for name in others],
+            ignore_index=True,
+        )
+        differences.append(table.assign(model=model, p_holm=holm(table["p_value"])))
+        fixed = {name: orders[name][lambda o: o["min_periods"] == o["max_periods"]] for name in orders}
+        for name in others:
+            ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
+            tracking.append(ratio.assign(model=model, policy=name))
+        if model in run.nulls:
+            null.append(null_split(orders[model], run.nulls[model], by, **bootstrap).assign(model=model))
+    tables = {
+        "comparison": comparison,
+        "differences": _stacked(differences),
+        "null": _stacked(null),
+        "tracking": _stacked(tracking),
+    }
+    for name, table in tables.items():
+        keys = [key for key in ("model", "policy", *by) if key in table]
+        tables[name] = table.assign(assets=assets)[["assets", *keys, *(c for c in table if c not in keys)]]
+    return tables
+
+
+def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _utc(moment: Moment) -> pd.Timestamp:
+    stamp = pd.Timestamp(moment)
+    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+
+
+def markdown(run: Mapping[str, Any], models: list[str]) -> str:
+    """Mean and standard deviation of every policy in bar volatilities by minimum duration, and the forecast value."""
+    rows = run["comparison"]
+    minima = sorted(rows["min_periods"].unique())
+    lines = []
+    for assets, table in rows.groupby("assets", sort=False):
+        lines += [
+            "",
+            f"| {assets} | " + " | ".join(f"min {m}" for m in minima) + " |",
+            "|---" * (len(minima) + 1) + "|",
+        ]
+        for policy, own in table.groupby("policy", sort=False):
+            cells = [f"{r.mean_vol:.3f} ± {r.std_vol:.3f}" for r in own.itertuples()]
+            lines.append(f"| {policy} | " + " | ".join(cells) + " |")
+        null = run["null"]
+        for model in models if len(null) else ():
+            own = null[(null["assets"] == assets) & (null["model"] == model)]
+            cells = [
+                f"{r.forecast_vol:.3f} [{r.forecast_low_vol:.3f}, {r.forecast_high_vol:.3f}]" for r in own.itertuples()
+            ]
+            if cells:
+                lines.append(f"| forecast value of {model} | " + " | ".join(cells) + " |")
+    return "\n".join(lines).replace("-0.", "−0.")
+
+
+def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Everything that the command measures."""
+    market = plan.market(given.market)
+    split = split_of(market, given.start, given.end)
+    models = load_models(given.models or list(dict.fromkeys([market.model, plan.base])))
+    policies: dict[str, Policy] = {**models, **{name: load_policy(name) for name in given.rivals}}
+    path = given.data / market.file if given.data.is_dir() else given.data
+    whole = Bars.read(path)
+    start = given.start or str(market.test_start)
+    bars = needed_bars(whole, start, given.end)
+    unseen = plan.unseen(list(models), list(bars.symbols), path.parent)
+    runs = []
+    for run in market.runs:
+        if given.max_periods and run.max_periods not in given.max_periods:
+            continue
+        began = time.perf_counter()
+        settings = BenchmarkSettings(
+            every=run.every,
+            min_periods=run.min_periods,
+            max_periods=run.max_periods,
+            start=start,
+            end=given.end,
+            limit=given.limit or None,
+            null=run.null_draws if given.null is None else given.null,
+            seed=given.seed,
+        )
+        runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))
+        progress(
+            f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{markdown(runs[-1], list(models))}\n"
+        )
+    if not runs:
+        raise ConfigError(f"{given.market} has no run of {given.max_periods} periods")
+    return {
+        "command": command(given),
+        "sign": SIGN_CONVENTION,
+        "market": given.market,
+        "model": next(iter(models)),
+        "base": plan.base if plan.base in models else None,
+        "models": list(models),
+        "weights": weights_of(given.models or list(models)),
+        "data": {
+            "file": market.file,
+            "content_hash": whole.content_hash,
+            "symbols": list(bars.symbols),
+            "bars": len(whole),
+            "frequency": clock(bars.frequency),
+        },
+        "period": period_of(bars, start, given.end),
+        "unseen_assets": unseen,
+        "split": split,
+        "runs": runs,
+    }
+
+
+def command(given: argparse.Namespace) -> str:
+    """The command as anybody can run it: folders of this machine left out."""
+    parts = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
+    if given.models:
+        parts.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
+    for name in ("start", "end", "limit", "null", "seed"):
+        value = getattr(given, name)
+        if value != DEFAULTS.get(name):
+            parts.append(f"--{name} {value}")
+    return " ".join(parts)
+
+
+DEFAULTS = {"limit": 40_000, "seed": 0}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
+    made.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
+    made.add_argument("--models", nargs="+", help="NAME, FOLDER or NAME=FOLDER; default the specialist and the base")
+    made.add_argument("--rivals", nargs="*", default=policy_names(), help="policies to run beside them; default all")
+    made.add_argument("--max-periods", type=int, nargs="+", help="only the runs of these maximum durations")
+    made.add_argument("--start", help="first day, inclusive; default the test period's")
+    made.add_argument("--end", help="day by which orders have ended, exclusive")
+    made.add_argument("--limit", type=int, default=DEFAULTS["limit"], help="orders of a run at most; 0 for all")
+    made.add_argument("--null", type=int, help="draws of the martingale null; default the plan's")
+    made.add_argument("--seed", type=int, default=DEFAULTS["seed"], help="of the draws of orders, null and bootstrap")
+    made.add_argument("--out", type=Path, help="JSON file")
+    return made
+
+
+def stamped(text: str) -> None:
+    """Print a line with the seconds since the start."""
+    print(f"{time.perf_counter() - _BEGAN:6.0f} s  {text}", flush=True)
+
+
+def main() -> None:
+    """Measure, print the tables, write the record."""
+    arguments = parser()
+    given = arguments.parse_args()
+    try:
+        record = measure(given, Plan.read(), stamped)
+    except LEMError as error:
+        arguments.error(str(error))
+    if given.out:
+        print(f"{write_record(record, given.out)}: {given.out.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

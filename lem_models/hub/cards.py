@@ -1,0 +1,399 @@
+"""Model cards: made from measured results, recipe and configuration, never typed.
+
+:func:`metrics_of` condenses the evaluation records of a model (``metrics.json``, which ``list_models()`` shows),
+:func:`render_card` writes the card as it is published, with the Hub's metadata and ``model-index``. Everything that
+depends on a number is derived from it (:mod:`lem_models.hub.findings`), and what is not recorded is said to be missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lem_models.hub.findings import ALPHA, dominance, findings, models_of
+from lem_models.hub.registry import ZooModel, list_models, weights_hash, zoo_market
+from lem_models.hub.results import Evaluation, Run
+from lem_models.hub.tables import (
+    difference_table,
+    improvement_table,
+    interval,
+    markdown_table,
+    number,
+    policy_table,
+    tracking_table,
+    unseen_table,
+)
+
+if TYPE_CHECKING:
+    from lem_models.modeling.model import LEMModel
+    from lem_models.training.recipe import Recipe
+
+__all__ = ["CardSources", "card_metadata", "metrics_of", "metrics_text", "render_card"]
+
+_COMPARED = ("orders", "mean_vol", "low_vol", "high_vol", "std_vol", "mean_bps", "low_bps", "high_bps", "std_bps")
+_SPLIT = ("option_vol", "forecast_vol", "forecast_low_vol", "forecast_high_vol")
+_EXAMPLE_PERIODS = 12
+
+
+@dataclass(frozen=True)
+class CardSources:
+    """What a card is made from.
+
+    Attributes:
+        name: The model.
+        evaluations: Its evaluation records, in the order of its entry in the zoo; some may be missing.
+        recipe: The recipe that it was trained by.
+        start: Name and recipe of the model that training started from, if there was one.
+        seeds: Record of ``benchmarks/seeds.py`` for this recipe, if there is one.
+        dials: Records of ``benchmarks/frontier.py`` with this model, each with its picture as a path relative to the
+            card (``None`` without one).
+        others: Names of all models of the zoo: the other policies of a record are baselines.
+    """
+
+    name: ZooModel
+    evaluations: Sequence[Evaluation]
+    recipe: Recipe
+    start: tuple[str, Recipe] | None = None
+    seeds: Mapping[str, Any] | None = None
+    dials: Sequence[tuple[Mapping[str, Any], str | None]] = ()
+    others: Sequence[str] = field(default_factory=list_models)
+
+    def models(self, evaluation: Evaluation) -> list[str]:
+        """Every model of a record: this one, the specialist and the base of the record, and what else the zoo has."""
+        head = [evaluation.content.get("model"), evaluation.content.get("base"), *evaluation.content.get("models", ())]
+        return list(dict.fromkeys(str(name) for name in (self.name, *head, *self.others) if name))
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def metrics_of(name: ZooModel, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Measured results of a model in few numbers: all assets, by market, run and minimum duration.
+
+    Raises:
+        ConfigError: When a record was measured with other weights than those bundled.
+    """
+    weights = weights_hash(name.folder)
+    found = []
+    for evaluation in evaluations:
+        evaluation.check_weights(name, weights)
+        runs = [_run_metrics(run, name) for run in evaluation.runs if run.row(name, run.minima[0]) is not None]
+        if runs:
+            period = evaluation.content["period"]
+            found.append(
+                {
+                    "market": evaluation.market,
+                    "split": evaluation.content["split"],
+                    "start": period["start"],
+                    "end": period["end"],
+                    "runs": runs,
+                }
+            )
+    return {"model": str(name), "weights_sha256": weights, "evaluations": found}
+
+
+def metrics_text(metrics: Mapping[str, Any]) -> str:
+    """The text of ``metrics.json``."""
+    return json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _run_metrics(run: Run, model: str) -> dict[str, Any]:
+    rows = []
+    for minimum in run.minima:
+        row, null = run.row(model, minimum), run.null(model, minimum)
+        if row is not None:
+            split = {name: null[name] for name in _SPLIT} if null is not None else {}
+            rows.append({"min_periods": minimum, **{name: row[name] for name in _COMPARED}, **split})
+    tracking = [(policy, run.tracking(model, policy)) for policy in run.policies]
+    return {
+        "max_periods": run.max_periods,
+        "volatility_bps": run.content["volatility_bps"],
+        "rows": rows,
+        "tracking": [
+            {"policy": policy, **{name: row[name] for name in ("std_ratio_vol", "low", "high")}}
+            for policy, row in tracking
+            if row is not None
+        ],
+    }
+
+
+# --- metadata --------------------------------------------------------------------------------------------------------
+
+
+def card_metadata(name: ZooModel, metrics: Mapping[str, Any]) -> str:
+    """The YAML head of the card: what the Hub reads, with the results as ``model-index``."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results = []
+    for evaluation in metrics["evaluations"]:
+        market = zoo_market(evaluation["market"])
+        shared = {
+            "task_type": "order-execution",
+            "task_name": "Order execution",
+            "dataset_type": evaluation["market"],
+            "dataset_name": f"{market.title}, {_days(evaluation)}",
+            "dataset_split": evaluation["split"],
+        }
+        for run in evaluation["runs"]:
+            for row in run["rows"]:
+                of = f"minimum {row['min_periods']} of {run['max_periods']} periods"
+                args = {key: row[key] for key in ("low_vol", "high_vol", "std_vol", "mean_bps", "std_bps", "orders")}
+                results.append(
+                    EvalResult(
+                        **shared,
+                        metric_type="improvement_bar_volatilities",
+                        metric_name=f"Mean improvement over the VWAP, bar volatilities, {of}",
+                        metric_value=row["mean_vol"],
+                        metric_args=args,
+                    )
+                )
+            for row in run["tracking"]:
+                if row["policy"] == "twap":
+                    results.append(
+                        EvalResult(
+                            **shared,
+                            metric_type="tracking_error_ratio",
+                            metric_name=f"Standard deviation over TWAP's, fixed {run['max_periods']} periods",
+                            metric_value=row["std_ratio_vol"],
+                            metric_args={key: row[key] for key in ("low", "high")},
+                        )
+                    )
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="lem_models",
+        model_name=str(name),
+        tags=["finance", "order-execution", "vwap", "twap", "time-series", "tkan", *name.entry.tags],
+        eval_results=results or None,
+    )
+    return str(data.to_yaml()).strip()
+
+
+# --- the card --------------------------------------------------------------------------------------------------------
+
+
+def render_card(sources: CardSources, model: LEMModel) -> str:
+    """The card as Markdown, metadata included.
+
+    Args:
+        sources: What it is made from.
+        model: The loaded model.
+
+    Raises:
+        ConfigError: When a record was measured with other weights than those bundled.
+    """
+    name, config = sources.name, model.config
+    metrics = metrics_of(name, sources.evaluations)
+    measured = [evaluation.market for evaluation in sources.evaluations]
+    markets = {key: zoo_market(key) for key in name.entry.evaluations}
+    environment = Environment(
+        loader=PackageLoader("lem_models.hub"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.get_template("model_card.md.j2").render(
+        metadata=card_metadata(name, metrics),
+        name=str(name),
+        entry=name.entry,
+        config=config,
+        headlines=_headlines(sources),
+        facts=_facts(name, model),
+        step=6,
+        periods=min(_EXAMPLE_PERIODS, config.horizon),
+        training=_training(sources, config.horizon),
+        unseen_from=config.unseen_from,
+        markets=list(markets.items()),
+        evaluations=[_evaluation(evaluation, sources) for evaluation in sources.evaluations],
+        unmeasured=[market.title for key, market in markets.items() if key not in measured],
+        alpha=ALPHA,
+        dials=[_dial(record, picture, name) for record, picture in sources.dials],
+        seeds=_seeds(sources),
+        lookback=config.lookback,
+        reproduce=_reproduce(sources),
+    )
+
+
+def _headlines(sources: CardSources) -> list[str]:
+    """One line per market: improvement at the shortest minimum, and tracking at the fixed duration."""
+    lines = []
+    for evaluation in sources.evaluations:
+        market, run = zoo_market(evaluation.market), evaluation.runs[0]
+        row = run.row(sources.name, run.minima[0])
+        if row is None:
+            continue
+        line = (
+            f"{market.title}, {_days(evaluation.content['period'])}: mean improvement "
+            f"**{interval(row, 'mean_vol', 'low_vol', 'high_vol', '.3f')}** bar volatilities "
+            f"({number(row['mean_bps'], '.1f')} bps), standard deviation {number(row['std_vol'], '.3f')}, for orders "
+            f"of {run.minima[0]} to {run.max_periods} {market.period}s"
+        )
+        twap = run.tracking(sources.name, "twap")
+        if twap is not None:
+            line += (
+                f"; at a fixed {run.max_periods} a standard deviation of "
+                f"**{interval(twap, 'std_ratio_vol', 'low', 'high', '.2f')}** times TWAP's"
+            )
+        lines.append(line + ("." if evaluation.is_test else ". **Not the test period.**"))
+    return lines
+
+
+def _facts(name: ZooModel, model: LEMModel) -> list[tuple[str, str]]:
+    config = model.config
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    layers = f"{config.tkan_layers} {config.encoder.upper()} layer{'s' if config.tkan_layers > 1 else ''}"
+    size = (name.folder / "model.safetensors").stat().st_size / 1e6
+    return [
+        ("Market", name.market),
+        ("Bars", name.frequency),
+        ("Longest order", f"{config.horizon} periods"),
+        ("Benchmarks and targets", "VWAP or TWAP; a quantity or a notional; buy or sell; any minimum, maximum and cap"),
+        ("Features", f"{len(config.features)} per bar, the same for every asset (returns, volumes, ranges, time)"),
+        ("Backbone", f"{'no encoder' if config.encoder == 'none' else layers}, width {config.hidden_size}"),
+        ("Head", f"`{config.head}`"),
+        ("Weights", f"{weights:,}, {size:.1f} MB, safetensors"),
+        ("Licence", "Apache-2.0"),
+    ]
+
+
+def _training(sources: CardSources, horizon: int) -> str:
+    """Tables of the markets of the recipe, and of the recipe that it started from."""
+    recipe = sources.recipe
+    text = f"Recipe `recipes/{sources.name.entry.recipe}`, seed {recipe.seed}.\n\n{_markets_table(recipe, horizon)}"
+    if sources.start is not None:
+        start, before = sources.start
+        text += (
+            f"\n\nTraining started from `{start}`, which had been trained on:\n\n"
+            f"{_markets_table(before, before.model.horizon)}"
+        )
+    return text
+
+
+def _markets_table(recipe: Recipe, horizon: int) -> str:
+    total = sum(market.weight for market in recipe.data)
+    rows = [
+        (
+            f"`{market.path.name}`" if market.path else "given on the command line",
+            f"{market.weight / total:.0%}",
+            f"{market.train_end}",
+            f"{market.validation_end}",
+            f"{market.horizon or horizon}",
+            ", ".join(market.held_out) or "none",
+            ", ".join(market.symbols) or "all others",
+        )
+        for market in recipe.data
+    ]
+    header = ("bars", "share of batches", "training before", "validation before", "longest order", "held out", "assets")
+    return markdown_table(header, rows)
+
+
+def _evaluation(evaluation: Evaluation, sources: CardSources) -> dict[str, Any]:
+    content, market, name = evaluation.content, zoo_market(evaluation.market), sources.name
+    models = sources.models(evaluation)
+    runs = [run for run in evaluation.runs if run.row(name, run.minima[0]) is not None]
+    unseen = content["unseen_assets"]
+    settings = runs[0].content["settings"] if runs else {}
+    orders = [f"{int(run.content['orders']):,}" for run in runs]
+    facts = (
+        f"{_days(content['period'])}, {len(content['data']['symbols'])} assets"
+        + (f", {len(unseen)} of them withheld from training ({', '.join(unseen)})" if unseen else "")
+        + f". {' and '.join(orders)} orders"
+        + (f", null of {settings['null']} draw{'s' if settings['null'] > 1 else ''}" if settings.get("null") else "")
+        + f". Record: `benchmarks/results/{evaluation.file}`; hash of the bars: "
+        + f"`{content['data']['content_hash'][:16]}`."
+    )
+    warning = None
+    if not evaluation.is_test:
+        warning = (
+            "This is not the test period: the weights were chosen with a view of these days; the numbers are too good."
+        )
+    return {
+        "title": market.title,
+        "period": market.period,
+        "facts": facts,
+        "warning": warning,
+        "runs": [
+            {
+                "max_periods": run.max_periods,
+                "findings": findings(run, name, models_of(run, models), market.period),
+                "improvement": improvement_table(run, name),
+                "policies": policy_table(run, name, models),
+                "differences": difference_table(run, name, ALPHA),
+                "tracking": tracking_table(run, name),
+                "unseen": unseen_table(run, name),
+            }
+            for run in runs
+        ],
+    }
+
+
+def _seeds(sources: CardSources) -> str:
+    """Spread between training seeds, if it was measured."""
+    if sources.seeds is None:
+        return (
+            f"The weights are of one training run (seed {sources.recipe.seed}). How much results differ between "
+            "training seeds is not recorded for this model."
+        )
+    (table,) = [table for table in sources.seeds["tables"] if table["against"] is None]
+    rows = [
+        (
+            str(row["min_periods"]),
+            interval(row, "mean_vol", "low_vol", "high_vol", ".3f"),
+            *(number(row[f"{part}_vol"], ".3f") for part in ("between", "worst", "best")),
+        )
+        for row in table["rows"]
+    ]
+    header = ("minimum", "mean [95 %, days and seeds]", "std between seeds", "worst seed", "best seed")
+    return (
+        f"{len(sources.seeds['models'])} models of the same recipe with different seeds, on the same orders; bar "
+        f"volatilities:\n\n{markdown_table(header, rows)}"
+    )
+
+
+def _dial(record: Mapping[str, Any], picture: str | None, model: str) -> str:
+    """One measured frontier of mean and standard deviation: picture, points, and where it dominates its rivals."""
+    parts = [
+        f"{zoo_market(record['market']).title}, {_days(record['period'])}"
+        + ("" if record["split"] == "test" else " (**not the test period**)")
+        + f", {int(record['orders']):,} orders of up to {record['max_periods']} periods; bar volatilities:"
+    ]
+    if picture:
+        parts.append(f"![Mean against standard deviation at several risk aversions]({picture})")
+    points = [row for row in record["points"] if row["policy"] == model]
+    minima = sorted({int(row["min_periods"]) for row in points})
+    by_risk: dict[float, dict[int, Mapping[str, Any]]] = {}
+    for row in points:
+        by_risk.setdefault(float(row["risk_aversion"]), {})[int(row["min_periods"])] = row
+    rows = [
+        [
+            f"{risk:g}",
+            *(
+                f"{interval(own[m], 'mean_vol', 'low_vol', 'high_vol', '.3f')} ± {number(own[m]['std_vol'], '.3f')}"
+                for m in minima
+            ),
+        ]
+        for risk, own in sorted(by_risk.items())
+    ]
+    header = ["risk aversion", *(f"min {minimum}: mean [95 %] ± std" for minimum in minima)]
+    parts += [markdown_table(header, rows), "\n".join(f"- {line}" for line in dominance(record, model))]
+    return "\n\n".join(parts)
+
+
+def _reproduce(sources: CardSources) -> str:
+    commands = [f"lem train --config recipes/{sources.name.entry.recipe} --data FOLDER --out my-model"]
+    commands += [str(evaluation.content["command"]) for evaluation in sources.evaluations]
+    commands += [str(record["command"]) for record, _ in sources.dials]
+    return "```\n" + "\n".join(commands) + "\n```"
+
+
+def _days(period: Mapping[str, Any]) -> str:
+    """``2024-01-01 to 2024-12-31`` (the end is exclusive in a record and inclusive in a sentence)."""
+    from datetime import datetime, timedelta
+
+    start, end = (datetime.fromisoformat(str(period[key])) for key in ("start", "end"))
+    return f"{start:%Y-%m-%d} to {end - timedelta(microseconds=1):%Y-%m-%d}"

@@ -1,0 +1,301 @@
+"""Fine-tuning: from bars of one's own to a saved model, and an honest answer to whether it helped.
+
+The history is cut into three consecutive parts (:mod:`lem_models.training.split`). The first trains, the second chooses
+among checkpoints, the start model among them, and the third says what was gained: before and after on the same orders,
+TWAP and the volume curve beside them, and a verdict (:mod:`lem_models.training.verdict`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from lem_models.errors import ConfigError
+from lem_models.evaluation.output import to_json
+from lem_models.execution.costs import CostModel
+from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import clock
+from lem_models.modeling.model import LEMModel
+from lem_models.training.fit import train
+from lem_models.training.recipe import Method, Recipe, read_sections, shipped_recipe
+from lem_models.training.split import LITTLE, Split, choose_split, shortest_stretch
+from lem_models.training.verdict import Comparison, Outcome, compare_models, facts
+
+__all__ = ["FinetuneResult", "Verdict", "finetune"]
+
+RECIPE = "finetune"
+"""Shipped recipe with the defaults."""
+
+_LONGEST = 24  # periods: what models of markets without sessions are trained for, where their horizon reaches further
+
+Verdict: TypeAlias = Outcome | Literal["start kept"]
+"""What came of it; ``"start kept"``: no checkpoint was better than the start in validation, so the start was saved."""
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What fine-tuning found.
+
+    Attributes:
+        model: The new model, saved in ``folder``.
+        start: The model that it started from, at the horizon of the new one.
+        folder: Where it was saved, with ``finetune.json``.
+        recipe: The recipe with everything that was chosen.
+        split: The three parts of the history.
+        comparison: Before and after on the test part.
+        start_utility: Validation utility of the start model, in bar volatilities.
+        best_utility: Best validation utility after it.
+        warnings: What a reader of the numbers should know.
+    """
+
+    model: LEMModel
+    start: LEMModel
+    folder: Path
+    recipe: Recipe
+    split: Split
+    comparison: Comparison
+    start_utility: float
+    best_utility: float
+    warnings: tuple[str, ...]
+
+    @property
+    def kept_start(self) -> bool:
+        """Whether the saved weights are the start's."""
+        return not self.best_utility > self.start_utility
+
+    @property
+    def verdict(self) -> Verdict:
+        """What came of it, in a word."""
+        return "start kept" if self.kept_start else self.comparison.outcome
+
+    @property
+    def sentence(self) -> str:
+        """What came of it, and what to do."""
+        found = self.comparison
+        numbers = (
+            f"mean utility {found.utility_before:.4f} before, {found.utility_after:.4f} after, difference "
+            f"{found.difference:+.4f} bar volatilities, 95 % interval {found.low:+.4f} to {found.high:+.4f}"
+        )
+        name = self.start.name
+        if self.verdict == "better":
+            return f"BETTER on the test part than {name}: {numbers}."
+        if self.verdict == "worse":
+            return f"WORSE on the test part than {name}: {numbers}. Keep {name}."
+        if self.verdict == "start kept":
+            return (
+                f"START KEPT: no checkpoint had a better validation utility than {name} ({self.best_utility:.4f} at "
+                f"best, {self.start_utility:.4f} at the start). The saved weights are those of {name}."
+            )
+        return f"NO MEASURABLE DIFFERENCE from {name} on the test part: {numbers}. {name} may as well be kept."
+
+
+def finetune(
+    start: LEMModel | str | Path | None,
+    data: Bars | str | Path,
+    *,
+    out: str | Path,
+    config: str | Path | None = None,
+    method: Method | str | None = None,
+    horizon: int | None = None,
+    train_end: date | str | None = None,
+    validation_end: date | str | None = None,
+    costs: CostModel | None = None,
+    steps: int | None = None,
+    name: str | None = None,
+    seed: int | None = None,
+    orders: int = 20_000,
+    accelerator: str = "auto",
+    precision: str | None = None,
+    progress: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> FinetuneResult:
+    """Adapt a model to bars.
+
+    Args:
+        start: Model to start from: a model, a bundled name, a folder or a Hub id. It is left alone. ``None`` for the
+            recipe's ``finetune.start``.
+        data: Bars, or a file of them.
+        out: Folder of the new model, and of ``finetune.json`` with everything that the result says.
+        config: Recipe; default ``recipes/finetune.yaml``. What follows goes before what it says.
+        method: What may change: ``"full"``, ``"head"`` or ``"lora"``.
+        horizon: Longest order in periods. Default: the start's, but at most a session, and at most 24 periods in a
+            market without sessions.
+        train_end: First day of the validation part; with ``validation_end``, or neither for 60, 20 and 20 % of the
+            days.
+        validation_end: First day of the test part.
+        costs: What trading costs: training and every number are then net of it.
+        steps: Optimiser steps at most.
+        name: Name of the new model; default that of the folder, without what names must not hold.
+        seed: Seed of everything drawn.
+        orders: Orders to test on at most.
+        accelerator: Lightning accelerator.
+        precision: Lightning precision.
+        progress: Whether to show a progress bar.
+        report: Called with each line that tells what was chosen, before the training starts.
+
+    Returns:
+        The model, the comparison and the verdict.
+
+    Raises:
+        BarsError: when the bars break a rule, or are too few: it says how many are needed, and for what.
+        ConfigError: when the recipe is refused, or the adapters' package is missing.
+        WeightsError: when the start model is damaged.
+    """
+    source = Path(config) if config is not None else shipped_recipe(RECIPE)
+    sections = read_sections(source)
+    asked, market = _section(sections, "finetune", source), _section(sections, "data", source)
+    model = start if isinstance(start, LEMModel) else LEMModel.from_pretrained(start or _start(asked, source))
+    bars = data if isinstance(data, Bars) else Bars.read(data)
+    longest = horizon or asked.get("horizon") or _default_horizon(model, bars)
+    before = model.with_horizon(longest)
+    split = choose_split(
+        bars,
+        horizon=longest,
+        train_end=_day("train_end", train_end or market.get("train_end")),
+        validation_end=_day("validation_end", validation_end or market.get("validation_end")),
+    )
+    least = shortest_stretch(bars, longest)
+    room = min(part.longest for part in split.parts) // 3
+    market |= {
+        "train_end": split.training.end,
+        "validation_end": split.validation.end,
+        "horizon": longest,
+        "stretch": max(least, min(market.get("stretch", 80), room)),
+        "shared_lookback": True,
+    }
+    market.pop("path", None)
+    asked |= {"start": model.name, "horizon": longest}
+    given = {
+        "name": name or _model_name(Path(out)),
+        "seed": seed,
+        "costs": costs,
+    }
+    recipe = Recipe.of(
+        sections
+        | {"data": market, "finetune": asked | ({} if method is None else {"method": method})}
+        | {key: value for key, value in given.items() if value is not None}
+        | ({} if steps is None else {"trainer": _section(sections, "trainer", source) | {"steps": steps}}),
+        name=source.name,
+        folder=source.parent,
+    )
+    warnings = _warnings(model, split, longest, clock(bars.frequency))
+    for line in (*map(str, split.parts), *(f"warning: {text}" for text in warnings)):
+        report(line)
+    tuned = train(
+        recipe,
+        out=out,
+        data=bars,
+        start=before,
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        progress=progress,
+    )
+    utilities = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["validation_utility"]
+    comparison = compare_models(
+        before, tuned, bars, start=split.test.start, costs=recipe.costs, limit=orders, seed=recipe.seed
+    )
+    result = FinetuneResult(
+        model=tuned,
+        start=before,
+        folder=Path(out),
+        recipe=recipe,
+        split=split,
+        comparison=comparison,
+        start_utility=utilities["start"],
+        best_utility=utilities["best_step"],
+        warnings=warnings,
+    )
+    to_json(_record(result, bars), Path(out) / "finetune.json")
+    return result
+
+
+def _model_name(folder: Path) -> str:
+    """The folder's name, without what the name of a model must not hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("-._") or RECIPE
+
+
+def _section(sections: dict[str, Any], name: str, source: Path) -> dict[str, Any]:
+    """A copy of a section of settings."""
+    found = sections.get(name) or {}
+    if not isinstance(found, dict):
+        raise ConfigError(f"the recipe {source.name} is refused: {name}: one section of settings is needed")
+    return dict(found)
+
+
+def _start(asked: dict[str, Any], source: Path) -> str | Path:
+    """The start that a recipe names; a relative folder starts at the recipe's."""
+    if not isinstance(asked.get("start"), str):
+        raise ConfigError(f"the recipe {source.name} names no finetune.start: pass --from MODEL (finetune(MODEL, ...))")
+    start: str = asked["start"]
+    return source.parent / start if (source.parent / start).is_dir() else start
+
+
+def _day(name: str, value: date | str | None) -> date | None:
+    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise ConfigError(f"{name} is a day such as 2024-01-31; got {value!r}") from None
+
+
+def _default_horizon(model: LEMModel, bars: Bars) -> int:
+    return min(model.horizon, bars.slots_per_session if bars.is_session_bound else _LONGEST)
+
+
+def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str) -> tuple[str, ...]:
+    found = []
+    if split.training.bars < LITTLE:
+        found.append(
+            f"{split.training.bars:,} bars are little to learn from (below {LITTLE:,}), and {split.test.days} days "
+            "are few to test on; expect no measurable difference"
+        )
+    unseen = model.config.first_unseen(frequency)
+    if unseen is not None and split.test.start < unseen:
+        found.append(
+            f"{model.name} was trained or validated on days up to {unseen}, the test part starts on "
+            f"{split.test.start}: where it saw these assets, 'before' is flattered"
+        )
+    if horizon > model.horizon:
+        found.append(
+            f"{model.name} was trained for at most {model.horizon} periods, the new model for {horizon}: 'before' goes "
+            "on beyond what it knows"
+        )
+    return tuple(found)
+
+
+def _record(result: FinetuneResult, bars: Bars) -> dict[str, Any]:
+    """Everything that the result says, for a file."""
+    method = result.recipe.finetune
+    return {
+        "verdict": result.verdict,
+        "sentence": result.sentence,
+        "warnings": result.warnings,
+        "start": result.start.name,
+        "start_unseen_from": result.start.config.unseen_from,
+        "method": None if method is None else method.method,
+        "rank": method.rank if method is not None and method.method == "lora" else None,
+        "horizon": result.model.horizon,
+        "kept_start": result.kept_start,
+        "validation_utility": {"start": result.start_utility, "best_step": result.best_utility},
+        "data": {
+            "content_hash": bars.content_hash,
+            "symbols": len(bars.symbols),
+            "bars": len(bars),
+            "frequency": str(pd.Timedelta(bars.frequency)),
+        },
+        "parts": {
+            part.name: {"start": str(part.start), "end": str(part.end), "days": part.days, "bars": part.bars}
+            for part in result.split.parts
+        },
+        "test": facts(result.comparison),
+        "recipe": result.recipe.model_dump(mode="json"),
+    }

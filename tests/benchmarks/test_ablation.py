@@ -1,0 +1,89 @@
+"""The ablation table: rows measured on validation, seeds of one choice averaged, kept and replaced by label."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks.ablation import ablation_rows, main, markdown, merged, sampled
+from benchmarks.zoo import Plan
+from lem_models import LEMConfig, execute, synthetic_bars
+from lem_models.evaluation.statistics import improvement
+from tests.helpers import random_model
+
+SMALL = {"hidden_size": 8, "head_config": {"hidden_size": 8}}
+
+
+@pytest.fixture(scope="module")
+def bars():
+    return synthetic_bars(symbols=2, days=50, seed=5, start="2023-11-01")
+
+
+@pytest.fixture(scope="module")
+def orders(bars):
+    return sampled(bars, Plan.read().market("crypto-hourly"), "2023-11-15", "2023-12-20", 300, 0)
+
+
+def test_orders_name_their_risk_aversion_so_that_models_cannot_differ_in_it(orders):
+    fixed = orders["min_periods"] == orders["max_periods"]
+    assert 0 < fixed.sum() < len(orders)
+    assert set(orders.loc[fixed, "risk_aversion"]) == {2.0}
+    assert set(orders.loc[~fixed, "risk_aversion"]) == {0.5}
+
+
+def test_seeds_of_one_choice_are_averaged(bars, orders):
+    models = [random_model(LEMConfig(**SMALL), seed) for seed in range(3)]
+    labels = ["two seeds", "two seeds", "one"]
+    both, one = ablation_rows(list(zip(labels, models, strict=True)), bars, orders)
+    assert (both["what"], both["seeds"], one["what"], one["seeds"]) == ("two seeds", 2, "one", 1)
+    means = []
+    for model in models:
+        found = execute(model, bars, orders).orders
+        means.append(improvement(found[found["min_periods"] == 6], "vol").mean())
+    assert both["mean_6"] == pytest.approx(np.mean(means[:2]))
+    assert one["mean_6"] == pytest.approx(means[2])
+    assert both["utility_between_seeds"] > 0
+    assert one["utility_between_seeds"] is None
+
+
+def test_a_new_row_takes_the_place_of_the_old_one():
+    old = [{"what": "a", "market": "m", "utility": 1.0}, {"what": "a", "market": "n", "utility": 2.0}]
+    rows = merged(old, [{"what": "a", "market": "m", "utility": 3.0}, {"what": "b", "market": "m", "utility": 4.0}])
+    assert [(row["what"], row["market"], row["utility"]) for row in rows] == [
+        ("a", "m", 3.0),
+        ("a", "n", 2.0),
+        ("b", "m", 4.0),
+    ]
+
+
+def test_the_table_leaves_blank_what_a_row_does_not_say():
+    row = {"what": "GRU", "market": "m", "utility": 0.21, "mean_1": -0.25, "std_1": 0.5, "note": "at half the size"}
+    assert markdown([row]).splitlines()[2] == "| m | GRU | 0.2100 | −0.250 ± 0.500 |  |  | 1 | at half the size |"
+
+
+def test_the_command_keeps_rows_prints_them_and_refuses_the_test_period(tmp_path, bars, monkeypatch, capsys):
+    bars.write(tmp_path / "crypto_hourly.parquet")
+    random_model(LEMConfig(**SMALL)).save_pretrained(tmp_path / "run0")
+    kept = tmp_path / "rows.json"
+
+    def run(*settings):
+        monkeypatch.setattr(sys, "argv", ["ablation.py", "--results", *map(str, (kept, *settings))])
+        main()
+
+    where = ("--models", tmp_path / "run0", "--market", "crypto-hourly", "--data", tmp_path, "--limit", 90)
+    with pytest.raises(SystemExit):
+        run(*where, "--start", "2024-01-05", "--end", "2024-02-01")
+    assert "choices are made on validation" in capsys.readouterr().err
+    assert not kept.exists()
+    run(*where, "--start", "2023-11-15", "--end", "2023-12-20", "--labels", "plain")
+    (row,) = json.loads(kept.read_text())["rows"]
+    assert (row["what"], row["market"], row["orders"], row["seeds"]) == ("plain", "crypto-hourly", 90, 1)
+    assert str(tmp_path) not in kept.read_text()
+    measured = capsys.readouterr().out
+    assert f"| crypto-hourly | plain | {row['utility']:.4f}".replace("-0.", "−0.") in measured
+    run("--table")
+    assert capsys.readouterr().out.strip() == measured[measured.index("| market") :].strip()
+    with pytest.raises(SystemExit):
+        run("--models", tmp_path / "run0")
+    assert "or ask for the --table" in capsys.readouterr().err

@@ -1,0 +1,263 @@
+"""The evaluation of the zoo: what it compares, on which assets, over which period, and what it writes."""
+
+import json
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from benchmarks import zoo
+from benchmarks.records import record_text
+from benchmarks.zoo import Plan, Run, evaluate, needed_bars, split_of
+from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
+from lem_models.baselines import policy_names
+from lem_models.errors import ConfigError
+from lem_models.evaluation.accuracy_tests import holm
+from lem_models.evaluation.benchmark import BenchmarkSettings
+from lem_models.evaluation.statistics import paired_difference
+from lem_models.hub.registry import list_models
+from lem_models.training.recipe import Recipe
+from tests.helpers import random_model
+
+SMALL = {"hidden_size": 8, "head_config": {"hidden_size": 8}}
+UNSEEN = ["S001"]
+
+
+@pytest.fixture(scope="module")
+def bars():
+    return synthetic_bars(symbols=3, days=45, seed=1, start="2023-11-01")
+
+
+@pytest.fixture(scope="module")
+def run(bars):
+    """One run of two models and three rivals."""
+    models = {f"model{seed}": random_model(LEMConfig(**SMALL), seed) for seed in range(2)}
+    short = {"short": random_model(LEMConfig(**SMALL, horizon=6))}
+    rivals = {name: load_policy(name) for name in ("twap", "volume_curve", "stopping_rule")}
+    settings = BenchmarkSettings(every=5, min_periods=(1, 12), limit=1200, null=2, bootstrap=200)
+    return evaluate({**models, **short, **rivals}, [*models, "short"], bars, settings, UNSEEN)
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return Plan.read()
+
+
+def test_every_bundled_model_has_a_recipe_in_the_plan(plan):
+    assert set(list_models()) <= set(plan.recipes)
+    assert {plan.base, *(market.model for market in plan.markets.values())} == set(plan.recipes)
+
+
+def test_no_recipe_reads_the_test_period_of_its_market(plan):
+    for market in plan.markets.values():
+        for model in (market.model, plan.base):
+            for section in Recipe.read(zoo.ROOT / "recipes" / plan.recipes[model]).data:
+                if section.path is not None and section.path.name == market.file:
+                    assert section.validation_end <= market.test_start, (model, market.file)
+
+
+@pytest.fixture
+def invented(tmp_path, monkeypatch):
+    """A base model of two markets and one that starts from it; X is held out of one market and used in the other."""
+    dates = {"train_end": "2023-07-01", "validation_end": "2024-01-01"}
+    stocks = {"path": "stocks.parquet", "held_out": ["X", "Y", "Z"], **dates}
+    recipes = {
+        "base": {"name": "base", "data": [stocks, {"path": "minutes.parquet", "held_out": ["Y"], **dates}]},
+        "own": {"name": "own", "data": {**stocks, "held_out": ["X", "Y", "V"]}, "finetune": {"start": "base"}},
+    }
+    (tmp_path / "recipes").mkdir()
+    for name, recipe in recipes.items():
+        (tmp_path / "recipes" / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
+    synthetic_bars(symbols=("V", "W", "X", "Y", "Z"), days=2).write(tmp_path / "stocks.parquet")
+    synthetic_bars(symbols=("X", "Y"), days=2).write(tmp_path / "minutes.parquet")
+    monkeypatch.setattr(zoo, "ROOT", tmp_path)
+    return Plan(base="base", recipes={name: f"{name}.yaml" for name in recipes}, markets={}), tmp_path
+
+
+@pytest.mark.parametrize(
+    ("models", "unseen"),
+    [
+        (["base"], ["Y", "Z"]),  # X is used in the other market
+        (["own", "base"], ["Y"]),  # Z is used by the one that starts from it
+        (["own"], ["Y"]),  # V was used by the model that it starts from
+        (["another", "base"], ["Y", "Z"]),  # a model without a recipe says nothing
+        (["another"], []),
+    ],
+)
+def test_unseen_is_what_no_model_used_in_any_market(invented, models, unseen):
+    plan, folder = invented
+    assert plan.unseen(models, ["V", "W", "X", "Y", "Z"], folder) == unseen
+
+
+def test_every_market_has_assets_that_no_model_saw(plan, shared_data):
+    for market in plan.markets.values():
+        symbols = set(pq.read_table(shared_data / market.file, columns=["symbol"])["symbol"].unique().to_pylist())
+        unseen = plan.unseen([market.model, plan.base], sorted(symbols), shared_data)
+        assert 0 < len(unseen) < len(symbols), market.file
+
+
+def test_minimum_durations_are_one_and_the_quarters():
+    assert Run(max_periods=12).min_periods == (1, 3, 6, 9, 12)
+    assert Run(max_periods=78).min_periods == (1, 20, 39, 58, 78)
+    assert Run(max_periods=1).min_periods == (1,)
+
+
+def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path, plan):
+    content = yaml.safe_load((zoo.ROOT / "benchmarks" / "zoo.yaml").read_text())
+    content["markets"]["crypto-hourly"]["runs"] = [{"max_periods": 0}]
+    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=r"zoo.yaml is refused: markets.crypto-hourly.runs.0.max_periods"):
+        Plan.read(tmp_path / "zoo.yaml")
+    with pytest.raises(ConfigError, match="there is no market 'gold'; there are crypto-hourly"):
+        plan.market("gold")
+
+
+# --- the period ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "split"),
+    [
+        (None, None, "test"),
+        ("2024-02-01", "2024-03-01", "test"),
+        ("2023-07-01", "2024-01-01", "validation"),
+    ],
+)
+def test_a_period_is_one_of_test_or_of_validation(plan, start, end, split):
+    assert plan.market("crypto-hourly").test_start == date(2024, 1, 1)
+    assert split_of(plan.market("crypto-hourly"), start, end) == split
+
+
+@pytest.mark.parametrize(("start", "end"), [("2023-07-01", "2024-01-02"), ("2023-07-01", None)])
+def test_a_period_of_both_is_refused(plan, start, end):
+    with pytest.raises(ConfigError, match="holds days on both sides of 2024-01-01"):
+        split_of(plan.market("crypto-hourly"), start, end)
+
+
+@pytest.mark.parametrize("session", [None, ("14:30", "21:00")])
+def test_bars_before_the_history_of_the_first_orders_change_nothing(session):
+    bars = synthetic_bars(symbols=2, days=150, seed=4, start="2023-10-01", session=session)
+    part = needed_bars(bars, "2024-02-01", "2024-02-20")
+    assert part.timestamp.min() > bars.timestamp.min()
+    model, tables = random_model(LEMConfig(**SMALL)), []
+    for market in (bars, part):
+        orders = Order.sample(market, every=5, min_periods=(1, 6), max_periods=6, start="2024-02-01", end="2024-02-20")
+        tables.append(execute(model, market, orders).orders)
+    assert len(tables[0]) > 10
+    pd.testing.assert_frame_equal(*tables)
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def test_every_policy_is_compared_on_all_seen_and_unseen_assets(run):
+    table = run["comparison"]
+    counts = table.groupby(["assets", "policy"])["orders"].sum().unstack("assets")
+    assert set(counts.index) == {"model0", "model1", "twap", "volume_curve", "stopping_rule"}
+    assert counts["all"].unique().tolist() == [run["orders"]] == [1200]
+    assert (counts["seen"] + counts["unseen"] == counts["all"]).all()
+    assert 300 < counts["unseen"].iloc[0] < 500  # one asset of three
+
+
+def test_a_model_with_a_shorter_horizon_is_left_out_and_named(run, bars):
+    assert run["left_out"] == ["short"]
+    short = random_model(LEMConfig(**SMALL, horizon=6))
+    with pytest.raises(ConfigError, match="no model has a horizon of 12 periods: short"):
+        evaluate({"short": short, "twap": load_policy("twap")}, ["short"], bars, BenchmarkSettings(null=0), [])
+
+
+def test_differences_are_those_of_the_means_and_corrected_per_model_and_assets(run):
+    table, means = run["differences"], run["comparison"].set_index(["assets", "policy", "min_periods"])["mean_vol"]
+    for row in table.itertuples():
+        gap = means[row.assets, row.model, row.min_periods] - means[row.assets, row.policy, row.min_periods]
+        assert row.mean_vol == pytest.approx(gap, abs=1e-9)
+    assert set(table["model"]) == {"model0", "model1"}
+    for _, group in table.groupby(["assets", "model"]):
+        assert len(group) == 4 * 2
+        assert group["p_holm"].to_numpy() == pytest.approx(holm(group["p_value"]))
+    pairs = table.set_index(["assets", "model", "policy", "min_periods"])["mean_bps"].sort_index()
+    there, back = pairs.loc["all", "model0", "model1"], pairs.loc["all", "model1", "model0"]
+    assert there.to_numpy() == pytest.approx(-back.to_numpy())
+
+
+def test_the_null_is_split_for_every_model_and_set_of_assets(run):
+    table = run["null"]
+    assert len(table) == 2 * 3 * 2
+    assert table["real_vol"].to_numpy() == pytest.approx((table["option_vol"] + table["forecast_vol"]).to_numpy())
+    whole = table[table["assets"] == "all"].set_index(["model", "min_periods"])
+    parts = table[table["assets"] != "all"].groupby(["model", "min_periods"])
+    weighted = parts.apply(lambda part: np.average(part["option_bps"], weights=part["orders"]))
+    assert weighted.to_numpy() == pytest.approx(whole["option_bps"].to_numpy())
+
+
+def test_tracking_is_the_ratio_at_the_fixed_duration(run):
+    stds = run["comparison"].set_index(["assets", "policy", "min_periods"])["std_vol"]
+    assert len(run["tracking"]) == 2 * 4 * 3
+    for row in run["tracking"].itertuples():
+        assert row.min_periods == run["max_periods"] == 12
+        ratio = stds[row.assets, row.model, 12] / stds[row.assets, row.policy, 12]
+        assert row.std_ratio_vol == pytest.approx(ratio)
+        assert row.low < row.std_ratio_vol < row.high
+
+
+def test_the_unseen_rows_are_the_unseen_orders_alone(run, bars):
+    settings = BenchmarkSettings(every=5, min_periods=(1, 12), limit=1200, null=0, bootstrap=200)
+    model = {"model0": random_model(LEMConfig(**SMALL), 0), "twap": load_policy("twap")}
+    found = zoo.run_benchmark(model, bars, settings).orders
+    ours, theirs = (found[name][lambda o: o["symbol"].isin(UNSEEN)] for name in model)
+    expected = paired_difference(ours, theirs, "min_periods", draws=200)
+    table = run["differences"].query("assets == 'unseen' and model == 'model0' and policy == 'twap'")
+    for column in ("orders", "mean_bps", "low_vol", "high_vol", "p_value"):
+        assert table[column].to_numpy() == pytest.approx(expected[column].to_numpy()), column
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def arguments(*given):
+    return zoo.parser().parse_args([str(part) for part in given])
+
+
+def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan):
+    bars.write(tmp_path / "crypto_hourly.parquet")
+    random_model(LEMConfig(**SMALL, horizon=12)).save_pretrained(tmp_path / "mine")
+    given = arguments(
+        *("--market", "crypto-hourly", "--data", tmp_path, "--models", f"ours={tmp_path / 'mine'}"),
+        *("--rivals", "twap", "stopping_rule", "--start", "2023-11-15", "--end", "2023-12-15"),
+        *("--max-periods", 12, "--limit", 400, "--null", 1),
+    )
+    lines = []
+    text = record_text(zoo.measure(given, plan, lines.append))
+    record = json.loads(text)
+    assert (record["model"], record["base"], record["split"]) == ("ours", None, "validation")
+    assert record["data"] == {
+        "file": "crypto_hourly.parquet",
+        "content_hash": bars.content_hash,
+        "symbols": ["S000", "S001", "S002"],
+        "bars": len(bars),
+        "frequency": "1h",
+    }
+    assert record["period"] == {"start": "2023-11-15T00:00:00+00:00", "end": "2023-12-15T00:00:00+00:00"}
+    (run,) = record["runs"]
+    assert {row["policy"] for row in run["comparison"]} == {"ours", "twap", "stopping_rule"}
+    assert {row["assets"] for row in run["comparison"]} == {"all"}  # nothing is known to be unseen
+    assert str(tmp_path) not in text
+    assert any("| stopping_rule |" in line for line in lines)
+
+
+def test_the_rivals_are_every_policy_that_can_be_executed():
+    assert arguments("--market", "m", "--data", "d").rivals == policy_names()
+
+
+def test_a_record_has_a_line_per_row_six_digits_and_null_for_what_is_missing():
+    table = pd.DataFrame({"policy": ["a", "b"], "mean": [1.23456789, np.nan]})
+    text = record_text({"market": "m", "symbols": ["x", "y"], "runs": [{"orders": np.int64(3), "rows": table}]})
+    assert json.loads(text)["runs"][0]["rows"] == [{"policy": "a", "mean": 1.23457}, {"policy": "b", "mean": None}]
+    assert '    {"policy": "a", "mean": 1.23457},\n' in text
+    assert ' "symbols": ["x", "y"],\n' in text

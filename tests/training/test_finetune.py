@@ -1,0 +1,405 @@
+"""Fine-tuning: what a method may change, how a history is split, and whether the verdict is honest."""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from lem_models import LEMModel, synthetic_bars
+from lem_models.cli import app
+from lem_models.errors import BarsError, ConfigError
+from lem_models.execution.costs import CostModel
+from lem_models.execution.policy import Decision
+from lem_models.execution.simulator import simulate
+from lem_models.hub.registry import list_models
+from lem_models.markets.bars import Bars
+from lem_models.markets.features import SUPPORT
+from lem_models.modeling.config import LEMConfig
+from lem_models.training.adapters import called_layers, merged, restrict
+from lem_models.training.finetune import finetune
+from lem_models.training.fit import train
+from lem_models.training.recipe import Recipe, read_sections, shipped_recipe
+from lem_models.training.split import choose_split
+from lem_models.training.verdict import compare_models
+from tests.helpers import sessions
+from tests.training.tiny import TINY, tiny_batches
+
+needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
+METHODS = ["full", "head", pytest.param("lora", marks=needs_peft)]
+
+SMALL = {
+    "name": "small",
+    "finetune": {"start": "lem-crypto-hourly", "rank": 2},
+    "data": {"stretches": 8, "orders_per_stretch": 16, "stretch": 24, "validation_batches": 4},
+    "optimizer": {"learning_rate": 0.01, "warmup_steps": 2},
+    "trainer": {"steps": 30, "steps_per_epoch": 10, "averaging": 0.5},
+}
+
+
+def tiny_model(*, seed: int = 0, **changes) -> LEMModel:
+    """An untaught model that may predict: everything is to be learnt."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LEMModel(LEMConfig(**{**TINY["model"], **changes})).eval()
+    model.is_trained, model.name = True, "untaught"
+    return model
+
+
+@pytest.fixture(scope="module")
+def month():
+    return synthetic_bars(symbols=1, days=30, seed=5)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recipe") / "small.yaml"
+    path.write_text(json.dumps(SMALL))  # JSON is YAML
+    return path
+
+
+def tuned(start, bars, out, small, **settings):
+    return finetune(start, bars, out=out, config=small, accelerator="cpu", progress=False, orders=400, **settings)
+
+
+def changed(result) -> set[str]:
+    """Names of the weights that differ from the start's."""
+    before, after = result.start.state_dict(), result.model.state_dict()
+    assert before.keys() == after.keys()
+    return {name for name, weight in after.items() if not torch.equal(weight, before[name])}
+
+
+# --- what a method may change ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_changes_what_it_may_and_saves_a_plain_model(method, month, small, tmp_path):
+    start = tiny_model()
+    with torch.no_grad():
+        start.head.output.bias[0] = -3  # trades too late: easily bettered
+    given = {name: weight.clone() for name, weight in start.state_dict().items()}
+    result = tuned(start, month, tmp_path / "new", small, method=method)
+    assert all(torch.equal(weight, given[name]) for name, weight in start.state_dict().items())  # left alone
+    assert not result.kept_start
+    names = changed(result)
+    assert names
+    if method == "head":
+        assert all(name.startswith("head.") for name in names)
+    if method == "full":
+        assert {name.split(".")[0] for name in names} == {"backbone", "head"}
+    if method == "lora":
+        layers = called_layers(start, tiny_batches().batch(0, training=True))
+        assert names == {f"{layer}.weight" for layer in layers}
+        rank = max(torch.linalg.matrix_rank(result.model.state_dict()[n] - given[n], rtol=1e-3).item() for n in names)
+        assert rank <= 2
+    loaded = LEMModel.from_pretrained(tmp_path / "new")
+    settings = start.config.model_dump(exclude={"unseen_from"})
+    assert loaded.config.model_dump(exclude={"unseen_from"}) == settings
+    assert all(torch.equal(weight, loaded.state_dict()[name]) for name, weight in result.model.state_dict().items())
+    assert loaded.config.unseen_from == {"1h": result.split.test.start}
+
+
+@needs_peft
+def test_every_adapter_learns_and_the_merged_model_decides_alike():
+    batch = tiny_batches().batch(0, training=True)
+    model, plain = tiny_model(), tiny_model()
+    torch.manual_seed(0)
+    restrict(model, "lora", batch, rank=2)
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all("lora_" in name for name in trained)
+
+    def decisions(policy) -> tuple[torch.Tensor, torch.Tensor]:
+        paths = simulate(policy, batch.orders, batch.window, policy._order_contexts(batch))
+        return paths.fills, paths.finish
+
+    untouched = decisions(plain)
+    for now, before in zip(decisions(model), untouched, strict=True):
+        assert torch.equal(now, before)  # adapters start at zero
+    with torch.no_grad():
+        for name, weight in trained.items():
+            if "lora_B" in name:
+                weight.normal_(0, 0.1)
+    fills, finish = decisions(model)
+    (fills.square().sum() + finish.sum()).backward()
+    assert [name for name, weight in trained.items() if weight.grad is None or not weight.grad.abs().sum() > 0] == []
+    plain.load_state_dict(merged(model.state_dict()), strict=True)
+    for now, expected, before in zip(decisions(plain), (fills, finish), untouched, strict=True):
+        torch.testing.assert_close(now, expected, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(now, before, atol=1e-4)
+
+
+def test_layers_that_are_read_without_a_call_get_no_adapter():
+    model = tiny_model()
+    layers = called_layers(model, tiny_batches().batch(0, training=True))
+    assert {"head.from_path", "head.output", "backbone.attention.query_key_value"} <= set(layers)
+    assert not {"head.from_context", "head.outlook"} & set(layers)
+    assert all(isinstance(model.get_submodule(name), nn.Linear) for name in layers)
+
+
+def test_without_peft_the_error_says_what_to_install(monkeypatch, month, small, tmp_path):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ConfigError, match=r"pip install 'lem-models\[lora\]'"):
+        tuned(tiny_model(), month, tmp_path, small, method="lora")
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+# --- the parts of the history ----------------------------------------------------------------------------------------
+
+
+def test_parts_meet_and_cover_the_history(month):
+    split = choose_split(month, horizon=12)
+    assert [part.days for part in split.parts] == [18, 6, 6]
+    assert sum(part.bars for part in split.parts) == len(month)
+    assert split.training.end == split.validation.start
+    assert split.validation.end == split.test.start
+
+
+def test_validation_shares_its_lookback_with_training_but_no_fill(month):
+    split = choose_split(month, horizon=6)
+    days = {"train_end": split.training.end, "validation_end": split.validation.end}
+    module = tiny_batches(month, data={**days, "shared_lookback": True})
+    border, end = (pd.Timestamp(day, tz="UTC").value for day in days.values())
+    warmup, length = module.model_config.warmup, module.model_config.warmup + 24
+    train_starts, starts = module.starts(training=True).index, module.starts(training=False).index
+    time = np.asarray(month.timestamp)
+    assert time[train_starts + length - 1].max() < border
+    # The first order of the earliest stretch starts with the part; the last one of the latest ends with it.
+    assert time[starts + warmup + 1].min() == border
+    assert time[starts + length - 1].max() == end - pd.Timedelta("1h").value
+    assert starts.min() >= SUPPORT - 1
+    draw = module.draw(0, training=False)
+    first = np.repeat(draw.first, 10) + draw.position + 1
+    assert (time[first] >= border).all()
+    assert (time[first + draw.orders.max_periods.numpy() - 1] < end).all()
+    # Six days hold no stretch with a lookback of its own.
+    with pytest.raises(BarsError, match="no stretch"):
+        tiny_batches(month, data={**days, "stretch": 40})
+
+
+def test_decisions_of_the_test_part_are_of_no_earlier_part(month, small, tmp_path, monkeypatch):
+    import lem_models.training.verdict as verdict
+
+    tables = []
+    real = verdict.paired_difference
+    monkeypatch.setattr(verdict, "paired_difference", lambda a, b, *r, **k: tables.append(a) or real(a, b, *r, **k))
+    result = tuned(tiny_model(), month, tmp_path, small, steps=10)
+    (orders,) = tables
+    assert orders["start"].min() >= pd.Timestamp(result.split.test.start, tz="UTC")
+    assert len(orders) == result.comparison.orders > 100
+    assert set(orders["side"]) == {"buy", "sell"}
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (5, r"training part .* at most \d+ bars .* \d+ bars are needed: 256 of lookback and 4 orders of 12 periods"),
+        (19, r"There are 456 bars .* about \d+ \(\d+ days\) are needed"),
+        (1, "too little data to fine-tune"),
+    ],
+)
+def test_too_little_data_says_how_much_is_needed(days, message, tmp_path):
+    bars = synthetic_bars(symbols=1, days=days, seed=1)
+    with pytest.raises(BarsError, match=message):
+        finetune(tiny_model(horizon=12), bars, out=tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_the_error_asks_for_is_enough():
+    import re
+
+    with pytest.raises(BarsError) as error:
+        choose_split(synthetic_bars(symbols=1, days=10, seed=1), horizon=12)
+    days = int(re.search(r"\((\d+) days\) are needed", str(error.value))[1])
+    choose_split(synthetic_bars(symbols=1, days=days, seed=1), horizon=12)
+    with pytest.raises(BarsError):
+        choose_split(synthetic_bars(symbols=1, days=days - 3, seed=1), horizon=12)
+
+
+def test_a_month_of_sessions_is_enough_for_orders_of_a_session():
+    split = choose_split(sessions(days=30), horizon=78)
+    assert min(part.days for part in split.parts) >= 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"train_end": "2024-01-20"}, ConfigError, "train_end and validation_end, or neither"),
+        ({"train_end": "2024-01-25", "validation_end": "2024-01-20"}, ConfigError, "must be after train_end"),
+        ({"train_end": "soon", "validation_end": "2024-01-20"}, ConfigError, "train_end is a day .* 'soon'"),
+        ({"train_end": "2024-01-26", "validation_end": "2024-01-30"}, BarsError, "test part"),
+        ({"method": "feet"}, ConfigError, r"finetune\.method"),
+        ({"horizon": 600}, ConfigError, "horizon"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, error, message, month, small, tmp_path):
+    with pytest.raises(error, match=message):
+        tuned(tiny_model(), month, tmp_path / "new", small, **settings)
+    assert not (tmp_path / "new").exists()
+
+
+def test_given_days_and_another_horizon(month, small, tmp_path):
+    days = {"train_end": "2024-01-21", "validation_end": "2024-01-25"}
+    result = tuned(tiny_model(), month, tmp_path / "my model", small, **days, horizon=4, steps=10)
+    assert [str(part.end) for part in result.split.parts[:2]] == list(days.values())
+    assert result.model.horizon == result.start.horizon == 4
+    assert result.recipe.name == "my-model"
+    assert result.comparison.policies["min_periods"].max() == 4
+
+
+# --- the verdict -----------------------------------------------------------------------------------------------------
+
+
+class Late(LEMModel):
+    """Trades everything in the last period."""
+
+    def decide(self, context, orders, state):
+        return Decision(fraction=state.lower, finish=torch.zeros_like(state.lower))
+
+
+def _late(model):
+    other = Late(model.config).eval()
+    other.load_state_dict(model.state_dict())
+    other.is_trained = True
+    return other
+
+
+def test_the_verdict_knows_better_from_worse_and_from_the_same():
+    bars = synthetic_bars(symbols=2, days=90, seed=5)
+    model = tiny_model(fixed_risk_aversion=2.0, risk_aversion=2.0)
+    start = choose_split(bars, horizon=6).test.start
+    late = _late(model)
+    settings = {"start": start, "limit": 1000}
+    assert compare_models(late, model, bars, **settings).outcome == "better"
+    assert compare_models(model, late, bars, **settings).outcome == "worse"
+    same = compare_models(model, model, bars, **settings)
+    assert same.outcome == "no measurable difference"
+    assert same.difference == same.low == same.high == 0
+    assert same.tracking.set_index("policy")["ratio"]["before"] == pytest.approx(1)
+
+
+def test_costs_count_in_the_verdict(month):
+    """Both trade the whole order, so that a fee per unit changes each improvement and hardly their difference."""
+    model = tiny_model()
+    start = choose_split(month, horizon=6).test.start
+    free, paid = (
+        compare_models(model, model, month, start=start, costs=costs, limit=500)
+        for costs in (None, CostModel(fee_bps=10))
+    )
+    gap = free.policies["mean_bps"] - paid.policies["mean_bps"]
+    assert paid.net
+    np.testing.assert_allclose(gap, 10, atol=0.1)
+    assert paid.utility_after < free.utility_after
+
+
+def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
+    path = tmp_path / "harmful.yaml"
+    harmful = {**SMALL, "optimizer": {"learning_rate": 3.0, "warmup_steps": 0}}
+    path.write_text(json.dumps({**harmful, "trainer": {"steps": 4, "steps_per_epoch": 2, "averaging": 0}}))
+    good = tuned(tiny_model(), month, tmp_path / "good", small).model
+    result = tuned(good, month, tmp_path / "bad", path)
+    assert result.kept_start
+    assert result.verdict == "start kept"
+    assert "START KEPT" in result.sentence
+    assert changed(result) == set()
+    record = json.loads((tmp_path / "bad" / "finetune.json").read_text())
+    assert record["kept_start"] is True
+    assert record["validation_utility"]["start"] >= record["validation_utility"]["best_step"]
+    loaded = LEMModel.from_pretrained(tmp_path / "bad")
+    assert all(torch.equal(weight, loaded.state_dict()[name]) for name, weight in good.state_dict().items())
+
+
+def test_a_sentence_for_every_verdict(month, small, tmp_path):
+    from dataclasses import replace
+
+    result = tuned(tiny_model(), month, tmp_path, small, steps=10)
+    shifted = {
+        "BETTER": {"low": 0.1, "high": 0.2},
+        "WORSE": {"low": -0.2, "high": -0.1},
+        "NO MEASURABLE DIFFERENCE": {"low": -0.1, "high": 0.1},
+    }
+    for word, ends in shifted.items():
+        some = replace(result, best_utility=result.start_utility + 1, comparison=replace(result.comparison, **ends))
+        assert some.sentence.startswith(word)
+        assert (word == "BETTER") != ("ept" in some.sentence or "Keep" in some.sentence)
+
+
+# --- from a file -----------------------------------------------------------------------------------------------------
+
+
+def test_from_a_csv_to_a_model_on_the_command_line(month, small, tmp_path):
+    month.frame.to_csv(tmp_path / "mine.csv", index=False)
+    tiny_model().save_pretrained(tmp_path / "start")
+    arguments = ["finetune", "--from", str(tmp_path / "start"), "--data", str(tmp_path / "mine.csv")]
+    arguments += ["--out", str(tmp_path / "new"), "--config", str(small), "--method", "head", "--steps", "20"]
+    arguments += ["--orders", "300", "--half-spread", "1", "--accelerator", "cpu", "--no-progress"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    for text in ("training 2024-01-01", "validation", "test", "warning: 432 bars are little", "volume_curve", "after"):
+        assert text in shown.output
+    record = json.loads((tmp_path / "new" / "finetune.json").read_text())
+    assert record["sentence"] in shown.output.replace("\n", " ")
+    assert record["method"] == "head"
+    assert record["test"]["net_of_costs"] is True
+    assert record["data"]["content_hash"] == month.content_hash
+    assert {row["policy"] for row in record["test"]["policies"]} == {"before", "after", "twap", "volume_curve"}
+    assert record["verdict"] in ("better", "worse", "no measurable difference", "start kept")
+    assert LEMModel.from_pretrained(tmp_path / "new").horizon == 6
+
+
+def test_the_shipped_recipe_and_defaults_run(month, tmp_path):
+    sections = read_sections(shipped_recipe("finetune"))
+    assert set(sections["finetune"]) == {"start", "method", "rank"}
+    assert sections["finetune"]["start"] == "lem-base"
+    start = tiny_model(horizon=30)
+    result = finetune(start, month, out=tmp_path / "new", steps=2, orders=200, accelerator="cpu", progress=False)
+    assert result.recipe.optimizer.learning_rate == sections["optimizer"]["learning_rate"]
+    assert result.model.horizon == 24  # at most, where there are no sessions
+    assert result.recipe.data[0].stretch == 48  # a third of six days
+
+
+def test_a_recipe_names_its_method(month, tmp_path):
+    """`lem train` with a finetune section trains what the section says, too."""
+    data = {**TINY["data"], "train_end": "2024-01-19", "validation_end": "2024-01-31"}
+    content = {"name": "x", "data": data, "finetune": {"start": "x", "method": "head"}, "trainer": {"steps": 2}}
+    start = tiny_model()
+    model = train(Recipe(**content), out=tmp_path, data=month, start=start, accelerator="cpu", progress=False)
+    assert all(torch.equal(weight, start.backbone.state_dict()[n]) for n, weight in model.backbone.state_dict().items())
+
+
+# --- real bars -------------------------------------------------------------------------------------------------------
+
+PAIR = "ATOMUSDT"  # held out by the recipe of lem-base
+START = "lem-base" if "lem-base" in list_models() else "lem-crypto-hourly"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, method):
+    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-10-01", "2024-01-01")
+    result = finetune(START, bars, out=tmp_path, method=method, accelerator="cpu", progress=False)
+    assert result.verdict != "worse"
+    assert result.comparison.difference > -0.01
+
+
+@pytest.mark.slow
+def test_thirty_days_of_a_withheld_pair_work(shared_data, tmp_path):
+    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-12-02", "2024-01-01")
+    assert len(bars) == 720
+    result = finetune(START, bars, out=tmp_path, accelerator="cpu", progress=False)
+    assert any("little to learn from" in text for text in result.warnings)
+    assert result.verdict != "worse"
+    assert LEMModel.from_pretrained(tmp_path).horizon == result.model.horizon
+
+
+@pytest.mark.slow
+def test_a_model_of_another_market_gets_better(shared_data, tmp_path):
+    """A model that knows synthetic bars alone learns from three months of one pair, and the verdict says so."""
+    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-10-01", "2024-01-01")
+    result = finetune(tiny_model(horizon=12), bars, out=tmp_path, accelerator="cpu", progress=False)
+    assert result.verdict == "better"
