@@ -280,7 +280,7 @@ def _record(result: FinetuneResult, bars: Bars) -> dict[str, Any]:
         "sentence": result.sentence,
         "warnings": result.warnings,
         "start": result.start.name,
-        "start_unseen_from": result.start.config.unseen_from,
+        "start_unseen_from": {name: str(day) for name, day in result.start.config.unseen_from.items()},
         "method": None if method is None else method.method,
         "rank": method.rank if method is not None and method.method == "lora" else None,
         "horizon": result.model.horizon,
