@@ -388,6 +388,10 @@ def command(given: argparse.Namespace) -> str:
     parts = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
     if given.models:
         parts.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
+    if given.rivals != policy_names():
+        parts.append(" ".join(["--rivals", *given.rivals]))
+    if given.max_periods:
+        parts.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
     for name in ("start", "end", "limit", "null", "seed"):
         value = getattr(given, name)
         if value != DEFAULTS.get(name):
