@@ -288,6 +288,6 @@ def test_a_name_that_is_no_hub_id_never_touches_the_network(hub, name):
     if name == "lem-crypto-hourly":
         LEMModel.from_pretrained(name)
     else:
-        with pytest.raises(UnknownNameError, match="known: 'lem-crypto-hourly'"):
+        with pytest.raises(UnknownNameError, match="known: 'lem-base', 'lem-crypto-hourly'"):
             LEMModel.from_pretrained(name)
     assert hub.requests == []
