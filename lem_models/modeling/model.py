@@ -306,7 +306,8 @@ class LEMModel(L.LightningModule, Policy):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.loading import read_weights, resolve
+        from lem_models.hub.loading import read_weights
+        from lem_models.hub.resolve import resolve
 
         folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
         config = LEMConfig.from_file(folder / "config.json")
