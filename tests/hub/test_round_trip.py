@@ -66,13 +66,13 @@ def everything_said(error: BaseException) -> str:
 # --- publishing ------------------------------------------------------------------------------------------------------
 
 
-def test_push_makes_the_repository_and_one_commit_with_configuration_and_weights(hub, tmp_path):
+def test_push_makes_the_repository_and_one_commit_with_configuration_weights_and_card(hub, tmp_path):
     model = tiny()
     url = model.push_to_hub(NAME, token=hub.token, commit_message="A tiny model")
     commit, first = hub.repository(NAME).history()
     assert url == f"{hub.endpoint}/{NAME}/commit/{commit.sha}"
     assert commit.message == "A tiny model"
-    assert commit.changed == MODEL_FILES
+    assert commit.changed == MODEL_FILES | {"README.md"}
     assert first.message == "initial commit"
     assert {name: commit.files[name] for name in MODEL_FILES} == files_of(model, tmp_path / "saved")
     assert not hub.repository(NAME).private
