@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,20 +13,12 @@ from lem_models.errors import LEMError, UnknownNameError, UntrainedHeadError, We
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
 from tests.helpers import hourly, order_table, random_model, tiny_config
-from tests.hub.server import HubServer, point_client_at
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_FILES = {"config.json", "model.safetensors"}
 NAME = "desk/lem-tiny"
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with HubServer() as server:
-        point_client_at(server, monkeypatch, tmp_path / "home")
-        yield server
 
 
 def tiny(seed: int = 0) -> LEMModel:
@@ -252,7 +243,7 @@ def test_a_wrong_token_is_refused_and_not_repeated(hub):
 
 
 @pytest.mark.parametrize("status", [500, None], ids=["server error", "hang up"])
-def test_a_server_that_fails_is_a_typed_error(hub, status):
+def test_a_server_that_fails_is_a_typed_error(hub, waits, status):
     tiny().push_to_hub(NAME, token=hub.token)
     hub.fail(f"^/api/models/{NAME}", status)
     with pytest.raises(LEMError, match=NAME):
