@@ -97,7 +97,8 @@ def in_child(work: Callable[[], object]) -> str:
 # --- on the way here -------------------------------------------------------------------------------------------------
 
 
-def test_a_download_that_is_cut_goes_on_where_it_was(hub, published, waits):
+def test_a_download_that_is_cut_goes_on_where_it_was(hub, published, waits, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # as if the file were large
     hub.faults.add(Fault("cut answer", STORAGE, after=5000, times=2))
     assert contents(pull(hub)) == published
     asked = [request.headers.get("range") for request in hub.requests if request.host == "storage"]
@@ -176,6 +177,7 @@ def test_a_refusal_says_what_to_do(hub, published, waits, caplog, status, advice
 def test_a_bad_token_is_not_repeated(hub, published, caplog, token):
     with pytest.raises(HubError, match=NAME) as caught:
         resolve(NAME, token=token)
+    assert caught.value.__context__ is None
     for part in (token, *token.split()):
         assert part not in everything_said(caught.value)
         assert part not in caplog.text
@@ -271,7 +273,7 @@ def test_an_upload_that_fails_for_a_while_succeeds(hub, saved, waits, fault):
     assert [commit.message for commit in hub.repository(NAME).history()] == ["Upload model", "initial commit"]
     assert hub.repository(NAME).at("main").files["model.safetensors"] == (saved / "model.safetensors").read_bytes()
     if fault.status == 429 and fault.headers:
-        assert waits.count(6) == 2
+        assert waits == [5, 5]
 
 
 @pytest.mark.parametrize(
