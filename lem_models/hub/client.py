@@ -158,6 +158,11 @@ def _advice(error: BaseException, status: int | None, retry_after: float | None,
         return f"the disk of the cache{where} is full: free some space, or name another folder with cache_dir"
     if numbers & _CLOSED:
         return f"the cache{where} cannot be written: name another folder with cache_dir"
+    kinds = {type(one).__name__ for one in _chain(error)}
+    if "RepositoryNotFoundError" in kinds:
+        return "there is no such repository, or it is private: then pass token=, set HF_TOKEN, or use `hf auth login`"
+    if "RevisionNotFoundError" in kinds:
+        return "the repository has no such branch, tag or commit"
     if status == 401:
         return "the Hub wants a valid token: pass token=, set HF_TOKEN, or log in with `hf auth login`"
     if status == 403:
