@@ -1,8 +1,8 @@
 """Publishing models to the Hugging Face Hub: first a plan of what would go where, then one commit.
 
 A card that is in the repository stays as it is unless its replacement is asked for. The commit builds on the commit
-that the plan was made for: when somebody else changes the repository meanwhile, the Hub refuses it, and the plan is made
-anew.
+that the plan was made for: when somebody else changes the repository meanwhile, the Hub refuses it, and the plan is
+made anew.
 """
 
 from __future__ import annotations

@@ -350,8 +350,8 @@ class LEMModel(L.LightningModule, Policy):
     ) -> str:
         """Publish the model to the Hugging Face Hub: ``config.json``, ``model.safetensors`` and a card, in one commit.
 
-        The card is that of the folder which the model was loaded from, byte for byte, as long as it still is that model;
-        otherwise a plain one is made. A card that is in the repository already is left alone.
+        The card is that of the folder which the model was loaded from, byte for byte, as long as it still is that
+        model; otherwise a plain one is made. A card that is in the repository already is left alone.
 
         Args:
             repo_id: ``org/name``; the repository is made when it is not there.
