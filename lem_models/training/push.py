@@ -1,7 +1,7 @@
-"""Push the best checkpoint of a run to the Hub, as a model that ``from_pretrained`` loads, each time there is a better one.
+"""Push the best checkpoint of a run to the Hub each time there is a better one, as a model that anybody can load.
 
-A push that fails costs nothing but itself: the model lies in a folder of the run before anything is sent, a warning says
-what happened, and the next validation and the end of the training try again. No other process waits for it.
+A push that fails costs nothing but itself: the model lies in a folder of the run before anything is sent, a warning
+says what happened, and the next validation and the end of the training try again.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class PushToHub(Checkpoint):
 
     def _consider(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
         """Push the best checkpoint if it is time; whether something is left to push. Raises nothing."""
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero:
             return False
         try:
             best = self._checkpoint or trainer.checkpoint_callback

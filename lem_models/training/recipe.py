@@ -2,8 +2,8 @@
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
 (how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
-(length, validation, patience), ``costs`` (of trading, none by default), ``hub`` (where the best checkpoint is pushed to,
-nowhere by default).
+(length, validation, patience), ``costs`` (of trading, none by default), ``hub`` (where the best checkpoint is pushed
+to, nowhere by default).
 """
 
 from __future__ import annotations

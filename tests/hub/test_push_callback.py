@@ -42,8 +42,8 @@ def run(folder: Path, **changes) -> LEMModel:
 
 
 def same(a: LEMModel, b: LEMModel) -> bool:
-    pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
-    return a.config == b.config and all(k == l and torch.equal(x, y) for (k, x), (l, y) in pairs)
+    ours, theirs = a.state_dict(), b.state_dict()
+    return a.config == b.config and all(torch.equal(ours[key], value) for key, value in theirs.items())
 
 
 def pulled(folder: Path) -> LEMModel:
@@ -182,6 +182,7 @@ def test_the_end_tries_several_times(hub, scripted, waits):
     hub.faults.add(Fault("status", "/commit/", status=403, times=2))
     with pytest.warns(UserWarning, match="the token does not allow it"):
         play.validate(0.1)
+    with pytest.warns(UserWarning, match="the token does not allow it"):
         play.end()
     assert len(messages(hub)) == 1
     assert 5.0 in waits
@@ -198,9 +199,10 @@ def test_a_disk_that_is_full_is_a_warning(hub, scripted, monkeypatch):
 def test_a_push_that_hangs_is_not_waited_for(hub, scripted):
     hub.create(NAME, private=True)
     play = scripted(patience=0.05)
-    with hub._lock, pytest.warns(UserWarning, match="takes longer than 0.05 seconds"):
-        play.validate(0.1)
-        play.validate(0.2)
+    with hub._lock:
+        for score in (0.1, 0.2):
+            with pytest.warns(UserWarning, match=r"takes longer than 0\.05 seconds"):
+                play.validate(score)
     play.push._patience = 30
     play.end()
     assert messages(hub)[0].split()[-1] == "0.2"
@@ -243,9 +245,9 @@ def test_wrong_settings_are_refused_before_training():
         PushToHub("no-slash")
     with pytest.raises(ConfigError, match="at least 1"):
         PushToHub(NAME, every=0)
-    with pytest.raises(ConfigError, match="hub.repo_id: .*org/name"):
+    with pytest.raises(ConfigError, match=r"hub\.repo_id: .*org/name"):
         Recipe.of(TINY | {"hub": {"repo_id": "x"}}, name="recipe.yaml", folder=Path())
-    with pytest.raises(ConfigError, match="hub.token"):
+    with pytest.raises(ConfigError, match=r"hub\.token"):
         Recipe.of(TINY | {"hub": {"repo_id": NAME, "token": "hf_x"}}, name="recipe.yaml", folder=Path())
     with pytest.raises(ConfigError, match="needs a repository"):
         tiny_recipe().pushed_to(None, "branch")
