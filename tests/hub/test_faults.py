@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from lem_models.errors import HubError
+from lem_models.hub.client import without_token
 from lem_models.hub.resolve import resolve
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config
@@ -314,3 +315,19 @@ def _obey_permissions() -> None:
     words = (ctypes.c_uint32 * 6)()  # no capability is effective, permitted or inherited
     if ctypes.CDLL(None, use_errno=True).capset(ctypes.byref(Header(0x20080522, 0)), words) != 0:
         raise OSError(ctypes.get_errno(), "capset")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("refused hf_abcdefgh12 here", "refused *** here"),
+        ("my-own-secret was refused", "*** was refused"),
+        ("Authorization: Bearer xyz.123", "Authorization: ***"),
+        ("GET https://cdn.org/a/b?X-Amz-Signature=1a2b&x=y failed", "GET https://cdn.org/a/b failed"),
+        ("two\n\nlines", "two lines"),
+        ("x" * 1000, "x" * 599 + "…"),
+    ],
+    ids=["token", "the given one", "header", "signature", "lines", "length"],
+)
+def test_messages_hold_no_secret_and_one_line(text, expected):
+    assert without_token(text, "my-own-secret") == expected
