@@ -222,6 +222,8 @@ def test_what_fine_tuning_measured_is_in_the_plain_card(hub, folder):
     text = latest.files["README.md"].decode()
     assert "| 1 | after | 842 | 14.80 | 16.2 | 0.375 [0.286, 0.459] | 0.412 |" in text
     assert "0.772 [0.600, 1.060] of that of twap" in text
+    (result,) = ModelCard(text).data.eval_results
+    assert (result.metric_value, result.metric_args["orders"]) == (0.375, 842)
     assert "BETTER on the test part than lem-base." in text
     assert "Warning: 18 days are few" in text
     assert "finetune.json" not in latest.files
