@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lem_models.cli_publish import publish_app
 from lem_models.errors import ConfigError, LEMError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(publish_app, name="publish")
 
 Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
 Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem list`).")]
@@ -363,6 +365,15 @@ def train(
     precision: Annotated[
         str | None, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed; default the recipe's.")
     ] = None,
+    push_to: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to", help="Push the best checkpoint to this repository on the Hub, org/name, as it trains."
+        ),
+    ] = None,
+    push_branch: Annotated[
+        str | None, typer.Option("--push-branch", help="Branch to push to; default the recipe's, or training.")
+    ] = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
     """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping.
@@ -374,7 +385,7 @@ def train(
     from lem_models.training.fit import train as fit
     from lem_models.training.recipe import Recipe
 
-    recipe = Recipe.read(config)
+    recipe = Recipe.read(config).pushed_to(push_to, push_branch)
     folder = out or Path("runs") / recipe.name
     fit(
         recipe,
