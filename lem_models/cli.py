@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lem_models.cli_publish import publish_app
 from lem_models.errors import ConfigError, LEMError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(publish_app, name="publish")
 
 Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
 Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem list`).")]
