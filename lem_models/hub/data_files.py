@@ -1,0 +1,364 @@
+"""The files of a data set on the Hub: which there are, which belong to a split, and copies of them.
+
+A repository is looked at once, at one commit, and all that is read afterwards is of this commit. The card's ``configs``
+say which files a split has, as for the library ``datasets``; but only files of the repository itself can be meant, only
+parquet is read, and no code in a repository is ever looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lem_models.errors import LEMError, UnknownNameError
+from lem_models.hub.data_client import asked, hub_api, is_unreachable, repository_name
+from lem_models.hub.data_text import split_card
+
+__all__ = ["CARD_NAME", "HubFile", "Snapshot", "check_split_name", "open_snapshot", "split_files"]
+
+CARD_NAME = "README.md"
+_MAX_CARD = 1 << 20
+_MAX_FILES = 100_000
+_DOWNLOADS = 4
+_SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_NUMBERED = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>.*)\.parquet")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository.
+
+    Attributes:
+        path: Path in the repository.
+        size: Bytes; ``None`` if not known.
+        sha256: SHA-256 (hexadecimal) that the Hub states; ``None`` for small files in git.
+    """
+
+    path: str
+    size: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A repository at one commit.
+
+    Attributes:
+        repo_id: ``org/name``.
+        revision: The commit.
+        files: By path.
+        card: Text of the card; empty if there is none.
+        token: See :func:`open_snapshot`.
+        cache_dir: See :func:`open_snapshot`.
+        is_local: Whether it is a cached copy, and nothing may be asked of the Hub.
+    """
+
+    repo_id: str
+    revision: str
+    files: Mapping[str, HubFile]
+    card: str
+    token: str | bool | None
+    cache_dir: str | Path | None
+    is_local: bool
+
+    def download(self, files: Sequence[HubFile]) -> list[Path]:
+        """Copies of files in the cache, each with the hash that the Hub states.
+
+        A download that broke off goes on where it stopped, the next time too.
+
+        Raises:
+            LEMError: A file cannot be downloaded, or is not what the Hub says it is; that copy is removed.
+        """
+        with ThreadPoolExecutor(_DOWNLOADS) as pool:
+            return list(pool.map(self._copy, files))
+
+    def _copy(self, file: HubFile) -> Path:
+        path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, self.is_local)
+        blob = path.resolve()
+        # The cache names a large file by the hash that it was announced with.
+        stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
+        if stated is not None and _sha256(blob) != stated:
+            for stale in (path, blob):  # or the next attempt would find it again
+                stale.unlink(missing_ok=True)
+            raise LEMError(
+                f"{file.path} of {self.repo_id!r} does not have the hash that the Hub states for it: it was damaged on "
+                "its way or in the cache. The copy was removed; try again"
+            )
+        return path
+
+
+def open_snapshot(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    or_cached: bool = True,
+) -> Snapshot:
+    """Look at a data set on the Hub, or at the cached copy of it when the Hub cannot be reached.
+
+    Args:
+        repo_id: ``org/name``.
+        revision: Branch, tag or commit; default the main branch.
+        token: Token; default the one the machine is signed in with, ``False`` for none.
+        cache_dir: Folder of the cache; default the Hub's.
+        local_files_only: Ask nothing of the Hub.
+        or_cached: Whether a cached copy will do when the Hub cannot be reached.
+
+    Raises:
+        LEMError: There is no such data set or revision, the token may not see it, or neither the Hub nor a cached
+            copy can be reached; or one of its file names leads out of the repository.
+    """
+    repository_name(repo_id)
+    if not local_files_only:
+        try:
+            return _remote(repo_id, revision, token, cache_dir)
+        except LEMError as error:
+            if not (or_cached and is_unreachable(error)):
+                raise
+    return _cached(repo_id, revision, cache_dir)
+
+
+def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None) -> Snapshot:
+    api = hub_api(token)
+    what = f"read the data set {repo_id!r}" + (f" at {revision!r}" if revision else "")
+    info = asked(what, lambda: api.dataset_info(repo_id, revision=revision, files_metadata=True), token=token)
+    files: dict[str, HubFile] = {}
+    for sibling in info.siblings or ():
+        path = _safe(sibling.rfilename, repo_id)
+        large = sibling.lfs
+        sha = None if large is None else large["sha256"] if isinstance(large, dict) else large.sha256
+        files[path] = HubFile(path, sibling.size, sha)
+    if len(files) > _MAX_FILES:
+        raise LEMError(f"{repo_id!r} has {len(files):,} files, more than {_MAX_FILES:,}")
+    card = ""
+    if CARD_NAME in files:
+        size = files[CARD_NAME].size
+        if size is not None and size > _MAX_CARD:
+            raise LEMError(f"the card of {repo_id!r} has {size:,} bytes, more than {_MAX_CARD:,}")
+        card = _read_card(_download(repo_id, CARD_NAME, info.sha, token, cache_dir, False), repo_id)
+    return Snapshot(repo_id, info.sha, files, card, token, cache_dir, False)
+
+
+def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = asked(
+            "",
+            lambda: Path(
+                snapshot_download(
+                    repo_id, repo_type="dataset", revision=revision, cache_dir=cache_dir, local_files_only=True
+                )
+            ),
+            repeat=False,
+        )
+    except LEMError:
+        folder = None
+    if folder is None:
+        raise LEMError(
+            f"the Hub cannot be reached, and the data set {repo_id!r}"
+            + (f" at {revision!r}" if revision else "")
+            + " is not cached; load it once with a connection, or copy the cache (HF_HOME) of a machine that has it"
+        )
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = _safe(path.relative_to(folder).as_posix(), repo_id)
+            files[name] = HubFile(name, path.stat().st_size, None)
+    card = _read_card(folder / CARD_NAME, repo_id) if CARD_NAME in files else ""
+    return Snapshot(repo_id, folder.name, files, card, False, cache_dir, True)
+
+
+def _download(
+    repo_id: str, path: str, revision: str, token: str | bool | None, cache_dir: str | Path | None, is_local: bool
+) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    def call() -> Path:
+        return Path(
+            hf_hub_download(
+                repo_id,
+                path,
+                repo_type="dataset",
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=is_local,
+                library_name="lem_models",
+            )
+        )
+
+    return asked(f"download {path} of {repo_id!r}", call, token=token, repeat=False)  # the client repeats by itself
+
+
+def _read_card(path: Path, repo_id: str) -> str:
+    try:
+        if path.stat().st_size > _MAX_CARD:
+            raise ValueError(f"it has more than {_MAX_CARD:,} bytes")
+        return path.read_bytes().decode("utf-8")  # line ends as they are
+    except (OSError, ValueError) as error:
+        raise LEMError(f"the card of {repo_id!r} cannot be read: {error}") from None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _safe(path: str, repo_id: str) -> str:
+    """A path that stays inside the repository, on every system."""
+    parts = path.split("/")
+    odd = any(part in ("", ".", "..") for part in parts) or any(c in '\\:*?"<>|' or not c.isprintable() for c in path)
+    if odd:
+        raise LEMError(f"the data set {repo_id!r} has a file named {path!r}, which may lead out of it: nothing was read")
+    return path
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def check_split_name(split: str) -> str:
+    """Check the name of a split.
+
+    Raises:
+        LEMError: It is not made of letters, digits and underscores.
+    """
+    if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "all":
+        raise LEMError(f"a split is named with letters, digits and underscores, such as 'train'; got {split!r}")
+    return split
+
+
+def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> list[HubFile]:
+    """Parquet files of a split, in order.
+
+    Args:
+        snapshot: The repository.
+        split: Name of the split.
+        config: Which of several tables of the repository; default its default one.
+
+    Raises:
+        UnknownNameError: There is no such split or configuration.
+        LEMError: The card is not readable, a file is not parquet, a shard is missing, or a pattern leads out of the
+            repository.
+    """
+    check_split_name(split)
+    patterns = _patterns(snapshot, config)
+    if patterns is None:
+        found = {name: files for name, files in _by_name(snapshot.files) if files}
+        if not found:
+            found = {"train": [path for path in sorted(snapshot.files) if path.endswith(".parquet")]}
+    else:
+        found = {name: _matching(given, snapshot) for name, given in patterns.items()}
+    if split not in found:
+        raise UnknownNameError.among(f"split of {snapshot.repo_id!r}", split, found)
+    paths = found[split]
+    if not paths:
+        raise LEMError(f"{snapshot.repo_id!r} has no parquet file for its split {split!r}; only parquet is read")
+    for path in paths:
+        if not path.endswith(".parquet"):
+            raise LEMError(f"the split {split!r} of {snapshot.repo_id!r} has the file {path}; only parquet is read")
+    _check_complete(paths, snapshot)
+    return [snapshot.files[path] for path in paths]
+
+
+def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | None:
+    """Patterns of the files of each split, as the card says; ``None`` if it does not."""
+    what = f"the card of {snapshot.repo_id!r}"
+    try:
+        metadata = yaml.safe_load(split_card(snapshot.card)[0]) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise LEMError(f"{what} has metadata that cannot be read: {' '.join(str(error).split())[:200]}") from None
+    configs = metadata.get("configs") if isinstance(metadata, dict) else None
+    if not configs:
+        if config not in (None, "default"):
+            raise UnknownNameError.among(f"configuration of {snapshot.repo_id!r}", config, ["default"])
+        return None
+    if not isinstance(configs, list) or not all(isinstance(c, dict) and isinstance(c.get("config_name"), str) for c in configs):
+        raise LEMError(f"{what} is wrong: 'configs' is a list of mappings with a 'config_name'")
+    by_name = {entry["config_name"]: entry for entry in configs}
+    if config is None:
+        standard = [name for name, entry in by_name.items() if entry.get("default") is True]
+        config = standard[0] if standard else "default" if len(by_name) > 1 else next(iter(by_name))
+    if config not in by_name:
+        raise UnknownNameError.among(f"configuration of {snapshot.repo_id!r}", config, by_name)
+    given: Any = by_name[config].get("data_files")
+    if given is None:
+        return None
+    entries = given if isinstance(given, list) else [given]
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        name, paths = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
+        listed = paths if isinstance(paths, list) else [paths]
+        if not isinstance(name, str) or not all(isinstance(path, str) for path in listed):
+            raise LEMError(f"{what} is wrong: 'data_files' of {config!r} is a list of a 'split' and its 'path' each")
+        found.setdefault(name, []).extend(listed)
+    return found
+
+
+def _by_name(files: Mapping[str, HubFile]) -> Iterator[tuple[str, list[str]]]:
+    """Files of each split by their names: ``data/train-00000-of-00001.parquet``, ``test.parquet``, ``test/0.parquet``."""
+    parquet = [path for path in sorted(files) if path.endswith(".parquet")]
+    for split in ("train", "validation", "test"):
+        form = re.compile(rf"(.*/)?{split}([-._/].*)?\.parquet")
+        yield split, [path for path in parquet if form.fullmatch(path)]
+
+
+def _matching(patterns: Sequence[str], snapshot: Snapshot) -> list[str]:
+    """Files that patterns mean: ``*`` stands for a part of a name, ``**`` for folders too."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if pattern.startswith("/") or "\\" in pattern or ":" in pattern or ".." in pattern.split("/"):
+            raise LEMError(
+                f"the card of {snapshot.repo_id!r} names the data files {pattern!r}, which are not in the repository: "
+                "nothing was read"
+            )
+        found.update(dict.fromkeys(path for path in sorted(snapshot.files) if _fits(path, pattern)))
+    return list(found)
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether a path fits a pattern; the time it takes is that of their lengths, whatever a stranger writes."""
+    ends = {0}  # how far the part of the pattern so far can reach
+    for token in re.split(r"(\*\*/?|\*|\?)", pattern):
+        if token in ("**", "**/", "*"):
+            reach, inside = set(), False
+            for at in range(len(path) + 1):
+                goes_on = inside and (token != "*" or path[at - 1] != "/")
+                inside = at in ends or goes_on
+                if at in ends or (goes_on and (token != "**/" or path[at - 1] == "/")):
+                    reach.add(at)
+            ends = reach
+        elif token == "?":
+            ends = {end + 1 for end in ends if path[end : end + 1] not in ("", "/")}
+        elif token:
+            ends = {end + len(token) for end in ends if path.startswith(token, end)}
+    return len(path) in ends
+
+
+def _check_complete(paths: Sequence[str], snapshot: Snapshot) -> None:
+    """Check that no shard of a numbered sequence is missing."""
+    groups: dict[tuple[str, int], set[int]] = {}
+    for path in paths:
+        numbered = _NUMBERED.fullmatch(path)
+        if numbered:
+            groups.setdefault((numbered["start"], int(numbered["count"])), set()).add(int(numbered["number"]))
+    for (start, count), numbers in groups.items():
+        if numbers != set(range(count)):
+            missing = min(set(range(count)) - numbers, default=None)
+            where = "cached copy" if snapshot.is_local else "repository"
+            raise LEMError(
+                f"the {where} of {snapshot.repo_id!r} has {len(numbers)} of the {count} files {start}-*.parquet"
+                + (f"; number {missing} is missing" if missing is not None else "")
+            )

@@ -1,0 +1,284 @@
+"""Publishing bars to the Hub as a data set.
+
+One push is one commit: the shards of a split, the removal of those that they replace, and the card. Shards are written
+to a temporary folder and uploaded one at a time, so neither memory nor disk holds more than one; a push that breaks off
+leaves the repository as it was, and the next one uploads only what is not there yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lem_models.errors import LEMError
+from lem_models.hub.data_card import CardWords, card_text, data_set_metadata
+from lem_models.hub.data_client import asked, hub_api, repository_name
+from lem_models.hub.data_files import CARD_NAME, Snapshot, check_split_name, open_snapshot
+from lem_models.hub.data_licence import read_licence
+from lem_models.hub.data_shards import ShardPlan, check_bars, plan_shards, write_shard
+
+if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
+
+__all__ = ["DataPush", "PlannedFile", "plan_push", "push_bars"]
+
+_CONFLICTS = (409, 412)
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file of a push.
+
+    Attributes:
+        path: Path in the repository.
+        state: ``"new"``, ``"changed"``, ``"same"`` (it is there already) or ``"removed"``.
+        size: Bytes; 0 when removed.
+        sha256: SHA-256 (hexadecimal); empty when removed.
+    """
+
+    path: str
+    state: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DataPush:
+    """What a push would do, or has done.
+
+    Attributes:
+        repo_id: The data set.
+        split: The split.
+        branch: The branch; ``None`` for the main one.
+        exists: Whether the repository is there already.
+        files: Files, the card last.
+        card: The card.
+        remarks: What the publisher should know.
+        url: Page of the commit or pull request; empty for a plan.
+    """
+
+    repo_id: str
+    split: str
+    branch: str | None
+    exists: bool
+    files: tuple[PlannedFile, ...]
+    card: str
+    remarks: tuple[str, ...]
+    url: str = ""
+
+    def __str__(self) -> str:
+        """A line for each file, then the remarks."""
+        place = f"{self.repo_id}, branch {self.branch or 'main'}"
+        lines = [f"data set {place}: {'exists' if self.exists else 'is to be made'}"]
+        lines += [f"{f.state:8} {f.path}" + (f"  {f.size:,} bytes  sha256 {f.sha256}" if f.size else "") for f in self.files]
+        return "\n".join([*lines, *(f"note: {remark}" for remark in self.remarks)])
+
+
+@dataclass(frozen=True)
+class _Settings:
+    repo_id: str
+    words: CardWords
+    plan: ShardPlan
+    token: str | bool | None
+    branch: str | None
+    replace_card: bool
+
+
+def push_bars(
+    bars: Bars,
+    repo_id: str,
+    *,
+    split: str = "train",
+    source: str | None = None,
+    licence: str | None = None,
+    quirks: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    private: bool | None = None,
+    branch: str | None = None,
+    create_pr: bool = False,
+    token: str | bool | None = None,
+    commit_message: str | None = None,
+    max_shard_size: int | str = "500MB",
+    replace_card: bool = False,
+) -> DataPush:
+    """Publish bars as a split of a data set; see :meth:`lem_models.Bars.push_to_hub`."""
+    settings = _settings(
+        bars, repo_id, split, source, licence, quirks, columns, branch, token, max_shard_size, replace_card
+    )
+    api = hub_api(token)
+    what = f"publish the data set {repo_id!r}"
+    asked(what, lambda: api.create_repo(repo_id, private=private, exist_ok=True, repo_type="dataset"), token=token)
+    if branch is not None:
+        asked(
+            what,
+            lambda: api.create_branch(repo_id, branch=branch, exist_ok=True, repo_type="dataset"),
+            token=token,
+        )
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    additions = []
+    with tempfile.TemporaryDirectory(prefix="lem-shards-") as folder:
+        for path, file in _shards(bars, settings.plan, Path(folder)):
+            addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=file)
+            asked(
+                f"upload {path} to {repo_id!r}",
+                lambda addition=addition: api.preupload_lfs_files(  # type: ignore[misc]
+                    repo_id, additions=[addition], repo_type="dataset", revision=branch, create_pr=create_pr
+                ),
+                token=token,
+            )
+            additions.append(addition)
+            if addition._upload_mode == "lfs":
+                file.unlink()  # what travels inside the commit is still needed
+        shards = {a.path_in_repo: (a.upload_info.size, a.upload_info.sha256.hex()) for a in additions}
+        for attempt in range(_ATTEMPTS):
+            push = _planned(bars, settings, shards)
+            operations: list[Any] = [*additions]
+            operations += [CommitOperationDelete(f.path) for f in push.plan.files if f.state == "removed"]
+            operations.append(CommitOperationAdd(path_in_repo=CARD_NAME, path_or_fileobj=push.plan.card.encode()))
+            try:
+                commit = asked(
+                    what,
+                    lambda operations=operations, base=push.base: api.create_commit(  # type: ignore[misc]
+                        repo_id,
+                        operations,
+                        commit_message=commit_message or f"Bars: split {split}, {len(bars):,} bars",
+                        repo_type="dataset",
+                        revision=branch,
+                        create_pr=create_pr,
+                        parent_commit=base,
+                    ),
+                    token=token,
+                )
+                break
+            except LEMError as error:
+                # Somebody else committed since the card was read: it is read again.
+                if getattr(error, "status", None) not in _CONFLICTS or attempt + 1 == _ATTEMPTS:
+                    raise
+    return _with_url(push.plan, str(commit.pr_url or commit.commit_url))
+
+
+def plan_push(
+    bars: Bars,
+    repo_id: str,
+    *,
+    split: str = "train",
+    source: str | None = None,
+    licence: str | None = None,
+    quirks: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+    branch: str | None = None,
+    token: str | bool | None = None,
+    max_shard_size: int | str = "500MB",
+    replace_card: bool = False,
+) -> DataPush:
+    """What :func:`push_bars` would do; nothing is changed on the Hub.
+
+    Raises:
+        BarsError: See :meth:`lem_models.Bars.push_to_hub`.
+        LEMError: The Hub cannot be asked what it has.
+    """
+    settings = _settings(
+        bars, repo_id, split, source, licence, quirks, columns, branch, token, max_shard_size, replace_card
+    )
+    shards = {}
+    with tempfile.TemporaryDirectory(prefix="lem-shards-") as folder:
+        for path, file in _shards(bars, settings.plan, Path(folder)):
+            with file.open("rb") as stream:
+                digest = hashlib.sha256()
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+            shards[path] = (file.stat().st_size, digest.hexdigest())
+            file.unlink()
+    return _planned(bars, settings, shards).plan
+
+
+def _settings(
+    bars: Bars,
+    repo_id: str,
+    split: str,
+    source: str | None,
+    licence: str | None,
+    quirks: Sequence[str],
+    columns: Mapping[str, str] | None,
+    branch: str | None,
+    token: str | bool | None,
+    max_shard_size: int | str,
+    replace_card: bool,
+) -> _Settings:
+    """Everything that can be wrong without asking the Hub is found here."""
+    repository_name(repo_id)
+    check_split_name(split)
+    given = [quirks] if isinstance(quirks, str) else list(quirks)
+    words = CardWords(read_licence(licence), " ".join((source or "").split()), given, columns)
+    plan = plan_shards(bars, split, max_shard_size)
+    check_bars(bars)
+    return _Settings(repo_id, words, plan, token, branch, replace_card)
+
+
+def _shards(bars: Bars, plan: ShardPlan, folder: Path) -> Iterator[tuple[str, Path]]:
+    for number, path in enumerate(plan.paths):
+        file = folder / Path(path).name
+        write_shard(bars, plan, number, file)
+        yield path, file
+
+
+@dataclass(frozen=True)
+class _Planned:
+    plan: DataPush
+    base: str | None
+
+
+def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, str]]) -> _Planned:
+    """The files and the card, given what is in the repository now."""
+    present = _present(settings)
+    known = {} if present is None else present.files
+    old = "" if present is None else present.card
+    prefix = f"data/{settings.plan.split}-"
+    gone = [path for path in known if path.startswith(prefix) and path.endswith(".parquet") and path not in shards]
+    sizes = {path: file.size or 0 for path, file in known.items() if path.endswith(".parquet") and path not in gone}
+    sizes |= {path: size for path, (size, _) in shards.items()}
+    metadata = data_set_metadata(
+        old, settings.plan, len(bars), sizes, settings.plan.expanded, settings.repo_id
+    )
+    card, remarks = card_text(
+        bars, settings.plan, settings.words, settings.repo_id, metadata, old, replace=settings.replace_card
+    )
+    files = []
+    for path, (size, digest) in shards.items():
+        state = "new" if path not in known else "same" if known[path].sha256 == digest else "changed"
+        files.append(PlannedFile(path, state, size, digest))
+    files += [PlannedFile(path, "removed", 0, "") for path in gone]
+    text = card.encode()
+    state = "new" if CARD_NAME not in known else "same" if card == old else "changed"
+    files.append(PlannedFile(CARD_NAME, state, len(text), hashlib.sha256(text).hexdigest()))
+    plan = DataPush(
+        settings.repo_id,
+        settings.plan.split,
+        settings.branch,
+        present is not None,
+        tuple(files),
+        card,
+        tuple(remarks),
+    )
+    return _Planned(plan, None if present is None else present.revision)
+
+
+def _present(settings: _Settings) -> Snapshot | None:
+    """What the repository has; ``None`` if there is none, or none that the token may see."""
+    for revision in dict.fromkeys([settings.branch, None]):  # a branch that is to be made begins as the main one
+        try:
+            return open_snapshot(settings.repo_id, revision=revision, token=settings.token, or_cached=False)
+        except LEMError as error:
+            if getattr(error, "kind", "") not in ("RepositoryNotFoundError", "RevisionNotFoundError"):
+                raise
+    return None
+
+
+def _with_url(plan: DataPush, url: str) -> DataPush:
+    return replace(plan, url=url)
