@@ -1,6 +1,7 @@
 """Model cards and metrics of every bundled model, from the recorded results: one command, and a check.
 
-    python benchmarks/cards.py            # writes model_cards/<name>/ and lem_models/pretrained/<name>/metrics.json
+    python benchmarks/cards.py            # writes model_cards/<name>/ and, in lem_models/pretrained/<name>/, metrics.json
+                                          # and the card again: an installed package publishes it along with the model
     python benchmarks/cards.py --check    # exit code 1 if any of them is not what the records say
 
 Read are ``benchmarks/results/<market>.json`` (of ``benchmarks/zoo.py``) for the markets that
@@ -23,6 +24,7 @@ from lem_models import LEMModel
 from lem_models.errors import LEMError
 from lem_models.evaluation.output import write_text
 from lem_models.hub.cards import CardSources, metrics_of, metrics_text, render_card
+from lem_models.hub.contents import CARD_NAME
 from lem_models.hub.registry import METRICS_NAME, ZooModel, list_models
 from lem_models.hub.results import Evaluation, read_evaluation
 from lem_models.training.recipe import Recipe
@@ -75,11 +77,10 @@ def make(name: ZooModel, results: Path = RESULTS) -> Made:
     """
     sources = sources_of(name, results)
     card = CARDS / name
-    files = {
-        card / "README.md": render_card(sources, LEMModel.from_pretrained(name)).encode(),
-        name.folder / METRICS_NAME: metrics_text(metrics_of(name, sources.evaluations)).encode(),
-    }
-    files |= {card / picture: (results / picture).read_bytes() for _, picture in sources.dials if picture}
+    shown = {CARD_NAME: render_card(sources, LEMModel.from_pretrained(name)).encode()}
+    shown |= {picture: (results / picture).read_bytes() for _, picture in sources.dials if picture}
+    files = {folder / file: content for folder in (card, name.folder) for file, content in shown.items()}
+    files[name.folder / METRICS_NAME] = metrics_text(metrics_of(name, sources.evaluations)).encode()
     measured = {evaluation.market for evaluation in sources.evaluations}
     return Made(files, tuple(market for market in name.entry.evaluations if market not in measured))
 

@@ -41,8 +41,8 @@ from lem_models.evaluation.report_text import SIGN_CONVENTION
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
 from lem_models.evaluation.tracking import std_ratio
 from lem_models.execution.policy import Policy
-from lem_models.hub.loading import resolve
 from lem_models.hub.registry import weights_hash
+from lem_models.hub.resolve import resolve
 from lem_models.markets.frequency import Moment, clock
 from lem_models.markets.market import MAX_LOOKBACK
 from lem_models.training.recipe import Recipe

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BarsError",
     "ConfigError",
+    "HubError",
     "LEMError",
     "LookAheadError",
     "OrderError",
@@ -114,6 +115,34 @@ class ConfigError(LEMError, ValueError):
 
 class WeightsError(LEMError):
     """Weights that cannot be loaded: truncated, of the wrong shape, missing, unexpected, or not finite."""
+
+
+class HubError(LEMError):
+    """The Hugging Face Hub refused, failed, or could not be reached; or the cache of its files cannot be used.
+
+    The message is one line and never holds a token, and no error of the client hangs on it: those carry the requests,
+    and with them their headers.
+
+    Args:
+        message: What went wrong, and what to do about it.
+        repo_id: The repository.
+        status: Status of the answer, e.g. 429.
+        retry_after: Seconds to wait that the Hub asked for.
+
+    Attributes:
+        repo_id: See above; ``None`` when the error is not about one repository.
+        status: See above; ``None`` when there was no answer.
+        retry_after: See above; ``None`` when it asked for none.
+    """
+
+    def __init__(
+        self, message: str, *, repo_id: str | None = None, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        """See the class."""
+        self.repo_id = repo_id
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class PolicyError(LEMError):

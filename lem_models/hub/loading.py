@@ -1,4 +1,4 @@
-"""Finding, reading and writing model folders: ``config.json`` and ``model.safetensors``, nothing else, never pickle."""
+"""Reading and writing model folders: ``config.json`` and ``model.safetensors``, nothing else, never pickle."""
 
 from __future__ import annotations
 
@@ -15,67 +15,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lem_models.errors import LEMError, UnknownNameError, WeightsError
-from lem_models.hub.registry import bundled_folder, list_models
+from lem_models.errors import WeightsError
 
-__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "read_weights", "resolve", "write_model"]
+__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "read_weights", "write_model"]
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 _MAX_HEADER = 1 << 22
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
-
-
-def resolve(
-    name: str | Path,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-) -> Path:
-    """Folder of a model: a bundled name, a folder, else a Hub id ``org/name``, in this order.
-
-    Raises:
-        UnknownNameError: when nothing has this name.
-        LEMError: when the Hub cannot be asked or does not have it.
-    """
-    if not isinstance(name, str | Path) or not str(name):
-        raise UnknownNameError(f"a model is a bundled name, a folder or a Hub id; got {name!r}")
-    folder = Path(name)
-    if isinstance(name, str) and name in list_models():
-        return bundled_folder(name)
-    if isinstance(name, Path) or folder.is_dir():
-        return _complete(folder, f"the folder {folder}")
-    if name.count("/") != 1 or name.startswith((".", "/", "~")) or "\\" in name:
-        raise UnknownNameError.among("model", name, list_models())
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                allow_patterns=[CONFIG_NAME, WEIGHTS_NAME],
-                library_name="lem_models",
-            )
-        )
-    except Exception as error:  # errors of its HTTP library too; which that is depends on the client's version
-        raise LEMError(
-            f"cannot get {name!r} from the Hub and it is not cached: {type(error).__name__}: {error}. "
-            f"Bundled models need no network: {', '.join(list_models())}"
-        ) from error
-    return _complete(folder, f"the Hub repository {name!r}" + (f" at {revision!r}" if revision else ""))
-
-
-def _complete(folder: Path, what: str) -> Path:
-    missing = [f for f in (CONFIG_NAME, WEIGHTS_NAME) if not (folder / f).is_file()]
-    if missing:
-        raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}")
-    return folder
 
 
 def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -54,6 +54,7 @@ class LEMModel(L.LightningModule, Policy):
         self.optimizer_config = optimizer
         self.is_trained = False
         self.name = "untrained"
+        self.source: Path | None = None  # folder that it was loaded from
         inputs = len(self.config.features)
         self.backbone = LEMBackbone(self.config)
         self.head = build_head(
@@ -306,7 +307,8 @@ class LEMModel(L.LightningModule, Policy):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.loading import read_weights, resolve
+        from lem_models.hub.loading import read_weights
+        from lem_models.hub.resolve import resolve
 
         folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
         config = LEMConfig.from_file(folder / "config.json")
@@ -319,6 +321,7 @@ class LEMModel(L.LightningModule, Policy):
         model.load_state_dict(weights, strict=True)
         model.is_trained = True
         model.name = Path(name).name
+        model.source = folder
         return model.eval()
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -341,20 +344,36 @@ class LEMModel(L.LightningModule, Policy):
         branch: str | None = None,
         create_pr: bool = False,
         commit_message: str = "Upload model",
+        card: str | Path | None = None,
+        replace_card: bool = False,
+        licence: str | None = None,
     ) -> str:
-        """Publish the model to the Hugging Face Hub; an existing card is left alone.
+        """Publish the model to the Hugging Face Hub: ``config.json``, ``model.safetensors`` and a card, in one commit.
+
+        The card is that of the folder which the model was loaded from, as long as it still is that model, byte for byte;
+        otherwise a plain one is made. A card that is in the repository already is left alone.
+
+        Args:
+            repo_id: ``org/name``; the repository is made when it is not there.
+            private: Whether it is private then; ``None`` for the account's default.
+            token: Hub token; default the client's (``HF_TOKEN`` or ``hf auth login``).
+            branch: Branch instead of the main one; made when it is not there.
+            create_pr: Open a pull request instead of committing.
+            commit_message: Message of the commit.
+            card: File of the card to send.
+            replace_card: Whether it replaces another card that is in the repository.
+            licence: Licence for a plain card, by the Hub's identifiers, e.g. ``"apache-2.0"``.
 
         Returns:
-            URL of the commit.
-        """
-        from lem_models.hub.publish import push_model
+            URL of the commit, or of the pull request.
 
-        return push_model(
-            self,
-            repo_id,
-            private=private,
-            token=token,
-            branch=branch,
-            create_pr=create_pr,
-            commit_message=commit_message,
-        )
+        Raises:
+            UnknownNameError: when the name has not the form ``org/name``.
+            UntrainedHeadError: when the model is untrained.
+            ConfigError: when the card cannot be published.
+            HubError: when the Hub refuses or cannot be reached.
+        """
+        from lem_models.hub.publish import Destination, push_model
+
+        to = Destination(repo_id, branch, private, create_pr, replace_card, commit_message, token)
+        return push_model(self, to, card=card, licence=licence)

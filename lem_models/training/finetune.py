@@ -20,6 +20,7 @@ import pandas as pd
 from lem_models.errors import ConfigError
 from lem_models.evaluation.output import to_json
 from lem_models.execution.costs import CostModel
+from lem_models.hub.registry import weights_hash
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
@@ -284,6 +285,7 @@ def _record(result: FinetuneResult, bars: Bars) -> dict[str, Any]:
         "method": None if method is None else method.method,
         "rank": method.rank if method is not None and method.method == "lora" else None,
         "horizon": result.model.horizon,
+        "weights_sha256": weights_hash(result.folder),
         "kept_start": result.kept_start,
         "validation_utility": {"start": result.start_utility, "best_step": result.best_utility},
         "data": {

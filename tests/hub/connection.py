@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,11 +35,12 @@ class Request:
 
 @dataclass
 class Reply:
-    """What the server answers."""
+    """What the server answers; with ``cut`` the connection ends after so many bytes of the body."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
 
     @classmethod
     def json(cls, value: Any, status: int = 200) -> Reply:
@@ -78,9 +80,16 @@ class Listener(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, host: str, answer: Callable[[Request], Reply]) -> None:
+    def __init__(
+        self, host: str, answer: Callable[[Request], Reply], received_bytes: Callable[[str, str], int | None]
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
-        self.host, self.answer = host, answer
+        self.host, self.answer, self.received_bytes = host, answer, received_bytes
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is gone is no error of the server's."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -92,6 +101,10 @@ class _Connection(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         headers = {key.lower(): value for key, value in self.headers.items()}
         query = dict(parse_qsl(url.query))
+        cut = self.server.received_bytes(self.command, url.path)
+        if cut is not None:
+            self.rfile.read(min(cut, int(self.headers.get("Content-Length", cut))))
+            return
         request = Request(self.server.host, self.command, url.path, query, headers, self._read())
         try:
             reply = self.server.answer(request)
@@ -102,7 +115,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(reply.body[: reply.cut])
 
     do_HEAD = do_POST = do_PUT = do_GET
 

@@ -26,7 +26,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.hub.connection import HangUp, Listener, Refusal, Reply, Request
+from tests.hub.connection import Listener, Refusal, Reply, Request
+from tests.hub.faults import Fault, Faults
 from tests.hub.repository import LARGE, Commit, Repository, git_oid, lfs_oid
 
 _NO_PROXY = {name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")}
@@ -54,6 +55,7 @@ class HubServer:
         token: The one valid token; it may read and write everything.
         repositories: By kind and name.
         requests: Everything that was asked, in order.
+        faults: What goes wrong.
     """
 
     def __init__(self, token: str = "hf_TheOneValidToken") -> None:
@@ -61,9 +63,11 @@ class HubServer:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[Request] = []
         self._large: dict[str, bytes] = {}
-        self._faults: dict[str, int | None] = {}
+        self.faults = Faults()
         self._lock = threading.Lock()
-        self._listeners = {host: Listener(host, self.answer) for host in ("hub", "storage")}
+        self._listeners = {
+            host: Listener(host, self.answer, self.faults.received_bytes) for host in ("hub", "storage")
+        }
         # Two names, for a client that tells hosts apart by their name alone.
         self.endpoint = f"http://127.0.0.1:{self._listeners['hub'].server_port}"
         self._storage = f"http://localhost:{self._listeners['storage'].server_port}"
@@ -96,9 +100,11 @@ class HubServer:
         """A repository."""
         return self.repositories[kind, name]
 
-    def fail(self, pattern: str, status: int | None) -> None:
-        """From now on answer requests whose path matches with this status; None hangs up without an answer."""
-        self._faults[pattern] = status
+    def fail(
+        self, pattern: str, status: int | None, *, method: str | None = None, times: int | None = None, **headers: str
+    ) -> Fault:
+        """Answer requests whose path matches with this status; None hangs up without an answer."""
+        return self.faults.add(Fault("status", pattern, method, times, status, headers))
 
     def environment(self, home: Path) -> dict[str, str]:
         """Environment of a process whose client uses this server, keeps its files in a folder and knows no token."""
@@ -111,16 +117,12 @@ class HubServer:
         with self._lock:
             self.requests.append(request)
             try:
-                for pattern, status in self._faults.items():
-                    if re.search(pattern, request.path):
-                        if status is None:
-                            raise HangUp
-                        raise Refusal(status, "a fault that was asked for")
+                request = self.faults.before(request)
                 for host, method, path, answer in _ROUTES:
                     found = path.fullmatch(request.path)
                     if (host, method) == (request.host, request.method) and found:
                         groups = {key: unquote(value) for key, value in found.groupdict().items() if value is not None}
-                        return answer(self, request, **groups)
+                        return self.faults.after(request, answer(self, request, **groups))
                 raise Refusal(501, f"this Hub does not know {request.method} {request.path}")
             except Refusal as refusal:
                 return refusal.reply
@@ -257,11 +259,11 @@ class HubServer:
         repository = self._open(request, kind, name, write=True)
         if revision not in repository.branches:
             raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        message, files, deleted = "", {}, set()
+        message, files, deleted, parent = "", {}, set(), None
         for line in request.body.splitlines():
             key, value = json.loads(line)["key"], json.loads(line)["value"]
             if key == "header":
-                message = value["summary"]
+                message, parent = value["summary"], value.get("parentCommit")
             elif key == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif key == "lfsFile" and value["oid"] in self._large:
@@ -271,6 +273,8 @@ class HubServer:
             else:
                 raise Refusal(400, f"this Hub cannot commit {key} {value['path']}")
         branch = revision
+        if parent not in (None, repository.at(revision).sha):
+            raise Refusal(412, "A commit has happened since. Please refresh and try again.")
         if request.query.get("create_pr"):
             branch = f"refs/pr/{1 + sum(ref.startswith('refs/pr/') for ref in repository.branches)}"
         commit = repository.commit(files, message=message, branch=branch, base=revision, deleted=deleted)

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError, WeightsError
-from lem_models.hub.loading import read_weights, resolve, write_model
+from lem_models.hub.loading import read_weights, write_model
 from lem_models.hub.registry import bundled_folder, list_models
+from lem_models.hub.resolve import resolve
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,20 +13,12 @@ from lem_models.errors import LEMError, UnknownNameError, UntrainedHeadError, We
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
 from tests.helpers import hourly, order_table, random_model, tiny_config
-from tests.hub.server import HubServer, point_client_at
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_FILES = {"config.json", "model.safetensors"}
 NAME = "desk/lem-tiny"
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    with HubServer() as server:
-        point_client_at(server, monkeypatch, tmp_path / "home")
-        yield server
 
 
 def tiny(seed: int = 0) -> LEMModel:
@@ -66,13 +57,13 @@ def everything_said(error: BaseException) -> str:
 # --- publishing ------------------------------------------------------------------------------------------------------
 
 
-def test_push_makes_the_repository_and_one_commit_with_configuration_and_weights(hub, tmp_path):
+def test_push_makes_the_repository_and_one_commit_with_configuration_weights_and_card(hub, tmp_path):
     model = tiny()
     url = model.push_to_hub(NAME, token=hub.token, commit_message="A tiny model")
     commit, first = hub.repository(NAME).history()
     assert url == f"{hub.endpoint}/{NAME}/commit/{commit.sha}"
     assert commit.message == "A tiny model"
-    assert commit.changed == MODEL_FILES
+    assert commit.changed == MODEL_FILES | {"README.md"}
     assert first.message == "initial commit"
     assert {name: commit.files[name] for name in MODEL_FILES} == files_of(model, tmp_path / "saved")
     assert not hub.repository(NAME).private
@@ -252,7 +243,7 @@ def test_a_wrong_token_is_refused_and_not_repeated(hub):
 
 
 @pytest.mark.parametrize("status", [500, None], ids=["server error", "hang up"])
-def test_a_server_that_fails_is_a_typed_error(hub, status):
+def test_a_server_that_fails_is_a_typed_error(hub, waits, status):
     tiny().push_to_hub(NAME, token=hub.token)
     hub.fail(f"^/api/models/{NAME}", status)
     with pytest.raises(LEMError, match=NAME):

@@ -1,0 +1,158 @@
+"""Asking the Hub: the client's errors as typed ones, one line and without a token, and another try where it may help.
+
+The client already resumes a download that breaks off (``Range``), and repeats uploads and commits on 429, 5xx and a cut
+connection; it waits as long as ``Retry-After`` says. What it does not repeat, the first questions about a repository
+among it, is repeated here a few times.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from lem_models.errors import HubError
+
+__all__ = ["ask", "hub_error", "is_offline", "without_token"]
+
+_T = TypeVar("_T")
+
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_ATTEMPTS = 3
+_FIRST_WAIT = 1.0  # seconds, doubled with each attempt
+_LONGEST_WAIT = 30.0  # seconds; whoever is told to wait longer decides for himself
+_PATIENCE = 20.0  # seconds after which no further attempt starts: the client has made its own by then
+
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}|(?i:bearer)\s+[^\s'\"]+")
+_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")  # signatures of storage hosts
+_LONGEST_REASON = 600
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def ask(
+    doing: str, repo_id: str, call: Callable[[], _T], *, token: str | bool | None = None, cache: Path | None = None
+) -> _T:
+    """Call the client; a temporary failure is tried again.
+
+    Args:
+        doing: What the call is for, e.g. ``"publish 'org/name'"``; the error starts with it.
+        repo_id: The repository.
+        call: The call.
+        token: The token that it uses; no message repeats it.
+        cache: Folder that it writes to.
+
+    Raises:
+        HubError: when it fails for good.
+    """
+    start, wait = time.monotonic(), _FIRST_WAIT
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return call()
+        except Exception as error:  # errors of its HTTP library too; which that is depends on the client's version
+            problem = hub_error(doing, repo_id, error, token=token, cache=cache)
+            again = _is_temporary(error)
+        # Raised out here, so that the client's error, which holds the request, is not the context of ours.
+        pause = wait if problem.retry_after is None else problem.retry_after
+        if not again or attempt == _ATTEMPTS or pause > _LONGEST_WAIT or time.monotonic() - start > _PATIENCE:
+            break
+        time.sleep(pause)
+        wait *= 2
+    raise problem
+
+
+def hub_error(
+    doing: str, repo_id: str, error: Exception, *, token: str | bool | None = None, cache: Path | None = None
+) -> HubError:
+    """The typed error for an error of the client; see :func:`ask`."""
+    status, retry_after = _answer(error)
+    reason = without_token(f"{type(error).__name__}: {error}", token)
+    advice = _advice(error, status, retry_after, cache)
+    return HubError(
+        f"cannot {doing}: {advice + '. The client says: ' if advice else ''}{reason}",
+        repo_id=repo_id,
+        status=status,
+        retry_after=retry_after,
+    )
+
+
+def is_offline() -> bool:
+    """Whether the client was told to ask nothing (``HF_HUB_OFFLINE``)."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def without_token(text: str, token: str | bool | None = None) -> str:
+    """A text in one line, without tokens and signatures."""
+    known = {token.strip() for token in (token, _client_token()) if isinstance(token, str) and token.strip()}
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = _TOKEN.sub("***", _QUERY.sub(r"\1", text))
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+
+
+def _client_token() -> str | None:
+    """The token that the client uses by itself."""
+    try:
+        from huggingface_hub import get_token
+
+        return get_token()
+    except Exception:  # a broken token file: then there is nothing to hide
+        return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and what led to it, the latest first."""
+    found: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in found:
+        found.append(one)
+        one = one.__cause__ or one.__context__
+    return found
+
+
+def _answer(error: BaseException) -> tuple[int | None, float | None]:
+    """Status and ``Retry-After`` of the answer behind an error, as far as there was one."""
+    for one in _chain(error):
+        response = getattr(one, "response", None)
+        if response is not None:
+            after = str(response.headers.get("Retry-After", "")).strip()
+            return int(response.status_code), float(after) if after.isdigit() else None
+    return None, None
+
+
+def _is_temporary(error: BaseException) -> bool:
+    status, _ = _answer(error)
+    if status is not None:
+        return status in _TRANSIENT
+    names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
+    # Refused connections are not tried again: that is what being offline looks like.
+    if names & {"ConnectError", "ConnectTimeout", "OfflineModeIsEnabled"}:
+        return False
+    cut = bool(names & {"NetworkError", "TimeoutException", "RemoteProtocolError", "ConnectionError"})
+    return cut or "Consistency check failed" in str(error)
+
+
+def _advice(error: BaseException, status: int | None, retry_after: float | None, cache: Path | None) -> str:
+    """What is wrong in plain words, and what to do; empty when the client's own words must do."""
+    numbers = {one.errno for one in _chain(error) if isinstance(one, OSError)}
+    where = f" {cache}" if cache is not None else ""
+    if numbers & _FULL:
+        return f"the disk of the cache{where} is full: free some space, or name another folder with cache_dir"
+    if numbers & _CLOSED:
+        return f"the cache{where} cannot be written: name another folder with cache_dir"
+    if status == 401:
+        return "the Hub wants a valid token: pass token=, set HF_TOKEN, or log in with `hf auth login`"
+    if status == 403:
+        return "the token does not allow it: use one with the right to do so"
+    if status == 429:
+        after = "later" if retry_after is None else f"in {retry_after:.0f} seconds"
+        return f"the Hub has had too many requests: try again {after}"
+    if status is not None and status >= 500:
+        return "the Hub has a fault of its own: try again later"
+    return ""

@@ -1,0 +1,121 @@
+"""The card of a model of one's own that has none: what the files say of it, and what they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lem_models.errors import ConfigError
+from lem_models.hub.registry import list_models
+from lem_models.hub.tables import interval, markdown_table, number
+from lem_models.modeling.config import LEMConfig
+
+__all__ = ["plain_card"]
+
+RECORD = "finetune.json"
+"""What fine-tuning writes beside a model."""
+
+_EXAMPLE_PERIODS = 12
+
+
+def plain_card(
+    config: LEMConfig, name: str, repo_id: str, folder: Path, *, weights: str, licence: str | None
+) -> tuple[str, list[str]]:
+    """A card as Markdown, with metadata.
+
+    Args:
+        config: Configuration of the model.
+        name: Its name.
+        repo_id: Where it is published.
+        folder: Its folder; with ``finetune.json`` the card has what fine-tuning measured.
+        weights: SHA-256 of its weights.
+        licence: Licence, by the Hub's identifiers (``"apache-2.0"``); it is not guessed.
+
+    Returns:
+        The card, and what is missing in it.
+
+    Raises:
+        ConfigError: when ``finetune.json`` cannot be read.
+    """
+    from huggingface_hub import ModelCardData
+
+    notes = [] if licence else ["the card states no licence, so nobody may use the model: pass --licence (licence=)"]
+    record = _record(folder / RECORD)
+    if record is not None and record.get("weights_sha256", weights) != weights:
+        notes.append(f"the card has no measured results: {RECORD} is about other weights")
+        record = None
+    elif record is None:
+        notes.append("the card has no measured results: nothing measured is recorded in the folder")
+    frequencies = sorted(config.unseen_from)
+    start = str(record["start"]) if record is not None else None
+    metadata = ModelCardData(
+        license=licence,
+        library_name="lem_models",
+        model_name=name,
+        tags=["finance", "order-execution", "vwap", "twap", "time-series", config.encoder],
+    )
+    environment = Environment(
+        loader=PackageLoader("lem_models.hub"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    periods = min(_EXAMPLE_PERIODS, config.horizon)
+    text = environment.get_template("plain_card.md.j2").render(
+        metadata=str(metadata.to_yaml()).strip(),
+        name=name,
+        repo_id=repo_id,
+        config=config,
+        frequencies=frequencies,
+        weights=weights,
+        licence=licence,
+        start=start,
+        bundled=start in list_models(),
+        record=record,
+        table=_table(record) if record is not None else "",
+        tracking=_tracking(record) if record is not None else [],
+        periods=periods,
+        minima=sorted({1, max(1, periods // 2), periods}),
+    )
+    return text, notes
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        # What the card shows is asked for here, so that a damaged record is refused and not half shown.
+        _table(record), _tracking(record), record["start"], record["sentence"], record["data"]["content_hash"]
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}; move it away") from None
+
+
+def _table(record: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            str(row["min_periods"]),
+            str(row["policy"]),
+            f"{row['orders']:,}",
+            number(row["mean_bps"], ".2f"),
+            number(row["std_bps"], ".1f"),
+            interval(row, "mean_vol", "low_vol", "high_vol", ".3f"),
+            number(row["std_vol"], ".3f"),
+        )
+        for row in sorted(record["test"]["policies"], key=lambda row: int(row["min_periods"]))
+    ]
+    return markdown_table(("minimum", "policy", "orders", "bps", "std bps", "bar volatilities", "std"), rows)
+
+
+def _tracking(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{interval(row, 'ratio', 'low', 'high', '.3f')} of that of {row['policy']}"
+        for row in record["test"]["fixed_duration_std_ratio"]
+    ]
