@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -242,7 +243,7 @@ def _facts(bars: Bars, plan: ShardPlan, words: CardWords) -> _Facts:
     if unknown:
         raise LEMError(f"the bars have no column {unknown[0]!r} to describe; they have {plan.schema.names}")
     columns = [
-        _Column(_cell(f.name), str(f.type), _cell(described.get(f.name) or _MEANINGS.get(f.name, "not described")))
+        _Column(_cell(f.name), _kind(f.type), _cell(described.get(f.name) or _MEANINGS.get(f.name, "not described")))
         for f in plan.schema
     ]
     first, last = (_moment(edge) for edge in bars._edges())
@@ -262,6 +263,10 @@ def _facts(bars: Bars, plan: ShardPlan, words: CardWords) -> _Facts:
         symbols=symbols,
         summary=f"{count}, every {clock(bars.frequency)}, {first} to {last} UTC",
     )
+
+
+def _kind(kind: pa.DataType) -> str:
+    return {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind))
 
 
 def _licence_keys(licence: Licence) -> dict[str, str]:

@@ -17,11 +17,12 @@ from typing import Any
 
 import yaml
 
-from lem_models.errors import LEMError, UnknownNameError
-from lem_models.hub.data_client import asked, hub_api, is_unreachable, repository_name
+from lem_models.errors import HubError, LEMError, UnknownNameError
+from lem_models.hub.client import ask, is_offline
 from lem_models.hub.data_text import split_card
+from lem_models.hub.resolve import is_hub_id
 
-__all__ = ["CARD_NAME", "HubFile", "Snapshot", "check_split_name", "open_snapshot", "split_files"]
+__all__ = ["CARD_NAME", "HubFile", "Snapshot", "check_repository_name", "check_split_name", "open_snapshot", "split_files"]
 
 CARD_NAME = "README.md"
 _MAX_CARD = 1 << 20
@@ -57,6 +58,7 @@ class Snapshot:
         card: Text of the card; empty if there is none.
         token: See :func:`open_snapshot`.
         cache_dir: See :func:`open_snapshot`.
+        is_private: Whether it is private.
         is_local: Whether it is a cached copy, and nothing may be asked of the Hub.
     """
 
@@ -66,6 +68,7 @@ class Snapshot:
     card: str
     token: str | bool | None
     cache_dir: str | Path | None
+    is_private: bool
     is_local: bool
 
     def download(self, files: Sequence[HubFile]) -> list[Path]:
@@ -80,16 +83,19 @@ class Snapshot:
             return list(pool.map(self._copy, files))
 
     def _copy(self, file: HubFile) -> Path:
-        path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, self.is_local)
+        path = _download(
+            self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local
+        )
         blob = path.resolve()
         # The cache names a large file by the hash that it was announced with.
         stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
         if stated is not None and _sha256(blob) != stated:
             for stale in (path, blob):  # or the next attempt would find it again
                 stale.unlink(missing_ok=True)
-            raise LEMError(
-                f"{file.path} of {self.repo_id!r} does not have the hash that the Hub states for it: it was damaged on "
-                "its way or in the cache. The copy was removed; try again"
+            raise HubError(
+                f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on "
+                "its way or in the cache. The copy was removed: try again",
+                repo_id=self.repo_id,
             )
         return path
 
@@ -117,71 +123,84 @@ def open_snapshot(
         LEMError: There is no such data set or revision, the token may not see it, or neither the Hub nor a cached
             copy can be reached; or one of its file names leads out of the repository.
     """
-    repository_name(repo_id)
-    if not local_files_only:
+    check_repository_name(repo_id)
+    why = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE is set"
+    if not or_cached or not (local_files_only or is_offline()):
         try:
             return _remote(repo_id, revision, token, cache_dir)
-        except LEMError as error:
-            if not (or_cached and is_unreachable(error)):
+        except HubError as error:
+            if not or_cached or error.status is not None:
                 raise
-    return _cached(repo_id, revision, cache_dir)
+            why = str(error)
+    found = _cached(repo_id, revision, cache_dir)
+    if found is None:
+        at = f" --revision {revision}" if revision else ""
+        raise HubError(
+            f"cannot read the data set {repo_id!r}{f' at {revision!r}' if revision else ''}: {why}, and it is not cached. "
+            f"Get it once with network access: `hf download {repo_id} --repo-type dataset{at}`",
+            repo_id=repo_id,
+        )
+    return found
+
+
+def check_repository_name(repo_id: str) -> str:
+    """Check the name of a data set on the Hub.
+
+    Raises:
+        UnknownNameError: It is not of the form ``org/name``.
+    """
+    if not isinstance(repo_id, str) or not is_hub_id(repo_id):
+        raise UnknownNameError(f"a data set on the Hub is named 'org/name'; got {repo_id!r}")
+    return repo_id
 
 
 def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None) -> Snapshot:
-    api = hub_api(token)
-    what = f"read the data set {repo_id!r}" + (f" at {revision!r}" if revision else "")
-    info = asked(what, lambda: api.dataset_info(repo_id, revision=revision, files_metadata=True), token=token)
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token, library_name="lem_models")
+    doing = f"read the data set {repo_id!r}" + (f" at {revision!r}" if revision else "")
+    info = ask(
+        doing, repo_id, lambda: api.dataset_info(repo_id, revision=revision, files_metadata=True), token=token
+    )
     files: dict[str, HubFile] = {}
     for sibling in info.siblings or ():
         path = _safe(sibling.rfilename, repo_id)
-        large = sibling.lfs
-        sha = None if large is None else large["sha256"] if isinstance(large, dict) else large.sha256
-        files[path] = HubFile(path, sibling.size, sha)
+        files[path] = HubFile(path, sibling.size, None if sibling.lfs is None else sibling.lfs.sha256)
     if len(files) > _MAX_FILES:
         raise LEMError(f"{repo_id!r} has {len(files):,} files, more than {_MAX_FILES:,}")
-    card = ""
+    card, commit = "", str(info.sha)
     if CARD_NAME in files:
         size = files[CARD_NAME].size
         if size is not None and size > _MAX_CARD:
             raise LEMError(f"the card of {repo_id!r} has {size:,} bytes, more than {_MAX_CARD:,}")
-        card = _read_card(_download(repo_id, CARD_NAME, info.sha, token, cache_dir, False), repo_id)
-    return Snapshot(repo_id, info.sha, files, card, token, cache_dir, False)
+        card = _read_card(_download(repo_id, CARD_NAME, commit, token, cache_dir, is_local=False), repo_id)
+    return Snapshot(repo_id, commit, files, card, token, cache_dir, bool(info.private), False)
 
 
-def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot:
+def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot | None:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = asked(
-            "",
-            lambda: Path(
-                snapshot_download(
-                    repo_id, repo_type="dataset", revision=revision, cache_dir=cache_dir, local_files_only=True
-                )
-            ),
-            repeat=False,
+        found = snapshot_download(
+            repo_id, repo_type="dataset", revision=revision, cache_dir=cache_dir, local_files_only=True
         )
-    except LEMError:
-        folder = None
-    if folder is None:
-        raise LEMError(
-            f"the Hub cannot be reached, and the data set {repo_id!r}"
-            + (f" at {revision!r}" if revision else "")
-            + " is not cached; load it once with a connection, or copy the cache (HF_HOME) of a machine that has it"
-        )
-    files = {}
+    except Exception:  # which one depends on the client's version
+        return None
+    folder, files = Path(found), {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = _safe(path.relative_to(folder).as_posix(), repo_id)
             files[name] = HubFile(name, path.stat().st_size, None)
     card = _read_card(folder / CARD_NAME, repo_id) if CARD_NAME in files else ""
-    return Snapshot(repo_id, folder.name, files, card, False, cache_dir, True)
+    return Snapshot(repo_id, folder.name, files, card, False, cache_dir, False, True)
 
 
 def _download(
-    repo_id: str, path: str, revision: str, token: str | bool | None, cache_dir: str | Path | None, is_local: bool
+    repo_id: str, path: str, revision: str, token: str | bool | None, cache_dir: str | Path | None, *, is_local: bool
 ) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
+
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
 
     def call() -> Path:
         return Path(
@@ -191,13 +210,13 @@ def _download(
                 repo_type="dataset",
                 revision=revision,
                 token=token,
-                cache_dir=cache_dir,
+                cache_dir=cache,
                 local_files_only=is_local,
                 library_name="lem_models",
             )
         )
 
-    return asked(f"download {path} of {repo_id!r}", call, token=token, repeat=False)  # the client repeats by itself
+    return ask(f"download {path} of {repo_id!r}", repo_id, call, token=token, cache=cache)
 
 
 def _read_card(path: Path, repo_id: str) -> str:

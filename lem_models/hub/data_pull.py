@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
-from lem_models.errors import BarsError, LEMError
-from lem_models.hub.data_client import asked
+from lem_models.errors import BarsError, HubError
+from lem_models.hub.client import ask
 from lem_models.hub.data_files import HubFile, Snapshot, open_snapshot, split_files
 from lem_models.hub.data_shards import Record
 from lem_models.hub.parquet_guard import GuardedParquet, Limits
@@ -217,10 +217,10 @@ class _RemoteFile:
 
         self.name = f"{file.path} of {snapshot.repo_id!r}"
         self._path = f"datasets/{snapshot.repo_id}@{snapshot.revision}/{file.path}"
-        self._token = snapshot.token
+        self._repo_id, self._token = snapshot.repo_id, snapshot.token
         self._system: Any = HfFileSystem(token=snapshot.token, skip_instance_cache=True)
         if file.size is None:
-            raise LEMError(f"the Hub does not say how long {self.name} is")
+            raise HubError(f"the Hub does not say how long {self.name} is", repo_id=snapshot.repo_id)
         self.size = file.size
 
     def fetch(self, first: int, last: int) -> bytes:
@@ -229,9 +229,12 @@ class _RemoteFile:
                 file.seek(first)
                 return bytes(file.read(last - first))
 
-        data = asked(f"read {self.name}", call, token=self._token)
+        data = ask(f"read {self.name}", self._repo_id, call, token=self._token)
         if len(data) != last - first:
-            raise LEMError(f"the Hub sent {len(data):,} bytes of {self.name} instead of {last - first:,}; try again")
+            raise HubError(
+                f"the Hub sent {len(data):,} bytes of {self.name} instead of {last - first:,}: try again",
+                repo_id=self._repo_id,
+            )
         return data
 
 

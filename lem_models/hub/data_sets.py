@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lem_models.errors import LEMError
+from lem_models.errors import HubError
+from lem_models.hub.client import ask
 from lem_models.hub.data_card import CardWords, card_text, data_set_metadata
-from lem_models.hub.data_client import asked, hub_api, repository_name
-from lem_models.hub.data_files import CARD_NAME, Snapshot, check_split_name, open_snapshot
+from lem_models.hub.data_files import CARD_NAME, Snapshot, check_repository_name, check_split_name, open_snapshot
 from lem_models.hub.data_licence import read_licence
 from lem_models.hub.data_shards import ShardPlan, check_bars, plan_shards, write_shard
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DataPush", "PlannedFile", "plan_push", "push_bars"]
 
-_CONFLICTS = (409, 412)
-_ATTEMPTS = 4
+_MOVED = 412
+_PLANS = 3
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class _Settings:
     plan: ShardPlan
     token: str | bool | None
     branch: str | None
+    private: bool | None
     replace_card: bool
 
 
@@ -108,27 +109,29 @@ def push_bars(
 ) -> DataPush:
     """Publish bars as a split of a data set; see :meth:`lem_models.Bars.push_to_hub`."""
     settings = _settings(
-        bars, repo_id, split, source, licence, quirks, columns, branch, token, max_shard_size, replace_card
+        bars, repo_id, split, source, licence, quirks, columns, private, branch, token, max_shard_size, replace_card
     )
-    api = hub_api(token)
-    what = f"publish the data set {repo_id!r}"
-    asked(what, lambda: api.create_repo(repo_id, private=private, exist_ok=True, repo_type="dataset"), token=token)
-    if branch is not None:
-        asked(
-            what,
-            lambda: api.create_branch(repo_id, branch=branch, exist_ok=True, repo_type="dataset"),
-            token=token,
-        )
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-    additions = []
+    api = HfApi(token=token, library_name="lem_models")
+    doing = f"publish the data set {repo_id!r}"
+
+    def make() -> None:
+        api.create_repo(repo_id, private=private, exist_ok=True, repo_type="dataset")
+        if branch is not None and branch != "main":
+            api.create_branch(repo_id, branch=branch, exist_ok=True, repo_type="dataset")
+
+    _planned(bars, settings, {})  # the card and the licence may contradict what is published: before anything is sent
+    ask(doing, repo_id, make, token=token)
+    additions: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="lem-shards-") as folder:
         for path, file in _shards(bars, settings.plan, Path(folder)):
             addition = CommitOperationAdd(path_in_repo=path, path_or_fileobj=file)
-            asked(
+            ask(
                 f"upload {path} to {repo_id!r}",
+                repo_id,
                 lambda addition=addition: api.preupload_lfs_files(  # type: ignore[misc]
-                    repo_id, additions=[addition], repo_type="dataset", revision=branch, create_pr=create_pr
+                    repo_id, [addition], repo_type="dataset", revision=branch, create_pr=create_pr
                 ),
                 token=token,
             )
@@ -136,15 +139,15 @@ def push_bars(
             if addition._upload_mode == "lfs":
                 file.unlink()  # what travels inside the commit is still needed
         shards = {a.path_in_repo: (a.upload_info.size, a.upload_info.sha256.hex()) for a in additions}
-        for attempt in range(_ATTEMPTS):
-            push = _planned(bars, settings, shards)
-            operations: list[Any] = [*additions]
-            operations += [CommitOperationDelete(f.path) for f in push.plan.files if f.state == "removed"]
-            operations.append(CommitOperationAdd(path_in_repo=CARD_NAME, path_or_fileobj=push.plan.card.encode()))
+        for attempt in range(1, _PLANS + 1):
+            push, base = _planned(bars, settings, shards)
+            operations = [*additions, *(CommitOperationDelete(f.path) for f in push.files if f.state == "removed")]
+            operations.append(CommitOperationAdd(path_in_repo=CARD_NAME, path_or_fileobj=push.card.encode()))
             try:
-                commit = asked(
-                    what,
-                    lambda operations=operations, base=push.base: api.create_commit(  # type: ignore[misc]
+                commit = ask(
+                    doing,
+                    repo_id,
+                    lambda operations=operations, base=base: api.create_commit(  # type: ignore[misc]
                         repo_id,
                         operations,
                         commit_message=commit_message or f"Bars: split {split}, {len(bars):,} bars",
@@ -156,11 +159,10 @@ def push_bars(
                     token=token,
                 )
                 break
-            except LEMError as error:
-                # Somebody else committed since the card was read: it is read again.
-                if getattr(error, "status", None) not in _CONFLICTS or attempt + 1 == _ATTEMPTS:
+            except HubError as error:  # somebody else committed since the card was read: it is read again
+                if error.status != _MOVED or attempt == _PLANS:
                     raise
-    return _with_url(push.plan, str(commit.pr_url or commit.commit_url))
+    return replace(push, exists=True, url=str(commit.pr_url or commit.commit_url))
 
 
 def plan_push(
@@ -172,6 +174,7 @@ def plan_push(
     licence: str | None = None,
     quirks: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    private: bool | None = None,
     branch: str | None = None,
     token: str | bool | None = None,
     max_shard_size: int | str = "500MB",
@@ -184,7 +187,7 @@ def plan_push(
         LEMError: The Hub cannot be asked what it has.
     """
     settings = _settings(
-        bars, repo_id, split, source, licence, quirks, columns, branch, token, max_shard_size, replace_card
+        bars, repo_id, split, source, licence, quirks, columns, private, branch, token, max_shard_size, replace_card
     )
     shards = {}
     with tempfile.TemporaryDirectory(prefix="lem-shards-") as folder:
@@ -195,7 +198,7 @@ def plan_push(
                     digest.update(block)
             shards[path] = (file.stat().st_size, digest.hexdigest())
             file.unlink()
-    return _planned(bars, settings, shards).plan
+    return _planned(bars, settings, shards)[0]
 
 
 def _settings(
@@ -206,19 +209,20 @@ def _settings(
     licence: str | None,
     quirks: Sequence[str],
     columns: Mapping[str, str] | None,
+    private: bool | None,
     branch: str | None,
     token: str | bool | None,
     max_shard_size: int | str,
     replace_card: bool,
 ) -> _Settings:
     """Everything that can be wrong without asking the Hub is found here."""
-    repository_name(repo_id)
+    check_repository_name(repo_id)
     check_split_name(split)
     given = [quirks] if isinstance(quirks, str) else list(quirks)
     words = CardWords(read_licence(licence), " ".join((source or "").split()), given, columns)
     plan = plan_shards(bars, split, max_shard_size)
     check_bars(bars)
-    return _Settings(repo_id, words, plan, token, branch, replace_card)
+    return _Settings(repo_id, words, plan, token, branch, private, replace_card)
 
 
 def _shards(bars: Bars, plan: ShardPlan, folder: Path) -> Iterator[tuple[str, Path]]:
@@ -228,14 +232,8 @@ def _shards(bars: Bars, plan: ShardPlan, folder: Path) -> Iterator[tuple[str, Pa
         yield path, file
 
 
-@dataclass(frozen=True)
-class _Planned:
-    plan: DataPush
-    base: str | None
-
-
-def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, str]]) -> _Planned:
-    """The files and the card, given what is in the repository now."""
+def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, str]]) -> tuple[DataPush, str | None]:
+    """The files and the card, given what is in the repository now; and the commit that they build on."""
     present = _present(settings)
     known = {} if present is None else present.files
     old = "" if present is None else present.card
@@ -266,19 +264,34 @@ def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, st
         card,
         tuple(remarks),
     )
-    return _Planned(plan, None if present is None else present.revision)
+    return plan, None if present is None else present.revision
 
 
 def _present(settings: _Settings) -> Snapshot | None:
     """What the repository has; ``None`` if there is none, or none that the token may see."""
-    for revision in dict.fromkeys([settings.branch, None]):  # a branch that is to be made begins as the main one
-        try:
-            return open_snapshot(settings.repo_id, revision=revision, token=settings.token, or_cached=False)
-        except LEMError as error:
-            if getattr(error, "kind", "") not in ("RepositoryNotFoundError", "RevisionNotFoundError"):
-                raise
-    return None
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+    api, name = HfApi(token=settings.token, library_name="lem_models"), settings.repo_id
 
-def _with_url(plan: DataPush, url: str) -> DataPush:
-    return replace(plan, url=url)
+    def commit() -> str | None:
+        for revision in dict.fromkeys([settings.branch, None]):  # a branch that is to be made begins as the main one
+            try:
+                return api.dataset_info(name, revision=revision).sha
+            except RevisionNotFoundError:
+                pass
+            except RepositoryNotFoundError:
+                break
+        return None
+
+    found = ask(f"publish the data set {name!r}", name, commit, token=settings.token)
+    if found is None:
+        return None
+    snapshot = open_snapshot(name, revision=found, token=settings.token, or_cached=False)
+    if settings.private and not snapshot.is_private:
+        raise HubError(
+            f"cannot publish {name!r}: it exists and is public, and private=True was asked for. Make it private on its "
+            "page, or choose another name",
+            repo_id=name,
+        )
+    return snapshot

@@ -74,6 +74,7 @@ class GuardedParquet:
         limits: What it may expand to.
 
     Attributes:
+        name: What it is called in messages.
         rows: Number of rows.
         expanded: Bytes that it takes in memory, at most, as the footer says.
         metadata: Key-value metadata of the footer.
@@ -85,6 +86,7 @@ class GuardedParquet:
 
     def __init__(self, source: Source, limits: Limits | None = None) -> None:
         self._source, self._limits = source, limits or Limits()
+        self.name = source.name
         self._tail, self._end = _footer(source, self._limits)
         window = self._window()
         try:
