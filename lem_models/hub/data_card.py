@@ -39,8 +39,16 @@ _MEANINGS = {
     "volume": "traded volume, in base units (coins, shares)",
     "notional": "traded value, in quote units; notional / volume is the VWAP of the bar",
 }
-_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
-_SIZES += ((10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**10, "1B<n<10B"))
+_SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+    (10**10, "1B<n<10B"),
+)
 
 
 @dataclass(frozen=True)
@@ -121,15 +129,15 @@ def card_text(
     Raises:
         LEMError: The card in the repository names another licence, and is not to be replaced.
     """
+    facts = _facts(bars, plan, words)
     section = _render(
         "data_section.md.j2",
-        facts=_facts(bars, plan, words),
+        facts=facts,
         source=_cell(words.source),
         quirks=[_line(quirk) for quirk in words.quirks],
         limit=SYMBOLS_SHOWN,
     )
     if not old.strip() or replace:
-        facts = _facts(bars, plan, words)
         head = {
             **_licence_keys(words.licence),
             "pretty_name": repo_id.partition("/")[2],
@@ -148,17 +156,17 @@ def card_text(
         )
         return card.rstrip("\n") + "\n", ["the card in the repository is replaced"] if old.strip() else []
     _check_licence(old, words.licence, repo_id)
-    remarks = []
-    card = put_section(old, plan.split, section)
-    if card is None:
+    remarks: list[str] = []
+    updated = put_section(old, plan.split, section)
+    if updated is None:
         remarks.append(
-            "the card in the repository was written by hand: only 'configs' and 'dataset_info' in its head are kept in "
+            "the card in the repository was written by hand: only 'configs' and 'dataset_info' in its head are kept "
             "step (replace_card=True or --replace-card writes a new one)"
         )
-        card = old
+        updated = old
     known = yaml.safe_load(split_card(old)[0]) or {}
     missing = {key: value for key, value in _licence_keys(words.licence).items() if not known.get("license")}
-    return replace_keys(card, {**missing, **metadata}), remarks
+    return replace_keys(updated, {**missing, **metadata}), remarks
 
 
 def data_set_metadata(
@@ -177,17 +185,31 @@ def data_set_metadata(
     Raises:
         LEMError: Other splits have other columns, or the head cannot be read.
     """
-    from datasets import DatasetInfo
-
     try:
         known = yaml.safe_load(split_card(old)[0]) or {}
-        if not isinstance(known, dict):
-            raise ValueError("it is no mapping")
-        configs = [dict(entry) for entry in known.get("configs") or ()]
-        infos = known.get("dataset_info") or []
-        infos = [dict(entry) for entry in (infos if isinstance(infos, list) else [infos])]
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise LEMError(f"the head of the card of {repo_id!r} cannot be read: {' '.join(str(error).split())}") from None
+        return _metadata(known, plan, rows, sizes, expanded, repo_id)
+    except LEMError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise LEMError(
+            f"the head of the card of {repo_id!r} cannot be read ({' '.join(str(error).split())[:200]}): repair it, or "
+            "let a new card be written (replace_card=True, --replace-card)"
+        ) from None
+
+
+def _metadata(
+    known: Any,  # noqa: ANN401 (whatever a card says)
+    plan: ShardPlan,
+    rows: int,
+    sizes: Mapping[str, int],
+    expanded: int,
+    repo_id: str,
+) -> dict[str, Any]:
+    from datasets import DatasetInfo
+
+    configs = [dict(entry) for entry in known.get("configs") or ()]
+    infos = known.get("dataset_info") or []
+    infos = [dict(entry) for entry in (infos if isinstance(infos, list) else [infos])]
     config = next((entry for entry in configs if entry.get("config_name") == "default"), None)
     if config is None:
         config = {"config_name": "default"}
@@ -214,10 +236,11 @@ def data_set_metadata(
         )
     split = {"name": plan.split, "num_bytes": expanded, "num_examples": rows}
     splits = [entry for entry in info.get("splits") or () if entry.get("name") in others]
+    order = [str(entry.get("split")) for entry in config["data_files"]]
     info["features"] = features
-    info["splits"] = sorted([*splits, split], key=lambda entry: [*others, plan.split].index(entry["name"]))
+    info["splits"] = sorted([*splits, split], key=lambda entry: order.index(entry["name"]))
     info["download_size"] = sum(
-        size for path, size in sizes.items() if any(path.startswith(f"data/{name}-") for name in [*others, plan.split])
+        size for path, size in sizes.items() if any(path.startswith(f"data/{name}-") for name in order)
     )
     info["dataset_size"] = sum(int(entry.get("num_bytes") or 0) for entry in info["splits"])
     return {"configs": configs, "dataset_info": infos[0] if len(infos) == 1 else infos}

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,15 @@ from lem_models.hub.client import ask, is_offline
 from lem_models.hub.data_text import split_card
 from lem_models.hub.resolve import is_hub_id
 
-__all__ = ["CARD_NAME", "HubFile", "Snapshot", "check_repository_name", "check_split_name", "open_snapshot", "split_files"]
+__all__ = [
+    "CARD_NAME",
+    "HubFile",
+    "Snapshot",
+    "check_repository_name",
+    "check_split_name",
+    "open_snapshot",
+    "split_files",
+]
 
 CARD_NAME = "README.md"
 _MAX_CARD = 1 << 20
@@ -66,7 +74,7 @@ class Snapshot:
     revision: str
     files: Mapping[str, HubFile]
     card: str
-    token: str | bool | None
+    token: str | bool | None = field(repr=False)
     cache_dir: str | Path | None
     is_private: bool
     is_local: bool
@@ -83,9 +91,7 @@ class Snapshot:
             return list(pool.map(self._copy, files))
 
     def _copy(self, file: HubFile) -> Path:
-        path = _download(
-            self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local
-        )
+        path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local)
         blob = path.resolve()
         # The cache names a large file by the hash that it was announced with.
         stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
@@ -136,8 +142,8 @@ def open_snapshot(
     if found is None:
         at = f" --revision {revision}" if revision else ""
         raise HubError(
-            f"cannot read the data set {repo_id!r}{f' at {revision!r}' if revision else ''}: {why}, and it is not cached. "
-            f"Get it once with network access: `hf download {repo_id} --repo-type dataset{at}`",
+            f"cannot read the data set {repo_id!r}{f' at {revision!r}' if revision else ''}: {why}, and it is not cached"
+            f". Get it once with network access: `hf download {repo_id} --repo-type dataset{at}`",
             repo_id=repo_id,
         )
     return found
@@ -159,9 +165,7 @@ def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_
 
     api = HfApi(token=token, library_name="lem_models")
     doing = f"read the data set {repo_id!r}" + (f" at {revision!r}" if revision else "")
-    info = ask(
-        doing, repo_id, lambda: api.dataset_info(repo_id, revision=revision, files_metadata=True), token=token
-    )
+    info = ask(doing, repo_id, lambda: api.dataset_info(repo_id, revision=revision, files_metadata=True), token=token)
     files: dict[str, HubFile] = {}
     for sibling in info.siblings or ():
         path = _safe(sibling.rfilename, repo_id)
@@ -241,7 +245,9 @@ def _safe(path: str, repo_id: str) -> str:
     parts = path.split("/")
     odd = any(part in ("", ".", "..") for part in parts) or any(c in '\\:*?"<>|' or not c.isprintable() for c in path)
     if odd:
-        raise LEMError(f"the data set {repo_id!r} has a file named {path!r}, which may lead out of it: nothing was read")
+        raise LEMError(
+            f"the data set {repo_id!r} has a file named {path!r}, which may lead out of it: nothing was read"
+        )
     return path
 
 
@@ -304,7 +310,9 @@ def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | 
         if config not in (None, "default"):
             raise UnknownNameError.among(f"configuration of {snapshot.repo_id!r}", config, ["default"])
         return None
-    if not isinstance(configs, list) or not all(isinstance(c, dict) and isinstance(c.get("config_name"), str) for c in configs):
+    if not isinstance(configs, list) or not all(
+        isinstance(c, dict) and isinstance(c.get("config_name"), str) for c in configs
+    ):
         raise LEMError(f"{what} is wrong: 'configs' is a list of mappings with a 'config_name'")
     by_name = {entry["config_name"]: entry for entry in configs}
     if config is None:
@@ -319,7 +327,7 @@ def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | 
     found: dict[str, list[str]] = {}
     for entry in entries:
         name, paths = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
-        listed = paths if isinstance(paths, list) else [paths]
+        listed: list[Any] = paths if isinstance(paths, list) else [paths]
         if not isinstance(name, str) or not all(isinstance(path, str) for path in listed):
             raise LEMError(f"{what} is wrong: 'data_files' of {config!r} is a list of a 'split' and its 'path' each")
         found.setdefault(name, []).extend(listed)
@@ -327,7 +335,7 @@ def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | 
 
 
 def _by_name(files: Mapping[str, HubFile]) -> Iterator[tuple[str, list[str]]]:
-    """Files of each split by their names: ``data/train-00000-of-00001.parquet``, ``test.parquet``, ``test/0.parquet``."""
+    """Files of each split by their names, such as ``data/train-00000-of-00001.parquet``, ``test.parquet``."""
     parquet = [path for path in sorted(files) if path.endswith(".parquet")]
     for split in ("train", "validation", "test"):
         form = re.compile(rf"(.*/)?{split}([-._/].*)?\.parquet")

@@ -14,19 +14,19 @@ from lem_models.errors import BarsError
 
 __all__ = ["Licence", "read_licence"]
 
-_KNOWN = frozenset(
-    """
-    afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0
-    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
-    cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0
-    cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0
-    isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 ms-pl odbl odc-by osl-3.0 pddl unlicense wtfpl zlib
-    """.split()
+_NAMES = (
+    "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 "
+    "c-uda cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc- "
+    "nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc- "
+    "by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 "
+    "etalab-2.0 eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 ms-pl "
+    "odbl odc-by osl-3.0 pddl unlicense wtfpl zlib"
 )
+_KNOWN = frozenset(_NAMES.split())
 _EMPTY = frozenset({"", "none", "no", "n/a", "na", "null", "nan", "tbd", "todo", "?", "-"})
 _HOW = (
-    "pass licence= (on the command line --licence) with a name that the Hub knows, such as 'cc-by-4.0' or 'mit', or with "
-    "the terms in words: 'other: personal use only, https://example.org/terms'"
+    "pass licence= (on the command line --licence) with a name that the Hub knows, such as 'cc-by-4.0' or 'mit', or "
+    "with the terms in words: 'other: personal use only, https://example.org/terms'"
 )
 
 
@@ -65,7 +65,9 @@ def read_licence(licence: str | None) -> Licence:
     kind, _, rest = text.partition(":")
     if kind.strip().lower() in ("other", "unknown"):
         if kind.strip().lower() == "unknown" or not re.search(r"\w{2}", rest):
-            raise BarsError(f"the licence {licence!r} does not say what readers may do with the bars; {_HOW}", rule="licence")
+            raise BarsError(
+                f"the licence {licence!r} does not say what readers may do with the bars; {_HOW}", rule="licence"
+            )
         return Licence("other", rest.strip())
     if text.lower() in _KNOWN:
         return Licence(text.lower())

@@ -265,7 +265,9 @@ def _one_record(records: Sequence[Record | None], repo_id: str) -> Record | None
 
 
 def _other_bars(repo_id: str) -> BarsError:
-    return BarsError(f"the files of {repo_id!r} do not belong together: a shard is missing or another's", rule="content hash")
+    return BarsError(
+        f"the files of {repo_id!r} do not belong together: a shard is missing or another's", rule="content hash"
+    )
 
 
 def _as_recorded(
@@ -284,4 +286,3 @@ def _check_hash(found: str, record: Record | None, repo_id: str) -> None:
             f"the bars of {repo_id!r} have the content hash {found}, {record.content_hash} was published",
             rule="content hash",
         )
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ class DataPush:
         repo_id: The data set.
         split: The split.
         branch: The branch; ``None`` for the main one.
-        exists: Whether the repository is there already.
+        exists: Whether the repository is there already; ``None`` if the Hub could not be asked.
         files: Files, the card last.
         card: The card.
         remarks: What the publisher should know.
@@ -65,7 +65,7 @@ class DataPush:
     repo_id: str
     split: str
     branch: str | None
-    exists: bool
+    exists: bool | None
     files: tuple[PlannedFile, ...]
     card: str
     remarks: tuple[str, ...]
@@ -74,8 +74,11 @@ class DataPush:
     def __str__(self) -> str:
         """A line for each file, then the remarks."""
         place = f"{self.repo_id}, branch {self.branch or 'main'}"
-        lines = [f"data set {place}: {'exists' if self.exists else 'is to be made'}"]
-        lines += [f"{f.state:8} {f.path}" + (f"  {f.size:,} bytes  sha256 {f.sha256}" if f.size else "") for f in self.files]
+        there = {True: "exists", False: "is to be made", None: "not known whether it exists"}[self.exists]
+        lines = [f"data set {place}: {there}"]
+        lines += [
+            f"{f.state:8} {f.path}" + (f"  {f.size:,} bytes  sha256 {f.sha256}" if f.size else "") for f in self.files
+        ]
         return "\n".join([*lines, *(f"note: {remark}" for remark in self.remarks)])
 
 
@@ -84,7 +87,7 @@ class _Settings:
     repo_id: str
     words: CardWords
     plan: ShardPlan
-    token: str | bool | None
+    token: str | bool | None = field(repr=False)
     branch: str | None
     private: bool | None
     replace_card: bool
@@ -182,9 +185,11 @@ def plan_push(
 ) -> DataPush:
     """What :func:`push_bars` would do; nothing is changed on the Hub.
 
+    When the Hub cannot be reached, what is there already is not known, and a remark says so.
+
     Raises:
         BarsError: See :meth:`lem_models.Bars.push_to_hub`.
-        LEMError: The Hub cannot be asked what it has.
+        LEMError: The Hub refuses to say what it has, or the card in the repository contradicts what is published.
     """
     settings = _settings(
         bars, repo_id, split, source, licence, quirks, columns, private, branch, token, max_shard_size, replace_card
@@ -198,7 +203,13 @@ def plan_push(
                     digest.update(block)
             shards[path] = (file.stat().st_size, digest.hexdigest())
             file.unlink()
-    return _planned(bars, settings, shards)[0]
+    try:
+        return _planned(bars, settings, shards)[0]
+    except HubError as error:
+        if error.status is not None:
+            raise
+        plan = _drafted(bars, settings, shards, None)
+        return replace(plan, exists=None, remarks=(*plan.remarks, f"what is there already is not known: {error}"))
 
 
 def _settings(
@@ -233,17 +244,23 @@ def _shards(bars: Bars, plan: ShardPlan, folder: Path) -> Iterator[tuple[str, Pa
 
 
 def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, str]]) -> tuple[DataPush, str | None]:
-    """The files and the card, given what is in the repository now; and the commit that they build on."""
+    """The plan, given what is in the repository now; and the commit that it builds on."""
     present = _present(settings)
+    return _drafted(bars, settings, shards, present), None if present is None else present.revision
+
+
+def _drafted(
+    bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, str]], present: Snapshot | None
+) -> DataPush:
+    """The files and the card, given what is in the repository."""
     known = {} if present is None else present.files
     old = "" if present is None else present.card
     prefix = f"data/{settings.plan.split}-"
     gone = [path for path in known if path.startswith(prefix) and path.endswith(".parquet") and path not in shards]
     sizes = {path: file.size or 0 for path, file in known.items() if path.endswith(".parquet") and path not in gone}
     sizes |= {path: size for path, (size, _) in shards.items()}
-    metadata = data_set_metadata(
-        old, settings.plan, len(bars), sizes, settings.plan.expanded, settings.repo_id
-    )
+    # A new card still names the other splits, if the old one can be read.
+    metadata = data_set_metadata(old, settings.plan, len(bars), sizes, settings.plan.expanded, settings.repo_id)
     card, remarks = card_text(
         bars, settings.plan, settings.words, settings.repo_id, metadata, old, replace=settings.replace_card
     )
@@ -255,7 +272,7 @@ def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, st
     text = card.encode()
     state = "new" if CARD_NAME not in known else "same" if card == old else "changed"
     files.append(PlannedFile(CARD_NAME, state, len(text), hashlib.sha256(text).hexdigest()))
-    plan = DataPush(
+    return DataPush(
         settings.repo_id,
         settings.plan.split,
         settings.branch,
@@ -264,7 +281,6 @@ def _planned(bars: Bars, settings: _Settings, shards: Mapping[str, tuple[int, st
         card,
         tuple(remarks),
     )
-    return plan, None if present is None else present.revision
 
 
 def _present(settings: _Settings) -> Snapshot | None:
@@ -293,5 +309,6 @@ def _present(settings: _Settings) -> Snapshot | None:
             f"cannot publish {name!r}: it exists and is public, and private=True was asked for. Make it private on its "
             "page, or choose another name",
             repo_id=name,
+            status=409,
         )
     return snapshot

@@ -1,7 +1,7 @@
 """Bars as shards of parquet, written one at a time from wherever they lie.
 
-A shard is ordinary parquet that any reader of the Hub takes: timestamps in nanoseconds UTC, symbols as texts, numbers in
-64 bits, other columns in their own types, and the types once more as the library ``datasets`` names them. In the
+A shard is ordinary parquet that any reader of the Hub takes: timestamps in nanoseconds UTC, symbols as texts, numbers
+in 64 bits, other columns in their own types, and the types once more as the library ``datasets`` names them. In the
 metadata of each shard stands what makes the way back exact: the content hash of the whole split, its calendar and
 frequency (:class:`Record`).
 """

@@ -59,7 +59,8 @@ def replace_keys(card: str, values: Mapping[str, Any]) -> str:
 
 def _replace_key(head: str, key: str, block: str) -> str:
     """Put a block in the place of a key: its line and what is indented below it (or a list at its own depth)."""
-    lines, kept, place, inside = head.splitlines(keepends=True), [], None, False
+    lines, place, inside = head.splitlines(keepends=True), None, False
+    kept: list[str] = []
     for line in lines:
         if re.match(rf"{re.escape(key)}\s*:", line):
             inside, place = True, len(kept)

@@ -1,9 +1,9 @@
 """Parquet files from strangers: how much there is in them is known before any of it is unpacked.
 
-A few kilobytes of parquet can hold, by compression, dictionaries or run lengths, terabytes of equal values. Three things
-are checked, in this order: the footer (rows, columns, types, claimed sizes) against limits; the bytes of a row group,
-which must lie where the footer says; the headers of its pages against the footer (:mod:`~lem_models.hub.parquet_pages`).
-Texts are read as dictionaries, so that one long text that stands in every row is held once, and by encodings that
+A few kilobytes of parquet can hold, by compression, dictionaries or run lengths, terabytes of equal values. Three
+things are checked, in this order: the footer (rows, columns, types, claimed sizes) against limits; the bytes of a row
+group, which must lie where the footer says; the headers of its pages against the footer
+(:mod:`~lem_models.hub.parquet_pages`). Texts are read as dictionaries, so that one long text that stands in every row is held once, and by encodings that
 cannot repeat more than that. Only flat columns are read.
 """
 
@@ -177,7 +177,9 @@ class GuardedParquet:
                 first = min(first, column.dictionary_page_offset)
             last = first + column.total_compressed_size
             if first < len(_MAGIC) or last > self._end:
-                raise self._error(f"the column {number} of its row group {index} lies outside the file", "readable file")
+                raise self._error(
+                    f"the column {number} of its row group {index} lies outside the file", "readable file"
+                )
             chunks.append((first, last, column))
         window = self._window()
         if not chunks:
@@ -207,7 +209,9 @@ class GuardedParquet:
                 if size > column.total_uncompressed_size or values > column.num_values:
                     raise PagesError("its pages expand to more than its footer says")
         except PagesError as error:
-            raise self._error(f"the column {column.path_in_schema!r} is refused: {error}", "bounded expansion") from None
+            raise self._error(
+                f"the column {column.path_in_schema!r} is refused: {error}", "bounded expansion"
+            ) from None
 
     def _error(self, message: str, rule: str) -> BarsError:
         return BarsError(f"{self._source.name} cannot be read: {message}", rule=rule)
@@ -253,7 +257,9 @@ def _footer(source: Source, limits: Limits) -> tuple[bytes, int]:
         raise BarsError(f"{source.name} is no parquet file: it has {source.size} bytes", rule="readable file")
     tail = bytes(source.fetch(max(0, source.size - _TAIL), source.size))
     if tail[-4:] != _MAGIC:
-        raise BarsError(f"{source.name} is no parquet file, or was cut off: it does not end as one", rule="readable file")
+        raise BarsError(
+            f"{source.name} is no parquet file, or was cut off: it does not end as one", rule="readable file"
+        )
     (length,) = struct.unpack("<I", tail[-8:-4])
     if length > min(limits.footer, source.size - 12):
         raise BarsError(
@@ -269,7 +275,8 @@ def _check_columns(name: str, schema: pa.Schema, metadata: Any, limits: Limits) 
     if len(schema) > limits.columns or metadata.num_columns != len(schema):
         nested = "; only flat columns are read" if metadata.num_columns != len(schema) else ""
         raise BarsError(
-            f"{name} has {len(schema)} columns in {metadata.num_columns} parts, at most {limits.columns} are read{nested}",
+            f"{name} has {len(schema)} columns in {metadata.num_columns} parts, at most {limits.columns} are read"
+            + nested,
             rule="flat columns",
         )
     texts = []

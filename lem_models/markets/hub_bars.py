@@ -1,4 +1,4 @@
-"""Bars to and from the Hugging Face Hub: the methods of :class:`~lem_models.markets.bars.Bars`, the work is in ``hub``."""
+"""Methods of :class:`~lem_models.markets.bars.Bars` for the Hugging Face Hub; the work is in ``lem_models.hub``."""
 
 from __future__ import annotations
 

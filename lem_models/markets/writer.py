@@ -228,7 +228,9 @@ class BarsWriter:
         numbers = self._number_symbols(offsets)
         timestamp = np.memmap(self._folder / "timestamp", np.int64, "r")
         values = {name: np.memmap(self._folder / name, np.float64, "r") for name in VALUES}
-        columns = Columns(symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._check.rows)))
+        columns = Columns(
+            symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._check.rows))
+        )
         built = build_calendar(self._calendar, symbols, offsets, timestamp, self._frequency)
         grid = Grid.build(built, offsets, timestamp, values["volume"])
         extra: pd.DataFrame | pa.Table = columns.extra

@@ -21,7 +21,6 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -66,9 +65,7 @@ class HubServer:
         self._large: dict[str, bytes] = {}
         self.faults = Faults()
         self._lock = threading.Lock()
-        self._listeners = {
-            host: Listener(host, self.answer, self.faults.received_bytes) for host in ("hub", "storage")
-        }
+        self._listeners = {host: Listener(host, self.answer, self.faults.received_bytes) for host in ("hub", "storage")}
         # Two names, for a client that tells hosts apart by their name alone.
         self.endpoint = f"http://127.0.0.1:{self._listeners['hub'].server_port}"
         self._storage = f"http://localhost:{self._listeners['storage'].server_port}"
