@@ -7,6 +7,7 @@ parquet is read, and no code in a repository is ever looked at.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ class Snapshot:
 
     Attributes:
         repo_id: ``org/name``.
+        name: Branch, tag or commit that was asked for.
         revision: The commit.
         files: By path.
         card: Text of the card; empty if there is none.
@@ -71,6 +73,7 @@ class Snapshot:
     """
 
     repo_id: str
+    name: str
     revision: str
     files: Mapping[str, HubFile]
     card: str
@@ -88,7 +91,13 @@ class Snapshot:
             LEMError: A file cannot be downloaded, or is not what the Hub says it is; that copy is removed.
         """
         with ThreadPoolExecutor(_DOWNLOADS) as pool:
-            return list(pool.map(self._copy, files))
+            copies = list(pool.map(self._copy, files))
+        # The client's cache finds a branch by a note that it makes when a file is asked for by the name of the branch.
+        known = next((name for name in (CARD_NAME, ".gitattributes", *self.files) if name in self.files), None)
+        if not self.is_local and known is not None and self.name != self.revision:
+            with contextlib.suppress(HubError):  # the files are here; only the next time without a connection needs it
+                _download(self.repo_id, known, self.name, self.token, self.cache_dir, is_local=False)
+        return copies
 
     def _copy(self, file: HubFile) -> Path:
         path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local)
@@ -137,13 +146,13 @@ def open_snapshot(
         except HubError as error:
             if not or_cached or error.status is not None:
                 raise
-            why = str(error)
+            why = str(error).removeprefix(f"cannot read the data set {repo_id!r}: ")
     found = _cached(repo_id, revision, cache_dir)
     if found is None:
-        at = f" --revision {revision}" if revision else ""
+        at, option = (f" at {revision!r}", f" --revision {revision}") if revision else ("", "")
         raise HubError(
-            f"cannot read the data set {repo_id!r}{f' at {revision!r}' if revision else ''}: {why}, and it is not cached"
-            f". Get it once with network access: `hf download {repo_id} --repo-type dataset{at}`",
+            f"cannot read the data set {repo_id!r}{at}: {why}, and it is not cached. Get it once with network access: "
+            f"`hf download {repo_id} --repo-type dataset{option}`",
             repo_id=repo_id,
         )
     return found
@@ -178,7 +187,7 @@ def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_
         if size is not None and size > _MAX_CARD:
             raise LEMError(f"the card of {repo_id!r} has {size:,} bytes, more than {_MAX_CARD:,}")
         card = _read_card(_download(repo_id, CARD_NAME, commit, token, cache_dir, is_local=False), repo_id)
-    return Snapshot(repo_id, commit, files, card, token, cache_dir, bool(info.private), False)
+    return Snapshot(repo_id, revision or "main", commit, files, card, token, cache_dir, bool(info.private), False)
 
 
 def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot | None:
@@ -196,7 +205,7 @@ def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) ->
             name = _safe(path.relative_to(folder).as_posix(), repo_id)
             files[name] = HubFile(name, path.stat().st_size, None)
     card = _read_card(folder / CARD_NAME, repo_id) if CARD_NAME in files else ""
-    return Snapshot(repo_id, folder.name, files, card, False, cache_dir, False, True)
+    return Snapshot(repo_id, revision or "main", folder.name, files, card, False, cache_dir, False, True)
 
 
 def _download(

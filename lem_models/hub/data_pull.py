@@ -61,7 +61,7 @@ def pull_bars(
                 rule="bounded expansion",
             )
         record = _one_record([Record.of(file.metadata, file.name) for file in guarded], repo_id)
-        tables = [piece for file in guarded for piece in _same_columns(file, guarded[0])]
+        tables = [piece for file in guarded for piece in _same_columns(file, guarded[0], record)]
     finally:
         for file in opened:
             file.close()
@@ -183,7 +183,7 @@ class HubStream:
                 first, known = guarded, record
             if record != known or (record is not None and record.shards != len(self._files)):
                 raise _other_bars(self.repo_id)
-            yield from _same_columns(guarded, first)
+            yield from _same_columns(guarded, first, record)
 
     def _open(self, file: HubFile) -> GuardedParquet:
         if self._snapshot.is_local:
@@ -238,7 +238,7 @@ class _RemoteFile:
         return data
 
 
-def _same_columns(file: GuardedParquet, first: GuardedParquet) -> Iterator[pa.Table]:
+def _same_columns(file: GuardedParquet, first: GuardedParquet, record: Record | None) -> Iterator[pa.Table]:
     """Pieces of a file, with the columns of the first file in its order."""
     if sorted(file.schema.names) != sorted(first.schema.names):
         raise BarsError(
@@ -253,8 +253,17 @@ def _same_columns(file: GuardedParquet, first: GuardedParquet) -> Iterator[pa.Ta
                 column=field.name,
                 rule="same columns",
             )
+    seconds = set() if record is None else set(record.seconds)
     for piece in file.pieces():
-        yield piece.select(first.schema.names).replace_schema_metadata(None)
+        table = piece.select(first.schema.names).replace_schema_metadata(None)
+        for number, field in enumerate(table.schema):
+            if field.name in seconds and pa.types.is_timestamp(field.type):
+                try:
+                    column = table.column(number).cast(pa.timestamp("s", field.type.tz))
+                except pa.ArrowInvalid as error:
+                    raise BarsError(f"{file.name} has no whole seconds: {error}", column=field.name) from None
+                table = table.set_column(number, field.name, column)
+        yield table
 
 
 def _one_record(records: Sequence[Record | None], repo_id: str) -> Record | None:

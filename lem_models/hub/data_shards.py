@@ -48,6 +48,7 @@ class Record:
         shards: Shards of the split.
         calendar: Name of the calendar.
         frequency: Length of a bar in nanoseconds.
+        seconds: Other columns of times in whole seconds, which parquet knows in milliseconds only.
         schema_version: Of this record.
     """
 
@@ -56,6 +57,7 @@ class Record:
     shards: int
     calendar: str
     frequency: int
+    seconds: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
@@ -71,7 +73,10 @@ class Record:
             content = json.loads(metadata[KEY])
             if content["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"it has the schema version {content['schema_version']!r}, not {SCHEMA_VERSION}")
-            record = cls(**content)
+            seconds = content.pop("seconds", [])
+            if not isinstance(seconds, list) or not all(isinstance(name, str) for name in seconds):
+                raise TypeError("its columns of seconds are no names")
+            record = cls(**content, seconds=tuple(seconds))
             kinds = {"content_hash": str, "calendar": str, "bars": int, "shards": int, "frequency": int}
             wrong = [key for key, kind in kinds.items() if type(getattr(record, key)) is not kind]
             if wrong or not 0 < record.frequency < 1 << 62:
@@ -148,7 +153,8 @@ def plan_shards(bars: Bars, split: str, max_shard_size: int | str) -> ShardPlan:
     width = _BAR_BYTES + 16 + sum(_width(field.type) for field in fields[2 + len(VALUES) :])
     shards = max(1, -(-len(bars) * width // size))
     bounds = tuple(len(bars) * number // shards for number in range(shards + 1))
-    record = Record(bars.content_hash, len(bars), shards, bars.calendar.name, bars.frequency.value)
+    seconds = tuple(field.name for field in fields if pa.types.is_timestamp(field.type) and field.type.unit == "s")
+    record = Record(bars.content_hash, len(bars), shards, bars.calendar.name, bars.frequency.value, seconds)
     schema = features.arrow_schema
     schema = schema.with_metadata({**(schema.metadata or {}), KEY: json.dumps(asdict(record)).encode()})
     paths = tuple(f"data/{split}-{number:05d}-of-{shards:05d}.parquet" for number in range(shards))
@@ -233,8 +239,7 @@ def _extra_fields(extra: pa.Table | pd.DataFrame) -> list[pa.Field]:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
             kind = pa.string()
-        flat = pa.types.is_string(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind)
-        if not flat:
+        if not _is_published(kind):
             raise BarsError(
                 f"the column is of type {field.type}; numbers, booleans, times and texts are published",
                 column=field.name,
@@ -242,6 +247,13 @@ def _extra_fields(extra: pa.Table | pd.DataFrame) -> list[pa.Field]:
             )
         fields.append(pa.field(field.name, kind))
     return fields
+
+
+def _is_published(kind: pa.DataType) -> bool:
+    """Whether a column of this type comes back from parquet as it is."""
+    if pa.types.is_date64(kind) or (pa.types.is_time32(kind) and kind.unit == "s"):
+        return False
+    return pa.types.is_string(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind)
 
 
 def _width(kind: pa.DataType) -> int:
