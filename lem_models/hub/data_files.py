@@ -21,7 +21,6 @@ import yaml
 from lem_models.errors import HubError, LEMError, UnknownNameError
 from lem_models.hub.client import ask, is_offline
 from lem_models.hub.data_text import split_card
-from lem_models.hub.resolve import is_hub_id
 
 __all__ = [
     "CARD_NAME",
@@ -100,19 +99,23 @@ class Snapshot:
         return copies
 
     def _copy(self, file: HubFile) -> Path:
-        path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local)
-        blob = path.resolve()
-        # The cache names a large file by the hash that it was announced with.
-        stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
-        if stated is not None and _sha256(blob) != stated:
-            for stale in (path, blob):  # or the next attempt would find it again
-                stale.unlink(missing_ok=True)
-            raise HubError(
-                f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on "
-                "its way or in the cache. The copy was removed: try again",
-                repo_id=self.repo_id,
+        for _ in range(1 if self.is_local else 2):
+            path = _download(
+                self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local
             )
-        return path
+            blob = path.resolve()
+            # The cache names a large file by the hash that it was announced with.
+            stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
+            if stated is None or _sha256(blob) == stated:
+                return path
+            with contextlib.suppress(OSError):  # or it would be found again
+                path.unlink(missing_ok=True)
+                blob.unlink(missing_ok=True)
+        raise HubError(
+            f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on its way "
+            "or in the cache. The copy was removed: try again",
+            repo_id=self.repo_id,
+        )
 
 
 def open_snapshot(
@@ -164,7 +167,15 @@ def check_repository_name(repo_id: str) -> str:
     Raises:
         UnknownNameError: It is not of the form ``org/name``.
     """
-    if not isinstance(repo_id, str) or not is_hub_id(repo_id):
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        has_form = repo_id.count("/") == 1
+    except HFValidationError:
+        has_form = False
+    if not has_form:
         raise UnknownNameError(f"a data set on the Hub is named 'org/name'; got {repo_id!r}")
     return repo_id
 
