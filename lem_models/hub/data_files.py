@@ -100,9 +100,7 @@ class Snapshot:
 
     def _copy(self, file: HubFile) -> Path:
         for _ in range(1 if self.is_local else 2):
-            path = _download(
-                self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local
-            )
+            path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local)
             blob = path.resolve()
             # The cache names a large file by the hash that it was announced with.
             stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)

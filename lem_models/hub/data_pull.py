@@ -25,7 +25,7 @@ from lem_models.hub.parquet_guard import GuardedParquet, Limits
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = ["HubStream", "pull_bars", "stream_bars"]
+__all__ = ["HubStream", "frame_of", "pull_bars", "stream_bars"]
 
 
 def pull_bars(
@@ -67,7 +67,7 @@ def pull_bars(
             file.close()
     if not tables:
         raise BarsError(f"the split {split!r} of {repo_id!r} has no rows", rule="at least one bar")
-    frame = pa.concat_tables(tables).unify_dictionaries().to_pandas(ignore_metadata=True)
+    frame = frame_of(tables)
     calendar, frequency = _as_recorded(record, calendar, frequency)
     bars = Bars.from_frame(frame, calendar=calendar, frequency=frequency)
     _check_hash(bars.content_hash, record, repo_id)
@@ -92,6 +92,19 @@ def stream_bars(
         repo_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
     )
     return HubStream(snapshot, split_files(snapshot, split, config), split, calendar, frequency, limits)
+
+
+def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Pieces as one data frame.
+
+    Raises:
+        BarsError: They hold values that a data frame cannot.
+    """
+    try:
+        frame: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas(ignore_metadata=True)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
+        raise BarsError(f"the columns cannot be read: {error}", rule="readable file") from None
+    return frame
 
 
 class HubStream:

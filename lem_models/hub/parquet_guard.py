@@ -118,6 +118,8 @@ class GuardedParquet:
             BarsError: A page is not what the footer says, or is damaged.
         """
         for index in range(self._meta.num_row_groups):
+            if not self._meta.row_group(index).num_rows:
+                continue
             window = self._fetch(index)
             try:
                 with self._open(window) as file:
@@ -284,6 +286,11 @@ def _check_columns(name: str, schema: pa.Schema, metadata: Any, limits: Limits) 
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if schema.names.count(field.name) > 1:
             raise BarsError(f"{name} has this column more than once", column=field.name, rule="unique columns")
+        if pa.types.is_timestamp(kind) and kind.tz is not None:
+            try:
+                pa.lib.string_to_tzinfo(kind.tz)
+            except (pa.ArrowException, ValueError, KeyError, OSError, UnicodeError) as error:
+                raise BarsError(f"{name} has a time zone that is not known: {error}", column=field.name) from None
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             texts.append(field.name)
         elif not (pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind)):

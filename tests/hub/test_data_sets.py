@@ -210,7 +210,9 @@ def test_a_split_replaces_itself_and_leaves_the_others(hub):
     info = head(hub)["dataset_info"]
     counts = {split["name"]: split["num_examples"] for split in info["splits"]}
     assert counts == {"train": len(market().select(["S000", "S001"])), "test": len(market().select("S001"))}
-    assert info["download_size"] == sum(len(content) for path, content in files(hub).items() if path.endswith("parquet"))
+    assert info["download_size"] == sum(
+        len(content) for path, content in files(hub).items() if path.endswith("parquet")
+    )
     with pytest.raises(UnknownNameError, match=r"split of 'desk/bars' 'tset'; did you mean 'test'"):
         Bars.from_hub(NAME, split="tset")
 
@@ -273,7 +275,9 @@ def test_a_size_that_is_none_is_refused(hub, size):
 # --- the licence -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("licence", [None, "", "  ", "none", "N/A", "unknown", "unknown: ?", "other", "other: ", "other: ."])
+@pytest.mark.parametrize(
+    "licence", [None, "", "  ", "none", "N/A", "unknown", "unknown: ?", "other", "other: ", "other: ."]
+)
 def test_bars_without_a_licence_are_not_published(hub, licence):
     with pytest.raises(BarsError, match=r"pass licence= .*'cc-by-4\.0'") as caught:
         push(hub, licence=licence)
@@ -403,7 +407,13 @@ def test_a_generated_section_that_was_edited_is_not_overwritten(hub, line):
 
 
 @pytest.mark.parametrize(
-    "old", [b"no head", b"---\nlicense: cc-by-4.0\n---", b"---\n{license: cc-by-4.0, configs: []}\n---\nx", b"---\n- 1\n---\n"]
+    "old",
+    [
+        b"no head",
+        b"---\nlicense: cc-by-4.0\n---",
+        b"---\n{license: cc-by-4.0, configs: []}\n---\nx",
+        b"---\n- 1\n---\n",
+    ],
 )
 def test_a_card_in_an_odd_form_still_gets_what_datasets_needs(hub, old):
     hub.create(NAME, {"README.md": old}, kind="datasets")
@@ -479,7 +489,17 @@ def test_a_plan_says_everything_and_does_nothing(hub):
 def test_the_command_publishes_and_prints_the_url(hub, monkeypatch, tmp_path):
     market().write(tmp_path / "bars.arrow")
     monkeypatch.setenv("HF_TOKEN", hub.token)
-    arguments = ["publish", "data", str(tmp_path / "bars.arrow"), "--to", NAME, "--source", "made up", "--licence", "mit"]
+    arguments = [
+        "publish",
+        "data",
+        str(tmp_path / "bars.arrow"),
+        "--to",
+        NAME,
+        "--source",
+        "made up",
+        "--licence",
+        "mit",
+    ]
     arguments += ["--quirk", "One.", "--quirk", "Two.", "--column", "spread=in bps", "--max-shard-size", "40KB"]
     dry = CliRunner().invoke(app, [*arguments, "--dry-run"])
     assert dry.exit_code == 0, dry.output
