@@ -36,6 +36,8 @@ CARD_NAME = "README.md"
 _MAX_CARD = 1 << 20
 _MAX_FILES = 100_000
 _DOWNLOADS = 4
+_NAME = re.compile(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
+_LONGEST_NAME = 96
 _SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _NUMBERED = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>.*)\.parquet")
 
@@ -110,8 +112,8 @@ class Snapshot:
                 path.unlink(missing_ok=True)
                 blob.unlink(missing_ok=True)
         raise HubError(
-            f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on its way "
-            "or in the cache. The copy was removed: try again",
+            f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on its "
+            "way or in the cache. The copy was removed: try again",
             repo_id=self.repo_id,
         )
 
@@ -165,15 +167,8 @@ def check_repository_name(repo_id: str) -> str:
     Raises:
         UnknownNameError: It is not of the form ``org/name``.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-        has_form = repo_id.count("/") == 1
-    except HFValidationError:
-        has_form = False
-    if not has_form:
+    has_form = isinstance(repo_id, str) and bool(_NAME.fullmatch(repo_id)) and len(repo_id) <= _LONGEST_NAME
+    if not has_form or "--" in repo_id or ".." in repo_id:
         raise UnknownNameError(f"a data set on the Hub is named 'org/name'; got {repo_id!r}")
     return repo_id
 

@@ -253,7 +253,7 @@ def _is_published(kind: pa.DataType) -> bool:
     """Whether a column of this type comes back from parquet as it is."""
     if pa.types.is_date64(kind) or (pa.types.is_time32(kind) and kind.unit == "s"):
         return False
-    return pa.types.is_string(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind))
 
 
 def _width(kind: pa.DataType) -> int:

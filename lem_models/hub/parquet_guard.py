@@ -3,8 +3,8 @@
 A few kilobytes of parquet can hold, by compression, dictionaries or run lengths, terabytes of equal values. Three
 things are checked, in this order: the footer (rows, columns, types, claimed sizes) against limits; the bytes of a row
 group, which must lie where the footer says; the headers of its pages against the footer
-(:mod:`~lem_models.hub.parquet_pages`). Texts are read as dictionaries, so that one long text that stands in every row is
-held once, and by encodings that cannot repeat more than that. Only flat columns are read.
+(:mod:`~lem_models.hub.parquet_pages`). Texts are read as dictionaries, so that one long text that stands in every row
+is held once, and by encodings that cannot repeat more than that. Only flat columns are read.
 """
 
 from __future__ import annotations
