@@ -20,7 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lem_models.errors import BarsError
-from lem_models.hub.parquet_pages import DATA, DATA_V2, DICTIONARY, PagesError, pages_of
+from lem_models.hub.parquet_footer import Chunk, RowGroup, read_footer
+from lem_models.hub.parquet_pages import DATA, DATA_V2, DICTIONARY, pages_of
+from lem_models.hub.thrift import ThriftError
 
 __all__ = ["GuardedParquet", "Limits", "Source"]
 
@@ -47,7 +49,7 @@ class Limits:
         small_bytes: See ``ratio``.
     """
 
-    footer: int = 64 << 20
+    footer: int = 16 << 20
     columns: int = 256
     group_rows: int = 1 << 25
     group_bytes: int = 2 << 30
@@ -88,21 +90,13 @@ class GuardedParquet:
         self._source, self._limits = source, limits or Limits()
         self.name = source.name
         self._tail, self._end = _footer(source, self._limits)
-        window = self._window()
         try:
-            plain = pq.ParquetFile(window, thrift_string_size_limit=1 << 24, thrift_container_size_limit=1 << 20)
-            self._texts = _check_columns(source.name, plain.schema_arrow, plain.metadata, self._limits)
-            self.schema: pa.Schema = self._open(window).schema_arrow
-        except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-            if isinstance(error, BarsError):
-                raise
-            raise BarsError(f"{source.name} cannot be read as parquet: {error}", rule="readable file") from None
-        self._meta: Any = plain.metadata
-        self.rows: int = self._meta.num_rows
-        self.metadata: Mapping[bytes, bytes] = self._meta.metadata or {}
-        sizes = [self._expanded(index) for index in range(self._meta.num_row_groups)]
-        self.expanded = sum(sizes)
-        if self.rows != sum(self._meta.row_group(index).num_rows for index in range(len(sizes))):
+            self._footer = read_footer(memoryview(self._tail)[self._end - source.size : -8])
+        except ThriftError as error:
+            raise self._error(f"its footer is damaged: {error}", "readable file") from None
+        self.rows = self._footer.rows
+        self.expanded = sum(self._expanded(index, group) for index, group in enumerate(self._footer.groups))
+        if self.rows != sum(group.rows for group in self._footer.groups):
             raise self._error("its footer counts other rows than its row groups have", "readable file")
         allowed = max(self._limits.small_bytes, self._limits.ratio * source.size)
         if self.expanded > allowed:
@@ -110,6 +104,16 @@ class GuardedParquet:
                 f"it has {source.size:,} bytes and would expand to {self.expanded:,}, more than {allowed:,.0f}",
                 "bounded expansion",
             )
+        window = self._window()
+        try:
+            plain = pq.ParquetFile(window, thrift_string_size_limit=1 << 24, thrift_container_size_limit=1 << 20)
+            self._texts = _check_columns(source.name, plain.schema_arrow, plain.metadata, self._limits)
+            self.schema: pa.Schema = self._open(window).schema_arrow
+            self.metadata: Mapping[bytes, bytes] = plain.metadata.metadata or {}
+        except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+            if isinstance(error, BarsError):
+                raise
+            raise self._error(f"it cannot be read as parquet: {error}", "readable file") from None
 
     def pieces(self) -> Iterator[pa.Table]:
         """Rows, some 100,000 at a time; a row group is fetched when it comes to its turn.
@@ -117,13 +121,16 @@ class GuardedParquet:
         Raises:
             BarsError: A page is not what the footer says, or is damaged.
         """
-        for index in range(self._meta.num_row_groups):
-            if not self._meta.row_group(index).num_rows:
+        for index, group in enumerate(self._footer.groups):
+            if not group.rows:
                 continue
-            window = self._fetch(index)
+            window, rows = self._fetch(index), 0
             try:
                 with self._open(window) as file:
                     for batch in file.iter_batches(_PIECE, row_groups=[index]):
+                        rows += batch.num_rows
+                        if rows > group.rows:
+                            raise ValueError("it has more rows than its footer says")
                         batch.validate(full=True)
                         yield _plain(pa.Table.from_batches([batch]), self._limits)
             except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
@@ -145,22 +152,20 @@ class GuardedParquet:
             thrift_container_size_limit=1 << 20,
         )
 
-    def _expanded(self, index: int) -> int:
+    def _expanded(self, index: int, group: RowGroup) -> int:
         """Bytes of a row group in memory, at most; checked against the limits."""
-        group = self._meta.row_group(index)
-        rows, limits = group.num_rows, self._limits
-        if rows < 0 or rows > limits.group_rows:
+        limits = self._limits
+        if group.rows > limits.group_rows:
             raise self._error(
-                f"its row group {index} claims {rows:,} rows, more than {limits.group_rows:,}", "bounded expansion"
+                f"its row group {index} claims {group.rows:,} rows, more than {limits.group_rows:,}",
+                "bounded expansion",
             )
-        size = 0
-        for number in range(group.num_columns):
-            column = group.column(number)
-            if column.num_values != rows:
-                raise self._error(f"its column {number} claims {column.num_values:,} values", "readable file")
-            if column.total_uncompressed_size < 0 or column.total_compressed_size < 0:
-                raise self._error(f"its column {number} claims a negative size", "readable file")
-            size += 16 * rows + column.total_uncompressed_size
+        if len(group.chunks) > limits.columns:
+            raise self._error(f"it has {len(group.chunks)} columns, at most {limits.columns} are read", "flat columns")
+        for chunk in group.chunks:
+            if chunk.values < group.rows:
+                raise self._error(f"its column {chunk.name!r} claims {chunk.values:,} values", "readable file")
+        size = sum(16 * chunk.values + chunk.expanded for chunk in group.chunks)
         if size > limits.group_bytes:
             raise self._error(
                 f"its row group {index} would expand to {size:,} bytes, more than {limits.group_bytes:,}",
@@ -170,50 +175,43 @@ class GuardedParquet:
 
     def _fetch(self, index: int) -> _Window:
         """The bytes of a row group, looked through."""
-        group = self._meta.row_group(index)
         chunks = []
-        for number in range(group.num_columns):
-            column = group.column(number)
-            first = column.data_page_offset
-            if column.has_dictionary_page and column.dictionary_page_offset is not None:
-                first = min(first, column.dictionary_page_offset)
-            last = first + column.total_compressed_size
-            if first < len(_MAGIC) or last > self._end:
+        for chunk in self._footer.groups[index].chunks:
+            last = chunk.first + chunk.packed
+            if chunk.first < len(_MAGIC) or last > self._end:
                 raise self._error(
-                    f"the column {number} of its row group {index} lies outside the file", "readable file"
+                    f"the column {chunk.name!r} of its row group {index} lies outside the file", "readable file"
                 )
-            chunks.append((first, last, column))
+            chunks.append((chunk.first, last, chunk))
         window = self._window()
         if not chunks:
             return window
-        first, last = min(chunk[0] for chunk in chunks), max(chunk[1] for chunk in chunks)
-        if last - first > sum(chunk[1] - chunk[0] for chunk in chunks) + (1 << 20):
+        first, last = min(part[0] for part in chunks), max(part[1] for part in chunks)
+        if last - first > sum(part[1] - part[0] for part in chunks) + (1 << 20):
             raise self._error(f"the columns of its row group {index} do not stand together", "readable file")
         data = memoryview(self._source.fetch(first, last))
         if len(data) != last - first:
             raise self._error("it is shorter than its footer says", "readable file")
         window.put(first, data)
-        for begin, end, column in chunks:
-            self._check_pages(data[begin - first : end - first], column)
+        for begin, end, chunk in chunks:
+            self._check_pages(data[begin - first : end - first], chunk)
         return window
 
-    def _check_pages(self, chunk: memoryview, column: Any) -> None:  # noqa: ANN401 (pyarrow is not typed)
+    def _check_pages(self, pages: memoryview, chunk: Chunk) -> None:
         size = values = 0
         try:
-            for page in pages_of(chunk):
+            for page in pages_of(pages):
                 size += page.size
                 if page.kind in (DATA, DATA_V2):
                     values += page.values
                 elif page.kind == DICTIONARY and page.values > page.size:
-                    raise PagesError("its dictionary claims more values than it has bytes for")
+                    raise ThriftError("its dictionary claims more values than it has bytes for")
                 if page.values < 0 or page.encoding not in _PAGE_ENCODINGS:
-                    raise PagesError(f"a page has the encoding {page.encoding}, which is not read")
-                if size > column.total_uncompressed_size or values > column.num_values:
-                    raise PagesError("its pages expand to more than its footer says")
-        except PagesError as error:
-            raise self._error(
-                f"the column {column.path_in_schema!r} is refused: {error}", "bounded expansion"
-            ) from None
+                    raise ThriftError(f"a page has the encoding {page.encoding}, which is not read")
+                if size > chunk.expanded or values > chunk.values:
+                    raise ThriftError("its pages expand to more than its footer says")
+        except ThriftError as error:
+            raise self._error(f"the column {chunk.name!r} is refused: {error}", "bounded expansion") from None
 
     def _error(self, message: str, rule: str) -> BarsError:
         return BarsError(f"{self._source.name} cannot be read: {message}", rule=rule)
