@@ -211,3 +211,11 @@ def deep_record() -> bytes:
 @hostile("a record of a later release", "schema version 2")
 def later_record() -> bytes:
     return with_record(json.dumps({**RECORD, "content_hash": "0" * 64, "schema_version": 2}).encode())
+
+
+@hostile("levels that pyarrow ends the process at", "cannot be read")
+def wrong_levels() -> bytes:
+    data = parquet(plain_frame())
+    optional, required = b"\x15\x0a\x25\x02\x18\x05close", b"\x15\x0a\x25\x00\x18\x05close"
+    assert data.count(optional) == 1
+    return data.replace(optional, required)
