@@ -1,7 +1,7 @@
 """Model cards and metrics of every bundled model, from the recorded results: one command, and a check.
 
-    python benchmarks/cards.py            # writes model_cards/<name>/ and, in lem_models/pretrained/<name>/, metrics.json
-                                          # and the card again: an installed package publishes it along with the model
+    python benchmarks/cards.py            # writes model_cards/<name>/ and lem_models/pretrained/<name>/: metrics.json,
+                                          # and the card again, which an installed package publishes with the model
     python benchmarks/cards.py --check    # exit code 1 if any of them is not what the records say
 
 Read are ``benchmarks/results/<market>.json`` (of ``benchmarks/zoo.py``) for the markets that

@@ -366,6 +366,15 @@ def train(
     precision: Annotated[
         str | None, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed; default the recipe's.")
     ] = None,
+    push_to: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to", help="Push the best checkpoint to this repository on the Hub, org/name, as it trains."
+        ),
+    ] = None,
+    push_branch: Annotated[
+        str | None, typer.Option("--push-branch", help="Branch to push to; default the recipe's, or training.")
+    ] = None,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
     """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping.
@@ -377,7 +386,7 @@ def train(
     from lem_models.training.fit import train as fit
     from lem_models.training.recipe import Recipe
 
-    recipe = Recipe.read(config)
+    recipe = Recipe.read(config).pushed_to(push_to, push_branch)
     folder = out or Path("runs") / recipe.name
     fit(
         recipe,

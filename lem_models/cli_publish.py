@@ -59,7 +59,7 @@ def publish_model(
 
     if name not in list_models() and not Path(name).is_dir() and "/" in name:
         raise ConfigError(
-            f"there is no folder {name!r}. A model of the Hub is published again from a copy of it, so that its card and "
+            f"there is no folder {name!r}. A model of the Hub is published again from a copy, so that its card and its "
             f"licence come along: hf download {name} --local-dir FOLDER"
         )
     destination = Destination(to, branch, private, create_pr, replace_card, message)

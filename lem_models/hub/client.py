@@ -1,8 +1,8 @@
 """Asking the Hub: the client's errors as typed ones, one line and without a token, and another try where it may help.
 
-The client already resumes a download that breaks off (``Range``), and repeats uploads and commits on 429, 5xx and a cut
-connection; it waits as long as ``Retry-After`` says. What it does not repeat, the first questions about a repository
-among it, is repeated here a few times.
+The client already resumes a download that breaks off (``Range``), and repeats uploads of large files on 429, 5xx and a
+cut connection; it waits as long as ``Retry-After`` says. What it does not repeat, questions about a repository and
+commits among it, is repeated here a few times.
 """
 
 from __future__ import annotations
@@ -48,6 +48,12 @@ def ask(
     Raises:
         HubError: when it fails for good.
     """
+    if not _is_possible(token):
+        # The client would log the header that it cannot send.
+        raise HubError(
+            f"cannot {doing}: the token holds a line break, a space or another character that no token has",
+            repo_id=repo_id,
+        )
     start, wait = time.monotonic(), _FIRST_WAIT
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -106,6 +112,12 @@ def _client_token() -> str | None:
         return None
 
 
+def _is_possible(token: str | bool | None) -> bool:
+    """Whether a token can be sent: visible ASCII characters."""
+    used = _client_token() if token is None or token is True else token
+    return not isinstance(used, str) or bool(re.fullmatch(r"[!-~]*", used))
+
+
 def _chain(error: BaseException) -> list[BaseException]:
     """An error and what led to it, the latest first."""
     found: list[BaseException] = []
@@ -146,6 +158,11 @@ def _advice(error: BaseException, status: int | None, retry_after: float | None,
         return f"the disk of the cache{where} is full: free some space, or name another folder with cache_dir"
     if numbers & _CLOSED:
         return f"the cache{where} cannot be written: name another folder with cache_dir"
+    kinds = {type(one).__name__ for one in _chain(error)}
+    if "RepositoryNotFoundError" in kinds:
+        return "there is no such repository, or it is private: then pass token=, set HF_TOKEN, or use `hf auth login`"
+    if "RevisionNotFoundError" in kinds:
+        return "the repository has no such branch, tag or commit"
     if status == 401:
         return "the Hub wants a valid token: pass token=, set HF_TOKEN, or log in with `hf auth login`"
     if status == 403:

@@ -90,7 +90,9 @@ def contents_of(
         metadata = card_metadata_of(files[CARD_NAME], source)
         stated = metadata.get("license")
         if licence is not None and licence != stated:
-            raise ConfigError(f"the card {source} says license: {stated}, not {licence}: edit the card, it is sent as it is")
+            raise ConfigError(
+                f"the card {source} says license: {stated}, not {licence}: edit the card, it is sent as it is"
+            )
         notes.extend(
             f"the card {source.name} has no {key} in its metadata"
             for key in ("license", "library_name", "tags")

@@ -1,8 +1,8 @@
 """Evaluation results in the Hub's format, ``.eval_results/<market>.yaml``.
 
-Such a file points at a data set on the Hub that is a registered benchmark, and at a task that this data set defines. The
-markets of the zoo have none of their own, so the files are made for those markets only for which the publisher names
-one; the same numbers are in the card's ``model-index`` in any case.
+Such a file points at a data set on the Hub that is a registered benchmark, and at a task that this data set defines.
+The markets of the zoo have none of their own, so the files are made for those markets only for which the publisher
+names one; the same numbers are in the card's ``model-index`` in any case.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
         folder: Folder with ``metrics.json``.
         weights: SHA-256 of the weights that are published.
         eval_data: Benchmark data set by market: ``org/data``, or ``org/data@commit``. Its tasks are
-            ``improvement_min<m>_of_<n>``, mean improvement in bar volatilities, and ``tracking_<n>``, standard deviation
-            over TWAP's at the fixed duration.
+            ``improvement_min<m>_of_<n>``, mean improvement in bar volatilities, and ``tracking_<n>``, standard
+            deviation over TWAP's at the fixed duration.
 
     Returns:
         Content by path in the repository, and what was left out and why.
@@ -79,7 +79,8 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
         raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}") from None
     without = [market for market in measured if market not in eval_data]
     notes = [
-        f"no .eval_results for {market}: no benchmark data set on the Hub is named for it (--eval-data {market}=org/data)"
+        f"no .eval_results for {market}: no benchmark data set on the Hub is named for it "
+        f"(--eval-data {market}=org/data)"
         for market in without
     ]
     return files, notes
@@ -108,7 +109,9 @@ def _entries(found: Mapping[str, Any], target: str, weights: str) -> list[dict[s
     for run in found["runs"]:
         longest = run["max_periods"]
         for row in run["rows"]:
-            interval = f"95 % interval {row['low_vol']} to {row['high_vol']}, std {row['std_vol']}, {row['orders']} orders"
+            interval = (
+                f"95 % interval {row['low_vol']} to {row['high_vol']}, std {row['std_vol']}, {row['orders']} orders"
+            )
             add(f"improvement_min{row['min_periods']}_of_{longest}", row["mean_vol"], interval)
         for row in run["tracking"]:
             if row["policy"] == "twap":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,12 +14,17 @@ from lem_models.hub.registry import list_models
 from lem_models.hub.tables import interval, markdown_table, number
 from lem_models.modeling.config import LEMConfig
 
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
 __all__ = ["plain_card"]
 
 RECORD = "finetune.json"
 """What fine-tuning writes beside a model."""
 
 _EXAMPLE_PERIODS = 12
+AFTER = "after"
+"""The model itself in that record; ``before`` is the one that it started from."""
 
 
 def plain_card(
@@ -57,6 +62,7 @@ def plain_card(
         library_name="lem_models",
         model_name=name,
         tags=["finance", "order-execution", "vwap", "twap", "time-series", config.encoder],
+        eval_results=_index(record) if record is not None else None,
     )
     environment = Environment(
         loader=PackageLoader("lem_models.hub"),
@@ -92,10 +98,40 @@ def _record(path: Path) -> dict[str, Any] | None:
     try:
         record = dict(json.loads(path.read_text(encoding="utf-8")))
         # What the card shows is asked for here, so that a damaged record is refused and not half shown.
-        _table(record), _tracking(record), record["start"], record["sentence"], record["data"]["content_hash"]
+        (
+            _table(record),
+            _tracking(record),
+            _index(record),
+            record["start"],
+            record["sentence"],
+            record["data"]["content_hash"],
+        )
         return record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}; move it away") from None
+
+
+def _index(record: Mapping[str, Any]) -> list[EvalResult]:
+    """The results of the model itself, for ``model-index``."""
+    from huggingface_hub import EvalResult
+
+    test, part = record["test"], record["parts"]["test"]
+    costs = ", after costs" if test["net_of_costs"] else ""
+    return [
+        EvalResult(
+            task_type="order-execution",
+            task_name="Order execution",
+            dataset_type="bars",
+            dataset_name=f"Bars {str(record['data']['content_hash'])[:12]}, {part['start']} to {part['end']}",
+            dataset_split="test",
+            metric_type="improvement_bar_volatilities",
+            metric_name=f"Mean improvement over the VWAP{costs}, bar volatilities, minimum {row['min_periods']}",
+            metric_value=row["mean_vol"],
+            metric_args={key: row[key] for key in ("low_vol", "high_vol", "std_vol", "mean_bps", "std_bps", "orders")},
+        )
+        for row in test["policies"]
+        if row["policy"] == AFTER
+    ]
 
 
 def _table(record: Mapping[str, Any]) -> str:

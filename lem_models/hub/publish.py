@@ -1,7 +1,8 @@
 """Publishing models to the Hugging Face Hub: first a plan of what would go where, then one commit.
 
-A card that is in the repository stays as it is unless its replacement is asked for. The commit builds on the commit that
-the plan was made for: when somebody else changes the repository meanwhile, the Hub refuses it, and the plan is made anew.
+A card that is in the repository stays as it is unless its replacement is asked for. The commit builds on the commit
+that the plan was made for: when somebody else changes the repository meanwhile, the Hub refuses it, and the plan is
+made anew.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Destination", "Plan", "PlannedFile", "model_contents", "plan_upload", "push_model", "upload"]
 
 State: TypeAlias = Literal["new", "changed", "same", "kept", "unknown"]
-"""A file against the repository: ``kept`` is one that differs and stays; ``unknown``, that the Hub could not be asked."""
+"""A file against the repository: ``kept`` is one that differs and stays, ``unknown`` if the Hub could not be asked."""
 
 _MOVED = 412
 _PLANS = 3
@@ -150,7 +151,9 @@ def push_model(
         HubError: when the Hub refuses or cannot be reached.
     """
     destination.check()
-    return upload(model_contents(model, destination.repo_id, card=card, licence=licence, eval_data=eval_data), destination)
+    return upload(
+        model_contents(model, destination.repo_id, card=card, licence=licence, eval_data=eval_data), destination
+    )
 
 
 def model_contents(
@@ -199,7 +202,7 @@ def plan_upload(contents: Contents, destination: Destination, *, offline_ok: boo
         offline_ok: Whether a Hub that cannot be reached leaves the files' states unknown instead of being an error.
 
     Raises:
-        HubError: when the Hub refuses or cannot be reached, or the repository is public where a private one is asked for.
+        HubError: when the Hub refuses or cannot be reached, or the repository is public and a private one is asked for.
     """
     destination.check()
     api = _api(destination)

@@ -1,4 +1,6 @@
-"""From a name to a model folder. What a name may be, in this order:
+"""From a name to a model folder.
+
+What a name may be, in this order:
 
 1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, whatever folder
    of that name there is elsewhere (write ``"./lem-crypto-hourly"`` for that one);
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from lem_models.errors import ConfigError, HubError, UnknownNameError
@@ -63,7 +66,8 @@ def resolve(
         return bundled_folder(name)
     if isinstance(name, Path) or folder.is_dir():
         _no_revision(revision, f"{str(name)!r} is a folder")
-        return _complete(folder, f"the folder {folder}")
+        hides = f"; a folder goes before the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
+        return _complete(folder, f"the folder {folder}", hides)
     if not is_hub_id(name):
         raise UnknownNameError.among("model", name, list_models())
     return _from_hub(name, revision, token, cache_dir, local_files_only)
@@ -74,10 +78,10 @@ def _no_revision(revision: str | None, what: str) -> None:
         raise ConfigError(f"{what} and has no revisions; revision={revision!r} is for Hub ids")
 
 
-def _complete(folder: Path, what: str) -> Path:
+def _complete(folder: Path, what: str, hint: str = "") -> Path:
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
-        raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}")
+        raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
     return folder
 
 
@@ -116,8 +120,8 @@ def _from_hub(
             if not damaged:
                 return _complete(folder, f"the Hub repository {name!r}{at}")
             problem = HubError(
-                f"cannot get {name!r}{at} from the Hub: {damaged[0].name} does not have the hash that the Hub names for "
-                f"it, so it was damaged on its way or in the cache {cache}. {_removed(damaged)}",
+                f"cannot get {name!r}{at} from the Hub: {damaged[0].name} does not have the hash that the Hub names "
+                f"for it, so it was damaged on its way or in the cache {cache}. {_removed(damaged)}",
                 repo_id=name,
             )
             if attempt == 1 and not offline:
@@ -132,23 +136,28 @@ def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *
     if offline:
         why = "local_files_only is set" if not is_offline() else "HF_HUB_OFFLINE is set"
         text = (
-            f"cannot get {name!r}{f' at {revision!r}' if revision else ''} from the Hub: {why}, and it is not cached in "
-            f"{cache}. Get it once with network access: {get}"
+            f"cannot get {name!r}{f' at {revision!r}' if revision else ''} from the Hub: {why}, and it is not cached "
+            f"in {cache}. Get it once with network access: {get}"
         )
     elif error.status is None:
         text = f"{error}. It is not cached in {cache} either; once it is ({get}), no network is needed"
     else:
         text = str(error)
-    known = [*list_models(), *_cached(cache)]
-    close = UnknownNameError.among("model", name, [one for one in known if one != name])
-    if error.status in (401, 404) and "did you mean" in str(close):
-        text += f". {str(close).partition('; ')[2].partition('? ')[0].capitalize()}?"
+    if error.status in (401, 404) and (close := _closest(name, cache)):
+        text += f". Did you mean {' or '.join(map(repr, close))}?"
     return HubError(
-        f"{text}. Bundled models need no network: {', '.join(list_models())}",
+        f"{text}{'' if text.endswith('?') else '.'} Bundled models need no network: {', '.join(list_models())}",
         repo_id=name,
         status=error.status,
         retry_after=error.retry_after,
     )
+
+
+def _closest(name: str, cache: Path) -> list[str]:
+    """Names like a Hub id: of bundled models, which have no organisation, and of models in the cache."""
+    bundled = get_close_matches(name.partition("/")[2], list_models(), n=1, cutoff=0.8)
+    cached = get_close_matches(name, [one for one in _cached(cache) if one != name], n=2, cutoff=0.8)
+    return [*bundled, *cached]
 
 
 def _cached(cache: Path) -> list[str]:

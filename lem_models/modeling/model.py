@@ -342,6 +342,7 @@ class LEMModel(L.LightningModule, Policy):
         private: bool | None = None,
         token: str | bool | None = None,
         branch: str | None = None,
+        revision: str | None = None,
         create_pr: bool = False,
         commit_message: str = "Upload model",
         card: str | Path | None = None,
@@ -350,14 +351,15 @@ class LEMModel(L.LightningModule, Policy):
     ) -> str:
         """Publish the model to the Hugging Face Hub: ``config.json``, ``model.safetensors`` and a card, in one commit.
 
-        The card is that of the folder which the model was loaded from, as long as it still is that model, byte for byte;
-        otherwise a plain one is made. A card that is in the repository already is left alone.
+        The card is that of the folder which the model was loaded from, byte for byte, as long as it still is that
+        model; otherwise a plain one is made. A card that is in the repository already is left alone.
 
         Args:
             repo_id: ``org/name``; the repository is made when it is not there.
             private: Whether it is private then; ``None`` for the account's default.
             token: Hub token; default the client's (``HF_TOKEN`` or ``hf auth login``).
             branch: Branch instead of the main one; made when it is not there.
+            revision: The same, by the name that :meth:`from_pretrained` has for it.
             create_pr: Open a pull request instead of committing.
             commit_message: Message of the commit.
             card: File of the card to send.
@@ -370,10 +372,12 @@ class LEMModel(L.LightningModule, Policy):
         Raises:
             UnknownNameError: when the name has not the form ``org/name``.
             UntrainedHeadError: when the model is untrained.
-            ConfigError: when the card cannot be published.
+            ConfigError: when the card cannot be published, or two branches are named.
             HubError: when the Hub refuses or cannot be reached.
         """
         from lem_models.hub.publish import Destination, push_model
 
-        to = Destination(repo_id, branch, private, create_pr, replace_card, commit_message, token)
+        if branch is not None and revision not in (None, branch):
+            raise ConfigError(f"branch={branch!r} and revision={revision!r} mean the same: pass one of them")
+        to = Destination(repo_id, branch or revision, private, create_pr, replace_card, commit_message, token)
         return push_model(self, to, card=card, licence=licence)

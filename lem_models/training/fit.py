@@ -38,6 +38,7 @@ from lem_models.training.adapters import merged, restrict
 from lem_models.training.batches import MarketBatches
 from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.datamodule import ExecutionDataModule
+from lem_models.training.push import PushToHub
 from lem_models.training.recipe import Precision, Recipe
 
 __all__ = ["train"]
@@ -93,7 +94,9 @@ def train(
         recipe: What to do.
         out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe, the hash
             of the bars and, where another model was the start, the validation utilities), ``logs/`` (CSV and
-            TensorBoard) and ``checkpoints/``. With several processes the first one writes them.
+            TensorBoard) and ``checkpoints/``. With several processes the first one writes them. Where the recipe has a
+            section ``hub``, the best checkpoint so far is also pushed there, as a model; its copy on this machine is
+            ``checkpoints/model``, and a ``checkpoints/README.md`` is its card.
         data: Bars, instead of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
             that holds the files that the recipe names, or the bars themselves. Every node reads its own.
         start: Model to start from, for fine-tuning, instead of the recipe's ``finetune.start``: its weights instead of
@@ -144,9 +147,13 @@ def train(
         enable_version_counter=False,
     )
     last = ModelCheckpoint(out / "checkpoints", filename="last", enable_version_counter=False)
+    pushes = []
+    if recipe.hub is not None:
+        pushes.append(PushToHub.of(recipe.hub, folder=out / "checkpoints" / "model", checkpoint=best))
     callbacks: list[Callback] = [
         best,
         last,
+        *pushes,
         EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False),
         LearningRateMonitor("step"),
     ]
@@ -212,6 +219,8 @@ def train(
     if start is not None and start.is_trained:
         trainer.validate(model, datamodule=module, verbose=False)
         to_beat = float(trainer.callback_metrics["val_utility"])
+        for push in pushes:
+            push.to_beat = to_beat
     if start is not None and recipe.finetune is not None:
         restrict(model, method, module.training_batch(0), rank=recipe.finetune.rank)
     facts: dict[str, Any] = {

@@ -2,7 +2,8 @@
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
 (how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
-(length, validation, patience), ``costs`` (of trading, none by default).
+(length, validation, patience), ``costs`` (of trading, none by default), ``hub`` (where the best checkpoint is pushed
+to, nowhere by default).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lem_models.training.sampling import OrderSampling
 __all__ = [
     "DataConfig",
     "FinetuneConfig",
+    "HubConfig",
     "Method",
     "OptimizerConfig",
     "Precision",
@@ -162,6 +164,33 @@ class TrainerConfig(_Section):
     averaging: float = Field(0.998, ge=0, lt=1)
 
 
+class HubConfig(_Section):
+    """Where the best checkpoint is pushed to while training runs; see :class:`~lem_models.training.push.PushToHub`.
+
+    The token is no setting: it comes from ``HF_TOKEN`` or ``hf auth login``.
+
+    Attributes:
+        repo_id: Repository on the Hub, ``org/name``; made when it is not there.
+        branch: Branch, made when it is not there; null for the main one.
+        private: Whether the repository is private; one that is public is then refused. Null for the account's default.
+        every: Validations from one push to the next, at least.
+    """
+
+    repo_id: str
+    branch: str | None = "training"
+    private: bool | None = True
+    every: int = Field(1, ge=1)
+
+    @field_validator("repo_id")
+    @classmethod
+    def _is_hub_id(cls, name: str) -> str:
+        from lem_models.hub.resolve import is_hub_id
+
+        if not is_hub_id(name):
+            raise ValueError(f"a repository on the Hub is named org/name; got {name!r}")
+        return name
+
+
 class Recipe(_Section):
     """A training run.
 
@@ -176,6 +205,7 @@ class Recipe(_Section):
         trainer: Length of the run.
         costs: What trading costs: training and validation are then on improvements net of them. The orders are drawn
             without amounts, so an impact needs the costs' ``order_size``.
+        hub: Where the best checkpoint is pushed to while training runs.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -187,6 +217,7 @@ class Recipe(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     costs: CostModel | None = None
+    hub: HubConfig | None = None
 
     @field_validator("data", mode="before")
     @classmethod
@@ -205,6 +236,23 @@ class Recipe(_Section):
     def validation_end(self) -> date:
         """First day that no market of the recipe uses."""
         return max(market.validation_end for market in self.data)
+
+    def pushed_to(self, repo_id: str | None, branch: str | None = None) -> Recipe:
+        """The recipe with another repository, another branch, or both; ``None`` keeps what it says.
+
+        Raises:
+            ConfigError: when the name has not the form ``org/name``, or a branch is named and no repository.
+        """
+        given = {key: value for key, value in (("repo_id", repo_id), ("branch", branch)) if value is not None}
+        if not given:
+            return self
+        if repo_id is None and self.hub is None:
+            raise ConfigError("a branch to push to needs a repository: pass --push-to org/name as well")
+        try:
+            hub = HubConfig(**((self.hub.model_dump() if self.hub is not None else {}) | given))
+        except ValidationError as error:
+            raise ConfigError("; ".join(e["msg"] for e in error.errors(include_url=False))) from None
+        return self.model_copy(update={"hub": hub})
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:

@@ -18,8 +18,8 @@ class Fault:
     """One fault.
 
     Attributes:
-        kind: ``status`` (an error, or None for no answer), ``cut answer`` and ``cut request`` (the connection ends after
-            so many bytes of the body), ``flip`` (a byte of the body is another one: of what is sent or received).
+        kind: ``status`` (an error, or None for no answer), ``cut answer`` and ``cut request`` (the connection ends
+            after so many bytes of the body), ``flip`` (a byte of the body, sent or received, is another one).
         pattern: What the path must contain, a regular expression.
         method: Method of the request, any if None.
         times: How often; None for always.

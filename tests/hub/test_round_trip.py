@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lem_models.errors import LEMError, UnknownNameError, UntrainedHeadError, WeightsError
+from lem_models.errors import ConfigError, LEMError, UnknownNameError, UntrainedHeadError, WeightsError
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
 from tests.helpers import hourly, order_table, random_model, tiny_config
@@ -105,6 +105,10 @@ def test_a_branch_is_made_and_the_main_one_stays(hub):
     before = hub.repository(NAME).at("main")
     for _ in range(2):  # the branch may be there already
         candidate.push_to_hub(NAME, token=hub.token, branch="candidate")
+    candidate.push_to_hub(NAME, token=hub.token, revision="candidate")
+    with pytest.raises(ConfigError, match="pass one of them"):
+        candidate.push_to_hub(NAME, token=hub.token, branch="candidate", revision="other")
+    assert set(hub.repository(NAME).branches) == {"main", "candidate"}
     assert hub.repository(NAME).at("main") is before
     assert same_decisions(LEMModel.from_pretrained(NAME), stable)
     assert same_decisions(LEMModel.from_pretrained(NAME, revision="candidate"), candidate)

@@ -1,0 +1,212 @@
+"""Push the best checkpoint of a run to the Hub each time there is a better one, as a model that anybody can load.
+
+A push that fails costs nothing but itself: the model lies in a folder of the run before anything is sent, a warning
+says what happened, and the next validation and the end of the training try again.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from lem_models.errors import ConfigError
+from lem_models.hub.client import without_token
+from lem_models.hub.contents import CARD_NAME, Contents, contents_of
+from lem_models.hub.publish import Destination, upload
+from lem_models.modeling.model import LEMModel
+from lem_models.training.adapters import merged
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from lem_models.training.recipe import HubConfig
+
+__all__ = ["PushToHub"]
+
+_LAST_ATTEMPTS = 3
+_LAST_WAIT = 5.0  # seconds, doubled with each attempt
+
+
+class PushToHub(Checkpoint):
+    """Pushes the best checkpoint as a model: configuration, weights and card in one commit.
+
+    Only the first process pushes. The token is neither a hyperparameter nor part of a checkpoint. It is a kind of
+    ``Checkpoint`` so that Lightning runs it after the ``ModelCheckpoint`` that stands before it in the list.
+
+    Args:
+        repo_id: ``org/name``; the repository is made when it is not there.
+        folder: Folder of the model on this machine, which is written before anything is sent; default ``model`` beside
+            the checkpoints. A ``README.md`` beside it, or in it, is the card; a plain one is made otherwise.
+        branch: Branch to push to, made when it is not there; ``None`` for the main one.
+        private: Whether the repository is private, if it has to be made; one that is public is then refused.
+        every: Validations from one push to the next, at least; the end of the training pushes what is left.
+        token: Hub token; default the client's.
+        checkpoint: Whose best checkpoint; default the trainer's first ``ModelCheckpoint``.
+        to_beat: Score that a checkpoint must be better than to be pushed.
+        patience: Seconds that training waits for a push; after that it goes on, and so does the push, beside it.
+
+    Attributes:
+        url: URL of the latest commit; ``None`` before there is one.
+
+    Raises:
+        UnknownNameError: when the repository's name has not the form ``org/name``.
+        ConfigError: when ``every`` is below one.
+
+    Example:
+        >>> PushToHub("desk/lem-btc", every=2).url is None
+        True
+    """
+
+    def __init__(
+        self,
+        repo_id: str,
+        *,
+        folder: str | Path | None = None,
+        branch: str | None = "training",
+        private: bool | None = True,
+        every: int = 1,
+        token: str | bool | None = None,
+        checkpoint: ModelCheckpoint | None = None,
+        to_beat: float | None = None,
+        patience: float = 60.0,
+    ) -> None:
+        if every < 1:
+            raise ConfigError(f"every must be at least 1; got {every}")
+        self._destination = Destination(repo_id, branch=branch, private=private, token=token)
+        self._destination.check()
+        self._folder = None if folder is None else Path(folder)
+        self._every = every
+        self._checkpoint = checkpoint
+        self._patience = patience
+        self.to_beat = to_beat
+        self.url: str | None = None
+        self._pushed: float | None = None  # score of what is on the Hub
+        self._validations = every  # since the last push
+        self._thread: threading.Thread | None = None
+
+    @classmethod
+    def of(cls, config: HubConfig, *, folder: Path, checkpoint: ModelCheckpoint) -> Self:
+        """The callback that a recipe's section ``hub`` asks for."""
+        return cls(
+            config.repo_id,
+            folder=folder,
+            branch=config.branch,
+            private=config.private,
+            every=config.every,
+            checkpoint=checkpoint,
+        )
+
+    # -- when ---------------------------------------------------------------------------------------------------------
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Push a better checkpoint that was written just now."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._validations += 1
+            self._consider(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The same, where checkpoints are written at the end of an epoch."""
+        self._consider(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Push what has not arrived; a few attempts, for there is no other."""
+        wait = _LAST_WAIT
+        for attempt in range(_LAST_ATTEMPTS):
+            self._validations = self._every
+            if not self._consider(trainer, pl_module):
+                return
+            if attempt < _LAST_ATTEMPTS - 1:
+                time.sleep(wait)
+                wait *= 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know: what is on the Hub."""
+        return {"pushed": self._pushed, "url": self.url}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._pushed, self.url = state_dict["pushed"], state_dict["url"]
+
+    # -- what ---------------------------------------------------------------------------------------------------------
+
+    def _consider(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
+        """Push the best checkpoint if it is time; whether something is left to push. Raises nothing."""
+        if not trainer.is_global_zero:
+            return False
+        try:
+            best = self._checkpoint or trainer.checkpoint_callback
+            if not isinstance(best, ModelCheckpoint) or best.best_model_score is None or not best.best_model_path:
+                return False
+            score = float(best.best_model_score)
+            if score == self._pushed or not self._beats(score, best.mode):
+                return False
+            if self._validations < self._every or not self._is_free():
+                return True
+            self._validations = 0
+            contents = self._save(Path(best.best_model_path), pl_module)
+            message = f"Step {trainer.global_step}: {best.monitor or 'score'} {score:.6g}"
+            self._thread = threading.Thread(target=self._send, args=(contents, message, score), daemon=True)
+            self._thread.start()
+            self._is_free()
+            return score != self._pushed
+        except Exception as error:  # whatever it is, training is worth more
+            self._warn(error)
+            return True
+
+    def _beats(self, score: float, mode: str) -> bool:
+        if not math.isfinite(score) or self.to_beat is None:
+            return math.isfinite(score)
+        return score > self.to_beat if mode == "max" else score < self.to_beat
+
+    def _is_free(self) -> bool:
+        """Whether no push is under way; waits for one for a while."""
+        if self._thread is not None:
+            self._thread.join(self._patience)
+            if self._thread.is_alive():
+                rank_zero_warn(
+                    f"the push to {self._destination.repo_id!r} takes longer than {self._patience:g} seconds; training "
+                    "goes on, and so does the push"
+                )
+                return False
+        return True
+
+    def _save(self, path: Path, pl_module: L.LightningModule) -> Contents:
+        """Write the checkpoint as a model on this machine, and collect what is sent of it."""
+        if not isinstance(pl_module, LEMModel):
+            raise ConfigError(f"PushToHub pushes a LEMModel, not a {type(pl_module).__name__}")
+        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        with torch.random.fork_rng(devices=[]):
+            model = LEMModel(pl_module.config)
+        model.load_state_dict(merged(weights), strict=True)
+        model.is_trained = True
+        folder = self._folder if self._folder is not None else path.parent / "model"
+        model.save_pretrained(folder)
+        beside = folder.parent / CARD_NAME
+        repo_id = self._destination.repo_id
+        return contents_of(
+            folder, name=repo_id.split("/")[-1], repo_id=repo_id, card=beside if beside.is_file() else None
+        )
+
+    def _send(self, contents: Contents, message: str, score: float) -> None:
+        to = self._destination
+        try:
+            self.url = upload(contents, Destination(to.repo_id, to.branch, to.private, False, False, message, to.token))
+            self._pushed = score
+            rank_zero_info(f"pushed to {self.url}")
+        except Exception as error:
+            self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        rank_zero_warn(
+            f"nothing was pushed to {self._destination.repo_id!r}, training goes on and the model on this machine is "
+            f"safe: {without_token(str(error), self._destination.token)}"
+        )
