@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError, HubError
 from lem_models.hub.client import ask
-from lem_models.hub.data_files import HubFile, Snapshot, open_snapshot, split_files
+from lem_models.hub.data_files import HubFile, Snapshot, open_snapshot
 from lem_models.hub.data_shards import Record
+from lem_models.hub.data_splits import split_files
 from lem_models.hub.parquet_guard import GuardedParquet, Limits
 
 if TYPE_CHECKING:

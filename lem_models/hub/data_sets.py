@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from lem_models.errors import HubError
 from lem_models.hub.client import ask
 from lem_models.hub.data_card import CardWords, card_text, data_set_metadata
-from lem_models.hub.data_files import CARD_NAME, Snapshot, check_repository_name, check_split_name, open_snapshot
+from lem_models.hub.data_files import CARD_NAME, Snapshot, check_repository_name, open_snapshot
 from lem_models.hub.data_licence import read_licence
 from lem_models.hub.data_shards import ShardPlan, check_bars, plan_shards, write_shard
+from lem_models.hub.data_splits import check_split_name
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -139,7 +140,7 @@ def push_bars(
                 token=token,
             )
             additions.append(addition)
-            if addition._upload_mode == "lfs":
+            if getattr(addition, "_upload_mode", None) == "lfs":
                 file.unlink()  # what travels inside the commit is still needed
         shards = {a.path_in_repo: (a.upload_info.size, a.upload_info.sha256.hex()) for a in additions}
         for attempt in range(1, _PLANS + 1):
