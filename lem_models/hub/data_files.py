@@ -1,7 +1,7 @@
 """The files of a data set on the Hub: which there are, and copies of them.
 
-A repository is looked at once, at one commit, and all that is read afterwards is of this commit. No code in a repository
-is ever looked at.
+A repository is looked at once, at one commit, and all that is read afterwards is of this commit. No code in a
+repository is ever looked at.
 """
 
 from __future__ import annotations
