@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lem_models.cli_publish import publish_app
+from lem_models.cli_publish_data import publish_data  # noqa: F401 (registers itself)
 from lem_models.errors import ConfigError, LEMError
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.files import format_of, read_table, write_table
 from lem_models.markets.frequency import Moment, clock, nanoseconds, read_frequency
 from lem_models.markets.grid import Grid
+from lem_models.markets.hub_bars import HubBars
 from lem_models.markets.store import content_hash, open_store, symbol_type, verify_store, write_store
 from lem_models.markets.validation import VALUES, Columns, check_values, validate_frame
 
@@ -45,7 +46,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bars(DerivedColumns):
+class Bars(DerivedColumns, HubBars):
     """Bars of one or more symbols at one frequency, immutable.
 
     Build it with :meth:`read` or :meth:`from_frame`. Every array is flat over the bars, symbol-major, and read-only.

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,15 +31,13 @@ from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar import build_calendar, check_calendar_name
 from lem_models.markets.files import format_of, read_table
-from lem_models.markets.frequency import moment, read_frequency
+from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
+from lem_models.markets.pieces import Piece, PieceCheck
 from lem_models.markets.store import symbol_type, write_store
-from lem_models.markets.validation import VALUES, Columns, validate_frame
+from lem_models.markets.validation import VALUES, Columns
 
 __all__ = ["BarsWriter", "dataset_pieces", "store_bars"]
-
-Piece: TypeAlias = "pd.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, Any]"
-"""Rows of a long table of bars."""
 
 _ROWS = 1 << 20  # rows read together
 
@@ -121,9 +119,7 @@ class BarsWriter:
         check_calendar_name(calendar)
         self._calendar = calendar
         self._frequency = None if frequency is None else read_frequency(frequency)
-        self._symbols: dict[str, int] = {}  # bars so far
-        self._last = 0
-        self._rows = 0
+        self._check = PieceCheck()
         self._extra: pa.RecordBatchStreamWriter | None = None
         self._schema: pa.Schema | None = None
         self._folder: Path  # of the columns, made in __enter__
@@ -183,59 +179,15 @@ class BarsWriter:
             raise BarsError(f"{self._path} cannot be written: {used}", rule="whole table")
 
     def _append(self, piece: Piece) -> None:
-        frame = _frame(piece)
-        if frame.empty and len(frame.columns):
+        columns = self._check.add(piece)
+        if columns is None:
             return
-        try:
-            columns = validate_frame(frame)
-            _check_sorted(frame["symbol"], columns.symbols)
-            self._check_border(columns)
-        except BarsError as error:
-            if not self._rows:
-                raise
-            raise BarsError(
-                f"in the piece after {self._rows:,} rows: {error.message}",
-                symbol=error.symbol,
-                timestamp=error.timestamp,
-                column=error.column,
-                rule=error.rule,
-            ) from error
         with self._writing():
             # Not ndarray.tofile: it buffers, and does not say when the last bytes find the disk full.
             self._files["timestamp"].write(columns.timestamp.data)
             for name, values in columns.values.items():
                 self._files[name].write(values.data)
             self._write_extra(columns.extra.rename(columns=str))
-        for name, count in zip(columns.symbols, np.diff(columns.offsets).tolist(), strict=True):
-            self._symbols[name] = self._symbols.get(name, 0) + count
-        self._last = int(columns.timestamp[-1])
-        self._rows += len(columns.timestamp)
-
-    def _check_border(self, columns: Columns) -> None:
-        """Check that the piece goes on where the last one ended."""
-        newest = next(reversed(self._symbols), None)
-        for name in columns.symbols:
-            if name in self._symbols and not (name == newest and name == columns.symbols[0]):
-                raise BarsError(
-                    "the symbol had bars before those of another one; sort the rows by symbol and timestamp",
-                    symbol=name,
-                    column="symbol",
-                    rule="symbol by symbol",
-                )
-        if columns.symbols[0] != newest:
-            return
-        first = int(columns.timestamp[0])
-        if first <= self._last:
-            same = first == self._last
-            raise BarsError(
-                "the symbol has two bars with this timestamp"
-                if same
-                else "the bar starts before the bar in the row above it; sort by timestamp",
-                symbol=newest,
-                timestamp=moment(first),
-                column="timestamp",
-                rule="one bar per timestamp" if same else "ascending timestamps",
-            )
 
     def _write_extra(self, extra: pd.DataFrame) -> None:
         """Append the other columns, as the types of the first piece."""
@@ -264,19 +216,21 @@ class BarsWriter:
                 ) from error
 
     def _assemble(self) -> None:
-        if not self._rows:
+        if not self._check.rows:
             raise BarsError("the table has no rows", rule="at least one bar")
         with self._writing():
             for file in self._files.values():
                 file.close()
             if self._extra is not None:
                 self._extra.close()
-        symbols = tuple(self._symbols)
-        offsets = np.concatenate([[0], np.cumsum(list(self._symbols.values()))]).astype(np.int64)
+        symbols = tuple(self._check.symbols)
+        offsets = np.concatenate([[0], np.cumsum(list(self._check.symbols.values()))]).astype(np.int64)
         numbers = self._number_symbols(offsets)
         timestamp = np.memmap(self._folder / "timestamp", np.int64, "r")
         values = {name: np.memmap(self._folder / name, np.float64, "r") for name in VALUES}
-        columns = Columns(symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._rows)))
+        columns = Columns(
+            symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._check.rows))
+        )
         built = build_calendar(self._calendar, symbols, offsets, timestamp, self._frequency)
         grid = Grid.build(built, offsets, timestamp, values["volume"])
         extra: pd.DataFrame | pa.Table = columns.extra
@@ -354,37 +308,3 @@ def _row_groups(path: Path) -> Iterator[Piece]:
             yield from file.iter_batches(_ROWS)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BarsError(f"{path} cannot be read as parquet: {error}", rule="readable file") from error
-
-
-def _frame(piece: object) -> pd.DataFrame:
-    """A piece as a data frame; what it holds is not interpreted."""
-    if isinstance(piece, pd.DataFrame):
-        return piece
-    if isinstance(piece, pa.RecordBatch):
-        piece = pa.Table.from_batches([piece])
-    if isinstance(piece, pa.Table):
-        frame: pd.DataFrame = piece.to_pandas(ignore_metadata=True)
-        return frame
-    if isinstance(piece, Mapping):
-        try:
-            return pd.DataFrame(dict(piece))
-        except ValueError as error:
-            raise BarsError(f"a piece is not a table: {error}", rule="table") from error
-    raise BarsError(
-        f"a piece of a table of bars is a DataFrame, an Arrow table or a mapping of columns, not a "
-        f"{type(piece).__name__}",
-        rule="table",
-    )
-
-
-def _check_sorted(symbol: pd.Series[Any], symbols: tuple[str, ...]) -> None:
-    """Check that the rows of every symbol of a piece stand together."""
-    codes = pd.factorize(symbol)[0]
-    back = np.flatnonzero(np.diff(codes) < 0)
-    if len(back):
-        raise BarsError(
-            "the symbol had bars before those of another one; sort the rows by symbol and timestamp",
-            symbol=symbols[codes[back[0] + 1]],
-            column="symbol",
-            rule="symbol by symbol",
-        )

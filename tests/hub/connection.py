@@ -32,6 +32,10 @@ class Request:
         """The body."""
         return json.loads(self.body)
 
+    def fields(self, name: str) -> list[str]:
+        """Values of a field of a form."""
+        return [value for key, value in parse_qsl(self.body.decode()) if key == name]
+
 
 @dataclass
 class Reply:

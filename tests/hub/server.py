@@ -21,11 +21,11 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
 
+from tests.hub import dataset_routes
 from tests.hub.connection import Listener, Refusal, Reply, Request
 from tests.hub.faults import Fault, Faults
 from tests.hub.repository import LARGE, Commit, Repository, git_oid, lfs_oid
@@ -168,21 +168,21 @@ class HubServer:
     def _info(self, request: Request, kind: str, name: str, revision: str = "main") -> Reply:
         repository = self._open(request, kind, name)
         commit = _at(repository, revision)
-        siblings = [{"rfilename": path} for path in commit.files]
+        details = request.query.get("blobs", "").lower() in ("1", "true")
+        siblings = [dataset_routes.sibling(path, data, with_details=details) for path, data in commit.files.items()]
         info = {"id": name, "sha": commit.sha, "private": repository.private, "siblings": siblings, "tags": []}
         return Reply.json({**info, "gated": False, "disabled": False, "downloads": 0, "likes": 0})
 
-    @_route("GET", _API + r"/tree/(?P<revision>[^/]+)")
-    def _tree(self, request: Request, kind: str, name: str, revision: str) -> Reply:
-        if request.query.get("recursive", "").lower() not in ("1", "true"):
-            raise Refusal(501, "this Hub lists whole trees only")
-        entries = []
-        for path, data in _at(self._open(request, kind, name), revision).files.items():
-            entry: dict[str, Any] = {"type": "file", "path": path, "size": len(data), "oid": git_oid(data)}
-            if path.endswith(LARGE):
-                entry["lfs"] = {"oid": lfs_oid(data), "size": len(data), "pointerSize": 134}
-            entries.append(entry)
-        return Reply.json(entries)
+    @_route("GET", _API + r"/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?")
+    def _tree(self, request: Request, kind: str, name: str, revision: str, path: str = "") -> Reply:
+        files = _at(self._open(request, kind, name), revision).files
+        recursive = request.query.get("recursive", "").lower() in ("1", "true")
+        return Reply.json(dataset_routes.tree(files, path, recursive=recursive))
+
+    @_route("POST", _API + r"/paths-info/(?P<revision>[^/]+)")
+    def _paths_info(self, request: Request, kind: str, name: str, revision: str) -> Reply:
+        files = _at(self._open(request, kind, name), revision).files
+        return Reply.json(dataset_routes.paths_info(files, request.fields("paths")))
 
     @_route("POST", _API + r"/branch/(?P<branch>[^/]+)")
     def _branch(self, request: Request, kind: str, name: str, branch: str) -> Reply:

@@ -1,0 +1,78 @@
+"""Under which terms bars are published: stated by whoever publishes them, never guessed.
+
+The Hub knows licences by short names (https://huggingface.co/docs/hub/repositories-licenses). Terms that have none are
+given as a text; a word that is neither is taken for a slip.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from lem_models.errors import BarsError
+
+__all__ = ["Licence", "read_licence"]
+
+_NAMES = (
+    "afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 "
+    "c-uda cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc- "
+    "nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc- "
+    "by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 "
+    "etalab-2.0 eupl-1.1 eupl-1.2 gfdl gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 ms-pl "
+    "odbl odc-by osl-3.0 pddl unlicense wtfpl zlib"
+)
+_KNOWN = frozenset(_NAMES.split())
+_EMPTY = frozenset({"", "none", "no", "n/a", "na", "null", "nan", "tbd", "todo", "?", "-"})
+_HOW = (
+    "pass licence= (on the command line --licence) with a name that the Hub knows, such as 'cc-by-4.0' or 'mit', or "
+    "with the terms in words: 'other: personal use only, https://example.org/terms'"
+)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence.
+
+    Attributes:
+        name: As the Hub knows it; ``"other"`` for terms without a name.
+        text: The terms in words; empty for a licence with a name.
+    """
+
+    name: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        """As a sentence of a card has it."""
+        return f"{self.name}: {self.text}" if self.text else self.name
+
+
+def read_licence(licence: str | None) -> Licence:
+    """Read what a user says of the licence.
+
+    Raises:
+        BarsError: Nothing is said, or nothing that a reader could act on (``"unknown"``, ``"other"`` without a text).
+
+    Example:
+        >>> read_licence("CC-BY-4.0")
+        Licence(name='cc-by-4.0', text='')
+        >>> str(read_licence("other: personal use only"))
+        'other: personal use only'
+    """
+    text = " ".join(licence.split()) if isinstance(licence, str) else ""
+    if text.lower() in _EMPTY:
+        raise BarsError(f"bars are not published without a licence; {_HOW}", rule="licence")
+    kind, _, rest = text.partition(":")
+    if kind.strip().lower() in ("other", "unknown"):
+        if kind.strip().lower() == "unknown" or not re.search(r"\w{2}", rest):
+            raise BarsError(
+                f"the licence {licence!r} does not say what readers may do with the bars; {_HOW}", rule="licence"
+            )
+        return Licence("other", rest.strip())
+    if text.lower() in _KNOWN:
+        return Licence(text.lower())
+    if " " in text:
+        return Licence("other", text)
+    close = difflib.get_close_matches(text.lower(), sorted(_KNOWN), n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
+    raise BarsError(f"the Hub knows no licence {licence!r}{hint} {_HOW}", rule="licence")
