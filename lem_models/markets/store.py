@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError
+from lem_models.markets.arrow_form import check_size
 from lem_models.markets.files import replacing
 from lem_models.markets.frequency import GROUP, clock, moment
 from lem_models.markets.grid import Grid
@@ -159,6 +161,7 @@ def open_store(path: Path) -> StoredBars | None:
             metadata = file.schema.metadata or {}
             if _KEY not in metadata:
                 return None
+            check_size(path, compressed=False)
             text = metadata[_KEY]
             if hashlib.sha256(text).hexdigest().encode() != metadata.get(_CHECKSUM):
                 raise ValueError("its header is not what was written")
@@ -186,6 +189,7 @@ def open_store(path: Path) -> StoredBars | None:
         MemoryError,
         RecursionError,
         zlib.error,
+        struct.error,
     ) as error:
         what = f"{error} is missing in its header" if isinstance(error, KeyError) else error
         raise BarsError(f"{path} cannot be read as arrow: {what}", rule="readable file") from error

@@ -220,7 +220,7 @@ def test_mutated_files(case, model, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_many_mutated_files(case, model, tmp_path):
-    _run(case, model, tmp_path, 10_000)
+    _run(case, model, tmp_path, 4_000)
 
 
 @given(values)
