@@ -30,7 +30,7 @@ from lem_models.markets.files import replacing
 from lem_models.markets.frequency import GROUP, clock, moment
 from lem_models.markets.grid import Grid
 from lem_models.markets.grid_record import grid_of, grid_record
-from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values
+from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
 
 __all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "write_store"]
 
@@ -262,7 +262,9 @@ def _stored(header: Mapping[str, Any], batch: pa.RecordBatch) -> StoredBars:
     if tuple(batch.schema.names[: len(REQUIRED)]) != REQUIRED:
         raise ValueError(f"its columns are {batch.schema.names}, they must begin with {list(REQUIRED)}")
     names = header["symbols"]
-    is_list = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    is_list = isinstance(names, list) and all(
+        isinstance(name, str) and name and is_printable_symbol(name) for name in names
+    )
     if not is_list or len(set(names)) != len(names):
         raise ValueError("its symbols are not names, each once")
     symbols = tuple(names)
