@@ -78,12 +78,15 @@ def check_links(folder: Path) -> None:
     """Check that no file of a model folder is a link to elsewhere.
 
     An archive can hold a link to any file of the machine that unpacks it. The Hub's cache is made of links too: a file
-    of a snapshot may lead to where the cache keeps the files of that repository.
+    of a snapshot may lead to where the cache keeps the files of that repository. And the package itself may have been
+    installed as links (``uv`` can do so): its own folders are not looked at.
 
     Raises:
         WeightsError: when the weights lead out of the folder.
         ConfigError: when the configuration does.
     """
+    if folder == bundled_folder(folder.name):
+        return
     home = Path(os.path.realpath(folder))
     inside = [home]
     # <cache>/models--org--name/snapshots/<commit>/config.json -> ../../blobs/<hash>

@@ -126,6 +126,19 @@ def test_loading_leaves_the_random_numbers_alone(folder):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_the_package_may_be_installed_as_links_and_a_folder_may_be_one(folder, tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages" / "lem-linked"
+    installed.mkdir(parents=True)
+    for file in folder.iterdir():
+        (installed / file.name).symlink_to(file)
+    with pytest.raises(ConfigError, match="leads out of its folder"):
+        LEMModel.from_pretrained(installed)
+    monkeypatch.setattr("lem_models.hub.registry._PRETRAINED", installed.parent)
+    assert LEMModel.from_pretrained("lem-linked").is_trained
+    (tmp_path / "link").symlink_to(folder)
+    assert LEMModel.from_pretrained(tmp_path / "link").is_trained
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 

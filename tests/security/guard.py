@@ -9,6 +9,7 @@ opened. Memory and processor time are limited by the system too: what asks for m
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -126,6 +127,7 @@ def main(folders: list[str]) -> None:
             LEMModel.from_pretrained(folder)
         except LEMError:
             continue
+    gc.freeze()  # what is there is not looked at again: children share its pages instead of copying them
     for folder in others:
         print(json.dumps(run(lambda: LEMModel.from_pretrained(Path(folder)))), flush=True)  # noqa: B023
 

@@ -15,7 +15,7 @@ from tests.security.corpus import HOSTILE, build, canary, sound_model
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is measured here is Linux's")
 
-MEMORY = 48 << 20
+MEMORY = 32 << 20
 SECONDS = 2.0
 
 
