@@ -108,8 +108,9 @@ def test_the_watch_sees_code(name, task, event, tmp_path, homes):
 
 
 def test_the_watch_sees_memory_files_and_time(homes):
+    # More than malloc ever takes from what was given back before: this process may have a lot of that.
+    assert guard.run(lambda: b"x" * (64 << 20))["memory"] > 60 << 20
     found = guard.run(lambda: _read_all(homes["config_large"]))
-    assert found["memory"] > 30 << 20
     assert found["opened"] == [str(homes["config_large"] / "config.json")]
     assert guard.run(lambda: bytearray(guard.MEMORY))["error"] == "builtins.MemoryError"
     assert guard.run(lambda: sum(range(20_000_000)))["seconds"] > 0.05
