@@ -149,7 +149,7 @@ def demo(
         console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
     else:
         bars = Bars.read(data)
-        console.print(f"{data}: {bars!r}")
+        console.print(f"{data}: {bars!r}", markup=False)
     policies = _policies(model, ",".join(BASELINES))
     first = None if data is None else _first_unseen(policies, bars, console)
     settings = BenchmarkSettings(**_defaults(policies, every="1", start=first), limit=orders, null=2, seed=seed)
@@ -225,7 +225,7 @@ def benchmark(
     console = _console()
     policies = _policies(model, baselines)
     bars = Bars.read(data)
-    console.print(f"{data}: {bars!r}")
+    console.print(f"{data}: {bars!r}", markup=False)
     if start is None:
         start = _first_unseen(policies, bars, console)
     defaults = _defaults(policies, every=every, start=start)
@@ -298,7 +298,7 @@ def execute(
     result = run(load_policy(model), Bars.read(data), table, costs=costs)
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), out / f"{name}.csv")
-    _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True)
+    _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True, markup=False)
 
 
 @app.command(name="check-leak")
@@ -343,7 +343,7 @@ def convert(
     else:
         bars = Bars.read(source, calendar=calendar)
         bars.write(target)
-    _console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True)
+    _console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lem_models.evaluation.benchmark import Benchmark
@@ -140,7 +141,7 @@ def print_execution(console: Console, result: ExecutionResult, row: int) -> None
     """Print one order bar by bar."""
     order = result.orders.iloc[row]
     console.print(
-        f"\n[bold]One order, bar by bar:[/bold] {order['side']} {order['symbol']} from "
+        f"\n[bold]One order, bar by bar:[/bold] {order['side']} {escape(str(order['symbol']))} from "
         f"{order['start']:%Y-%m-%d %H:%M} UTC, done between {order['min_periods']} and {order['max_periods']} periods, "
         f"against the {str(order['benchmark']).upper()}"
     )

@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lem_models.errors import WeightsError
+from lem_models.errors import ConfigError, WeightsError
+from lem_models.hub.registry import bundled_folder
+from lem_models.hub.safetensors_header import check_header
 
-__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "read_weights", "write_model"]
+__all__ = ["CONFIG_NAME", "WEIGHTS_NAME", "check_links", "read_weights", "write_model"]
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-_MAX_HEADER = 1 << 22
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
+
+
+def check_links(folder: Path) -> None:
+    """Check that no file of a model folder is a link to elsewhere.
+
+    An archive can hold a link to any file of the machine that unpacks it. The Hub's cache is made of links too: a file
+    of a snapshot may lead to where the cache keeps the files of that repository. And the package itself may have been
+    installed as links (``uv`` can do so): its own folders are not looked at.
+
+    Raises:
+        WeightsError: when the weights lead out of the folder.
+        ConfigError: when the configuration does.
+    """
+    if folder == bundled_folder(folder.name):
+        return
+    home = Path(os.path.realpath(folder))
+    inside = [home]
+    # <cache>/models--org--name/snapshots/<commit>/config.json -> ../../blobs/<hash>
+    if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
+        inside.append(home.parents[1] / "blobs")
+    for name, kind in ((CONFIG_NAME, ConfigError), (WEIGHTS_NAME, WeightsError)):
+        target = Path(os.path.realpath(folder / name))
+        if not any(target.is_relative_to(place) for place in inside):
+            raise kind(f"{name} is a link that leads out of its folder {folder}: put the file itself there")
 
 
 def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -36,17 +57,7 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         WeightsError: when the file is damaged, lacks or adds tensors, has other shapes or types, or holds values that
             are not finite. The header is checked before any tensor is read.
     """
-    header = _header(path)
-    missing, extra = sorted(set(expected) - set(header)), sorted(set(header) - set(expected))
-    if missing or extra:
-        raise WeightsError(f"{path.name} does not fit the configuration: missing {missing[:5]}, unexpected {extra[:5]}")
-    for key, tensor in expected.items():
-        shape, dtype = tuple(header[key]["shape"]), _DTYPES.get(str(header[key]["dtype"]))
-        if shape != tuple(tensor.shape) or dtype != tensor.dtype:
-            raise WeightsError(
-                f"{path.name}: {key} is {header[key]['dtype']} {list(shape)}, "
-                f"the configuration asks for {tensor.dtype} {list(tensor.shape)}"
-            )
+    check_header(path, expected)
     try:
         weights = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -55,29 +66,6 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path.name}: {key} holds values that are not finite")
     return weights
-
-
-def _header(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            prefix = file.read(8)
-            if len(prefix) < 8:
-                raise WeightsError(f"{path.name} is truncated: {size} bytes")
-            (length,) = struct.unpack("<Q", prefix)
-            if length > min(_MAX_HEADER, size - 8):
-                raise WeightsError(f"{path.name} is damaged: its header claims {length} bytes of a file of {size}")
-            header = json.loads(file.read(length))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"cannot read the weights {path.name}: {error}") from None
-    if not isinstance(header, dict):
-        raise WeightsError(f"{path.name} is damaged: its header is not an object")
-    header.pop("__metadata__", None)
-    for key, entry in header.items():
-        shape = entry.get("shape") if isinstance(entry, dict) else None
-        if not isinstance(shape, list) or not all(isinstance(n, int) for n in shape) or "dtype" not in entry:
-            raise WeightsError(f"{path.name} is damaged: the header's entry {key[:80]!r} has no shape and dtype")
-    return header
 
 
 def write_model(folder: Path, config: str, weights: Mapping[str, Tensor]) -> Path:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
 import secrets
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +23,14 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from lem_models.errors import BarsError
+from lem_models.markets.arrow_form import check_size
 
 __all__ = ["FORMATS", "format_of", "read_table", "replacing", "write_table"]
+
+_MAX_LINE = 1 << 18
+_MAX_COLUMNS = 4096
+_PACKED_FREE = 1 << 28
+_PACKED_RATIO = 100
 
 FORMATS = ("parquet", "csv", "csv.gz", "arrow")
 
@@ -45,13 +54,12 @@ def read_table(path: Path) -> pd.DataFrame:
         if kind == "parquet":
             table = pyarrow.parquet.read_table(path, read_dictionary=["symbol"], partitioning=None)
         elif kind == "arrow":
+            check_size(path)
             table = _read_arrow(path)
         else:
-            # pyarrow undoes gzip by the suffix, and prints and parses floats without loss.
-            texts = pyarrow.csv.ConvertOptions(column_types={"timestamp": pa.string(), "symbol": pa.string()})
-            table = pyarrow.csv.read_csv(path, convert_options=texts)
+            table = _read_csv(path, is_packed=kind == "csv.gz")
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+    except (pa.ArrowException, OSError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise BarsError(f"{path} cannot be read as {kind}: {error}", rule="readable file") from error
     return frame
 
@@ -103,6 +111,41 @@ def _read_arrow(path: Path) -> pa.Table:
         except pa.ArrowInvalid:
             source.seek(0)
             return pa.ipc.open_stream(source).read_all()
+
+
+def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
+    """A CSV file, of which pyarrow parses the floats without loss."""
+    texts = pyarrow.csv.ConvertOptions(column_types={"timestamp": pa.string(), "symbol": pa.string()})
+    packed = gzip.GzipFile(path) if is_packed else None
+    with packed or path.open("rb") as file:
+        line = file.readline(_MAX_LINE)
+        if len(line) == _MAX_LINE:
+            raise ValueError(f"its first line has more than {_MAX_LINE:,} bytes")
+        if line.count(b",") >= _MAX_COLUMNS:
+            raise ValueError(f"it has more than {_MAX_COLUMNS:,} columns")
+        if packed is None:
+            return pyarrow.csv.read_csv(path, convert_options=texts)
+        packed.seek(0)
+        limit = max(_PACKED_FREE, _PACKED_RATIO * path.stat().st_size)
+        return pyarrow.csv.read_csv(_Bounded(packed, limit), convert_options=texts)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that fails when it has given more than it may: a packed file can stand for a thousand times its size."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        super().__init__()
+        self._stream, self._limit, self._given = stream, limit, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size if size >= 0 else self._limit - self._given + 1)
+        self._given += len(content)
+        if self._given > self._limit:
+            raise ValueError(f"it would become more than {self._limit:,} bytes, which so small a file of bars does not")
+        return content
 
 
 def _with_short_timestamps(table: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError
+from lem_models.markets.arrow_form import check_size
 from lem_models.markets.files import replacing
 from lem_models.markets.frequency import GROUP, clock, moment
 from lem_models.markets.grid import Grid
 from lem_models.markets.grid_record import grid_of, grid_record
-from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values
+from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
 
 __all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "write_store"]
 
@@ -159,6 +161,7 @@ def open_store(path: Path) -> StoredBars | None:
             metadata = file.schema.metadata or {}
             if _KEY not in metadata:
                 return None
+            check_size(path, compressed=False)
             text = metadata[_KEY]
             if hashlib.sha256(text).hexdigest().encode() != metadata.get(_CHECKSUM):
                 raise ValueError("its header is not what was written")
@@ -186,6 +189,7 @@ def open_store(path: Path) -> StoredBars | None:
         MemoryError,
         RecursionError,
         zlib.error,
+        struct.error,
     ) as error:
         what = f"{error} is missing in its header" if isinstance(error, KeyError) else error
         raise BarsError(f"{path} cannot be read as arrow: {what}", rule="readable file") from error
@@ -258,7 +262,9 @@ def _stored(header: Mapping[str, Any], batch: pa.RecordBatch) -> StoredBars:
     if tuple(batch.schema.names[: len(REQUIRED)]) != REQUIRED:
         raise ValueError(f"its columns are {batch.schema.names}, they must begin with {list(REQUIRED)}")
     names = header["symbols"]
-    is_list = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    is_list = isinstance(names, list) and all(
+        isinstance(name, str) and name and is_printable_symbol(name) for name in names
+    )
     if not is_list or len(set(names)) != len(names):
         raise ValueError("its symbols are not names, each once")
     symbols = tuple(names)

@@ -22,8 +22,18 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 from lem_models.markets.frequency import moment, symbol_of
+from lem_models.untrusted import shown
 
-__all__ = ["PRICES", "REQUIRED", "VALUES", "Columns", "check_time_order", "check_values", "validate_frame"]
+__all__ = [
+    "PRICES",
+    "REQUIRED",
+    "VALUES",
+    "Columns",
+    "check_time_order",
+    "check_values",
+    "is_printable_symbol",
+    "validate_frame",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -34,6 +44,9 @@ REQUIRED = ("timestamp", "symbol", *VALUES)
 
 VWAP_TOLERANCE = 5e-4
 """How far ``notional / volume`` may lie outside [low, high], relative: vendors round volumes and notionals."""
+
+MAX_SYMBOL = 128
+"""Characters of a symbol."""
 
 ROUNDING = 1e-9
 """Relative slack for open and close against [low, high]: adjusted prices differ in their last bits."""
@@ -161,6 +174,11 @@ def _check_shape(frame: pd.DataFrame) -> None:
         raise BarsError("the table has no rows", rule="at least one bar")
 
 
+def is_printable_symbol(name: str) -> bool:
+    """Whether a symbol can stand in a log or a terminal as it is: one short line without control characters."""
+    return len(name) <= MAX_SYMBOL and name.isprintable()
+
+
 def _read_symbols(series: pd.Series) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
     """Number the symbols in order of first appearance: codes [rows] and names [symbols]."""
     codes, names = pd.factorize(series)
@@ -176,6 +194,14 @@ def _read_symbols(series: pd.Series) -> tuple[npt.NDArray[np.intp], tuple[str, .
                 f"row {row} has the symbol {name!r}, a symbol is a non-empty text; {_rows(int(np.sum(codes == code)))}",
                 column="symbol",
                 rule="named symbol",
+            )
+        if not is_printable_symbol(name):
+            row = int(np.argmax(codes == code))
+            raise BarsError(
+                f"row {row} has the symbol {shown(name)}, a symbol is one line of at most {MAX_SYMBOL} characters that "
+                "can be printed",
+                column="symbol",
+                rule="printable symbol",
             )
     return codes, tuple(str(name) for name in names)
 

@@ -9,22 +9,35 @@ from __future__ import annotations
 import json
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError
 from lem_models.markets.features import FEATURES, SUPPORT
 from lem_models.markets.market import MAX_LOOKBACK
+from lem_models.untrusted import parse_json, place, read_text, shown
 
-__all__ = ["LEMConfig"]
+__all__ = ["MAX_WEIGHTS", "LEMConfig"]
 
 SCHEMA_VERSION: Literal[1] = 1
-_MAX_BYTES = 1 << 20
+MAX_WEIGHTS = 1 << 28
+"""Weights that a model may have to be loaded, 1 GiB of them."""
+_MAX_BYTES = 1 << 18
+_MAX_HEAD_SETTINGS = 64
+_MAX_HEAD_NUMBER = 1_000_000
+# What libraries that run the code of a repository call it.
+_CODE = ("_target_", "auto_map", "code", "custom_code", "custom_pipelines", "remote_code", "trust_remote_code")
+_Frequency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 .:]{1,32}$")]
 
 
 class LEMConfig(BaseModel):
     """Architecture of a model.
+
+    Every size has a limit, so that a configuration that was published by a stranger cannot ask for much: ``horizon``
+    512, ``warmup`` + ``block`` within the 256 bars that may be asked for, ``embedding_dim`` 256, ``hidden_size`` 2,048,
+    ``tkan_layers`` 16, ``attention_heads`` 64, ``attention_window`` 4,096, numbers of ``head_config`` 1,000,000 (the
+    built-in heads allow less); and all weights together 268,435,456, when a model is loaded.
 
     Args:
         schema_version: Version of this format.
@@ -56,38 +69,45 @@ class LEMConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     schema_version: Literal[1] = 1
-    horizon: int = Field(12, ge=1, le=512)
-    warmup: int = Field(64, ge=0, le=4096)
-    block: int = Field(64, ge=1, le=4096)
+    horizon: int = Field(12, ge=1, le=512, strict=True)
+    warmup: int = Field(64, ge=0, le=4096, strict=True)
+    block: int = Field(64, ge=1, le=4096, strict=True)
     features: tuple[str, ...] = ()
-    embedding_dim: int = Field(4, ge=1, le=256)
-    hidden_size: int = Field(32, ge=1, le=2048)
+    embedding_dim: int = Field(4, ge=1, le=256, strict=True)
+    hidden_size: int = Field(32, ge=1, le=2048, strict=True)
     encoder: Literal["tkan", "gru", "lstm", "none"] = "tkan"
-    tkan_layers: int = Field(2, ge=1, le=16)
-    attention_heads: int = Field(4, ge=1, le=64)
-    attention_window: int = Field(32, ge=1, le=4096)
+    tkan_layers: int = Field(2, ge=1, le=16, strict=True)
+    attention_heads: int = Field(4, ge=1, le=64, strict=True)
+    attention_window: int = Field(32, ge=1, le=4096, strict=True)
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     head: str = "flexible"
     head_config: dict[str, Any] = Field(default_factory=dict)
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
     fixed_risk_aversion: float = Field(2.0, ge=0.0, le=100.0)
-    unseen_from: dict[str, date] = Field(default_factory=dict)
+    unseen_from: dict[_Frequency, date] = Field(default_factory=dict, max_length=64)
 
     def __init__(self, /, **data: Any) -> None:
+        code = [name for name in _CODE if name in data]
+        if code:
+            raise ConfigError(
+                f"the configuration names code ({', '.join(code)}): none but the package's own is ever run"
+            )
         try:
             super().__init__(**data)
         except ValidationError as error:
             problems = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors(include_url=False)[:8]
+                f"{place(e['loc']) or 'config'}: {e['msg']}" for e in error.errors(include_url=False)[:8]
             )
             raise ConfigError(f"configuration refused: {problems}") from None
+        except UnicodeError:  # half a surrogate pair
+            raise ConfigError("configuration refused: a text in it is not valid Unicode") from None
 
     @field_validator("features")
     @classmethod
     def _known_features(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in names if name not in FEATURES]
         if unknown:
-            raise ValueError(f"unknown features {unknown[:5]}")
+            raise ValueError(f"unknown features {shown(unknown)}")
         if len(set(names)) != len(names):
             raise ValueError("a feature occurs twice")
         return names or FEATURES
@@ -98,8 +118,21 @@ class LEMConfig(BaseModel):
         from lem_models.modeling.heads import head_names
 
         if name not in head_names():
-            raise ValueError(f"unknown head {name[:64]!r}; registered: {', '.join(head_names())}")
+            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(head_names())}")
         return name
+
+    @field_validator("head_config")
+    @classmethod
+    def _small(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        if len(settings) > _MAX_HEAD_SETTINGS:
+            raise ValueError(f"a head has at most {_MAX_HEAD_SETTINGS} settings, not {len(settings)}")
+        values: list[tuple[str, object]] = list(settings.items())
+        for key, value in values:  # which grows by what is nested
+            if isinstance(value, dict | list | tuple):
+                values.extend((key, part) for part in (value.values() if isinstance(value, dict) else value))
+            elif isinstance(value, int | float) and not abs(value) <= _MAX_HEAD_NUMBER:
+                raise ValueError(f"{shown(key)} is {shown(value)}; the largest number is {_MAX_HEAD_NUMBER:,}")
+        return settings
 
     @model_validator(mode="after")
     def _consistent(self) -> LEMConfig:
@@ -136,27 +169,14 @@ class LEMConfig(BaseModel):
         """
         path = Path(path)
         try:
-            if path.stat().st_size > _MAX_BYTES:
-                raise ConfigError(
-                    f"{path.name} has {path.stat().st_size} bytes; a configuration has at most {_MAX_BYTES}"
-                )
-            data = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_repeated_keys)
+            data = parse_json(read_text(path, _MAX_BYTES))
         except (OSError, ValueError, RecursionError) as error:
-            if isinstance(error, ConfigError):
-                raise
             raise ConfigError(f"{path.name} is not a readable JSON file: {error}") from None
         if not isinstance(data, dict):
             raise ConfigError(f"{path.name} must hold a JSON object, not a {type(data).__name__}")
         if data.get("schema_version") != SCHEMA_VERSION:
             raise ConfigError(
-                f"{path.name} has schema_version {data.get('schema_version')!r}; "
+                f"{path.name} has schema_version {shown(data.get('schema_version'))}; "
                 f"this version of lem_models reads {SCHEMA_VERSION}"
             )
         return cls(**data)
-
-
-def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ConfigError(f"a key occurs twice in {sorted(keys)[:20]}")
-    return dict(pairs)

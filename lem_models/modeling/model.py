@@ -16,7 +16,7 @@ from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.modeling.backbone import LEMBackbone
-from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.config import MAX_WEIGHTS, LEMConfig
 from lem_models.modeling.heads import build_head
 from lem_models.modeling.transfer import HeadReport
 
@@ -307,14 +307,20 @@ class LEMModel(L.LightningModule, Policy):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.loading import read_weights
+        from lem_models.hub.loading import check_links, read_weights
         from lem_models.hub.resolve import resolve
 
         folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
+        check_links(folder)
         config = LEMConfig.from_file(folder / "config.json")
         # The file is checked against shapes that take no memory before anything of its size is allocated.
         with torch.device("meta"):
             expected = {key: value for key, value in cls(config).state_dict().items()}
+        weights_in_all = sum(tensor.numel() for tensor in expected.values())
+        if weights_in_all > MAX_WEIGHTS:
+            raise ConfigError(
+                f"the configuration asks for {weights_in_all:,} weights; at most {MAX_WEIGHTS:,} are loaded"
+            )
         weights = read_weights(folder / "model.safetensors", expected)
         with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten leave no trace
             model = cls(config)
@@ -323,6 +329,18 @@ class LEMModel(L.LightningModule, Policy):
         model.name = Path(name).name
         model.source = folder
         return model.eval()
+
+    @classmethod
+    def load_from_checkpoint(cls, *args: object, **kwargs: object) -> LEMModel:
+        """Refused: a checkpoint of Lightning is a pickle. A model is loaded with :meth:`from_pretrained`.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "a checkpoint is for going on with its training (lem train --resume FILE); the model that came out of the "
+            "training lies beside it, LEMModel.from_pretrained(FOLDER) loads it"
+        )
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors``; each file appears whole or not at all.

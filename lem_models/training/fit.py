@@ -36,6 +36,7 @@ from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged, restrict
 from lem_models.training.batches import MarketBatches
+from lem_models.training.checkpoint import check_checkpoint, read_checkpoint
 from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.push import PushToHub
@@ -126,7 +127,7 @@ def train(
     sources = [] if isinstance(data, Bars) else _sources(recipe, data)
     out = Path(out)
     if resume is not None:
-        _check_checkpoint(Path(resume))
+        check_checkpoint(resume)
     if precision is not None:
         if precision not in get_args(Precision):
             raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
@@ -292,18 +293,8 @@ def _best_weights(trainer: L.Trainer, best: ModelCheckpoint) -> dict[str, torch.
     # Read where they were written: nodes need not share a disk.
     weights: dict[str, torch.Tensor] = {}
     if trainer.is_global_zero:
-        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        weights = read_checkpoint(best.best_model_path)["state_dict"]
     return trainer.strategy.broadcast(weights)
-
-
-def _check_checkpoint(path: Path) -> None:
-    """Refuse a checkpoint that is not there or holds anything but tensors and plain values."""
-    if not path.is_file():
-        raise ConfigError(f"there is no checkpoint {path}")
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ConfigError(f"{path} is not a checkpoint: {type(error).__name__}") from None
 
 
 def _unused(folder: Path, name: str) -> str:

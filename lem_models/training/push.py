@@ -24,6 +24,7 @@ from lem_models.hub.contents import CARD_NAME, Contents, contents_of
 from lem_models.hub.publish import Destination, upload
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged
+from lem_models.training.checkpoint import read_checkpoint
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -183,7 +184,7 @@ class PushToHub(Checkpoint):
         """Write the checkpoint as a model on this machine, and collect what is sent of it."""
         if not isinstance(pl_module, LEMModel):
             raise ConfigError(f"PushToHub pushes a LEMModel, not a {type(pl_module).__name__}")
-        weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        weights = read_checkpoint(path)["state_dict"]
         with torch.random.fork_rng(devices=[]):
             model = LEMModel(pl_module.config)
         model.load_state_dict(merged(weights), strict=True)

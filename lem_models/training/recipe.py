@@ -13,13 +13,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.sampling import OrderSampling
+from lem_models.untrusted import place, read_text, shown
+from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = [
     "DataConfig",
@@ -39,6 +40,8 @@ Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 Method: TypeAlias = Literal["full", "head", "lora"]
 """What fine-tuning may change."""
+
+_MAX_BYTES = 1 << 17
 
 
 class _Section(BaseModel):
@@ -280,7 +283,7 @@ class Recipe(_Section):
         try:
             model = content.get("model") or {}
             if not isinstance(model, dict):
-                raise TypeError(f"model: must hold settings, not {model!r}")
+                raise TypeError(f"model: must hold settings, not {shown(model)}")
             recipe = cls(**(content | ({"model": LEMConfig(**model)} if "model" in content else {})))
         except (ValidationError, TypeError) as error:
             errors = (
@@ -306,11 +309,11 @@ def read_sections(path: str | Path) -> dict[str, Any]:
     """The sections of a recipe, unchecked.
 
     Raises:
-        ConfigError: when the file cannot be read or holds no sections.
+        ConfigError: when the file cannot be read, repeats a key, asks for too much, or holds no sections.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        content = parse_yaml(read_text(path, _MAX_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"cannot read the recipe {path}: {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"the recipe {path} must hold sections, not a {type(content).__name__}")
@@ -336,4 +339,4 @@ def _place(location: Iterable[str | int], one_market: bool) -> str:
     parts = [str(part) for part in location]
     if one_market and parts[:2] == ["data", "0"]:
         del parts[1]
-    return ".".join(parts)
+    return place(parts)

@@ -76,10 +76,10 @@ def _set(key, value):
         (lambda f: _header(f, lambda h: "[" * 50_000), "cannot read"),
         (lambda f: _header(f, lambda h: h[FIRST].update(dtype=[])), FIRST),
         (lambda f: _header(f, lambda h: h[FIRST].update(dtype="F16")), FIRST),
-        (lambda f: _header(f, lambda h: h[FIRST].update(shape="two")), "no shape and dtype"),
+        (lambda f: _header(f, lambda h: h[FIRST].update(shape="two")), "is not a dtype, a shape"),
         (lambda f: _header(f, lambda h: h[FIRST].update(shape=[10**12])), FIRST),
         (lambda f: _header(f, lambda h: h[FIRST].update(data_offsets=[0, 10**9])), "damaged"),
-        (lambda f: _header(f, lambda h: h.update({FIRST: 3})), "no shape and dtype"),
+        (lambda f: _header(f, lambda h: h.update({FIRST: 3})), "is not a dtype, a shape"),
         (lambda f: _edit(f, lambda w: w.pop(FIRST)), "missing .'head.output.bias'"),
         (lambda f: _edit(f, _set("backdoor", torch.zeros(2))), "unexpected .'backdoor'"),
         (lambda f: _edit(f, _set(FIRST, torch.zeros(4))), r"head.output.bias is F32 \[4\].*asks for.*\[3\]"),
@@ -97,7 +97,7 @@ def test_damaged_weights_are_refused_with_a_typed_error(folder, damage, message)
 
 def test_weights_of_another_architecture_are_refused_before_they_are_read(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2048, "tkan_layers": 16}))
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 512, "tkan_layers": 16}))
     with pytest.raises(WeightsError, match="does not fit the configuration"):
         LEMModel.from_pretrained(folder)
 
@@ -125,6 +125,19 @@ def test_loading_leaves_the_random_numbers_alone(folder):
     state = torch.random.get_rng_state()
     LEMModel.from_pretrained(folder)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_package_may_be_installed_as_links_and_a_folder_may_be_one(folder, tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages" / "lem-linked"
+    installed.mkdir(parents=True)
+    for file in folder.iterdir():
+        (installed / file.name).symlink_to(file)
+    with pytest.raises(ConfigError, match="leads out of its folder"):
+        LEMModel.from_pretrained(installed)
+    monkeypatch.setattr("lem_models.hub.registry._PRETRAINED", installed.parent)
+    assert LEMModel.from_pretrained("lem-linked").is_trained
+    (tmp_path / "link").symlink_to(folder)
+    assert LEMModel.from_pretrained(tmp_path / "link").is_trained
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

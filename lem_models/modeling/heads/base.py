@@ -16,6 +16,7 @@ from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.objective import expected_utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths
+from lem_models.untrusted import place
 
 __all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
 
@@ -136,5 +137,5 @@ def build_head(name: str, context_size: int, horizon: int, settings: dict[str, A
         config = cls.Config(**settings)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise ConfigError(f"head_config of {name!r}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ConfigError(f"head_config of {name!r}: {place(first['loc'])}: {first['msg']}") from None
     return cls(context_size, horizon, config)
