@@ -63,7 +63,7 @@ def long_text() -> bytes:
     return data
 
 
-@hostile("a long symbol in every row", "symbol")
+@hostile("a long symbol in every row", "symbol is one line of at most 128 characters")
 def long_symbol() -> bytes:
     table = with_column(pa.array(np.zeros(99_984, bool)))
     symbol = pa.DictionaryArray.from_arrays(pa.array(np.zeros(99_984, np.int32)), pa.array(["x" * 800_000]))

@@ -188,7 +188,7 @@ def test_a_model_of_the_hub_loads_without_and_its_other_files_stay_there(tmp_pat
     folder = build("pickles_and_code_beside_a_model", sound_model(tmp_path / "sound"), tmp_path / "home")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     files |= {
-        name: b"evil" for name in ("../escaped", "/tmp/escaped", "..\\escaped", "a/../../escaped", "config.json/x")
+        name: b"evil" for name in ("../escaped", "/tmp/escaped", "..\\escaped", "a/../../escaped", "other/config.json")
     }
     with HubServer() as hub:
         point_client_at(hub, monkeypatch, tmp_path / "cache")
