@@ -1,6 +1,6 @@
 """Which recurrent encoder? The recipe trained with each of them from several seeds, compared on the validation period.
 
-    python benchmarks/encoders.py --config recipes/crypto_hourly.yaml --data crypto_hourly.parquet --out encoders.json
+    python benchmarks/encoders.py --config recipes/scratch.yaml --data crypto_hourly.parquet --out encoders.json
 
 Everything but ``model.encoder`` and the seed is the recipe's, as are the orders of the validation period: VWAP orders
 for a quantity at the full horizon, started every 6 bars, both sides. "Utility" is the mean-variance utility that

@@ -55,7 +55,7 @@ def training(repeats: int, data: Path | None, precision: str, orders_per_stretch
     from lem_models.training.batches import MarketBatches
     from lem_models.training.recipe import Recipe
 
-    recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "crypto_hourly.yaml")
+    recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "scratch.yaml")
     bars = synthetic_bars(symbols=8, days=365, start="2023-01-01", seed=0) if data is None else Bars.read(data)
     settings = recipe.data[0]
     if orders_per_stretch:

@@ -340,7 +340,7 @@ def test_every_shipped_recipe_runs_on_a_tiny_budget(path, tmp_path):
 @pytest.mark.slow
 def test_the_recipe_learns_more_than_the_stopping_rule_knows(shared_data, tmp_path):
     """Two minutes of the crypto recipe beat the stopping rule on validation bars: in mean, and in utility."""
-    recipe = Recipe.read(REPOSITORY / "recipes" / "crypto_hourly.yaml")
+    recipe = Recipe.read(REPOSITORY / "recipes" / "scratch.yaml")
     short = recipe.model_copy(
         update={"trainer": recipe.trainer.model_copy(update={"steps": 120, "steps_per_epoch": 120, "averaging": 0.95})}
     )
