@@ -43,7 +43,7 @@ class LEMModel(L.LightningModule, Policy):
     Example:
         >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
         >>> model.horizon, model.lookback
-        (12, 256)
+        (24, 256)
     """
 
     def __init__(self, config: LEMConfig | None = None, *, optimizer: OptimizerConfig | None = None) -> None:

@@ -44,7 +44,7 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
         names["model"].with_head("urgency", {"width": 3})
 
     BARS.write(tmp_path / "bars.parquet")
-    recipe = {**TINY, "trainer": {"steps": 2, "steps_per_epoch": 1}}
+    recipe = {**TINY, "data": {**TINY["data"], "stretch": 32}, "trainer": {"steps": 2, "steps_per_epoch": 1}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     exec(BLOCKS[2], names)
     result = execute(names["model"], bars, orders)
