@@ -1,37 +1,46 @@
 """What each choice of a recipe is worth: models on a validation period, a row per choice.
 
+    python benchmarks/ablation.py --train --data FOLDER
     python benchmarks/ablation.py --models run0 run1 --labels "GRU" "GRU" --market crypto-hourly --data FOLDER \
         --start 2023-07-01 --end 2024-01-01
     python benchmarks/ablation.py --table
 
-Models with one label are training seeds of one choice, and their numbers are averaged. All execute the same VWAP orders
-for a quantity, both sides, up to 12 periods, minimum 1, 6 and 12, at risk aversion 0.5, and 2 at the fixed duration.
-"Utility" is the mean-variance utility that training maximises, over all orders; means and standard deviations (of
-improvements within 10 either way) are in bar volatilities. Rows are kept in ``benchmarks/results/ablation.json``; one
-with the same label and market is replaced. A test period is refused: choices are made on validation.
+``--train`` trains what ``benchmarks/ablation.yaml`` lists: a recipe with one choice changed at a time, from several
+seeds (a run that is complete in ``--work`` is not trained again). Models with one label are training seeds of one
+choice, and their numbers are averaged. All execute the same VWAP orders for a quantity, both sides, up to 12 periods,
+minimum 1, 6 and 12, at risk aversion 0.5, and 2 at the fixed duration. "Utility" is the mean-variance utility that
+training maximises, over all orders; means and standard deviations (of improvements within 10 either way) are in bar
+volatilities. Rows are kept in ``benchmarks/results/ablation.json``; one with the same label and market is replaced. A
+test period is refused: choices are made on validation.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.encoders import evaluate
 from benchmarks.records import plain, write_record
-from benchmarks.zoo import MarketPlan, Plan, needed_bars, split_of
+from benchmarks.zoo import ROOT, MarketPlan, Plan, needed_bars, split_of
 from lem_models import Bars, LEMModel, Order
 from lem_models.errors import ConfigError, LEMError
 from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.training.fit import train
+from lem_models.training.recipe import Recipe, read_sections
 
 MINIMA, LONGEST = (1, 6, 12), 12
 FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0
+STUDY = Path(__file__).with_name("ablation.yaml")
 RESULTS = Path(__file__).with_name("results") / "ablation.json"
 
 
@@ -76,6 +85,76 @@ def sampled(bars: Bars, plan: MarketPlan, start: str, end: str, limit: int | Non
     return orders.assign(risk_aversion=np.where(fixed, FIXED_RISK, FLEXIBLE_RISK))
 
 
+class Study(BaseModel):
+    """A file of choices, ``benchmarks/ablation.yaml``.
+
+    Attributes:
+        recipe: File in ``recipes/``.
+        market: Market to measure on.
+        start: First day of validation.
+        end: Day by which orders have ended, exclusive.
+        seeds: Training seeds of every choice.
+        shared: What every run changes in the sections of the recipe.
+        choices: What else a choice changes, by label.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: str
+    market: str
+    start: date
+    end: date
+    seeds: list[int]
+    shared: dict[str, Any] = {}
+    choices: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> Study:
+        """Read a file.
+
+        Raises:
+            ConfigError: naming the file and what is wrong.
+        """
+        try:
+            return cls(**read_sections(path))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+            raise ConfigError(f"{path.name} is refused: {problems}") from None
+
+    def runs(self) -> Iterator[tuple[str, Recipe]]:
+        """Label and recipe of every run, seed by seed.
+
+        Raises:
+            ConfigError: when a choice makes no recipe.
+        """
+        sections = read_sections(ROOT / "recipes" / self.recipe)
+        for seed in self.seeds:
+            for label, choice in self.choices.items():
+                content = changed(changed(sections, self.shared), choice) | {"seed": seed}
+                yield label, Recipe.of(content, name=f"{self.recipe} ({label})", folder=ROOT / "recipes")
+
+
+def changed(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections with changes: settings of a section one by one, everything else as a whole."""
+    found = dict(sections)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = changed(found[key], value) if both else value
+    return found
+
+
+def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None]) -> list[tuple[str, LEMModel]]:
+    """The model of every run, trained if its folder in ``work`` does not hold it yet."""
+    models = []
+    for label, recipe in study.runs():
+        folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower())}-{recipe.seed}"
+        if not (folder / "model.safetensors").is_file():
+            progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
+            train(recipe, out=folder, data=data, progress=False)
+        models.append((label, LEMModel.from_pretrained(folder)))
+    return models
+
+
 def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of both; a new one takes the place of the old one with its label and market."""
     rows = {(row["what"], row["market"]): row for row in old}
@@ -98,24 +177,28 @@ def markdown(rows: list[dict[str, Any]]) -> str:
 
 def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[dict[str, Any]]:
     """The rows that a command asks for."""
-    if not given.models or given.data is None or not (given.market and given.start and given.end):
-        raise ConfigError("to measure, name --models, --market, --data, --start and --end; or ask for the --table")
-    labels = given.labels or [Path(name).name for name in given.models]
-    if len(labels) != len(given.models):
-        raise ConfigError(f"there are {len(given.models)} models and {len(labels)} labels; every model needs one")
-    plan = Plan.read().market(given.market)
-    if split_of(plan, given.start, given.end) != "validation":
-        raise ConfigError(f"{given.start} to {given.end} is in the test period; choices are made on validation")
-    bars = needed_bars(Bars.read(given.data / plan.file if given.data.is_dir() else given.data), given.start, given.end)
-    orders = sampled(bars, plan, given.start, given.end, given.limit or None, given.seed)
+    if given.train:
+        if given.data is None:
+            raise ConfigError("to train, name --data")
+        study = Study.read(given.study)
+        plan, start, end = Plan.read().market(study.market), str(study.start), str(study.end)
+        market, models = study.market, trained(study, given.data, given.work, progress)
+        note = given.note or f"{study.recipe}, shortened"
+    else:
+        if not given.models or given.data is None or not (given.market and given.start and given.end):
+            raise ConfigError("to measure, name --models, --market, --data, --start and --end; or ask for the --table")
+        labels = given.labels or [Path(name).name for name in given.models]
+        if len(labels) != len(given.models):
+            raise ConfigError(f"there are {len(given.models)} models and {len(labels)} labels; every model needs one")
+        plan, start, end = Plan.read().market(given.market), given.start, given.end
+        market, note = given.market, given.note
+        models = [(label, LEMModel.from_pretrained(name)) for label, name in zip(labels, given.models, strict=True)]
+    if split_of(plan, start, end) != "validation":
+        raise ConfigError(f"{start} to {end} is in the test period; choices are made on validation")
+    bars = needed_bars(Bars.read(given.data / plan.file if given.data.is_dir() else given.data), start, end)
+    orders = sampled(bars, plan, start, end, given.limit or None, given.seed)
     progress(f"{len(orders):,} orders")
-    models = [(label, LEMModel.from_pretrained(name)) for label, name in zip(labels, given.models, strict=True)]
-    facts = {
-        "market": given.market,
-        "period": f"{given.start} to {given.end}",
-        "orders": len(orders),
-        "note": given.note,
-    }
+    facts = {"market": market, "period": f"{start} to {end}", "orders": len(orders), "note": note}
     return [{**row, **facts} for row in ablation_rows(models, bars, orders)]
 
 
@@ -123,6 +206,9 @@ def main() -> None:
     """Measure and keep the rows, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="print the rows that were kept, measure nothing")
+    parser.add_argument("--train", action="store_true", help="train and measure the choices of --study")
+    parser.add_argument("--study", type=Path, default=STUDY, help="file of choices; default benchmarks/ablation.yaml")
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--models", nargs="+", help="folders or names")
     parser.add_argument("--labels", nargs="+", help="what each model is; the same for seeds of one choice")
     parser.add_argument("--market", help="a market of benchmarks/zoo.yaml")

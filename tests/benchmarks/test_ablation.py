@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.ablation import ablation_rows, main, markdown, merged, sampled
-from benchmarks.zoo import Plan
+from benchmarks import ablation
+from benchmarks.ablation import Study, ablation_rows, main, markdown, merged, sampled
+from benchmarks.zoo import Plan, split_of
 from lem_models import LEMConfig, execute, synthetic_bars
+from lem_models.errors import ConfigError
 from lem_models.evaluation.statistics import improvement
+from lem_models.training.recipe import Recipe, shipped_recipe
 from tests.helpers import random_model
 
 SMALL = {"hidden_size": 8, "head_config": {"hidden_size": 8}}
@@ -55,6 +58,73 @@ def test_a_new_row_takes_the_place_of_the_old_one():
         ("a", "n", 2.0),
         ("b", "m", 4.0),
     ]
+
+
+STUDY = """
+recipe: scratch.yaml
+market: crypto-hourly
+start: 2023-11-15
+end: 2023-12-20
+seeds: [0, 1]
+shared:
+  data: &data {path: crypto_hourly.parquet, train_end: 2023-11-15, validation_end: 2023-12-20, skip_bars: 0,
+    stretches: 2, orders_per_stretch: 4, stretch: 24, validation_batches: 1}
+  model: {hidden_size: 8, warmup: 16, block: 16, attention_window: 8, head_config: {hidden_size: 8, layers: 2}}
+  trainer: {steps: 2, steps_per_epoch: 1}
+choices:
+  the recipe: {}
+  "no forecasts (volume)": {optimizer: {auxiliary_weight: 0.0}}
+  two files: {data: [*data, *data]}
+"""
+
+
+def test_a_study_changes_one_choice_at_a_time(tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    runs = list(Study.read(tmp_path / "study.yaml").runs())
+    assert [(label, recipe.seed) for label, recipe in runs][::3] == [("the recipe", 0), ("the recipe", 1)]
+    (_, plain), (_, without), (_, two) = runs[:3]
+    assert plain.data[0].path.name == "crypto_hourly.parquet"
+    assert plain.model.features == Recipe.read(shipped_recipe("scratch")).model.features
+    assert (plain.optimizer.auxiliary_weight, without.optimizer.auxiliary_weight) == (0.1, 0.0)
+    assert without.model_copy(update={"optimizer": plain.optimizer}) == plain
+    assert two.data == (*plain.data, *plain.data)
+    (tmp_path / "study.yaml").write_text(STUDY + "shaerd: {}\n")
+    with pytest.raises(ConfigError, match="shaerd"):
+        Study.read(tmp_path / "study.yaml")
+
+
+def test_the_study_that_is_shipped_is_about_validation():
+    study = Study.read(ablation.STUDY)
+    assert split_of(Plan.read().market(study.market), str(study.start), str(study.end)) == "validation"
+    assert all(market.validation_end <= study.end for _, recipe in study.runs() for market in recipe.data)
+
+
+def test_a_study_is_trained_measured_and_kept(tmp_path, bars, monkeypatch, capsys):
+    bars.write(tmp_path / "crypto_hourly.parquet")
+    (tmp_path / "study.yaml").write_text(STUDY.replace("[0, 1]", "[0]"))
+    command = [
+        "--train",
+        "--study",
+        "study.yaml",
+        "--data",
+        ".",
+        "--work",
+        "runs",
+        "--results",
+        "rows.json",
+        "--limit",
+        "60",
+    ]
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *command])
+    monkeypatch.chdir(tmp_path)
+    main()
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert [row["what"] for row in rows] == ["the recipe", "no forecasts (volume)", "two files"]
+    assert len({row["utility"] for row in rows}) > 1
+    assert (tmp_path / "runs" / "no-forecasts-volume-0" / "model.safetensors").is_file()
+    monkeypatch.setattr(ablation, "train", None)  # nothing is trained twice
+    main()
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"] == rows
 
 
 def test_the_table_leaves_blank_what_a_row_does_not_say():
