@@ -247,6 +247,31 @@ class LEMModel(L.LightningModule, Policy):
         model.is_trained, model.name = self.is_trained, self.name
         return model.eval()
 
+    def with_head_settings(self, **settings: Any) -> LEMModel:
+        """The same model with settings of its head that add weights and, until these are trained, change no decision.
+
+        Args:
+            **settings: Settings of the head, e.g. ``profile_exponent=True`` of the flexible head.
+
+        Raises:
+            ConfigError: when the head refuses the settings, or they change more than what its class calls neutral.
+        """
+        head_config = self.config.head_config | settings
+        if head_config == self.config.head_config:
+            return self
+        model = LEMModel(
+            LEMConfig(**(self.config.model_dump() | {"head_config": head_config})), optimizer=self.optimizer_config
+        )
+        own, fresh = self.state_dict(), model.state_dict()
+        added = {f"head.{name}" for name in self.head.neutral}
+        if not fresh.keys() - own.keys() <= added or any(
+            name not in fresh or fresh[name].shape != value.shape for name, value in own.items()
+        ):
+            raise ConfigError(f"{settings} changes what the {self.config.head!r} head has learnt; use with_head")
+        model.load_state_dict(fresh | own, strict=True)
+        model.is_trained, model.name = self.is_trained, self.name
+        return model.eval()
+
     def with_head(
         self, name: str, head_config: dict[str, Any] | None = None, *, seed: int = 0
     ) -> tuple[LEMModel, HeadReport]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.modeling.heads.flexible import EDGE, OUTLOOK_LIMIT, FlexibleHead
-from lem_models.modeling.heads.path_state import PRIOR
+from lem_models.modeling.heads.path_state import LEAST_EXPECTED, PRIOR
 from lem_models.modeling.single_row import as_array
 
 __all__ = ["RowHead"]
@@ -55,9 +55,12 @@ class RowHead:
 
     def __init__(self, head: FlexibleHead) -> None:
         self._width = head.from_context.out_features
-        # One product for all that the context enters: the first layer, then the outlook.
-        self._context = np.concatenate([as_array(head.from_context.weight.t()), as_array(head.outlook.weight.t())], 1)
-        self._outlook_bias = as_array(head.outlook.bias)
+        # One product for all that the context enters: the first layer, the outlook, and the exponent if there is one.
+        said = [head.outlook, *([] if head.exponent is None else [head.exponent])]
+        self._context = np.concatenate([as_array(layer.weight.t()) for layer in (head.from_context, *said)], 1)
+        self._said_bias = np.concatenate([as_array(layer.bias) for layer in said])
+        self._outlook = slice(self._width, self._width + head.outlook.out_features)
+        self._has_exponent = head.exponent is not None
         self._path, self._bias = as_array(head.from_path.weight.t()), as_array(head.from_path.bias)
         self._hidden = [(as_array(layer.weight.t()), as_array(layer.bias)) for layer in _linear(head.hidden)]
         self._output, self._output_bias = as_array(head.output.weight.t()), as_array(head.output.bias)
@@ -65,14 +68,15 @@ class RowHead:
     def project(self, context: Array) -> Array:
         """:meth:`FlexibleHead.project` of a context [context_size]."""
         projected: Array = context @ self._context
-        projected[self._width :] += self._outlook_bias
+        projected[self._width :] += self._said_bias
         return projected
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period of one order, see :meth:`lem_models.execution.policy.Policy.decide`."""
         first = context.numpy()
-        outlook = first[0, self._width :].clip(-OUTLOOK_LIMIT, OUTLOOK_LIMIT).tolist()
-        weights = _weights(orders, state, outlook)
+        outlook = first[0, self._outlook].clip(-OUTLOOK_LIMIT, OUTLOOK_LIMIT).tolist()
+        exponent = 2 * _sigmoid(first[0, -1].item()) if self._has_exponent else None
+        weights = _weights(orders, state, outlook, exponent)
         path = np.array([_path_features(orders, state, weights)], dtype=np.float32)
         hidden = _silu(first[:, : self._width] + (path @ self._path + self._bias))
         for kernel, bias in self._hidden:
@@ -96,12 +100,14 @@ def _linear(layers: torch.nn.ModuleList) -> list[torch.nn.Linear]:
     return [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
 
 
-def _weights(orders: OrderBatch, state: ExecutionState, outlook: list[float]) -> _Weights:
+def _weights(orders: OrderBatch, state: ExecutionState, outlook: list[float], exponent: float | None) -> _Weights:
     """``path_state.benchmark_weights`` of one order."""
     s, maximum = state.period, orders.max_periods.item()
     expected = state.expected_volume[0].tolist()[s:]
     if orders.is_twap.item():
         return _Weights(float(s), [float(period < maximum) for period in range(s, s + len(expected))])
+    if exponent is not None:
+        expected = [max(volume, LEAST_EXPECTED) ** exponent for volume in expected]
     coming = zip(range(s, s + len(expected)), expected, outlook, strict=False)
     future = [volume * math.exp(log) if period < maximum else 0.0 for period, volume, log in coming]
     return _Weights(float(state.volumes[0].sum()), future)

@@ -137,6 +137,8 @@ def train(
     if start is not None:
         if recipe.finetune is not None and recipe.finetune.horizon is not None:
             start = start.with_horizon(recipe.finetune.horizon)
+        if recipe.finetune is not None:
+            start = start.with_head_settings(**recipe.finetune.head_config)
         recipe = recipe.model_copy(update={"model": start.config})
     L.seed_everything(recipe.seed, verbose=False)
     settings = recipe.trainer

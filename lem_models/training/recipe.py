@@ -99,6 +99,8 @@ class FinetuneConfig(_Section):
             ``train(start=)`` override it.
         horizon: Longest order of the new model; default the start's
             (:meth:`~lem_models.modeling.model.LEMModel.with_horizon`).
+        head_config: Settings of the head that the start lacks
+            (:meth:`~lem_models.modeling.model.LEMModel.with_head_settings`).
         method: What may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank adapters
             (:mod:`lem_models.training.adapters`), merged into the weights in the end.
         rank: Rank of the adapters.
@@ -106,6 +108,7 @@ class FinetuneConfig(_Section):
 
     start: str
     horizon: int | None = Field(None, ge=1, le=512)
+    head_config: dict[str, Any] = {}
     method: Method = "full"
     rank: int = Field(8, ge=1, le=256)
 

@@ -48,13 +48,17 @@ def _head(context_size, horizon, seed, **settings):
     horizon=st.integers(1, 14),
     layers=st.integers(1, 4),
     silent=st.sampled_from([0.0, 0.3, 1.0]),
+    exponent=st.booleans(),
 )
 @torch.no_grad()
-def test_every_decision_of_every_kind_of_order_is_the_heads(seed, horizon, layers, silent):
+def test_every_decision_of_every_kind_of_order_is_the_heads(seed, horizon, layers, silent, exponent):
     rng = np.random.default_rng(seed)
     orders = OrderBatch.from_frame(random_orders(rng, 1, horizon))
     periods = int(orders.max_periods)
-    policy = Comparing(_head(10, horizon + 2, seed % 1000, hidden_size=16, layers=layers))
+    head = _head(10, horizon + 2, seed % 1000, hidden_size=16, layers=layers, profile_exponent=exponent)
+    if exponent:
+        head.exponent.weight.normal_()
+    policy = Comparing(head)
     contexts = policy.head.project(torch.from_numpy(rng.normal(size=(1, periods, 10)).astype(np.float32)))
     simulate(policy, orders, random_window(rng, 1, periods, silent=silent), contexts)
     assert policy.decided == periods

@@ -1,5 +1,6 @@
 """Another head on the same backbone: what is kept, what is fresh, and that fresh weights decide nothing."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,27 @@ def test_the_same_head_again_is_fresh_too(model):
     assert not torch.equal(other.head.output.weight, model.head.output.weight)
     again, _ = model.with_head("flexible", dict(model.config.head_config))
     assert torch.equal(other.head.output.weight, again.head.output.weight)
+
+
+def test_a_setting_that_adds_neutral_weights_changes_no_decision(model):
+    bars = hourly()
+    orders = Order.sample(bars, every=9, max_periods=6, min_periods=[1, 6])
+    other = model.with_head_settings(profile_exponent=True)
+    assert other.is_trained
+    assert other.state_dict().keys() - model.state_dict().keys() == {"head.exponent.weight", "head.exponent.bias"}
+    before, after = (execute(m, bars, orders).orders["slippage_bps"] for m in (model, other))
+    np.testing.assert_allclose(after, before, atol=1e-3)
+    with torch.no_grad():
+        other.head.exponent.bias.fill_(-3.0)
+    moved = execute(other, bars, orders).orders["slippage_bps"]
+    assert (moved - before).abs().max() > 0.05
+    assert model.with_head_settings(**model.config.head_config) is model
+
+
+@pytest.mark.parametrize("settings", [{"hidden_size": 12}, {"layers": 1}, {"width": 3}])
+def test_a_setting_that_changes_what_was_learnt_is_refused(model, settings):
+    with pytest.raises(ConfigError):
+        model.with_head_settings(**settings)
 
 
 def test_a_fresh_head_refuses_to_predict_and_to_be_saved(model, tmp_path):

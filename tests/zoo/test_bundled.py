@@ -68,6 +68,8 @@ def test_it_is_what_its_recipe_makes(name):
         expected, horizon = recipe.model, recipe.model.horizon
     else:
         expected = loaded(recipe.finetune.start).config
+        settings = expected.head_config | recipe.finetune.head_config
+        expected = expected.model_copy(update={"head_config": settings})
         horizon = recipe.finetune.horizon or expected.horizon
     # Costs nothing to check, and a card that quotes another recipe would be wrong from its first line.
     left_out = {"horizon", "unseen_from"}

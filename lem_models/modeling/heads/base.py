@@ -38,10 +38,12 @@ class AllocationHead(nn.Module, ABC):
     Attributes:
         per_period: Names of the weights with a row for each period ahead, if nothing else depends on the horizon; None
             where more does, so that another horizon needs a fresh head.
+        neutral: Names of weights that some settings add and that change nothing until they are trained.
     """
 
     Config: ClassVar[type[HeadConfig]] = HeadConfig
     per_period: ClassVar[tuple[str, ...] | None] = None
+    neutral: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 r"""The flexible head: one small network for every period, duration, side, benchmark, target, cap and risk aversion.
 
     outlook  = W_o context                    log volume of the next bars over what their time slots promise
+    exponent = 2 sigmoid(w_e context + b_e)   power of that promise, if ``profile_exponent`` is set; else 1
     hidden   = silu(W_c context + W_p path + b), then residual layers hidden + silu(W hidden + b)
     fraction = lower + (upper - lower) * sigmoid(z_1 + (1 - m) logit(u_pace) + m logit(u_schedule)),   m = sigmoid(z_3)
     finish   = sigmoid(z_2)
@@ -10,8 +11,10 @@ order level with the expected volume curve. The network corrects a mixture of bo
 
 Trained by randomised stopping (:mod:`lem_models.execution.objective`). The outlook is also trained to forecast, by the
 quasi-likelihood ``r - log r - 1`` of the ratio ``r`` of what came over what was forecast (Patton, J. Econometrics 160,
-2011): volumes are what a benchmark is made of. Prices and contexts are seen as the order's side sees them, so a buy in
-a market and a sell in the market reflected in log price are one and the same decision.
+2011): volumes are what a benchmark is made of. What a time slot promises is a mean over few sessions, noise included; a
+power below 1 shrinks it towards the level, and the outlook carries what the time of day has in common everywhere.
+Prices and contexts are seen as the order's side sees them, so a buy in a market and a sell in the market reflected in
+log price are one and the same decision.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from torch.nn import functional
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
-from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features
+from lem_models.modeling.heads.path_state import LEAST_EXPECTED, PATH_FEATURES, benchmark_weights, path_features
 
 __all__ = ["EDGE", "OUTLOOK_LIMIT", "FlexibleHead", "FlexibleHeadConfig"]
 
@@ -40,10 +43,12 @@ class FlexibleHeadConfig(HeadConfig):
     Attributes:
         hidden_size: Width of the network.
         layers: Number of hidden layers.
+        profile_exponent: Whether the context says how far the time-of-day profile of the volume is to be trusted.
     """
 
     hidden_size: int = Field(128, ge=1, le=4096)
     layers: int = Field(3, ge=1, le=16)
+    profile_exponent: bool = False
 
 
 @register_head("flexible")
@@ -52,6 +57,7 @@ class FlexibleHead(AllocationHead):
 
     Config = FlexibleHeadConfig
     per_period = ("outlook.weight", "outlook.bias")
+    neutral = ("exponent.weight", "exponent.bias")
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__(context_size, horizon, config)
@@ -62,25 +68,29 @@ class FlexibleHead(AllocationHead):
         self.from_context = nn.Linear(context_size, width, bias=False)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.layers - 1))
         self.output = nn.Linear(width, 3)
+        self.exponent = nn.Linear(context_size, 1) if settings.profile_exponent else None
         with torch.no_grad():
             self.outlook.weight.mul_(0.1)
             self.outlook.bias.zero_()
+            if self.exponent is not None:
+                self.exponent.weight.zero_()
+                self.exponent.bias.zero_()
             self.output.weight.mul_(0.1)
             self.output.bias.copy_(
                 torch.tensor([0.0, -2.0, 0.0])
             )  # start near the volume curve, seldom finishing early
 
     def project(self, contexts: Tensor) -> Tensor:
-        """``W_c context`` and the outlook side by side, [..., hidden_size + horizon]."""
-        both = (self.from_context, self.outlook)
-        weight = torch.cat([layer.weight for layer in both])
-        bias = torch.cat([torch.zeros_like(self.from_path.bias), self.outlook.bias])
+        """``W_c context``, the outlook and, where there is one, the exponent side by side, [..., width]."""
+        layers = [self.from_context, self.outlook, *([] if self.exponent is None else [self.exponent])]
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = torch.cat([torch.zeros_like(self.from_path.bias), *(layer.bias for layer in layers[1:])])
         return functional.linear(contexts.to(weight), weight, bias)
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period."""
-        from_context, _ = self._parts(context)
-        weights = benchmark_weights(orders, state, self._log_volume(context))
+        from_context = context[..., : self.from_context.out_features]
+        weights = benchmark_weights(orders, state, *self._volume(context))
         path = path_features(orders, state, weights).to(self.output.weight)
         hidden = functional.silu(self.from_path(path) + from_context.to(path))
         for layer in self.hidden:
@@ -100,18 +110,19 @@ class FlexibleHead(AllocationHead):
         """Quasi-likelihood of the outlook from every period of the orders for the periods after it."""
         periods = torch.arange(window.volume.shape[1], device=contexts.device)
         ahead = periods[None, :] - periods[:, None]  # [from, to]
-        outlook = self._log_volume(contexts).gather(2, ahead.clamp(min=0).expand(len(contexts), -1, -1))
-        forecast = torch.log(window.expected_volume.clamp(min=1e-3)).to(outlook)[:, None, :] + outlook
+        outlook, exponent = self._volume(contexts)
+        outlook = outlook.gather(2, ahead.clamp(min=0).expand(len(contexts), -1, -1))
+        promised = torch.log(window.expected_volume.clamp(min=LEAST_EXPECTED)).to(outlook)[:, None, :]
+        forecast = (promised if exponent is None else promised * exponent) + outlook
         log_ratio = torch.log(window.volume + 1e-3).to(outlook)[:, None, :] - forecast
         known = (ahead >= 0) & (periods < orders.max_periods[:, None])[:, None, :]
         loss = torch.exp(log_ratio.clamp(max=4.0)) - log_ratio - 1
         return (loss * known).sum() / known.sum().clamp(min=1)
 
-    def _parts(self, projected: Tensor) -> tuple[Tensor, Tensor]:
-        from_context, outlook = projected.split([self.from_context.out_features, self.outlook.out_features], -1)  # type: ignore[no-untyped-call]
-        return from_context, outlook
-
-    def _log_volume(self, projected: Tensor) -> Tensor:
+    def _volume(self, projected: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Outlook [..., horizon] and exponent [..., 1] of what :meth:`project` gave."""
         # Sums of many orders' losses: in single precision, whatever the products run in.
-        outlook = self._parts(projected)[1]
-        return outlook.to(torch.promote_types(outlook.dtype, torch.float32)).clamp(-OUTLOOK_LIMIT, OUTLOOK_LIMIT)
+        said = projected[..., self.from_context.out_features :]
+        said = said.to(torch.promote_types(said.dtype, torch.float32))
+        outlook = said[..., : self.outlook.out_features].clamp(-OUTLOOK_LIMIT, OUTLOOK_LIMIT)
+        return outlook, None if self.exponent is None else 2 * torch.sigmoid(said[..., self.outlook.out_features :])

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lem_models.execution.policy import ExecutionState, OrderBatch
 
-__all__ = ["PATH_FEATURES", "PRIOR", "Weights", "benchmark_weights", "path_features"]
+__all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "Weights", "benchmark_weights", "path_features"]
 
 PATH_FEATURES = 36
+LEAST_EXPECTED = 1e-3  # of the mean: keeps the logarithm of an expected volume finite
 PRIOR = 2.0  # bars of expected volume that the day's level is shrunk with
 
 
@@ -45,20 +46,24 @@ class Weights:
         return (self.past + self.future[:, 0]) / (self.past + self.future.sum(1)).clamp(min=1e-6)
 
 
-def benchmark_weights(orders: OrderBatch, state: ExecutionState, outlook: Tensor) -> Weights:
+def benchmark_weights(
+    orders: OrderBatch, state: ExecutionState, outlook: Tensor, exponent: Tensor | None = None
+) -> Weights:
     """Past and expected weights.
 
     Args:
         orders: The orders.
         state: What has happened so far.
         outlook: Log of the volume to come over the expected one, for the next bars, [orders, horizon].
+        exponent: Power that the expected volumes are raised to before, [orders, 1]; 1 without it.
     """
     s = state.period
     expected = state.expected_volume[:, s:]
     seen, hoped = state.volumes.sum(1), state.expected_volume[:, :s].sum(1)
     periods = torch.arange(s, s + expected.shape[1], device=expected.device)
     live = (periods < orders.max_periods[:, None]).to(expected.dtype)
-    volume = expected * torch.exp(outlook[:, : expected.shape[1]].to(expected))
+    promised = expected if exponent is None else expected.clamp(min=LEAST_EXPECTED) ** exponent.to(expected)
+    volume = promised * torch.exp(outlook[:, : expected.shape[1]].to(expected))
     return Weights(
         past=torch.where(orders.is_twap, torch.full_like(seen, float(s)), seen),
         future=torch.where(orders.is_twap[:, None], live, volume * live),
