@@ -278,6 +278,19 @@ def test_results_of_other_weights_are_refused(record):
         metrics_of(NAME, [Evaluation(record, "crypto-hourly.json")])
 
 
+def test_a_frontier_of_other_weights_is_refused(tmp_path):
+    record = {"models": [str(NAME)], "weights": {str(NAME): weights_hash(NAME.folder)}}
+    record["command"] = "python benchmarks/frontier.py --model lem-crypto-hourly"
+    path = to_json(record, tmp_path / "frontier-crypto-hourly.json")
+    assert sources_of(NAME, tmp_path).dials == [(record, None)]
+    to_json(record | {"weights": {str(NAME): "0" * 64}}, path)
+    with pytest.raises(
+        ConfigError, match=r"frontier-crypto-hourly\.json .* other weights .*python benchmarks/frontier\.py"
+    ):
+        sources_of(NAME, tmp_path)
+    assert sources_of(ZooModel("lem-base"), tmp_path).dials == []
+
+
 def test_what_is_not_on_disk_as_it_should_be_is_stale(tmp_path):
     paths = [tmp_path / name for name in ("same", "other", "missing")]
     paths[0].write_bytes(b"text")
