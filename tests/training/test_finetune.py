@@ -493,8 +493,12 @@ START = "lem-base" if "lem-base" in list_models() else "lem-crypto-hourly"
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, method):
-    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-10-01", "2024-01-01")
+    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2024-03-01", "2024-06-01")
     result = finetune(START, bars, out=tmp_path, method=method, accelerator="cpu", progress=False)
+    kept = "kept" if result.kept_start else "bettered"
+    print(
+        f"{method}: start {kept} ({result.start_utility:.4f}, best step {result.best_utility:.4f}). {result.sentence}"
+    )
     assert result.verdict != "worse"
     assert result.comparison.difference > -0.01
 
