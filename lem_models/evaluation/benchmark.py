@@ -31,6 +31,7 @@ from lem_models.markets.market import MAX_LOOKBACK, Market
 from lem_models.modeling.config import LEMConfig
 from lem_models.order_table import COLUMNS
 from lem_models.orders import Order
+from lem_models.untrusted import place, problem
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
@@ -66,7 +67,7 @@ class BenchmarkSettings(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+            problems = "; ".join(problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False))
             raise ConfigError(f"benchmark settings refused: {problems}") from None
 
     every: str | int = 6

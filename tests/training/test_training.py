@@ -81,6 +81,20 @@ def test_a_bad_recipe_is_refused(tmp_path, content, message):
         Recipe.read(path)
 
 
+def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    late = {"train_end": "2024-02-01", "validation_end": "2024-01-01"}
+    for content, message in (
+        ({"finetune": {"start": "x"}}, "recipe.yaml is refused: model: the architecture is that of finetune.start"),
+        ({"data": {**TINY["data"], **late}}, "recipe.yaml is refused: data: validation_end must be after train_end"),
+        ({"costs": {"impact": 1.0}}, "recipe.yaml is refused: costs: an impact needs an order_size"),
+    ):
+        path.write_text(yaml.safe_dump({**TINY, **content}))
+        with pytest.raises(ConfigError) as error:
+            Recipe.read(path)
+        assert message in str(error.value)
+
+
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         Recipe.read(tmp_path / "none.yaml")
