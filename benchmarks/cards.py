@@ -25,8 +25,8 @@ from lem_models.errors import LEMError
 from lem_models.evaluation.output import write_text
 from lem_models.hub.cards import CardSources, metrics_of, metrics_text, render_card
 from lem_models.hub.contents import CARD_NAME
-from lem_models.hub.registry import METRICS_NAME, ZooModel, list_models
-from lem_models.hub.results import Evaluation, read_evaluation
+from lem_models.hub.registry import METRICS_NAME, ZooModel, list_models, weights_hash
+from lem_models.hub.results import Evaluation, check_weights, read_evaluation
 from lem_models.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ def sources_of(name: ZooModel, results: Path = RESULTS) -> CardSources:
     """Everything that the card of a model is made from.
 
     Raises:
-        ConfigError: When a record or a recipe cannot be read.
+        ConfigError: When a record or a recipe cannot be read, or a frontier was measured with other weights.
     """
     evaluations = [_evaluation(results / f"{market}.json", name) for market in name.entry.evaluations]
     recipe = Recipe.read(ROOT / "recipes" / name.entry.recipe)
@@ -58,6 +58,7 @@ def sources_of(name: ZooModel, results: Path = RESULTS) -> CardSources:
     for path in sorted(results.glob("frontier*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         if name in record["models"]:
+            check_weights(record, path.name, name, weights_hash(name.folder))
             dials.append((record, picture.name if (picture := path.with_suffix(".png")).is_file() else None))
     return CardSources(
         name,

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-__all__ = ["MAX_DEPTH", "open_regular", "parse_json", "place", "read_text", "shown"]
+__all__ = ["MAX_DEPTH", "open_regular", "parse_json", "place", "problem", "read_text", "shown"]
 
 MAX_DEPTH = 32
 """How deep lists and mappings may be nested."""
@@ -99,6 +99,17 @@ def place(location: Iterable[object]) -> str:
         ('data.0.path', "'a\\nb'")
     """
     return ".".join(str(part) if _PLAIN.fullmatch(str(part)) else shown(part) for part in location)
+
+
+def problem(where: str, message: str) -> str:
+    """What is wrong and where, without the place where there is none, and without pydantic's "Value error".
+
+    Example:
+        >>> problem("data", "Value error, the ends are out of order"), problem("", "Value error, too long")
+        ('data: the ends are out of order', 'too long')
+    """
+    text = message.removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
 
 
 class _Repr(reprlib.Repr):

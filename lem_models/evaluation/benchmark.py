@@ -31,8 +31,9 @@ from lem_models.markets.market import MAX_LOOKBACK, Market
 from lem_models.modeling.config import LEMConfig
 from lem_models.order_table import COLUMNS
 from lem_models.orders import Order
+from lem_models.untrusted import place, problem
 
-__all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark"]
+__all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
 
 class BenchmarkSettings(BaseModel):
@@ -66,7 +67,7 @@ class BenchmarkSettings(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+            problems = "; ".join(problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False))
             raise ConfigError(f"benchmark settings refused: {problems}") from None
 
     every: str | int = 6
@@ -202,6 +203,31 @@ class Benchmark:
         return {"draws": self.settings.bootstrap, "seed": self.settings.seed}
 
 
+def sample_orders(bars: Bars, settings: BenchmarkSettings) -> pd.DataFrame:
+    """The orders that a benchmark runs, as :meth:`~lem_models.orders.Order.sample` gives them.
+
+    Raises:
+        OrderError: when no order fits.
+    """
+    extra: dict[str, Any] = {} if settings.risk_aversion is None else {"risk_aversion": settings.risk_aversion}
+    return Order.sample(
+        bars,
+        every=settings.every,
+        side=settings.side,
+        min_periods=settings.min_periods,
+        max_periods=settings.max_periods,
+        lookback=MAX_LOOKBACK,
+        start=settings.start,
+        end=settings.end,
+        limit=settings.limit,
+        seed=settings.seed,
+        benchmark=settings.benchmark,
+        target=settings.target,
+        max_rate=settings.max_rate,
+        **extra,
+    )
+
+
 def run_benchmark(
     policies: Mapping[str, Policy],
     bars: Bars,
@@ -243,23 +269,7 @@ def run_benchmark(
         raise OrderError(
             f"min_periods {max(settings.min_periods)} exceeds max_periods {settings.max_periods}", field="min_periods"
         )
-    extra: dict[str, Any] = {} if settings.risk_aversion is None else {"risk_aversion": settings.risk_aversion}
-    orders = Order.sample(
-        bars,
-        every=settings.every,
-        side=settings.side,
-        min_periods=settings.min_periods,
-        max_periods=settings.max_periods,
-        lookback=MAX_LOOKBACK,
-        start=settings.start,
-        end=settings.end,
-        limit=settings.limit,
-        seed=settings.seed,
-        benchmark=settings.benchmark,
-        target=settings.target,
-        max_rate=settings.max_rate,
-        **extra,
-    )
+    orders = sample_orders(bars, settings)
     excluded = dict(orders.attrs["excluded"])
     shared = SharedOrders(orders, join_ranks())
     market = shared.market(bars)

@@ -25,6 +25,7 @@ from torch import Tensor
 from lem_models.errors import ConfigError, OrderError
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import CostlyWindow, MarketWindow
+from lem_models.untrusted import place, problem
 
 __all__ = ["CostModel", "relative_sizes"]
 
@@ -58,9 +59,7 @@ class CostModel(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)[:8]
-            )
+            problems = "; ".join(problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False)[:8])
             raise ConfigError(f"cost model refused: {problems}") from None
 
     @property

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lem_models.hub.findings import ALPHA, dominance, findings, models_of
-from lem_models.hub.registry import ZooModel, list_models, weights_hash, zoo_market
+from lem_models.hub.registry import ZooMarket, ZooModel, ZooSource, list_models, weights_hash, zoo_market, zoo_source
 from lem_models.hub.results import Evaluation, Run
 from lem_models.hub.tables import (
     difference_table,
@@ -184,6 +184,7 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
 
     Raises:
         ConfigError: When a record was measured with other weights than those bundled.
+        UnknownNameError: When the zoo does not say where a file that the model was trained on comes from.
     """
     name, config = sources.name, model.config
     metrics = metrics_of(name, sources.evaluations)
@@ -209,6 +210,7 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
         training=_training(sources, config.horizon),
         unseen_from=config.unseen_from,
         markets=list(markets.items()),
+        other_sources=_other_sources(sources, list(markets.values())),
         evaluations=[_evaluation(evaluation, sources) for evaluation in sources.evaluations],
         unmeasured=[market.title for key, market in markets.items() if key not in measured],
         alpha=ALPHA,
@@ -272,6 +274,14 @@ def _training(sources: CardSources, horizon: int) -> str:
             f"{_markets_table(before, before.model.horizon)}"
         )
     return text
+
+
+def _other_sources(sources: CardSources, markets: Sequence[ZooMarket]) -> list[tuple[str, ZooSource]]:
+    """Files of the recipe, and of the one that it started from, that none of the markets describes."""
+    recipes = [sources.recipe] if sources.start is None else [sources.recipe, sources.start[1]]
+    files = [market.path.name for recipe in recipes for market in recipe.data if market.path is not None]
+    described = {market.file for market in markets}
+    return [(file, zoo_source(file)) for file in dict.fromkeys(files) if file not in described]
 
 
 def _markets_table(recipe: Recipe, horizon: int) -> str:

@@ -23,11 +23,13 @@ __all__ = [
     "ZooList",
     "ZooMarket",
     "ZooModel",
+    "ZooSource",
     "bundled_folder",
     "list_models",
     "weights_hash",
     "zoo_entry",
     "zoo_market",
+    "zoo_source",
 ]
 
 METRICS_NAME = "metrics.json"
@@ -43,6 +45,7 @@ class ZooMarket:
 
     Attributes:
         title: The market in a few words.
+        file: File of its bars, by the name that recipes use.
         frequency: Length of a bar, e.g. ``"1h"``.
         period: What a bar is called in a sentence, e.g. ``"hour"``.
         source: Where the bars come from.
@@ -51,11 +54,27 @@ class ZooMarket:
     """
 
     title: str
+    file: str
     frequency: str
     period: str
     source: str
     licence: str
     quirks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ZooSource:
+    """Where a file of bars comes from.
+
+    Attributes:
+        title: What it holds, in a few words.
+        source: Where the bars come from.
+        licence: Under which terms.
+    """
+
+    title: str
+    source: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -258,6 +277,19 @@ def zoo_market(name: str) -> ZooMarket:
         ConfigError: When it lacks or adds a field.
     """
     return _described("markets", name, ZooMarket)
+
+
+def zoo_source(file: str) -> ZooSource:
+    """What ``zoo.yaml`` says of a file of bars: of the market that it belongs to, or of the file itself.
+
+    Raises:
+        UnknownNameError: When it says nothing.
+        ConfigError: When it lacks or adds a field.
+    """
+    for market in map(zoo_market, _zoo()["markets"]):
+        if market.file == file:
+            return ZooSource(market.title, market.source, market.licence)
+    return _described("sources", file, ZooSource)
 
 
 def _described(section: str, name: str, kind: type[_T]) -> _T:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from lem_models.errors import ConfigError
 
-__all__ = ["Assets", "Evaluation", "Row", "Run", "read_evaluation"]
+__all__ = ["Assets", "Evaluation", "Row", "Run", "check_weights", "read_evaluation"]
 
 Row: TypeAlias = "Mapping[str, Any]"
 """A row of a table: numbers by the name of the column."""
@@ -111,12 +111,27 @@ class Evaluation:
         Raises:
             ConfigError: When the record names the weights that it measured and these are others.
         """
-        measured = self.content.get("weights", {}).get(model, sha256)
-        if measured != sha256:
-            raise ConfigError(
-                f"{self.file} was measured with other weights of {model} (SHA-256 {str(measured)[:12]}..., "
-                f"bundled are {sha256[:12]}...); run it again: {self.content['command']}"
-            )
+        check_weights(self.content, self.file, model, sha256)
+
+
+def check_weights(record: Mapping[str, Any], file: str, model: str, sha256: str) -> None:
+    """Refuse a record, of whatever kind, that was measured with other weights.
+
+    Args:
+        record: The record, with its ``command``, and where it names them its ``weights`` by model.
+        file: Name of its file.
+        model: Name of the model.
+        sha256: Hash of the bundled weights.
+
+    Raises:
+        ConfigError: When the record names the weights that it measured and these are others.
+    """
+    measured = record.get("weights", {}).get(model, sha256)
+    if measured != sha256:
+        raise ConfigError(
+            f"{file} was measured with other weights of {model} (SHA-256 {str(measured)[:12]}..., "
+            f"bundled are {sha256[:12]}...); run it again: {record['command']}"
+        )
 
 
 def read_evaluation(path: Path) -> Evaluation:

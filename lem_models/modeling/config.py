@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from lem_models.errors import ConfigError
 from lem_models.markets.features import FEATURES, SUPPORT
 from lem_models.markets.market import MAX_LOOKBACK
-from lem_models.untrusted import parse_json, place, read_text, shown
+from lem_models.untrusted import parse_json, place, problem, read_text, shown
 
 __all__ = ["MAX_WEIGHTS", "LEMConfig"]
 
@@ -96,7 +96,7 @@ class LEMConfig(BaseModel):
             super().__init__(**data)
         except ValidationError as error:
             problems = "; ".join(
-                f"{place(e['loc']) or 'config'}: {e['msg']}" for e in error.errors(include_url=False)[:8]
+                problem(place(e["loc"]) or "config", e["msg"]) for e in error.errors(include_url=False)[:8]
             )
             raise ConfigError(f"configuration refused: {problems}") from None
         except UnicodeError:  # half a surrogate pair

@@ -21,13 +21,11 @@ __all__ = ["ExecutionDataModule"]
 class _Stream(IterableDataset[TrainingBatch]):
     """The training batches of an epoch, or the validation batches."""
 
-    def __init__(self, module: ExecutionDataModule, *, training: bool) -> None:
-        self.module, self.training = module, training
+    def __init__(self, module: ExecutionDataModule, count: int, *, training: bool) -> None:
+        self.module, self.count, self.training = module, count, training
 
     def __len__(self) -> int:
-        if self.training:
-            return self.module.batches_per_epoch
-        return sum(market.data.validation_batches for market in self.module.markets)
+        return self.count
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         if self.training:
@@ -51,11 +49,15 @@ class ExecutionDataModule(L.LightningDataModule):
         markets: The markets.
         batches_per_epoch: Training batches between two validations.
         seed: Seed of the draw of the markets.
+        batches: Training batches of the whole run: the last epoch, which may be shorter, ends with them and is
+            validated like every other. ``None`` for epochs of the same length without end.
     """
 
-    def __init__(self, markets: Sequence[MarketBatches], *, batches_per_epoch: int, seed: int = 0) -> None:
+    def __init__(
+        self, markets: Sequence[MarketBatches], *, batches_per_epoch: int, seed: int = 0, batches: int | None = None
+    ) -> None:
         super().__init__()
-        self.markets = tuple(markets)
+        self.markets, self.batches = tuple(markets), batches
         self.batches_per_epoch, self.seed, self.batches_drawn = batches_per_epoch, seed, 0
         weights = np.array([market.data.weight for market in self.markets])
         self._shares = weights / weights.sum()
@@ -86,11 +88,15 @@ class ExecutionDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """One epoch of training batches."""
-        return DataLoader(_Stream(self, training=True), batch_size=None)
+        count = self.batches_per_epoch
+        if self.batches is not None:
+            count = min(count, max(self.batches - self.batches_drawn, 1))
+        return DataLoader(_Stream(self, count, training=True), batch_size=None)
 
     def val_dataloader(self) -> DataLoader[TrainingBatch]:
         """The fixed validation batches."""
-        return DataLoader(_Stream(self, training=False), batch_size=None)
+        count = sum(market.data.validation_batches for market in self.markets)
+        return DataLoader(_Stream(self, count, training=False), batch_size=None)
 
     def transfer_batch_to_device(
         self, batch: TrainingBatch, device: torch.device, dataloader_idx: int

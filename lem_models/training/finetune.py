@@ -15,24 +15,25 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import pandas as pd
-
 from lem_models.errors import ConfigError
+from lem_models.evaluation.benchmark import sample_orders
 from lem_models.evaluation.output import to_json
 from lem_models.execution.costs import CostModel
-from lem_models.hub.registry import weights_hash
+from lem_models.hub.registry import bundled_folder, weights_hash
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
 from lem_models.training.fit import train
 from lem_models.training.recipe import Method, Recipe, read_sections, shipped_recipe
-from lem_models.training.split import LITTLE, Split, choose_split, shortest_stretch
-from lem_models.training.verdict import Comparison, Outcome, compare_models, facts
+from lem_models.training.split import FEW_DAYS, LITTLE, Split, choose_split, shortest_stretch
+from lem_models.training.verdict import Comparison, Outcome, compare_models, comparison_settings, facts
 
 __all__ = ["FinetuneResult", "Verdict", "finetune"]
 
 RECIPE = "finetune"
 """Shipped recipe with the defaults."""
+
+_RECORD = "finetune.json"
 
 _LONGEST = 24  # periods: what models of markets without sessions are trained for, where their horizon reaches further
 
@@ -146,13 +147,18 @@ def finetune(
 
     Raises:
         BarsError: when the bars break a rule, or are too few: it says how many are needed, and for what.
-        ConfigError: when the recipe is refused, or the adapters' package is missing.
+        OrderError: when no order fits into the test part.
+        ConfigError: when the recipe is refused, ``out`` is the folder of the start, or the adapters' package is
+            missing.
         WeightsError: when the start model is damaged.
     """
     source = Path(config) if config is not None else shipped_recipe(RECIPE)
     sections = read_sections(source)
     asked, market = _section(sections, "finetune", source), _section(sections, "data", source)
-    model = start if isinstance(start, LEMModel) else LEMModel.from_pretrained(start or _start(asked, source))
+    chosen = start or _start(asked, source)
+    if not isinstance(chosen, LEMModel):
+        _check_folder(Path(out), chosen)
+    model = chosen if isinstance(chosen, LEMModel) else LEMModel.from_pretrained(chosen)
     bars = data if isinstance(data, Bars) else Bars.read(data)
     longest = horizon or asked.get("horizon") or _default_horizon(model, bars)
     before = model.with_horizon(longest)
@@ -186,9 +192,13 @@ def finetune(
         name=source.name,
         folder=source.parent,
     )
-    warnings = _warnings(model, split, longest, clock(bars.frequency))
+    # Before anything is trained or written: a test part that holds no order is refused.
+    settings = comparison_settings(longest, start=split.test.start, costs=recipe.costs, limit=orders, seed=recipe.seed)
+    tested = sample_orders(bars, settings)["start"].dt.floor("D").nunique()
+    warnings = _warnings(model, split, longest, clock(bars.frequency), tested)
     for line in (*map(str, split.parts), *(f"warning: {text}" for text in warnings)):
         report(line)
+    (Path(out) / _RECORD).unlink(missing_ok=True)  # what an earlier run said of other weights
     tuned = train(
         recipe,
         out=out,
@@ -214,8 +224,14 @@ def finetune(
         best_utility=utilities["best_step"],
         warnings=warnings,
     )
-    to_json(_record(result, bars), Path(out) / "finetune.json")
+    to_json(_record(result, bars), Path(out) / _RECORD)
     return result
+
+
+def _check_folder(out: Path, start: str | Path) -> None:
+    """Refuse to overwrite the start."""
+    if out.resolve() in (Path(start).resolve(), bundled_folder(str(start)).resolve()):
+        raise ConfigError(f"out ({out}) is the folder of the start, {start}, which is left alone: name another one")
 
 
 def _model_name(folder: Path) -> str:
@@ -252,12 +268,17 @@ def _default_horizon(model: LEMModel, bars: Bars) -> int:
     return min(model.horizon, bars.slots_per_session if bars.is_session_bound else _LONGEST)
 
 
-def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str) -> tuple[str, ...]:
+def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str, tested: int) -> tuple[str, ...]:
     found = []
     if split.training.bars < LITTLE:
         found.append(
-            f"{split.training.bars:,} bars are little to learn from (below {LITTLE:,}), and {split.test.days} days "
-            "are few to test on; expect no measurable difference"
+            f"training: {split.training.bars:,} bars are little to learn from (below {LITTLE:,}); expect no "
+            "measurable difference"
+        )
+    if tested < FEW_DAYS:
+        found.append(
+            f"test: its orders start on {tested} of its {split.test.days} days, few to test on (below {FEW_DAYS}): "
+            "intervals are made of days"
         )
     unseen = model.config.first_unseen(frequency)
     if unseen is not None and split.test.start < unseen:
@@ -292,7 +313,7 @@ def _record(result: FinetuneResult, bars: Bars) -> dict[str, Any]:
             "content_hash": bars.content_hash,
             "symbols": len(bars.symbols),
             "bars": len(bars),
-            "frequency": str(pd.Timedelta(bars.frequency)),
+            "frequency": clock(bars.frequency),
         },
         "parts": {
             part.name: {"start": str(part.start), "end": str(part.end), "days": part.days, "bars": part.bars}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -31,7 +33,13 @@ def print_finetune(console: Console, result: FinetuneResult) -> None:
     costs = " after costs" if found.net else ""
     console.print(f"[dim]{SIGN_CONVENTION}{costs}. vol: in bar volatilities. [ ]: 95 % interval.[/dim]")
     console.print(_table(result))
+    for reason, count in found.excluded.items():
+        console.print(f"[dim]left out of the test: {count:,} starts: {reason}[/dim]")
+    if found.untested:
+        console.print(f"[yellow]without any test order: {_listed(found.untested)}[/yellow]", soft_wrap=True)
     for row in found.tracking.to_dict("records"):
+        if result.kept_start and row["policy"] == BEFORE:
+            continue
         console.print(
             f"fixed duration: std of {AFTER} is {row['ratio']:.3f} times that of {row['policy']} "
             f"[dim]\\[{row['low']:.3f}, {row['high']:.3f}][/dim]"
@@ -48,9 +56,11 @@ def _table(result: FinetuneResult) -> Table:
     changes = {row["min_periods"]: row for row in found.differences.to_dict("records")}
     for minimum, rows in found.policies.groupby("min_periods", sort=True):
         for row in rows.to_dict("records"):
+            if result.kept_start and row["policy"] == AFTER:
+                continue  # the same weights
             table.add_row(
                 str(minimum) if row["policy"] == BEFORE else "",
-                row["policy"],
+                f"{BEFORE} = {AFTER}" if result.kept_start and row["policy"] == BEFORE else row["policy"],
                 f"{row['mean_bps']:.2f}",
                 f"{row['std_bps']:.1f}",
                 f"{row['mean_vol']:.4f}",
@@ -58,6 +68,9 @@ def _table(result: FinetuneResult) -> Table:
                 f"{row['std_vol']:.4f}",
                 style="bold" if row["policy"] == AFTER else "",
             )
+        if result.kept_start:
+            table.add_section()
+            continue
         change = changes[minimum]
         table.add_row(
             "",
@@ -71,6 +84,12 @@ def _table(result: FinetuneResult) -> Table:
             end_section=True,
         )
     return table
+
+
+def _listed(symbols: Sequence[str]) -> str:
+    """Names of the first ten, and how many there are beyond them."""
+    more = len(symbols) - 10
+    return ", ".join(symbols[:10]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _interval(low: float, high: float) -> str:

@@ -191,7 +191,8 @@ def train(
         gradient_clip_val=None if sharded else settings.gradient_clip,
         callbacks=callbacks,
         logger=loggers,
-        log_every_n_steps=min(25, settings.steps_per_epoch, settings.steps),
+        log_every_n_steps=min(25, settings.steps % settings.steps_per_epoch or settings.steps_per_epoch),
+        reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
         enable_progress_bar=progress,
         enable_model_summary=progress,
         num_sanity_val_steps=0,
@@ -207,6 +208,7 @@ def train(
         ],
         batches_per_epoch=min(settings.steps_per_epoch, settings.steps) * settings.accumulate,
         seed=recipe.seed,
+        batches=settings.steps * settings.accumulate,
     )
     module.take_share(trainer.global_rank, trainer.world_size)
     # What the model to start from has seen is not unseen.

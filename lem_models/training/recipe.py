@@ -19,7 +19,7 @@ from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.sampling import OrderSampling
-from lem_models.untrusted import place, read_text, shown
+from lem_models.untrusted import place, problem, read_text, shown
 from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = [
@@ -257,7 +257,7 @@ class Recipe(_Section):
         try:
             hub = HubConfig(**((self.hub.model_dump() if self.hub is not None else {}) | given))
         except ValidationError as error:
-            raise ConfigError("; ".join(e["msg"] for e in error.errors(include_url=False))) from None
+            raise ConfigError("; ".join(problem("", e["msg"]) for e in error.errors(include_url=False))) from None
         return self.model_copy(update={"hub": hub})
 
     @classmethod
@@ -295,7 +295,7 @@ class Recipe(_Section):
                 else [{"loc": (), "msg": str(error)}]
             )
             one_market = isinstance(content.get("data"), dict)  # which the reader has not numbered
-            problems = "; ".join(f"{_place(e['loc'], one_market)}: {e['msg']}" for e in errors[:8])
+            problems = "; ".join(problem(_place(e["loc"], one_market), str(e["msg"])) for e in errors[:8])
             raise ConfigError(f"the recipe {name} is refused: {problems}") from None
         data = tuple(
             market if market.path is None else market.model_copy(update={"path": (folder / market.path).resolve()})

@@ -12,18 +12,20 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-import pandas as pd
 
 from lem_models.errors import BarsError, ConfigError
 from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import clock
 from lem_models.markets.market import MAX_LOOKBACK
 
-__all__ = ["LITTLE", "MIN_DAYS", "Part", "Split", "choose_split", "shortest_stretch"]
+__all__ = ["FEW_DAYS", "LITTLE", "MIN_DAYS", "Part", "Split", "choose_split", "shortest_stretch"]
 
 _SHARES = (0.6, 0.8)  # of the days: where training and validation end
 _ORDERS = 4  # orders of full length that the training part must hold, one after the other
 MIN_DAYS = 4
 """Days that validation and test need: intervals are made of days."""
+FEW_DAYS = 10
+"""Days with test orders below which an interval says little."""
 LITTLE = 2000
 """Training bars of all symbols below which little can be learnt."""
 
@@ -84,7 +86,7 @@ def choose_split(
         validation_end: First day of the test.
 
     Raises:
-        ConfigError: when only one of the days is given, or they are out of order.
+        ConfigError: when only one of the days is given, they are out of order, or lie outside the bars.
         BarsError: when a part is too short; says how many bars there are, how many are needed and for what.
     """
     if (train_end is None) != (validation_end is None):
@@ -95,6 +97,8 @@ def choose_split(
         train_end, validation_end = (days[min(round(share * len(days)), last)].item() for share in _SHARES)
     elif train_end >= validation_end:
         raise ConfigError(f"validation_end ({validation_end}) must be after train_end ({train_end})")
+    else:
+        _check_inside(days[0].item(), days[-1].item(), train_end=train_end, validation_end=validation_end)
     borders = [days[0].item(), train_end, validation_end, (days[-1] + 1).item()]
     parts = []
     for name, start, end in zip(("training", "validation", "test"), borders[:-1], borders[1:], strict=True):
@@ -104,6 +108,15 @@ def choose_split(
     split = Split(*parts)
     _require_enough(bars, split, horizon)
     return split
+
+
+def _check_inside(first: date, last: date, **given: date) -> None:
+    """Refuse days that leave a part without a day of bars."""
+    outside = [f"{name} ({day})" for name, day in given.items() if not first < day <= last]
+    if outside:
+        raise ConfigError(
+            f"{' and '.join(outside)} outside the bars, which are of {first} to {last}: each part needs some of them"
+        )
 
 
 def _require_enough(bars: Bars, split: Split, horizon: int) -> None:
@@ -129,10 +142,9 @@ def _shortage(bars: Bars, split: Split, part: Part, training: int, other: int, r
     per_day = max(float(counts.max()) / max(days, 1), 1e-9)
     shares = (_SHARES[0], 1 - _SHARES[1])
     enough = max(training / shares[0], other / shares[1], MIN_DAYS / shares[1] * per_day)
-    length = pd.Timedelta(bars.frequency)
     return (
         f"too little data to fine-tune: the {part.name} part ({part.start} to {part.end}, exclusive) has {part.days} "
         f"days and at most {part.longest} bars of a symbol, but {reason}. There are {counts.max()} bars of "
-        f"{length} per symbol at most; about {int(np.ceil(enough)) + 1} ({int(np.ceil(enough / per_day)) + 1} days) "
-        f"are needed, fewer with a shorter horizon"
+        f"{clock(bars.frequency)} per symbol at most; about {int(np.ceil(enough)) + 1} "
+        f"({int(np.ceil(enough / per_day)) + 1} days) are needed, fewer with a shorter horizon"
     )

@@ -7,6 +7,7 @@ minimum duration say where it comes from.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, TypeAlias
@@ -19,6 +20,7 @@ import torch
 from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
+from lem_models.evaluation.benchmark_tables import excluded_counts
 from lem_models.evaluation.bootstrap import OrderBootstrap
 from lem_models.evaluation.grouping import align
 from lem_models.evaluation.statistics import compare, improvement, paired_difference
@@ -29,7 +31,7 @@ from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
 
-__all__ = ["AFTER", "BEFORE", "Comparison", "Outcome", "compare_models", "facts"]
+__all__ = ["AFTER", "BEFORE", "Comparison", "Outcome", "compare_models", "comparison_settings", "facts"]
 
 BEFORE, AFTER = "before", "after"
 _RIVALS = ("twap", "volume_curve")
@@ -58,6 +60,8 @@ class Comparison:
         difference: After minus before.
         low: Lower end of its 95 % interval.
         high: Upper end.
+        excluded: Starts of the test part at which no order was possible, by reason.
+        untested: Symbols without any order.
     """
 
     orders: int
@@ -71,6 +75,8 @@ class Comparison:
     difference: float
     low: float
     high: float
+    excluded: Mapping[str, int]
+    untested: tuple[str, ...]
 
     @property
     def outcome(self) -> Outcome:
@@ -78,6 +84,31 @@ class Comparison:
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "no measurable difference"
+
+
+def comparison_settings(
+    horizon: int, *, start: date, costs: CostModel | None = None, limit: int = 20_000, seed: int = 0
+) -> BenchmarkSettings:
+    """Which orders :func:`compare_models` executes.
+
+    Args:
+        horizon: Longest order in periods.
+        start: First day on which an order may start.
+        costs: What trading costs.
+        limit: Orders at most, drawn at random from every possible start: a step between starts would leave out
+            whole days of sessions in which only the first bar is one.
+        seed: Seed of the draws.
+    """
+    return BenchmarkSettings(
+        every=1,
+        min_periods=tuple(sorted({max(1, horizon * quarter // 4) for quarter in range(1, 5)} | {1})),
+        max_periods=horizon,
+        start=str(start),
+        limit=limit,
+        costs=costs,
+        null=0,
+        seed=seed,
+    )
 
 
 def compare_models(
@@ -105,18 +136,7 @@ def compare_models(
         OrderError: when no order fits.
     """
     horizon = after.horizon
-    minima = tuple(sorted({max(1, horizon * quarter // 4) for quarter in range(1, 5)} | {1}))
-    starts = int(np.diff(bars.rows_between(start, None), axis=1).sum())
-    settings = BenchmarkSettings(
-        every=max(1, 2 * len(minima) * starts // (4 * limit)),  # four times as many as are drawn
-        min_periods=minima,
-        max_periods=horizon,
-        start=str(start),
-        limit=limit,
-        costs=costs,
-        null=0,
-        seed=seed,
-    )
+    settings = comparison_settings(horizon, start=start, costs=costs, limit=limit, seed=seed)
     policies: dict[str, Policy] = {AFTER: after, BEFORE: before} | {name: load_policy(name) for name in _RIVALS}
     run = run_benchmark(policies, bars, settings)
     if run is None:
@@ -143,6 +163,8 @@ def compare_models(
         difference=float(change["utility"].mean()),
         low=float(low[0]),
         high=float(high[0]),
+        excluded=excluded_counts(run),
+        untested=tuple(symbol for symbol in bars.symbols if symbol not in set(ours["symbol"])),
     )
 
 
@@ -167,6 +189,8 @@ def facts(comparison: Comparison) -> dict[str, Any]:
     return {
         "orders": comparison.orders,
         "days": comparison.days,
+        "excluded": dict(comparison.excluded),
+        "symbols_without_orders": list(comparison.untested),
         "net_of_costs": comparison.net,
         "utility": {
             "before": comparison.utility_before,

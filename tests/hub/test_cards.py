@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,14 @@ from benchmarks.frontier import frontier
 from benchmarks.records import plain
 from benchmarks.zoo import evaluate
 from lem_models import LEMModel, Order, execute, load_policy, synthetic_bars
-from lem_models.errors import ConfigError
+from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.evaluation.benchmark import BenchmarkSettings
 from lem_models.evaluation.grouping import with_ends
 from lem_models.evaluation.output import to_json
 from lem_models.evaluation.seeds import across_seeds
 from lem_models.hub.cards import card_metadata, metrics_of, metrics_text, render_card
 from lem_models.hub.findings import findings
-from lem_models.hub.registry import ZooModel, weights_hash
+from lem_models.hub.registry import ZooModel, weights_hash, zoo_source
 from lem_models.hub.results import Evaluation, Run, read_evaluation
 from tests.helpers import random_model, tiny_config
 
@@ -134,6 +135,25 @@ def test_the_card_names_policies_assets_dates_and_commands(record):
     assert "{{" not in card
     assert "None" not in card
     assert "nan" not in card.split()
+
+
+def test_every_file_that_the_model_was_trained_on_has_a_source_and_a_licence(record):
+    sources = sources_of(NAME)
+    section = card_of(record).split("## Training data")[1].split("## Results")[0]
+    files = {market.path.name for recipe in (sources.recipe, sources.start[1]) for market in recipe.data}
+    assert "crypto_perp_30min.parquet" in files  # of no market
+    for file in files:
+        assert zoo_source(file).title in section
+        assert zoo_source(file).source in section
+        assert zoo_source(file).licence in section
+    assert section.count(zoo_source("crypto_hourly.parquet").licence) == 1
+
+
+def test_a_training_file_of_unknown_source_is_refused(record):
+    recipe = sources_of(NAME).recipe
+    market = recipe.data[0].model_copy(update={"path": Path("somewhere.parquet")})
+    with pytest.raises(UnknownNameError, match=r"zoo\.yaml, section sources, .*somewhere\.parquet"):
+        card_of(record, recipe=recipe.model_copy(update={"data": (market,)}))
 
 
 def test_the_quick_start_runs(record, tmp_path, monkeypatch):
@@ -276,6 +296,19 @@ def test_results_of_other_weights_are_refused(record):
         card_of(record)
     with pytest.raises(ConfigError, match="other weights"):
         metrics_of(NAME, [Evaluation(record, "crypto-hourly.json")])
+
+
+def test_a_frontier_of_other_weights_is_refused(tmp_path):
+    record = {"models": [str(NAME)], "weights": {str(NAME): weights_hash(NAME.folder)}}
+    record["command"] = "python benchmarks/frontier.py --model lem-crypto-hourly"
+    path = to_json(record, tmp_path / "frontier-crypto-hourly.json")
+    assert sources_of(NAME, tmp_path).dials == [(record, None)]
+    to_json(record | {"weights": {str(NAME): "0" * 64}}, path)
+    with pytest.raises(
+        ConfigError, match=r"frontier-crypto-hourly\.json .* other weights .*python benchmarks/frontier\.py"
+    ):
+        sources_of(NAME, tmp_path)
+    assert sources_of(ZooModel("lem-base"), tmp_path).dials == []
 
 
 def test_what_is_not_on_disk_as_it_should_be_is_stale(tmp_path):

@@ -4,13 +4,18 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from benchmarks.zoo import Plan
 from lem_models import LEMConfig, list_models
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.hub import registry
-from lem_models.hub.registry import ZooModel, weights_hash, zoo_entry, zoo_market
+from lem_models.hub.registry import ZooModel, weights_hash, zoo_entry, zoo_market, zoo_source
+from lem_models.training.recipe import Recipe
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_list_is_one_of_names():
@@ -106,6 +111,19 @@ def test_every_entry_is_complete_and_names_markets_that_exist(name):
     assert entry.evaluations
     assert entry.description
     assert entry.frequency.split(", ") == [zoo_market(market).frequency for market in entry.evaluations]
+
+
+def test_a_market_names_the_file_that_it_is_evaluated_on():
+    plan = Plan.read()
+    assert {key: zoo_market(key).file for key in registry._zoo()["markets"]} == {
+        key: market.file for key, market in plan.markets.items()
+    }
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_file_that_a_recipe_trains_on_has_a_source(name):
+    for market in Recipe.read(REPOSITORY / "recipes" / name.entry.recipe).data:
+        assert zoo_source(market.path.name).licence
 
 
 def test_an_unknown_name_is_answered_with_the_closest():

@@ -1,6 +1,7 @@
 """Fine-tuning: what a method may change, how a history is split, and whether the verdict is honest."""
 
 import importlib.util
+import io
 import json
 import sys
 
@@ -8,26 +9,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from typer.testing import CliRunner
 
 from lem_models import LEMModel, synthetic_bars
 from lem_models.cli import app
-from lem_models.errors import BarsError, ConfigError
+from lem_models.errors import BarsError, ConfigError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Decision
 from lem_models.execution.simulator import simulate
-from lem_models.hub.registry import list_models
+from lem_models.hub.registry import bundled_folder, list_models
 from lem_models.markets.bars import Bars
 from lem_models.markets.features import SUPPORT
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.adapters import called_layers, merged, restrict
 from lem_models.training.finetune import finetune
+from lem_models.training.finetune_text import print_finetune
 from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe, read_sections, shipped_recipe
 from lem_models.training.split import choose_split
 from lem_models.training.verdict import compare_models
-from tests.helpers import sessions
+from tests.helpers import rebuilt, sessions
 from tests.training.tiny import TINY, tiny_batches
 
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
@@ -199,7 +202,7 @@ def test_decisions_of_the_test_part_are_of_no_earlier_part(month, small, tmp_pat
     ("days", "message"),
     [
         (5, r"training part .* at most \d+ bars .* \d+ bars are needed: 256 of lookback and 4 orders of 12 periods"),
-        (19, r"There are 456 bars .* about \d+ \(\d+ days\) are needed"),
+        (19, r"There are 456 bars of 1h per symbol .* about \d+ \(\d+ days\) are needed"),
         (1, "too little data to fine-tune"),
     ],
 )
@@ -231,6 +234,16 @@ def test_a_month_of_sessions_is_enough_for_orders_of_a_session():
     [
         ({"train_end": "2024-01-20"}, ConfigError, "train_end and validation_end, or neither"),
         ({"train_end": "2024-01-25", "validation_end": "2024-01-20"}, ConfigError, "must be after train_end"),
+        (
+            {"train_end": "2023-12-01", "validation_end": "2024-01-20"},
+            ConfigError,
+            r"^train_end \(2023-12-01\) outside the bars, which are of 2024-01-01 to 2024-01-30",
+        ),
+        (
+            {"train_end": "2024-01-20", "validation_end": "2024-02-20"},
+            ConfigError,
+            r"^validation_end .* outside the bars",
+        ),
         ({"train_end": "soon", "validation_end": "2024-01-20"}, ConfigError, "train_end is a day .* 'soon'"),
         ({"train_end": "2024-01-26", "validation_end": "2024-01-30"}, BarsError, "test part"),
         ({"method": "feet"}, ConfigError, r"finetune\.method"),
@@ -283,6 +296,67 @@ def test_the_verdict_knows_better_from_worse_and_from_the_same():
     assert same.tracking.set_index("policy")["ratio"]["before"] == pytest.approx(1)
 
 
+def half_days(bars, *days):
+    """Bars of sessions that close at 18:00 on some days."""
+    time = bars.frame["timestamp"]
+    late = time.dt.strftime("%Y-%m-%d").isin(days) & (time.dt.hour >= 18)
+    return rebuilt(bars, bars.frame[~late])
+
+
+@pytest.fixture(scope="module")
+def market():
+    """Many symbols in sessions of 13 bars."""
+    return synthetic_bars(symbols=40, days=60, frequency="30min", session=("14:30", "21:00"), seed=5)
+
+
+def test_orders_of_a_whole_session_cover_every_full_day_of_the_test_part(market):
+    bars = half_days(market, "2024-02-22")
+    test = choose_split(bars, horizon=13).test
+    model = tiny_model(horizon=13)
+    found = compare_models(model, model, bars, start=test.start, limit=200)
+    assert found.days == test.days - 1 == 8
+    assert found.orders == 200
+    assert found.untested == ()
+
+
+def test_a_test_part_without_any_order_is_refused_before_training(market, small, tmp_path):
+    bars = half_days(market, *pd.date_range("2024-02-19", "2024-03-01").strftime("%Y-%m-%d"))
+    with pytest.raises(OrderError, match="no order of 13 periods"):
+        tuned(tiny_model(horizon=13), bars, tmp_path / "new", small)
+    assert not (tmp_path / "new").exists()
+
+
+def test_few_days_with_test_orders_are_told_before_training(market, small, tmp_path):
+    bars = half_days(market.select(market.symbols[:3]), *pd.date_range("2024-02-19", "2024-02-26").strftime("%Y-%m-%d"))
+    told = []
+    result = tuned(tiny_model(horizon=13), bars, tmp_path / "new", small, steps=2, report=told.append)
+    assert result.comparison.days == 3
+    (warning,) = [line for line in told if line.startswith("warning: test: ")]
+    assert "its orders start on 3 of its 9 days" in warning
+
+
+def test_starts_and_symbols_left_out_of_the_test_are_named(month, small, tmp_path):
+    frame = month.frame
+    late = frame[frame["timestamp"] >= "2024-01-26"].assign(symbol="LATE")  # no lookback
+    bars = rebuilt(month, pd.concat([frame, late]))
+    result = tuned(tiny_model(), bars, tmp_path, small, steps=2)
+    assert result.comparison.untested == ("LATE",)
+    assert result.comparison.excluded["not enough history before the start"] == len(late)
+    assert result.comparison.excluded["the bars end before the order does"] == 5
+    test = json.loads((tmp_path / "finetune.json").read_text())["test"]
+    assert test["excluded"] == result.comparison.excluded
+    assert test["symbols_without_orders"] == ["LATE"]
+    shown = printed(result)
+    assert f"{len(late)} starts: not enough history before the start" in shown
+    assert "without any test order: LATE" in shown
+
+
+def printed(result) -> str:
+    console = Console(width=200, file=io.StringIO())
+    print_finetune(console, result)
+    return console.file.getvalue()
+
+
 def test_costs_count_in_the_verdict(month):
     """Both trade the whole order, so that a fee per unit changes each improvement and hardly their difference."""
     model = tiny_model()
@@ -307,6 +381,11 @@ def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
     assert result.verdict == "start kept"
     assert "START KEPT" in result.sentence
     assert changed(result) == set()
+    shown = printed(result)
+    minima = result.comparison.policies["min_periods"].nunique()
+    assert shown.count("before = after") == minima  # and no row of each
+    assert "after \u2212 before" not in shown
+    assert "that of before" not in shown
     record = json.loads((tmp_path / "bad" / "finetune.json").read_text())
     assert record["kept_start"] is True
     assert record["validation_utility"]["start"] >= record["validation_utility"]["best_step"]
@@ -329,6 +408,32 @@ def test_a_sentence_for_every_verdict(month, small, tmp_path):
         assert (word == "BETTER") != ("ept" in some.sentence or "Keep" in some.sentence)
 
 
+def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("lem_models.training.finetune.train", lambda *_, **__: pytest.fail("the start is overwritten"))
+    tiny_model().save_pretrained(tmp_path / "start")
+    (tmp_path / "link").symlink_to(tmp_path / "start")
+    before = (tmp_path / "start" / "model.safetensors").read_bytes()
+    for out in ("start", "link", "start/../start"):
+        with pytest.raises(ConfigError, match="is the folder of the start"):
+            tuned(tmp_path / "start", month, tmp_path / out, small)
+    with pytest.raises(ConfigError, match="is the folder of the start"):
+        tuned("lem-base", month, bundled_folder("lem-base"), small)
+    assert (tmp_path / "start" / "model.safetensors").read_bytes() == before
+
+
+def test_the_record_of_an_earlier_run_is_gone_before_training(month, small, tmp_path, monkeypatch):
+    (tmp_path / "finetune.json").write_text("{}")
+
+    def train(*_, **__):
+        assert not (tmp_path / "finetune.json").exists()
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr("lem_models.training.finetune.train", train)
+    with pytest.raises(RuntimeError, match="power cut"):
+        tuned(tiny_model(), month, tmp_path, small)
+    assert not (tmp_path / "finetune.json").exists()
+
+
 # --- from a file -----------------------------------------------------------------------------------------------------
 
 
@@ -340,7 +445,14 @@ def test_from_a_csv_to_a_model_on_the_command_line(month, small, tmp_path):
     arguments += ["--orders", "300", "--half-spread", "1", "--accelerator", "cpu", "--no-progress"]
     shown = CliRunner().invoke(app, arguments)
     assert shown.exit_code == 0, shown.output
-    for text in ("training 2024-01-01", "validation", "test", "warning: 432 bars are little", "volume_curve", "after"):
+    for text in (
+        "training 2024-01-01",
+        "validation",
+        "test",
+        "warning: training: 432 bars are little",
+        "volume_curve",
+        "after",
+    ):
         assert text in shown.output
     record = json.loads((tmp_path / "new" / "finetune.json").read_text())
     assert record["sentence"] in shown.output.replace("\n", " ")
@@ -381,8 +493,12 @@ START = "lem-base" if "lem-base" in list_models() else "lem-crypto-hourly"
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, method):
-    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-10-01", "2024-01-01")
+    bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2024-03-01", "2024-06-01")
     result = finetune(START, bars, out=tmp_path, method=method, accelerator="cpu", progress=False)
+    kept = "kept" if result.kept_start else "bettered"
+    print(
+        f"{method}: start {kept} ({result.start_utility:.4f}, best step {result.best_utility:.4f}). {result.sentence}"
+    )
     assert result.verdict != "worse"
     assert result.comparison.difference > -0.01
 

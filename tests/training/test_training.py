@@ -81,6 +81,20 @@ def test_a_bad_recipe_is_refused(tmp_path, content, message):
         Recipe.read(path)
 
 
+def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    late = {"train_end": "2024-02-01", "validation_end": "2024-01-01"}
+    for content, message in (
+        ({"finetune": {"start": "x"}}, "recipe.yaml is refused: model: the architecture is that of finetune.start"),
+        ({"data": {**TINY["data"], **late}}, "recipe.yaml is refused: data: validation_end must be after train_end"),
+        ({"costs": {"impact": 1.0}}, "recipe.yaml is refused: costs: an impact needs an order_size"),
+    ):
+        path.write_text(yaml.safe_dump({**TINY, **content}))
+        with pytest.raises(ConfigError) as error:
+            Recipe.read(path)
+        assert message in str(error.value)
+
+
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         Recipe.read(tmp_path / "none.yaml")
@@ -284,8 +298,16 @@ def test_an_interrupted_run_resumes_as_if_nothing_had_happened(data, tmp_path, w
 def test_a_run_stops_after_its_steps(data, tmp_path, watched):
     _train(tiny_recipe(trainer={"steps": 4, "steps_per_epoch": 3}), tmp_path, data)
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["global_step"] <= 4
-    assert len(watched.seen) <= 5
+    assert checkpoint["global_step"] == 4
+    assert watched.seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_after_the_last_full_epoch_are_validated_too(data, tmp_path, accumulate):
+    settings = {"steps": 4, "steps_per_epoch": 3, "averaging": 0.5, "accumulate": accumulate}
+    _train(tiny_recipe(trainer=settings), tmp_path, data)
+    log = pd.read_csv(tmp_path / "logs" / "csv" / "metrics.csv").dropna(subset=["val_utility"])
+    assert log["step"].tolist() == [2, 3]  # counted from 0
 
 
 def test_training_improves_the_utility(data, tmp_path):
