@@ -192,6 +192,8 @@ def finetune(
         name=source.name,
         folder=source.parent,
     )
+    if recipe.trainer.keep != "best":
+        raise ConfigError("trainer.keep: fine-tuning keeps the best of its checkpoints and the start; leave it out")
     # Before anything is trained or written: a test part that holds no order is refused.
     settings = comparison_settings(longest, start=split.test.start, costs=recipe.costs, limit=orders, seed=recipe.seed)
     tested = sample_orders(bars, settings)["start"].dt.floor("D").nunique()

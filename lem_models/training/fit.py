@@ -114,7 +114,8 @@ def train(
         progress: Whether to show a progress bar.
 
     Returns:
-        The model with the best validation utility, also saved in ``out``; the same in every process.
+        The model with the best validation utility, or the last one (``trainer.keep``), also saved in ``out``; the same
+        in every process.
 
     Raises:
         ConfigError: when neither the recipe nor the call names a file of bars for every market, the stretches of a
@@ -157,9 +158,11 @@ def train(
         best,
         last,
         *pushes,
-        EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False),
         LearningRateMonitor("step"),
     ]
+    if settings.keep == "best":
+        stop = EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False)
+        callbacks.append(stop)
     if progress:
         callbacks.append(RichProgressBar() if _is_terminal() else TQDMProgressBar(refresh_rate=25))
     if settings.averaging:
@@ -236,9 +239,10 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         to_json(facts, out / "run.json")
     trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume), weights_only=True)
-    weights = merged(_best_weights(trainer, best))
+    keeps_last = settings.keep == "last"
+    weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
     score = -math.inf if best.best_model_score is None else float(best.best_model_score)
-    if start is not None and score <= to_beat:
+    if start is not None and score <= to_beat and not keeps_last:
         weights = start.state_dict()
     # A model of its own: what was fitted may be wrapped, or spread over devices.
     with torch.random.fork_rng(devices=[]):

@@ -150,6 +150,9 @@ class TrainerConfig(_Section):
     Attributes:
         steps: Optimiser steps at most.
         steps_per_epoch: Steps between two validations.
+        keep: Which weights come out: ``"best"``, those with the best validation utility; ``"last"``, those after all
+            steps, for a validation period too short to tell checkpoints apart. Nothing stops such a run early, and the
+            model that it starts from does not compete.
         patience: Validations without a better utility before the run stops.
         accumulate: Batches whose gradients are averaged for one optimiser step. Together with ``data.stretches`` it is
             the size of a step; less fits into memory at a time.
@@ -162,6 +165,7 @@ class TrainerConfig(_Section):
 
     steps: int = Field(3000, ge=1)
     steps_per_epoch: int = Field(250, ge=1)
+    keep: Literal["best", "last"] = "best"
     patience: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1)
     precision: Precision = "32-true"

@@ -310,6 +310,21 @@ def test_steps_after_the_last_full_epoch_are_validated_too(data, tmp_path, accum
     assert log["step"].tolist() == [2, 3]  # counted from 0
 
 
+@pytest.mark.parametrize("averaging", [0.0, 0.5])
+def test_the_last_weights_come_out_where_the_recipe_asks_for_them(data, tmp_path, averaging):
+    settings = {"steps": 6, "steps_per_epoch": 1, "patience": 1, "averaging": averaging}
+    worse = {"learning_rate": 0.5, "warmup_steps": 0}
+    last, best = (
+        _train(tiny_recipe(trainer=settings | {"keep": keep}, optimizer=worse), tmp_path / keep, data)
+        for keep in ("last", "best")
+    )
+    checkpoint = torch.load(tmp_path / "last" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 6  # not stopped early
+    for name, value in last.state_dict().items():
+        assert torch.equal(value, checkpoint["state_dict"][name]), name
+    assert any(not torch.equal(value, best.state_dict()[name]) for name, value in last.state_dict().items())
+
+
 def test_training_improves_the_utility(data, tmp_path):
     recipe = tiny_recipe(
         trainer={"steps": 60, "steps_per_epoch": 20, "averaging": 0.9},
