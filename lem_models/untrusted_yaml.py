@@ -35,6 +35,8 @@ def parse_yaml(text: str) -> object:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # of the library: `!!int ""`, `!!bool x`
+        raise ValueError(f"a value is not what its tag says: {type(error).__name__}") from None
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -2,7 +2,7 @@
 
 The client already resumes a download that breaks off (``Range``), and repeats uploads of large files on 429, 5xx and a
 cut connection; it waits as long as ``Retry-After`` says. What it does not repeat, questions about a repository and
-commits among it, is repeated here a few times.
+commits among it, is repeated here a few times; a pull request only where the Hub said that it did nothing.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from lem_models.errors import HubError
+from lem_models.errors import HubError, LEMError
 
 __all__ = ["ask", "hub_error", "is_offline", "without_token"]
 
 _T = TypeVar("_T")
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_NOT_DONE = frozenset({429, 503})
 _ATTEMPTS = 3
 _FIRST_WAIT = 1.0  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds; whoever is told to wait longer decides for himself
 _PATIENCE = 20.0  # seconds after which no further attempt starts: the client has made its own by then
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}|(?i:bearer)\s+[^\s'\"]+")
+_LOGIN = re.compile(r"(https?://)[^\s/'\"]+@")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")  # signatures of storage hosts
 _LONGEST_REASON = 600
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
@@ -34,7 +36,13 @@ _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def ask(
-    doing: str, repo_id: str, call: Callable[[], _T], *, token: str | bool | None = None, cache: Path | None = None
+    doing: str,
+    repo_id: str,
+    call: Callable[[], _T],
+    *,
+    token: str | bool | None = None,
+    cache: Path | None = None,
+    once: bool = False,
 ) -> _T:
     """Call the client; a temporary failure is tried again.
 
@@ -44,9 +52,10 @@ def ask(
         call: The call.
         token: The token that it uses; no message repeats it.
         cache: Folder that it writes to.
+        once: Whether the Hub must not do it twice: it is not tried again where the answer may have been lost.
 
     Raises:
-        HubError: when it fails for good.
+        HubError: when it fails for good. Other errors of this package that the call raises are left as they are.
     """
     if not _is_possible(token):
         # The client would log the header that it cannot send.
@@ -58,9 +67,18 @@ def ask(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return call()
+        except LEMError:
+            raise
         except Exception as error:  # errors of its HTTP library too; which that is depends on the client's version
             problem = hub_error(doing, repo_id, error, token=token, cache=cache)
             again = _is_temporary(error)
+        if again and once and problem.status not in _NOT_DONE:
+            problem = HubError(
+                f"{problem}. It may have arrived all the same, and was not sent twice: look at the repository first",
+                repo_id=repo_id,
+                status=problem.status,
+            )
+            break
         # Raised out here, so that the client's error, which holds the request, is not the context of ours.
         pause = wait if problem.retry_after is None else problem.retry_after
         if not again or attempt == _ATTEMPTS or pause > _LONGEST_WAIT or time.monotonic() - start > _PATIENCE:
@@ -97,7 +115,7 @@ def without_token(text: str, token: str | bool | None = None) -> str:
     known = {token.strip() for token in (token, _client_token()) if isinstance(token, str) and token.strip()}
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = _TOKEN.sub("***", _QUERY.sub(r"\1", text))
+    text = _TOKEN.sub("***", _LOGIN.sub(r"\1***@", _QUERY.sub(r"\1", text)))
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
@@ -134,7 +152,7 @@ def _answer(error: BaseException) -> tuple[int | None, float | None]:
         response = getattr(one, "response", None)
         if response is not None:
             after = str(response.headers.get("Retry-After", "")).strip()
-            return int(response.status_code), float(after) if after.isdigit() else None
+            return int(response.status_code), float(after) if after.isascii() and after.isdigit() else None
     return None, None
 
 

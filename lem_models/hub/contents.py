@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from lem_models.errors import ConfigError
 from lem_models.hub.eval_results import eval_results
-from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME
-from lem_models.hub.plain_card import plain_card
+from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, check_links
+from lem_models.hub.plain_card import RECORD, plain_card
+from lem_models.hub.registry import METRICS_NAME
 from lem_models.modeling.config import LEMConfig
+from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = ["CARD_NAME", "Contents", "card_metadata_of", "contents_of"]
 
@@ -72,9 +72,12 @@ def contents_of(
         eval_data: Data set on the Hub by evaluation market, see :func:`~lem_models.hub.eval_results.eval_results`.
 
     Raises:
-        ConfigError: when the card cannot be read or its metadata are no YAML, or the licence contradicts it.
+        ConfigError: when a file is a link that leads out of the folder, the card cannot be read or its metadata are no
+            YAML, or the licence contradicts it.
     """
     notes: list[str] = []
+    # A link in a stranger's folder would publish another file of this machine.
+    check_links(folder, (METRICS_NAME, RECORD, *(() if card else (CARD_NAME,))))
     files = {part: (folder / part).read_bytes() for part in (CONFIG_NAME, WEIGHTS_NAME)}
     weights = hashlib.sha256(files[WEIGHTS_NAME]).hexdigest()
     source = card if card is not None else folder / CARD_NAME
@@ -113,8 +116,8 @@ def card_metadata_of(content: bytes, source: Path) -> dict[str, Any]:
     """
     try:
         head = _HEAD.match(content.decode("utf-8"))
-        metadata = yaml.safe_load(head[1]) if head else {}
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        metadata = parse_yaml(head[1]) if head else {}
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the card {source} cannot be published: {' '.join(str(error).split())}") from None
     if not isinstance(metadata, dict):
         raise ConfigError(f"the card {source} cannot be published: its metadata are no mapping")

@@ -21,6 +21,7 @@ from lem_models.errors import LEMError
 from lem_models.hub.data_licence import Licence
 from lem_models.hub.data_text import marked, put_section, replace_keys, split_card
 from lem_models.markets.frequency import GROUP, clock
+from lem_models.untrusted_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from lem_models.hub.data_shards import ShardPlan
@@ -164,7 +165,7 @@ def card_text(
             "step (replace_card=True or --replace-card writes a new one)"
         )
         updated = old
-    known = yaml.safe_load(split_card(old)[0]) or {}
+    known: Any = parse_yaml(split_card(old)[0]) or {}
     missing = {key: value for key, value in _licence_keys(words.licence).items() if not known.get("license")}
     return replace_keys(updated, {**missing, **metadata}), remarks
 
@@ -186,11 +187,11 @@ def data_set_metadata(
         LEMError: Other splits have other columns, or the head cannot be read.
     """
     try:
-        known = yaml.safe_load(split_card(old)[0]) or {}
+        known = parse_yaml(split_card(old)[0]) or {}
         return _metadata(known, plan, rows, sizes, expanded, repo_id)
     except LEMError:
         raise
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise LEMError(
             f"the head of the card of {repo_id!r} cannot be read ({' '.join(str(error).split())[:200]}): repair it, or "
             "let a new card be written (replace_card=True, --replace-card)"
@@ -301,7 +302,7 @@ def _licence_keys(licence: Licence) -> dict[str, str]:
 
 
 def _check_licence(card: str, licence: Licence, repo_id: str) -> None:
-    known = yaml.safe_load(split_card(card)[0]) or {}
+    known: Any = parse_yaml(split_card(card)[0]) or {}
     stated = known.get("license")
     names = [str(name).lower() for name in (stated if isinstance(stated, list) else [stated]) if name]
     if names and licence.name not in names:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +41,7 @@ class HubFile:
 
     Attributes:
         path: Path in the repository.
-        size: Bytes; ``None`` if not known.
+        size: Bytes; ``None`` if not known, and for what a cached copy lacks.
         sha256: SHA-256 (hexadecimal) that the Hub states; ``None`` for small files in git.
     """
 
@@ -177,6 +179,9 @@ def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_
     if len(files) > _MAX_FILES:
         raise LEMError(f"{repo_id!r} has {len(files):,} files, more than {_MAX_FILES:,}")
     card, commit = "", str(info.sha)
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):  # it will be a part of file names
+        raise HubError(f"cannot {doing}: the Hub names a commit that is none", repo_id=repo_id)
+    _note(_listing(repo_id, commit, cache_dir), files)
     if CARD_NAME in files:
         size = files[CARD_NAME].size
         if size is not None and size > _MAX_CARD:
@@ -199,8 +204,28 @@ def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) ->
         if path.is_file():
             name = _safe(path.relative_to(folder).as_posix(), repo_id)
             files[name] = HubFile(name, path.stat().st_size, None)
+    with contextlib.suppress(OSError, ValueError):  # whoever made the copy may have left no list
+        for name in _listing(repo_id, folder.name, cache_dir).read_text(encoding="utf-8").splitlines():
+            files.setdefault(_safe(name, repo_id), HubFile(name, None, None))
     card = _read_card(folder / CARD_NAME, repo_id) if CARD_NAME in files else ""
     return Snapshot(repo_id, revision or "main", folder.name, files, card, False, cache_dir, False, True)
+
+
+def _listing(repo_id: str, commit: str, cache_dir: str | Path | None) -> Path:
+    """Where the names of all files of a commit are kept: the copy alone does not say whether it is whole."""
+    from huggingface_hub import constants
+
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    return cache / f"datasets--{repo_id.replace('/', '--')}" / "lem_models" / f"{commit}.txt"
+
+
+def _note(path: Path, names: Iterable[str]) -> None:
+    with contextlib.suppress(OSError):  # a cache that cannot be written can still be read
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+            partial = Path(aside) / path.name
+            partial.write_text("\n".join(sorted(names)), encoding="utf-8")
+            os.replace(partial, path)
 
 
 def _download(

@@ -50,17 +50,12 @@ def pull_bars(
     )
     files = split_files(snapshot, split, config)
     limits = limits or Limits()
+    _check_size(sum(file.size or 0 for file in files), limits, f"the split {split!r} of {repo_id!r}")
     paths = snapshot.download(files)
     opened = [_LocalFile(path, f"{file.path} of {repo_id!r}") for path, file in zip(paths, files, strict=True)]
     try:
         guarded = [GuardedParquet(file, limits) for file in opened]
-        expanded = sum(file.expanded for file in guarded)
-        if expanded > limits.total_bytes:
-            raise BarsError(
-                f"the split {split!r} of {repo_id!r} would take {expanded:,} bytes of memory, more than "
-                f"{limits.total_bytes:,}; with streaming=True it is read piece by piece",
-                rule="bounded expansion",
-            )
+        _check_size(sum(file.expanded for file in guarded), limits, f"the split {split!r} of {repo_id!r}")
         record = _one_record([Record.of(file.metadata, file.name) for file in guarded], repo_id)
         tables = [piece for file in guarded for piece in _same_columns(file, guarded[0], record)]
     finally:
@@ -250,6 +245,16 @@ class _RemoteFile:
                 repo_id=self._repo_id,
             )
         return data
+
+
+def _check_size(total: int, limits: Limits, what: str) -> None:
+    """Check what a split takes: as it is stored, before it is downloaded, and in memory, before it is unpacked."""
+    if total > limits.total_bytes:
+        raise BarsError(
+            f"{what} would take {total:,} bytes, more than {limits.total_bytes:,}; with streaming=True it is read "
+            "piece by piece",
+            rule="bounded expansion",
+        )
 
 
 def _same_columns(file: GuardedParquet, first: GuardedParquet, record: Record | None) -> Iterator[pa.Table]:

@@ -161,6 +161,7 @@ def push_bars(
                         parent_commit=base,
                     ),
                     token=token,
+                    once=create_pr,
                 )
                 break
             except HubError as error:  # somebody else committed since the card was read: it is read again

@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from lem_models.errors import LEMError, UnknownNameError
 from lem_models.hub.data_files import HubFile, Snapshot
 from lem_models.hub.data_text import split_card
+from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = ["check_split_name", "split_files"]
 
@@ -62,6 +61,13 @@ def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> li
     for path in paths:
         if not path.endswith(".parquet"):
             raise LEMError(f"the split {split!r} of {snapshot.repo_id!r} has the file {path}; only parquet is read")
+    absent = [path for path in paths if snapshot.is_local and snapshot.files[path].size is None]
+    if absent:
+        raise LEMError(
+            f"the cached copy of {snapshot.repo_id!r} has {len(paths) - len(absent)} of the {len(paths)} files of its "
+            f"split {split!r}; {absent[0]} is missing. Get them once with network access: `hf download "
+            f"{snapshot.repo_id} --repo-type dataset --revision {snapshot.revision}`"
+        )
     _check_complete(paths, snapshot)
     return [snapshot.files[path] for path in paths]
 
@@ -70,8 +76,8 @@ def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | 
     """Patterns of the files of each split, as the card says; ``None`` if it does not."""
     what = f"the card of {snapshot.repo_id!r}"
     try:
-        metadata = yaml.safe_load(split_card(snapshot.card)[0]) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        metadata = parse_yaml(split_card(snapshot.card)[0]) or {}
+    except (ValueError, RecursionError) as error:
         raise LEMError(f"{what} has metadata that cannot be read: {' '.join(str(error).split())[:200]}") from None
     configs = metadata.get("configs") if isinstance(metadata, dict) else None
     if not configs:

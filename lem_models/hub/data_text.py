@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from lem_models.untrusted_yaml import parse_yaml
+
 __all__ = ["marked", "put_section", "replace_keys", "split_card"]
 
 _MARK = re.compile(
@@ -42,7 +44,7 @@ def replace_keys(card: str, values: Mapping[str, Any]) -> str:
         values: New values by key, as YAML has them.
     """
     head, body = split_card(card)
-    old = yaml.safe_load(head) or {}
+    old = parse_yaml(head) or {}
     if not isinstance(old, dict):
         old, head = {}, ""
     if all(key in old and old[key] == value for key, value in values.items()):
@@ -80,8 +82,8 @@ def _dump(values: Mapping[str, Any]) -> str:
 
 def _loaded(text: str) -> object:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return None
 
 

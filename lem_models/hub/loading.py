@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -22,16 +22,20 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 
 
-def check_links(folder: Path) -> None:
+def check_links(folder: Path, others: Collection[str] = ()) -> None:
     """Check that no file of a model folder is a link to elsewhere.
 
     An archive can hold a link to any file of the machine that unpacks it. The Hub's cache is made of links too: a file
     of a snapshot may lead to where the cache keeps the files of that repository. And the package itself may have been
     installed as links (``uv`` can do so): its own folders are not looked at.
 
+    Args:
+        folder: The folder.
+        others: Other files that must not lead out of it, if they are there.
+
     Raises:
         WeightsError: when the weights lead out of the folder.
-        ConfigError: when the configuration does.
+        ConfigError: when the configuration or another file does.
     """
     if folder == bundled_folder(folder.name):
         return
@@ -40,7 +44,8 @@ def check_links(folder: Path) -> None:
     # <cache>/models--org--name/snapshots/<commit>/config.json -> ../../blobs/<hash>
     if home.parent.name == "snapshots" and home.parents[1].name.startswith("models--"):
         inside.append(home.parents[1] / "blobs")
-    for name, kind in ((CONFIG_NAME, ConfigError), (WEIGHTS_NAME, WeightsError)):
+    for name in (CONFIG_NAME, WEIGHTS_NAME, *others):
+        kind = WeightsError if name == WEIGHTS_NAME else ConfigError
         target = Path(os.path.realpath(folder / name))
         if not any(target.is_relative_to(place) for place in inside):
             raise kind(f"{name} is a link that leads out of its folder {folder}: put the file itself there")

@@ -300,19 +300,30 @@ def upload(contents: Contents, destination: Destination) -> str:
         URL of the commit or of the pull request; of the latest commit when there is nothing to send.
 
     Raises:
-        HubError: when the Hub refuses or cannot be reached. Then no commit was made, unless the Hub's answer was lost.
+        HubError: when the Hub refuses or cannot be reached. Then no commit was made, unless the Hub's answer was lost;
+            a pull request is not sent again then, for it would be a second one.
     """
-    api = _api(destination)
+    to, api, doing = destination, _api(destination), f"publish {destination.repo_id!r}"
     for attempt in range(1, _PLANS + 1):
-        plan = plan_upload(contents, destination)
+        plan = plan_upload(contents, to)
+        if not plan.exists:
+            # Somebody else may make it at the same moment, public or with a card: what is in it then counts.
+            ask(
+                doing,
+                to.repo_id,
+                lambda: api.create_repo(to.repo_id, private=to.private, exist_ok=True),
+                token=to.token,
+            )
+            plan = plan_upload(contents, to)
         if not plan.to_send and plan.branch_exists:
             return f"{plan.url}/commit/{plan.head}"
         try:
             return ask(
-                f"publish {destination.repo_id!r}",
-                destination.repo_id,
+                doing,
+                to.repo_id,
                 lambda plan=plan: _commit(api, plan, contents),  # type: ignore[misc]
-                token=destination.token,
+                token=to.token,
+                once=to.create_pr,
             )
         except HubError as error:
             if error.status != _MOVED or attempt == _PLANS:
@@ -324,8 +335,6 @@ def _commit(api: HfApi, plan: Plan, contents: Contents) -> str:
     from huggingface_hub import CommitOperationAdd
 
     to = plan.destination
-    if not plan.exists:
-        api.create_repo(to.repo_id, private=to.private, exist_ok=True, repo_type="model")
     if to.branch is not None and not plan.branch_exists and to.branch != "main":
         api.create_branch(to.repo_id, branch=to.branch, exist_ok=True)
     settings: dict[str, Any] = {"parent_commit": plan.head} if plan.head is not None else {}

@@ -12,21 +12,27 @@ Files of the Hub are checked against the hash that the Hub names for them, each 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from lem_models.errors import ConfigError, HubError, UnknownNameError
+from lem_models.errors import ConfigError, HubError, UnknownNameError, WeightsError
 from lem_models.hub.client import ask, is_offline
 from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME
 from lem_models.hub.registry import bundled_folder, list_models
+from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
 __all__ = ["is_hub_id", "resolve"]
 
 _FILES = (CONFIG_NAME, WEIGHTS_NAME)
 _HUB_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?/[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _LONGEST_ID = 96
+_LARGEST_HEADER = 1 << 24
+_LARGEST = {CONFIG_NAME: MAX_CONFIG_BYTES, WEIGHTS_NAME: 8 * MAX_WEIGHTS + _LARGEST_HEADER}
 
 
 def is_hub_id(name: str) -> bool:
@@ -55,6 +61,7 @@ def resolve(
     Raises:
         UnknownNameError: when nothing has this name; names the closest.
         ConfigError: when a revision is asked of something that has none.
+        WeightsError: when the Hub states a size of the weights that no model has; a ConfigError for the configuration.
         HubError: when the Hub cannot be asked and the model is not cached, the Hub does not have it, or what it sent is
             not what it said it would send.
     """
@@ -64,7 +71,7 @@ def resolve(
     if isinstance(name, str) and name in list_models():
         _no_revision(revision, f"{name!r} is bundled with the package")
         return bundled_folder(name)
-    if isinstance(name, Path) or folder.is_dir():
+    if isinstance(name, Path) or os.path.isdir(folder):  # False, not an error, for what cannot be looked at
         _no_revision(revision, f"{str(name)!r} is a folder")
         hides = f"; a folder goes before the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
         return _complete(folder, f"the folder {folder}", hides)
@@ -79,7 +86,7 @@ def _no_revision(revision: str | None, what: str) -> None:
 
 
 def _complete(folder: Path, what: str, hint: str = "") -> Path:
-    missing = [name for name in _FILES if not (folder / name).is_file()]
+    missing = [name for name in _FILES if not os.path.isfile(folder / name)]
     if missing:
         raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
     return folder
@@ -91,24 +98,42 @@ def _complete(folder: Path, what: str, hint: str = "") -> Path:
 def _from_hub(
     name: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None, local_files_only: bool
 ) -> Path:
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import RevisionNotFoundError
 
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
     offline = local_files_only or is_offline()
     at = f" at {revision!r}" if revision else ""
 
-    def download() -> Path:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                token=token,
-                cache_dir=cache,
-                local_files_only=local_files_only,
-                allow_patterns=list(_FILES),
-                library_name="lem_models",
-            )
+    def snapshot(*, local: bool) -> Path:
+        found = snapshot_download(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache,
+            local_files_only=local,
+            allow_patterns=list(_FILES),
+            library_name="lem_models",
         )
+        if local and not all((Path(found) / file).is_file() for file in _FILES):
+            raise FileNotFoundError(f"{name} is not whole in the cache")
+        return Path(found)
+
+    def download() -> Path:
+        if offline:
+            return snapshot(local=True)
+        try:
+            info = HfApi(token=token, library_name="lem_models").model_info(
+                name, revision=revision, files_metadata=True
+            )
+        except RevisionNotFoundError:
+            raise
+        except Exception:  # whatever it is, a copy in the cache will do
+            with contextlib.suppress(Exception):
+                return snapshot(local=True)
+            raise
+        _check_sizes({file.rfilename: file.size for file in info.siblings or ()}, name)
+        return snapshot(local=False)
 
     for attempt in (1, 2):
         try:
@@ -128,6 +153,15 @@ def _from_hub(
                 continue
         break
     raise problem from None
+
+
+def _check_sizes(stated: Mapping[str, int | None], name: str) -> None:
+    """Check the sizes that the Hub states, before anything is downloaded."""
+    for file, largest in _LARGEST.items():
+        size = stated.get(file) or 0
+        if size > largest:
+            kind = ConfigError if file == CONFIG_NAME else WeightsError
+            raise kind(f"{file} of {name!r} has {size:,} bytes, more than {largest:,}: nothing was downloaded")
 
 
 def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *, offline: bool) -> HubError:

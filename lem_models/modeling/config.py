@@ -18,12 +18,13 @@ from lem_models.markets.features import FEATURES, SUPPORT
 from lem_models.markets.market import MAX_LOOKBACK
 from lem_models.untrusted import parse_json, place, problem, read_text, shown
 
-__all__ = ["MAX_WEIGHTS", "LEMConfig"]
+__all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "LEMConfig"]
 
 SCHEMA_VERSION: Literal[1] = 1
 MAX_WEIGHTS = 1 << 28
 """Weights that a model may have to be loaded, 1 GiB of them."""
-_MAX_BYTES = 1 << 18
+MAX_CONFIG_BYTES = 1 << 18
+"""Bytes that a file of a configuration may have."""
 _MAX_HEAD_SETTINGS = 64
 _MAX_HEAD_NUMBER = 1_000_000
 # What libraries that run the code of a repository call it.
@@ -169,7 +170,7 @@ class LEMConfig(BaseModel):
         """
         path = Path(path)
         try:
-            data = parse_json(read_text(path, _MAX_BYTES))
+            data = parse_json(read_text(path, MAX_CONFIG_BYTES))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path.name} is not a readable JSON file: {error}") from None
         if not isinstance(data, dict):

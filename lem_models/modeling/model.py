@@ -21,6 +21,8 @@ from lem_models.modeling.heads import build_head
 from lem_models.modeling.transfer import HeadReport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lem_models.markets.bars import Bars
     from lem_models.markets.market import Market
     from lem_models.modeling.stream import BackboneStream
@@ -391,6 +393,7 @@ class LEMModel(L.LightningModule, Policy):
         card: str | Path | None = None,
         replace_card: bool = False,
         licence: str | None = None,
+        eval_data: Mapping[str, str] | None = None,
     ) -> str:
         """Publish the model to the Hugging Face Hub: ``config.json``, ``model.safetensors`` and a card, in one commit.
 
@@ -408,6 +411,8 @@ class LEMModel(L.LightningModule, Policy):
             card: File of the card to send.
             replace_card: Whether it replaces another card that is in the repository.
             licence: Licence for a plain card, by the Hub's identifiers, e.g. ``"apache-2.0"``.
+            eval_data: Benchmark data set on the Hub (``"org/data"``, or ``"org/data@commit"``) by evaluation market;
+                what ``metrics.json`` of the model's folder has of that market is sent as ``.eval_results``.
 
         Returns:
             URL of the commit, or of the pull request.
@@ -415,7 +420,8 @@ class LEMModel(L.LightningModule, Policy):
         Raises:
             UnknownNameError: when the name has not the form ``org/name``.
             UntrainedHeadError: when the model is untrained.
-            ConfigError: when the card cannot be published, or two branches are named.
+            ConfigError: when the card cannot be published, two branches are named, or the model was not measured on a
+                market of ``eval_data``.
             HubError: when the Hub refuses or cannot be reached.
         """
         from lem_models.hub.publish import Destination, push_model
@@ -423,4 +429,4 @@ class LEMModel(L.LightningModule, Policy):
         if branch is not None and revision not in (None, branch):
             raise ConfigError(f"branch={branch!r} and revision={revision!r} mean the same: pass one of them")
         to = Destination(repo_id, branch or revision, private, create_pr, replace_card, commit_message, token)
-        return push_model(self, to, card=card, licence=licence)
+        return push_model(self, to, card=card, licence=licence, eval_data=eval_data)

@@ -119,11 +119,11 @@ class PushToHub(Checkpoint):
         self._consider(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Push what has not arrived; a few attempts, for there is no other."""
+        """Push what has not arrived; a few attempts, for there is no other. One that hangs is the last."""
         wait = _LAST_WAIT
         for attempt in range(_LAST_ATTEMPTS):
             self._validations = self._every
-            if not self._consider(trainer, pl_module):
+            if not self._consider(trainer, pl_module) or (self._thread is not None and self._thread.is_alive()):
                 return
             if attempt < _LAST_ATTEMPTS - 1:
                 time.sleep(wait)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import hf_hub_download, scan_cache_dir
 
-from lem_models.errors import BarsError, HubError
+from lem_models.errors import BarsError, HubError, LEMError
 from lem_models.markets.bars import Bars
 from tests.hub.faults import Fault
 from tests.hub.leaks import everything_said
-from tests.hub.market_data import LICENCE, NAME, market
+from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
+from tests.hub.repository import lfs_oid
 from tests.hub.server import HubServer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -153,6 +155,37 @@ def test_a_copy_in_the_cache_that_was_changed_is_fetched_again(hub, tmp_path):
     assert Bars.from_hub(NAME, cache_dir=tmp_path / "cache").content_hash == market().content_hash
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_half_a_split_whose_files_have_no_numbers_is_not_taken_for_the_whole(hub, waits, streaming):
+    first, second = parquet(plain_frame().iloc[:24]), parquet(plain_frame().iloc[24:])
+    commit = hub.create(NAME, {"data/a.parquet": first, "data/b.parquet": second}, kind="datasets").at("main").sha
+    fault = hub.fail(lfs_oid(second), 403)
+    with pytest.raises(HubError):
+        Bars.from_hub(NAME, revision=commit)
+    settings = {"revision": commit, "local_files_only": True, "streaming": streaming}
+    with pytest.raises(LEMError, match=rf"has 1 of the 2 files .* data/b\.parquet is missing.*--revision {commit}"):
+        Bars.from_hub(NAME, **settings)
+    fault.times = 0
+    Bars.from_hub(NAME, revision=commit)
+    found = Bars.from_hub(NAME, **settings)
+    assert (sum(piece.num_rows for piece in found) if streaming else len(found)) == 48
+
+
+def test_a_copy_of_unknown_origin_is_read_as_it_is(hub):
+    content = parquet(plain_frame())
+    hub.create(NAME, {"data/a.parquet": content, "data/b.txt": b"x"}, kind="datasets")
+    hf_hub_download(NAME, "data/a.parquet", repo_type="dataset")
+    assert len(Bars.from_hub(NAME, local_files_only=True)) == 48
+
+
+def test_the_cache_is_still_one_of_the_client(hub, tmp_path):
+    push(hub)
+    Bars.from_hub(NAME, cache_dir=tmp_path / "cache")
+    found = scan_cache_dir(tmp_path / "cache")
+    assert found.warnings == []
+    assert [repository.repo_id for repository in found.repos] == [NAME]
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_refusals_are_typed_and_not_repeated(hub, waits, tmp_path, status, streaming):
@@ -217,6 +250,15 @@ def test_two_processes_at_once_read_the_same(hub, tmp_path):
 
 
 # --- publishing ------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_lost_makes_no_second_pull_request(hub, waits):
+    hub.create(NAME, kind="datasets")
+    fault = hub.faults.add(Fault("cut answer", "/commit/", after=0))
+    error = refused(hub, lambda: push(hub, create_pr=True))
+    assert "may have arrived all the same" in str(error)
+    assert fault.happened == 1
+    assert [name for name in hub.repository(NAME, "datasets").branches if name != "main"] == ["refs/pr/1"]
 
 
 @pytest.mark.parametrize("kind", ["cut request", "status"])

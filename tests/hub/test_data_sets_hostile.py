@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -15,7 +16,7 @@ from lem_models.hub.data_pull import frame_of
 from lem_models.hub.parquet_guard import GuardedParquet, Limits
 from lem_models.markets.bars import Bars
 from tests.hub.hostile_data import HOSTILE
-from tests.hub.market_data import NAME, parquet, plain_frame
+from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
 
 LARGEST = 150 << 20
 """Bytes that reading a hostile file may take."""
@@ -73,9 +74,14 @@ def test_every_limit_is_kept(field):
 def test_files_that_are_too_much_together_are_refused(hub):
     from lem_models.hub.data_pull import pull_bars
 
-    hub.create(NAME, {f"train-{number}.parquet": parquet(plain_frame()) for number in range(2)}, kind="datasets")
+    content = parquet(plain_frame(480).assign(volume=1.0), compression="zstd", use_dictionary=False)
+    hub.create(NAME, {f"train-{number}.parquet": content for number in range(2)}, kind="datasets")
+    with pytest.raises(BarsError, match=f"would take {2 * len(content):,} bytes.* it is read piece by piece"):
+        pull_bars(NAME, limits=Limits(total_bytes=2 * len(content) - 1))
+    assert not [request for request in hub.requests if request.host == "storage"]
     with pytest.raises(BarsError, match="with streaming=True it is read piece by piece"):
-        pull_bars(NAME, limits=Limits(total_bytes=10_000))
+        pull_bars(NAME, limits=Limits(total_bytes=2 * len(content)))
+    assert [request for request in hub.requests if request.host == "storage"]
 
 
 VALID = parquet(plain_frame(480), compression="zstd", write_page_checksum=True, row_group_size=200)
@@ -143,6 +149,30 @@ def card(data_files: str) -> bytes:
     return f"---\nconfigs:\n- config_name: default\n  data_files: {data_files}\n---\n".encode()
 
 
+LAUGHS = b"a: &a [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [%b]\n" % (now, now, b", ".join([b"*%c" % before] * 10)) for before, now in pairwise(b"abcdefghi")
+)
+SHARED = (
+    b"x: &x [" + b"a, " * 10_000 + b"]\nconfigs:\n- config_name: default\n  data_files:\n"
+    b"  - &e {split: train, path: *x}\n" + b"  - *e\n" * 10_000
+)
+
+
+@pytest.mark.parametrize("bomb", [LAUGHS, SHARED], ids=["laughs", "shared"])
+def test_a_card_that_stands_for_too_much_is_not_built_upon(hub, bomb):
+    hub.create(NAME, {"README.md": b"---\n" + bomb + b"---\n"}, kind="datasets")
+    with pytest.raises(LEMError, match="stands for more than"):
+        market().push_to_hub(NAME, licence=LICENCE, token=hub.token)
+
+
+def test_a_commit_that_is_none_becomes_no_file_name(hub, tmp_path):
+    repository = hub.create(NAME, {"train.parquet": parquet(plain_frame())}, kind="datasets")
+    repository.branches["main"] = replace(repository.at("main"), sha="../../../../evil")
+    with pytest.raises(LEMError, match="names a commit that is none"):
+        Bars.from_hub(NAME)
+    assert not list(tmp_path.rglob("*evil*"))
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -171,6 +201,9 @@ def test_data_files_outside_of_the_repository_are_refused(hub, pattern):
         (b"---\nconfigs: everything\n---\n", "is wrong"),
         (b"---\nconfigs: [[[[\n---\n", "cannot be read"),
         (b"---\n" + b"[" * 50_000 + b"\n---\n", "cannot be read"),
+        (b"---\n" + LAUGHS + b"---\n", "stands for more than"),
+        (b"---\n" + SHARED + b"---\n", "stands for more than"),
+        (b"---\nconfigs: !!timestamp x\n---\n", "not what its tag says"),
         (b"---\na: \xff\n---\n", "cannot be read"),
         (b"---\n---\n" + b"x" * (2 << 20), "more than 1,048,576"),
     ],

@@ -163,6 +163,12 @@ def test_a_long_rate_limit_is_left_to_the_user(hub, published, waits, caplog):
     assert max(waits, default=0) < 10
 
 
+def test_a_rate_limit_that_is_no_number_is_none(hub, published, waits, caplog):
+    hub.fail(f"^/api/models/{NAME}", 429, **{"Retry-After": "\u00b2"})  # which `str.isdigit` takes for a digit
+    error = fails(hub, caplog, lambda: pull(hub))
+    assert (error.status, error.retry_after) == (429, None)
+
+
 @pytest.mark.parametrize(
     ("status", "advice"),
     [(401, "HF_TOKEN"), (403, "the token does not allow it"), (500, "try again later"), (503, "try again later")],
@@ -229,6 +235,27 @@ def test_a_read_only_cache_is_an_error_unless_the_model_is_there(hub, published,
     finally:
         for path in inside:
             path.chmod(0o755)
+
+
+@needs_fork
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_that_may_not_be_looked_into_is_no_model(tmp_path, kind):
+    folder = tmp_path / "closed" / "model"
+    folder.mkdir(parents=True)
+
+    def work() -> object:
+        _obey_permissions()
+        try:
+            return resolve(kind(folder))
+        except Exception as error:
+            return type(error).__name__
+
+    folder.parent.chmod(0)
+    try:
+        assert in_child(work) == "UnknownNameError"
+    finally:
+        folder.parent.chmod(0o755)
 
 
 @needs_fork
@@ -324,10 +351,11 @@ def _obey_permissions() -> None:
         ("my-own-secret was refused", "*** was refused"),
         ("Authorization: Bearer xyz.123", "Authorization: ***"),
         ("GET https://cdn.org/a/b?X-Amz-Signature=1a2b&x=y failed", "GET https://cdn.org/a/b failed"),
+        ("GET http://user:p@ss@host/a?x=1 failed", "GET http://***@host/a failed"),
         ("two\n\nlines", "two lines"),
         ("x" * 1000, "x" * 599 + "…"),
     ],
-    ids=["token", "the given one", "header", "signature", "lines", "length"],
+    ids=["token", "the given one", "header", "signature", "login", "lines", "length"],
 )
 def test_messages_hold_no_secret_and_one_line(text, expected):
     assert without_token(text, "my-own-secret") == expected

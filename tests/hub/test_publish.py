@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -117,12 +118,71 @@ def test_a_card_that_is_written_meanwhile_stays_too(hub, folder, monkeypatch):
     assert hub.repository(NAME).at("main").files["README.md"] == theirs
 
 
+@pytest.mark.parametrize("private", [True, None])
+def test_a_repository_that_somebody_else_makes_meanwhile_is_looked_at_too(hub, folder, monkeypatch, private):
+    plans, theirs = [], b"# written between the plan and the commit"
+
+    def plan(*arguments, **settings):
+        plans.append(plan_upload(*arguments, **settings))
+        if len(plans) == 1:
+            hub.create(NAME, {"README.md": theirs})
+        return plans[-1]
+
+    monkeypatch.setattr(publish, "plan_upload", plan)
+    model = LEMModel.from_pretrained(folder)
+    if private:
+        with pytest.raises(HubError, match="it exists and is public"):
+            model.push_to_hub(NAME, private=True)
+    else:
+        model.push_to_hub(NAME)
+    files = hub.repository(NAME).at("main").files
+    assert files["README.md"] == theirs
+    assert ("model.safetensors" in files) is not private
+
+
+def test_a_card_that_is_written_before_a_second_attempt_stays(hub, folder, monkeypatch):
+    theirs = b"# written while the first attempt was waiting"
+    hub.fail("/commit/", 500, times=1)
+    monkeypatch.setattr(time, "sleep", lambda _: hub.repository(NAME).commit({"README.md": theirs}))
+    LEMModel.from_pretrained(folder).push_to_hub(NAME)
+    assert hub.repository(NAME).at("main").files["README.md"] == theirs
+
+
+@pytest.mark.parametrize("name", ["README.md", "finetune.json", "metrics.json"])
+def test_a_link_that_leads_out_of_the_folder_is_not_published(hub, saved, tmp_path, name):
+    (tmp_path / "id_rsa").write_text("secret")
+    folder = shutil.copytree(saved, tmp_path / "linked")
+    (folder / name).symlink_to("../id_rsa")
+    with pytest.raises(ConfigError, match=f"{name} is a link that leads out of its folder"):
+        LEMModel.from_pretrained(folder).push_to_hub(NAME)
+    assert hub.requests == []
+
+
 def test_an_answer_that_is_lost_makes_no_second_commit(hub, folder, waits):
     hub.create(NAME)
     hub.faults.add(Fault("cut answer", "/commit/", after=0, times=1))
     url = LEMModel.from_pretrained(folder).push_to_hub(NAME)
     assert len(hub.repository(NAME).history()) == 2
     assert url.endswith(hub.repository(NAME).at("main").sha)
+
+
+@pytest.mark.parametrize("status", ["cut", None, 500, 504])
+def test_an_answer_that_is_lost_makes_no_second_pull_request(hub, folder, waits, status):
+    hub.create(NAME)
+    cut = Fault("cut answer", "/commit/", after=0)
+    fault = hub.faults.add(cut) if status == "cut" else hub.fail("/commit/", status)
+    with pytest.raises(HubError, match="may have arrived all the same, and was not sent twice"):
+        LEMModel.from_pretrained(folder).push_to_hub(NAME, create_pr=True)
+    assert fault.happened == 1
+    pulls = [name for name in hub.repository(NAME).branches if name.startswith("refs/pr/")]
+    assert len(pulls) == (status == "cut")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_pull_request_that_was_turned_away_is_sent_again(hub, folder, waits, status):
+    hub.create(NAME)
+    hub.fail("/commit/", status, times=1)
+    assert LEMModel.from_pretrained(folder).push_to_hub(NAME, create_pr=True).endswith("/discussions/1")
 
 
 def test_a_model_that_has_changed_since_it_was_loaded_does_not_take_the_card_along(hub, folder):
@@ -142,6 +202,10 @@ def test_a_card_of_ones_own_may_be_named(hub, folder, saved):
     [
         (b"---\nlicense: [\n---\n", "cannot be published"),
         (b"---\n- a list\n---\n", "no mapping"),
+        (b"---\ndate: 2024-13-45\n---\n", "month must be in"),
+        (b"---\nn: " + b"1" * 5000 + b"\n---\n", "cannot be published"),
+        (b"---\nn: !!int ''\n---\n", "not what its tag says"),
+        (b"---\nx: " + b"[" * 3000 + b"\n---\n", "nested more than"),
         (b"\xff\xfe", "utf-8"),
         (b"x" * (1 << 21), "more than"),
     ],
@@ -253,6 +317,14 @@ def test_evaluation_results_name_the_data_set_that_was_given(hub):
     assert (entry.dataset_id, entry.dataset_revision, entry.value) == ("desk/bench", commit, headline.mean_vol)
     assert "95 % interval" in entry.notes
     assert "no .eval_results" not in output
+
+
+def test_evaluation_results_may_be_sent_from_python_too(hub, saved):
+    LEMModel.from_pretrained("lem-dow-daily").push_to_hub(NAME, eval_data={"dow-daily": "desk/bench"})
+    (entry, *_) = yaml.safe_load(hub.repository(NAME).at("main").files[".eval_results/dow-daily.yaml"])
+    assert entry["dataset"]["id"] == "desk/bench"
+    with pytest.raises(ConfigError, match=r"has no metrics\.json"):
+        LEMModel.from_pretrained(saved).push_to_hub(NAME, eval_data={"dow-daily": "desk/bench"})
 
 
 def test_without_a_data_set_there_are_none_and_the_reason_is_said(hub):

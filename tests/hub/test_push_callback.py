@@ -208,6 +208,20 @@ def test_a_push_that_hangs_is_not_waited_for(hub, scripted):
     assert messages(hub)[0].split()[-1] == "0.2"
 
 
+def test_the_end_waits_once_for_a_push_that_hangs(hub, scripted, waits):
+    hub.create(NAME, private=True)
+    play = scripted(patience=0.05)
+    with hub._lock:
+        with pytest.warns(UserWarning, match="takes longer"):
+            play.validate(0.1)
+        with pytest.warns(UserWarning, match="takes longer") as caught:
+            play.end()
+    assert len(caught) == 1
+    assert waits == []
+    play.push._thread.join(30)
+    assert len(messages(hub)) == 1
+
+
 def test_a_card_beside_the_model_is_sent(hub, scripted):
     play = scripted()
     (play.folder / "README.md").write_bytes(b"---\nlicense: mit\n---\n# By hand\n")

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import hf_hub_download
 
-from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError
+from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
 from lem_models.hub.registry import bundled_folder
-from lem_models.hub.resolve import is_hub_id, resolve
+from lem_models.hub.resolve import _LARGEST, is_hub_id, resolve
+from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY
 from tests.helpers import random_model, tiny_config
@@ -68,6 +70,12 @@ def test_a_path_is_never_asked_of_the_hub(hub, published, tmp_path, monkeypatch)
 def test_a_revision_is_for_the_hub(saved, kind):
     with pytest.raises(ConfigError, match=r"has no revisions; revision='v1'"):
         resolve("lem-base" if kind == "bundled" else saved, revision="v1")
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a" * 300 + "/" + "b" * 300, Path("x" * 300), "a\0b"], ids=range(4))
+def test_a_name_that_no_file_can_have_is_unknown(name):
+    with pytest.raises(UnknownNameError):
+        resolve(name)
 
 
 @pytest.mark.parametrize("name", ["lem-cripto-hourly", "LEM-crypto-hourly", "crypto-hourly"])
@@ -154,6 +162,31 @@ def test_half_a_model_in_the_cache_is_not_a_model(hub, published):
     with pytest.raises(LEMError, match=rf"(?s){NAME}"):
         resolve(NAME, local_files_only=True)
     assert (resolve(NAME) / "model.safetensors").read_bytes() == published["model.safetensors"]
+
+
+@pytest.mark.parametrize("how", ["argument", "no server"])
+def test_half_a_model_that_somebody_fetched_is_not_taken_for_a_repository_without_weights(hub, published, how):
+    hf_hub_download(NAME, "config.json")
+    if how == "no server":
+        hub.close()
+    with pytest.raises(HubError, match=rf"not cached.*hf download {NAME} config.json model.safetensors"):
+        resolve(NAME, local_files_only=how == "argument")
+
+
+@pytest.mark.parametrize(
+    ("file", "size", "kind"), [("config.json", (1 << 18) + 1, ConfigError), ("model.safetensors", 200, WeightsError)]
+)
+def test_a_file_that_is_too_large_is_refused_before_it_is_downloaded(hub, published, monkeypatch, file, size, kind):
+    monkeypatch.setitem(_LARGEST, "model.safetensors", 199)
+    hub.create(NAME, {"config.json": b"{}", "model.safetensors": b"", file: b" " * size})
+    with pytest.raises(kind, match=rf"{file} of '{NAME}' has {size:,} bytes, more than .*: nothing was downloaded"):
+        resolve(NAME)
+    assert not [request for request in hub.requests if "/resolve/" in request.path or request.host == "storage"]
+
+
+def test_no_model_that_loads_is_too_large_to_be_downloaded():
+    assert _LARGEST["model.safetensors"] > 8 * MAX_WEIGHTS
+    assert _LARGEST["config.json"] == MAX_CONFIG_BYTES
 
 
 @pytest.mark.slow

@@ -380,6 +380,9 @@ for _name, _error in (("model.safetensors", WeightsError), ("config.json", Confi
     _add(f"{_kind}_a_pipe", UnknownNameError, "is not a model: it lacks", _pipe)
 
 
+_add("card_link_to_passwd", None, "", lambda folder: (folder / "README.md").symlink_to("/etc/passwd"))
+
+
 @_hostile("snapshot_link_out_of_the_cache", WeightsError, "leads out of its folder")
 def _snapshot(folder: Path) -> None:
     """A folder named like one of the Hub's cache has no more rights than the cache: here, files of another model."""

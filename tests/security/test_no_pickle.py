@@ -24,10 +24,18 @@ _CALLS = {"load", "read_pickle", "load_from_checkpoint", "load_state_dict_from_u
 _OWNERS = {"torch", "jit", "hub", "np", "numpy", "pd", "pandas", "serialization", "package", "yaml", *_MODULES}
 _ALLOWED = {"yaml.load"}  # by a class that makes plain values only
 _BUILTINS = {"eval", "exec", "compile", "__import__"}
+_BY_NAME = {"getattr", "import_module", "importlib.import_module"}
 
 
 def openers(tree: ast.AST) -> Iterator[str]:
     """What in a module could open a pickle, or run a text as code."""
+    renamed = {
+        alias.asname: alias.name.rpartition(".")[2]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
         if isinstance(node, ast.Import):
@@ -38,10 +46,16 @@ def openers(tree: ast.AST) -> Iterator[str]:
                 yield f"from {node.module} import {', '.join(names)}"
         elif isinstance(node, ast.Attribute) and node.attr in _CALLS:
             owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
-            if (owner in _OWNERS or node.attr.startswith("load_")) and f"{owner}.{node.attr}" not in _ALLOWED:
+            is_opener = {owner, renamed.get(owner)} & _OWNERS or node.attr.startswith("load_")
+            if is_opener and f"{owner}.{node.attr}" not in _ALLOWED:
                 yield f"{owner}.{node.attr}"
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BUILTINS:
             yield f"{node.func.id}()"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _BY_NAME:
+            # Only a name that is written there can be judged.
+            named = {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+            if named & (_CALLS | _MODULES):
+                yield f"{ast.unparse(node.func)}()"
         elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             yield "allow_pickle"
 
@@ -120,6 +134,12 @@ def test_only_checkpoints_are_opened_and_only_as_plain_data():
         ("import numpy as np\nnp.fromfile('x', allow_pickle=True)", ["allow_pickle"]),
         ("LEMModel.load_from_checkpoint('x')", ["LEMModel.load_from_checkpoint"]),
         ("def f(text):\n    exec(text)", ["exec()"]),
+        ("import torch as t\nt.load('x')", ["t.load"]),
+        ("import pandas as frames\nframes.read_pickle('x')", ["frames.read_pickle"]),
+        ("from torch import serialization as s\ns.load('x')", ["s.load"]),
+        ("import torch\ngetattr(torch, 'load')('x')", ["getattr()"]),
+        ("import importlib\nimportlib.import_module('pickle')", ["importlib.import_module()"]),
+        ("import json as j\nj.load(file)\ngetattr(j, 'dumps')", []),
         ("import json\njson.loads('1')\nmodel.load_state_dict({})", []),
     ],
 )
