@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ablation import markdown as ablation_table
 from benchmarks.encoders import table as encoder_table
 from benchmarks.martingale_optimum import table as optimum_table
 from benchmarks.speed_table import paths_table, scaling_table, tkan_table
@@ -35,6 +36,10 @@ def test_a_recorded_run_is_of_the_whole_test_period_and_of_the_bundled_weights(m
     assert record["command"] == f"python benchmarks/zoo.py --market {market} --data FOLDER"
     for name in (record["model"], record["base"]):
         assert record["weights"][name] == weights_hash(bundled_folder(name))
+
+
+def test_the_table_of_choices_is_that_of_the_recorded_rows():
+    assert ablation_table(read_record("ablation")["rows"]) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
