@@ -66,7 +66,8 @@ def record():
 
 
 def card_of(record, **sources):
-    sources = dataclasses.replace(sources_of(NAME), evaluations=[Evaluation(record, "crypto-hourly.json")], **sources)
+    given = {"evaluations": [Evaluation(record, "crypto-hourly.json")], "dials": [], **sources}
+    sources = dataclasses.replace(sources_of(NAME), **given)
     return render_card(sources, model())
 
 
