@@ -147,7 +147,7 @@ def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None
     """The model of every run, trained if its folder in ``work`` does not hold it yet."""
     models = []
     for label, recipe in study.runs():
-        folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower())}-{recipe.seed}"
+        folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')}-{recipe.seed}"
         if not (folder / "model.safetensors").is_file():
             progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
             train(recipe, out=folder, data=data, progress=False)

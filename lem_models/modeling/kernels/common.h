@@ -6,6 +6,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 // The iterations of the loop that follows do not depend on each other (the compiler need not prove it).
@@ -36,6 +41,36 @@ template <> struct Vector<float> { typedef float type __attribute__((vector_size
 template <> struct Vector<double> { typedef double type __attribute__((vector_size(BYTES), aligned(8), may_alias)); };
 template <class T> constexpr int LANES = BYTES / sizeof(T);
 template <class T> constexpr int PANEL = 2 * LANES<T>;  // columns of a panel: two vectors
+
+// sum + value * w with one rounding where the processor has it. Everywhere else the compiler must not fuse products and
+// sums (-ffp-contract=off): which of a * b + c * d it fuses differs between a vector loop and its remainder, and the result
+// of a sequence would depend on its place in the batch.
+#if defined(__AVX512F__)
+INLINE Vector<float>::type fused(float value, Vector<float>::type w, Vector<float>::type sum) {
+    return (Vector<float>::type)_mm512_fmadd_ps(_mm512_set1_ps(value), (__m512)w, (__m512)sum);
+}
+INLINE Vector<double>::type fused(double value, Vector<double>::type w, Vector<double>::type sum) {
+    return (Vector<double>::type)_mm512_fmadd_pd(_mm512_set1_pd(value), (__m512d)w, (__m512d)sum);
+}
+#elif defined(__AVX__) && defined(__FMA__)
+INLINE Vector<float>::type fused(float value, Vector<float>::type w, Vector<float>::type sum) {
+    return (Vector<float>::type)_mm256_fmadd_ps(_mm256_set1_ps(value), (__m256)w, (__m256)sum);
+}
+INLINE Vector<double>::type fused(double value, Vector<double>::type w, Vector<double>::type sum) {
+    return (Vector<double>::type)_mm256_fmadd_pd(_mm256_set1_pd(value), (__m256d)w, (__m256d)sum);
+}
+#elif defined(__aarch64__)
+INLINE Vector<float>::type fused(float value, Vector<float>::type w, Vector<float>::type sum) {
+    return (Vector<float>::type)vfmaq_n_f32((float32x4_t)sum, (float32x4_t)w, value);
+}
+INLINE Vector<double>::type fused(double value, Vector<double>::type w, Vector<double>::type sum) {
+    return (Vector<double>::type)vfmaq_n_f64((float64x2_t)sum, (float64x2_t)w, value);
+}
+#else
+template <class T> INLINE typename Vector<T>::type fused(T value, typename Vector<T>::type w, typename Vector<T>::type sum) {
+    return sum + value * w;
+}
+#endif
 
 template <class T> Index padded(Index n) { return (n + PANEL<T> - 1) / PANEL<T> * PANEL<T>; }
 
@@ -107,7 +142,7 @@ INLINE void block(const T *a, Index lda, const T *panel, Index depth, T *c, Inde
 #pragma GCC unroll 16
         for (int r = 0; r < ROWS; ++r) {
             const T value = a[r * lda + k];
-            for (int v = 0; v < VECTORS; ++v) sums[r][v] += value * w[v];
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] = fused(value, w[v], sums[r][v]);
         }
     }
     for (int r = 0; r < ROWS; ++r)
