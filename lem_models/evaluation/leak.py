@@ -129,7 +129,7 @@ def _changed(bars: Bars, cut: int, rng: np.random.Generator, *, volumes: bool) -
         frame[name] *= price
     frame["volume"] *= volume
     frame["notional"] *= price * volume
-    return Bars.from_frame(frame, calendar=bars.calendar.name, frequency=bars.frequency)
+    return Bars.from_frame(frame, calendar=bars.calendar_names, frequency=bars.frequency)
 
 
 def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) -> tuple[Leak | None, int]:

@@ -24,6 +24,7 @@ from lem_models.execution.policy import ContextStream, Decision, Policy, lookbac
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
 from lem_models.markets.bars import Bars
+from lem_models.markets.calendar import Calendar
 from lem_models.markets.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
 from lem_models.markets.market import Market
@@ -33,6 +34,7 @@ from lem_models.orders import Order
 __all__ = ["LiveSession"]
 
 _CROSSES = 6  # in REASONS
+_FAR = 1000  # bars after the history among which the next start is looked for
 _KEPT = 4096  # bars of history that are looked at; a lookback is at most 256, a calendar is told from some sessions
 
 
@@ -49,8 +51,8 @@ class LiveSession:
         costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
 
     Raises:
-        OrderError: when the order breaks a rule, would cross the end of its session, or has no size that the costs
-            depend on.
+        OrderError: when the order breaks a rule, starts when the market is closed, would cross the end of its session,
+            or has no size that the costs depend on.
         BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt.
         PolicyError: when the policy breaks its protocol.
     """
@@ -68,6 +70,9 @@ class LiveSession:
         if symbol not in history.symbols:
             raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
         own = last_bars(history.select([symbol]), _KEPT)
+        self._bound, self._step = own.is_session_bound, own.frequency.value
+        self._session: int | None = None  # of the order's first bar, once it has closed
+        self._ended: int | None = None  # when its session ended before the order did
         self._maximum = int(self._order["max_periods"][0])
         self._reader = BarReader(own)
         self._check_start()
@@ -107,8 +112,8 @@ class LiveSession:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to decide."""
-        return self.remaining <= 1e-9 or self.period >= self._maximum
+        """Whether nothing is left to decide: the order is complete, its time is over, or its session has ended."""
+        return self.remaining <= 1e-9 or self.period >= self._maximum or self._ended is not None
 
     def decide(self) -> Decision:
         """Fraction of the whole order to trade in the coming bar, and whether the policy is finishing.
@@ -118,6 +123,8 @@ class LiveSession:
             PolicyError: when the policy answers with something that is not a finite number.
         """
         if self._decided is None:
+            if self._ended is not None:
+                raise self._session_over()
             if self.done:
                 raise OrderError("the order is done: nothing is left to decide", rule="not done")
             self._decided = self._decide()
@@ -141,18 +148,32 @@ class LiveSession:
             bar: Columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be left out.
 
         Raises:
-            OrderError: when the order is done.
+            OrderError: when the order is done, or the bar shows that the order's trading session ended before it: the
+                order is then :attr:`done` with what is left unfilled.
             BarsError: when the bar breaks a rule or is not the next one; the session is then as before.
         """
         self.decide()
         closed = self._reader.read(bar)
         if self._roll.period == 0 and closed.timestamp != self._start:
             raise self._reader.out_of_turn(closed.timestamp)
+        if self._bound and self._session is not None and closed.session != self._session:
+            self._ended = self._reader.last.timestamp + self._step
+            raise self._session_over()
+        self._session = closed.session
         if self._stream is not None:
             self._stream.push(closed)
         self._reader.accept(closed)
         self._book(closed)
         self._decided = None
+
+    def _session_over(self) -> OrderError:
+        ended = moment(self._ended or 0)
+        return OrderError(
+            f"the trading session of {self._reader.symbol} ended at {ended:%Y-%m-%d %H:%M} UTC, before the order was "
+            f"complete: {self.remaining:.6g} of it is left; an order ends with its session",
+            field="max_periods",
+            rule="one session",
+        )
 
     def _book(self, bar: ClosedBar) -> None:
         self._roll.book(bar.vwap / self._arrival, bar.close / self._arrival, bar.volume / self._unit)
@@ -169,6 +190,14 @@ class LiveSession:
                 timestamp=moment(last.timestamp),
                 rule="closed bars only",
             )
+        calendar = self._reader.calendar.followed_by(np.array([self._start]))
+        if not calendar.has_start(self._start):
+            raise OrderError(
+                f"no bar of {self._reader.symbol} starts at {moment(self._start):%Y-%m-%d %H:%M} UTC (calendar "
+                f"{calendar.name}){_next_start_in_words(calendar, last.timestamp, self._start)}",
+                field="start",
+                rule="a bar starts then",
+            )
         try:
             self._reader.place(self._start)
         except BarsError:
@@ -183,14 +212,21 @@ class LiveSession:
     def _rolled(self, own: Bars, costs: CostModel | None) -> Roll:
         """The order before its first period, with all that the history says of the periods to come."""
         # Stand-ins for the bars to come: their places on the grid are known, their numbers are never read.
-        close, step = self._reader.last.close, own.frequency.value
-        coming = [(self._start + i * step, close, close, close, close, 1.0, close) for i in range(self._maximum)]
-        market = Market(followed_by(own, self._reader.calendar, coming))
+        close, calendar = self._reader.last.close, self._reader.calendar.followed_by(np.array([self._start]))
+        starts = calendar.coming(self._start, self._maximum).tolist()
+        coming = [(start, close, close, close, close, 1.0, close) for start in starts]
+        market = Market(followed_by(own, calendar, coming))
         start, maximum = np.array([len(own)]), np.array([self._maximum])
         code = int(exclusion_codes(market.bars, start, maximum, lookback=self._lookback)[0])
-        slot = int(market.bars.grid.slot(start)[0])
-        if own.is_session_bound and (code == _CROSSES or slot + self._maximum > own.slots_per_session):
-            raise OrderError("the order would cross the end of the session", field="max_periods", rule="one session")
+        if code == _CROSSES:
+            last = int(market.bars.grid.session_end(start)[0]) - 1
+            ends = moment(int(market.bars.timestamp[last]) + self._step)
+            raise OrderError(
+                f"the order would cross the end of the session, which is expected at {ends:%Y-%m-%d %H:%M} UTC, "
+                f"{last + 1 - len(own)} bars from its start",
+                field="max_periods",
+                rule="one session",
+            )
         if code:
             raise BarsError(f"the order cannot run: {REASONS[code]}", symbol=self._reader.symbol, rule="history")
         orders, self._window, _ = traded_market(market, self._order, start, costs)
@@ -198,6 +234,19 @@ class LiveSession:
         self._arrival, self._unit = float(self._window.arrival_price[0]), float(self._window.volume_unit[0])
         names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
         return Roll(orders, **{name: getattr(self._window, name) for name in names}, as_numbers=True)
+
+
+def _next_start_in_words(calendar: Calendar, last: int, start: int) -> str:
+    """When an order may start instead, if that can be said."""
+    following = last
+    try:
+        for _ in range(_FAR):
+            following = calendar.next_start(following)
+            if following >= start:
+                return f"; the next one starts at {moment(following):%Y-%m-%d %H:%M} UTC"
+    except BarsError:  # the calendar ends before
+        pass
+    return ""
 
 
 class _Encoded:

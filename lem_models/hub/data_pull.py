@@ -25,6 +25,7 @@ from lem_models.hub.parquet_guard import GuardedParquet, Limits
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
+from lem_models.markets.calendar import CalendarChoice
 
 __all__ = ["HubStream", "frame_of", "pull_bars", "stream_bars"]
 
@@ -38,7 +39,7 @@ def pull_bars(
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
-    calendar: str = "auto",
+    calendar: CalendarChoice = "auto",
     frequency: str | pd.Timedelta | None = None,
     limits: Limits | None = None,
 ) -> Bars:
@@ -79,7 +80,7 @@ def stream_bars(
     token: str | bool | None = None,
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
-    calendar: str = "auto",
+    calendar: CalendarChoice = "auto",
     frequency: str | pd.Timedelta | None = None,
     limits: Limits | None = None,
 ) -> HubStream:
@@ -120,7 +121,7 @@ class HubStream:
         snapshot: Snapshot,
         files: Sequence[HubFile],
         split: str,
-        calendar: str = "auto",
+        calendar: CalendarChoice = "auto",
         frequency: str | pd.Timedelta | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -299,8 +300,8 @@ def _other_bars(repo_id: str) -> BarsError:
 
 
 def _as_recorded(
-    record: Record | None, calendar: str, frequency: str | pd.Timedelta | None
-) -> tuple[str, str | pd.Timedelta | None]:
+    record: Record | None, calendar: CalendarChoice, frequency: str | pd.Timedelta | None
+) -> tuple[CalendarChoice, str | pd.Timedelta | None]:
     """Calendar and frequency as they were published, where the caller does not say otherwise."""
     if record is None:
         return calendar, frequency

@@ -14,7 +14,7 @@ stretch without a gap) follows from a compact :class:`~lem_models.markets.grid.G
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, UnknownNameError
-from lem_models.markets.calendar import Calendar, build_calendar
+from lem_models.markets.calendar import CalendarChoice, build_calendars
 from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.files import format_of, read_table, write_table
 from lem_models.markets.frequency import Moment, clock, nanoseconds, read_frequency
@@ -53,7 +53,6 @@ class Bars(DerivedColumns, HubBars):
 
     Attributes:
         symbols: Names, in order of first appearance.
-        calendar: The market's grid, ``calendar.name`` is ``"24/7"``, ``"sessions"`` or an exchange code.
         offsets: int64 [symbols + 1]; the bars of symbol ``i`` are ``offsets[i]:offsets[i + 1]``.
         timestamp: int64 [bars], start of the bar in nanoseconds UTC.
         open: float64 [bars], first price.
@@ -76,7 +75,6 @@ class Bars(DerivedColumns, HubBars):
     """
 
     symbols: tuple[str, ...]
-    calendar: Calendar
     offsets: Integers
     timestamp: Integers
     open: Floats
@@ -98,7 +96,7 @@ class Bars(DerivedColumns, HubBars):
         cls,
         path: str | os.PathLike[str],
         *,
-        calendar: str = "auto",
+        calendar: CalendarChoice = "auto",
         frequency: str | pd.Timedelta | None = None,
         verify: bool = False,
     ) -> Bars:
@@ -128,13 +126,15 @@ class Bars(DerivedColumns, HubBars):
         if verify:
             verify_store(stored, file)
         columns, grid = stored.columns, stored.grid
-        name = grid.calendar.name if calendar == "auto" else calendar
-        length = grid.calendar.frequency if frequency is None else read_frequency(frequency)
-        if (name, length) != (grid.calendar.name, grid.calendar.frequency):
-            built = build_calendar(name, columns.symbols, columns.offsets, columns.timestamp, length)
-            grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
         bars = cls._of(columns, grid, stored.extra)
-        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, name, length))
+        stored_as = (bars.calendar_names, bars.frequency)
+        names = bars.calendar_names if calendar == "auto" else calendar
+        length = bars.frequency if frequency is None else read_frequency(frequency)
+        if (names if isinstance(names, Mapping) else dict.fromkeys(columns.symbols, names), length) != stored_as:
+            built = build_calendars(names, columns.symbols, columns.offsets, columns.timestamp, length)
+            grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
+            bars = cls._of(columns, grid, stored.extra)
+        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
         return bars
 
     @classmethod
@@ -143,7 +143,7 @@ class Bars(DerivedColumns, HubBars):
         dataset: Dataset,
         path: str | os.PathLike[str],
         *,
-        calendar: str = "auto",
+        calendar: CalendarChoice = "auto",
         frequency: str | pd.Timedelta | None = None,
     ) -> Bars:
         """Check the bars of a data set of the library ``datasets`` and write them to an ``.arrow`` file.
@@ -170,7 +170,7 @@ class Bars(DerivedColumns, HubBars):
 
     @classmethod
     def from_frame(
-        cls, frame: pd.DataFrame, *, calendar: str = "auto", frequency: str | pd.Timedelta | None = None
+        cls, frame: pd.DataFrame, *, calendar: CalendarChoice = "auto", frequency: str | pd.Timedelta | None = None
     ) -> Bars:
         """Check a long table and build bars from it.
 
@@ -178,7 +178,8 @@ class Bars(DerivedColumns, HubBars):
             frame: One row per bar; columns timestamp (tz-aware), symbol, open, high, low, close, volume, notional.
                 Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time order.
             calendar: ``"auto"`` tells ``"24/7"`` from ``"sessions"`` by the bars; an exchange code such as ``"XNYS"``
-                takes the schedule of that exchange.
+                takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
+                own (``{"SPY": "XNYS", "VOD": "XLON"}``); symbols that it leaves out are inferred.
             frequency: Length of a bar, e.g. ``"1h"``; by default the most common step between bars.
 
         Returns:
@@ -189,7 +190,7 @@ class Bars(DerivedColumns, HubBars):
             UnknownNameError: There is no calendar of this name.
         """
         columns = validate_frame(frame)
-        built = build_calendar(
+        built = build_calendars(
             calendar,
             columns.symbols,
             columns.offsets,
@@ -203,7 +204,6 @@ class Bars(DerivedColumns, HubBars):
         """Bars from checked columns and their places; ``extra`` stands for the columns' own."""
         return cls(
             symbols=columns.symbols,
-            calendar=grid.calendar,
             offsets=columns.offsets,
             timestamp=columns.timestamp,
             open=columns.values["open"],
@@ -244,9 +244,27 @@ class Bars(DerivedColumns, HubBars):
         missing = f" ({_counted(int(self.gaps['missing'].sum()), 'bar')} missing)" if len(self.gaps) else ""
         return (
             f"Bars({_counted(len(self.symbols), 'symbol')}, {_counted(len(self), 'bar')}, {first:%Y-%m-%d %H:%M} to "
-            f"{last:%Y-%m-%d %H:%M} UTC, every {clock(self.frequency)}, calendar {self.calendar.name}, "
+            f"{last:%Y-%m-%d %H:%M} UTC, every {clock(self.frequency)}, {self._calendars_in_words()}, "
             f"{_counted(len(self.gaps), 'gap')}{missing})"
         )
+
+    def _calendars_in_words(self) -> str:
+        kinds, which = self.grid.calendars.kinds, self.grid.calendars.which
+        if len(kinds) == 1:
+            return f"calendar {kinds[0].name}"
+        parts = (f"{kind.name} ({int(np.sum(which == number))})" for number, kind in enumerate(kinds))
+        return f"calendars {', '.join(parts)}"
+
+    def by_calendar(self) -> list[Bars]:
+        """The bars of the symbols of each calendar; the bars themselves if there is one.
+
+        Features, models and policies read one market at a time; :func:`~lem_models.execute` takes markets apart itself.
+        """
+        kinds, which = self.grid.calendars.kinds, self.grid.calendars.which
+        if len(kinds) == 1:
+            return [self]
+        names = np.array(self.symbols, dtype=object)
+        return [self.select(names[which == number].tolist()) for number in range(len(kinds))]
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Bars:
         """Take the bars that start in a period.
@@ -455,7 +473,7 @@ class _Source:
 
     path: Path
     content_hash: str
-    calendar: str
+    calendar: CalendarChoice
     frequency: pd.Timedelta
 
 

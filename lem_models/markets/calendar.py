@@ -10,26 +10,37 @@ A calendar gives every bar three numbers:
 Three kinds exist:
 
 - ``"24/7"``: ``ordinal = timestamp // frequency``, sessions are UTC days.
-- ``"sessions"``: inferred from the bars. The grid is the union of the timestamps of all symbols. For intraday bars a
-  hole in it from one trading day to the next is the end of a session, a hole inside a trading day is a gap (a halt, a
-  lunch break). Trading days change at a time of day when the market is closed. Daily bars follow each other unless
-  their dates are more than 7 days apart. A session that *no* symbol has cannot be seen.
+- ``"sessions"``: inferred from the bars (:mod:`lem_models.markets.calendar_inference`). The grid is the union of the
+  timestamps of all symbols that keep the same hours. A session that *none* of them has cannot be seen.
 - an exchange code such as ``"XNYS"``: sessions, half days and lunch breaks from the schedules of the library
   ``exchange_calendars``; a bar outside the schedule is refused, a session that is missing is seen.
+
+Symbols of one table may have different calendars: given by symbol, or inferred where their bars show it.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError, UnknownNameError
-from lem_models.markets.calendar_kinds import Calendar, Placement, RoundTheClock, Scheduled, nearest
+from lem_models.markets.calendar_inference import (
+    RARE,
+    SessionClock,
+    date_stretches,
+    infer_clock,
+    infer_days,
+    infer_sessions,
+    never_closes,
+)
+from lem_models.markets.calendar_kinds import Calendar, Placement, RoundTheClock, Scheduled
 from lem_models.markets.frequency import (
     DAY,
     GROUP,
@@ -39,91 +50,291 @@ from lem_models.markets.frequency import (
     length_of,
     moment,
     symbol_groups,
-    symbol_of,
     winner,
 )
 
-__all__ = ["Calendar", "Placement", "RoundTheClock", "Scheduled", "build_calendar", "check_calendar_name"]
+if TYPE_CHECKING:
+    from exchange_calendars import ExchangeCalendar
+
+__all__ = [
+    "Calendar",
+    "CalendarChoice",
+    "Calendars",
+    "Exchange",
+    "Placement",
+    "RoundTheClock",
+    "Scheduled",
+    "build_calendars",
+    "check_calendar_names",
+    "check_on_grid",
+]
 
 Integers = npt.NDArray[np.int64]
+CalendarChoice: TypeAlias = "str | Mapping[str, str]"
+"""Name of a calendar for all symbols, or names by symbol; symbols that a mapping leaves out are inferred."""
 
 _OWN = ("auto", "24/7", "sessions")
+_MARGIN = pd.Timedelta(days=21)  # around the bars of an exchange: more than its longest holiday
+_DAY = pd.Timedelta(days=1)
+_ENDS = 10  # bars
+_COINCIDENCE = 1e-3  # hours that are kept less likely by chance are a symbol's own
 
-LONGEST_DAILY_PAUSE = 7
-"""Daily bars further apart than this many days have a gap between them (September 2001 was a pause of 7 days)."""
+
+@dataclass(frozen=True, eq=False)
+class Calendars:
+    """The calendars of a table of bars.
+
+    Attributes:
+        kinds: The different calendars.
+        which: int64 [symbols]: which of them each symbol has.
+    """
+
+    kinds: tuple[Calendar, ...]
+    which: Integers = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the array read-only."""
+        self.which.flags.writeable = False
+
+    @classmethod
+    def all_of(cls, calendar: Calendar, symbols: int = 1) -> Calendars:
+        """One calendar for so many symbols."""
+        return cls((calendar,), np.zeros(symbols, dtype=np.int64))
+
+    def take(self, symbols: Integers) -> Calendars:
+        """The calendars of some symbols, by number."""
+        kept, which = np.unique(self.which[symbols], return_inverse=True)
+        return Calendars(tuple(self.kinds[number] for number in kept.tolist()), which.astype(np.int64))
 
 
-def build_calendar(
-    calendar: str,
+def build_calendars(
+    calendar: CalendarChoice,
     symbols: tuple[str, ...],
     offsets: Integers,
     timestamp: Integers,
     frequency: pd.Timedelta | None = None,
-) -> Calendar:
-    """Build the calendar of a table of bars and check that every bar lies on its grid.
+) -> Calendars:
+    """Build the calendars of a table of bars and check that every bar lies on its grid.
 
     Args:
-        calendar: ``"auto"``, ``"24/7"``, ``"sessions"``, or an exchange code (``"XNYS"``).
+        calendar: ``"auto"``, ``"24/7"``, ``"sessions"``, or an exchange code (``"XNYS"``), for all symbols or by symbol.
         symbols: Names of the symbols.
         offsets: int64 [symbols + 1]; the rows of symbol ``i`` are ``offsets[i]:offsets[i + 1]``.
         timestamp: int64 [bars], nanoseconds UTC, symbol-major, ascending inside a symbol.
         frequency: Length of a bar; inferred when ``None``.
 
     Returns:
-        The calendar. ``calendar.place(timestamp)`` works for all bars.
+        The calendars. ``place(timestamp)`` of a symbol's calendar works for all of its bars.
 
     Raises:
-        BarsError: The bars do not have one frequency, or a bar is not on the grid.
+        BarsError: The bars do not have one frequency, a bar is not on the grid, or a calendar is given for a symbol that
+            has no bars.
         UnknownNameError: There is no calendar of this name.
     """
+    names = _names_by_symbol(calendar, symbols)
     if frequency is None:
         frequency = infer_frequency(symbols, offsets, timestamp)
     step = frequency.as_unit("ns").value
-    union = _union(offsets, timestamp)
-    if calendar == "auto":
-        calendar = "24/7" if _never_closes(union, step) else "sessions"
-    built: Calendar
-    if calendar == "24/7":
-        built = _round_the_clock(union, step)
-    elif calendar == "sessions":
-        built = _daily_sessions(union, step) if step >= DAY else _intraday_sessions(union, step)
-    else:
-        built = _exchange(calendar, union, step)
-    if not all(built.contains(part).all() for part in _blocks(union)):
-        inside = built.contains(timestamp)
-        row = int(np.argmin(inside))
-        outside = int(np.sum(~inside))
-        raise BarsError(
-            f"the bar does not start on the grid of the calendar {built.name!r} at {clock(built.frequency)}; "
-            f"{outside:,} of {len(timestamp):,} bars do not",
-            symbol=symbol_of(symbols, offsets, row),
-            timestamp=moment(timestamp[row]),
-            column="timestamp",
-            rule="one grid",
-        )
-    _check_one_bar_per_position(built, symbols, offsets, timestamp)
-    return built
+    kinds: list[Calendar] = []
+    which = np.zeros(len(symbols), dtype=np.int64)
+    for name in dict.fromkeys(names):
+        named = np.flatnonzero(np.array([one == name for one in names]))
+        groups = _same_hours(named, offsets, timestamp, step) if name in ("auto", "sessions") else [named]
+        for members in groups:
+            which[members] = len(kinds)
+            kinds.append(_built(name, _union(members, offsets, timestamp), step))
+    calendars = Calendars(tuple(kinds), which)
+    check_on_grid(calendars, symbols, offsets, timestamp)
+    return calendars
 
 
-def check_calendar_name(calendar: str) -> None:
-    """Refuse a name that :func:`build_calendar` does not know.
+def check_calendar_names(calendar: CalendarChoice) -> None:
+    """Refuse names that :func:`build_calendars` does not know.
 
     Raises:
         UnknownNameError: There is no calendar of this name.
+        BarsError: It is neither a name nor a mapping from symbols to names.
     """
-    if calendar in _OWN:
-        return
-    import exchange_calendars
+    names = list(calendar.values()) if isinstance(calendar, Mapping) else [calendar]
+    for name in names:
+        if not isinstance(name, str):
+            raise BarsError(
+                f"a calendar is a name such as 'XNYS', or a mapping from symbols to names; got {name!r}",
+                rule="calendar",
+            )
+        if name in _OWN:
+            continue
+        import exchange_calendars
 
-    known = [*_OWN, *exchange_calendars.get_calendar_names()]
-    if calendar not in known:
-        raise UnknownNameError.among("calendar", calendar, known)
+        known = [*_OWN, *exchange_calendars.get_calendar_names()]
+        if name not in known:
+            raise UnknownNameError.among("calendar", name, known)
 
 
-def _union(offsets: Integers, timestamp: Integers) -> Integers:
-    """All bar starts of a market, ascending, each once. Symbols share most of them: memory is that of the union."""
+def _names_by_symbol(calendar: CalendarChoice, symbols: tuple[str, ...]) -> list[str]:
+    check_calendar_names(calendar)
+    if isinstance(calendar, str):
+        return [calendar] * len(symbols)
+    for symbol in calendar:
+        if symbol not in symbols:
+            raise BarsError(
+                f"a calendar is given for a symbol without bars; there are {', '.join(symbols[:5])}"
+                + (" and others" if len(symbols) > 5 else ""),
+                symbol=str(symbol),
+                rule="calendar",
+            )
+    return [calendar.get(symbol, "auto") for symbol in symbols]
+
+
+def _built(name: str, union: Integers, step: int) -> Calendar:
+    """The calendar of this name for symbols that have these bar starts together."""
+    if name == "24/7" or (name == "auto" and never_closes(union, step)):
+        slots = max(1, -(-DAY // step))
+        return RoundTheClock("24/7", length_of(step), slots, is_session_bound=False, phase=_phase(union, step))
+    if name in ("auto", "sessions"):
+        return infer_days(union, step, _phase(union, DAY)) if step >= DAY else infer_sessions(union, step)
+    return Exchange.of(name, int(union[0]), int(union[-1]), step, at_midnight=bool(np.all(union % DAY == 0)))
+
+
+def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integers, timestamp: Integers) -> None:
+    """Refuse bars that do not start on the grid of their symbol's calendar, and two in one place of it.
+
+    Args:
+        calendars: The calendars of the symbols.
+        symbols: Names of the symbols.
+        offsets: int64 [symbols + 1].
+        timestamp: int64 [bars], symbol-major, ascending inside a symbol.
+
+    Raises:
+        BarsError: The first such bar of the first symbol that has one, and how many of its calendar there are.
+    """
+    for kind, calendar in enumerate(calendars.kinds):
+        outside, total, first = 0, 0, None
+        members = np.flatnonzero(calendars.which == kind).tolist()
+        for number, rows in _blocks_of(members, offsets, timestamp):
+            inside = calendar.contains(rows)
+            total += len(rows)
+            if not inside.all():
+                outside += int(np.sum(~inside))
+                first = first or (number, int(rows[np.argmin(inside)]))
+        if first is not None:
+            raise BarsError(
+                f"the bar does not start on the grid of the calendar {calendar.name!r} at "
+                f"{clock(calendar.frequency)}; {outside:,} of {total:,} bars do not",
+                symbol=symbols[first[0]],
+                timestamp=moment(first[1]),
+                column="timestamp",
+                rule="one grid",
+            )
+        if calendar.frequency.value < DAY:
+            continue  # the grid is the bar starts themselves
+        for number, rows in _blocks_of(members, offsets, timestamp):
+            step = np.diff(calendar.ordinal(rows))
+            if np.any(step <= 0):
+                raise BarsError(
+                    f"two bars of one symbol fall on one {clock(calendar.frequency)} bar of the calendar "
+                    f"{calendar.name!r}",
+                    symbol=symbols[number],
+                    timestamp=moment(rows[int(np.argmax(step <= 0)) + 1]),
+                    column="timestamp",
+                    rule="one frequency",
+                )
+
+
+def _blocks_of(members: Sequence[int], offsets: Integers, timestamp: Integers) -> Iterator[tuple[int, Integers]]:
+    """Bar starts of some symbols piece by piece, with the number of the symbol; neighbouring pieces share a bar."""
+    for number in members:
+        for begin in range(int(offsets[number]), int(offsets[number + 1]), GROUP):
+            yield number, timestamp[max(begin - 1, int(offsets[number])) : min(begin + GROUP, int(offsets[number + 1]))]
+
+
+# --- symbols that keep the same hours --------------------------------------------------------------------------------
+
+
+def _same_hours(members: Integers, offsets: Integers, timestamp: Integers, step: int) -> list[Integers]:
+    """Symbols by the hours of the week that they keep, the largest group first.
+
+    A symbol keeps the hours of a group if its bars lie in them, and if it would be no coincidence that they leave out
+    some of them: a stock beside pairs that trade at night has hours of its own, a pair with few bars does not.
+    """
+    if len(members) == 1:
+        return [members]
+    union = _union(members, offsets, timestamp)
+    first, last = timestamp[offsets[members]], timestamp[offsets[members + 1] - 1]
+    possible = np.searchsorted(union, last, side="right") - np.searchsorted(union, first)
+    is_full = offsets[members + 1] - offsets[members] >= 0.999 * possible
+    if is_full.all():
+        return [members]
+    groups: list[tuple[list[int], _Hours]] = []
+    if is_full.any():
+        whole = members[is_full]
+        groups.append((whole.tolist(), _Hours.of(_union(whole, offsets, timestamp), step)))
+    rest = members[~is_full]
+    for number in rest[np.argsort(-(offsets[rest + 1] - offsets[rest]), kind="stable")].tolist():
+        mine = timestamp[offsets[number] : offsets[number + 1]]
+        fitting = [group for group in groups if group[1].are_kept_by(mine)]
+        if fitting:
+            min(fitting, key=lambda group: group[1].length)[0].append(number)
+        else:
+            groups.append(([number], _Hours.of(mine, step)))
+    return [np.sort(np.array(numbers, dtype=np.int64)) for numbers, _ in groups]
+
+
+@dataclass(frozen=True)
+class _Hours:
+    """When some symbols trade, on the clock of their market.
+
+    Attributes:
+        clock: The clock, and when its trading days change.
+        days: Days of the trading week that usually have bars; one where a trading day is a week.
+        first: Usual start of the first bar, nanoseconds since the trading day began.
+        last: Usual start of the last bar.
+        step: Length of a bar.
+    """
+
+    clock: SessionClock
+    days: frozenset[int]
+    first: int
+    last: int
+    step: int
+
+    @classmethod
+    def of(cls, starts: Integers, step: int) -> _Hours:
+        clock = infer_clock(starts, step) if step < DAY else SessionClock("UTC", 0)
+        day, since = clock.since_closing(starts)
+        return cls(clock, frozenset(_usual(day % 7)), int(min(_usual(since))), int(max(_usual(since))), step)
+
+    @property
+    def length(self) -> int:
+        """Nanoseconds of a trading week that are open."""
+        return len(self.days) * (self.last - self.first + self.step)
+
+    def are_kept_by(self, starts: Integers) -> bool:
+        day, since = self.clock.since_closing(starts)
+        inside = np.isin(day % 7, list(self.days)) & (since >= self.first) & (since <= self.last)
+        if np.mean(inside) < 0.99:
+            return False
+        hours = (int(np.ptp(since[inside])) + self.step) / (self.last - self.first + self.step)
+        days = np.unique(day[inside])
+        own = len(np.unique(days % 7))
+        # The chance that so many bars and days, beyond those that make up the ends, leave out all other hours and days.
+        chance = (len(starts) - _ENDS) * np.log(hours) + (len(days) - own) * np.log(own / len(self.days))
+        return bool(chance > np.log(_COINCIDENCE))
+
+
+def _usual(values: Integers) -> list[int]:
+    """Values that are not rare among these."""
+    distinct, count = np.unique(values, return_counts=True)
+    return distinct[count > RARE * count.max()].tolist()
+
+
+def _union(members: Integers, offsets: Integers, timestamp: Integers) -> Integers:
+    """All bar starts of some symbols, ascending, each once. Symbols share most of them: memory is that of the union."""
     union = np.zeros(0, dtype=np.int64)
-    for first, last in symbol_groups(offsets):
+    whole = len(members) == len(offsets) - 1
+    # Many small symbols at once where they lie side by side, as a whole table does.
+    groups = symbol_groups(offsets) if whole else ((number, number + 1) for number in members.tolist())
+    for first, last in groups:
         mine = timestamp[offsets[first] : offsets[last]]
         if last - first > 1:
             mine = np.unique(mine)
@@ -134,173 +345,104 @@ def _union(offsets: Integers, timestamp: Integers) -> Integers:
     return union
 
 
-def _never_closes(union: Integers, step: int) -> bool:
-    """Whether bars are there round the clock and at weekends.
+# --- exchanges -------------------------------------------------------------------------------------------------------
 
-    Only days that lie wholly between the first and the last bar count. Saturdays after a Friday with bars must be at
-    least half full, as the median day; without such a Saturday the days must be nearly full. A table shorter than that
-    must span a whole day nearly without holes.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exchange(Scheduled):
+    """Sessions, half days and breaks of an exchange, over the period of the bars and some weeks around it.
+
+    Attributes:
+        until: Last moment of the schedule, nanoseconds UTC.
     """
-    first, last = union[0] // DAY, union[-1] // DAY
-    per_day = max(1.0, DAY / step)
-    if last - first < 2:
-        span = union[-1] - union[0] + step
-        return bool(step < DAY <= span and len(union) >= 0.9 * span / step)
-    if step > DAY:
-        return False
-    fill = np.diff(np.searchsorted(union, np.arange(first + 1, last + 1) * DAY)) / per_day
-    weekday = (np.arange(first + 1, last) + 3) % 7  # 1970-01-01 was a Thursday
-    open_days = fill > 0
-    after_open_friday = (weekday == 5) & np.concatenate([[True], open_days[:-1]])
-    if after_open_friday.any():
-        return bool(np.median(fill[after_open_friday]) >= 0.5 and np.median(fill[open_days]) >= 0.5)
-    return bool(step < DAY and open_days.any() and np.median(fill[open_days]) >= 0.9)
+
+    until: int
+
+    @classmethod
+    def of(cls, code: str, first: int, last: int, step: int, *, at_midnight: bool) -> Exchange:
+        """The calendar of an exchange.
+
+        Args:
+            code: Its code in the library ``exchange_calendars``.
+            first: First bar start that it is to hold, nanoseconds UTC.
+            last: Last one.
+            step: Length of a bar, nanoseconds; a day at most.
+            at_midnight: Whether daily bars are stamped at midnight UTC, and not on the clock of the exchange.
+
+        Raises:
+            BarsError: The library has no schedule for that time, or the bars are longer than a day.
+        """
+        if step > DAY:
+            raise BarsError(
+                f"an exchange calendar places bars of a day or less; for bars of {clock(step)} leave "
+                f"calendar={code!r} out, or say calendar='sessions'",
+                rule="calendar",
+            )
+        library, schedule = _schedule(code, *(moment(edge).tz_localize(None).normalize() for edge in (first, last)))
+        until = int(pd.Timestamp(schedule.index[-1]).as_unit("ns").value)
+        if step == DAY:
+            days = np.asarray(pd.DatetimeIndex(schedule.index).as_unit("ns").asi8 // DAY)
+            return cls(
+                code,
+                length_of(step),
+                1,
+                is_session_bound=False,
+                opening=np.zeros(0, dtype=np.int64),
+                zone=None if at_midnight else str(library.tz),
+                until=until,
+                **date_stretches(days, np.arange(len(days)), 1),
+            )
+        opening, pause, resume, closing = (
+            np.array(pd.DatetimeIndex(schedule[name]).as_unit("ns").asi8)
+            for name in ("open", "break_start", "break_end", "close")
+        )
+        # With a lunch break a session is two stretches; bars start whole steps after the first bar of theirs.
+        split = pause != pd.NaT.value
+        begin = np.stack([opening, np.where(split, resume, closing)], 1)
+        end = np.stack([np.where(split, pause, closing), closing], 1)
+        count = -((begin - end) // step)
+        first_of = np.cumsum(count).reshape(count.shape) - count
+        exists = count > 0
+        return cls(
+            code,
+            length_of(step),
+            int(count.sum(1).max()),
+            is_session_bound=True,
+            start=begin[exists],
+            number=first_of[exists],
+            count=count[exists],
+            opening=first_of[:, 0],
+            stride=step,
+            until=until,
+        )
+
+    def followed_by(self, timestamp: Integers) -> Exchange:
+        """See :meth:`~lem_models.markets.calendar_kinds.Calendar.followed_by`. Positions count from another day then."""
+        if not len(timestamp) or int(timestamp[-1]) + 7 * DAY < self.until:
+            return self
+        step, first = self.frequency.value, int(self.start[0])
+        first = first * DAY if step >= DAY else first
+        return Exchange.of(self.name, first, int(timestamp[-1]), step, at_midnight=self.zone is None)
 
 
-def _round_the_clock(union: Integers, step: int) -> RoundTheClock:
-    """The grid of whole steps that most bars lie on."""
-    slots = max(1, -(-DAY // step))
-    return RoundTheClock("24/7", length_of(step), slots, is_session_bound=False, phase=_phase(union, step))
-
-
-def _intraday_sessions(union: Integers, step: int) -> Scheduled:
-    """Sessions from the union of all bars: a hole from one trading day to the next ends one, any other is a halt.
-
-    Bars start whole steps after the first bar of their session; others are left out of the grid, to be refused. (With
-    daylight saving, the sessions themselves need not start on one grid.)
-    """
-    closes = (np.diff(union) > step) & (np.diff((union - _closing_time(union, step)) // DAY) > 0)
-    begins = np.concatenate([[0], np.flatnonzero(closes) + 1])
-    start = union[begins]
-    ahead = union - np.repeat(start, np.diff(begins, append=len(union)))
-    last_slot = np.maximum.reduceat(np.where(ahead % step == 0, ahead // step, 0), begins)
-    opening = np.cumsum(last_slot + 1) - last_slot - 1
-    return Scheduled(
-        "sessions",
-        length_of(step),
-        int(last_slot.max()) + 1,
-        is_session_bound=True,
-        start=start,
-        number=opening,
-        count=last_slot + 1,
-        opening=opening,
-        stride=step,
-    )
-
-
-def _closing_time(union: Integers, step: int) -> int:
-    """Where one trading day ends and the next begins: a time of day (UTC, nanoseconds) when the market is closed.
-
-    It is the middle of the longest stretch of the day in which no bar was ever seen: morning for New York, afternoon
-    for Sydney, whose sessions run over midnight UTC. Midnight if there is no such stretch.
-    """
-    time = np.unique(union % DAY)
-    until_next = np.diff(time, append=time[0] + DAY)
-    longest = int(np.argmax(until_next))
-    if until_next[longest] <= step:
-        return 0
-    return int(time[longest] + (until_next[longest] + step) // 2) % DAY
-
-
-def _daily_sessions(union: Integers, step: int) -> Scheduled:
-    """Sessions of daily (or longer) bars: the dates that some symbol has; a pause of more than 7 days is a gap."""
-    phase = _phase(union, DAY)
-    day = np.unique(nearest(union, DAY, phase))
-    pause = np.diff(day)
-    is_gap = pause > max(LONGEST_DAILY_PAUSE, 1.5 * step / DAY)
-    # Over a gap the ordinal moves on by about the number of bars that are missing: five daily ones a week.
-    beyond = np.maximum(2, pause * 5 // 7 if step == DAY else pause * DAY // step)
-    ordinal = np.concatenate([[0], np.cumsum(np.where(is_gap, beyond, 1))])
-    return _by_date("sessions", step, day, ordinal, phase=phase)
-
-
-def _by_date(
-    name: str, step: int, day: Integers, ordinal: Integers, *, phase: int = 0, zone: str | None = None
-) -> Scheduled:
-    """Calendar of daily (or longer) bars from the day number and the ordinal of each."""
-    stride = max(1, step // DAY)
-    regular = (np.diff(day) == stride) & (np.diff(ordinal) == 1)
-    begins = np.concatenate([[0], np.flatnonzero(~regular) + 1])
-    return Scheduled(
-        name,
-        length_of(step),
-        1,
-        is_session_bound=False,
-        start=day[begins],
-        number=ordinal[begins],
-        count=np.diff(begins, append=len(day)),
-        opening=np.zeros(0, dtype=np.int64),
-        stride=stride,
-        phase=phase,
-        zone=zone,
-    )
-
-
-def _exchange(code: str, union: Integers, step: int) -> Scheduled:
-    """Sessions, half days and breaks of an exchange over the period of the bars."""
+def _schedule(code: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[ExchangeCalendar, pd.DataFrame]:
+    """Schedule of an exchange from some weeks before a day to some weeks after another, as far as it is known."""
     import exchange_calendars
 
-    check_calendar_name(code)
-    start = moment(union[0]).tz_localize(None).normalize() - pd.Timedelta(days=1)
-    end = moment(union[-1]).tz_localize(None).normalize() + pd.Timedelta(days=1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the library's own, about pandas
-            library = exchange_calendars.get_calendar(code, start=start, end=end)
-            schedule = library.schedule
-    except (ValueError, exchange_calendars.errors.CalendarError) as error:
-        raise BarsError(
-            f"the exchange calendar {code!r} has no schedule from {start:%Y-%m-%d} to {end:%Y-%m-%d}: {error}",
-            column="timestamp",
-            rule="one grid",
-        ) from error
-    if step >= DAY:
-        midnight = bool(np.all(union % DAY == 0))
-        days = np.asarray(pd.DatetimeIndex(schedule.index).as_unit("ns").asi8 // DAY)
-        return _by_date(code, step, days, np.arange(len(days)), zone=None if midnight else str(library.tz))
-    opening, pause, resume, closing = (
-        np.array(pd.DatetimeIndex(schedule[name]).as_unit("ns").asi8)
-        for name in ("open", "break_start", "break_end", "close")
-    )
-    # With a lunch break a session is two stretches; bars start whole steps after the first bar of theirs.
-    split = pause != pd.NaT.value
-    begin = np.stack([opening, np.where(split, resume, closing)], 1)
-    until = np.stack([np.where(split, pause, closing), closing], 1)
-    count = -((begin - until) // step)
-    first = np.cumsum(count).reshape(count.shape) - count
-    exists = count > 0
-    return Scheduled(
-        code,
-        length_of(step),
-        int(count.sum(1).max()),
-        is_session_bound=True,
-        start=begin[exists],
-        number=first[exists],
-        count=count[exists],
-        opening=first[:, 0],
-        stride=step,
-    )
-
-
-def _check_one_bar_per_position(
-    calendar: Calendar, symbols: tuple[str, ...], offsets: Integers, timestamp: Integers
-) -> None:
-    """Refuse two bars of a symbol in one place of the grid (two daily bars on one date)."""
-    if calendar.frequency.value < DAY:
-        return  # the grid is the bar starts themselves
-    for first, last in symbol_groups(offsets):
-        begin = int(offsets[first])
-        step = np.diff(calendar.ordinal(timestamp[begin : offsets[last]]))
-        step[offsets[first + 1 : last] - 1 - begin] = 1
-        if np.any(step <= 0):
-            row = begin + int(np.argmax(step <= 0)) + 1
-            raise BarsError(
-                f"two bars of one symbol fall on one {clock(calendar.frequency)} bar of the calendar {calendar.name!r}",
-                symbol=symbol_of(symbols, offsets, row),
-                timestamp=moment(timestamp[row]),
-                column="timestamp",
-                rule="one frequency",
-            )
+    error: Exception | None = None
+    for before, after in ((_MARGIN, _MARGIN), (_MARGIN, _DAY), (_DAY, _MARGIN), (_DAY, _DAY)):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the library's own, about pandas
+                library = exchange_calendars.get_calendar(code, start=first - before, end=last + after)
+                return library, library.schedule
+        except (ValueError, exchange_calendars.errors.CalendarError) as caught:
+            error = caught
+    raise BarsError(
+        f"the exchange calendar {code!r} has no schedule from {first:%Y-%m-%d} to {last:%Y-%m-%d}: {error}",
+        column="timestamp",
+        rule="one grid",
+    ) from error
 
 
 def _phase(timestamp: Integers, step: int) -> int:

@@ -92,6 +92,41 @@ class Calendar(ABC):
         """Position on the grid of the first bar of each session, int64 [sessions]."""
         return session if self.slots_per_session == 1 else self._first_of(session)
 
+    def usual_slots(self, session: Integers) -> Integers:
+        """Slots that a session usually has, as far as it is known when each session begins; int64 [sessions].
+
+        It is :attr:`slots_per_session` where the hours are known in advance. Of hours inferred from the bars it is the
+        longest session before, and of the first session a whole day's.
+        """
+        return np.full(np.shape(session), self.slots_per_session, dtype=np.int64)
+
+    def followed_by(self, timestamp: Integers) -> Calendar:
+        """The calendar that also knows later bars; what it says of the bars it knew stays.
+
+        Args:
+            timestamp: int64 [bars], ascending, nanoseconds UTC: bars after those that the calendar knows, or, of an
+                exchange, moments that its schedule is to reach.
+
+        Raises:
+            BarsError: An exchange has no schedule for that time.
+        """
+        return self
+
+    @abstractmethod
+    def next_start(self, timestamp: int) -> int:
+        """When the bar after one bar is expected to start, both in nanoseconds UTC."""
+
+    def coming(self, timestamp: int, count: int) -> Integers:
+        """Starts of so many bars from one on, as they are expected: int64 [count], nanoseconds UTC."""
+        starts = [timestamp]
+        while len(starts) < count:
+            starts.append(self.next_start(starts[-1]))
+        return np.array(starts, dtype=np.int64)
+
+    def has_start(self, timestamp: int) -> bool:
+        """Whether a bar is expected to start then, nanoseconds UTC; a calendar that is inferred may not know it yet."""
+        return bool(self.contains(np.array([timestamp]))[0])
+
     @abstractmethod
     def _session(self, ordinal: Integers) -> Integers: ...
 
@@ -144,6 +179,11 @@ class RoundTheClock(Calendar):
         step = self.frequency.value
         return nearest(timestamp, step, self.phase) if step >= DAY else timestamp // step
 
+    def next_start(self, timestamp: int) -> int:
+        """See :meth:`Calendar.next_start`."""
+        step = self.frequency.value
+        return (timestamp - self.phase) // step * step + self.phase + step
+
     def _session(self, ordinal: Integers) -> Integers:
         return (ordinal * self.frequency.value + self.phase) // DAY
 
@@ -186,6 +226,25 @@ class Scheduled(Calendar):
         """Restore a pickled object; pickling forgets that arrays are read-only."""
         self.__dict__.update(state)
         self.__post_init__()
+
+    def next_start(self, timestamp: int) -> int:
+        """See :meth:`Calendar.next_start`.
+
+        Raises:
+            BarsError: The calendar ends before.
+        """
+        at, ahead = (int(value[0]) for value in self._look_up(np.array([timestamp])))
+        place = ahead // self.stride + 1 if ahead >= 0 else 0
+        if place >= self.count[at]:
+            at, place = at + 1, 0
+        if at == len(self.start):
+            raise BarsError(
+                f"the calendar {self.name!r} ends before the next bar", timestamp=moment(timestamp), rule="one grid"
+            )
+        key = int(self.start[at]) + place * self.stride
+        if self.frequency.value < DAY:
+            return key
+        return timestamp + (key - int(self._key(np.array([timestamp]))[0])) * DAY
 
     def contains(self, timestamp: Integers) -> Booleans:
         """See :meth:`Calendar.contains`."""

@@ -26,7 +26,6 @@ class DerivedColumns:
     """What :class:`~lem_models.markets.bars.Bars` derives from its arrays; see there for these."""
 
     symbols: tuple[str, ...]
-    calendar: Calendar
     offsets: Integers
     timestamp: Integers
     close: Floats
@@ -60,12 +59,32 @@ class DerivedColumns:
     @cached_property
     def session(self) -> Integers:
         """Number of the session, int64 [bars] (the UTC day number for a market round the clock)."""
-        return _locked(self.calendar.session(self.ordinal))
+        return _locked(self.grid.session(np.arange(len(self.timestamp))))
 
     @cached_property
     def slot(self) -> Integers:
         """Position inside the session, from 0, int64 [bars]."""
-        return _locked(self.calendar.slot(self.ordinal))
+        return _locked(self.grid.slot(np.arange(len(self.timestamp))))
+
+    @cached_property
+    def usual_slots(self) -> Integers:
+        """Slots that each bar's session usually has, as far as it is known when it begins, int64 [bars]."""
+        return _locked(self.grid.usual_slots(np.arange(len(self.timestamp))))
+
+    @property
+    def calendar(self) -> Calendar:
+        """The market's grid: ``calendar.name`` is ``"24/7"``, ``"sessions"`` or an exchange code.
+
+        Raises:
+            BarsError: The symbols have different calendars; :meth:`Bars.by_calendar` takes them apart.
+        """
+        return self.grid.calendar
+
+    @property
+    def calendar_names(self) -> dict[str, str]:
+        """Name of each symbol's calendar."""
+        kinds, which = self.grid.calendars.kinds, self.grid.calendars.which.tolist()
+        return {symbol: kinds[number].name for symbol, number in zip(self.symbols, which, strict=True)}
 
     @cached_property
     def run_start(self) -> Integers:
@@ -88,7 +107,7 @@ class DerivedColumns:
     @property
     def frequency(self) -> pd.Timedelta:
         """Length of a bar."""
-        return self.calendar.frequency
+        return self.grid.calendars.kinds[0].frequency
 
     @property
     def slots_per_session(self) -> int:

@@ -179,17 +179,23 @@ def _compute(rows: BarColumns) -> Features:
     return Features(values, sigma)
 
 
-def profile_sessions(slots_per_session: int) -> int:
-    """Sessions that the features' time-of-day profile averages: as many as the support holds, at most 5."""
-    return min(5, (SUPPORT - 1) // slots_per_session)
+def profile_sessions(slots: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Sessions that the features' time-of-day profile averages: as many as the support holds, at most 5.
+
+    Args:
+        slots: Usual slots of a session, int64 [...].
+
+    Returns:
+        int64 [...].
+    """
+    return np.minimum(5, (SUPPORT - 1) // np.asarray(slots))
 
 
 def _profile(rows: BarColumns) -> FloatArray:
     """Mean volume of each row's time slot over the sessions before, NaN where there is none, [bars]."""
-    days = profile_sessions(rows.slots_per_session)
-    if not days:  # very short bars: the profile is then the level
+    if not profile_sessions(rows.usual_slots).any():  # very short bars: the profile is then the level
         return np.full(len(rows.volume), np.nan)
-    table, first = slot_profile(rows, days)
+    table, first = slot_profile(rows, profile_sessions)
     return np.asarray(table[np.repeat(np.arange(len(first)), np.diff(first, append=len(rows.slot))), rows.slot])
 
 
@@ -240,7 +246,7 @@ def _volume_columns(rows: BarColumns, layout: _Layout, sigma: FloatArray) -> dic
 
 def _calendar_angles(rows: BarColumns) -> tuple[FloatArray, FloatArray]:
     """Position in the session and in the week as angles, [bars] each: the calendar is known in advance."""
-    day: FloatArray = 2 * np.pi * rows.slot / rows.slots_per_session
+    day: FloatArray = 2 * np.pi * rows.slot / rows.usual_slots
     hour_of_week = (rows.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Sunday 00:00 is 0
     week: FloatArray = 2 * np.pi * hour_of_week.astype(np.float64) / 168.0
     return day, week

@@ -4,7 +4,7 @@ A *run* is a maximal stretch of bars of one symbol that follow each other withou
 by one from bar to bar, so a run is known by its first bar's index and ordinal, and everything else follows: with ``i``
 the run of row ``k``, found by bisection,
 
-    ordinal_k = number_i + (k - run_i),    session_k, slot_k = calendar(ordinal_k)
+    ordinal_k = number_i + (k - run_i),    session_k, slot_k = calendar of the symbol(ordinal_k)
 
 That is two numbers per gap (and two per symbol), for bars of any length. Rows without volume are listed too: halts in a
 window are then the difference of two bisections.
@@ -12,6 +12,7 @@ window are then the difference of two bisections.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -19,13 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lem_models.markets.calendar import Calendar
+from lem_models.errors import BarsError
+from lem_models.markets.calendar import Calendar, Calendars
 from lem_models.markets.frequency import GROUP
 
 __all__ = ["Grid"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +36,14 @@ class Grid:
     """Places of the rows of a table of bars; every method takes int64 rows of any shape and gives the same shape.
 
     Attributes:
-        calendar: The market's calendar.
+        calendars: The calendars of the symbols.
         offsets: int64 [symbols + 1]; the rows of symbol ``i`` are ``offsets[i]:offsets[i + 1]``.
         run: int64 [runs + 1]; first row of each run, and the number of rows.
         number: int64 [runs]; ordinal of the first row of each run.
         idle: int64 [idle]; rows without volume, ascending.
     """
 
-    calendar: Calendar
+    calendars: Calendars
     offsets: Integers = field(repr=False)
     run: Integers = field(repr=False)
     number: Integers = field(repr=False)
@@ -61,11 +64,11 @@ class Grid:
         self.__post_init__()
 
     @classmethod
-    def build(cls, calendar: Calendar, offsets: Integers, timestamp: Integers, volume: Floats) -> Grid:
+    def build(cls, calendars: Calendars, offsets: Integers, timestamp: Integers, volume: Floats) -> Grid:
         """Place rows by their timestamps.
 
         Args:
-            calendar: Calendar that every timestamp lies on.
+            calendars: The calendars of the symbols; every timestamp lies on its symbol's.
             offsets: int64 [symbols + 1].
             timestamp: int64 [bars], nanoseconds UTC, symbol-major.
             volume: float64 [bars].
@@ -77,7 +80,7 @@ class Grid:
         last = np.zeros(0, dtype=np.int64)
         for begin in range(0, len(timestamp), GROUP):
             part = slice(begin, begin + GROUP)
-            ordinal = calendar.ordinal(timestamp[part])
+            ordinal = _ordinals(calendars, offsets, timestamp[part], begin)
             breaks = np.diff(ordinal, prepend=last) != 1
             if not begin:
                 breaks = np.append(True, breaks)
@@ -89,7 +92,7 @@ class Grid:
             idle.append(np.flatnonzero(volume[part] == 0.0) + begin)
             last = ordinal[-1:]
         return cls(
-            calendar, offsets, np.concatenate([*runs, offsets[-1:]]), np.concatenate(numbers), np.concatenate(idle)
+            calendars, offsets, np.concatenate([*runs, offsets[-1:]]), np.concatenate(numbers), np.concatenate(idle)
         )
 
     def take(self, pieces: Integers) -> Grid:
@@ -109,8 +112,9 @@ class Grid:
             numbers.append(self.ordinal(starts))
             low, high = np.searchsorted(self.idle, [first, last])
             idle.append(self.idle[low:high] + (begin - first))
+        calendars = self.calendars.take(self.symbol(pieces[:, 0]))
         return Grid(
-            self.calendar, offsets, np.concatenate([*runs, offsets[-1:]]), np.concatenate(numbers), np.concatenate(idle)
+            calendars, offsets, np.concatenate([*runs, offsets[-1:]]), np.concatenate(numbers), np.concatenate(idle)
         )
 
     def __len__(self) -> int:
@@ -126,13 +130,50 @@ class Grid:
         at = self._run_of(rows)
         return np.asarray(self.number[at] + (rows - self.run[at]))
 
+    @property
+    def calendar(self) -> Calendar:
+        """The calendar of all symbols.
+
+        Raises:
+            BarsError: Symbols have different ones.
+        """
+        if len(self.calendars.kinds) > 1:
+            names = ", ".join(kind.name for kind in self.calendars.kinds)
+            raise BarsError(
+                f"the symbols have different calendars ({names}); take them apart first: "
+                "bars.by_calendar() gives the bars of each",
+                rule="one calendar",
+            )
+        return self.calendars.kinds[0]
+
     def session(self, rows: Integers) -> Integers:
         """Number of the session."""
-        return self.calendar.session(self.ordinal(rows))
+        return self._by_calendar(rows, lambda calendar, ordinal: calendar.session(ordinal))
 
     def slot(self, rows: Integers) -> Integers:
         """Position inside the session, from 0."""
-        return self.calendar.slot(self.ordinal(rows))
+        return self._by_calendar(rows, lambda calendar, ordinal: calendar.slot(ordinal))
+
+    def usual_slots(self, rows: Integers) -> Integers:
+        """Slots that the session usually has, as far as it is known when it begins."""
+        return self._by_calendar(rows, lambda calendar, ordinal: calendar.usual_slots(calendar.session(ordinal)))
+
+    def is_session_bound(self, rows: Integers) -> Booleans:
+        """Whether an order that starts there stays inside its session unless it says otherwise."""
+        bound = np.array([kind.is_session_bound for kind in self.calendars.kinds])
+        return np.asarray(bound[self.calendars.which[self.symbol(rows)]])
+
+    def _by_calendar(self, rows: Integers, of: Callable[[Calendar, Integers], Integers]) -> Integers:
+        """A function of calendar and ordinal, for rows whose symbols may have different calendars."""
+        rows = np.asarray(rows)
+        ordinal, kinds = self.ordinal(rows), self.calendars.kinds
+        if len(kinds) == 1:
+            return of(kinds[0], ordinal)
+        which = self.calendars.which[self.symbol(rows)]
+        values = np.empty_like(ordinal)
+        for number, calendar in enumerate(kinds):
+            values[which == number] = of(calendar, ordinal[which == number])
+        return values
 
     def run_start(self, rows: Integers) -> Integers:
         """First row of the run."""
@@ -144,10 +185,15 @@ class Grid:
 
     def session_end(self, rows: Integers) -> Integers:
         """One past the last row of this session of this symbol."""
-        if self.calendar.slots_per_session == 1:
+        if self._has_one_slot:
             return np.asarray(rows) + 1
         bounds = self.session_bounds
         return np.asarray(bounds[np.searchsorted(bounds, rows, side="right")])
+
+    @property
+    def _has_one_slot(self) -> bool:
+        """Whether every session of every symbol is one bar."""
+        return all(kind.slots_per_session == 1 for kind in self.calendars.kinds)
 
     def idle_between(self, first: Integers, last: Integers) -> Integers:
         """Number of rows without volume among ``first .. last - 1``."""
@@ -156,14 +202,17 @@ class Grid:
     @cached_property
     def session_bounds(self) -> Integers:
         """First row of each session of each symbol, and the number of rows; int64 [sessions + 1]."""
-        if self.calendar.slots_per_session == 1:
+        if self._has_one_slot:
             return np.arange(len(self) + 1)
-        length = np.diff(self.run)
-        first, last = self.calendar.session(self.number), self.calendar.session(self.number + length - 1)
+        first, last = self.session(self.run[:-1]), self.session(self.run[1:] - 1)
         count = last - first + 1
         at = np.repeat(np.arange(len(count)), count)
         within = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
-        ahead = self.calendar.first_of(first[at] + within) - self.number[at]
+        # Ordinal of the first bar of each of these sessions, on the calendar of its run's symbol.
+        begin, which = first[at] + within, self.calendars.which[self.symbol(self.run[:-1])][at]
+        for number, calendar in enumerate(self.calendars.kinds):
+            begin[which == number] = calendar.first_of(begin[which == number])
+        ahead = begin - self.number[at]
         row = self.run[at] + np.maximum(ahead, 0)
         # A gap inside a session begins a run, but no session.
         goes_on = np.zeros(len(first), dtype=bool)
@@ -174,3 +223,15 @@ class Grid:
 
     def _run_of(self, rows: Integers) -> Integers:
         return np.asarray(np.searchsorted(self.run, rows, side="right") - 1)
+
+
+def _ordinals(calendars: Calendars, offsets: Integers, timestamp: Integers, begin: int) -> Integers:
+    """Positions on the grid of neighbouring rows from ``begin`` on, by their timestamps."""
+    if len(calendars.kinds) == 1:
+        return calendars.kinds[0].ordinal(timestamp)
+    rows = np.arange(begin, begin + len(timestamp))
+    which = calendars.which[np.searchsorted(offsets, rows, side="right") - 1]
+    ordinal = np.empty_like(timestamp)
+    for number, calendar in enumerate(calendars.kinds):
+        ordinal[which == number] = calendar.ordinal(timestamp[which == number])
+    return ordinal

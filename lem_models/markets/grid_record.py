@@ -17,6 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError
+from lem_models.markets.calendar import Calendars, Exchange
+from lem_models.markets.calendar_inference import (
+    InferredDays,
+    InferredSessions,
+    SessionClock,
+    infer_clock,
+    infer_days,
+)
 from lem_models.markets.calendar_kinds import Calendar, RoundTheClock, Scheduled
 from lem_models.markets.frequency import DAY, length_of
 from lem_models.markets.grid import Grid
@@ -35,7 +43,11 @@ def grid_record(grid: Grid) -> dict[str, Any]:
     Raises:
         BarsError: The calendar is of a kind of somebody's own.
     """
-    return {"calendar": _calendar_record(grid.calendar)} | {name: _packed(getattr(grid, name)) for name in _PLACES}
+    kinds = grid.calendars.kinds
+    named: dict[str, Any] = {"calendar": _calendar_record(kinds[0])}
+    if len(kinds) > 1:
+        named = {"calendars": [_calendar_record(kind) for kind in kinds], "which": _packed(grid.calendars.which)}
+    return named | {name: _packed(getattr(grid, name)) for name in _PLACES}
 
 
 def grid_of(record: Mapping[str, Any], symbols: int, bars: int) -> Grid:
@@ -61,13 +73,28 @@ def grid_of(record: Mapping[str, Any], symbols: int, bars: int) -> Grid:
         or (len(idle) and not (idle[0] >= 0 and idle[-1] < bars and np.all(np.diff(idle) > 0)))
     ):
         raise ValueError("the places of its bars do not fit together")
-    calendar = _calendar(record["calendar"])
-    lowest, highest = _ordinals(calendar)
+    calendars = _calendars(record, symbols)
+    which = calendars.which[np.searchsorted(offsets, run[:-1], side="right") - 1]
+    bounds = np.array([_ordinals(kind) for kind in calendars.kinds])
     length = np.diff(run)
     forward = (number[1:] - length[:-1] > number[:-1]) | np.isin(run[1:-1], offsets)
-    if not (lowest <= number.min() and np.all(number <= highest - length) and np.all(forward)):
+    if not (np.all(bounds[which, 0] <= number) and np.all(number <= bounds[which, 1] - length) and np.all(forward)):
         raise ValueError("the places of its bars are not in its calendar")
-    return Grid(calendar, offsets, run, number, idle)
+    return Grid(calendars, offsets, run, number, idle)
+
+
+def _calendars(record: Mapping[str, Any], symbols: int) -> Calendars:
+    if "calendars" not in record:
+        return Calendars.all_of(_calendar(record["calendar"]), symbols)
+    kinds, which = record["calendars"], _unpacked(record["which"], symbols)
+    if not isinstance(kinds, list) or not 0 < len(kinds) <= symbols:
+        raise ValueError("its calendars are none")
+    if len(which) != symbols or which.min() < 0 or which.max() >= len(kinds):
+        raise ValueError("its symbols have no calendar")
+    built = tuple(_calendar(kind) for kind in kinds)
+    if len({kind.frequency for kind in built}) != 1:
+        raise ValueError("its calendars have different frequencies")
+    return Calendars(built, which)
 
 
 def _ordinals(calendar: Calendar) -> tuple[int, int]:
@@ -107,7 +134,15 @@ def _calendar_record(calendar: Calendar) -> dict[str, Any]:
         return record | {"kind": "round_the_clock", "phase": calendar.phase}
     if isinstance(calendar, Scheduled):
         arrays = {name: _packed(getattr(calendar, name)) for name in ("start", "number", "count", "opening")}
-        plain = {"stride": calendar.stride, "phase": calendar.phase, "zone": calendar.zone}
+        plain: dict[str, Any] = {"stride": calendar.stride, "phase": calendar.phase, "zone": calendar.zone}
+        if isinstance(calendar, InferredSessions):
+            clock = calendar.clock
+            plain["clock"] = {"zone": clock.zone, "closing": clock.closing, "cycle": clock.cycle}
+            plain |= {"opened": _packed(calendar.opened), "last": calendar.last}
+        elif isinstance(calendar, InferredDays):
+            plain |= {"week": list(calendar.week), "usual": calendar.usual}
+        elif isinstance(calendar, Exchange):
+            plain["until"] = calendar.until
         return record | {"kind": "scheduled"} | arrays | plain
     raise BarsError(f"a calendar of type {type(calendar).__name__} has no form in a file", rule="file format")
 
@@ -130,7 +165,50 @@ def _calendar(record: Mapping[str, Any]) -> Calendar:
     if not _is_schedule(**arrays, stride=stride, slots=slots):
         raise ValueError("its calendar is damaged")
     _check_zone(zone)
-    return Scheduled(name, length_of(frequency), slots, bound, **arrays, stride=stride, phase=phase, zone=zone)
+    fields: dict[str, Any] = {"name": name, "frequency": length_of(frequency), "slots_per_session": slots}
+    fields |= {"is_session_bound": bound, "stride": stride, "phase": phase, "zone": zone, **arrays}
+    end = int(arrays["start"][-1] + (arrays["count"][-1] - 1) * stride)
+    if name != "sessions":
+        return Exchange(**fields, until=int(record.get("until", end if frequency < DAY else end * DAY)))
+    if frequency >= DAY:
+        return InferredDays(**fields, **_days(record, arrays, stride, phase, frequency))
+    return InferredSessions(**fields, **_sessions(record, arrays, stride))
+
+
+def _sessions(record: Mapping[str, Any], arrays: Mapping[str, Integers], stride: int) -> dict[str, Any]:
+    """What an inferred calendar needs to go on; files of the first edition do not hold it, so it is inferred again."""
+    start, count = arrays["start"], arrays["count"]
+    end = int(start[-1] + (count[-1] - 1) * stride)
+    if "clock" not in record:
+        return {"clock": infer_clock(_keys(start, count, stride), stride), "opened": start.copy(), "last": end}
+    clock, opened, last = record["clock"], _unpacked(record["opened"], len(start)), int(record["last"])
+    zone, closing, cycle = clock["zone"], int(clock["closing"]), int(clock["cycle"])
+    _check_zone(zone)
+    held = len(opened) == len(start) and np.all(opened >= start) and np.all(opened <= start + (count - 1) * stride)
+    if zone is None or cycle not in (DAY, 7 * DAY) or not 0 <= closing < cycle or not held or last < start[-1]:
+        raise ValueError("the clock of its calendar is none")
+    return {"clock": SessionClock(zone, closing, cycle), "opened": opened, "last": last}
+
+
+def _days(
+    record: Mapping[str, Any], arrays: Mapping[str, Integers], stride: int, phase: int, frequency: int
+) -> dict[str, Any]:
+    """The same of daily or longer bars."""
+    if "week" not in record:
+        days = infer_days(_keys(arrays["start"], arrays["count"], stride) * DAY + phase, frequency, phase)
+        return {"week": days.week, "usual": days.usual}
+    week, usual = tuple(record["week"]), int(record["usual"])
+    if len(week) != 7 or not all(isinstance(day, bool) for day in week) or not any(week) or usual < 1:
+        raise ValueError("the week of its calendar is none")
+    return {"week": week, "usual": usual}
+
+
+def _keys(start: Integers, count: Integers, stride: int) -> Integers:
+    """Every key of some stretches, ascending."""
+    if count.sum() > _MOST_SESSIONS:
+        raise ValueError("its calendar has more bars than any market")
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    return np.asarray(np.repeat(start, count) + within * stride)
 
 
 def _is_schedule(

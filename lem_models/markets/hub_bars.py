@@ -11,6 +11,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from lem_models.hub.data_pull import HubStream
     from lem_models.markets.bars import Bars
+    from lem_models.markets.calendar import CalendarChoice
 
 __all__ = ["HubBars"]
 
@@ -96,7 +97,7 @@ class HubBars:
         token: str | bool | None = ...,
         cache_dir: str | Path | None = ...,
         local_files_only: bool = ...,
-        calendar: str = ...,
+        calendar: CalendarChoice = ...,
         frequency: str | pd.Timedelta | None = ...,
     ) -> Bars: ...
 
@@ -113,7 +114,7 @@ class HubBars:
         token: str | bool | None = ...,
         cache_dir: str | Path | None = ...,
         local_files_only: bool = ...,
-        calendar: str = ...,
+        calendar: CalendarChoice = ...,
         frequency: str | pd.Timedelta | None = ...,
     ) -> HubStream: ...
 
@@ -129,7 +130,7 @@ class HubBars:
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
-        calendar: str = "auto",
+        calendar: CalendarChoice = "auto",
         frequency: str | pd.Timedelta | None = None,
     ) -> Bars | HubStream:
         """Read bars from a data set of parquet files on the Hub, checked as any table of bars.

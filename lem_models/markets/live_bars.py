@@ -15,14 +15,14 @@ import pandas as pd
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar import Calendar, RoundTheClock, build_calendar
+from lem_models.markets.calendar import Calendar, Calendars, RoundTheClock
+from lem_models.markets.calendar_inference import InferredSessions
 from lem_models.markets.frequency import DAY, moment
 from lem_models.markets.grid import Grid
 from lem_models.markets.validation import REQUIRED, ROUNDING, VALUES, VWAP_TOLERANCE, Columns, validate_frame
 
 __all__ = ["BarReader", "ClosedBar", "followed_by", "last_bars"]
 
-_GRID = 4096  # bars whose starts an inferred calendar is inferred from; they are many sessions at any usual frequency
 _EXACT = 2**53  # whole numbers below this are floats
 
 
@@ -40,6 +40,7 @@ class ClosedBar(NamedTuple):
         vwap: ``notional / volume``, the close where nothing was traded.
         session: Number of the session, rising; equal for bars of one session.
         slot: Position in the session, from 0.
+        usual_slots: Slots that the session usually has, as far as it was known when it began.
     """
 
     timestamp: int
@@ -52,6 +53,7 @@ class ClosedBar(NamedTuple):
     vwap: float
     session: int
     slot: int
+    usual_slots: int
 
 
 def last_bars(history: Bars, count: int) -> Bars:
@@ -66,7 +68,7 @@ def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[flo
 
     Args:
         history: Bars of one symbol.
-        calendar: Their calendar, or one that also knows when later sessions begin (:attr:`BarReader.calendar`).
+        calendar: Their calendar (:attr:`BarReader.calendar`).
         values: Timestamp, open, high, low, close, volume and notional of each bar, checked.
     """
     stamps, *numbers = (np.array(column) for column in zip(*values, strict=True))
@@ -76,12 +78,8 @@ def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[flo
         for name, column in zip(VALUES, numbers, strict=True)
     }
     offsets = np.array([0, len(timestamp)])
-    # The last session may go on beyond what the calendar knows: its bars follow each other.
-    inside = calendar.contains(timestamp)
-    known = len(timestamp) if inside.all() else int(np.argmin(inside))
-    grid = Grid.build(calendar, np.array([0, known]), timestamp[:known], table["volume"][:known])
-    run = np.append(grid.run[:-1], len(timestamp))
-    grid = Grid(calendar, offsets, run, grid.number, np.flatnonzero(table["volume"] == 0.0))
+    calendars = Calendars.all_of(calendar.followed_by(timestamp))
+    grid = Grid.build(calendars, offsets, timestamp, table["volume"])
     return Bars._of(
         Columns(history.symbols, offsets, timestamp, table, pd.DataFrame(index=range(len(timestamp)))), grid
     )
@@ -106,17 +104,16 @@ class BarReader:
         if len(history.symbols) != 1:
             raise BarsError(f"a stream follows one symbol, the history holds {len(history.symbols)}", rule="one symbol")
         self.symbol = history.symbols[0]
-        kept = last_bars(history, _GRID)
-        self.calendar, self._step = kept.calendar, kept.frequency.value
-        self._starts = kept.timestamp.tolist()
-        # The bar one step later is the next one: for sure in a session inferred from the bars, and round the clock.
-        self._is_inferred = kept.calendar.name == "sessions" and self._step < DAY
-        self._is_cycle = isinstance(kept.calendar, RoundTheClock) and DAY % self._step == 0
-        self._slots_per_session = kept.slots_per_session
-        values = {name: float(getattr(kept, name)[-1]) for name in VALUES}
+        self.calendar, self._step = history.calendar, history.frequency.value
+        self._starts: list[int] = []  # of the bars accepted since the calendar was extended
+        self._is_inferred = isinstance(self.calendar, InferredSessions)
+        self._is_cycle = isinstance(self.calendar, RoundTheClock) and DAY % self._step == 0
+        values = {name: float(getattr(history, name)[-1]) for name in VALUES}
         vwap = values["notional"] / values["volume"] if values["volume"] > 0 else values["close"]
+        row = np.array([len(history) - 1])
+        session, slot, usual = (int(f(row)[0]) for f in (history.grid.session, history.grid.slot, history.grid.usual_slots))
         self.last = ClosedBar(
-            self._starts[-1], **values, vwap=vwap, session=int(kept.session[-1]), slot=int(kept.slot[-1])
+            int(history.timestamp[-1]), **values, vwap=vwap, session=session, slot=slot, usual_slots=usual
         )
 
     def read(self, bar: Mapping[str, Any] | pd.Series[Any]) -> ClosedBar:
@@ -131,12 +128,14 @@ class BarReader:
         row = self._row(bar)
         values = _plain(row) or self._checked(row)
         stamp, _, _, _, close, volume, notional = values
-        session, slot = self.place(stamp)
-        return ClosedBar(*values, notional / volume if volume > 0 else close, session, slot)
+        return ClosedBar(*values, notional / volume if volume > 0 else close, *self.place(stamp))
 
     def accept(self, bar: ClosedBar) -> None:
         """Move on to a bar that :meth:`read` gave."""
         self._starts.append(bar.timestamp)
+        if bar.session != self.last.session:
+            self.calendar = self.calendar.followed_by(np.array(self._starts, dtype=np.int64))
+            self._starts = []
         self.last = bar
 
     def _row(self, bar: Mapping[str, Any] | pd.Series[Any]) -> Mapping[str, Any]:
@@ -175,39 +174,34 @@ class BarReader:
         opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
         return int(columns.timestamp[0]), opened, high, low, close, volume, notional
 
-    def place(self, stamp: int) -> tuple[int, int]:
-        """Session and slot of the next bar, from its start in nanoseconds UTC.
+    def place(self, stamp: int) -> tuple[int, int, int]:
+        """Session, slot and usual slots of the next bar, from its start in nanoseconds UTC.
 
         Raises:
             BarsError: when the next bar does not start then.
         """
         last = self.last
         if stamp == last.timestamp + self._step:
-            if self._is_inferred:
-                return last.session, last.slot + 1
+            if self._is_inferred:  # a session ends with a hole
+                return last.session, last.slot + 1, last.usual_slots
             if self._is_cycle:
-                days, slot = divmod(last.slot + 1, self._slots_per_session)
-                return last.session + days, slot
-        pair = np.array([last.timestamp, stamp])
-        calendar = self.calendar
-        if stamp > last.timestamp and not isinstance(calendar, RoundTheClock) and not calendar.contains(pair[1:]).all():
-            # A calendar of sessions ends with the bars that it was made for: make it anew, with this bar.
-            calendar = self._extended(stamp)
-        if stamp <= last.timestamp or not calendar.contains(pair[1:]).all():
+                days, slot = divmod(last.slot + 1, last.usual_slots)
+                return last.session + days, slot, last.usual_slots
+        if stamp <= last.timestamp:
             raise self.out_of_turn(stamp)
-        placed = calendar.place(pair)
-        if placed.ordinal[1] - placed.ordinal[0] != 1:
-            raise self.out_of_turn(stamp)
-        self.calendar = calendar
-        return last.session + int(placed.session[1] != placed.session[0]), int(placed.slot[1])
-
-    def _extended(self, stamp: int) -> Calendar:
-        starts = np.array([*self._starts[-_GRID:], stamp], dtype=np.int64)
-        offsets = np.array([0, len(starts)], dtype=np.int64)
         try:
-            return build_calendar(self.calendar.name, (self.symbol,), offsets, starts, self.calendar.frequency)
+            calendar = self.calendar.followed_by(np.array([*self._starts, stamp], dtype=np.int64))
         except BarsError:
             raise self.out_of_turn(stamp) from None
+        pair = np.array([last.timestamp, stamp])
+        if not calendar.contains(pair).all():
+            raise self.out_of_turn(stamp)
+        ordinal = calendar.ordinal(pair)
+        if ordinal[1] - ordinal[0] != 1:
+            raise self.out_of_turn(stamp)
+        session = calendar.session(ordinal)
+        usual, slot = calendar.usual_slots(session[1:]), calendar.slot(ordinal[1:])
+        return last.session + int(session[1] != session[0]), int(slot[0]), int(usual[0])
 
     def out_of_turn(self, stamp: int) -> BarsError:
         """The error of a bar that is not the next one."""

@@ -16,7 +16,7 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.features import FEATURES, SUPPORT, Features, bar_volatility, compute_features
 from lem_models.markets.frequency import DAY, symbol_groups
 from lem_models.markets.parts import BarParts, reaching_back
-from lem_models.markets.profile import MAX_LOOKBACK, VolumeProfile, profile_days
+from lem_models.markets.profile import MAX_LOOKBACK, VolumeProfile
 
 __all__ = ["CACHED_BARS", "MAX_LOOKBACK", "Market"]
 
@@ -62,11 +62,7 @@ class Market:
     @cached_property
     def profile(self) -> VolumeProfile:
         """Time-of-day volume profile within the longest lookback."""
-        return VolumeProfile.of(self.bars, self._days)
-
-    @property
-    def _days(self) -> int:
-        return profile_days(self.bars.slots_per_session, MAX_LOOKBACK)
+        return VolumeProfile.of(self.bars)
 
     def feature_windows(self, first: npt.ArrayLike, length: int) -> npt.NDArray[np.float32]:
         """Features of neighbouring bars.
@@ -155,7 +151,7 @@ class Market:
         index = np.minimum(start[:, None] + periods, len(bars) - 1)
         before = start - 1
         arrival = bars.close[before]
-        profile = self.profile if self.is_cached else VolumeProfile.of(bars, self._days, start, horizon)
+        profile = self.profile if self.is_cached else VolumeProfile.of(bars, rows=start, horizon=horizon)
         expected = np.where(own, profile.expected(start, horizon), 0.0)
         unit = expected.sum(1) / max_periods
         return {

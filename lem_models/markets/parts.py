@@ -36,6 +36,7 @@ class BarColumns(Protocol):
         vwap: float64 [bars].
         session: int64 [bars], rising with time; equal inside a session.
         slot: int64 [bars], position in the session.
+        usual_slots: int64 [bars], slots that a bar's session usually has, as far as it is known when it begins.
         slots_per_session: Largest number of bars of a session.
     """
 
@@ -59,6 +60,8 @@ class BarColumns(Protocol):
     def session(self) -> Integers: ...  # noqa: D102
     @property
     def slot(self) -> Integers: ...  # noqa: D102
+    @property
+    def usual_slots(self) -> Integers: ...  # noqa: D102
     @property
     def slots_per_session(self) -> int: ...  # noqa: D102
 
@@ -139,18 +142,19 @@ class BarParts:
         return self.bars.vwap_at(self._rows)
 
     @cached_property
-    def _ordinal(self) -> Integers:
-        return self.bars.grid.ordinal(self.rows)
-
-    @cached_property
     def session(self) -> Integers:
         """See :class:`BarColumns`."""
-        return self.bars.calendar.session(self._ordinal)
+        return self.bars.grid.session(self.rows)
 
     @cached_property
     def slot(self) -> Integers:
         """See :class:`BarColumns`."""
-        return self.bars.calendar.slot(self._ordinal)
+        return self.bars.grid.slot(self.rows)
+
+    @cached_property
+    def usual_slots(self) -> Integers:
+        """See :class:`BarColumns`."""
+        return self.bars.grid.usual_slots(self.rows)
 
     @property
     def slots_per_session(self) -> int:

@@ -6,7 +6,9 @@ of the same symbol that have it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +28,24 @@ LEVEL_WINDOW = 96
 """Bars whose mean volume is the level of the volume."""
 
 
-def profile_days(slots_per_session: int, lookback: int) -> int:
-    """Sessions that a time-of-day profile averages: as many as the lookback holds, at most 20 (0: no profile)."""
-    return max(0, min(20, lookback // slots_per_session - 1))
+SessionCount: TypeAlias = "int | Callable[[Integers], Integers]"
+"""How many sessions an average takes: a number, or from the usual slots of each session, int64 [sessions] to the same."""
 
 
-def slot_profile(columns: BarColumns, days: int) -> tuple[Floats, Integers]:
+def profile_days(slots: npt.ArrayLike, lookback: int = MAX_LOOKBACK) -> Integers:
+    """Sessions that a time-of-day profile averages: as many as the lookback holds, at most 20 (0: no profile).
+
+    Args:
+        slots: Usual slots of a session, int64 [...].
+        lookback: Bars.
+
+    Returns:
+        int64 [...].
+    """
+    return np.clip(lookback // np.asarray(slots) - 1, 0, 20)
+
+
+def slot_profile(columns: BarColumns, days: SessionCount) -> tuple[Floats, Integers]:
     """Mean volume of each time slot over the sessions before.
 
     Args:
@@ -39,7 +53,7 @@ def slot_profile(columns: BarColumns, days: int) -> tuple[Floats, Integers]:
         days: Sessions averaged.
 
     Returns:
-        ``(table, first)``: ``table`` [sessions of all symbols, slots], the mean volume of that slot over the ``days``
+        ``(table, first)``: ``table`` [sessions of all symbols, slots], the mean volume of that slot over so many
         sessions *before* that row's session (NaN where there is none); ``first`` [sessions], the row of ``columns``
         with which each session begins.
     """
@@ -52,14 +66,19 @@ def slot_profile(columns: BarColumns, days: int) -> tuple[Floats, Integers]:
     volume = np.full((len(first), columns.slots_per_session), np.nan)
     volume[row, columns.slot] = columns.volume
     symbol = np.searchsorted(columns.offsets, first, side="right")
+    averaged = _averaged(days, columns.usual_slots[first])
     total = np.zeros_like(volume)
     count = np.zeros_like(volume)
-    for lag in range(1, min(days, len(volume) - 1) + 1):
+    for lag in range(1, min(int(averaged.max(initial=0)), len(volume) - 1) + 1):
         earlier = volume[:-lag]
-        known = (symbol[lag:] == symbol[:-lag])[:, None] & ~np.isnan(earlier)
+        known = ((symbol[lag:] == symbol[:-lag]) & (averaged[lag:] >= lag))[:, None] & ~np.isnan(earlier)
         total[lag:] += np.where(known, earlier, 0.0)
         count[lag:] += known
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), first
+
+
+def _averaged(days: SessionCount, slots: Integers) -> Integers:
+    return days(slots) if callable(days) else np.full(np.shape(slots), days)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +96,20 @@ class VolumeProfile:
     first: Integers | None
 
     @classmethod
-    def of(cls, bars: Bars, days: int, rows: Integers | None = None, horizon: int = 1) -> VolumeProfile:
+    def of(
+        cls, bars: Bars, days: SessionCount | None = None, rows: Integers | None = None, horizon: int = 1
+    ) -> VolumeProfile:
         """Average the volumes of a market, or of the part of it that some orders ask for.
 
         Args:
             bars: The market.
-            days: Sessions averaged, at most :func:`profile_days` of the longest lookback if ``rows`` are given.
+            days: Sessions averaged; default :func:`profile_days`, and no more than that if ``rows`` are given.
             rows: First bars of the orders; default: the whole market.
             horizon: Periods of the orders.
         """
-        if not days:  # sessions longer than any lookback
+        days = profile_days if days is None else days
+        # The usual slots never fall after the second session. With sessions longer than any lookback there is nothing.
+        if not _averaged(days, bars.calendar.usual_slots(np.arange(2))).any():
             return cls(bars, np.zeros((0, bars.slots_per_session)), None)
         if rows is not None:
             last = np.minimum(rows + horizon, bars.offsets[bars.grid.symbol(rows) + 1])
@@ -143,3 +166,4 @@ class VolumeProfile:
         inside = index >= bars.offsets[bars.grid.symbol(start)][:, None]
         total = np.where(inside, bars.volume[np.maximum(index, 0)], 0.0).sum(1)
         return np.where(total > 0, total / np.maximum(inside.sum(1), 1), 1.0)
+

@@ -26,8 +26,9 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 from lem_models.markets.arrow_form import check_size
+from lem_models.markets.calendar import check_on_grid
 from lem_models.markets.files import replacing
-from lem_models.markets.frequency import GROUP, clock, moment
+from lem_models.markets.frequency import GROUP
 from lem_models.markets.grid import Grid
 from lem_models.markets.grid_record import grid_of, grid_record
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
@@ -223,18 +224,10 @@ def verify_store(stored: StoredBars, path: Path) -> None:
         )
         check_time_order(piece)
         check_values(piece)
-        inside = grid.calendar.contains(piece.timestamp)
-        if not inside.all():
-            raise BarsError(
-                f"the bar does not start on the grid of the calendar {grid.calendar.name!r} at "
-                f"{clock(grid.calendar.frequency)} that {path} names",
-                timestamp=moment(piece.timestamp[np.argmin(inside)]),
-                column="timestamp",
-                rule="one grid",
-            )
+        check_on_grid(grid.calendars.take(numbers), piece.symbols, piece.offsets, piece.timestamp)
         indices = stored.symbol.indices.slice(first, last - first).to_numpy(zero_copy_only=False)
         same = same and np.array_equal(indices, np.repeat(numbers, np.diff(edges)))
-    placed = Grid.build(grid.calendar, columns.offsets, columns.timestamp, columns.values["volume"])
+    placed = Grid.build(grid.calendars, columns.offsets, columns.timestamp, columns.values["volume"])
     same = same and all(
         np.array_equal(getattr(placed, name), getattr(grid, name)) for name in ("run", "number", "idle")
     )

@@ -74,15 +74,13 @@ class FeatureStream:
         computed = features.compute_features(kept)
         self.row, self.volatility = computed.values[-1].copy(), float(computed.volatility[-1])
         self._count = len(kept)
-        self._slots_per_session = kept.slots_per_session
-        self._days = features.profile_sessions(kept.slots_per_session)
         size = features.SUPPORT
         log_vwap, log_close = np.log(kept.vwap), np.log(kept.close)
         self._log_vwap = _Recent(log_vwap, size, float(log_vwap[0]))
         self._log_close = _Recent(log_close, size, float(log_close[0]))
         self._squared = _Recent(np.diff(log_vwap, prepend=log_vwap[0]) ** 2, size, 0.0)
         self._volume = _Recent(kept.volume, size, 0.0)
-        self._sessions: deque[dict[int, float]] = deque(maxlen=self._days + 1)
+        self._sessions: deque[dict[int, float]] = deque(maxlen=int(features.profile_sessions(1)) + 1)
         self._session: int | None = None
         for session, slot, volume in zip(kept.session.tolist(), kept.slot.tolist(), kept.volume.tolist(), strict=True):
             self._enter(session, slot, volume)
@@ -120,12 +118,13 @@ class FeatureStream:
             self._session = session
         self._sessions[-1][slot] = volume
 
-    def _profile(self, slot: int) -> float:
-        """Mean volume of the slot over the sessions before the newest bar's; NaN where there is none."""
+    def _profile(self, bar: ClosedBar) -> float:
+        """Mean volume of the newest bar's slot over the sessions before; NaN where there is none."""
         total, count = 0.0, 0
-        for earlier in itertools.islice(reversed(self._sessions), 1, None):
-            if slot in earlier:
-                total, count = total + earlier[slot], count + 1
+        days = int(features.profile_sessions(bar.usual_slots))
+        for earlier in itertools.islice(reversed(self._sessions), 1, 1 + days):
+            if bar.slot in earlier:
+                total, count = total + earlier[bar.slot], count + 1
         return total / count if count else math.nan
 
     def _mean(self, series: _Recent, weights: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> float:
@@ -158,7 +157,7 @@ class FeatureStream:
         level = self._mean(self._volume, *_LEVEL)
         level = level if level > 0 else 1.0
         floor = 0.02 * level
-        profile = self._profile(bar.slot)
+        profile = self._profile(bar)
         profile = profile if profile > 0 else level
         short, long = self._mean(self._volume, *_SHORT), self._mean(self._volume, *_LONG)
         ratios = (
@@ -179,7 +178,7 @@ class FeatureStream:
         }
 
     def _calendar_columns(self, bar: ClosedBar) -> dict[str, float]:
-        day = 2 * math.pi * bar.slot / self._slots_per_session
+        day = 2 * math.pi * bar.slot / bar.usual_slots
         week = 2 * math.pi * float((bar.timestamp // 3_600_000_000_000 + 96) % 168) / 168.0
         angles = np.array([day, week])
         (time_sin, week_sin), (time_cos, week_cos) = np.sin(angles).tolist(), np.cos(angles).tolist()

@@ -114,14 +114,14 @@ def exclusion_codes(
     symbol = grid.symbol(at)
     end = np.asarray(at + horizon, dtype=np.int64)
     in_lookback = grid.idle_between(at - lookback, at)
-    bounded = bars.is_session_bound if within_session is None else within_session
+    bounded = grid.is_session_bound(at) if within_session is None else np.full(len(at), within_session)
     # In order of rising priority: what is written last is what is reported.
     codes = np.zeros(len(at), dtype=np.int8)
     if halts:
         codes[grid.idle_between(at, end) > 0] = 8
     codes[in_lookback > (0 if halts else max(lookback // 2, 1))] = 7
-    if bounded:
-        codes[end > grid.session_end(at)] = 6
+    if bounded.any():
+        codes[bounded & (end > grid.session_end(at))] = 6
     codes[end > grid.run_end(at)] = 5
     codes[end > bars.offsets[symbol + 1]] = 4
     codes[at - lookback < grid.run_start(at)] = 3
@@ -154,7 +154,7 @@ def origins(
     """
     grid, size = bars.grid, len(bars)
     runs, symbols = grid.run, bars.offsets
-    bounded = bars.is_session_bound if within_session is None else within_session
+    bounded = grid.is_session_bound(symbols[:-1]) if within_session is None else np.full(len(symbols) - 1, within_session)
     # Rows that each rule allows, in the order of exclusion_codes: the first one that a row breaks is counted.
     allowed = {
         2: intervals(symbols[:-1] + lookback, symbols[1:]),
@@ -162,9 +162,10 @@ def origins(
         4: intervals(symbols[:-1], symbols[1:] - horizon + 1),
         5: intervals(runs[:-1], runs[1:] - horizon + 1),
     }
-    if bounded:
+    if bounded.any():
         sessions = grid.session_bounds
-        allowed[6] = intervals(sessions[:-1], sessions[1:] - horizon + 1)
+        last = np.where(bounded[grid.symbol(sessions[:-1])], sessions[1:] - horizon + 1, sessions[1:])
+        allowed[6] = intervals(sessions[:-1], last)
     if lookback:
         allowed[7] = complement(around(grid.idle, -1, lookback), size)
     allowed[8] = complement(around(grid.idle, horizon - 1, 0), size)

@@ -29,7 +29,7 @@ from typing_extensions import Self
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar import build_calendar, check_calendar_name
+from lem_models.markets.calendar import CalendarChoice, build_calendars, check_calendar_names
 from lem_models.markets.files import format_of, read_table
 from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
@@ -56,7 +56,7 @@ def store_bars(
     source: Iterable[Piece] | Piece | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    calendar: str = "auto",
+    calendar: CalendarChoice = "auto",
     frequency: str | pd.Timedelta | None = None,
 ) -> Bars:
     """Check bars and write them to an Arrow file, in bounded memory.
@@ -110,13 +110,13 @@ class BarsWriter:
         self,
         path: str | os.PathLike[str],
         *,
-        calendar: str = "auto",
+        calendar: CalendarChoice = "auto",
         frequency: str | pd.Timedelta | None = None,
     ) -> None:
         self._path = Path(path)
         if format_of(self._path) != "arrow":
             raise BarsError(f"{self._path} is not an .arrow file: only these are written in pieces", rule="file format")
-        check_calendar_name(calendar)
+        check_calendar_names(calendar)
         self._calendar = calendar
         self._frequency = None if frequency is None else read_frequency(frequency)
         self._check = PieceCheck()
@@ -231,7 +231,7 @@ class BarsWriter:
         columns = Columns(
             symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._check.rows))
         )
-        built = build_calendar(self._calendar, symbols, offsets, timestamp, self._frequency)
+        built = build_calendars(self._calendar, symbols, offsets, timestamp, self._frequency)
         grid = Grid.build(built, offsets, timestamp, values["volume"])
         extra: pd.DataFrame | pa.Table = columns.extra
         if self._extra is not None:

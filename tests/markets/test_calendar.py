@@ -218,11 +218,17 @@ def test_daily_bars_stamped_in_local_time_follow_each_other_through_daylight_sav
     assert bars.gaps.empty
 
 
-def test_daily_bars_stamped_at_different_times_do_not_lie_on_one_grid():
+def test_daily_bars_stamped_at_other_times_are_another_market():
     days = pd.bdate_range("2024-01-01", "2024-02-28", tz="UTC")
-    with pytest.raises(BarsError, match="does not start on the grid") as caught:
-        bars_at({"A": days, "B": days[:-1] + pd.Timedelta(hours=5)})
-    assert caught.value.symbol == "B"
+    bars = bars_at({"A": days, "B": days[:-1] + pd.Timedelta(hours=5)})
+    assert len(bars.by_calendar()) == 2
+    assert bars.gaps.empty
+
+
+def test_a_symbol_whose_daily_bars_change_their_time_does_not_lie_on_one_grid():
+    days = pd.bdate_range("2024-01-01", "2024-02-28", tz="UTC")
+    with pytest.raises(BarsError, match="does not start on the grid"):
+        bars_at({"A": days[:30].append(days[30:] + pd.Timedelta(hours=5))})
 
 
 # Exchanges
