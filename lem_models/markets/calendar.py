@@ -117,7 +117,8 @@ def build_calendars(
     """Build the calendars of a table of bars and check that every bar lies on its grid.
 
     Args:
-        calendar: ``"auto"``, ``"24/7"``, ``"sessions"``, or an exchange code (``"XNYS"``), for all symbols or by symbol.
+        calendar: ``"auto"``, ``"24/7"``, ``"sessions"``, or an exchange code (``"XNYS"``), for all symbols or by
+            symbol.
         symbols: Names of the symbols.
         offsets: int64 [symbols + 1]; the rows of symbol ``i`` are ``offsets[i]:offsets[i + 1]``.
         timestamp: int64 [bars], nanoseconds UTC, symbol-major, ascending inside a symbol.
@@ -127,8 +128,8 @@ def build_calendars(
         The calendars. ``place(timestamp)`` of a symbol's calendar works for all of its bars.
 
     Raises:
-        BarsError: The bars do not have one frequency, a bar is not on the grid, or a calendar is given for a symbol that
-            has no bars.
+        BarsError: The bars do not have one frequency, a bar is not on the grid, or a calendar is given for a symbol
+            without bars.
         UnknownNameError: There is no calendar of this name.
     """
     names = _names_by_symbol(calendar, symbols)
@@ -417,7 +418,7 @@ class Exchange(Scheduled):
         )
 
     def followed_by(self, timestamp: Integers) -> Exchange:
-        """See :meth:`~lem_models.markets.calendar_kinds.Calendar.followed_by`. Positions count from another day then."""
+        """See :meth:`~lem_models.markets.calendar_kinds.Calendar.followed_by`; positions may count from another day."""
         if not len(timestamp) or int(timestamp[-1]) + 7 * DAY < self.until:
             return self
         step, first = self.frequency.value, int(self.start[0])

@@ -165,7 +165,8 @@ class InferredSessions(Scheduled):
         step = self.frequency.value
         day, since = self._day_of(timestamp)
         opening = self._usual_opening(timestamp)
-        if opening <= since + step < opening + self.slots_per_session * step and self._day_of(timestamp + step)[0] == day:
+        usual_closing = opening + self.slots_per_session * step
+        if opening <= since + step < usual_closing and self._day_of(timestamp + step)[0] == day:
             return timestamp + step
         following = day if since < opening and self._has_session(day) else day + 1
         while not self._has_session(following):
@@ -175,7 +176,7 @@ class InferredSessions(Scheduled):
     def coming(self, timestamp: int, count: int) -> Integers:
         """See :meth:`~lem_models.markets.calendar_kinds.Calendar.coming`."""
         step = self.frequency.value
-        day, since = self._day_of(timestamp)
+        _, since = self._day_of(timestamp)
         last = since + (count - 1) * step
         if last < min(self._usual_opening(timestamp) + self.slots_per_session * step, self.clock.cycle):
             return timestamp + np.arange(count) * step  # all in one session
@@ -293,11 +294,11 @@ def infer_clock(union: Integers, step: int) -> SessionClock:
         step: Length of a bar, nanoseconds.
     """
     for cycle in (DAY, _WEEK):
-        fits = {zone: _shares(union, zone, cycle) for zone in ZONES}
-        # 1 where every day has the same times. What no change of the clock has told apart fits equally well.
-        score = {zone: float(np.dot(share, share) / share.sum()) for zone, (_, share) in fits.items()}
-        best = max(score.values())
-        candidates = [zone for zone in ZONES if score[zone] > best - 1e-9]
+        fits = {zone: _times(union, zone, cycle) for zone in ZONES}
+        # The sum of squares is greatest where every day has the same times, and the same for clocks that no change of
+        # the clock has told apart.
+        score = {zone: int(np.dot(count, count)) for zone, (_, count) in fits.items()}
+        candidates = [zone for zone in ZONES if score[zone] == max(score.values())]
         closed = {zone: _longest_closed(*fits[zone], cycle) for zone in candidates}
         zone = min(candidates, key=lambda name: _unlikeliness(name, closed[name], step))
         after, length = closed[zone]
@@ -306,19 +307,16 @@ def infer_clock(union: Integers, step: int) -> SessionClock:
     return SessionClock("UTC", 0)
 
 
-def _shares(union: Integers, zone: str, cycle: int) -> tuple[Integers, Floats]:
-    """Times of the day (or week) at which bars start, ascending, and the share of days that have each."""
-    local = local_time(union, zone) + (3 * DAY if cycle == _WEEK else 0)
-    time = local % cycle // _SECOND
-    count = np.bincount(time, minlength=1)
+def _times(union: Integers, zone: str, cycle: int) -> tuple[Integers, Integers]:
+    """Times of the day (or week) at which bars start, ascending, and how many days have each."""
+    count = np.bincount((local_time(union, zone) + (3 * DAY if cycle == _WEEK else 0)) % cycle // _SECOND)
     times = np.flatnonzero(count)
-    days = len(np.unique(local // cycle))
-    return times * _SECOND, count[times] / days
+    return times * _SECOND, count[times]
 
 
-def _longest_closed(times: Integers, share: Floats, cycle: int) -> tuple[int, int]:
+def _longest_closed(times: Integers, count: Integers, cycle: int) -> tuple[int, int]:
     """First bar start after the longest stretch without a usual one, and its distance to the one before."""
-    usual = times[share > RARE * share.max()]
+    usual = times[count > RARE * count.max()]
     before = np.diff(usual, prepend=usual[-1] - cycle)
     longest = int(np.argmax(before))
     return int(usual[longest]), int(before[longest])

@@ -111,7 +111,8 @@ class BarReader:
         values = {name: float(getattr(history, name)[-1]) for name in VALUES}
         vwap = values["notional"] / values["volume"] if values["volume"] > 0 else values["close"]
         row = np.array([len(history) - 1])
-        session, slot, usual = (int(f(row)[0]) for f in (history.grid.session, history.grid.slot, history.grid.usual_slots))
+        grid = history.grid
+        session, slot, usual = (int(place(row)[0]) for place in (grid.session, grid.slot, grid.usual_slots))
         self.last = ClosedBar(
             int(history.timestamp[-1]), **values, vwap=vwap, session=session, slot=slot, usual_slots=usual
         )

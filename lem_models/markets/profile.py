@@ -29,7 +29,7 @@ LEVEL_WINDOW = 96
 
 
 SessionCount: TypeAlias = "int | Callable[[Integers], Integers]"
-"""How many sessions an average takes: a number, or from the usual slots of each session, int64 [sessions] to the same."""
+"""How many sessions an average takes: a number, or a function of the usual slots of each session, int64 [sessions]."""
 
 
 def profile_days(slots: npt.ArrayLike, lookback: int = MAX_LOOKBACK) -> Integers:

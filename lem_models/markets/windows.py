@@ -154,7 +154,8 @@ def origins(
     """
     grid, size = bars.grid, len(bars)
     runs, symbols = grid.run, bars.offsets
-    bounded = grid.is_session_bound(symbols[:-1]) if within_session is None else np.full(len(symbols) - 1, within_session)
+    bounded = grid.is_session_bound(symbols[:-1])
+    bounded = bounded if within_session is None else np.full(len(bounded), within_session)
     # Rows that each rule allows, in the order of exclusion_codes: the first one that a row breaks is counted.
     allowed = {
         2: intervals(symbols[:-1] + lookback, symbols[1:]),
