@@ -14,12 +14,13 @@ stretch without a gap) follows from a compact :class:`~lem_models.markets.grid.G
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, UnknownNameError
+from lem_models.frames import as_pandas
 from lem_models.markets.calendar import Calendar, build_calendar
 from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.files import format_of, read_table, write_table
@@ -34,15 +36,18 @@ from lem_models.markets.frequency import Moment, clock, nanoseconds, read_freque
 from lem_models.markets.grid import Grid
 from lem_models.markets.hub_bars import HubBars
 from lem_models.markets.store import content_hash, open_store, symbol_type, verify_store, write_store
-from lem_models.markets.validation import VALUES, Columns, check_values, validate_frame
+from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame
 
 if TYPE_CHECKING:
     from lem_models.markets.writer import Dataset
 
-__all__ = ["Bars"]
+__all__ = ["Bars", "BarsLike"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
+"""What stands for bars wherever they are asked for, see :meth:`Bars.of`; tables of other libraries too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,6 +141,23 @@ class Bars(DerivedColumns, HubBars):
         bars = cls._of(columns, grid, stored.extra)
         object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, name, length))
         return bars
+
+    @classmethod
+    def of(cls, bars: BarsLike) -> Bars:
+        """The bars of whatever stands for bars: themselves, a table of them, or a file.
+
+        Args:
+            bars: Bars, which are given back as they are; a table as :meth:`from_frame` takes it; or the path of a file
+                as :meth:`read` takes it. Read a table or a file yourself to choose its calendar.
+
+        Raises:
+            BarsError: It is none of these, the file cannot be read, or a bar breaks a rule.
+        """
+        if isinstance(bars, Bars):
+            return bars
+        if isinstance(bars, str | os.PathLike):
+            return cls.read(bars)
+        return cls.from_frame(as_pandas(bars, "bars", BarsError))
 
     @classmethod
     def from_dataset(
@@ -234,6 +256,12 @@ class Bars(DerivedColumns, HubBars):
         }
         return pd.DataFrame(table).join(self._checked_extra(as_frame=True))
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of :attr:`frame`: the eight of every table of bars, and the others that are carried along."""
+        extra = self._extra.columns if isinstance(self._extra, pd.DataFrame) else self._extra.column_names
+        return (*REQUIRED, *map(str, extra))
+
     def __len__(self) -> int:
         """Number of bars, over all symbols."""
         return len(self.timestamp)
@@ -304,9 +332,9 @@ class Bars(DerivedColumns, HubBars):
             BarsError: No symbol is given, or one twice.
         """
         names = [symbols] if isinstance(symbols, str) else list(symbols)
-        for position, name in enumerate(names):
-            if name in names[:position]:
-                raise BarsError("the symbol is selected twice", symbol=name, rule="unique symbols")
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise BarsError("the symbol is selected twice", symbol=twice, rule="unique symbols")
         chosen = [self._index(name) for name in names]
         pieces = [(index, int(self.offsets[index]), int(self.offsets[index + 1])) for index in chosen]
         return self._take(pieces, f"are of the symbols {names}")
@@ -389,9 +417,9 @@ class Bars(DerivedColumns, HubBars):
         write_store(columns, self.grid, number, self._extra, file)
 
     def _index(self, symbol: str) -> int:
-        if symbol not in self.symbols:
+        if symbol not in self.symbol_numbers:
             raise UnknownNameError.among("symbol", symbol, self.symbols)
-        return self.symbols.index(symbol)
+        return self.symbol_numbers[symbol]
 
     def _take(self, pieces: Sequence[tuple[int, int, int]], which: str) -> Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""
