@@ -13,7 +13,8 @@ import pandas as pd
 
 from lem_models.errors import OrderError
 from lem_models.order_rules import CHOICES, DEFAULTS, NUMERIC, check_rules
-from lem_models.orders import Order
+from lem_models.orders import Order, start_rule
+from lem_models.timestamps import MomentError, read_moments
 
 __all__ = ["COLUMNS", "complete_orders", "orders_frame"]
 
@@ -129,24 +130,12 @@ def _first(mask: npt.NDArray[Any]) -> int | None:
 
 
 def _utc(column: pd.Series[Any]) -> pd.Series[Any]:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        undated = _first(column.isna().to_numpy())
-        if undated is not None:
-            raise OrderError("the start is missing", field="start", rule="required", row=undated)
-        converted: pd.Series[Any] = column.dt.tz_convert("UTC").astype("datetime64[ns, UTC]")
-        return converted
-    starts = []
-    for row, value in enumerate(column):
-        try:
-            stamp = pd.Timestamp(value)
-        except (ValueError, TypeError):
-            raise OrderError(f"start is not a time: {value!r}", field="start", rule="timestamp", row=row) from None
-        if pd.isna(stamp) or stamp.tzinfo is None:
-            raise OrderError(
-                f"start needs a time zone; got {value!r} (append 'Z' for UTC)", field="start", rule="time zone", row=row
-            )
-        starts.append(stamp.tz_convert("UTC"))
-    return pd.Series(pd.DatetimeIndex(starts), index=column.index).astype("datetime64[ns, UTC]")
+    try:
+        nanoseconds = read_moments(column)
+    except MomentError as error:
+        raise OrderError(f"start: {error.reason}", field="start", rule=start_rule(error), row=error.row) from None
+    starts: pd.Series[Any] = pd.Series(nanoseconds.view("datetime64[ns]"), index=column.index).dt.tz_localize("UTC")
+    return starts
 
 
 def _choice(table: pd.DataFrame, name: str, kind: type[Enum]) -> npt.NDArray[Any]:
