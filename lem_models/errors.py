@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BarsError",
+    "BarsWarning",
     "ConfigError",
     "HubError",
     "LEMError",
@@ -77,6 +78,10 @@ class BarsError(LEMError, ValueError):
             self.message,
             {"symbol": self.symbol, "timestamp": self.timestamp, "column": self.column, "rule": self.rule},
         )
+
+
+class BarsWarning(UserWarning):
+    """Bars that were read, but not quite as they stand in their table; the message says what was changed, and where."""
 
 
 class OrderError(LEMError, ValueError):

@@ -8,7 +8,7 @@ column checks its values.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow as pa
 from lem_models.errors import LEMError
 from lem_models.untrusted import shown
 
-__all__ = ["as_pandas"]
+__all__ = ["as_pandas", "is_table"]
 
 _COLLECT = ("collect", "compute", "to_pandas", "toPandas")
 """Methods that load a lazy or remote table into memory: named as the cure, never called."""
@@ -51,10 +51,8 @@ def as_pandas(table: object, what: str, error: type[LEMError]) -> pd.DataFrame:
     if isinstance(table, str | bytes | os.PathLike):
         raise error(f"{what} are read from a table, and {shown(table)} is a text or a path: read the file first")
     try:
-        if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
-            # Whole numbers with missing ones among them stay whole: as floats they would lose digits above 2**53.
-            frame: pd.DataFrame = pa.table(table).to_pandas(ignore_metadata=True, integer_object_nulls=True)
-            return frame
+        if _speaks_arrow(table):
+            return _from_arrow(pa.table(table))
         if isinstance(table, Mapping):
             return pd.DataFrame(dict(table))
         if isinstance(table, list) and table and all(isinstance(row, Mapping) for row in table):
@@ -67,6 +65,24 @@ def as_pandas(table: object, what: str, error: type[LEMError]) -> pd.DataFrame:
         f"{what} are read from a table of pandas, polars or pyarrow, a mapping of columns or a list of rows, not from "
         f"{_name(table)}; {_cure(table)}"
     )
+
+
+def is_table(table: object) -> bool:
+    """Whether something is one table, and not several of them in sequence."""
+    return isinstance(table, pd.DataFrame | Mapping) or (_speaks_arrow(table) and not isinstance(table, Iterator))
+
+
+def _speaks_arrow(table: object) -> bool:
+    return hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__")
+
+
+def _from_arrow(table: pa.Table) -> pd.DataFrame:
+    """A table of Arrow; whole numbers with missing ones among them stay whole: floats lose digits above 2**53."""
+    holed = {column.type for column in table.columns if pa.types.is_integer(column.type) and column.null_count}
+    frame: pd.DataFrame = table.to_pandas(
+        ignore_metadata=True, types_mapper=lambda kind: pd.ArrowDtype(kind) if kind in holed else None
+    )
+    return frame
 
 
 def _name(table: object) -> str:

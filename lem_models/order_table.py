@@ -15,7 +15,8 @@ from lem_models.errors import OrderError
 from lem_models.frames import as_pandas
 from lem_models.order_fields import FIELDS, is_missing, meant_field, read_choice, read_number, read_symbol
 from lem_models.order_rules import CHOICES, DEFAULTS, NUMERIC, as_text, check_rules
-from lem_models.orders import Order
+from lem_models.orders import Order, start_rule
+from lem_models.timestamps import MomentError, read_moments
 from lem_models.untrusted import shown
 
 __all__ = ["COLUMNS", "OrdersLike", "complete_orders", "orders_frame", "unread_columns"]
@@ -156,7 +157,7 @@ def complete_orders(
     table["order_id"] = _labels(table)
     labels = table["order_id"].tolist()
     table["symbol"] = pd.Series(_cells(table["symbol"], read_symbol, labels)).astype(str)
-    table["start"] = _utc(table["start"])
+    table["start"] = _utc(table["start"], labels)
     for name in CHOICES:
         table[name] = _choice(table, name, labels)
     numeric = {name: _number(table, name, labels) for name in NUMERIC}
@@ -258,30 +259,15 @@ def _cells(column: pd.Series[Any], read: Callable[[object], _Value], labels: Seq
     return read_values
 
 
-def _utc(column: pd.Series[Any]) -> pd.Series[Any]:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        undated = _first(column.isna().to_numpy())
-        if undated is not None:
-            raise OrderError("the start is missing", field="start", rule="required", row=undated)
-        converted: pd.Series[Any] = column.dt.tz_convert("UTC").astype("datetime64[ns, UTC]")
-        return converted
-    starts = []
-    for row, value in enumerate(column):
-        try:
-            stamp = pd.Timestamp(value)
-        except (ValueError, TypeError):
-            raise OrderError(f"start is not a time: {value!r}", field="start", rule="timestamp", row=row) from None
-        if pd.isna(stamp) or stamp.tzinfo is None:
-            raise OrderError(
-                f"start needs a time zone; got {value!r} (append 'Z' for UTC)", field="start", rule="time zone", row=row
-            )
-        starts.append(stamp.tz_convert("UTC"))
-    return pd.Series(pd.DatetimeIndex(starts), index=column.index).astype("datetime64[ns, UTC]")
-
-
-def _first(mask: npt.NDArray[Any]) -> int | None:
-    rows = np.flatnonzero(mask)
-    return int(rows[0]) if rows.size else None
+def _utc(column: pd.Series[Any], labels: Sequence[object]) -> pd.Series[Any]:
+    try:
+        nanoseconds = read_moments(column)
+    except MomentError as error:
+        row = error.row or 0
+        problem = OrderError(f"start: {error.reason}", field="start", rule=start_rule(error))
+        raise problem.at(row, labels[row]) from None
+    starts: pd.Series[Any] = pd.Series(nanoseconds.view("datetime64[ns]"), index=column.index).dt.tz_localize("UTC")
+    return starts
 
 
 def _choice(table: pd.DataFrame, name: str, labels: Sequence[object]) -> npt.NDArray[Any]:

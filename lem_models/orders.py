@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AwareDatetime, BaseModel, ConfigDict, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, StrictStr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from lem_models.errors import OrderError
 from lem_models.order_fields import is_missing, read_choice, read_number, unknown_field
@@ -31,6 +33,7 @@ from lem_models.order_rules import (
     as_text,
     check_rules,
 )
+from lem_models.timestamps import MomentError, as_datetime, read_moment
 from lem_models.untrusted import shown
 
 if TYPE_CHECKING:
@@ -40,9 +43,22 @@ if TYPE_CHECKING:
     from lem_models.markets.frequency import Moment
     from lem_models.markets.windows import Origins
 
-__all__ = ["Benchmark", "Order", "Side", "Target"]
+__all__ = ["Benchmark", "Order", "Side", "Target", "start_rule"]
 
 DEFAULT_LOOKBACK = 256  # bars of history before an order; no policy of this package asks for more
+
+
+def start_rule(error: MomentError) -> str:
+    """Name of the rule that a start breaks, in one order and in a table alike."""
+    return {"missing": "required", "zone": "time zone"}.get(error.fault, "timestamp")
+
+
+def _read_start(value: object) -> datetime:
+    """A moment with a zone, in UTC, as a table of orders reads it."""
+    try:
+        return as_datetime(read_moment(value, needs_zone=True))
+    except MomentError as error:
+        raise PydanticCustomError(start_rule(error), "{reason}", {"reason": error.reason}) from None
 
 
 class Order(BaseModel):
@@ -50,7 +66,8 @@ class Order(BaseModel):
 
     Args:
         symbol: Symbol of the bars to trade.
-        start: Start of the first bar in which the order may trade (time zone needed).
+        start: Start of the first bar in which the order may trade: a text in ISO 8601 or a datetime, with a zone. Kept
+            in UTC.
         side: ``"buy"`` or ``"sell"``.
         benchmark: ``"vwap"`` or ``"twap"``.
         target: ``"quantity"`` (a fixed number of units) or ``"notional"`` (a fixed amount of money).
@@ -81,7 +98,7 @@ class Order(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     symbol: StrictStr
-    start: AwareDatetime
+    start: Annotated[datetime, PlainValidator(_read_start)]
     side: Side
     benchmark: Benchmark = Benchmark.VWAP
     target: Target = Target.QUANTITY

@@ -17,6 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -28,15 +29,15 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, UnknownNameError
-from lem_models.frames import as_pandas
 from lem_models.markets.calendar import Calendar, build_calendar
 from lem_models.markets.columns import DerivedColumns
+from lem_models.markets.epochs import check_unit
 from lem_models.markets.files import format_of, read_table, write_table
 from lem_models.markets.frequency import Moment, clock, nanoseconds, read_frequency
 from lem_models.markets.grid import Grid
 from lem_models.markets.hub_bars import HubBars
 from lem_models.markets.store import content_hash, open_store, symbol_type, verify_store, write_store
-from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame
+from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
 
 if TYPE_CHECKING:
     from lem_models.markets.writer import Dataset
@@ -104,7 +105,8 @@ class Bars(DerivedColumns, HubBars):
         path: str | os.PathLike[str],
         *,
         calendar: str = "auto",
-        frequency: str | pd.Timedelta | None = None,
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
         verify: bool = False,
     ) -> Bars:
         """Read bars from a file.
@@ -117,6 +119,7 @@ class Bars(DerivedColumns, HubBars):
             path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
             calendar: See :meth:`from_frame`; ``"auto"`` leaves a mapped file the calendar it was written with.
             frequency: See :meth:`from_frame`; the same holds for none.
+            unit: See :meth:`from_frame`.
             verify: Check the bars of a mapped file again, and compare their hash. (Others are always checked.)
 
         Returns:
@@ -124,12 +127,19 @@ class Bars(DerivedColumns, HubBars):
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
-            UnknownNameError: There is no calendar of this name.
+            UnknownNameError: There is no calendar, or no unit, of this name.
         """
         file = Path(path)
         stored = open_store(file) if format_of(file) == "arrow" else None
         if stored is None:
-            return cls.from_frame(read_table(file), calendar=calendar, frequency=frequency)
+            return cls.from_frame(read_table(file), calendar=calendar, frequency=frequency, unit=unit)
+        check_unit(unit)
+        if unit is not None:
+            raise BarsError(
+                f"unit={unit!r} is for timestamps that are numbers, and {file} holds datetimes: leave the unit out",
+                column="timestamp",
+                rule="unit of timestamps",
+            )
         if verify:
             verify_store(stored, file)
         columns, grid = stored.columns, stored.grid
@@ -157,7 +167,7 @@ class Bars(DerivedColumns, HubBars):
             return bars
         if isinstance(bars, str | os.PathLike):
             return cls.read(bars)
-        return cls.from_frame(as_pandas(bars, "bars", BarsError))
+        return cls.from_frame(bars)
 
     @classmethod
     def from_dataset(
@@ -166,7 +176,8 @@ class Bars(DerivedColumns, HubBars):
         path: str | os.PathLike[str],
         *,
         calendar: str = "auto",
-        frequency: str | pd.Timedelta | None = None,
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
     ) -> Bars:
         """Check the bars of a data set of the library ``datasets`` and write them to an ``.arrow`` file.
 
@@ -178,39 +189,52 @@ class Bars(DerivedColumns, HubBars):
             path: The ``.arrow`` file to write.
             calendar: See :meth:`from_frame`.
             frequency: See :meth:`from_frame`.
+            unit: See :meth:`from_frame`.
 
         Returns:
             The bars, mapped from the file.
 
         Raises:
             BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
-            UnknownNameError: There is no calendar of this name.
+            UnknownNameError: There is no calendar, or no unit, of this name.
         """
         from lem_models.markets.writer import dataset_pieces, store_bars
 
-        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency)
+        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency, unit=unit)
 
     @classmethod
     def from_frame(
-        cls, frame: pd.DataFrame, *, calendar: str = "auto", frequency: str | pd.Timedelta | None = None
+        cls,
+        frame: object,
+        *,
+        calendar: str = "auto",
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
     ) -> Bars:
         """Check a long table and build bars from it.
 
         Args:
-            frame: One row per bar; columns timestamp (tz-aware), symbol, open, high, low, close, volume, notional.
-                Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time order.
+            frame: A DataFrame of pandas or polars, a table of pyarrow, a mapping of columns or a list of rows. One row
+                per bar; columns timestamp (datetimes or ISO 8601, with a zone), symbol, open, high, low, close, volume,
+                notional. Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time
+                order. Where prices contradict each other by a rounding (at most 1e-6, relative), low and high are
+                widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
             calendar: ``"auto"`` tells ``"24/7"`` from ``"sessions"`` by the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange.
             frequency: Length of a bar, e.g. ``"1h"``; by default the most common step between bars.
+            unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; ``"auto"``
+                takes the one in which the first lies between 1980 and 2262, as the others then must. Without a unit
+                numbers are refused, and with one everything else is.
 
         Returns:
             The bars.
 
         Raises:
             BarsError: A bar breaks a rule; the error names symbol, timestamp, column and rule.
-            UnknownNameError: There is no calendar of this name.
+            UnknownNameError: There is no calendar, or no unit, of this name.
         """
-        columns = validate_frame(frame)
+        columns = validate_frame(frame, unit=unit)
+        warn_of_widened(len(columns.widened), columns.first_widened)
         built = build_calendar(
             calendar,
             columns.symbols,

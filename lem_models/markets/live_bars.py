@@ -18,7 +18,15 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.calendar import Calendar, RoundTheClock, build_calendar
 from lem_models.markets.frequency import DAY, moment
 from lem_models.markets.grid import Grid
-from lem_models.markets.validation import REQUIRED, ROUNDING, VALUES, VWAP_TOLERANCE, Columns, validate_frame
+from lem_models.markets.validation import (
+    REQUIRED,
+    ROUNDING,
+    VALUES,
+    VWAP_TOLERANCE,
+    Columns,
+    validate_frame,
+    warn_of_widened,
+)
 
 __all__ = ["BarReader", "ClosedBar", "followed_by", "last_bars"]
 
@@ -172,6 +180,7 @@ class BarReader:
             raise BarsError(
                 f"a value is not a number of the range of floats: {error}", symbol=self.symbol, rule="numeric column"
             ) from None
+        warn_of_widened(len(columns.widened), columns.first_widened)
         opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
         return int(columns.timestamp[0]), opened, high, low, close, volume, notional
 
