@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BarsError",
+    "BarsWarning",
     "ConfigError",
     "HubError",
     "LEMError",
@@ -79,6 +80,10 @@ class BarsError(LEMError, ValueError):
         )
 
 
+class BarsWarning(UserWarning):
+    """Bars that were read, but not quite as they stand in their table; the message says what was changed, and where."""
+
+
 class OrderError(LEMError, ValueError):
     """An order that cannot be carried out, or a column of an orders table that is wrong.
 
@@ -87,26 +92,42 @@ class OrderError(LEMError, ValueError):
         field: Name of the offending field, e.g. ``"max_rate"``.
         rule: Short name of the rule that it breaks.
         row: Row of the orders table (0-based position), if the order came from a table.
+        order_id: Label of the order, if it has one.
 
     Attributes:
         field: See above; ``None`` when not known.
         rule: See above.
         row: See above.
+        order_id: See above.
     """
 
     def __init__(
-        self, message: str, *, field: str | None = None, rule: str | None = None, row: int | None = None
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        rule: str | None = None,
+        row: int | None = None,
+        order_id: object | None = None,
     ) -> None:
         """See the class."""
         self.message = message
         self.field = field
         self.rule = rule
         self.row = row
-        super().__init__(message + _coordinates(field=field, row=row, rule=rule))
+        self.order_id = order_id
+        super().__init__(message + _coordinates(**self._known()))
+
+    def at(self, row: int, order_id: object | None = None) -> Self:
+        """The same error, of an order that stands in a table."""
+        return type(self)(self.message, **self._known() | {"row": row, "order_id": order_id})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the coordinates when the error crosses a process border (data loader workers)."""
-        return _rebuild, (type(self), self.message, {"field": self.field, "rule": self.rule, "row": self.row})
+        return _rebuild, (type(self), self.message, self._known())
+
+    def _known(self) -> dict[str, Any]:
+        return {"field": self.field, "row": self.row, "order_id": self.order_id, "rule": self.rule}
 
 
 class ConfigError(LEMError, ValueError):
@@ -146,7 +167,54 @@ class HubError(LEMError):
 
 
 class PolicyError(LEMError):
-    """A policy that broke its protocol: no ``decide``, or an answer that is not one finite number per order."""
+    """A policy that broke its protocol: no ``decide``, or an answer that is not one finite number per order.
+
+    Args:
+        message: What is wrong, and what to do about it.
+        position: Position of the first order that it is wrong for, among those that the policy was asked about.
+        policy: Name of the policy.
+        order_id: Label of that order.
+        symbol: Its symbol.
+        start: Its start.
+
+    Attributes:
+        message: See above.
+        position: See above; ``None`` when it is wrong for all orders.
+        policy: See above; ``None`` when not known.
+        order_id: See above; ``None`` when not known, and likewise below.
+        symbol: See above.
+        start: See above.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: int | None = None,
+        policy: str | None = None,
+        order_id: object | None = None,
+        symbol: str | None = None,
+        start: object | None = None,
+    ) -> None:
+        """See the class."""
+        self.message = message
+        self.position = position
+        self.policy = policy
+        self.order_id = order_id
+        self.symbol = symbol
+        self.start = start
+        super().__init__(message + _coordinates(**self._known()))
+
+    def named(self, policy: str, **order: Any) -> Self:
+        """The same error with the name of the policy, and ``order_id``, ``symbol`` and ``start`` of an order."""
+        return type(self)(self.message, position=self.position, **self._known() | {"policy": policy} | order)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the coordinates when the error crosses a process border."""
+        return _rebuild, (type(self), self.message, self._known() | {"position": self.position})
+
+    def _known(self) -> dict[str, Any]:
+        return {"policy": self.policy, "order_id": self.order_id, "symbol": self.symbol, "start": self.start}
 
 
 class LookAheadError(PolicyError):

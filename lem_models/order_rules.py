@@ -2,12 +2,16 @@
 
 The feasibility rule: the fractions ``w_s`` of an order satisfy ``0 <= w_s <= max_rate``, sum to 1 and end by
 ``max_periods``, which is possible exactly when ``max_rate * max_periods >= 1``.
+
+Amounts and lots are the decimal numbers that they print as, and an amount is a whole number of lots without any
+tolerance: 0.3 is three lots of 0.1, 2000001.5 is no number of lots of 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -16,12 +20,32 @@ import numpy.typing as npt
 
 from lem_models.errors import OrderError
 
-__all__ = ["CHOICES", "DEFAULTS", "NUMERIC", "RULES", "Benchmark", "Side", "Target", "check_rules"]
+__all__ = [
+    "CHOICES",
+    "DEFAULTS",
+    "MAX_LOTS",
+    "MAX_PERIODS",
+    "NUMERIC",
+    "RULES",
+    "Benchmark",
+    "Side",
+    "Target",
+    "as_text",
+    "check_rules",
+    "lot_counts",
+    "lots_per_period",
+]
 
 Columns: TypeAlias = Mapping[str, npt.NDArray[np.float64]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
+MAX_PERIODS = 1_000_000
+"""Longest order; of bars of a second they are eleven days."""
+MAX_LOTS = 10**12
+"""Most lots of an order. One of more would be lost in the rounding of the order's fractions."""
+
 _TOLERANCE = 1e-9
+_DIGITS = Context(prec=60)  # of products of a number of lots (13 digits) and a lot (17 digits), with some to spare
 
 
 class Side(str, Enum):
@@ -57,17 +81,49 @@ class Rule:
     field: str
     text: str
     holds: Callable[[Columns], Mask]
+    got: Callable[[Columns, int], str] | None = None  # what a row has, where its field does not say all
+
+
+def as_text(number: float) -> str:
+    """The shortest decimal number that reads as a float, whole ones without a point.
+
+    Example:
+        >>> as_text(2000001.5), as_text(12.0), as_text(1e-8)
+        ('2000001.5', '12', '1e-08')
+    """
+    return repr(float(number)).removesuffix(".0")
+
+
+def lot_counts(amount: npt.NDArray[np.float64], lot_size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Number of lots of each order, [orders]: whole numbers, exact for orders that obey the rules; NaN without lots."""
+    return np.asarray(np.rint(amount / lot_size))
+
+
+def lots_per_period(max_rate: npt.NDArray[np.float64], lots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Most lots that a largest rate lets trade in a period, [orders]."""
+    return np.asarray(np.floor(max_rate * lots * (1 + _TOLERANCE) + _TOLERANCE))
 
 
 def _whole_lots(c: Columns) -> Mask:
-    lots = c["amount"] / c["lot_size"]
-    return np.isnan(c["lot_size"]) | (np.abs(lots - np.round(lots)) < 1e-6 * np.maximum(lots, 1))
+    lots = lot_counts(c["amount"], c["lot_size"])
+    holds = np.isnan(c["lot_size"])
+    for row in np.flatnonzero(~holds & (lots >= 1)):
+        lot, amount = (Decimal(as_text(c[name][row])) for name in ("lot_size", "amount"))
+        holds[row] = _DIGITS.multiply(Decimal(int(lots[row])), lot) == amount
+    return holds
+
+
+def _got_lots(c: Columns, row: int) -> str:
+    amount, lot = c["amount"][row], c["lot_size"][row]
+    size = Decimal(as_text(lot))
+    below = _DIGITS.divide_int(Decimal(as_text(amount)), size) if amount / lot < MAX_LOTS else Decimal(0)
+    whole = (f"{_DIGITS.multiply(size, n).normalize(_DIGITS):f}" for n in (below, below + 1) if n > 0)
+    return f"{as_text(amount)} in lots of {as_text(lot)}: take {' or '.join(whole)}"
 
 
 def _lots_can_finish(c: Columns) -> Mask:
-    lots = np.round(c["amount"] / c["lot_size"])
-    per_period = np.floor(c["max_rate"] * lots * (1 + _TOLERANCE) + _TOLERANCE)
-    return np.isnan(c["lot_size"]) | (per_period * c["max_periods"] >= lots)
+    lots = lot_counts(c["amount"], c["lot_size"])
+    return np.isnan(c["lot_size"]) | (lots_per_period(c["max_rate"], lots) * c["max_periods"] >= lots)
 
 
 def _optional(field: str, holds: Callable[[npt.NDArray[np.float64]], Mask]) -> Callable[[Columns], Mask]:
@@ -80,6 +136,7 @@ RULES: tuple[Rule, ...] = (
         "must be finite and at least 1",
         lambda c: (c["max_periods"] >= 1) & np.isfinite(c["max_periods"]),
     ),
+    Rule("max_periods", f"must be at most {MAX_PERIODS}", lambda c: c["max_periods"] <= MAX_PERIODS),
     Rule("min_periods", "must be at least 1", lambda c: c["min_periods"] >= 1),
     Rule("min_periods", "must not exceed max_periods", lambda c: c["min_periods"] <= c["max_periods"]),
     Rule("max_rate", "must lie in (0, 1]", lambda c: (c["max_rate"] > 0) & (c["max_rate"] <= 1)),
@@ -97,7 +154,12 @@ RULES: tuple[Rule, ...] = (
     Rule("amount", "must be finite and positive", _optional("amount", lambda a: np.isfinite(a) & (a > 0))),
     Rule("lot_size", "must be finite and positive", _optional("lot_size", lambda a: np.isfinite(a) & (a > 0))),
     Rule("lot_size", "needs an amount", lambda c: np.isnan(c["lot_size"]) | ~np.isnan(c["amount"])),
-    Rule("lot_size", "the amount must be a whole number of lots", _whole_lots),
+    Rule(
+        "lot_size",
+        f"must go at most {MAX_LOTS:g} times into the amount; leave out lots as small as that",
+        lambda c: ~(c["amount"] / c["lot_size"] > MAX_LOTS),
+    ),
+    Rule("lot_size", "does not go into the amount: it must be a whole number of lots", _whole_lots, _got_lots),
     Rule("lot_size", "whole lots within max_rate cannot complete the order by max_periods", _lots_can_finish),
     Rule("max_participation", "must lie in (0, 1]", _optional("max_participation", lambda a: (a > 0) & (a <= 1))),
     Rule("max_participation", "needs an amount", lambda c: np.isnan(c["max_participation"]) | ~np.isnan(c["amount"])),
@@ -120,22 +182,22 @@ NUMERIC: tuple[str, ...] = tuple(name for name in DEFAULTS if name not in CHOICE
 """Columns of a table of orders that hold numbers."""
 
 
-def check_rules(columns: Columns, *, one_order: bool = False) -> None:
+def check_rules(columns: Columns, *, order_ids: Sequence[object] | None = None) -> None:
     """Check :data:`RULES` on complete numeric columns, each [orders].
+
+    Args:
+        columns: The columns.
+        order_ids: Labels of the orders; ``None`` for one order that stands in no table.
 
     Raises:
         OrderError: naming the field, the rule and the first row that breaks it.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for rule in RULES:
             broken = np.flatnonzero(~rule.holds(columns))
             if broken.size:
                 row = int(broken[0])
-                value = columns[rule.field][row]
-                raise OrderError(
-                    f"{rule.field} {rule.text}; got {value:g}"
-                    + ("" if one_order else f" (and {broken.size - 1} more rows)" if broken.size > 1 else ""),
-                    field=rule.field,
-                    rule=rule.text,
-                    row=None if one_order else row,
-                )
+                got = as_text(columns[rule.field][row]) if rule.got is None else rule.got(columns, row)
+                more = f" (and {broken.size - 1} more rows)" if broken.size > 1 else ""
+                error = OrderError(f"{rule.field} {rule.text}; got {got}{more}", field=rule.field, rule=rule.text)
+                raise error if order_ids is None else error.at(row, order_ids[row])

@@ -11,26 +11,54 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, StrictStr, ValidationError
+from pydantic_core import PydanticCustomError
 
 from lem_models.errors import OrderError
-from lem_models.order_rules import DEFAULTS, NUMERIC, Benchmark, Side, Target, check_rules
+from lem_models.order_fields import is_missing, read_choice, read_number, unknown_field
+from lem_models.order_rules import (
+    CHOICES,
+    DEFAULTS,
+    MAX_PERIODS,
+    NUMERIC,
+    Benchmark,
+    Side,
+    Target,
+    as_text,
+    check_rules,
+)
+from lem_models.timestamps import MomentError, as_datetime, read_moment
+from lem_models.untrusted import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lem_models.markets.bars import Bars
+    from lem_models.markets.bars import Bars, BarsLike
     from lem_models.markets.frequency import Moment
     from lem_models.markets.windows import Origins
 
-__all__ = ["Benchmark", "Order", "Side", "Target"]
+__all__ = ["Benchmark", "Order", "Side", "Target", "start_rule"]
 
 DEFAULT_LOOKBACK = 256  # bars of history before an order; no policy of this package asks for more
+
+
+def start_rule(error: MomentError) -> str:
+    """Name of the rule that a start breaks, in one order and in a table alike."""
+    return {"missing": "required", "zone": "time zone"}.get(error.fault, "timestamp")
+
+
+def _read_start(value: object) -> datetime:
+    """A moment with a zone, in UTC, as a table of orders reads it."""
+    try:
+        return as_datetime(read_moment(value, needs_zone=True))
+    except MomentError as error:
+        raise PydanticCustomError(start_rule(error), "{reason}", {"reason": error.reason}) from None
 
 
 class Order(BaseModel):
@@ -38,7 +66,8 @@ class Order(BaseModel):
 
     Args:
         symbol: Symbol of the bars to trade.
-        start: Start of the first bar in which the order may trade (time zone needed).
+        start: Start of the first bar in which the order may trade: a text in ISO 8601 or a datetime, with a zone. Kept
+            in UTC.
         side: ``"buy"`` or ``"sell"``.
         benchmark: ``"vwap"`` or ``"twap"``.
         target: ``"quantity"`` (a fixed number of units) or ``"notional"`` (a fixed amount of money).
@@ -49,12 +78,16 @@ class Order(BaseModel):
         max_rate: Largest fraction of the order per period, on every period.
         risk_aversion: Weight of the squared slippage in the model's utility. Default: the policy's own.
         amount: Size in units (quantity target) or in money (notional target); only lots and participation need it.
-        lot_size: Fills are whole multiples of this (same unit as ``amount``).
+        lot_size: Fills are whole multiples of this (same unit as ``amount``), and so is the amount, without any
+            tolerance: both are the decimal numbers that they print as.
         max_participation: Fills are at most this fraction of the bar's volume (of its notional for a notional target).
         order_id: Any label; kept in the results. Default: the row number.
 
+    What is left out, or ``None``, has its default. How names and values are read is told in
+    :mod:`lem_models.order_fields`.
+
     Raises:
-        OrderError: when the order cannot be carried out; names the field.
+        OrderError: when the order cannot be carried out, or a value cannot be read; names the field.
 
     Example:
         >>> order = Order(symbol="BTCUSDT", start="2024-05-01T00:00Z", side="buy", min_periods=1, max_periods=12)
@@ -64,8 +97,8 @@ class Order(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    symbol: str
-    start: AwareDatetime
+    symbol: StrictStr
+    start: Annotated[datetime, PlainValidator(_read_start)]
     side: Side
     benchmark: Benchmark = Benchmark.VWAP
     target: Target = Target.QUANTITY
@@ -81,28 +114,27 @@ class Order(BaseModel):
 
     def __init__(self, /, **data: Any) -> None:
         try:
-            super().__init__(**data)
+            given = {name: value for name, value in data.items() if not _is_left_out(name, value)}
+            super().__init__(**{name: _read(name, value) for name, value in given.items()})
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise OrderError(
-                f"{field}: {first['msg']}; got {first['input']!r}", field=field, rule=first["type"]
-            ) from None
+            field = str(first["loc"][0])
+            got = "" if first["type"] == "missing" else f"; got {shown(first['input'])}"
+            raise OrderError(f"{field}: {first['msg']}{got}", field=field, rule=first["type"]) from None
         # Without max_periods the policy's horizon decides; what can be said now is checked against a long one.
-        maximum = self.max_periods if self.max_periods is not None else max(self.min_periods or 1, 10**6)
+        maximum = self.max_periods if self.max_periods is not None else MAX_PERIODS
         numeric = {name: getattr(self, name) for name in NUMERIC}
         numeric |= {
             "max_periods": maximum,
             "min_periods": self.min_periods if self.min_periods is not None else maximum,
         }
         numeric["risk_aversion"] = 0.0 if self.risk_aversion is None else self.risk_aversion
-        columns = {k: np.array([np.nan if v is None else v], dtype=np.float64) for k, v in numeric.items()}
-        check_rules(columns, one_order=True)
+        check_rules({k: np.array([np.nan if v is None else v], dtype=np.float64) for k, v in numeric.items()})
 
     @classmethod
     def sample(
         cls,
-        bars: Bars,
+        bars: BarsLike,
         *,
         every: str | int = 1,
         side: str | Sequence[str] = "both",
@@ -122,7 +154,7 @@ class Order(BaseModel):
         left out; ``table.attrs["excluded"]`` counts them by reason.
 
         Args:
-            bars: The market.
+            bars: The market: bars, a table of bars, or a file of them.
             every: Step between starts: a duration such as ``"6h"`` on the UTC grid, or a number of bars.
             side: ``"buy"``, ``"sell"`` or ``"both"``.
             max_periods: Maximum duration in bars, or several.
@@ -141,20 +173,24 @@ class Order(BaseModel):
         Raises:
             OrderError: for settings that no order may have, or when no origin is valid.
         """
+        from lem_models.markets.bars import Bars
         from lem_models.markets.windows import sample_origins
         from lem_models.order_table import complete_orders
 
-        sides = ["buy", "sell"] if side == "both" else _listed(side)
-        unknown = set(settings) - set(DEFAULTS)
+        bars = Bars.of(bars)
+        both = isinstance(side, str) and side.strip().lower() == "both"
+        sides = ["buy", "sell"] if both else _listed(side)
+        unknown = [name for name in settings if name not in DEFAULTS]
         if unknown:
-            raise OrderError(f"unknown order columns {sorted(unknown)}; known: {list(DEFAULTS)}", field=min(unknown))
-        maxima = _listed(max_periods)
+            raise unknown_field(unknown[0])
+        given = {"side": sides, "max_periods": max_periods, "min_periods": min_periods, **settings}
         choices: dict[str, list[Any]] = {
-            "side": sides,
-            "max_periods": maxima,
-            "min_periods": [np.nan] if min_periods is None else _listed(min_periods),
-            **{name: _listed(value) for name, value in settings.items()},
+            name: [_setting(name, each) for each in _listed(value)] for name, value in given.items()
         }
+        empty = next((name for name, values in choices.items() if not values), None)
+        if empty is not None:
+            raise OrderError(f"{empty} is an empty list: give a value, or leave it out", field=empty, rule="a value")
+        maxima = choices["max_periods"]
         combinations = [
             combination
             for values in itertools.product(*choices.values())
@@ -183,6 +219,35 @@ class Order(BaseModel):
         table = complete_orders(table, horizon=max(maxima), risk_aversion=None)
         table.attrs["excluded"] = dict(origins.excluded)
         return table
+
+
+def _is_left_out(name: str, value: object) -> bool:
+    return value is None and name in {*DEFAULTS, "order_id"}
+
+
+def _read(name: str, value: object) -> object:
+    """A field's value, read by the rules for tables too."""
+    if name not in Order.model_fields:
+        raise unknown_field(name)
+    if name in CHOICES:
+        return read_choice(value, name)
+    if isinstance(value, bool) and name == "order_id":
+        raise OrderError(f"order_id must be a text or a whole number; got {value}", field=name, rule="label")
+    if name not in NUMERIC:
+        return value
+    number = read_number(value, name)
+    if np.isnan(number):
+        raise OrderError(f"{name} is {shown(value)}; leave it out for its default", field=name, rule="number")
+    if not name.endswith("_periods"):
+        return number
+    if not number.is_integer():
+        raise OrderError(f"{name} must be a whole number; got {as_text(number)}", field=name, rule="integer")
+    return int(number)
+
+
+def _setting(name: str, value: object) -> object:
+    """A value of a column of a sample; NaN where an order has its default."""
+    return np.nan if is_missing(value) else _read(name, value)
 
 
 def _listed(value: object) -> list[Any]:

@@ -22,7 +22,7 @@ from lem_models.evaluation.grouping import DERIVED_KEYS, with_ends
 from lem_models.evaluation.null import NullDraws, martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
 from lem_models.execution.costs import CostModel
-from lem_models.execution.policy import Policy, lookback_of
+from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.markets.bars import Bars
@@ -258,10 +258,11 @@ def run_benchmark(
     if not is_executable(policy):
         raise PolicyError(f"{model} is a bound: it can stand beside a policy under test, not be one")
     for name, policy in policies.items():
-        lookback_of(policy)
-        if policy.horizon is not None and policy.horizon < settings.max_periods:
+        with policy_faults(policy):
+            horizon = PolicySettings.of(policy).horizon
+        if horizon is not None and horizon < settings.max_periods:
             raise OrderError(
-                f"max_periods is {settings.max_periods}, but the horizon of {name} is {policy.horizon} periods",
+                f"max_periods is {settings.max_periods}, but the horizon of {name} is {horizon} periods",
                 field="max_periods",
                 rule="within the horizon",
             )

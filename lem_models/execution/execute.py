@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 
+from lem_models.errors import PolicyError
 from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.measures import interval_price, participation_weighted_price, shortfall_bps, slippage_bps
-from lem_models.execution.policy import OrderBatch, Policy, lookback_of
+from lem_models.execution.policy import (
+    OrderBatch,
+    Policy,
+    PolicySettings,
+    checked_contexts,
+    first_not_finite,
+    lookback_of,
+    policy_faults,
+    policy_of,
+)
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, BarsLike
+from lem_models.markets.frequency import moment
 from lem_models.markets.market import Market
 from lem_models.markets.windows import REASONS, check_history, exclusion_codes
-from lem_models.order_table import complete_orders
-from lem_models.orders import Order
+from lem_models.order_table import OrdersLike, complete_orders, orders_frame, unread_columns
 
 __all__ = ["complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
-
-OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
 _PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
+_NAMES_SHOWN = 8
 _PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
 
 
 def execute(
-    policy: Policy,
-    bars: Bars | Market | pd.DataFrame,
+    policy: Policy | str,
+    bars: BarsLike | Market,
     orders: OrdersLike,
     *,
     costs: CostModel | None = None,
@@ -43,10 +51,10 @@ def execute(
     """Execute orders.
 
     Args:
-        policy: A model, ``load_policy("twap")``, or any object with ``decide`` (see
-            :class:`~lem_models.execution.policy.Policy`).
-        bars: The market, as :class:`Bars` or as a table of bars. A :class:`~lem_models.markets.market.Market` computes
-            its features only once for several policies.
+        policy: A model, the name of a policy as :func:`~lem_models.baselines.registry.load_policy` takes it, or any
+            object with ``decide`` (see :class:`~lem_models.execution.policy.Policy`).
+        bars: The market: bars, a table of bars, or a file of them. A :class:`~lem_models.markets.market.Market`
+            computes its features only once for several policies.
         orders: One order, several, or a table.
         costs: What trading costs: ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result. What is traded,
             and at which price before costs, is the same as without.
@@ -55,19 +63,29 @@ def execute(
 
     Returns:
         Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
-        their number is logged.
+        their number is logged. Columns of the table that are no fields are carried along; their names are logged.
 
     Raises:
+        UnknownNameError: when there is no policy of this name.
         OrderError: when the table breaks a rule, or the costs depend on the size of an order that has none.
         BarsError: when no symbol has more bars than the policy's lookback.
-        PolicyError: when the policy breaks its protocol.
+        PolicyError: when the policy breaks its protocol; names the policy and the first order concerned.
     """
-    if isinstance(bars, pd.DataFrame):
-        bars = Bars.from_frame(bars)
-    market = bars if isinstance(bars, Market) else Market(bars)
-    result = execute_silently(policy, market, orders, costs=costs, within_session=within_session)
+    policy = policy_of(policy)
+    market = bars if isinstance(bars, Market) else Market(Bars.of(bars))
+    table = orders_frame(orders)
+    result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
+    _warn_of_unread(table)
     warn_of_excluded(result)
     return result
+
+
+def _warn_of_unread(table: pd.DataFrame) -> None:
+    """Log which columns of a table of orders nothing has read."""
+    unread = unread_columns(table)
+    if unread:
+        names = ", ".join(map(repr, unread[:_NAMES_SHOWN])) + (", ..." if len(unread) > _NAMES_SHOWN else "")
+        _LOG.warning("%d columns of the orders are no fields and are carried along unread: %s", len(unread), names)
 
 
 @torch.no_grad()
@@ -91,8 +109,8 @@ def execute_silently(
         whole: The bars of which the market is a part, if it is: there must be enough of them for the lookback.
     """
     bars = market.bars
-    lookback = lookback_of(policy)
     table = complete_for(policy, orders)
+    lookback = lookback_of(policy)
     if costs is not None:
         costs.check(table)
     check_history(bars if whole is None else whole, lookback)
@@ -129,12 +147,15 @@ def warn_of_excluded(result: ExecutionResult) -> None:
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
-    """A table of orders, completed with a policy's defaults and checked."""
+    """A table of orders, completed with a policy's defaults and checked; so is what the policy says of itself."""
+    table = orders_frame(orders)
+    with policy_faults(policy, table):
+        own = PolicySettings.of(policy)
     return complete_orders(
-        orders,
-        horizon=getattr(policy, "horizon", None),
-        risk_aversion=getattr(policy, "risk_aversion", 0.0),
-        fixed_risk_aversion=getattr(policy, "fixed_risk_aversion", None),
+        table,
+        horizon=own.horizon,
+        risk_aversion=own.risk_aversion,
+        fixed_risk_aversion=own.fixed_risk_aversion,
     )
 
 
@@ -172,8 +193,19 @@ class _Contexts:
         buy = (table["side"] == "buy").to_numpy()
         self._size = len(market.bars)
         rows = np.repeat(start - 1, maximum) + within
-        self._keys = np.unique(rows + self._size * np.repeat(buy, maximum))
-        self.values = policy.encode(market, self._keys % self._size, np.where(self._keys >= self._size, 1, -1))
+        read = rows + self._size * np.repeat(buy, maximum)
+        self._keys = np.unique(read)
+        with policy_faults(policy, table):
+            encoded = policy.encode(market, self._keys % self._size, np.where(self._keys >= self._size, 1, -1))
+            self.values = checked_contexts(encoded, len(self._keys))
+            wrong = None if self.values is None else first_not_finite(self.values)
+            if wrong is not None:
+                reader = int(np.searchsorted(np.cumsum(maximum), np.argmax(read == self._keys[wrong]), side="right"))
+                bar = moment(market.bars.timestamp[self._keys[wrong] % self._size])
+                raise PolicyError(
+                    f"encode() gave numbers that are not finite for the bar of {bar:%Y-%m-%d %H:%M} UTC",
+                    position=reader,
+                )
 
     def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> torch.Tensor | None:
         """[orders, periods, width]: the last closed bar before each period."""
@@ -195,7 +227,8 @@ def _run(
 ) -> dict[str, npt.NDArray[Any]]:
     orders, window, size = traded_market(market, table, start, costs)
     periods = window.price.shape[1]
-    paths = simulate(policy, orders, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
+    with policy_faults(policy, table):
+        paths = simulate(policy, orders, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
     finish = chosen_period(paths)
     return settled(finishing_fills(paths, finish[:, None])[:, 0], finish, orders, window, size)
 

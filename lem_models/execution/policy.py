@@ -9,7 +9,8 @@ it starts) and volumes multiples of its expected volume per period, so that noth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,18 +21,32 @@ from torch import Tensor
 
 from lem_models.errors import LookAheadError, PolicyError
 from lem_models.markets.profile import MAX_LOOKBACK
+from lem_models.order_rules import MAX_PERIODS, lot_counts, lots_per_period
+from lem_models.untrusted import shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lem_models.execution.costs import CostModel
     from lem_models.execution.session import LiveSession
-    from lem_models.markets.bars import Bars
+    from lem_models.markets.bars import Bars, BarsLike
     from lem_models.markets.live_bars import ClosedBar
     from lem_models.markets.market import Market
     from lem_models.orders import Order
 
-__all__ = ["ContextStream", "Decision", "ExecutionState", "OrderBatch", "Policy", "lookback_of"]
+__all__ = [
+    "ContextStream",
+    "Decision",
+    "ExecutionState",
+    "OrderBatch",
+    "Policy",
+    "PolicySettings",
+    "checked_contexts",
+    "first_not_finite",
+    "lookback_of",
+    "policy_faults",
+    "policy_of",
+]
 
 
 @dataclass(frozen=True)
@@ -86,13 +101,13 @@ class OrderBatch:
     def from_frame(cls, orders: pd.DataFrame, dtype: torch.dtype = torch.float64) -> OrderBatch:
         """Tensors of a complete table of orders (see :func:`lem_models.order_table.complete_orders`)."""
         amount = orders["amount"].to_numpy(dtype=np.float64)
-        lot = np.nan_to_num(orders["lot_size"].to_numpy(dtype=np.float64) / amount, nan=0.0)
         limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
-        lots = np.round(1.0 / np.where(lot > 0, lot, 1.0))
+        lots = lot_counts(amount, orders["lot_size"].to_numpy(dtype=np.float64))
+        has_lots = ~np.isnan(lots)
         # On the grid of lots a cap is the next whole lot below, a minimum the next above.
         max_rate, min_rate = orders["max_rate"].to_numpy(np.float64), orders["min_rate"].to_numpy(np.float64)
-        max_rate = np.where(lot > 0, np.floor(max_rate * lots * (1 + 1e-9) + 1e-9) / lots, max_rate)
-        min_rate = np.where(lot > 0, np.minimum(np.ceil(min_rate * lots - 1e-9) / lots, max_rate), min_rate)
+        max_rate = np.where(has_lots, lots_per_period(max_rate, lots) / lots, max_rate)
+        min_rate = np.where(has_lots, np.minimum(np.ceil(min_rate * lots - 1e-9) / lots, max_rate), min_rate)
 
         def real(values: npt.NDArray[Any]) -> Tensor:
             return torch.tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
@@ -106,7 +121,7 @@ class OrderBatch:
             min_rate=real(min_rate),
             max_rate=real(max_rate),
             risk_aversion=real(orders["risk_aversion"].to_numpy()),
-            lot=real(np.where(lot > 0, 1.0 / lots, 0.0)),
+            lot=real(np.where(has_lots, 1.0 / lots, 0.0)),
             participation=real(np.where(np.isnan(limit), np.inf, limit)),
         )
 
@@ -226,7 +241,7 @@ class Policy(ABC):
             side: +1 or -1, the side of the order that will read the context, [rows].
 
         Returns:
-            [rows, width], or ``None`` (the default) when the policy needs no context.
+            Finite floats [rows, width], or ``None`` (the default) when the policy needs no context.
         """
         return None
 
@@ -244,7 +259,7 @@ class Policy(ABC):
         return None
 
     def session(
-        self, order: Order | Mapping[str, Any], history: Bars, *, costs: CostModel | None = None
+        self, order: Order | Mapping[str, Any], history: BarsLike, *, costs: CostModel | None = None
     ) -> LiveSession:
         """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
         from lem_models.execution.session import LiveSession
@@ -252,20 +267,137 @@ class Policy(ABC):
         return LiveSession(self, order, history, costs=costs)
 
 
+@dataclass(frozen=True)
+class PolicySettings:
+    """What a policy says of itself, checked; the attributes are those of :class:`Policy`."""
+
+    lookback: int
+    horizon: int | None
+    risk_aversion: float
+    fixed_risk_aversion: float | None
+
+    @classmethod
+    def of(cls, policy: Policy) -> PolicySettings:
+        """Read and check what a policy says of itself.
+
+        Raises:
+            LookAheadError: when it says that it looks ahead.
+            PolicyError: when it is not a policy, or one of its attributes is not what :class:`Policy` says.
+        """
+        if getattr(policy, "looks_ahead", False):
+            raise LookAheadError.of(policy)
+        if isinstance(policy, type):
+            raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
+        if not callable(getattr(policy, "decide", None)):
+            raise PolicyError(
+                f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)"
+            )
+        lookback = getattr(policy, "lookback", 1)
+        if not _is_whole(lookback) or not 0 <= lookback <= MAX_LOOKBACK:
+            raise PolicyError(
+                f"lookback is {shown(lookback)}; a policy asks for a whole number of bars of history, at least 1, "
+                f"{MAX_LOOKBACK} bars of history at most"
+            )
+        horizon = getattr(policy, "horizon", None)
+        if horizon is not None and not (_is_whole(horizon) and 1 <= horizon <= MAX_PERIODS):
+            raise PolicyError(
+                f"horizon is {shown(horizon)}; it is a whole number of periods from 1 to {MAX_PERIODS}, or None"
+            )
+        return cls(
+            max(int(lookback), 1),
+            None if horizon is None else int(horizon),
+            _risk_aversion(policy, "risk_aversion", 0.0),
+            None if getattr(policy, _FIXED, None) is None else _risk_aversion(policy, _FIXED, 0.0),
+        )
+
+
+_FIXED = "fixed_risk_aversion"
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
+def _risk_aversion(policy: Policy, name: str, default: float) -> float:
+    value = getattr(policy, name, default)
+    if not (_is_whole(value) or isinstance(value, float | np.floating)) or not 0 <= value < np.inf:
+        raise PolicyError(f"{name} is {shown(value)}; it is a finite number, at least 0")
+    return float(value)
+
+
 def lookback_of(policy: Policy) -> int:
     """Bars of history that a policy asks for, at least 1 (the arrival price).
 
     Raises:
         LookAheadError: when it says of itself that it looks ahead.
-        PolicyError: when it is not a policy, or asks for more than there is to be had.
+        PolicyError: when it is not a policy, or what it says of itself is wrong; names the policy.
     """
-    if getattr(policy, "looks_ahead", False):
-        raise LookAheadError.of(policy)
-    if isinstance(policy, type):
-        raise PolicyError(f"{policy.__name__} is a class; pass an instance, {policy.__name__}()")
-    lookback = int(getattr(policy, "lookback", 1))
-    if lookback > MAX_LOOKBACK:
-        raise PolicyError(f"lookback is {lookback}; a policy may ask for {MAX_LOOKBACK} bars of history at most")
-    if not callable(getattr(policy, "decide", None)):
-        raise PolicyError(f"{type(policy).__name__} is not a policy: it has no method decide(context, orders, state)")
-    return max(lookback, 1)
+    with policy_faults(policy):
+        return PolicySettings.of(policy).lookback
+
+
+def policy_of(policy: Policy | str) -> Policy:
+    """The policy itself, or the one of a name, as :func:`~lem_models.baselines.registry.load_policy` finds it.
+
+    Raises:
+        UnknownNameError: There is none of this name; names the closest ones.
+    """
+    if not isinstance(policy, str):
+        return policy
+    from lem_models.baselines.registry import load_policy
+
+    return load_policy(policy)
+
+
+@contextmanager
+def policy_faults(policy: Policy, orders: pd.DataFrame | None = None) -> Iterator[None]:
+    """Name the policy and the first order concerned in every :class:`PolicyError` that is raised inside.
+
+    Args:
+        policy: The policy.
+        orders: The orders that it is asked about, as a table with a row per order.
+    """
+    try:
+        yield
+    except PolicyError as error:
+        if error.policy is not None:
+            raise
+        kind = policy if isinstance(policy, type) else type(policy)
+        name = getattr(policy, "name", None)
+        label = f"{kind.__name__} {name}" if isinstance(name, str) else kind.__name__
+        order: dict[str, Any] = {}
+        if orders is not None and len(orders):
+            row = orders.iloc[error.position or 0]
+            order = {field: row[field] for field in ("order_id", "symbol", "start") if field in row.index}
+            order.setdefault("order_id", error.position or 0)
+        raise error.named(label, **order) from error
+
+
+def checked_contexts(contexts: object, count: int) -> Tensor | None:
+    """What ``encode`` gave for some bars, if it is what :meth:`Policy.encode` says.
+
+    Raises:
+        PolicyError: when it is not.
+    """
+    if contexts is None:
+        return None
+    if not isinstance(contexts, Tensor):
+        raise PolicyError(f"encode() gave {_a(contexts)}, not a tensor [rows, width] or None")
+    if contexts.ndim != 2 or len(contexts) != count:
+        raise PolicyError(f"encode() gave a tensor {list(contexts.shape)} for {count} rows, not [{count}, width]")
+    if not contexts.is_floating_point():
+        raise PolicyError(f"encode() gave a tensor of {contexts.dtype}, not of floats")
+    return contexts
+
+
+def first_not_finite(values: Tensor) -> int | None:
+    """First row of a tensor that holds something that is not finite; ``None`` if there is none."""
+    # One sum over everything is finite as a rule; when it is not, each number is looked at.
+    if torch.isfinite(values.detach().sum()):
+        return None
+    finite = torch.isfinite(values.detach()).reshape(len(values), -1).all(1)
+    return None if finite.all() else int(finite.to(torch.int8).argmin())
+
+
+def _a(value: object) -> str:
+    return f"something of the type {type(value).__name__}"

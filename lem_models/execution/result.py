@@ -45,7 +45,7 @@ def first_bars(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:
     start = np.full(len(table), -1, dtype=np.int64)
     nanoseconds = table["start"].astype("int64").to_numpy()
     for symbol, rows in table.groupby("symbol", sort=False).indices.items():
-        if symbol in bars.symbols:
+        if symbol in bars.symbol_numbers:
             start[rows] = bars.locate(str(symbol), nanoseconds[rows])
     return start
 

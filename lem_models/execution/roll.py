@@ -20,9 +20,11 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, first_not_finite
 
 __all__ = ["Paths", "Roll", "dust"]
+
+_SLACK = 1 + 1e-15
 
 Value: TypeAlias = Any
 """A tensor [orders], or a number when one order is followed."""
@@ -174,7 +176,7 @@ class Roll:
         fraction, finish = (self._answered(decision, name) for name in ("fraction", "finish"))
         live = self._live[s] & (self.remaining > 0)  # what is said of orders that are over does not matter
         fraction, finish = m.where(live, fraction, 0.0), m.where(live, finish, 0.0)
-        _check_finite(fraction, finish, s)
+        self._check_finite(fraction, finish)
         self.finish = m.minimum(m.maximum(finish, self._must_finish[s]), self._may_finish[s])
         # In the last period the interval is one point, everything that may still be traded.
         self.fraction = m.minimum(m.maximum(self._to_lots(fraction), self._lower), self._upper)
@@ -258,7 +260,8 @@ class Roll:
             return fraction
         m = self._math
         safe = m.where(self._lot > 0, self._lot, 1.0)
-        lots = m.floor(fraction / safe + 1e-6) if down else m.round(fraction / safe)
+        # The slack: whole lots may come out a rounding error short, of millions of them or of one.
+        lots = m.floor(fraction / safe * _SLACK + 1e-6) if down else m.round(fraction / safe)
         return m.where(self._lot > 0, lots * safe, fraction)
 
     # -- tensors and numbers -----------------------------------------------------------------------------------------
@@ -272,11 +275,27 @@ class Roll:
             answer = getattr(decision, name)
             if self._as_numbers and type(answer) is float:
                 return answer
+            if answer.is_complex() if isinstance(answer, Tensor) else np.iscomplexobj(answer):
+                raise TypeError("it is complex")  # torch would drop the imaginary part
             answer = torch.as_tensor(answer, dtype=like.dtype, device=like.device).expand_as(like)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
-            problem = f"{name} is not one number per order: {error}"
+            problem = f"{name} is not one number per order: {str(error).partition(chr(10))[0]}"
             raise PolicyError(f"decide() of period {self.period}: {problem}") from None
         return self._taken(answer)
+
+    def _check_finite(self, fraction: Value, finish: Value) -> None:
+        """Refuse answers that are no numbers."""
+        # One sum over everything is finite as a rule; when it is not, each answer is looked at.
+        total = fraction + finish
+        if math.isfinite(total) if isinstance(total, float) else first_not_finite(total) is None:
+            return
+        for name, answer in (("fraction", fraction), ("finish", finish)):
+            each = torch.tensor([answer]) if isinstance(answer, float) else answer
+            wrong = first_not_finite(each)
+            if wrong is not None:
+                raise PolicyError(
+                    f"decide() of period {self.period}: {name} is not finite: {each[wrong].item()}", position=wrong
+                )
 
     def _taken(self, values: Tensor) -> Value:
         """A tensor [orders] as the rules take it."""
@@ -295,15 +314,3 @@ class Roll:
     def _by_period(self, values: Tensor) -> Sequence[Value]:
         """[orders, periods] as a sequence over the periods."""
         return values[0].tolist() if self._as_numbers else values.unbind(1)
-
-
-def _check_finite(fraction: Value, finish: Value, period: int) -> None:
-    """Refuse answers that are no numbers."""
-    # One sum over everything is finite as a rule; when it is not, each answer is looked at.
-    total = fraction + finish
-    if math.isfinite(total if isinstance(total, float) else float(total.detach().sum())):
-        return
-    for name, answer in (("fraction", fraction), ("finish", finish)):
-        finite = math.isfinite(answer) if isinstance(answer, float) else bool(torch.isfinite(answer).all())
-        if not finite:
-            raise PolicyError(f"decide() of period {period}: {name} is not finite for some orders")

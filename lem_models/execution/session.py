@@ -1,14 +1,20 @@
 """A live session: one order decided bar by bar as the bars close, by the simulator that evaluates and trains.
 
-A session decides exactly what :func:`~lem_models.execution.execute.execute` decides in hindsight: it is one
-:class:`~lem_models.execution.roll.Roll` of one order, told of each bar when it has closed. What is known in
+A session decides what :func:`~lem_models.execution.execute.execute` decides in hindsight: it is one
+:class:`~lem_models.execution.roll.Roll` of one order, told of each bar when it has closed. The two differ by rounding,
+which a model does in single precision, in other sums for one bar than for many: its fractions agree to
+:data:`LIVE_TOLERANCE` whatever the prices do, and so do the probabilities of finishing, so that one of them finishes
+earlier only where that probability is 1/2 to within it. Policies that encode nothing agree to 1e-9. What is known in
 advance (the volume expected in each period, for one) is computed when the session is made; afterwards a bar costs one
 step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one decision.
 """
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -20,18 +26,32 @@ from torch import Tensor
 from lem_models.errors import BarsError, OrderError, PolicyError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import complete_for, traded_market
-from lem_models.execution.policy import ContextStream, Decision, Policy, lookback_of
+from lem_models.execution.policy import (
+    ContextStream,
+    Decision,
+    Policy,
+    checked_contexts,
+    first_not_finite,
+    lookback_of,
+    policy_faults,
+    policy_of,
+)
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar import Calendar
 from lem_models.markets.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
 from lem_models.markets.market import Market
+from lem_models.markets.validation import REQUIRED
 from lem_models.markets.windows import REASONS, exclusion_codes
 from lem_models.orders import Order
+from lem_models.untrusted import shown
 
-__all__ = ["LiveSession"]
+__all__ = ["LIVE_TOLERANCE", "LiveSession"]
+
+LIVE_TOLERANCE = 1e-4
+"""How far fractions decided live may differ from those decided in hindsight, by a model in single precision."""
 
 _CROSSES = 6  # in REASONS
 _FAR = 1000  # bars after the history among which the next start is looked for
@@ -45,9 +65,10 @@ class LiveSession:
     of the order was reached.
 
     Args:
-        policy: Who decides.
+        policy: Who decides, or a name as :func:`~lem_models.baselines.registry.load_policy` takes it.
         order: The order; it starts with the first bar after the history.
-        history: Closed bars before the order, at least the policy's lookback; other symbols are ignored.
+        history: Closed bars before the order, at least the policy's lookback, as :meth:`Bars.of` takes them; other
+            symbols are ignored.
         costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
 
     Raises:
@@ -58,10 +79,16 @@ class LiveSession:
     """
 
     def __init__(
-        self, policy: Policy, order: Order | Mapping[str, Any], history: Bars, *, costs: CostModel | None = None
+        self,
+        policy: Policy | str,
+        order: Order | Mapping[str, Any],
+        history: BarsLike,
+        *,
+        costs: CostModel | None = None,
     ) -> None:
-        self._lookback = lookback_of(policy)
+        policy, history = policy_of(policy), Bars.of(history)
         self._order = complete_for(policy, order)
+        self._policy, self._lookback = policy, lookback_of(policy)
         if len(self._order) != 1:
             raise OrderError(f"a session decides one order, got {len(self._order)}", rule="one order")
         if costs is not None:
@@ -69,6 +96,7 @@ class LiveSession:
         symbol, self._start = str(self._order["symbol"][0]), int(pd.Timestamp(self._order["start"][0]).value)
         if symbol not in history.symbols:
             raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
+        self._keys = frozenset(history.columns)
         own = last_bars(history.select([symbol]), _KEPT)
         self._bound, self._step = own.is_session_bound, own.frequency.value
         self._session: int | None = None  # of the order's first bar, once it has closed
@@ -77,7 +105,8 @@ class LiveSession:
         self._reader = BarReader(own)
         self._check_start()
         self._roll = self._rolled(own, costs)
-        self._stream = _stream_of(policy, own, self._reader, 1 if self._order["side"][0] == "buy" else -1)
+        with self._faults():
+            self._stream = _stream_of(policy, own, self._reader, 1 if self._order["side"][0] == "buy" else -1)
         decide = getattr(self._stream, "decide", None)
         self._decider: Any = self._stream if callable(decide) else policy
         self._decided: Decision | None = None
@@ -127,8 +156,13 @@ class LiveSession:
                 raise self._session_over()
             if self.done:
                 raise OrderError("the order is done: nothing is left to decide", rule="not done")
-            self._decided = self._decide()
+            with self._faults():
+                self._decided = self._decide()
         return self._decided
+
+    def _faults(self) -> AbstractContextManager[None]:
+        """Name the policy and the order in errors of the policy."""
+        return policy_faults(self._policy, self._order)
 
     @torch.no_grad()
     def _decide(self) -> Decision:
@@ -145,7 +179,8 @@ class LiveSession:
         """Take in the bar that has closed.
 
         Args:
-            bar: Columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be left out.
+            bar: Columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be left out. The columns
+                that the history carries along may be there too, and no others.
 
         Raises:
             OrderError: when the order is done, or the bar shows that the order's trading session ended before it: the
@@ -153,6 +188,7 @@ class LiveSession:
             BarsError: when the bar breaks a rule or is not the next one; the session is then as before.
         """
         self.decide()
+        self._check_keys(bar)
         closed = self._reader.read(bar)
         if self._roll.period == 0 and closed.timestamp != self._start:
             raise self._reader.out_of_turn(closed.timestamp)
@@ -161,7 +197,8 @@ class LiveSession:
             raise self._session_over()
         self._session = closed.session
         if self._stream is not None:
-            self._stream.push(closed)
+            with self._faults():
+                self._stream.push(closed)
         self._reader.accept(closed)
         self._book(closed)
         self._decided = None
@@ -174,6 +211,21 @@ class LiveSession:
             field="max_periods",
             rule="one session",
         )
+
+    def _check_keys(self, bar: Mapping[str, Any] | pd.Series[Any]) -> None:
+        """Refuse keys that nothing reads: a volume under another name would be missed elsewhere, or never."""
+        keys = bar.index if isinstance(bar, pd.Series) else bar if isinstance(bar, Mapping) else ()
+        unknown = next((key for key in keys if key not in self._keys), None)
+        if unknown is not None:
+            known = {re.sub(r"[\W_]+", "", name).lower(): name for name in REQUIRED}
+            close = difflib.get_close_matches(re.sub(r"[\W_]+", "", str(unknown)).lower(), list(known), 1)
+            hint = f"did you mean {known[close[0]]!r}?" if close else f"a bar has {', '.join(REQUIRED)}"
+            raise BarsError(
+                f"nothing reads {shown(unknown)} of the bar, and the history has no such column; {hint}",
+                symbol=self._reader.symbol,
+                column=str(unknown),
+                rule="known columns",
+            )
 
     def _book(self, bar: ClosedBar) -> None:
         self._roll.book(bar.vwap / self._arrival, bar.close / self._arrival, bar.volume / self._unit)
@@ -213,6 +265,8 @@ class LiveSession:
         """The order before its first period, with all that the history says of the periods to come."""
         # Stand-ins for the bars to come: their places on the grid are known, their numbers are never read.
         close, calendar = self._reader.last.close, self._reader.calendar.followed_by(np.array([self._start]))
+        if self._start + self._maximum * self._step > pd.Timestamp.max.value:
+            raise OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
         starts = calendar.coming(self._start, self._maximum).tolist()
         coming = [(start, close, close, close, close, 1.0, close) for start in starts]
         market = Market(followed_by(own, calendar, coming))
@@ -228,7 +282,13 @@ class LiveSession:
                 rule="one session",
             )
         if code:
-            raise BarsError(f"the order cannot run: {REASONS[code]}", symbol=self._reader.symbol, rule="history")
+            gapless = len(own) - int(market.bars.grid.run_start(start - 1)[0])
+            raise BarsError(
+                f"the order cannot run: {REASONS[code]}; {self._lookback} bars are needed, the history ends with "
+                f"{gapless} without a gap",
+                symbol=self._reader.symbol,
+                rule="history",
+            )
         orders, self._window, _ = traded_market(market, self._order, start, costs)
         self._orders = orders.copy()  # the others are the policy's
         self._arrival, self._unit = float(self._window.arrival_price[0]), float(self._window.volume_unit[0])
@@ -269,8 +329,14 @@ class _Encoded:
 @torch.no_grad()
 def _encoded(policy: Policy, bars: Bars, side: int) -> Tensor | None:
     """Context of the last bar."""
-    contexts = policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side]))
-    return None if contexts is None else contexts[0]
+    contexts = checked_contexts(policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side])), 1)
+    if contexts is None:
+        return None
+    if first_not_finite(contexts) is not None:
+        raise PolicyError(
+            f"encode() gave numbers that are not finite for the bar of {moment(bars.timestamp[-1]):%Y-%m-%d %H:%M} UTC"
+        )
+    return contexts[0]
 
 
 def _stream_of(policy: Policy, history: Bars, reader: BarReader, side: int) -> ContextStream | None:

@@ -14,12 +14,14 @@ stretch without a gap) follows from a compact :class:`~lem_models.markets.grid.G
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,20 +31,24 @@ import pyarrow as pa
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.calendar import CalendarChoice, build_calendars
 from lem_models.markets.columns import DerivedColumns
+from lem_models.markets.epochs import check_unit
 from lem_models.markets.files import format_of, read_table, write_table
 from lem_models.markets.frequency import Moment, clock, nanoseconds, read_frequency
 from lem_models.markets.grid import Grid
 from lem_models.markets.hub_bars import HubBars
 from lem_models.markets.store import content_hash, open_store, symbol_type, verify_store, write_store
-from lem_models.markets.validation import VALUES, Columns, check_values, validate_frame
+from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
 
 if TYPE_CHECKING:
     from lem_models.markets.writer import Dataset
 
-__all__ = ["Bars"]
+__all__ = ["Bars", "BarsLike"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
+"""What stands for bars wherever they are asked for, see :meth:`Bars.of`; tables of other libraries too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +103,8 @@ class Bars(DerivedColumns, HubBars):
         path: str | os.PathLike[str],
         *,
         calendar: CalendarChoice = "auto",
-        frequency: str | pd.Timedelta | None = None,
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
         verify: bool = False,
     ) -> Bars:
         """Read bars from a file.
@@ -110,6 +117,7 @@ class Bars(DerivedColumns, HubBars):
             path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
             calendar: See :meth:`from_frame`; ``"auto"`` leaves a mapped file the calendar it was written with.
             frequency: See :meth:`from_frame`; the same holds for none.
+            unit: See :meth:`from_frame`.
             verify: Check the bars of a mapped file again, and compare their hash. (Others are always checked.)
 
         Returns:
@@ -117,12 +125,19 @@ class Bars(DerivedColumns, HubBars):
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
-            UnknownNameError: There is no calendar of this name.
+            UnknownNameError: There is no calendar, or no unit, of this name.
         """
         file = Path(path)
         stored = open_store(file) if format_of(file) == "arrow" else None
         if stored is None:
-            return cls.from_frame(read_table(file), calendar=calendar, frequency=frequency)
+            return cls.from_frame(read_table(file), calendar=calendar, frequency=frequency, unit=unit)
+        check_unit(unit)
+        if unit is not None:
+            raise BarsError(
+                f"unit={unit!r} is for timestamps that are numbers, and {file} holds datetimes: leave the unit out",
+                column="timestamp",
+                rule="unit of timestamps",
+            )
         if verify:
             verify_store(stored, file)
         columns, grid = stored.columns, stored.grid
@@ -138,13 +153,31 @@ class Bars(DerivedColumns, HubBars):
         return bars
 
     @classmethod
+    def of(cls, bars: BarsLike) -> Bars:
+        """The bars of whatever stands for bars: themselves, a table of them, or a file.
+
+        Args:
+            bars: Bars, which are given back as they are; a table as :meth:`from_frame` takes it; or the path of a file
+                as :meth:`read` takes it. Read a table or a file yourself to choose its calendar.
+
+        Raises:
+            BarsError: It is none of these, the file cannot be read, or a bar breaks a rule.
+        """
+        if isinstance(bars, Bars):
+            return bars
+        if isinstance(bars, str | os.PathLike):
+            return cls.read(bars)
+        return cls.from_frame(bars)
+
+    @classmethod
     def from_dataset(
         cls,
         dataset: Dataset,
         path: str | os.PathLike[str],
         *,
         calendar: CalendarChoice = "auto",
-        frequency: str | pd.Timedelta | None = None,
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
     ) -> Bars:
         """Check the bars of a data set of the library ``datasets`` and write them to an ``.arrow`` file.
 
@@ -156,40 +189,53 @@ class Bars(DerivedColumns, HubBars):
             path: The ``.arrow`` file to write.
             calendar: See :meth:`from_frame`.
             frequency: See :meth:`from_frame`.
+            unit: See :meth:`from_frame`.
 
         Returns:
             The bars, mapped from the file.
 
         Raises:
             BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
-            UnknownNameError: There is no calendar of this name.
+            UnknownNameError: There is no calendar, or no unit, of this name.
         """
         from lem_models.markets.writer import dataset_pieces, store_bars
 
-        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency)
+        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency, unit=unit)
 
     @classmethod
     def from_frame(
-        cls, frame: pd.DataFrame, *, calendar: CalendarChoice = "auto", frequency: str | pd.Timedelta | None = None
+        cls,
+        frame: object,
+        *,
+        calendar: CalendarChoice = "auto",
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
     ) -> Bars:
         """Check a long table and build bars from it.
 
         Args:
-            frame: One row per bar; columns timestamp (tz-aware), symbol, open, high, low, close, volume, notional.
-                Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time order.
+            frame: A DataFrame of pandas or polars, a table of pyarrow, a mapping of columns or a list of rows. One row
+                per bar; columns timestamp (datetimes or ISO 8601, with a zone), symbol, open, high, low, close, volume,
+                notional. Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time
+                order. Where prices contradict each other by a rounding (at most 1e-6, relative), low and high are
+                widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
             calendar: ``"auto"`` tells ``"24/7"`` from ``"sessions"`` by the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
                 own (``{"SPY": "XNYS", "VOD": "XLON"}``); symbols that it leaves out are inferred.
             frequency: Length of a bar, e.g. ``"1h"``; by default the most common step between bars.
+            unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; ``"auto"``
+                takes the one in which the first lies between 1980 and 2262, as the others then must. Without a unit
+                numbers are refused, and with one everything else is.
 
         Returns:
             The bars.
 
         Raises:
             BarsError: A bar breaks a rule; the error names symbol, timestamp, column and rule.
-            UnknownNameError: There is no calendar of this name.
+            UnknownNameError: There is no calendar, or no unit, of this name.
         """
-        columns = validate_frame(frame)
+        columns = validate_frame(frame, unit=unit)
+        warn_of_widened(len(columns.widened), columns.first_widened)
         built = build_calendars(
             calendar,
             columns.symbols,
@@ -233,6 +279,12 @@ class Bars(DerivedColumns, HubBars):
             **{name: getattr(self, name) for name in VALUES},
         }
         return pd.DataFrame(table).join(self._checked_extra(as_frame=True))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of :attr:`frame`: the eight of every table of bars, and the others that are carried along."""
+        extra = self._extra.columns if isinstance(self._extra, pd.DataFrame) else self._extra.column_names
+        return (*REQUIRED, *map(str, extra))
 
     def __len__(self) -> int:
         """Number of bars, over all symbols."""
@@ -322,9 +374,9 @@ class Bars(DerivedColumns, HubBars):
             BarsError: No symbol is given, or one twice.
         """
         names = [symbols] if isinstance(symbols, str) else list(symbols)
-        for position, name in enumerate(names):
-            if name in names[:position]:
-                raise BarsError("the symbol is selected twice", symbol=name, rule="unique symbols")
+        twice = next((name for name, count in Counter(names).items() if count > 1), None)
+        if twice is not None:
+            raise BarsError("the symbol is selected twice", symbol=twice, rule="unique symbols")
         chosen = [self._index(name) for name in names]
         pieces = [(index, int(self.offsets[index]), int(self.offsets[index + 1])) for index in chosen]
         return self._take(pieces, f"are of the symbols {names}")
@@ -407,9 +459,9 @@ class Bars(DerivedColumns, HubBars):
         write_store(columns, self.grid, number, self._extra, file)
 
     def _index(self, symbol: str) -> int:
-        if symbol not in self.symbols:
+        if symbol not in self.symbol_numbers:
             raise UnknownNameError.among("symbol", symbol, self.symbols)
-        return self.symbols.index(symbol)
+        return self.symbol_numbers[symbol]
 
     def _take(self, pieces: Sequence[tuple[int, int, int]], which: str) -> Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""

@@ -326,7 +326,8 @@ class _Hours:
 def _usual(values: Integers) -> list[int]:
     """Values that are not rare among these."""
     distinct, count = np.unique(values, return_counts=True)
-    return distinct[count > RARE * count.max()].tolist()
+    kept: list[int] = distinct[count > RARE * count.max()].tolist()
+    return kept
 
 
 def _union(members: Integers, offsets: Integers, timestamp: Integers) -> Integers:

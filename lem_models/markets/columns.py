@@ -38,6 +38,11 @@ class DerivedColumns:
         return _vwap(self.notional[rows], self.volume[rows], self.close[rows])
 
     @cached_property
+    def symbol_numbers(self) -> dict[str, int]:
+        """Number of each symbol: its position in ``symbols``."""
+        return {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    @cached_property
     def vwap(self) -> Floats:
         """``notional / volume``, the close where nothing was traded; float64 [bars]."""
         return _locked(self.vwap_at(slice(None)))

@@ -188,7 +188,7 @@ def profile_sessions(slots: npt.ArrayLike) -> npt.NDArray[np.int64]:
     Returns:
         int64 [...].
     """
-    return np.minimum(5, (SUPPORT - 1) // np.asarray(slots))
+    return np.asarray(np.minimum(5, (SUPPORT - 1) // np.asarray(slots)))
 
 
 def _profile(rows: BarColumns) -> FloatArray:

@@ -6,9 +6,10 @@ symbol with another regular step is refused, irregular longer steps are gaps.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import TypeAlias
 
 import numpy as np
@@ -16,11 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError
+from lem_models.timestamps import MomentError, read_moment
+from lem_models.untrusted import shown
 
 __all__ = [
     "DAY",
     "GROUP",
     "HOUR",
+    "SECOND",
     "Moment",
     "clock",
     "count_values",
@@ -36,43 +40,65 @@ __all__ = [
 ]
 
 Integers = npt.NDArray[np.int64]
-Moment: TypeAlias = "str | date | pd.Timestamp"
-"""A time: text, date or datetime (``pandas.Timestamp`` included); without a zone it is UTC."""
+Moment: TypeAlias = "str | date | pd.Timestamp | np.datetime64"
+"""A time: a text in ISO 8601, a date or datetime (``pandas.Timestamp`` included); without a zone it is UTC."""
 
 DAY = 86_400_000_000_000
 """Nanoseconds."""
 HOUR = DAY // 24
+SECOND = HOUR // 3600
 GROUP = 1 << 20
 """Bars looked at together."""
 _NO_STEP = np.iinfo(np.int64).min
 REGULAR_RUN = 16
 """So many equal steps in a row that are not the common one are another frequency, not missing bars."""
 
+# Units of one reading each: pandas takes "m" for minutes in one place and for months in another, and a number without a
+# unit for nanoseconds.
+_UNITS = {"s": SECOND, "min": HOUR // 60, "h": HOUR, "D": DAY}
+_FREQUENCY = re.compile(r"([0-9]{1,12})?(s|min|h|D)")
+_LONGEST = np.iinfo(np.int64).max
 
-def read_frequency(frequency: str | pd.Timedelta) -> pd.Timedelta:
+
+def read_frequency(frequency: str | timedelta) -> pd.Timedelta:
     """Read the length of a bar.
 
     Args:
-        frequency: ``"1h"``, ``"5min"``, ``"1D"`` or a Timedelta; a unit alone is one of it.
+        frequency: ``"1h"``, ``"5min"``, ``"30s"``, ``"1D"`` or a Timedelta; a unit alone is one of it.
 
     Returns:
         The length, in nanoseconds.
 
     Raises:
-        BarsError: It is not a positive length of time.
+        BarsError: It is no length of time, or shorter than a second.
 
     Example:
         >>> clock(read_frequency("h"))
         '1h'
     """
+    if isinstance(frequency, str):
+        match = _FREQUENCY.fullmatch(frequency)
+        length = int(match[1] or 1) * _UNITS[match[2]] if match else None
+    elif isinstance(frequency, pd.Timedelta | timedelta):
+        length = _in_nanoseconds(frequency)
+    else:
+        length = None
+    if length is None or length > _LONGEST:
+        raise BarsError(
+            f"{shown(frequency)} is not the length of a bar: write it as '30s', '5min', '1h' or '1D'",
+            rule="one frequency",
+        )
+    if length < SECOND:
+        raise BarsError(f"a bar cannot be {shown(str(frequency))} long: the shortest is a second", rule="one frequency")
+    return length_of(length)
+
+
+def _in_nanoseconds(length: timedelta) -> int | None:
     try:
-        text = f"1{frequency}" if isinstance(frequency, str) and frequency[:1].isalpha() else frequency
-        length = pd.Timedelta(text).as_unit("ns")
-    except (ValueError, TypeError, OverflowError, AttributeError) as error:
-        raise BarsError(f"{frequency!r} is not the length of a bar: {error}", rule="one frequency") from error
-    if not length > pd.Timedelta(0):
-        raise BarsError(f"a bar cannot be {frequency!r} long", rule="one frequency")
-    return length
+        exact = pd.Timedelta(length).as_unit("ns")
+    except (ValueError, OverflowError):
+        return None
+    return None if pd.isna(exact) else int(exact.value)
 
 
 def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Integers) -> pd.Timedelta:
@@ -104,6 +130,16 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
             rule="one frequency",
         )
     common = winner(counts)
+    if 0 < common < SECOND:
+        row = int(np.argmax(np.diff(timestamp) == common))
+        raise BarsError(
+            f"the bars are {length_of(common)} apart, and no bar is shorter than a second: if their timestamps were "
+            "made from numbers, name the numbers' unit (unit='s', 'ms', 'us' or 'ns')",
+            symbol=symbol_of(symbols, offsets, row),
+            timestamp=moment(timestamp[row]),
+            column="timestamp",
+            rule="one frequency",
+        )
     rows, others = [], []
     for begin, steps in _steps(offsets, timestamp):
         odd = np.flatnonzero((steps != common) & (steps != _NO_STEP))
@@ -215,12 +251,12 @@ def clock(step: pd.Timedelta | np.int64 | int) -> str:
 
 
 def nanoseconds(moment: Moment) -> int:
-    """A moment in nanoseconds UTC; without a zone it is UTC."""
+    """A moment in nanoseconds UTC; without a zone it is UTC.
+
+    Raises:
+        BarsError: It is no moment.
+    """
     try:
-        stamp = pd.Timestamp(moment)
-        if pd.isna(stamp):
-            raise ValueError("it is missing")
-        stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-        return int(stamp.as_unit("ns").value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BarsError(f"{moment!r} is not a date or time: {error}", rule="timestamp") from error
+        return read_moment(moment, needs_zone=False)
+    except MomentError as error:
+        raise BarsError(f"not a date or time: {error.reason}", rule="timestamp") from None

@@ -19,7 +19,15 @@ from lem_models.markets.calendar import Calendar, Calendars, RoundTheClock
 from lem_models.markets.calendar_inference import InferredSessions
 from lem_models.markets.frequency import DAY, moment
 from lem_models.markets.grid import Grid
-from lem_models.markets.validation import REQUIRED, ROUNDING, VALUES, VWAP_TOLERANCE, Columns, validate_frame
+from lem_models.markets.validation import (
+    REQUIRED,
+    ROUNDING,
+    VALUES,
+    VWAP_TOLERANCE,
+    Columns,
+    validate_frame,
+    warn_of_widened,
+)
 
 __all__ = ["BarReader", "ClosedBar", "followed_by", "last_bars"]
 
@@ -172,6 +180,7 @@ class BarReader:
             raise BarsError(
                 f"a value is not a number of the range of floats: {error}", symbol=self.symbol, rule="numeric column"
             ) from None
+        warn_of_widened(len(columns.widened), columns.first_widened)
         opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
         return int(columns.timestamp[0]), opened, high, low, close, volume, notional
 
@@ -200,9 +209,9 @@ class BarReader:
         ordinal = calendar.ordinal(pair)
         if ordinal[1] - ordinal[0] != 1:
             raise self.out_of_turn(stamp)
-        session = calendar.session(ordinal)
-        usual, slot = calendar.usual_slots(session[1:]), calendar.slot(ordinal[1:])
-        return last.session + int(session[1] != session[0]), int(slot[0]), int(usual[0])
+        sessions = calendar.session(ordinal)
+        usual, slots = calendar.usual_slots(sessions[1:]), calendar.slot(ordinal[1:])
+        return last.session + int(sessions[1] != sessions[0]), int(slots[0]), int(usual[0])
 
     def out_of_turn(self, stamp: int) -> BarsError:
         """The error of a bar that is not the next one."""

@@ -1,7 +1,7 @@
 """A table of bars that comes in pieces: each is checked by the rules of a whole table, and the seams between them.
 
-Pieces come in any form that a table has: data frames, Arrow tables or record batches, mappings of columns. Together
-they are one table, symbol by symbol, each in time order.
+Pieces come in any form that a table has: data frames of any library, Arrow tables or record batches, mappings of
+columns. Together they are one table, symbol by symbol, each in time order.
 """
 
 from __future__ import annotations
@@ -14,26 +14,40 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError
+from lem_models.frames import as_pandas
+from lem_models.markets.epochs import check_unit
 from lem_models.markets.frequency import moment
 from lem_models.markets.validation import Columns, validate_frame
 
 __all__ = ["Piece", "PieceCheck"]
 
 Piece: TypeAlias = "pd.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, Any]"
-"""Rows of a long table of bars."""
+"""Rows of a long table of bars; other libraries' tables will do too (:func:`~lem_models.frames.as_pandas`)."""
 
 
 class PieceCheck:
     """Checks piece after piece.
 
+    Args:
+        unit: Unit of timestamps that are numbers; ``"auto"`` is that of the first piece for all.
+
     Attributes:
         symbols: Bars of each symbol so far, in order of appearance.
         rows: Bars so far.
+        widened: Bars so far whose range was widened by a rounding.
+        first_widened: Symbol and timestamp of the first of them.
+
+    Raises:
+        UnknownNameError: There is no such unit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str | None = None) -> None:
+        check_unit(unit)
         self.symbols: dict[str, int] = {}
         self.rows = 0
+        self.widened = 0
+        self.first_widened: tuple[str, pd.Timestamp] | None = None
+        self._unit = unit
         self._last = 0  # start of the last bar
 
     def add(self, piece: Piece) -> Columns | None:
@@ -48,11 +62,11 @@ class PieceCheck:
         Raises:
             BarsError: A bar breaks a rule.
         """
-        frame = _frame(piece)
+        frame = as_pandas(piece, "bars", BarsError)
         if frame.empty and len(frame.columns):
             return None
         try:
-            columns = validate_frame(frame)
+            columns = validate_frame(frame, unit=self._unit)
             _check_sorted(frame["symbol"], columns.symbols)
             self._check_border(columns)
         except BarsError as error:
@@ -67,6 +81,9 @@ class PieceCheck:
             ) from error
         for name, count in zip(columns.symbols, np.diff(columns.offsets).tolist(), strict=True):
             self.symbols[name] = self.symbols.get(name, 0) + count
+        self._unit = columns.unit
+        self.first_widened = self.first_widened or columns.first_widened
+        self.widened += len(columns.widened)
         self._last = int(columns.timestamp[-1])
         self.rows += len(columns.timestamp)
         return columns
@@ -96,27 +113,6 @@ class PieceCheck:
                 column="timestamp",
                 rule="one bar per timestamp" if same else "ascending timestamps",
             )
-
-
-def _frame(piece: object) -> pd.DataFrame:
-    """A piece as a data frame; what it holds is not interpreted."""
-    if isinstance(piece, pd.DataFrame):
-        return piece
-    if isinstance(piece, pa.RecordBatch):
-        piece = pa.Table.from_batches([piece])
-    if isinstance(piece, pa.Table):
-        frame: pd.DataFrame = piece.to_pandas(ignore_metadata=True)
-        return frame
-    if isinstance(piece, Mapping):
-        try:
-            return pd.DataFrame(dict(piece))
-        except ValueError as error:
-            raise BarsError(f"a piece is not a table: {error}", rule="table") from error
-    raise BarsError(
-        f"a piece of a table of bars is a DataFrame, an Arrow table or a mapping of columns, not a "
-        f"{type(piece).__name__}",
-        rule="table",
-    )
 
 
 def _check_sorted(symbol: pd.Series[Any], symbols: tuple[str, ...]) -> None:

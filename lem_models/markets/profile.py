@@ -42,7 +42,7 @@ def profile_days(slots: npt.ArrayLike, lookback: int = MAX_LOOKBACK) -> Integers
     Returns:
         int64 [...].
     """
-    return np.clip(lookback // np.asarray(slots) - 1, 0, 20)
+    return np.asarray(np.clip(lookback // np.asarray(slots) - 1, 0, 20))
 
 
 def slot_profile(columns: BarColumns, days: SessionCount) -> tuple[Floats, Integers]:

@@ -28,7 +28,7 @@ from lem_models.errors import BarsError
 from lem_models.markets.arrow_form import check_size
 from lem_models.markets.calendar import check_on_grid
 from lem_models.markets.files import replacing
-from lem_models.markets.frequency import GROUP
+from lem_models.markets.frequency import GROUP, read_frequency
 from lem_models.markets.grid import Grid
 from lem_models.markets.grid_record import grid_of, grid_record
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
@@ -204,6 +204,7 @@ def verify_store(stored: StoredBars, path: Path) -> None:
     """
     columns, grid = stored.columns, stored.grid
     size = len(columns.timestamp)
+    read_frequency(grid.calendar.frequency)
     try:
         stored.symbol.validate(full=True)  # before its texts are looked at: in a damaged file they may lie anywhere
     except pa.ArrowException as error:

@@ -11,17 +11,22 @@ legal.
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from lem_models.errors import BarsError
+from lem_models.errors import BarsError, BarsWarning
+from lem_models.frames import as_pandas
+from lem_models.markets.epochs import EARLIEST, check_unit, epoch_unit, read_epochs, whole_number
 from lem_models.markets.frequency import moment, symbol_of
+from lem_models.timestamps import Fault, MomentError, read_moments
 from lem_models.untrusted import shown
 
 __all__ = [
@@ -33,6 +38,7 @@ __all__ = [
     "check_values",
     "is_printable_symbol",
     "validate_frame",
+    "warn_of_widened",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -51,9 +57,18 @@ MAX_SYMBOL = 128
 ROUNDING = 1e-9
 """Relative slack for open and close against [low, high]: adjusted prices differ in their last bits."""
 
-_NAT = np.iinfo(np.int64).min
-_UTC_SPELLINGS = frozenset({"Z", "z", "UTC", "GMT", "+00:00", "+0000", "+00", "UTC+00:00", "tzutc()", "Etc/UTC"})
-_CLOCK_WITH_OFFSET = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(Z|z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?\s*$")
+VENDOR_ROUNDING = 1e-6
+"""How far the prices of a bar that is read may contradict each other, relative: some vendors keep single precision,
+whose steps are up to 1.2e-7 wide. Beyond :data:`ROUNDING` the range of the bar is then widened to hold them all."""
+
+_RULES: dict[Fault, str] = {
+    "missing": "timestamp",
+    "form": "timestamp",
+    "zone": "tz-aware timestamp",
+    "mixed": "one time zone",
+    "range": "timestamp",
+    "unit": "unit of timestamps",
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,8 @@ class Columns:
         timestamp: int64 [bars], nanoseconds UTC, start of the bar.
         values: float64 [bars] for each of open, high, low, close, volume, notional.
         extra: All other columns of the table, in the same row order.
+        unit: Unit of the timestamps where they were numbers.
+        widened: int64 [n], rows whose range was widened by a rounding (:data:`VENDOR_ROUNDING`).
     """
 
     symbols: tuple[str, ...]
@@ -73,24 +90,39 @@ class Columns:
     timestamp: Integers
     values: dict[str, Floats]
     extra: pd.DataFrame
+    unit: str | None = None
+    widened: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @property
+    def first_widened(self) -> tuple[str, pd.Timestamp] | None:
+        """Symbol and timestamp of the first bar whose range was widened."""
+        if not len(self.widened):
+            return None
+        row = int(self.widened[0])
+        return symbol_of(self.symbols, self.offsets, row), moment(self.timestamp[row])
 
 
-def validate_frame(frame: pd.DataFrame) -> Columns:
+def validate_frame(table: object, *, unit: str | None = None) -> Columns:
     """Check a long table of bars and bring it into symbol-major order.
 
     Args:
-        frame: One row per bar, with at least the columns in ``REQUIRED``. It is not modified, and nothing in the
-            result shares memory with it.
+        table: One row per bar, with at least the columns in ``REQUIRED``, of any kind that
+            :func:`~lem_models.frames.as_pandas` reads. It is not modified, and nothing in the result shares memory
+            with it.
+        unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"``, ``"ns"``, or ``"auto"``.
 
     Returns:
         The checked columns.
 
     Raises:
         BarsError: The table breaks a rule; the error names symbol, timestamp, column and rule as far as they apply.
+        UnknownNameError: There is no such unit.
     """
+    check_unit(unit)
+    frame = as_pandas(table, "bars", BarsError)
     _check_shape(frame)
     codes, symbols = _read_symbols(frame["symbol"])
-    timestamp = _read_timestamps(frame["timestamp"], codes, symbols)
+    timestamp, unit = _read_timestamps(frame["timestamp"], codes, symbols, unit)
     values = {column: _read_numbers(frame[column], codes, symbols, timestamp) for column in VALUES}
     extra = frame[[column for column in frame.columns if column not in REQUIRED]]
 
@@ -101,10 +133,40 @@ def validate_frame(frame: pd.DataFrame) -> Columns:
         timestamp = timestamp[order]
         values = {column: array[order] for column, array in values.items()}
         extra = extra.iloc[order]
-    columns = Columns(symbols, offsets, timestamp, values, extra.reset_index(drop=True))
+    columns = Columns(symbols, offsets, timestamp, values, extra.reset_index(drop=True), unit, _widen(values))
     check_time_order(columns)
     check_values(columns)
     return columns
+
+
+def _widen(values: dict[str, Floats]) -> Integers:
+    """Widen the range of bars whose prices contradict each other by a rounding: the rows that were, ascending.
+
+    The open and the close were traded, so the range holds them; low and high of a bar that hardly moved may be rounded
+    past each other. After this every price lies in its bar, as what is computed from bars relies on.
+    """
+    low, high = values["low"], values["high"]
+    top = np.maximum(np.maximum(values["open"], values["close"]), np.maximum(low, high))
+    bottom = np.minimum(np.minimum(values["open"], values["close"]), np.minimum(low, high))
+    fine, near = 1.0 + ROUNDING, 1.0 + VENDOR_ROUNDING
+    with np.errstate(over="ignore"):  # what is too large is infinite, and NaN compares as False: both are refused later
+        wrong = (top > high * fine) | (bottom * fine < low) | (low > high)
+        rows = np.flatnonzero(wrong & (top <= high * near) & (bottom * near >= low))
+    high[rows], low[rows] = top[rows], bottom[rows]
+    return rows
+
+
+def warn_of_widened(count: int, first: tuple[str, pd.Timestamp] | None) -> None:
+    """Warn of bars whose range was widened, by their number and the first of them, if there is one."""
+    if first is None:
+        return
+    bars = "1 bar has" if count == 1 else f"{count:,} bars have"
+    warnings.warn(
+        f"{bars} prices that contradict each other by a rounding (at most {VENDOR_ROUNDING:g}, relative): low and high "
+        f"were widened to hold open and close (the first: symbol {first[0]!r}, timestamp {first[1]})",
+        BarsWarning,
+        stacklevel=3,
+    )
 
 
 def check_values(columns: Columns) -> None:
@@ -157,8 +219,6 @@ def check_values(columns: Columns) -> None:
 
 def _check_shape(frame: pd.DataFrame) -> None:
     """Check that the table has rows and every required column once."""
-    if not isinstance(frame, pd.DataFrame):
-        raise BarsError(f"bars are read from a pandas DataFrame, not from {type(frame).__name__}", rule="table")
     missing = [column for column in REQUIRED if column not in frame.columns]
     if missing:
         raise BarsError(
@@ -181,7 +241,15 @@ def is_printable_symbol(name: str) -> bool:
 
 def _read_symbols(series: pd.Series) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
     """Number the symbols in order of first appearance: codes [rows] and names [symbols]."""
-    codes, names = pd.factorize(series)
+    try:
+        codes, names = pd.factorize(series)
+    except (TypeError, NotImplementedError, pa.ArrowException):  # dicts and lists cannot be hashed
+        row = next((row for row, name in enumerate(series) if not isinstance(name, str)), 0)
+        raise BarsError(
+            f"row {row} has the symbol {shown(series.iloc[row])}, a symbol is a non-empty text",
+            column="symbol",
+            rule="named symbol",
+        ) from None
     if np.any(codes < 0):
         row = int(np.argmax(codes < 0))
         raise BarsError(
@@ -189,9 +257,9 @@ def _read_symbols(series: pd.Series) -> tuple[npt.NDArray[np.intp], tuple[str, .
         )
     for code, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            row = int(np.argmax(codes == code))
+            row, count = int(np.argmax(codes == code)), int(np.sum(codes == code))
             raise BarsError(
-                f"row {row} has the symbol {name!r}, a symbol is a non-empty text; {_rows(int(np.sum(codes == code)))}",
+                f"row {row} has the symbol {shown(name)}, a symbol is a non-empty text; {_rows(count)}",
                 column="symbol",
                 rule="named symbol",
             )
@@ -210,110 +278,75 @@ def _read_numbers(
     series: pd.Series, codes: npt.NDArray[np.intp], symbols: tuple[str, ...], timestamp: Integers
 ) -> Floats:
     """Copy a numeric column into a float64 array; missing values become NaN (and are refused later)."""
-    if not pd.api.types.is_any_real_numeric_dtype(series.dtype):
-        numbers = pd.to_numeric(series.astype("object"), errors="coerce")
-        text = np.flatnonzero(numbers.isna().to_numpy() & series.notna().to_numpy())
-        row = int(text[0]) if len(text) else 0
-        raise BarsError(
-            f"{series.name} is of type {series.dtype}, not a number; the first value that is not one is "
-            f"{series.iloc[row]!r}",
-            symbol=symbols[codes[row]],
-            timestamp=moment(timestamp[row]),
-            column=str(series.name),
-            rule="numeric column",
-        )
-    return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
-
-
-def _read_timestamps(series: pd.Series, codes: npt.NDArray[np.intp], symbols: tuple[str, ...]) -> Integers:
-    """Convert a tz-aware column (datetimes, or texts with an offset) to nanoseconds UTC, int64 [rows]."""
-    if isinstance(series.dtype, pd.ArrowDtype):
-        series = pa.array(series).to_pandas()
-    if series.dtype == np.dtype("O") or isinstance(series.dtype, pd.StringDtype):
-        nanoseconds = _read_objects(series, codes, symbols)
-    elif isinstance(series.dtype, pd.DatetimeTZDtype):
-        nanoseconds = _in_nanoseconds(pd.DatetimeIndex(series))
+    if isinstance(series.dtype, pd.ArrowDtype) and pa.types.is_decimal(series.dtype.pyarrow_dtype):
+        series = series.astype(object)  # Arrow rounds twice on the way to a float, Python once
+    if series.dtype == object:
+        numbers = [_number(value) for value in series]
+        if None not in numbers:
+            return np.array(numbers, dtype=np.float64)
+        row = numbers.index(None)
+    elif pd.api.types.is_any_real_numeric_dtype(series.dtype):
+        return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     else:
-        naive = pd.api.types.is_datetime64_dtype(series.dtype)
-        found = "have no time zone" if naive else f"are of type {series.dtype}"
-        cure = ".dt.tz_localize('UTC')" if naive else "pd.to_datetime(..., utc=True)"
-        raise BarsError(
-            f"the timestamps {found}; if they are UTC, say so with {cure}",
-            symbol=symbols[codes[0]],
-            timestamp=str(series.iloc[0]),
-            column="timestamp",
-            rule="tz-aware timestamp",
-        )
-    missing = nanoseconds == _NAT
-    if missing.any():
-        row = int(np.argmax(missing))
-        raise BarsError(
-            f"row {row} has no timestamp; {_rows(int(missing.sum()))}",
-            symbol=symbols[codes[row]],
-            column="timestamp",
-            rule="timestamp",
-        )
-    return nanoseconds
+        readable = pd.to_numeric(series.astype(object), errors="coerce").notna()
+        row = int(np.argmax((~readable & series.notna()).to_numpy()))
+    raise BarsError(
+        f"{series.name} is of type {series.dtype}, not a number; the first value that is not one is "
+        f"{shown(series.iloc[row])}",
+        symbol=symbols[codes[row]],
+        timestamp=moment(timestamp[row]),
+        column=str(series.name),
+        rule="numeric column",
+    )
 
 
-def _read_objects(series: pd.Series, codes: npt.NDArray[np.intp], symbols: tuple[str, ...]) -> Integers:
-    """Convert texts (a CSV) or datetime objects, all in one zone; missing ones become NaT."""
-    if isinstance(series.dtype, pd.StringDtype) or isinstance(series.iloc[0], str):
-        which, distinct = pd.factorize(series)  # symbols share timestamps: each text is parsed once
-        values = list(distinct)
-    else:
-        which, values = np.arange(len(series)), series.tolist()
-    zones = np.array([*map(_zone, values), None], dtype=object)[which]
-    known = np.array([zone is not None for zone in zones])
-    first = zones[np.argmax(known)]
-    broken = known & ((zones == "") | (zones != first))
-    if broken.any():
-        row = int(np.argmax(broken))
-        mixed = bool(zones[row])
-        raise BarsError(
-            f"the timestamps mix the zones {first!r} and {zones[row]!r}; convert the column to UTC"
-            if mixed
-            else "the timestamp is not a date and time with a zone; write it as 2024-01-01T00:00:00Z",
-            symbol=symbols[codes[row]],
-            timestamp=str(series.iloc[row]),
-            column="timestamp",
-            rule="one time zone" if mixed else "tz-aware timestamp",
-        )
-    try:
-        parsed = pd.DatetimeIndex(pd.to_datetime(pd.Series(values, dtype=object), utc=True, format="mixed"))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BarsError(f"a timestamp cannot be read: {error}", column="timestamp", rule="timestamp") from error
-    return np.append(_in_nanoseconds(parsed), _NAT)[which]
-
-
-def _in_nanoseconds(index: pd.DatetimeIndex) -> Integers:
-    """Nanoseconds UTC, int64 [rows], in memory of its own."""
-    try:
-        return np.array(index.as_unit("ns").asi8, dtype=np.int64)
-    except (pd.errors.OutOfBoundsDatetime, OverflowError) as error:
-        raise BarsError(
-            f"a timestamp lies outside the years 1678 to 2262: {error}", column="timestamp", rule="timestamp"
-        ) from error
-
-
-def _zone(value: object) -> str | None:
-    """Name of the zone of one text or datetime: '' if it has none, ``None`` if the value is missing."""
-    if isinstance(value, str):
-        match = _CLOCK_WITH_OFFSET.search(value)
-        zone = (match.group(1) or "") if match else ""
-    elif value is None or value is pd.NaT or value is pd.NA or value != value:
+def _number(value: object) -> float | None:
+    """A number as the nearest float, NaN for a missing one; ``None`` if it is no real number."""
+    if value is None or value is pd.NA:
+        return np.nan
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         return None
-    else:
-        zone = str(getattr(value, "tzinfo", None) or "")
-    return "UTC" if zone in _UTC_SPELLINGS else zone
+    try:
+        return float(value)
+    except (ValueError, OverflowError):  # a signalling NaN, or beyond the range of floats
+        return None
+
+
+def _read_timestamps(
+    series: pd.Series, codes: npt.NDArray[np.intp], symbols: tuple[str, ...], unit: str | None
+) -> tuple[Integers, str | None]:
+    """Nanoseconds UTC, int64 [rows], and the unit if the column holds numbers."""
+    try:
+        return (read_moments(series, one_zone=True), None) if unit is None else read_epochs(series, unit)
+    except MomentError as error:
+        row, reason, rule = error.row or 0, error.reason, _RULES[error.fault]
+        value = series.iloc[row]
+        number = whole_number(value)
+        if error.fault == "missing":
+            reason = f"row {row} has no timestamp"
+        elif error.fault == "form" and number is not None:
+            likely = epoch_unit(number)
+            reason = (
+                f"the timestamps are numbers (type {series.dtype}, the first is {shown(value)}): name their unit, "
+                f"unit={likely or 'ms'!r}" + (", which its size speaks for" if likely else ", s, us, ns or auto")
+            )
+            rule = _RULES["unit"]
+        raise BarsError(
+            reason, symbol=symbols[codes[row]], timestamp=str(value)[:80], column="timestamp", rule=rule
+        ) from None
 
 
 def check_time_order(columns: Columns) -> None:
-    """Check that the timestamps of every symbol rise strictly.
+    """Check that the timestamps of every symbol lie in 1980 or later, and rise strictly.
 
     Raises:
-        BarsError: They do not, with the first bar that is out of order.
+        BarsError: They do not, with the first bar that breaks the rule.
     """
+    message = (
+        "the bar lies before 1980: if its timestamp was made from a number, name the number's unit (unit='s', 'ms', "
+        "'us' or 'ns'); older bars are not read"
+    )
+    _refuse(columns.timestamp < EARLIEST, columns, "timestamp", "bars from 1980 on", message)
     step = np.diff(columns.timestamp)
     step[columns.offsets[1:-1] - 1] = 1
     for broken, rule, message in (

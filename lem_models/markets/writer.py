@@ -16,6 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Protocol
@@ -28,6 +29,7 @@ import pyarrow.parquet
 from typing_extensions import Self
 
 from lem_models.errors import BarsError
+from lem_models.frames import is_table
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar import CalendarChoice, build_calendars, check_calendar_names
 from lem_models.markets.files import format_of, read_table
@@ -35,7 +37,7 @@ from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
 from lem_models.markets.pieces import Piece, PieceCheck
 from lem_models.markets.store import symbol_type, write_store
-from lem_models.markets.validation import VALUES, Columns
+from lem_models.markets.validation import VALUES, Columns, warn_of_widened
 
 __all__ = ["BarsWriter", "dataset_pieces", "store_bars"]
 
@@ -57,7 +59,8 @@ def store_bars(
     path: str | os.PathLike[str],
     *,
     calendar: CalendarChoice = "auto",
-    frequency: str | pd.Timedelta | None = None,
+    frequency: str | timedelta | None = None,
+    unit: str | None = None,
 ) -> Bars:
     """Check bars and write them to an Arrow file, in bounded memory.
 
@@ -67,13 +70,14 @@ def store_bars(
         path: The ``.arrow`` file; an existing one is replaced when all is well.
         calendar: See :meth:`Bars.from_frame`.
         frequency: See :meth:`Bars.from_frame`.
+        unit: See :meth:`Bars.from_frame`; ``"auto"`` is that of the first bar.
 
     Returns:
         The bars, mapped from the file.
 
     Raises:
         BarsError: A bar breaks a rule, the rows are not sorted by symbol and time, or a file cannot be read or written.
-        UnknownNameError: There is no calendar of this name.
+        UnknownNameError: There is no calendar, or no unit, of this name.
 
     Example:
         >>> import tempfile
@@ -84,7 +88,7 @@ def store_bars(
         ...     store_bars([piece], Path(folder) / "bars.arrow")
         Bars(1 symbol, 48 bars, 2024-01-01 00:00 to 2024-01-02 23:00 UTC, every 1h, calendar 24/7, 0 gaps)
     """
-    with BarsWriter(path, calendar=calendar, frequency=frequency) as writer:
+    with BarsWriter(path, calendar=calendar, frequency=frequency, unit=unit) as writer:
         for piece in _pieces(source):
             writer.write(piece)
     return Bars.read(path)
@@ -100,10 +104,11 @@ class BarsWriter:
         path: The ``.arrow`` file.
         calendar: See :meth:`Bars.from_frame`.
         frequency: See :meth:`Bars.from_frame`.
+        unit: See :meth:`Bars.from_frame`; ``"auto"`` is that of the first bar.
 
     Raises:
         BarsError: The suffix is not ``.arrow``; on entering the context, no file can be written there.
-        UnknownNameError: There is no calendar of this name.
+        UnknownNameError: There is no calendar, or no unit, of this name.
     """
 
     def __init__(
@@ -111,7 +116,8 @@ class BarsWriter:
         path: str | os.PathLike[str],
         *,
         calendar: CalendarChoice = "auto",
-        frequency: str | pd.Timedelta | None = None,
+        frequency: str | timedelta | None = None,
+        unit: str | None = None,
     ) -> None:
         self._path = Path(path)
         if format_of(self._path) != "arrow":
@@ -119,7 +125,7 @@ class BarsWriter:
         check_calendar_names(calendar)
         self._calendar = calendar
         self._frequency = None if frequency is None else read_frequency(frequency)
-        self._check = PieceCheck()
+        self._check = PieceCheck(unit)
         self._extra: pa.RecordBatchStreamWriter | None = None
         self._schema: pa.Schema | None = None
         self._folder: Path  # of the columns, made in __enter__
@@ -238,6 +244,7 @@ class BarsWriter:
             with pa.ipc.open_stream(pa.memory_map(str(self._folder / "extra"))) as stream:
                 extra = stream.read_all()
         write_store(columns, grid, numbers, extra, self._path)
+        warn_of_widened(self._check.widened, self._check.first_widened)
 
     def _number_symbols(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Number of the symbol of each row, in a file."""
@@ -285,7 +292,7 @@ def dataset_pieces(dataset: Dataset, rows: int = _ROWS // 8) -> Iterator[pa.Tabl
 
 
 def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterator[Piece]:
-    if isinstance(source, pd.DataFrame | pa.Table | pa.RecordBatch | Mapping):
+    if is_table(source):
         yield source
     elif isinstance(source, str | os.PathLike):
         path = Path(source)

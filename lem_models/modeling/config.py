@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from lem_models.errors import ConfigError
 from lem_models.markets.features import FEATURES, SUPPORT
 from lem_models.markets.market import MAX_LOOKBACK
+from lem_models.timestamps import Day
 from lem_models.untrusted import parse_json, place, problem, read_text, shown
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "LEMConfig"]
@@ -85,7 +86,7 @@ class LEMConfig(BaseModel):
     head_config: dict[str, Any] = Field(default_factory=dict)
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
     fixed_risk_aversion: float = Field(2.0, ge=0.0, le=100.0)
-    unseen_from: dict[_Frequency, date] = Field(default_factory=dict, max_length=64)
+    unseen_from: dict[_Frequency, Day] = Field(default_factory=dict, max_length=64)
 
     def __init__(self, /, **data: Any) -> None:
         code = [name for name in _CODE if name in data]

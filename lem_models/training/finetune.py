@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +23,7 @@ from lem_models.hub.registry import bundled_folder, weights_hash
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
+from lem_models.timestamps import MomentError, read_day
 from lem_models.training.fit import train
 from lem_models.training.recipe import Method, Recipe, read_sections, shipped_recipe
 from lem_models.training.split import FEW_DAYS, LITTLE, Split, choose_split, shortest_stretch
@@ -165,8 +166,8 @@ def finetune(
     split = choose_split(
         bars,
         horizon=longest,
-        train_end=_day("train_end", train_end or market.get("train_end")),
-        validation_end=_day("validation_end", validation_end or market.get("validation_end")),
+        train_end=_day("train_end", train_end, market),
+        validation_end=_day("validation_end", validation_end, market),
     )
     least = shortest_stretch(bars, longest)
     room = min(part.longest for part in split.parts) // 3
@@ -257,13 +258,13 @@ def _start(asked: dict[str, Any], source: Path) -> str | Path:
     return source.parent / start if (source.parent / start).is_dir() else start
 
 
-def _day(name: str, value: date | str | None) -> date | None:
-    if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
-        return value
+def _day(name: str, given: date | str | None, market: dict[str, Any]) -> date | None:
+    """A day that was given, or else the recipe's, if it has one."""
+    value = market.get(name) if given is None else given
     try:
-        return date.fromisoformat(str(value))
-    except ValueError:
-        raise ConfigError(f"{name} is a day such as 2024-01-31; got {value!r}") from None
+        return None if value is None else read_day(value)
+    except MomentError as error:
+        raise ConfigError(f"{name}: {error.reason}") from None
 
 
 def _default_horizon(model: LEMModel, bars: Bars) -> int:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.modeling.config import LEMConfig
+from lem_models.timestamps import Day
 from lem_models.training.sampling import OrderSampling
 from lem_models.untrusted import place, problem, read_text, shown
 from lem_models.untrusted_yaml import parse_yaml
@@ -70,8 +71,8 @@ class DataConfig(_Section):
     """
 
     path: Path | None = None
-    train_end: date
-    validation_end: date
+    train_end: Day
+    validation_end: Day
     symbols: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     horizon: int | None = Field(None, ge=1)

@@ -227,11 +227,11 @@ SEAMS = {
     ),
     "no time zone": (
         [FRAME[:50], FRAME[50:].assign(timestamp=FRAME["timestamp"].dt.tz_localize(None))],
-        "have no time zone",
+        "has no time zone",
         "tz-aware timestamp",
     ),
-    "a number": ([5], "not a int", "table"),
-    "columns of different lengths": ([{"timestamp": [1, 2], "symbol": ["A"]}], "a piece is not a table", "table"),
+    "a number": ([5], "not from int", None),
+    "columns of different lengths": ([{"timestamp": [1, 2], "symbol": ["A"]}], "this dict is none", None),
 }
 
 
