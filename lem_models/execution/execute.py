@@ -76,7 +76,7 @@ def execute(
     table = orders_frame(orders)
     result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
     _warn_of_unread(table)
-    warn_of_excluded(result)
+    warn_of_excluded(result, lookback=lookback_of(policy))
     return result
 
 
@@ -137,13 +137,26 @@ def execute_silently(
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
 
 
-def warn_of_excluded(result: ExecutionResult) -> None:
-    """Log how many orders were left out, and why."""
+def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
+    """Log how many orders were left out, and why.
+
+    Args:
+        result: The result.
+        lookback: Bars of history that the policy asks for.
+    """
     excluded = result.excluded
-    if len(excluded):
-        counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
-        total = len(excluded) + len(result.orders)
-        _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, counts)
+    if not len(excluded):
+        return
+    available = result.history_of_excluded
+    counts = []
+    for reason, number in excluded["reason"].value_counts().items():
+        bars = available[(excluded["reason"] == reason).to_numpy()]
+        counts.append(f"{number} {reason}")
+        if 0 <= bars.min() <= bars.max() < lookback:
+            there = f"{bars.min()}" if bars.min() == bars.max() else f"{bars.min()} to {bars.max()}"
+            counts[-1] += f" ({lookback} bars are needed, {there} are there without a gap)"
+    total = len(excluded) + len(result.orders)
+    _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(counts))
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:

@@ -295,8 +295,7 @@ class PolicySettings:
         lookback = getattr(policy, "lookback", 1)
         if not _is_whole(lookback) or not 0 <= lookback <= MAX_LOOKBACK:
             raise PolicyError(
-                f"lookback is {shown(lookback)}; a policy asks for a whole number of bars of history, at least 1, "
-                f"{MAX_LOOKBACK} bars of history at most"
+                f"lookback is {shown(lookback)}; it is a whole number, from 1 to {MAX_LOOKBACK} bars of history at most"
             )
         horizon = getattr(policy, "horizon", None)
         if horizon is not None and not (_is_whole(horizon) and 1 <= horizon <= MAX_PERIODS):
