@@ -9,6 +9,9 @@ file, then measures in a fresh process per size: opening the file, building the 
 as for a market of any size. Of several turns the fastest counts: a busy machine only ever adds time. Own memory is what
 a process cannot give back; pages mapped from the file it can. 100 million bars are a file of 5.8 GB, for a moment twice
 that.
+
+With ``--symbols``, instead: markets of so many symbols with 72 hourly bars each, and the time per order to execute 8
+orders of each symbol with TWAP and to list what they traded.
 """
 
 import argparse

@@ -191,6 +191,10 @@ class Order(BaseModel):
         if empty is not None:
             raise OrderError(f"{empty} is an empty list: give a value, or leave it out", field=empty, rule="a value")
         maxima = choices["max_periods"]
+        if not max(maxima) <= MAX_PERIODS:
+            raise OrderError(
+                f"max_periods must be given, and at most {MAX_PERIODS}; got {max(maxima)}", field="max_periods"
+            )
         combinations = [
             combination
             for values in itertools.product(*choices.values())
