@@ -1,6 +1,7 @@
 """How time and memory grow with the number of bars: 1, 10 and 100 million minute bars, in a table, JSON and a figure.
 
     python benchmarks/scaling.py --bars 1e6 1e7 1e8 --out reports/scaling
+    python benchmarks/scaling.py --symbols 1000 5000
 
 Generates bars (symbols of 250,000 minutes round the clock, a few gaps and halts each) chunk by chunk into an Arrow
 file, then measures in a fresh process per size: opening the file, building the training index, drawing training batches
@@ -8,6 +9,9 @@ file, then measures in a fresh process per size: opening the file, building the 
 as for a market of any size. Of several turns the fastest counts: a busy machine only ever adds time. Own memory is what
 a process cannot give back; pages mapped from the file it can. 100 million bars are a file of 5.8 GB, for a moment twice
 that.
+
+With ``--symbols``, instead: markets of so many symbols with 72 hourly bars each, and the time per order to execute 8
+orders of each symbol with TWAP and to list what they traded.
 """
 
 import argparse
@@ -27,6 +31,7 @@ import pandas as pd
 
 SYMBOL_BARS = 250_000
 STRETCHES, STRETCH, ORDERS_PER_STRETCH, HORIZON = 80, 128, 40, 12
+BARS_EACH, ORDERS_EACH = 72, 8  # of a symbol, with --symbols
 BAR_BYTES = 56  # a timestamp, four prices, volume and notional
 MIB = 1 << 20
 
@@ -165,6 +170,47 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return records
 
 
+def measure_symbols(count: int, turns: int) -> dict[str, float]:
+    """Time per order in a market of many symbols, in a process that has done nothing else; the fastest turn counts."""
+    from lem_models.baselines.registry import load_policy
+    from lem_models.execution.execute import execute
+    from lem_models.markets.bars import Bars
+    from lem_models.markets.market import Market
+    from lem_models.orders import Order
+
+    rng = np.random.default_rng(0)
+    price = 100.0 * np.exp(np.cumsum(rng.standard_normal((count, BARS_EACH)) * 5e-3, axis=1)).ravel()
+    stamps = pd.date_range("2024-01-01", periods=BARS_EACH, freq="h", tz="UTC")
+    symbols = np.repeat([f"S{number:05d}" for number in range(count)], BARS_EACH)
+    table = pd.DataFrame({"timestamp": stamps[np.tile(np.arange(BARS_EACH), count)], "symbol": symbols})
+    table = table.assign(open=price, high=price, low=price, close=price, volume=100.0, notional=100.0 * price)
+    market = Market(Bars.from_frame(table, calendar="24/7", frequency="1h"))
+    every = (BARS_EACH - HORIZON) // (ORDERS_EACH // 2)
+    orders = Order.sample(market.bars, every=every, side="both", max_periods=HORIZON, lookback=1)
+    times = []
+    for _ in range(turns):
+        began = time.perf_counter()
+        result = execute(load_policy("twap"), market, orders)
+        traded = len(result.schedule)
+        times.append(time.perf_counter() - began)
+    return {
+        "symbols": count,
+        "orders": len(result.orders),
+        "fills": traded,
+        "us_per_order": min(times) / len(orders) * 1e6,
+    }
+
+
+def run_symbols(counts: list[int], turns: int) -> list[dict[str, Any]]:
+    """One record per number of symbols."""
+    records = [_fresh_process("measure-symbols", count, turns) for count in counts]
+    print(f"{'symbols':>10}{'orders':>12}{'µs per order':>16}{'ratio to the first':>22}")
+    for record in records:
+        ratio = record["us_per_order"] / records[0]["us_per_order"]
+        print(f"{record['symbols']:>10,}{record['orders']:>12,}{record['us_per_order']:>16.2f}{ratio:>22.2f}")
+    return records
+
+
 def _fresh_process(step: str, *settings: object) -> dict[str, Any]:
     command = [sys.executable, __file__, f"--{step}", *map(str, settings)]
     # The package that this script belongs to, installed or not.
@@ -272,6 +318,7 @@ def figure(table: pd.DataFrame) -> bytes:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bars", nargs="+", type=lambda text: int(float(text)), default=[10**6, 10**7, 10**8])
+    parser.add_argument("--symbols", nargs="+", type=int, help="measure numbers of symbols, and no numbers of bars")
     parser.add_argument("--out", type=Path, default=Path("reports/scaling"), help="folder of scaling.json and .png")
     parser.add_argument("--dir", help="folder for the generated files (default: the temporary folder)")
     parser.add_argument("--keep", action="store_true", help="keep the files in --dir, and use those that are there")
@@ -280,6 +327,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--turns", type=int, default=3, help="fresh processes per size; the fastest counts")
     parser.add_argument("--generate", nargs=2, metavar=("FILE", "BARS"), help=argparse.SUPPRESS)
     parser.add_argument("--measure", nargs=3, metavar=("FILE", "ORDERS", "BATCHES"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure-symbols", nargs=2, type=int, metavar=("COUNT", "TURNS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.generate:
         print(json.dumps(generate(Path(arguments.generate[0]), int(arguments.generate[1]))))
@@ -288,8 +336,19 @@ def main(argv: list[str] | None = None) -> None:
         path, orders, batches = arguments.measure
         print(json.dumps(measure(Path(path), int(orders), int(batches))))
         return
+    if arguments.measure_symbols:
+        print(json.dumps(measure_symbols(*arguments.measure_symbols)))
+        return
     if min(arguments.turns, arguments.batches, arguments.orders) < 1:
         parser.error("--turns, --batches and --orders are at least 1")
+    if arguments.symbols:
+        if min(arguments.symbols) < 1:
+            parser.error("--symbols: at least 1")
+        records = run_symbols(arguments.symbols, arguments.turns)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "symbols.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        print(f"\nwritten: {arguments.out / 'symbols.json'}")
+        return
     if min(arguments.bars) < 2_000:
         parser.error("--bars: at least 2,000, so that there are stretches to draw")
     if arguments.keep and not arguments.dir:

@@ -171,15 +171,15 @@ class PolicyError(LEMError):
 
     Args:
         message: What is wrong, and what to do about it.
-        position: Position of the first order that it is wrong for, among those that the policy was asked about.
+        positions: Positions of the orders that it is wrong for, among those that the policy was asked about.
         policy: Name of the policy.
-        order_id: Label of that order.
+        order_id: Label of the first of these orders.
         symbol: Its symbol.
         start: Its start.
 
     Attributes:
         message: See above.
-        position: See above; ``None`` when it is wrong for all orders.
+        positions: See above; empty when it is wrong for all orders.
         policy: See above; ``None`` when not known.
         order_id: See above; ``None`` when not known, and likewise below.
         symbol: See above.
@@ -190,7 +190,7 @@ class PolicyError(LEMError):
         self,
         message: str,
         *,
-        position: int | None = None,
+        positions: tuple[int, ...] = (),
         policy: str | None = None,
         order_id: object | None = None,
         symbol: str | None = None,
@@ -198,7 +198,7 @@ class PolicyError(LEMError):
     ) -> None:
         """See the class."""
         self.message = message
-        self.position = position
+        self.positions = positions
         self.policy = policy
         self.order_id = order_id
         self.symbol = symbol
@@ -207,11 +207,11 @@ class PolicyError(LEMError):
 
     def named(self, policy: str, **order: Any) -> Self:
         """The same error with the name of the policy, and ``order_id``, ``symbol`` and ``start`` of an order."""
-        return type(self)(self.message, position=self.position, **self._known() | {"policy": policy} | order)
+        return type(self)(self.message, positions=self.positions, **self._known() | {"policy": policy} | order)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the coordinates when the error crosses a process border."""
-        return _rebuild, (type(self), self.message, self._known() | {"position": self.position})
+        return _rebuild, (type(self), self.message, self._known() | {"positions": self.positions})
 
     def _known(self) -> dict[str, Any]:
         return {"policy": self.policy, "order_id": self.order_id, "symbol": self.symbol, "start": self.start}

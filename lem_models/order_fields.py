@@ -89,11 +89,16 @@ def meant_field(name: object) -> str | None:
     return _MEANT[close[0]] if close else None
 
 
-def unknown_field(name: object) -> OrderError:
-    """The error of a name that is no field."""
+def unknown_field(name: object, where: str) -> OrderError:
+    """The error of a name that is no field, or looks like one and is none.
+
+    Args:
+        name: The name.
+        where: What has this name: ``"order field"``, ``"column"``.
+    """
     field = meant_field(name)
-    hint = f"did you mean {field!r}?" if field else f"the fields are {', '.join(FIELDS)}"
-    return OrderError(f"{shown(name)} is not a field of an order; {hint}", field=str(name), rule="known field")
+    hint = f"did you mean {field!r}? Rename it, or leave it out" if field else f"known: {', '.join(FIELDS)}"
+    return OrderError(f"unknown {where} {shown(name)}; {hint}", field=str(name), rule=f"known {where}")
 
 
 def is_missing(value: object) -> bool:

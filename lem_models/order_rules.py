@@ -101,7 +101,7 @@ def lot_counts(amount: npt.NDArray[np.float64], lot_size: npt.NDArray[np.float64
 
 def lots_per_period(max_rate: npt.NDArray[np.float64], lots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Most lots that a largest rate lets trade in a period, [orders]."""
-    return np.asarray(np.floor(max_rate * lots * (1 + _TOLERANCE) + _TOLERANCE))
+    return np.asarray(np.minimum(np.floor(max_rate * lots * (1 + _TOLERANCE) + _TOLERANCE), lots))
 
 
 def _whole_lots(c: Columns) -> Mask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -13,7 +13,15 @@ import pandas as pd
 
 from lem_models.errors import OrderError
 from lem_models.frames import as_pandas
-from lem_models.order_fields import FIELDS, is_missing, meant_field, read_choice, read_number, read_symbol
+from lem_models.order_fields import (
+    FIELDS,
+    is_missing,
+    meant_field,
+    read_choice,
+    read_number,
+    read_symbol,
+    unknown_field,
+)
 from lem_models.order_rules import CHOICES, DEFAULTS, NUMERIC, as_text, check_rules
 from lem_models.orders import Order, start_rule
 from lem_models.timestamps import MomentError, read_moments
@@ -114,12 +122,7 @@ def _check_names(table: pd.DataFrame) -> None:
                 )
             field = None if name in COLUMNS else meant_field(name)
             if field is not None and kind == "column":
-                raise OrderError(
-                    f"the column {shown(name)} is not a field of an order; did you mean {field!r}? Rename it, or drop "
-                    "it if it means something else",
-                    field=str(name),
-                    rule="known column",
-                )
+                raise unknown_field(name, "column")
 
 
 def unread_columns(table: pd.DataFrame) -> list[str]:
@@ -242,21 +245,21 @@ def _labels(table: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _cells(column: pd.Series[Any], read: Callable[[object], _Value], labels: Sequence[object]) -> npt.NDArray[Any]:
-    """Read a column cell by cell, each different value once; object [orders]."""
-    values: list[_Value] = []
-    known: dict[tuple[type, Hashable], _Value] = {}
-    for row, cell in enumerate(column.array):
-        key = (type(cell), cell) if isinstance(cell, str) else None
+    """Read a column cell by cell, object [orders]; each different text of a column of texts once."""
+    which: npt.NDArray[np.intp] = np.arange(len(column))
+    if pd.api.types.infer_dtype(column, skipna=True) == "string":
+        which, distinct = pd.factorize(column, use_na_sentinel=False)
+        cells = list(distinct)
+    else:
+        cells = column.tolist() if column.dtype == object else list(column.array)
+    values = np.empty(len(cells), dtype=object)
+    for number, cell in enumerate(cells):
         try:
-            value = known[key] if key in known else read(cell)
+            values[number] = read(cell)
         except OrderError as error:
+            row = int(np.argmax(which == number))
             raise error.at(row, labels[row]) from None
-        if key is not None:
-            known[key] = value
-        values.append(value)
-    read_values = np.empty(len(values), dtype=object)
-    read_values[:] = values
-    return read_values
+    return np.asarray(values[which])
 
 
 def _utc(column: pd.Series[Any], labels: Sequence[object]) -> pd.Series[Any]:

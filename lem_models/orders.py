@@ -119,7 +119,7 @@ class Order(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = str(first["loc"][0])
-            got = "" if first["type"] == "missing" else f"; got {shown(first['input'])}"
+            got = "" if first["type"] == "missing" or field == "start" else f"; got {shown(first['input'])}"
             raise OrderError(f"{field}: {first['msg']}{got}", field=field, rule=first["type"]) from None
         # Without max_periods the policy's horizon decides; what can be said now is checked against a long one.
         maximum = self.max_periods if self.max_periods is not None else MAX_PERIODS
@@ -182,7 +182,7 @@ class Order(BaseModel):
         sides = ["buy", "sell"] if both else _listed(side)
         unknown = [name for name in settings if name not in DEFAULTS]
         if unknown:
-            raise unknown_field(unknown[0])
+            raise unknown_field(unknown[0], "order columns")
         given = {"side": sides, "max_periods": max_periods, "min_periods": min_periods, **settings}
         choices: dict[str, list[Any]] = {
             name: [_setting(name, each) for each in _listed(value)] for name, value in given.items()
@@ -191,6 +191,10 @@ class Order(BaseModel):
         if empty is not None:
             raise OrderError(f"{empty} is an empty list: give a value, or leave it out", field=empty, rule="a value")
         maxima = choices["max_periods"]
+        if not max(maxima) <= MAX_PERIODS:
+            raise OrderError(
+                f"max_periods must be given, and at most {MAX_PERIODS}; got {max(maxima)}", field="max_periods"
+            )
         combinations = [
             combination
             for values in itertools.product(*choices.values())
@@ -228,7 +232,7 @@ def _is_left_out(name: str, value: object) -> bool:
 def _read(name: str, value: object) -> object:
     """A field's value, read by the rules for tables too."""
     if name not in Order.model_fields:
-        raise unknown_field(name)
+        raise unknown_field(name, "order field")
     if name in CHOICES:
         return read_choice(value, name)
     if isinstance(value, bool) and name == "order_id":

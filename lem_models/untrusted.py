@@ -88,7 +88,11 @@ def shown(value: object) -> str:
         >>> shown("x" * 1000), shown("a\x1b[31mb")
         ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'", "'a\\x1b[31mb'")
     """
-    return _REPR.repr(value)
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return f"<{type(value).__name__}>"
+    return re.sub(r"\s*\n\s*", " ", text)  # arrays and tables take several lines
 
 
 def place(location: Iterable[object]) -> str:

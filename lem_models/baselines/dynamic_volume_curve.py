@@ -32,7 +32,7 @@ from torch import Tensor
 
 from lem_models.baselines.volume_forecast import Floats, History, VolumeForecaster
 from lem_models.errors import BarsError
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.market import MAX_LOOKBACK
 from lem_models.markets.profile import profile_days
 
@@ -88,7 +88,7 @@ class DynamicVolumeCurve(VolumeForecaster):
         self._fitted = _Fitted()
 
     @classmethod
-    def fit(cls, bars: Bars, *, factors: int = 1) -> DynamicVolumeCurve:
+    def fit(cls, bars: BarsLike, *, factors: int = 1) -> DynamicVolumeCurve:
         """Estimate the common and the specific parts.
 
         Args:
@@ -101,6 +101,7 @@ class DynamicVolumeCurve(VolumeForecaster):
         Raises:
             BarsError: when there are fewer than 50 bars at which every symbol traded.
         """
+        bars = Bars.of(bars)
         turnover = _turnover(bars)
         if len(turnover) < 50:
             raise BarsError(f"{len(turnover)} bars at which every symbol traded are too few; 50 are needed", rule="fit")

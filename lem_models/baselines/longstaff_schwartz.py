@@ -35,7 +35,7 @@ from lem_models.baselines.path_basis import path_basis
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.market import MAX_LOOKBACK, Market
 
 __all__ = ["PACE_RISK_AVERSION", "LongstaffSchwartz", "OrderKind", "martingale_window"]
@@ -272,7 +272,7 @@ class LongstaffSchwartz(Policy):
     @classmethod
     def fit(
         cls,
-        bars: Bars,
+        bars: BarsLike,
         *,
         paths: int = 8192,
         seed: int = 0,
@@ -292,6 +292,7 @@ class LongstaffSchwartz(Policy):
         from lem_models.execution.result import first_bars
         from lem_models.orders import Order
 
+        bars = Bars.of(bars)
         policy, market = cls(paths=paths, seed=seed, risk_aversion=risk_aversion), Market(bars)
 
         def window(periods: int) -> MarketWindow:

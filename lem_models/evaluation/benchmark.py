@@ -25,7 +25,7 @@ from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.frequency import clock
 from lem_models.markets.market import MAX_LOOKBACK, Market
 from lem_models.modeling.config import LEMConfig
@@ -203,7 +203,7 @@ class Benchmark:
         return {"draws": self.settings.bootstrap, "seed": self.settings.seed}
 
 
-def sample_orders(bars: Bars, settings: BenchmarkSettings) -> pd.DataFrame:
+def sample_orders(bars: BarsLike, settings: BenchmarkSettings) -> pd.DataFrame:
     """The orders that a benchmark runs, as :meth:`~lem_models.orders.Order.sample` gives them.
 
     Raises:
@@ -230,7 +230,7 @@ def sample_orders(bars: Bars, settings: BenchmarkSettings) -> pd.DataFrame:
 
 def run_benchmark(
     policies: Mapping[str, Policy],
-    bars: Bars,
+    bars: BarsLike,
     settings: BenchmarkSettings,
     *,
     progress: Callable[[str], None] = lambda _: None,
@@ -241,7 +241,7 @@ def run_benchmark(
 
     Args:
         policies: Policies by name. The first is under test, the others are its rivals.
-        bars: The market.
+        bars: The market: bars, a table of bars, or a file of them.
         settings: Which orders.
         progress: Called with a line of text before each step.
 
@@ -252,6 +252,7 @@ def run_benchmark(
         OrderError: when no order fits, or a policy's horizon is shorter than the orders.
         PolicyError: when one of them is not a policy, or looks ahead.
     """
+    bars = Bars.of(bars)
     model, policy = next(iter(policies.items()))
     tested = [name for name, each in policies.items() if is_executable(each)]
     on_null = _null_of(settings.null_of, tested)

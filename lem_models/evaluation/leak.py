@@ -20,8 +20,8 @@ from torch import Tensor
 
 from lem_models.errors import BarsError
 from lem_models.execution.execute import execute_silently
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
-from lem_models.markets.bars import Bars
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, policy_of
+from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.market import MAX_LOOKBACK, Market
 from lem_models.markets.windows import check_history
 
@@ -68,12 +68,13 @@ class Leak:
         )
 
 
-def check_leak(policy: Policy, bars: Bars, *, checks: int = 10, seed: int = 0) -> Leak | None:
+def check_leak(policy: Policy | str, bars: BarsLike, *, checks: int = 10, seed: int = 0) -> Leak | None:
     """Look for decisions that depend on the future.
 
     Args:
-        policy: Any policy, a model or a user's own object with ``decide``.
-        bars: A market with more bars per symbol than the policy's lookback and horizon.
+        policy: Any policy, a model or a user's own object with ``decide``; or the name of one.
+        bars: A market (bars, a table of bars, or a file of them) with more bars per symbol than the policy's lookback
+            and horizon.
         checks: Number of random times from which on bars are changed.
         seed: Seed of the times and of the changes.
 
@@ -84,6 +85,7 @@ def check_leak(policy: Policy, bars: Bars, *, checks: int = 10, seed: int = 0) -
         BarsError: when no symbol has enough bars, or no order fits before any time.
         PolicyError: when the policy breaks its protocol.
     """
+    policy, bars = policy_of(policy), Bars.of(bars)
     check_history(bars, MAX_LOOKBACK)
     rng = np.random.default_rng(seed)
     horizon = getattr(policy, "horizon", None) or 12

@@ -19,21 +19,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import ConfigError, OrderError
-from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars, BarsLike
 
 __all__ = ["NullDraws", "martingale_null"]
 
 
-def martingale_null(bars: Bars, seed: int) -> Bars:
+def martingale_null(bars: BarsLike, seed: int) -> Bars:
     """One draw of the null.
 
     Args:
-        bars: The market.
+        bars: The market: bars, a table of bars, or a file of them.
         seed: Seed of the signs; equal seeds give equal bars.
 
     Returns:
         Bars with the same grid, symbols and volumes.
     """
+    bars = Bars.of(bars)
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), len(bars))
     first = bars.offsets[:-1]
     log_close = np.log(bars.close)

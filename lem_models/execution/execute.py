@@ -18,10 +18,10 @@ from lem_models.execution.policy import (
     Policy,
     PolicySettings,
     checked_contexts,
-    first_not_finite,
     lookback_of,
     policy_faults,
     policy_of,
+    rows_not_finite,
 )
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
@@ -76,7 +76,7 @@ def execute(
     table = orders_frame(orders)
     result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
     _warn_of_unread(table)
-    warn_of_excluded(result)
+    warn_of_excluded(result, lookback=lookback_of(policy))
     return result
 
 
@@ -85,7 +85,10 @@ def _warn_of_unread(table: pd.DataFrame) -> None:
     unread = unread_columns(table)
     if unread:
         names = ", ".join(map(repr, unread[:_NAMES_SHOWN])) + (", ..." if len(unread) > _NAMES_SHOWN else "")
-        _LOG.warning("%d columns of the orders are no fields and are carried along unread: %s", len(unread), names)
+        _LOG.warning(
+            "%d of %d columns of the orders are no fields and are carried along unread: %s",
+            *(len(unread), len(table.columns), names),
+        )
 
 
 @torch.no_grad()
@@ -137,13 +140,26 @@ def execute_silently(
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
 
 
-def warn_of_excluded(result: ExecutionResult) -> None:
-    """Log how many orders were left out, and why."""
+def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
+    """Log how many orders were left out, and why.
+
+    Args:
+        result: The result.
+        lookback: Bars of history that the policy asks for.
+    """
     excluded = result.excluded
-    if len(excluded):
-        counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
-        total = len(excluded) + len(result.orders)
-        _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, counts)
+    if not len(excluded):
+        return
+    available = result.history_of_excluded
+    counts = []
+    for reason, number in excluded["reason"].value_counts().items():
+        bars = available[(excluded["reason"] == reason).to_numpy()]
+        counts.append(f"{number} {reason}")
+        if 0 <= bars.min() <= bars.max() < lookback:
+            there = f"{bars.min()}" if bars.min() == bars.max() else f"{bars.min()} to {bars.max()}"
+            counts[-1] += f" ({lookback} bars are needed, {there} are there without a gap)"
+    total = len(excluded) + len(result.orders)
+    _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(counts))
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
@@ -198,13 +214,13 @@ class _Contexts:
         with policy_faults(policy, table):
             encoded = policy.encode(market, self._keys % self._size, np.where(self._keys >= self._size, 1, -1))
             self.values = checked_contexts(encoded, len(self._keys))
-            wrong = None if self.values is None else first_not_finite(self.values)
-            if wrong is not None:
-                reader = int(np.searchsorted(np.cumsum(maximum), np.argmax(read == self._keys[wrong]), side="right"))
-                bar = moment(market.bars.timestamp[self._keys[wrong] % self._size])
+            wrong = () if self.values is None else rows_not_finite(self.values)
+            if wrong:
+                bar = moment(market.bars.timestamp[self._keys[wrong[0]] % self._size])
+                readers = np.repeat(np.arange(len(table)), maximum)[read == self._keys[wrong[0]]]
                 raise PolicyError(
                     f"encode() gave numbers that are not finite for the bar of {bar:%Y-%m-%d %H:%M} UTC",
-                    position=reader,
+                    positions=tuple(readers.tolist()),
                 )
 
     def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> torch.Tensor | None:

@@ -42,10 +42,10 @@ __all__ = [
     "Policy",
     "PolicySettings",
     "checked_contexts",
-    "first_not_finite",
     "lookback_of",
     "policy_faults",
     "policy_of",
+    "rows_not_finite",
 ]
 
 
@@ -295,8 +295,7 @@ class PolicySettings:
         lookback = getattr(policy, "lookback", 1)
         if not _is_whole(lookback) or not 0 <= lookback <= MAX_LOOKBACK:
             raise PolicyError(
-                f"lookback is {shown(lookback)}; a policy asks for a whole number of bars of history, at least 1, "
-                f"{MAX_LOOKBACK} bars of history at most"
+                f"lookback is {shown(lookback)}; it is a whole number, from 1 to {MAX_LOOKBACK} bars of history at most"
             )
         horizon = getattr(policy, "horizon", None)
         if horizon is not None and not (_is_whole(horizon) and 1 <= horizon <= MAX_PERIODS):
@@ -312,6 +311,7 @@ class PolicySettings:
 
 
 _FIXED = "fixed_risk_aversion"
+_LABELS = ("order_id", "symbol", "start")
 
 
 def _is_whole(value: object) -> bool:
@@ -355,7 +355,7 @@ def policy_faults(policy: Policy, orders: pd.DataFrame | None = None) -> Iterato
 
     Args:
         policy: The policy.
-        orders: The orders that it is asked about, as a table with a row per order.
+        orders: The orders that it is asked about, as a table with a row per order; its index tells their sequence.
     """
     try:
         yield
@@ -367,9 +367,10 @@ def policy_faults(policy: Policy, orders: pd.DataFrame | None = None) -> Iterato
         label = f"{kind.__name__} {name}" if isinstance(name, str) else kind.__name__
         order: dict[str, Any] = {}
         if orders is not None and len(orders):
-            row = orders.iloc[error.position or 0]
-            order = {field: row[field] for field in ("order_id", "symbol", "start") if field in row.index}
-            order.setdefault("order_id", error.position or 0)
+            concerned = orders.iloc[list(error.positions)] if error.positions else orders
+            first = concerned.index.argmin()  # a pass asks about its orders by their bars, not by their rows
+            order = {field: concerned[field].iloc[first] for field in _LABELS if field in concerned}
+            order.setdefault("order_id", concerned.index[first])
         raise error.named(label, **order) from error
 
 
@@ -390,13 +391,14 @@ def checked_contexts(contexts: object, count: int) -> Tensor | None:
     return contexts
 
 
-def first_not_finite(values: Tensor) -> int | None:
-    """First row of a tensor that holds something that is not finite; ``None`` if there is none."""
+def rows_not_finite(values: Tensor) -> tuple[int, ...]:
+    """Rows of a tensor that hold something that is not finite."""
     # One sum over everything is finite as a rule; when it is not, each number is looked at.
-    if torch.isfinite(values.detach().sum()):
-        return None
-    finite = torch.isfinite(values.detach()).reshape(len(values), -1).all(1)
-    return None if finite.all() else int(finite.to(torch.int8).argmin())
+    known = values.detach()
+    if not len(known) or torch.isfinite(known.sum()):
+        return ()
+    finite = torch.isfinite(known).reshape(len(known), -1).all(1)
+    return tuple(torch.nonzero(~finite)[:, 0].tolist())
 
 
 def _a(value: object) -> str:

@@ -154,6 +154,14 @@ class ExecutionResult:
         """Flat index of the first bar of each order, [orders]."""
         return first_bars(self._bars, self.orders)
 
+    @property
+    def history_of_excluded(self) -> npt.NDArray[np.int64]:
+        """Gapless bars before each order that could not run, [excluded]; -1 where no bar starts with the order."""
+        start = first_bars(self._bars, self.excluded)
+        begin = self._bars.grid.run_start(np.maximum(start - 1, 0))
+        begin = np.maximum(begin, self._bars.offsets[self._bars.grid.symbol(np.maximum(start, 0))])
+        return np.asarray(np.where(start < 0, -1, start - begin))
+
     @cached_property
     def schedule(self) -> pd.DataFrame:
         """One row per period traded: ``order_id, period, timestamp, fraction, price`` (the bar's VWAP)."""

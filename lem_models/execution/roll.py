@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, first_not_finite
+from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, rows_not_finite
 
 __all__ = ["Paths", "Roll", "dust"]
 
@@ -287,14 +287,14 @@ class Roll:
         """Refuse answers that are no numbers."""
         # One sum over everything is finite as a rule; when it is not, each answer is looked at.
         total = fraction + finish
-        if math.isfinite(total) if isinstance(total, float) else first_not_finite(total) is None:
+        if math.isfinite(total) if isinstance(total, float) else not rows_not_finite(total):
             return
         for name, answer in (("fraction", fraction), ("finish", finish)):
             each = torch.tensor([answer]) if isinstance(answer, float) else answer
-            wrong = first_not_finite(each)
-            if wrong is not None:
+            wrong = rows_not_finite(each)
+            if wrong:
                 raise PolicyError(
-                    f"decide() of period {self.period}: {name} is not finite: {each[wrong].item()}", position=wrong
+                    f"decide() of period {self.period}: {name} is not finite: {each[wrong[0]].item()}", positions=wrong
                 )
 
     def _taken(self, values: Tensor) -> Value:

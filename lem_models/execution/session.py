@@ -31,10 +31,10 @@ from lem_models.execution.policy import (
     Decision,
     Policy,
     checked_contexts,
-    first_not_finite,
     lookback_of,
     policy_faults,
     policy_of,
+    rows_not_finite,
 )
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
@@ -332,7 +332,7 @@ def _encoded(policy: Policy, bars: Bars, side: int) -> Tensor | None:
     contexts = checked_contexts(policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side])), 1)
     if contexts is None:
         return None
-    if first_not_finite(contexts) is not None:
+    if rows_not_finite(contexts):
         raise PolicyError(
             f"encode() gave numbers that are not finite for the bar of {moment(bars.timestamp[-1]):%Y-%m-%d %H:%M} UTC"
         )

@@ -19,7 +19,7 @@ import pandas as pd
 
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import execute, execute_silently, warn_of_excluded
-from lem_models.execution.policy import Policy
+from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
 from lem_models.markets.bars import Bars
 from lem_models.markets.market import Market
@@ -136,5 +136,5 @@ class SharedOrders:
         if parts is None:
             return None
         result = ExecutionResult.join(bars, [part for part in parts if part is not None])
-        warn_of_excluded(result)
+        warn_of_excluded(result, lookback=lookback_of(policy))
         return result

@@ -32,9 +32,24 @@ def test_a_tiny_run_prints_a_table_and_writes_json_and_a_figure(tmp_path):
     assert sorted(path.name for path in files.iterdir()) == ["minute_bars_20000.arrow", "minute_bars_4000.arrow"]
 
 
+def test_a_tiny_run_over_numbers_of_symbols_prints_a_table_and_writes_json(tmp_path):
+    done = run("--symbols", 3, 20, "--turns", 1, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "µs per order" in done.stdout
+    small, large = json.loads((tmp_path / "symbols.json").read_text())
+    assert (small["symbols"], large["symbols"]) == (3, 20)
+    assert small["orders"] * 20 == large["orders"] * 3
+    assert small["us_per_order"] > 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [(("--bars", "10"), "at least 2,000"), (("--keep",), "--keep needs --dir"), (("--turns", "0"), "at least 1")],
+    [
+        (("--bars", "10"), "at least 2,000"),
+        (("--symbols", "0"), "at least 1"),
+        (("--keep",), "--keep needs --dir"),
+        (("--turns", "0"), "at least 1"),
+    ],
 )
 def test_settings_that_make_no_sense(settings, message):
     done = run(*settings)
