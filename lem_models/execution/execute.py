@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,9 @@ from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.frequency import moment
+from lem_models.markets.gaps import gap_advice
 from lem_models.markets.market import Market
+from lem_models.markets.splits import find_splits, warn_of_splits
 from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import OrdersLike, complete_orders, orders_frame, unread_columns
 
@@ -37,6 +40,7 @@ _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
 _PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
 _NAMES_SHOWN = 8
+_MANY = 0.25  # of the orders: so many lost to gaps are worth a word about the gaps
 _PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
 
 
@@ -77,7 +81,14 @@ def execute(
     result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
     _warn_of_unread(table)
     warn_of_excluded(result, lookback=lookback_of(policy))
+    _warn_of_splits(result, lookback_of(policy))
     return result
+
+
+def _warn_of_splits(result: ExecutionResult, lookback: int) -> None:
+    """Warn of stock splits inside the orders that ran and their lookbacks."""
+    start = result.start
+    warn_of_splits(find_splits(result.bars, start, start + result.orders["max_periods"].to_numpy(), lookback))
 
 
 def _warn_of_unread(table: pd.DataFrame) -> None:
@@ -126,18 +137,35 @@ def execute_silently(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
     table, start = table[valid].reset_index(drop=True), start[valid]
-    # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
-    by_start = np.argsort(start, kind="stable")
-    parts = []
+    parts, rows = [], [np.zeros(0, dtype=np.int64)]
     longest = int(table["max_periods"].max()) if len(table) else 1
     size = max(min(_ORDERS_PER_PASS, _PERIODS_PER_PASS // longest), 1)
-    for first in range(0, len(table), _PASSES_PER_ENCODING * size):
-        chosen = by_start[first : first + _PASSES_PER_ENCODING * size]
-        contexts = _Contexts(policy, market, table.iloc[chosen], start[chosen])
-        for a in range(0, len(chosen), size):
-            some = chosen[a : a + size]
-            parts.append(_run(policy, market, table.iloc[some], start[some], contexts, costs))
-    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
+    for one_calendar, mine, first_bar in _by_calendar(market, table, start):
+        # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
+        by_start = np.argsort(first_bar, kind="stable")
+        rows.append(mine[by_start])
+        for first in range(0, len(mine), _PASSES_PER_ENCODING * size):
+            chosen = by_start[first : first + _PASSES_PER_ENCODING * size]
+            contexts = _Contexts(policy, one_calendar, table.iloc[mine[chosen]], first_bar[chosen])
+            for a in range(0, len(chosen), size):
+                some = chosen[a : a + size]
+                parts.append(_run(policy, one_calendar, table.iloc[mine[some]], first_bar[some], contexts, costs))
+    found = _in_table_order(parts, np.concatenate(rows))
+    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), found)
+
+
+def _by_calendar(
+    market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64]
+) -> Iterator[tuple[Market, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """The market of each calendar, the rows of its orders in the table, and their first bars in it."""
+    calendars = market.bars.grid.calendars
+    if len(calendars.kinds) == 1:
+        yield market, np.arange(len(table)), start
+        return
+    which = calendars.which[market.bars.grid.symbol(start)]
+    for number, part in enumerate(market.by_calendar):
+        rows = np.flatnonzero(which == number)
+        yield part, rows, first_bars(part.bars, table.iloc[rows])
 
 
 def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
@@ -159,6 +187,8 @@ def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
             there = f"{bars.min()}" if bars.min() == bars.max() else f"{bars.min()} to {bars.max()}"
             counts[-1] += f" ({lookback} bars are needed, {there} are there without a gap)"
     total = len(excluded) + len(result.orders)
+    if excluded["reason"].isin([REASONS[3], REASONS[5]]).sum() > _MANY * total:
+        counts.append(gap_advice(result.bars))
     _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(counts))
 
 

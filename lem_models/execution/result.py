@@ -149,9 +149,14 @@ class ExecutionResult:
         """The result without its market; :meth:`join` makes it whole again."""
         return ResultPart(self.orders, self.excluded, self._fills, self.finish_period)
 
+    @property
+    def bars(self) -> Bars:
+        """The market."""
+        return self._bars
+
     @cached_property
-    def _start(self) -> npt.NDArray[np.int64]:
-        """Flat index of the first bar of each order, [orders]."""
+    def start(self) -> npt.NDArray[np.int64]:
+        """Flat index in :attr:`bars` of the first bar of each order, int64 [orders]."""
         return first_bars(self._bars, self.orders)
 
     @property
@@ -175,7 +180,7 @@ class ExecutionResult:
             base += len(fills)
         row = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
         period = np.concatenate(periods) if rows else np.zeros(0, dtype=np.int64)
-        bar = self._start[row] + period
+        bar = self.start[row] + period
         return pd.DataFrame(
             {
                 "order_id": self.orders["order_id"].to_numpy()[row],
@@ -197,7 +202,7 @@ class ExecutionResult:
             raise KeyError(f"no executed order has the id {order_id!r}")
         row = int(found[0])
         count = int(self.orders["max_periods"].iloc[row])
-        bar = self._start[row] + np.arange(count)
+        bar = self.start[row] + np.arange(count)
         fills = next(part for part, base in self._passes() if base <= row < base + len(part))
         base = next(base for part, base in self._passes() if base <= row < base + len(part))
         return pd.DataFrame(

@@ -43,6 +43,7 @@ from lem_models.markets.calendar import Calendar
 from lem_models.markets.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
 from lem_models.markets.market import Market
+from lem_models.markets.splits import TYPICAL, Split, find_splits, split_ratio, warn_of_splits
 from lem_models.markets.validation import REQUIRED
 from lem_models.markets.windows import REASONS, exclusion_codes
 from lem_models.orders import Order
@@ -109,6 +110,9 @@ class LiveSession:
             self._stream = _stream_of(policy, own, self._reader, 1 if self._order["side"][0] == "buy" else -1)
         decide = getattr(self._stream, "decide", None)
         self._decider: Any = self._stream if callable(decide) else policy
+        last = np.array([len(own)])
+        warn_of_splits(find_splits(own, last - 1, last, self._lookback - 1))
+        self._volumes = own.volume[-TYPICAL:].tolist()
         self._decided: Decision | None = None
         self._finishing = False
 
@@ -193,15 +197,23 @@ class LiveSession:
         if self._roll.period == 0 and closed.timestamp != self._start:
             raise self._reader.out_of_turn(closed.timestamp)
         if self._bound and self._session is not None and closed.session != self._session:
-            self._ended = self._reader.last.timestamp + self._step
+            self._ended, self._decided = self._reader.last.timestamp + self._step, None
             raise self._session_over()
         self._session = closed.session
         if self._stream is not None:
             with self._faults():
                 self._stream.push(closed)
+        self._warn_of_split(closed)
         self._reader.accept(closed)
         self._book(closed)
         self._decided = None
+
+    def _warn_of_split(self, bar: ClosedBar) -> None:
+        """Warn where a stock split lies between the last bar and this one."""
+        ratio = split_ratio(self._reader.last.close, bar.open, np.array(self._volumes), np.array([bar.volume]))
+        if ratio is not None:
+            warn_of_splits([Split(self._reader.symbol, moment(bar.timestamp), ratio)])
+        self._volumes = [*self._volumes[1 - TYPICAL :], bar.volume]
 
     def _session_over(self) -> OrderError:
         ended = moment(self._ended or 0)

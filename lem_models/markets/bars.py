@@ -105,6 +105,7 @@ class Bars(DerivedColumns, HubBars):
         calendar: CalendarChoice = "auto",
         frequency: str | timedelta | None = None,
         unit: str | None = None,
+        fill_gaps: int = 0,
         verify: bool = False,
     ) -> Bars:
         """Read bars from a file.
@@ -118,6 +119,7 @@ class Bars(DerivedColumns, HubBars):
             calendar: See :meth:`from_frame`; ``"auto"`` leaves a mapped file the calendar it was written with.
             frequency: See :meth:`from_frame`; the same holds for none.
             unit: See :meth:`from_frame`.
+            fill_gaps: See :meth:`from_frame`; filled bars are in memory.
             verify: Check the bars of a mapped file again, and compare their hash. (Others are always checked.)
 
         Returns:
@@ -130,7 +132,9 @@ class Bars(DerivedColumns, HubBars):
         file = Path(path)
         stored = open_store(file) if format_of(file) == "arrow" else None
         if stored is None:
-            return cls.from_frame(read_table(file), calendar=calendar, frequency=frequency, unit=unit)
+            return cls.from_frame(
+                read_table(file), calendar=calendar, frequency=frequency, unit=unit, fill_gaps=fill_gaps
+            )
         check_unit(unit)
         if unit is not None:
             raise BarsError(
@@ -150,6 +154,10 @@ class Bars(DerivedColumns, HubBars):
             grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
             bars = cls._of(columns, grid, stored.extra)
         object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
+        if fill_gaps:
+            from lem_models.markets.gaps import filled_gaps
+
+            return filled_gaps(bars, fill_gaps)
         return bars
 
     @classmethod
@@ -210,6 +218,7 @@ class Bars(DerivedColumns, HubBars):
         calendar: CalendarChoice = "auto",
         frequency: str | timedelta | None = None,
         unit: str | None = None,
+        fill_gaps: int = 0,
     ) -> Bars:
         """Check a long table and build bars from it.
 
@@ -226,6 +235,9 @@ class Bars(DerivedColumns, HubBars):
             unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; ``"auto"``
                 takes the one in which the first lies between 1980 and 2262, as the others then must. Without a unit
                 numbers are refused, and with one everything else is.
+            fill_gaps: Fill gaps of at most so many missing bars with bars without volume, at the close before; for
+                vendors that leave out bars in which nothing traded. Without it gaps keep orders away, and where they
+                cost a quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` says so.
 
         Returns:
             The bars.
@@ -243,7 +255,14 @@ class Bars(DerivedColumns, HubBars):
             columns.timestamp,
             None if frequency is None else read_frequency(frequency),
         )
-        return cls._of(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
+        bars = cls._of(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
+        from lem_models.markets.gaps import filled_gaps, warn_of_gaps
+
+        if fill_gaps:
+            bars = filled_gaps(bars, fill_gaps)
+        else:
+            warn_of_gaps(bars)
+        return bars
 
     @classmethod
     def _of(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:

@@ -46,6 +46,7 @@ Floats = npt.NDArray[np.float64]
 _SECOND = HOUR // 3600
 _WEEK = 7 * DAY
 _USUAL = 20  # sessions whose openings say when the next one usually opens: about a month
+_ALIKE = 0.98  # of the best score: clocks that fit as well as this are told apart by the hours of known exchanges
 _FEW = 0.25  # of the bars of the fullest weekday: weekdays with less are exceptions, such as a Saturday made up for
 
 RARE = 0.05
@@ -251,6 +252,15 @@ class InferredDays(Scheduled):
             left -= self.week[following % 7]
         return timestamp + (following - day) * DAY
 
+    def start_of(self, ordinal: Integers) -> Integers:
+        """See :meth:`~lem_models.markets.calendar_kinds.Calendar.start_of`; dates inside a gap are those expected."""
+        at = np.maximum(np.searchsorted(self.number, ordinal, side="right") - 1, 0)
+        beyond = np.maximum(ordinal - (self.number[at] + self.count[at] - 1), 0)
+        starts = super().start_of(ordinal - beyond)
+        for place in np.flatnonzero(beyond).tolist():
+            starts[place] = self.coming(int(starts[place]), int(beyond[place]) + 1)[-1]
+        return starts
+
     def has_start(self, timestamp: int) -> bool:
         """See :meth:`~lem_models.markets.calendar_kinds.Calendar.has_start`."""
         return self.week[int(nearest(np.array([timestamp]), DAY, self.phase)[0]) % 7]
@@ -298,9 +308,11 @@ def infer_clock(union: Integers, step: int) -> SessionClock:
         # The sum of squares is greatest where every day has the same times, and the same for clocks that no change of
         # the clock has told apart.
         score = {zone: int(np.dot(count, count)) for zone, (_, count) in fits.items()}
-        candidates = [zone for zone in ZONES if score[zone] == max(score.values())]
+        candidates = [zone for zone in ZONES if score[zone] > _ALIKE * max(score.values())]
         closed = {zone: _longest_closed(*fits[zone], cycle) for zone in candidates}
-        zone = min(candidates, key=lambda name: _unlikeliness(name, closed[name], step))
+        unlikely = {zone: _unlikeliness(zone, closed[zone], step) for zone in candidates}
+        # The first days after a change of the clock say little: the hours of a known exchange say more.
+        zone = min(candidates, key=lambda zone: (min(unlikely[zone], 2), -score[zone], unlikely[zone]))
         after, length = closed[zone]
         if length > step:
             return SessionClock(zone, (after - (length - step) // 2) % cycle, cycle)

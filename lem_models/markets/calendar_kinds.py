@@ -78,6 +78,10 @@ class Calendar(ABC):
             int64 [bars].
         """
 
+    @abstractmethod
+    def start_of(self, ordinal: Integers) -> Integers:
+        """Start of the bar at each position, int64 [bars], nanoseconds UTC: the inverse of :meth:`ordinal`."""
+
     def session(self, ordinal: Integers) -> Integers:
         """Number of the session of each position, int64 [bars]. Where a session is one bar, it is the position."""
         return ordinal if self.slots_per_session == 1 else self._session(ordinal)
@@ -179,6 +183,10 @@ class RoundTheClock(Calendar):
         step = self.frequency.value
         return nearest(timestamp, step, self.phase) if step >= DAY else timestamp // step
 
+    def start_of(self, ordinal: Integers) -> Integers:
+        """See :meth:`Calendar.start_of`."""
+        return ordinal * self.frequency.value + self.phase
+
     def next_start(self, timestamp: int) -> int:
         """See :meth:`Calendar.next_start`."""
         step = self.frequency.value
@@ -226,6 +234,17 @@ class Scheduled(Calendar):
         """Restore a pickled object; pickling forgets that arrays are read-only."""
         self.__dict__.update(state)
         self.__post_init__()
+
+    def start_of(self, ordinal: Integers) -> Integers:
+        """See :meth:`Calendar.start_of`."""
+        at = np.maximum(np.searchsorted(self.number, ordinal, side="right") - 1, 0)
+        key = self.start[at] + (ordinal - self.number[at]) * self.stride
+        if self.frequency.value < DAY:
+            return np.asarray(key)
+        if self.zone is None:
+            return np.asarray(key * DAY + self.phase)
+        local = pd.DatetimeIndex(key * DAY).tz_localize(self.zone, ambiguous=True, nonexistent="shift_forward")
+        return np.asarray(local.as_unit("ns").asi8)
 
     def next_start(self, timestamp: int) -> int:
         """See :meth:`Calendar.next_start`.

@@ -175,6 +175,14 @@ class Grid:
             values[which == number] = of(calendar, ordinal[which == number])
         return values
 
+    def starts_after(self, rows: Integers, ahead: Integers) -> Integers:
+        """Start of the bar so many places on the grid after each row, nanoseconds UTC; it lies inside a gap."""
+        ordinal, which = self.ordinal(rows) + ahead, self.calendars.which[self.symbol(rows)]
+        starts = np.empty_like(ordinal)
+        for number, calendar in enumerate(self.calendars.kinds):
+            starts[which == number] = calendar.start_of(ordinal[which == number])
+        return starts
+
     def run_start(self, rows: Integers) -> Integers:
         """First row of the run."""
         return np.asarray(self.run[self._run_of(rows)])

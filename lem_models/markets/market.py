@@ -46,6 +46,11 @@ class Market:
         return len(self.bars) <= CACHED_BARS if self.cache is None else self.cache
 
     @cached_property
+    def by_calendar(self) -> list[Market]:
+        """The markets of each calendar, in the order of ``bars.grid.calendars.kinds``."""
+        return [Market(bars, self.cache) for bars in self.bars.by_calendar()]
+
+    @cached_property
     def features(self) -> Features:
         """Causal features of every bar; some 90 bytes per bar."""
         return compute_features(self.bars)
