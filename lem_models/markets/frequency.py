@@ -130,7 +130,7 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
             rule="one frequency",
         )
     common = winner(counts)
-    if 0 < common < SECOND:
+    if common < SECOND:
         row = int(np.argmax(np.diff(timestamp) == common))
         raise BarsError(
             f"the bars are {length_of(common)} apart, and no bar is shorter than a second: if their timestamps were "
