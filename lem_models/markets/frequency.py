@@ -79,7 +79,7 @@ def read_frequency(frequency: str | timedelta) -> pd.Timedelta:
     if isinstance(frequency, str):
         match = _FREQUENCY.fullmatch(frequency)
         length = int(match[1] or 1) * _UNITS[match[2]] if match else None
-    elif isinstance(frequency, pd.Timedelta | timedelta):
+    elif isinstance(frequency, timedelta):  # a pandas.Timedelta is one
         length = _in_nanoseconds(frequency)
     else:
         length = None
