@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lem_models.cli_publish import publish_app
-from lem_models.cli_publish_data import Unit
+from lem_models.cli_publish_data import Unit  # registers `publish data` too
 from lem_models.errors import BarsWarning, ConfigError, LEMError
 
 if TYPE_CHECKING:

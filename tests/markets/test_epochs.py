@@ -1,5 +1,6 @@
 """Timestamps that are numbers: read in the unit that is named, and in no other."""
 
+import dataclasses
 import decimal
 
 import numpy as np
@@ -10,8 +11,12 @@ import pytest
 
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.bars import Bars
+from lem_models.markets.calendar import build_calendar
 from lem_models.markets.epochs import EARLIEST, UNITS, epoch_unit
 from lem_models.markets.frequency import read_frequency
+from lem_models.markets.grid import Grid
+from lem_models.markets.store import symbol_type, write_store
+from lem_models.markets.validation import validate_frame
 from lem_models.markets.writer import store_bars
 from tests.markets.test_bad_bars import refused, table
 
@@ -192,6 +197,22 @@ def test_bars_of_1980_and_of_a_second_are_read():
     assert len(Bars.from_frame(table(start="1980-01-01"))) == 24
     assert Bars.from_frame(table(frequency="s")).frequency == pd.Timedelta("1s")
     assert refused(table(start="1979-12-31 23:00")).rule == "bars from 1980 on"
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "rule"), [("1970-01-20", "1h", "bars from 1980 on"), ("2024-01-01", "100ms", "one frequency")]
+)
+def test_a_stored_file_obeys_the_same_rules_when_it_is_verified(tmp_path, start, step, rule):
+    path, length = tmp_path / "bars.arrow", pd.Timedelta(step).as_unit("ns")
+    columns = validate_frame(table(("AAA",)))
+    first = pd.Timestamp(start, tz="UTC").value
+    columns = dataclasses.replace(columns, timestamp=first + length.value * np.arange(12))
+    calendar = build_calendar("24/7", columns.symbols, columns.offsets, columns.timestamp, length)
+    grid = Grid.build(calendar, columns.offsets, columns.timestamp, columns.values["volume"])
+    write_store(columns, grid, np.zeros(12, dtype=symbol_type(1)), columns.extra, path)
+    with pytest.raises(BarsError) as caught:
+        Bars.read(path, verify=True)
+    assert caught.value.rule == rule
 
 
 # The length of a bar is not guessed either
