@@ -130,7 +130,7 @@ def filled_gaps(bars: Bars, at_most: int) -> Bars:
     symbol = grid.symbol(rows)
     added = pd.DataFrame(
         {
-            "timestamp": pd.DatetimeIndex(grid.starts_after(rows, ahead), tz="UTC"),
+            "timestamp": pd.DatetimeIndex(bars.timestamp[rows] + grid.until(rows, ahead), tz="UTC"),
             "symbol": np.array(bars.symbols, dtype=object)[symbol],
             **dict.fromkeys(("open", "high", "low", "close"), close),
             "volume": 0.0,

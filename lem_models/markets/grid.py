@@ -175,13 +175,14 @@ class Grid:
             values[which == number] = of(calendar, ordinal[which == number])
         return values
 
-    def starts_after(self, rows: Integers, ahead: Integers) -> Integers:
-        """Start of the bar so many places on the grid after each row, nanoseconds UTC; it lies inside a gap."""
-        ordinal, which = self.ordinal(rows) + ahead, self.calendars.which[self.symbol(rows)]
-        starts = np.empty_like(ordinal)
+    def until(self, rows: Integers, ahead: Integers) -> Integers:
+        """Time from the start of each row to that of the place on the grid so many further on, nanoseconds."""
+        ordinal, which = self.ordinal(rows), self.calendars.which[self.symbol(rows)]
+        distance = np.empty_like(ordinal)
         for number, calendar in enumerate(self.calendars.kinds):
-            starts[which == number] = calendar.start_of(ordinal[which == number])
-        return starts
+            mine = which == number
+            distance[mine] = calendar.start_of((ordinal + ahead)[mine]) - calendar.start_of(ordinal[mine])
+        return distance
 
     def run_start(self, rows: Integers) -> Integers:
         """First row of the run."""

@@ -204,7 +204,7 @@ def verify_store(stored: StoredBars, path: Path) -> None:
     """
     columns, grid = stored.columns, stored.grid
     size = len(columns.timestamp)
-    read_frequency(grid.calendar.frequency)
+    read_frequency(grid.calendars.kinds[0].frequency)
     try:
         stored.symbol.validate(full=True)  # before its texts are looked at: in a damaged file they may lie anywhere
     except pa.ArrowException as error:

@@ -329,7 +329,7 @@ def test_an_unadjusted_split_is_told_with_symbol_and_date(ratio, named):
     orders = pd.DataFrame({"symbol": "KO", "start": [DAILY["timestamp"][420]], "side": "buy", "max_periods": 10})
     day = DAILY["timestamp"][400]
     with pytest.warns(BarsWarning, match=f"KO at {day:%Y-%m-%d} 00:00 UTC by {named};"):
-        execute("volume_curve", bars, orders)
+        execute("kalman_volume", bars, orders)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_an_unadjusted_split_is_told_with_symbol_and_date(ratio, named):
 @pytest.mark.filterwarnings("error::lem_models.errors.BarsWarning")
 def test_no_split_is_told_where_there_is_none(frame):
     orders = pd.DataFrame({"symbol": "KO", "start": [DAILY["timestamp"][420]], "side": "buy", "max_periods": 10})
-    assert len(execute("volume_curve", Bars.from_frame(frame), orders).orders) == 1
+    assert len(execute("kalman_volume", Bars.from_frame(frame), orders).orders) == 1
 
 
 # --- what a calendar expects -----------------------------------------------------------------------------------------
