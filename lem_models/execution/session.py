@@ -12,7 +12,6 @@ step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -44,6 +43,7 @@ from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last
 from lem_models.markets.market import Market
 from lem_models.markets.validation import REQUIRED
 from lem_models.markets.windows import REASONS, exclusion_codes
+from lem_models.order_fields import plain_name
 from lem_models.orders import Order
 from lem_models.untrusted import shown
 
@@ -194,15 +194,15 @@ class LiveSession:
     def _check_keys(self, bar: Mapping[str, Any] | pd.Series[Any]) -> None:
         """Refuse keys that nothing reads: a volume under another name would be missed elsewhere, or never."""
         keys = bar.index if isinstance(bar, pd.Series) else bar if isinstance(bar, Mapping) else ()
-        unknown = next((key for key in keys if key not in self._keys), None)
-        if unknown is not None:
-            known = {re.sub(r"[\W_]+", "", name).lower(): name for name in REQUIRED}
-            close = difflib.get_close_matches(re.sub(r"[\W_]+", "", str(unknown)).lower(), list(known), 1)
+        unknown = [key for key in keys if key not in self._keys]
+        if unknown:
+            known = {plain_name(name): name for name in REQUIRED}
+            close = difflib.get_close_matches(plain_name(unknown[0]), list(known), 1)
             hint = f"did you mean {known[close[0]]!r}?" if close else f"a bar has {', '.join(REQUIRED)}"
             raise BarsError(
-                f"nothing reads {shown(unknown)} of the bar, and the history has no such column; {hint}",
+                f"nothing reads {shown(unknown[0])} of the bar, and the history has no such column; {hint}",
                 symbol=self._reader.symbol,
-                column=str(unknown),
+                column=str(unknown[0]),
                 rule="known columns",
             )
 
