@@ -4,7 +4,7 @@ A session decides what :func:`~lem_models.execution.execute.execute` decides in 
 :class:`~lem_models.execution.roll.Roll` of one order, told of each bar when it has closed. The two differ by rounding,
 which a model does in single precision, in other sums for one bar than for many: its fractions agree to
 :data:`LIVE_TOLERANCE` whatever the prices do, and so do the probabilities of finishing, so that one of them finishes
-earlier only where that probability is 1/2 to within it. Policies that encode nothing agree to 1e-9. What is known in
+earlier only where that probability is 1/2 to within it. Policies that encode nothing agree to 1e-8. What is known in
 advance (the volume expected in each period, for one) is computed when the session is made; afterwards a bar costs one
 step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one decision.
 """
