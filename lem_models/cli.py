@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lem_models.cli_publish import publish_app
-from lem_models.cli_publish_data import publish_data  # noqa: F401 (registers itself)
-from lem_models.errors import ConfigError, LEMError
+from lem_models.cli_publish_data import Unit  # registers `publish data` too
+from lem_models.errors import BarsWarning, ConfigError, LEMError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,11 +47,26 @@ OrderSize = Annotated[
 def main() -> None:
     """Entry point: errors of the package become one line and exit code 2."""
     _keep_freed_memory()
+    _print_warnings_on_a_line()
     try:
         app()
     except (LEMError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
+
+
+def _print_warnings_on_a_line() -> None:
+    """Print what was changed in the bars like an error: one line, without the place in the code."""
+    import warnings
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **file: Any) -> None:
+        if issubclass(category, BarsWarning):
+            sys.stderr.write(f"warning: {message}\n")
+        else:
+            usual(message, category, *place, **file)
+
+    usual, warnings.showwarning = warnings.showwarning, show
+    warnings.simplefilter("always", BarsWarning)
 
 
 def _keep_freed_memory() -> None:
@@ -129,6 +144,7 @@ def demo(
     ] = None,
     model: Model = "lem-crypto-hourly",
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("reports/demo"),
+    unit: Unit = None,
     orders: Annotated[int, typer.Option("--orders", min=100, help="Orders to execute.")] = 6000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic market and of the draw of orders.")] = 0,
 ) -> None:
@@ -141,6 +157,8 @@ def demo(
     from lem_models.markets.synthetic import synthetic_bars
 
     console = _console()
+    if data is None and unit is not None:
+        raise ConfigError("--unit is the unit of the timestamps of --data, which is not given")
     if data is None:
         # Clustering, tails and volume spikes about as strong as in hourly crypto.
         bars = synthetic_bars(
@@ -148,7 +166,7 @@ def demo(
         )
         console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
     else:
-        bars = Bars.read(data)
+        bars = Bars.read(data, unit=unit)
         console.print(f"{data}: {bars!r}", markup=False)
     policies = _policies(model, ",".join(BASELINES))
     first = None if data is None else _first_unseen(policies, bars, console)
@@ -159,6 +177,7 @@ def demo(
             return  # rank 0 has the results
         status.update("writing the report")
         command = f"lem demo --model {model} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
+        command += f" --unit {unit}" if unit else ""
         path = write_benchmark(run, out, command=command, title=f"{run.model} at work")
     print_benchmark(console, run)
     print_execution(console, run.results[run.model], sample_order(run))
@@ -173,6 +192,7 @@ def demo(
 @app.command()
 def benchmark(
     data: Data,
+    unit: Unit = None,
     model: Model = "lem-crypto-hourly",
     baselines: Annotated[
         str, typer.Option("--baselines", help="Policies to compare with, comma-separated.")
@@ -224,7 +244,7 @@ def benchmark(
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = _console()
     policies = _policies(model, baselines)
-    bars = Bars.read(data)
+    bars = Bars.read(data, unit=unit)
     console.print(f"{data}: {bars!r}", markup=False)
     if start is None:
         start = _first_unseen(policies, bars, console)
@@ -266,6 +286,7 @@ def benchmark(
 def execute(
     data: Data,
     orders: Annotated[Path, typer.Option("--orders", help="Table of orders: .csv or .parquet.")],
+    unit: Unit = None,
     model: Annotated[str, typer.Option("--policy", "--model", help="Model or baseline.")] = "lem-crypto-hourly",
     out: Annotated[Path, typer.Option("--out", help="Folder of the result tables.")] = Path("reports/execution"),
     half_spread: HalfSpread = 0.0,
@@ -295,7 +316,7 @@ def execute(
         )
     except (OSError, ValueError) as error:
         raise OrderError(f"cannot read the table of orders {orders}: {error}") from None
-    result = run(load_policy(model), Bars.read(data), table, costs=costs)
+    result = run(load_policy(model), Bars.read(data, unit=unit), table, costs=costs)
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), out / f"{name}.csv")
     _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True, markup=False)
@@ -305,6 +326,7 @@ def execute(
 def check_leak(
     policy: Annotated[str, typer.Argument(help="Model or baseline by name, or your own policy as file.py:Name.")],
     data: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
+    unit: Unit = None,
     checks: Annotated[int, typer.Option("--checks", min=1, help="Random times from which on bars are changed.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the times and of the changes.")] = 0,
 ) -> None:
@@ -312,7 +334,7 @@ def check_leak(
     from lem_models.evaluation.leak import check_leak as check
     from lem_models.markets.bars import Bars
 
-    leak = check(_named_policy(policy), Bars.read(data), checks=checks, seed=seed)
+    leak = check(_named_policy(policy), Bars.read(data, unit=unit), checks=checks, seed=seed)
     if leak is not None:
         typer.echo(f"LEAK: {leak}")
         raise typer.Exit(1)
@@ -326,6 +348,7 @@ def convert(
     calendar: Annotated[
         str, typer.Option("--calendar", help="auto, 24/7, sessions, or an exchange code such as XNYS.")
     ] = "auto",
+    unit: Unit = None,
 ) -> None:
     """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
     from lem_models.errors import BarsError
@@ -334,14 +357,15 @@ def convert(
 
     if target.suffix == ".arrow":
         try:
-            bars = store_bars(source, target, calendar=calendar)  # piece by piece
+            bars = store_bars(source, target, calendar=calendar, unit=unit)  # piece by piece
         except BarsError as error:
             if error.rule != "symbol by symbol":
                 raise
-            Bars.read(source, calendar=calendar).write(target)  # rows of several symbols are mixed: sorted in memory
+            # Rows of several symbols are mixed: sorted in memory.
+            Bars.read(source, calendar=calendar, unit=unit).write(target)
             bars = Bars.read(target)
     else:
-        bars = Bars.read(source, calendar=calendar)
+        bars = Bars.read(source, calendar=calendar, unit=unit)
         bars.write(target)
     _console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)
 
@@ -407,6 +431,7 @@ def train(
 def finetune(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
+    unit: Unit = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Model to start from; default the recipe's finetune.start.")
     ] = None,
@@ -440,6 +465,7 @@ def finetune(
 ) -> None:
     """Adapt a model to bars of your own: trains, saves, and says on bars that nothing has read whether it helped."""
     from lem_models.execution.costs import CostModel
+    from lem_models.markets.bars import Bars
     from lem_models.training.finetune import finetune as adapt
     from lem_models.training.finetune_text import print_finetune
 
@@ -447,7 +473,7 @@ def finetune(
     console = _console()
     result = adapt(
         start,
-        data,
+        data if unit is None else Bars.read(data, unit=unit),
         out=out,
         config=config,
         method=method,

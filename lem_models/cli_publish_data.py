@@ -9,7 +9,12 @@ import typer
 
 from lem_models.cli_publish import publish_app
 
-__all__ = ["publish_data"]
+__all__ = ["Unit", "publish_data"]
+
+Unit = Annotated[
+    str | None,
+    typer.Option("--unit", help="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."),
+]
 
 
 @publish_app.command(name="data")
@@ -30,6 +35,7 @@ def publish_data(
     calendar: Annotated[
         str, typer.Option("--calendar", help="auto, 24/7, sessions, or an exchange code such as XNYS.")
     ] = "auto",
+    unit: Unit = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent where, and send nothing.")] = False,
     private: Annotated[
         bool | None, typer.Option("--private/--public", help="For a new data set; default the account's setting.")
@@ -57,7 +63,7 @@ def publish_data(
             raise ConfigError(f"--column takes NAME=MEANING; got {text!r}")
         columns[name] = meaning
     read_licence(licence)  # before a large file is read
-    bars = Bars.read(file, calendar=calendar)
+    bars = Bars.read(file, calendar=calendar, unit=unit)
     typer.echo(f"{file}: {bars!r}")
     settings: dict[str, Any] = {
         "split": split,

@@ -255,5 +255,5 @@ def _malformed(value: object, reason: str = "") -> MomentError:
 
 
 def _without_zone(value: object) -> MomentError:
-    cure = "append 'Z'" if isinstance(value, str) else "localize it, e.g. with .dt.tz_localize('UTC')"
-    return MomentError(f"{shown(str(value))} has no time zone: if it is UTC, say so ({cure})", "zone")
+    cure = "write it as 2024-01-31T09:30:00Z" if isinstance(value, str) else "e.g. with .dt.tz_localize('UTC')"
+    return MomentError(f"{shown(str(value))} has no time zone: if it is UTC, say so, {cure}", "zone")

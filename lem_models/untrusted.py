@@ -23,6 +23,7 @@ MAX_DEPTH = 32
 """How deep lists and mappings may be nested."""
 
 _MAX_DIGITS = 32
+_MAX_BITS = 1024
 _MARKS = re.compile(r'[\[\]{}"\\]')
 _PLAIN = re.compile(r"[A-Za-z0-9_]{1,64}")
 
@@ -123,6 +124,10 @@ class _Repr(reprlib.Repr):
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 61, 61, 40
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = 5
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A number of thousands of digits, which Python refuses to print, by its size."""
+        return super().repr_int(x, level) if x.bit_length() <= _MAX_BITS else f"<int of {x.bit_length():,} bits>"
 
 
 _REPR = _Repr()

@@ -94,6 +94,60 @@ def test_convert_writes_a_file_that_is_mapped_and_back(tmp_path, data, mixed):
     assert type(runner.invoke(app, ["convert", "nothing.parquet", "bars.arrow"]).exception) is BarsError
 
 
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory, data):
+    """The same bars with timestamps in milliseconds, as a CSV."""
+    path = tmp_path_factory.mktemp("numbered") / "bars.csv"
+    frame = Bars.read(data).frame
+    frame.assign(timestamp=frame["timestamp"].dt.as_unit("ms").astype("int64")).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("unit", ["ms", "auto"])
+@pytest.mark.parametrize("target", ["bars.arrow", "bars.parquet"])
+def test_convert_reads_numbers_in_their_unit(tmp_path, data, numbered, unit, target):
+    result = runner.invoke(app, ["convert", str(numbered), str(tmp_path / target), "--unit", unit])
+    assert result.exit_code == 0, result.output
+    assert Bars.read(tmp_path / target).content_hash == Bars.read(data).content_hash
+
+
+COMMANDS = {
+    "demo": ["demo", "--data", "BARS"],
+    "benchmark": ["benchmark", "--data", "BARS"],
+    "execute": ["execute", "--orders", "orders.csv", "--policy", "twap", "--data", "BARS"],
+    "check-leak": ["check-leak", "twap", "BARS"],
+    "convert": ["convert", "BARS", "bars.arrow"],
+    "finetune": ["finetune", "--from", "lem-crypto-hourly", "--out", "tuned", "--data", "BARS"],
+    "publish data": ["publish", "data", "BARS", "--to", "someone/bars", "--licence", "cc-by-4.0"],
+}
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_that_reads_bars_takes_their_unit(tmp_path, monkeypatch, numbered, arguments):
+    monkeypatch.chdir(tmp_path)
+    Order.sample(synthetic_bars(symbols=1, days=30), every="24h").to_csv("orders.csv", index=False)
+    command = [str(numbered) if argument == "BARS" else argument for argument in arguments]
+    assert "name their unit, unit='ms'" in str(runner.invoke(app, command).exception)
+    wrong = runner.invoke(app, [*command, "--unit", "s"])
+    assert "in 's', but it is in 'ms'" in str(wrong.exception), wrong.output
+
+
+def test_the_demo_has_no_unit_without_bars():
+    assert "--data, which is not given" in str(runner.invoke(app, ["demo", "--unit", "ms"]).exception)
+
+
+def test_rounded_prices_are_said_on_one_line(tmp_path, monkeypatch, capsys, data):
+    frame = pd.read_parquet(data)
+    frame.loc[3, "close"] = frame.loc[3, "high"] * (1 + 1.2e-7)
+    frame.to_parquet(tmp_path / "bars.parquet")
+    monkeypatch.setattr(sys, "argv", ["lem", "convert", str(tmp_path / "bars.parquet"), str(tmp_path / "bars.csv")])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: 1 bar has prices that contradict each other by a rounding")
+
+
 PEEKING = """
 class Peeking:
     def encode(self, market, rows, side):

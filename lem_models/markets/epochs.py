@@ -126,7 +126,7 @@ def _not_whole(value: object, unit: str) -> str:
 def _does_not_fit(number: int, unit: str) -> str:
     other = epoch_unit(number)
     if unit == "auto":
-        return f"{shown(number)} is no time from 1980 to 2261 in any of the units {', '.join(UNITS)}"
-    return f"{shown(number)} is no time from 1980 to 2261 in {unit!r}" + (
+        return f"{shown(number)} is no time from 1980 to 2262 in any of the units {', '.join(UNITS)}"
+    return f"{shown(number)} is no time from 1980 to 2262 in {unit!r}" + (
         f", but it is in {other!r}: all timestamps of a table have one unit" if other else ""
     )

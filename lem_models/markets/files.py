@@ -25,7 +25,7 @@ import pyarrow.parquet
 from lem_models.errors import BarsError
 from lem_models.markets.arrow_form import check_size
 
-__all__ = ["FORMATS", "format_of", "read_table", "replacing", "write_table"]
+__all__ = ["FORMATS", "dictionary_columns", "format_of", "read_table", "replacing", "write_table"]
 
 _MAX_LINE = 1 << 18
 _MAX_COLUMNS = 4096
@@ -52,7 +52,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise BarsError(f"there is no file {path}", rule="readable file")
     try:
         if kind == "parquet":
-            table = pyarrow.parquet.read_table(path, read_dictionary=["symbol"], partitioning=None)
+            table = pyarrow.parquet.read_table(path, read_dictionary=dictionary_columns(path), partitioning=None)
         elif kind == "arrow":
             check_size(path)
             table = _read_arrow(path)
@@ -62,6 +62,16 @@ def read_table(path: Path) -> pd.DataFrame:
     except (pa.ArrowException, OSError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise BarsError(f"{path} cannot be read as {kind}: {error}", rule="readable file") from error
     return frame
+
+
+def dictionary_columns(path: Path) -> list[str]:
+    """Columns of a parquet file to be read as dictionaries: the symbols, unless they are structs or lists.
+
+    Raises:
+        OSError: when the file cannot be read; also ``pyarrow.ArrowException``.
+    """
+    schema = pyarrow.parquet.read_schema(path)
+    return [field.name for field in schema if field.name == "symbol" and not pa.types.is_nested(field.type)]
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -79,7 +79,7 @@ def read_frequency(frequency: str | timedelta) -> pd.Timedelta:
     if isinstance(frequency, str):
         match = _FREQUENCY.fullmatch(frequency)
         length = int(match[1] or 1) * _UNITS[match[2]] if match else None
-    elif isinstance(frequency, pd.Timedelta | timedelta):
+    elif isinstance(frequency, timedelta):  # a pandas.Timedelta is one
         length = _in_nanoseconds(frequency)
     else:
         length = None
@@ -130,7 +130,7 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
             rule="one frequency",
         )
     common = winner(counts)
-    if 0 < common < SECOND:
+    if common < SECOND:
         row = int(np.argmax(np.diff(timestamp) == common))
         raise BarsError(
             f"the bars are {length_of(common)} apart, and no bar is shorter than a second: if their timestamps were "

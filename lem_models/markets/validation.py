@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from numbers import Real
 
@@ -292,7 +293,7 @@ def _read_numbers(
         row = int(np.argmax((~readable & series.notna()).to_numpy()))
     raise BarsError(
         f"{series.name} is of type {series.dtype}, not a number; the first value that is not one is "
-        f"{shown(series.iloc[row])}",
+        f"{shown(series.iloc[row])}; make it a column of numbers first",
         symbol=symbols[codes[row]],
         timestamp=moment(timestamp[row]),
         column=str(series.name),
@@ -319,20 +320,25 @@ def _read_timestamps(
     try:
         return (read_moments(series, one_zone=True), None) if unit is None else read_epochs(series, unit)
     except MomentError as error:
-        row, reason, rule = error.row or 0, error.reason, _RULES[error.fault]
+        row, rule = error.row or 0, _RULES[error.fault]
         value = series.iloc[row]
         number = whole_number(value)
+        reason = f"row {row}: {error.reason}"
         if error.fault == "missing":
             reason = f"row {row} has no timestamp"
         elif error.fault == "form" and number is not None:
             likely = epoch_unit(number)
             reason = (
-                f"the timestamps are numbers (type {series.dtype}, the first is {shown(value)}): name their unit, "
+                f"the timestamps are numbers (column of type {series.dtype}, row {row} is {number}): name their unit, "
                 f"unit={likely or 'ms'!r}" + (", which its size speaks for" if likely else ", s, us, ns or auto")
             )
             rule = _RULES["unit"]
         raise BarsError(
-            reason, symbol=symbols[codes[row]], timestamp=str(value)[:80], column="timestamp", rule=rule
+            reason,
+            symbol=symbols[codes[row]],
+            timestamp=str(value)[:80] if isinstance(value, str | date) else shown(value if number is None else number),
+            column="timestamp",
+            rule=rule,
         ) from None
 
 

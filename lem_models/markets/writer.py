@@ -32,7 +32,7 @@ from lem_models.errors import BarsError
 from lem_models.frames import is_table
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar import build_calendar, check_calendar_name
-from lem_models.markets.files import format_of, read_table
+from lem_models.markets.files import dictionary_columns, format_of, read_table
 from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
 from lem_models.markets.pieces import Piece, PieceCheck
@@ -310,8 +310,7 @@ def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterato
 
 def _row_groups(path: Path) -> Iterator[Piece]:
     try:
-        symbols = [name for name in pyarrow.parquet.read_schema(path).names if name == "symbol"]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=symbols, memory_map=True) as file:
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=dictionary_columns(path), memory_map=True) as file:
             yield from file.iter_batches(_ROWS)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BarsError(f"{path} cannot be read as parquet: {error}", rule="readable file") from error

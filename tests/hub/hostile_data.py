@@ -137,7 +137,7 @@ def worded() -> bytes:
     return parquet(plain_frame().assign(close="ten"))
 
 
-@hostile("timestamps without a zone", "have no time zone")
+@hostile("timestamps without a zone", "has no time zone")
 def zoneless() -> bytes:
     frame = plain_frame()
     return parquet(frame.assign(timestamp=frame["timestamp"].dt.tz_localize(None)))

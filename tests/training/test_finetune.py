@@ -244,7 +244,7 @@ def test_a_month_of_sessions_is_enough_for_orders_of_a_session():
             ConfigError,
             r"^validation_end .* outside the bars",
         ),
-        ({"train_end": "soon", "validation_end": "2024-01-20"}, ConfigError, "train_end is a day .* 'soon'"),
+        ({"train_end": "soon", "validation_end": "2024-01-20"}, ConfigError, "train_end: 'soon' is not a day"),
         ({"train_end": "2024-01-26", "validation_end": "2024-01-30"}, BarsError, "test part"),
         ({"method": "feet"}, ConfigError, r"finetune\.method"),
         ({"horizon": 600}, ConfigError, "horizon"),
