@@ -31,6 +31,7 @@ __all__ = [
     "OTHER_WORDS",
     "is_missing",
     "meant_field",
+    "plain_name",
     "read_choice",
     "read_number",
     "read_symbol",
@@ -67,13 +68,18 @@ EXACT = ("amount", "lot_size")
 _CLOSE = 0.85  # by difflib: "ammount" and "max_preiods" are that close to a field, "desk" and "venue" are not
 
 
-def _plain(name: object) -> str:
-    """A name without its case and what stands between its words."""
+def plain_name(name: object) -> str:
+    """A name without its case and what stands between its words.
+
+    Example:
+        >>> plain_name("Max periods"), plain_name("max_periods")
+        ('maxperiods', 'maxperiods')
+    """
     return re.sub(r"[\W_]+", "", str(name)).lower()
 
 
-_MEANT = {_plain(field): field for field in FIELDS} | {
-    _plain(word): field for field, words in OTHER_WORDS.items() for word in words
+_MEANT = {plain_name(field): field for field in FIELDS} | {
+    plain_name(word): field for field, words in OTHER_WORDS.items() for word in words
 }
 
 
@@ -84,7 +90,7 @@ def meant_field(name: object) -> str | None:
         >>> meant_field("Qty"), meant_field("max period"), meant_field("desk")
         ('amount', 'max_periods', None)
     """
-    plain = _plain(name)
+    plain = plain_name(name)
     close = [plain] if plain in _MEANT else difflib.get_close_matches(plain, list(_MEANT), 1, cutoff=_CLOSE)
     return _MEANT[close[0]] if close else None
 

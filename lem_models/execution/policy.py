@@ -368,7 +368,7 @@ def policy_faults(policy: Policy, orders: pd.DataFrame | None = None) -> Iterato
         order: dict[str, Any] = {}
         if orders is not None and len(orders):
             concerned = orders.iloc[list(error.positions)] if error.positions else orders
-            first = concerned.index.argmin()  # a pass asks about its orders by their bars, not by their rows
+            first = int(concerned.index.argmin())  # a pass asks about its orders by their bars, not by their rows
             order = {field: concerned[field].iloc[first] for field in _LABELS if field in concerned}
             order.setdefault("order_id", concerned.index[first])
         raise error.named(label, **order) from error

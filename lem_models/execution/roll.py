@@ -290,7 +290,7 @@ class Roll:
         if math.isfinite(total) if isinstance(total, float) else not rows_not_finite(total):
             return
         for name, answer in (("fraction", fraction), ("finish", finish)):
-            each = torch.tensor([answer]) if isinstance(answer, float) else answer
+            each = torch.tensor([answer], dtype=torch.float64) if isinstance(answer, float) else answer
             wrong = rows_not_finite(each)
             if wrong:
                 raise PolicyError(

@@ -4,7 +4,7 @@ A session decides what :func:`~lem_models.execution.execute.execute` decides in 
 :class:`~lem_models.execution.roll.Roll` of one order, told of each bar when it has closed. The two differ by rounding,
 which a model does in single precision, in other sums for one bar than for many: its fractions agree to
 :data:`LIVE_TOLERANCE` whatever the prices do, and so do the probabilities of finishing, so that one of them finishes
-earlier only where that probability is 1/2 to within it. Policies that encode nothing agree to 1e-9. What is known in
+earlier only where that probability is 1/2 to within it. Policies that encode nothing agree to 1e-8. What is known in
 advance (the volume expected in each period, for one) is computed when the session is made; afterwards a bar costs one
 step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one decision.
 """
@@ -12,7 +12,6 @@ step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one 
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -46,6 +45,7 @@ from lem_models.markets.market import Market
 from lem_models.markets.splits import TYPICAL, Split, find_splits, split_ratio, warn_of_splits
 from lem_models.markets.validation import REQUIRED
 from lem_models.markets.windows import REASONS, exclusion_codes
+from lem_models.order_fields import plain_name
 from lem_models.orders import Order
 from lem_models.untrusted import shown
 
@@ -227,15 +227,15 @@ class LiveSession:
     def _check_keys(self, bar: Mapping[str, Any] | pd.Series[Any]) -> None:
         """Refuse keys that nothing reads: a volume under another name would be missed elsewhere, or never."""
         keys = bar.index if isinstance(bar, pd.Series) else bar if isinstance(bar, Mapping) else ()
-        unknown = next((key for key in keys if key not in self._keys), None)
-        if unknown is not None:
-            known = {re.sub(r"[\W_]+", "", name).lower(): name for name in REQUIRED}
-            close = difflib.get_close_matches(re.sub(r"[\W_]+", "", str(unknown)).lower(), list(known), 1)
+        unknown = [key for key in keys if key not in self._keys]
+        if unknown:
+            known = {plain_name(name): name for name in REQUIRED}
+            close = difflib.get_close_matches(plain_name(unknown[0]), list(known), 1)
             hint = f"did you mean {known[close[0]]!r}?" if close else f"a bar has {', '.join(REQUIRED)}"
             raise BarsError(
-                f"nothing reads {shown(unknown)} of the bar, and the history has no such column; {hint}",
+                f"nothing reads {shown(unknown[0])} of the bar, and the history has no such column; {hint}",
                 symbol=self._reader.symbol,
-                column=str(unknown),
+                column=str(unknown[0]),
                 rule="known columns",
             )
 

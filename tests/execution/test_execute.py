@@ -1,15 +1,19 @@
 """execute(): a table of orders over bars. One by one or together, in any units, on any side: the same results."""
 
+import dataclasses
 import logging
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 import lem_models.execution.execute  # noqa: F401 (the submodule is patched below)
 from lem_models.baselines import load_policy, policy_names
-from lem_models.errors import BarsError, OrderError
+from lem_models.errors import BarsError, OrderError, UnknownNameError
+from lem_models.evaluation.leak import check_leak
+from lem_models.evaluation.null import martingale_null
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision, Policy
 from lem_models.markets.bars import Bars
@@ -363,3 +367,54 @@ def test_a_session_model_asks_for_no_more_history_than_the_lookback():
     orders = order_table(bars, row, max_periods=12, min_periods=1)
     cut = rebuilt(bars, bars.frame.iloc[78 * 2 :])
     _assert_same(execute(policy, bars, orders), execute(policy, cut, orders), 1e-6)
+
+
+def test_policies_come_by_name_and_bars_in_any_form(tmp_path):
+    bars = hourly()
+    order = {"symbol": "S000", "start": "2024-01-12T00:00Z", "side": "buy", "max_periods": 6}
+    expected = execute(load_policy("twap"), bars, order).schedule
+    bars.write(tmp_path / "bars.parquet")
+    path = tmp_path / "bars.parquet"
+    for form in (bars, bars.frame, pa.Table.from_pandas(bars.frame), path, str(path), Market(bars)):
+        pd.testing.assert_frame_equal(execute("twap", form, order).schedule, expected)
+    orders = Order.sample(bars, every=24)
+    for form in (bars.frame, path):
+        pd.testing.assert_frame_equal(Order.sample(form, every=24), orders)
+        assert check_leak("twap", form, checks=1) is None
+        assert martingale_null(form, seed=1).content_hash == martingale_null(bars, seed=1).content_hash
+
+
+def test_a_policy_or_bars_that_there_are_not_is_a_typed_error(tmp_path):
+    order = {"symbol": "S000", "start": "2024-01-12T00:00Z", "side": "buy", "max_periods": 6}
+    with pytest.raises(UnknownNameError, match="did you mean 'twap'"):
+        execute("twop", hourly(), order)
+    for thing in (None, 3, [1], tmp_path / "none.parquet", "none.parquet", object()):
+        with pytest.raises(BarsError):
+            execute("twap", thing, order)
+        with pytest.raises(BarsError):
+            Order.sample(thing)
+
+
+def test_orders_without_enough_history_are_logged_with_the_bars_needed_and_there(caplog):
+    bars = _with_holes(drop=[15])
+    execute(Patient(), bars, order_table(bars, [4, 7, 20], max_periods=2))
+    assert "2 not enough history before the start (10 bars are needed, 4 to 7 are there without a gap)" in caplog.text
+    assert "1 a gap in the lookback (10 bars are needed, 5 are there without a gap)" in caplog.text
+
+
+def test_symbols_are_looked_up_and_not_searched():
+    class Unsearchable(tuple):
+        __slots__ = ()
+
+        def __contains__(self, item):
+            raise AssertionError("searched")
+
+        index = __contains__
+
+    bars = hourly()
+    table = Order.sample(bars, every=24)
+    table.loc[0, "symbol"] = "NOPE"
+    expected = execute("twap", bars, table)
+    result = execute("twap", dataclasses.replace(bars, symbols=Unsearchable(bars.symbols)), table)
+    pd.testing.assert_frame_equal(result.schedule, expected.schedule)
+    assert result.excluded["symbol"].tolist() == ["NOPE"]

@@ -141,11 +141,7 @@ def test_an_answer_is_one_real_number_per_order(answer, problem):
     error = _fault(Even(lambda orders, state, even: answer if state.period == 2 else even))
     assert "decide() of period 2" in str(error)
     assert problem in str(error)
-    assert (error.order_id, error.symbol, error.start) == (
-        "second",
-        "S000",
-        START,
-    )  # the first in the order of the bars
+    assert (error.order_id, error.symbol, error.start) == ("first", "S001", START)
 
 
 @pytest.mark.parametrize("name", ["fraction", "finish"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lem_models import CostModel, Decision, Order, execute, load_policy, synthetic_bars
-from lem_models.errors import BarsError, OrderError, PolicyError
+from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.policy import Policy
 from lem_models.execution.session import LiveSession
 from lem_models.markets.bars import Bars
@@ -166,8 +166,9 @@ def _orders(bars, count, seed):
         room = bars.session_end[start] - start
         start = np.where(room < table["max_periods"], bars.session_end[start] - 12, start)
     # Of the size of some bars' volume, so that participation limits bind now and then.
-    size = rng.choice([1.0, 50.0], count) * np.where(table["target"] == "notional", bars.close[start], 1.0)
-    table["amount"], table["lot_size"] = table["amount"] * size, table["lot_size"] * size
+    size = rng.choice([1.0, 50.0], count) * np.where(table["target"] == "notional", bars.close[start].round(2), 1.0)
+    # Without the rounding errors of the products: an amount is exactly so many lots.
+    table["amount"], table["lot_size"] = (table["amount"] * size).round(6), (table["lot_size"] * size).round(6)
     return table.assign(
         symbol=bars.symbols[0],
         start=pd.to_datetime(bars.timestamp[start], utc=True),
@@ -436,3 +437,65 @@ def test_a_policy_may_not_ask_for_more_history_than_there_is_to_be_had(bars):
     order = Order(symbol="S000", start=START, side="buy", max_periods=12)
     with pytest.raises(PolicyError, match="256 bars of history at most"):
         Greedy(None).session(order, bars.between(end=START))
+
+
+@pytest.mark.parametrize(
+    ("key", "closest"),
+    [
+        *(("Volume", "volume"), ("volum", "volume"), ("v", None), ("vwap", None), ("Close ", "close"), ("time", None)),
+        *(("time_stamp", "timestamp"), (3, None), (None, None)),
+    ],
+)
+@pytest.mark.parametrize("as_row", [True, False])
+def test_a_key_of_a_bar_that_nothing_reads_is_refused_and_changes_nothing(bars, key, closest, as_row):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    session = load_policy("twap").session(order, history=bars.between(end=START))
+    bar = {**_first_bar(bars), key: 1.0}
+    with pytest.raises(BarsError, match="nothing reads") as error:
+        session.observe(pd.Series(bar) if as_row else bar)
+    assert error.value.column in (str(key), "nan")
+    assert closest is None or f"did you mean '{closest}'" in str(error.value)
+    assert (session.period, session.remaining) == (0, 1.0)
+    session.observe(_first_bar(bars))
+
+
+def test_columns_that_the_history_carries_along_may_come_with_a_bar(bars):
+    frame = bars.frame.assign(trades=7)
+    more = rebuilt(bars, frame)
+    session = load_policy("twap").session(
+        Order(symbol="S000", start=START, side="buy", max_periods=12), more.between(end=START)
+    )
+    session.observe(_first_bar(more))
+    assert session.period == 1
+    assert more.columns == tuple(frame.columns)
+
+
+def test_a_history_that_is_too_short_names_the_bars_needed_and_there(bars):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=12)
+    model = load_policy("lem-crypto-hourly")
+    with pytest.raises(BarsError, match="256 bars are needed, the history ends with 255 without a gap"):
+        model.session(order, history=bars.between(START - 255 * bars.frequency, START))
+    frame = bars.select(["S000"]).between(end=START).frame
+    with pytest.raises(BarsError, match="256 bars are needed, the history ends with 99 without a gap"):
+        model.session(order, rebuilt(bars, frame.drop(index=len(frame) - 100)))
+
+
+def test_a_session_takes_whatever_stands_for_bars_and_policies(bars, tmp_path):
+    order = Order(symbol="S000", start=START, side="buy", max_periods=4)
+    history = bars.between(end=START)
+    history.write(tmp_path / "bars.parquet")
+    for form in (history, history.frame, tmp_path / "bars.parquet", str(tmp_path / "bars.parquet")):
+        assert LiveSession("twap", order, form).decide().fraction == 0.25
+        assert load_policy("twap").session(order, history=form).decide().fraction == 0.25
+    with pytest.raises(UnknownNameError, match="did you mean 'twap'"):
+        LiveSession("twop", order, history)
+    with pytest.raises(BarsError):
+        LiveSession("twap", order, None)
+
+
+def test_an_order_that_would_end_after_the_years_of_nanoseconds_is_refused():
+    daily = _market("daily")
+    start = pd.Timestamp(daily.timestamp[-1], tz="UTC")
+    order = {"symbol": daily.symbols[0], "start": start, "side": "buy", "max_periods": 10**6}
+    with pytest.raises(OrderError, match="after the year 2261"):
+        LiveSession("twap", order, daily.between(end=start))
