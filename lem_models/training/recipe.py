@@ -8,8 +8,10 @@ to, nowhere by default).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -42,6 +44,7 @@ Method: TypeAlias = Literal["full", "head", "lora"]
 """What fine-tuning may change."""
 
 _MAX_BYTES = 1 << 17
+_LOWEST = 1e-2  # share of the peak learning rate, at the start and at the end
 
 
 class _Section(BaseModel):
@@ -128,20 +131,32 @@ class OptimizerConfig(_Section):
     warmup_steps: int = Field(100, ge=0)
     auxiliary_weight: float = Field(0.1, ge=0)
 
-    def build(self, parameters: Iterable[Any], total_steps: int) -> dict[str, Any]:
-        """Optimiser and schedule in Lightning's form."""
+    def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:
+        """Optimiser and schedule in Lightning's form.
+
+        The rate is a function of the step alone, so that a resumed run may have another number of steps.
+
+        Args:
+            parameters: What to train.
+            total_steps: Steps of the run, where the decay ends; ``None`` for a run without end, which has no decay.
+        """
         import torch
 
         optimizer = torch.optim.AdamW(
             parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
         )
-        warmup = min(self.warmup_steps, max(total_steps // 5, 1))
-        start = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, 1.0, max(warmup, 1))
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, max(total_steps - warmup, 1), eta_min=self.learning_rate / 100
-        )
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [start, decay], [warmup])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(self._share_of_peak, total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _share_of_peak(self, total_steps: int | None, step: int) -> float:
+        """Learning rate of a step, as a share of the peak."""
+        warmup = self.warmup_steps if total_steps is None else min(self.warmup_steps, max(total_steps // 5, 1))
+        if step < warmup:
+            return _LOWEST + (1 - _LOWEST) * step / warmup
+        if total_steps is None:
+            return 1.0
+        done = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
+        return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * done)) / 2
 
 
 class TrainerConfig(_Section):
