@@ -81,8 +81,7 @@ def telling_how_to_go_on(folder: Path) -> Iterator[None]:
     try:
         yield
     except Stopped as error:
-        if rank_zero_only.rank == 0:
-            error.advice = _advice(folder)
+        error.advice = rank_zero_only(_advice)(folder) or ""
         raise
 
 

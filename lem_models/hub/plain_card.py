@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from lem_models.errors import ConfigError
 from lem_models.hub.registry import list_models
 from lem_models.hub.tables import interval, markdown_table, number
 from lem_models.modeling.config import LEMConfig
+from lem_models.untrusted import read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -23,6 +23,7 @@ RECORD = "finetune.json"
 """What fine-tuning writes beside a model."""
 
 _EXAMPLE_PERIODS = 12
+_MAX_RECORD = 1 << 22  # bytes
 AFTER = "after"
 """The model itself in that record; ``before`` is the one that it started from."""
 
@@ -96,7 +97,7 @@ def _record(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        record = read_json(path, _MAX_RECORD)
         # What the card shows is asked for here, so that a damaged record is refused and not half shown.
         (
             _table(record),
@@ -108,7 +109,8 @@ def _record(path: Path) -> dict[str, Any] | None:
         )
         return record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}; move it away") from None
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"cannot read {path}: {reason}; move it away") from None
 
 
 def _index(record: Mapping[str, Any]) -> list[EvalResult]:

@@ -234,10 +234,13 @@ class LEMModel(L.LightningModule, Policy):
                 "run_benchmark or `lem benchmark` for a test against baselines"
             )
 
-    def on_train_start(self) -> None:
-        """Watch the optimisers, and leave the evaluation mode that a loaded model is in."""
+    def on_fit_start(self) -> None:
+        """Leave the evaluation mode that a loaded model is in; parts of a model that trains may stay in it."""
         if not self.training:
             self.train()
+
+    def on_train_start(self) -> None:
+        """Watch the optimisers."""
         for optimizer in self.trainer.optimizers:
             optimizer.register_step_post_hook(self._note_step)
 

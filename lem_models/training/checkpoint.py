@@ -187,6 +187,8 @@ class RunStamp(Callback):
                 f"{'; '.join([*changes[:_CHANGES_SHOWN], *more])}. Undo the change, or start anew with --overwrite "
                 "(overwrite=True)"
             )
+        if not content["optimizer_states"]:
+            raise ConfigError(f"{path} lacks the state of the optimiser, so nothing can go on from it: start anew")
         if content["global_step"] > steps:
             raise ConfigError(
                 f"{path} has taken {content['global_step']:,} steps, more than trainer.steps ({steps:,}): raise it"

@@ -158,6 +158,7 @@ def finetune(
     source = Path(config) if config is not None else shipped_recipe(RECIPE)
     sections = read_sections(source)
     asked, market = _section(sections, "finetune", source), _section(sections, "data", source)
+    _check_settings(sections, asked, market, source)
     chosen = start or _start(asked, source)
     if not isinstance(chosen, LEMModel):
         _check_folder(Path(out), chosen)
@@ -253,6 +254,16 @@ def _section(sections: dict[str, Any], name: str, source: Path) -> dict[str, Any
     if not isinstance(found, dict):
         raise ConfigError(f"the recipe {source.name} is refused: {name}: one section of settings is needed")
     return dict(found)
+
+
+def _check_settings(sections: dict[str, Any], asked: dict[str, Any], market: dict[str, Any], source: Path) -> None:
+    """Refuse a recipe before any of it is read; start and days may be missing in it."""
+    whole = {"train_end": date.min, "validation_end": date.max}
+    Recipe.of(
+        sections | {"name": RECIPE, "data": market | whole, "finetune": {"start": RECIPE} | asked},
+        name=source.name,
+        folder=source.parent,
+    )
 
 
 def _start(asked: dict[str, Any], source: Path) -> str | Path:

@@ -35,7 +35,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-from lem_models.errors import ConfigError, LEMError, UntrainedHeadError, WeightsError
+from lem_models.errors import ConfigError, LEMError, UntrainedHeadError
 from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
@@ -187,7 +187,6 @@ def train(
             or is the folder of the start, or the checkpoint is damaged or of a run with another recipe or other bars.
         BarsError: when the bars break a rule or a split is empty.
         UntrainedHeadError: when no step has trained the head.
-        WeightsError: when the trained weights are not finite.
     """
     return run_recipe(
         recipe,
@@ -361,7 +360,11 @@ def run_recipe(
         trained = LEMModel(architecture, optimizer=recipe.optimizer).eval()
     trained.load_state_dict(weights, strict=True)
     trained.is_trained, trained.name = is_trained, recipe.name
-    _check_trained(trained)
+    if not is_trained:  # in every process, not only in the one that saves
+        raise UntrainedHeadError(
+            "no step has trained the head: its gradients were not finite or never there. Lower "
+            "optimizer.learning_rate, or train with precision 32-true"
+        )
     if trainer.is_global_zero:
         facts: dict[str, Any] = {
             "data_hash": hashes,
@@ -404,21 +407,6 @@ def _without_warnings_of_what_is_meant() -> Iterator[None]:
         for beginning in _MEANT:
             warnings.filterwarnings("ignore", beginning)
         yield
-
-
-def _check_trained(model: LEMModel) -> None:
-    """Refuse what a run without one good step leaves, in every process."""
-    if not model.is_trained:
-        raise UntrainedHeadError(
-            "no step has trained the head: its gradients were not finite or never there. Lower "
-            "optimizer.learning_rate, or train with precision 32-true"
-        )
-    broken = [name for name, value in model.state_dict().items() if not bool(torch.isfinite(value).all())]
-    if broken:
-        raise WeightsError(
-            f"training has diverged, {broken[0]} is not finite: nothing was saved. Lower optimizer.learning_rate or "
-            "trainer.gradient_clip"
-        )
 
 
 def _sources(recipe: Recipe, data: str | Path | Sequence[str | Path] | None) -> list[Path]:
