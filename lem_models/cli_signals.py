@@ -46,13 +46,15 @@ def stopping_on_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    stopped_at = -float("inf")
+    stops: list[Stopped] = []
+    heard_until = -float("inf")
 
     def stop(number: int, _: FrameType | None) -> None:
-        nonlocal stopped_at
-        if time.monotonic() - stopped_at > _PATIENCE:
-            stopped_at = time.monotonic()
-            raise Stopped(number)
+        nonlocal heard_until
+        if time.monotonic() > heard_until:
+            heard_until = time.monotonic() + _PATIENCE
+            stops.append(Stopped(number))
+            raise stops[-1]
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -61,12 +63,18 @@ def stopping_on_signals() -> Iterator[None]:
             signal.signal(number, stop)
     try:
         yield
-    except Stopped as error:
-        sys.stderr.write("\n".join(filter(None, (f"stopped by {error.signal_name}", error.advice))) + "\n")
-        raise  # the handlers stay: the interpreter has its own tidying up to do
-    for number, handler in before.items():
-        if handler is not None:
-            signal.signal(number, handler)
+    except BaseException:
+        # On its way out a Stopped may have become another error, which is none of its own.
+        if not stops:
+            raise
+    finally:
+        if not stops:  # otherwise the interpreter has its own tidying up to do, which is not broken off either
+            for number, handler in before.items():
+                if handler is not None:
+                    signal.signal(number, handler)
+    if stops:
+        sys.stderr.write("\n".join(filter(None, (f"stopped by {stops[0].signal_name}", stops[0].advice))) + "\n")
+        raise stops[0] from None
 
 
 @contextmanager
@@ -80,8 +88,12 @@ def telling_how_to_go_on(folder: Path) -> Iterator[None]:
 
     try:
         yield
-    except Stopped as error:
-        error.advice = rank_zero_only(_advice)(folder) or ""
+    except BaseException as error:
+        stop: BaseException | None = error
+        while stop is not None and not isinstance(stop, Stopped):
+            stop = stop.__context__
+        if stop is not None:
+            stop.advice = rank_zero_only(_advice)(folder) or ""
         raise
 
 

@@ -16,7 +16,7 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.hub.registry import METRICS_NAME
-from lem_models.untrusted import read_json
+from lem_models.untrusted import read_json, shown
 
 __all__ = ["eval_results", "parse_eval_data"]
 
@@ -67,7 +67,9 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
         measured: dict[str, Mapping[str, Any]] = {found["market"]: found for found in metrics["evaluations"]}
         unknown = sorted(set(eval_data) - set(measured))
         if unknown:
-            raise ConfigError(f"the model was not measured on {', '.join(unknown)}; measured: {', '.join(measured)}")
+            raise ConfigError(
+                f"the model was not measured on {', '.join(unknown)}; measured: {', '.join(map(shown, measured))}"
+            )
         files = {
             f".eval_results/{market}.yaml": yaml.safe_dump(
                 _entries(measured[market], target, weights), sort_keys=False, allow_unicode=True
