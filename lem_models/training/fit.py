@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +31,6 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from lem_models.errors import ConfigError, LEMError, UntrainedHeadError
 from lem_models.evaluation.output import to_json
@@ -48,6 +45,7 @@ from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.folder import RUN_RECORD, RunFolder
 from lem_models.training.push import PushToHub
 from lem_models.training.recipe import Precision, Recipe
+from lem_models.training.stopping import StopBetweenBatches
 
 __all__ = ["TrainedRun", "run_recipe", "train"]
 
@@ -107,31 +105,6 @@ class _ShardedGradientClip(Callback):
     ) -> None:
         """Clip."""
         trainer.strategy.model.clip_grad_norm_(self.norm)  # type: ignore[union-attr, operator]
-
-
-class _CallersSignals(Callback):
-    """Leaves SIGTERM to the caller: Lightning's own handler ends the process as if all had gone well."""
-
-    def __init__(self) -> None:
-        self._handler = signal.getsignal(signal.SIGTERM)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the caller's handler back, which Lightning has just replaced."""
-        self._put_back()
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same where a run only validates."""
-        self._put_back()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """End the processes that Lightning has started: they would wait for this one."""
-        launcher = trainer.strategy.launcher
-        if isinstance(exception, SystemExit) and isinstance(launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGTERM)
-
-    def _put_back(self) -> None:
-        if threading.current_thread() is threading.main_thread() and self._handler is not None:
-            signal.signal(signal.SIGTERM, self._handler)
 
 
 def train(
@@ -263,7 +236,7 @@ def run_recipe(
         *pushes,
         LearningRateMonitor("step"),
         stamp := RunStamp(),
-        _CallersSignals(),
+        signals := StopBetweenBatches(),
     ]
     if settings.keep == "best":
         stop = EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False)
@@ -341,7 +314,7 @@ def run_recipe(
     if trainer.is_global_zero and overwrite:
         folder.clear()
     to_beat = -math.inf
-    with _without_warnings_of_what_is_meant():
+    with signals, _without_warnings_of_what_is_meant():
         if start is not None and start.is_trained:
             trainer.validate(model, datamodule=module, verbose=False)
             to_beat = float(trainer.callback_metrics["val_utility"])
