@@ -5,12 +5,15 @@ import warnings
 
 import pytest
 import torch
+import yaml
+from typer.testing import CliRunner
 
+from lem_models.cli import app
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.modeling.model import LEMModel
 from lem_models.training.fit import train
 from lem_models.training.folder import RunFolder
-from tests.training.tiny import BARS, Watched, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_recipe
 
 LENGTH = {"steps": 6, "steps_per_epoch": 3}
 RESULT = {"config.json", "model.safetensors", "run.json"}
@@ -259,3 +262,26 @@ def test_a_run_without_a_step_that_trains_saves_nothing(tmp_path, monkeypatch):
     with pytest.raises(UntrainedHeadError, match="no step has trained the head"):
         _train(tmp_path / "run")
     assert _files(tmp_path / "run") == set()
+
+
+# --- on the command line ---------------------------------------------------------------------------------------------
+
+
+def test_the_command_resumes_a_folder_or_a_checkpoint_without_being_told_the_folder_again(broken, tmp_path):
+    BARS.write(tmp_path / "bars.parquet")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**TINY, "trainer": LENGTH}))
+    arguments = ["train", "--config", tmp_path / "recipe.yaml", "--data", tmp_path / "bars.parquet"]
+    arguments += ["--accelerator", "cpu", "--devices", "1", "--no-progress"]
+
+    def lem(*more):
+        return CliRunner().invoke(app, [str(argument) for argument in (*arguments, *more)])
+
+    assert "holds a run already" in str(lem("--out", broken).exception)
+    for resume in (broken, broken / "checkpoints" / "last.ckpt", "auto"):
+        result = lem("--resume", resume, *(("--out", broken) if resume == "auto" else ()))
+        assert result.exit_code == 0, result.exception
+        assert f"model: {broken.resolve()}" in result.output
+        assert _files(broken) == RESULT
+    assert isinstance(lem("--resume", "auto", "--out", tmp_path / "nothing").exception, ConfigError)
+    assert "one of the two" in str(lem("--resume", "auto", "--overwrite", "--out", broken).exception)
+    assert lem("--out", broken, "--overwrite").exit_code == 0
