@@ -480,9 +480,7 @@ def finetune(
             overwrite=overwrite,
             accelerator=accelerator,
             progress=progress,
-            report=lambda line: console.print(
-                line, soft_wrap=True, style="yellow" if line.startswith("warning") else ""
-            ),
+            report=report,
         )
     print_finetune(console, result)
     console.print(f"\nModel: [bold]{out.resolve()}[/bold] (with finetune.json)", soft_wrap=True)

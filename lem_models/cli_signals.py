@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -73,7 +73,8 @@ def stopping_on_signals() -> Iterator[None]:
                 if handler is not None:
                     signal.signal(number, handler)
     if stops:
-        sys.stderr.write("\n".join(filter(None, (f"stopped by {stops[0].signal_name}", stops[0].advice))) + "\n")
+        with suppress(OSError):  # the terminal is gone
+            sys.stderr.write("\n".join(filter(None, (f"stopped by {stops[0].signal_name}", stops[0].advice))) + "\n")
         raise stops[0] from None
 
 

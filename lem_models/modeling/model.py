@@ -245,7 +245,7 @@ class LEMModel(L.LightningModule, Policy):
             optimizer.register_step_post_hook(self._note_step)
 
     def _note_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-        """An optimiser has taken a step: a scaler that skips one, or an unfinished accumulation, gets not here."""
+        """An optimiser has taken a step: a scaler that skips one, or an unfinished accumulation, never gets here."""
         if self.is_trained:
             return
         ours = {id(weight) for weight in self.head.parameters()}

@@ -171,7 +171,7 @@ class RunStamp(Callback):
         old = content.get(_STAMP)
         if not isinstance(old, dict):
             raise ConfigError(
-                f"{path} does not say by which recipe it was trained, so nothing can go on from it: take a checkpoint "
+                f"{path} does not say by which recipe it was trained, so it cannot be resumed: take a checkpoint "
                 "that lem train has written, or start anew"
             )
         names = [*self.stamp, *(name for name in old if name not in self.stamp)]
@@ -183,12 +183,12 @@ class RunStamp(Callback):
         if changes:
             more = [f"and {len(changes) - _CHANGES_SHOWN} more"] if len(changes) > _CHANGES_SHOWN else []
             raise ConfigError(
-                f"{path} was trained otherwise, and a run goes on as it began: "
+                f"{path} was trained otherwise, and a resumed run keeps its recipe and its bars: "
                 f"{'; '.join([*changes[:_CHANGES_SHOWN], *more])}. Undo the change, or start anew with --overwrite "
                 "(overwrite=True)"
             )
         if not content["optimizer_states"]:
-            raise ConfigError(f"{path} lacks the state of the optimiser, so nothing can go on from it: start anew")
+            raise ConfigError(f"{path} lacks the state of the optimiser, so it cannot be resumed: start anew")
         if content["global_step"] > steps:
             raise ConfigError(
                 f"{path} has taken {content['global_step']:,} steps, more than trainer.steps ({steps:,}): raise it"

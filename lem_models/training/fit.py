@@ -58,7 +58,7 @@ _MEANT = (
     r".*Checkpoint directory .* exists and is not empty",  # a run goes on
     r".*could not find the monitored key",  # it goes on where an epoch ends, and is validated at the end of the next
     r".*callbacks used to create the checkpoint need to be provided",  # it no longer pushes to the Hub
-    r".*isinstance\(treespec, LeafSpec\)",
+    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
 )
 
 
@@ -199,7 +199,7 @@ def run_recipe(
     sources = [] if isinstance(data, Bars) else _sources(recipe, data)
     folder = RunFolder(Path(out))
     if resume is not None and overwrite:
-        raise ConfigError("a run is either gone on with (resume) or replaced (overwrite): leave one of the two out")
+        raise ConfigError("a run is either resumed or overwritten: leave one of the two out")
     checkpoint = None if resume is None else folder.checkpoint(resume)
     content = None if checkpoint is None else check_checkpoint(checkpoint)
     if resume is None and not overwrite:
@@ -371,7 +371,7 @@ def _fit(
         if checkpoint is None or stamp.is_under_way:
             raise
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise ConfigError(f"{checkpoint} cannot be gone on from: {type(error).__name__}: {reason}") from None
+        raise ConfigError(f"{checkpoint} cannot be resumed: {type(error).__name__}: {reason}") from None
 
 
 @contextlib.contextmanager

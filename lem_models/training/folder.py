@@ -97,7 +97,7 @@ class RunFolder:
         held = [path for path in files if path.exists()] + sorted(self.checkpoints.glob("*.ckpt"))
         if held:
             raise ConfigError(
-                f"{self.path} holds a run already ({held[0].relative_to(self.path)}): go on with it (--resume auto, "
+                f"{self.path} holds a run already ({held[0].relative_to(self.path)}): resume it (--resume auto, "
                 f"resume='auto'), replace it (--overwrite, overwrite=True), or name another folder"
             )
 
@@ -125,9 +125,7 @@ class RunFolder:
         named = self if str(resume) == _LATEST else self.of(resume)
         path = (named or self).last if latest else Path(resume)
         if not path.is_file():
-            raise ConfigError(
-                f"there is no checkpoint {path} to go on from: leave --resume (resume=) out to start anew"
-            )
+            raise ConfigError(f"there is no checkpoint {path} to resume: leave --resume (resume=) out to start anew")
         if named is None or named.path.resolve() != self.path.resolve():
             cure = "copy the whole folder of its run" if named is None else f"pass --out {named.path} (out=)"
             raise ConfigError(

@@ -65,7 +65,7 @@ def broken(tmp_path, monkeypatch):
 )
 def test_another_recipe_or_other_bars_are_refused_and_named(broken, changes, named):
     before = {path: path.read_bytes() for path in broken.rglob("*") if path.is_file()}
-    with pytest.raises(ConfigError, match="a run goes on as it began") as error:
+    with pytest.raises(ConfigError, match="a resumed run keeps its recipe and its bars") as error:
         _train(broken, resume="auto", **changes)
     for text in named:
         assert text in str(error.value)
@@ -152,15 +152,15 @@ def _without(content, *names):
         (lambda c: {**c, "run": _without(c["run"], "seed")}, r"seed \(not set\) -> 1"),
         (lambda c: {**c, "run": {**c["run"], "a\nb": 1}}, r"'a\\nb' 1 -> \(not set\)"),
         (lambda c: {**c, "global_step": "x"}, "its global_step is no number of steps"),
-        (lambda c: {**c, "state_dict": {}}, "cannot be gone on from"),
-        (lambda c: {**c, "state_dict": {k: v[:0] for k, v in c["state_dict"].items()}}, "cannot be gone on from"),
+        (lambda c: {**c, "state_dict": {}}, "cannot be resumed"),
+        (lambda c: {**c, "state_dict": {k: v[:0] for k, v in c["state_dict"].items()}}, "cannot be resumed"),
         (lambda c: {**c, "optimizer_states": []}, "lacks the state of the optimiser"),
-        (lambda c: {**c, "optimizer_states": [{"state": {}, "param_groups": []}]}, "cannot be gone on from"),
-        (lambda c: {**c, "lr_schedulers": [5]}, "cannot be gone on from"),
-        (lambda c: {**c, "loops": {"fit_loop": 5}}, "cannot be gone on from"),
-        (lambda c: {**c, "callbacks": dict.fromkeys(c["callbacks"], 5)}, "cannot be gone on from"),
-        (lambda c: _without(c, "pytorch-lightning_version"), "cannot be gone on from"),
-        (lambda c: {**c, "ExecutionDataModule": {}}, "cannot be gone on from"),
+        (lambda c: {**c, "optimizer_states": [{"state": {}, "param_groups": []}]}, "cannot be resumed"),
+        (lambda c: {**c, "lr_schedulers": [5]}, "cannot be resumed"),
+        (lambda c: {**c, "loops": {"fit_loop": 5}}, "cannot be resumed"),
+        (lambda c: {**c, "callbacks": dict.fromkeys(c["callbacks"], 5)}, "cannot be resumed"),
+        (lambda c: _without(c, "pytorch-lightning_version"), "cannot be resumed"),
+        (lambda c: {**c, "ExecutionDataModule": {}}, "cannot be resumed"),
     ],
 )
 def test_a_damaged_or_foreign_checkpoint_is_one_line(broken, damage, message):
