@@ -109,7 +109,8 @@ def main() -> None:
                     "model": recipe.model.model_copy(update={"encoder": encoder}),
                 }
             )
-            model = train(own, out=args.work / f"{encoder}-{seed}", data=args.data, progress=False)
+            folder = args.work / f"{encoder}-{seed}"
+            model = train(own, out=folder, data=args.data, overwrite=True, progress=False)
             found = evaluate(model, market, orders)
             rows += [{"encoder": encoder, "seed": seed, **row} for row in found]
             print(table([row for row in rows if row["seed"] == seed]), flush=True)

@@ -10,6 +10,7 @@ import typer
 
 from lem_models.cli_publish import publish_app
 from lem_models.cli_publish_data import Unit  # registers `publish data` too
+from lem_models.cli_signals import stopping_on_signals, telling_how_to_go_on
 from lem_models.errors import BarsWarning, ConfigError, LEMError
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ OrderSize = Annotated[
     float | None,
     typer.Option("--order-size", help="Size of orders without an amount: a fraction of the expected volume."),
 ]
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", help="Go on with a run: auto (the last checkpoint of --out), its folder or a checkpoint."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run or model that --out holds.")]
 
 
 def main() -> None:
@@ -49,7 +55,8 @@ def main() -> None:
     _keep_freed_memory()
     _print_warnings_on_a_line()
     try:
-        app()
+        with stopping_on_signals():
+            app()
     except (LEMError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
@@ -378,9 +385,8 @@ def train(
         typer.Option("--data", help="Bars, instead of the recipe's; once for each of its markets, or their folder."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/<name>.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Checkpoint to go on from (checkpoints/last.ckpt).")
-    ] = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
     devices: Annotated[str, typer.Option("--devices", help="How many devices on each node, or auto.")] = "auto",
     num_nodes: Annotated[
@@ -408,22 +414,26 @@ def train(
     from lightning.pytorch.utilities import rank_zero_only
 
     from lem_models.training.fit import train as fit
+    from lem_models.training.folder import RunFolder
     from lem_models.training.recipe import Recipe
 
     recipe = Recipe.read(config).pushed_to(push_to, push_branch)
-    folder = out or Path("runs") / recipe.name
-    fit(
-        recipe,
-        out=folder,
-        data=data,
-        resume=resume,
-        accelerator=accelerator,
-        devices=int(devices) if devices.isdigit() else devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        precision=precision,
-        progress=progress,
-    )
+    resumed = None if resume is None else RunFolder.of(resume)
+    folder = out or (Path("runs") / recipe.name if resumed is None else resumed.path)
+    with telling_how_to_go_on(folder):
+        fit(
+            recipe,
+            out=folder,
+            data=data,
+            resume=resume,
+            overwrite=overwrite,
+            accelerator=accelerator,
+            devices=int(devices) if devices.isdigit() else devices,
+            num_nodes=num_nodes,
+            strategy=strategy,
+            precision=precision,
+            progress=progress,
+        )
     rank_zero_only(typer.echo)(f"model: {folder.resolve()}")
 
 
@@ -460,6 +470,8 @@ def finetune(
     orders: Annotated[int, typer.Option("--orders", min=100, help="Orders of the test at most.")] = 20_000,
     name: Annotated[str | None, typer.Option("--name", help="Name of the new model; default the folder's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything drawn; default the recipe's.")] = None,
+    resume: Resume = None,
+    overwrite: Overwrite = False,
     accelerator: Annotated[str, typer.Option("--accelerator", help="auto, cpu, gpu.")] = "auto",
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
@@ -471,24 +483,31 @@ def finetune(
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = _console()
-    result = adapt(
-        start,
-        data if unit is None else Bars.read(data, unit=unit),
-        out=out,
-        config=config,
-        method=method,
-        horizon=horizon,
-        train_end=train_end,
-        validation_end=validation_end,
-        costs=None if costs == CostModel() else costs,
-        steps=steps,
-        name=name,
-        seed=seed,
-        orders=orders,
-        accelerator=accelerator,
-        progress=progress,
-        report=lambda line: console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else ""),
-    )
+
+    def report(line: str) -> None:
+        console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else "")
+
+    with telling_how_to_go_on(out):
+        result = adapt(
+            start,
+            data if unit is None else Bars.read(data, unit=unit),
+            out=out,
+            config=config,
+            method=method,
+            horizon=horizon,
+            train_end=train_end,
+            validation_end=validation_end,
+            costs=None if costs == CostModel() else costs,
+            steps=steps,
+            name=name,
+            seed=seed,
+            orders=orders,
+            resume=resume,
+            overwrite=overwrite,
+            accelerator=accelerator,
+            progress=progress,
+            report=report,
+        )
     print_finetune(console, result)
     console.print(f"\nModel: [bold]{out.resolve()}[/bold] (with finetune.json)", soft_wrap=True)
 

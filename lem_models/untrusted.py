@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-__all__ = ["MAX_DEPTH", "open_regular", "parse_json", "place", "problem", "read_text", "shown"]
+__all__ = ["MAX_DEPTH", "open_regular", "parse_json", "place", "problem", "read_json", "read_text", "shown"]
 
 MAX_DEPTH = 32
 """How deep lists and mappings may be nested."""
@@ -80,6 +80,19 @@ def parse_json(text: str) -> object:
         parse_float=_number,
         parse_constant=_not_finite,
     )
+
+
+def read_json(path: str | os.PathLike[str], limit: int) -> dict[str, Any]:
+    """The object that a JSON file of at most ``limit`` bytes holds.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when :func:`read_text` or :func:`parse_json` refuses it, or it holds something else than an object.
+    """
+    content = parse_json(read_text(path, limit))
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold a JSON object, not a {type(content).__name__}")
+    return content
 
 
 def shown(value: object) -> str:

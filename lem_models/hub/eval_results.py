@@ -7,7 +7,6 @@ names one; the same numbers are in the card's ``model-index`` in any case.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +16,11 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.hub.registry import METRICS_NAME
+from lem_models.untrusted import read_json, shown
 
 __all__ = ["eval_results", "parse_eval_data"]
 
+_MAX_METRICS = 1 << 22  # bytes
 _TARGET = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[0-9a-f]{40}))?")
 
 
@@ -60,23 +61,26 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
             raise ConfigError(f"{folder} has no {METRICS_NAME}, so there are no results for {', '.join(eval_data)}")
         return {}, ["no .eval_results: nothing measured is recorded in the folder"]
     try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        metrics = read_json(path, _MAX_METRICS)
         if metrics["weights_sha256"] != weights:
             raise ConfigError(f"{path} was measured with other weights than those to be published: measure again")
         measured: dict[str, Mapping[str, Any]] = {found["market"]: found for found in metrics["evaluations"]}
         unknown = sorted(set(eval_data) - set(measured))
         if unknown:
-            raise ConfigError(f"the model was not measured on {', '.join(unknown)}; measured: {', '.join(measured)}")
+            raise ConfigError(
+                f"the model was not measured on {', '.join(unknown)}; measured: {', '.join(map(shown, measured))}"
+            )
         files = {
             f".eval_results/{market}.yaml": yaml.safe_dump(
                 _entries(measured[market], target, weights), sort_keys=False, allow_unicode=True
             ).encode()
             for market, target in sorted(eval_data.items())
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}") from None
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"cannot read {path}: {reason}") from None
     without = [market for market in measured if market not in eval_data]
     notes = [
         f"no .eval_results for {market}: no benchmark data set on the Hub is named for it "

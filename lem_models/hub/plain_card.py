@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lem_models.errors import ConfigError
 from lem_models.hub.registry import list_models
 from lem_models.hub.tables import interval, markdown_table, number
 from lem_models.modeling.config import LEMConfig
+from lem_models.untrusted import place, problem, read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -23,6 +24,8 @@ RECORD = "finetune.json"
 """What fine-tuning writes beside a model."""
 
 _EXAMPLE_PERIODS = 12
+_MAX_RECORD = 1 << 22  # bytes
+_PROBLEMS_SHOWN = 8
 AFTER = "after"
 """The model itself in that record; ``before`` is the one that it started from."""
 
@@ -50,7 +53,7 @@ def plain_card(
 
     notes = [] if licence else ["the card states no licence, so nobody may use the model: pass --licence (licence=)"]
     record = _record(folder / RECORD)
-    if record is not None and record.get("weights_sha256", weights) != weights:
+    if record is not None and record.get("weights_sha256") not in (None, weights):
         notes.append(f"the card has no measured results: {RECORD} is about other weights")
         record = None
     elif record is None:
@@ -92,23 +95,72 @@ def plain_card(
     return text, notes
 
 
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _PolicyRow(_Row):
+    policy: str
+    min_periods: int
+    orders: int
+    mean_bps: float | None
+    std_bps: float | None
+    mean_vol: float | None
+    low_vol: float | None
+    high_vol: float | None
+    std_vol: float | None
+
+
+class _RatioRow(_Row):
+    policy: str
+    ratio: float | None
+    low: float | None
+    high: float | None
+
+
+class _Test(_Row):
+    orders: int
+    net_of_costs: bool
+    policies: list[_PolicyRow]
+    fixed_duration_std_ratio: list[_RatioRow]
+
+
+class _Data(_Row):
+    content_hash: str
+    symbols: int
+    bars: int
+
+
+class _Part(_Row):
+    start: str
+    end: str
+
+
+class _Record(_Row):
+    """What the card shows of ``finetune.json``; a damaged record is refused, not half shown."""
+
+    start: str
+    sentence: str
+    warnings: list[str]
+    data: _Data
+    parts: dict[str, _Part]
+    test: _Test
+    weights_sha256: str | None = None
+
+
 def _record(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
-        # What the card shows is asked for here, so that a damaged record is refused and not half shown.
-        (
-            _table(record),
-            _tracking(record),
-            _index(record),
-            record["start"],
-            record["sentence"],
-            record["data"]["content_hash"],
-        )
-        return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        record = read_json(path, _MAX_RECORD)
+        _Record.model_validate(record)
+        record["parts"]["test"]
+    except ValidationError as error:
+        problems = [problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False)]
+        raise ConfigError(f"cannot read {path}: {'; '.join(problems[:_PROBLEMS_SHOWN])}; move it away") from None
+    except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}; move it away") from None
+    return record
 
 
 def _index(record: Mapping[str, Any]) -> list[EvalResult]:

@@ -7,13 +7,13 @@ and forecast value of the models) and ``tracking`` (ratios of standard deviation
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from lem_models.errors import ConfigError
+from lem_models.untrusted import parse_json, read_text
 
 __all__ = ["Assets", "Evaluation", "Row", "Run", "check_weights", "read_evaluation"]
 
@@ -23,6 +23,7 @@ Row: TypeAlias = "Mapping[str, Any]"
 Assets: TypeAlias = Literal["all", "seen", "unseen"]
 """All assets of a market, those a model may have been trained on, or those withheld from it."""
 
+_MAX_RECORD = 1 << 24  # bytes
 _HEAD = ("command", "market", "data", "period", "unseen_assets", "split", "runs")
 _TABLES = ("comparison", "differences", "null", "tracking")
 _RUN = ("max_periods", "settings", "orders", "volatility_bps", *_TABLES)
@@ -141,7 +142,7 @@ def read_evaluation(path: Path) -> Evaluation:
         ConfigError: When the file cannot be read, or lacks a part; the message names file and part.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path, _MAX_RECORD))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the record {path.name}: {error}") from None
     if not isinstance(content, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LEMModel"]
 
 _SEQUENCES_PER_PASS = 256
+_TRAINED = "head_is_trained"  # key in a checkpoint
 
 
 class LEMModel(L.LightningModule, Policy):
@@ -40,7 +42,11 @@ class LEMModel(L.LightningModule, Policy):
     Args:
         config: Architecture; default settings if None. The weights are random: train the model or use
             :meth:`from_pretrained`. Until then it refuses to predict.
-        optimizer: Settings of the optimiser, only needed to train.
+        optimizer: Settings of the optimiser; its defaults if None. Only training reads them.
+
+    Attributes:
+        is_trained: Whether the head has learnt: weights were loaded, or an optimiser has taken a step with gradients of
+            the head. A fit that takes none leaves it untrained.
 
     Example:
         >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
@@ -173,8 +179,7 @@ class LEMModel(L.LightningModule, Policy):
         self.log("train_objective", value, prog_bar=True, sync_dist=True)
         auxiliary = batch.auxiliary_share * self.head.auxiliary_loss(contexts, batch.orders, batch.window)
         self.log("train_auxiliary", auxiliary, sync_dist=True)
-        weight = 0.0 if self.optimizer_config is None else self.optimizer_config.auxiliary_weight
-        return weight * auxiliary - value
+        return self._optimizer_settings().auxiliary_weight * auxiliary - value
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of the validation metrics."""
@@ -204,20 +209,75 @@ class LEMModel(L.LightningModule, Policy):
         last_closed = (batch.position[:, None] + periods).clamp(max=contexts.shape[1] - 1)
         return contexts[batch.stretch[:, None], last_closed]
 
+    def test_step(self, *_: object) -> None:
+        """Refused: a test executes orders, see :meth:`setup`."""
+        self.setup("test")
+
+    def predict_step(self, *_: object) -> None:
+        """Refused: a prediction is an execution, see :meth:`setup`."""
+        self.setup("predict")
+
+    def prepare_data(self) -> None:
+        """Refuse stages that this model has not: Lightning asks for data right after this, and would miss those."""
+        if self.trainer.state.fn is not None:
+            self.setup(self.trainer.state.fn.value)
+
+    def setup(self, stage: str) -> None:
+        """Refuse stages that this model has not.
+
+        Raises:
+            ConfigError: for ``trainer.test`` and ``trainer.predict``: batches of stretches hold no orders of a user.
+        """
+        if stage in ("test", "predict"):
+            raise ConfigError(
+                f"trainer.{stage} does not run orders: use execute(model, bars, orders) for decisions and slippage, "
+                "run_benchmark or `lem benchmark` for a test against baselines"
+            )
+
+    def on_fit_start(self) -> None:
+        """Leave the evaluation mode that a loaded model is in; parts of a model that trains may stay in it."""
+        if not self.training:
+            self.train()
+
+    def on_train_start(self) -> None:
+        """Watch the optimisers."""
+        for optimizer in self.trainer.optimizers:
+            optimizer.register_step_post_hook(self._note_step)
+
+    def _note_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
+        """An optimiser has taken a step: a scaler that skips one, or an unfinished accumulation, never gets here."""
+        if self.is_trained:
+            return
+        ours = {id(weight) for weight in self.head.parameters()}
+        gradients = [
+            weight.grad
+            for group in optimizer.param_groups
+            for weight in group["params"]
+            if id(weight) in ours and weight.grad is not None
+        ]
+        self.is_trained = bool(gradients) and all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep in a checkpoint whether its head has learnt."""
+        checkpoint[_TRAINED] = self.is_trained
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The head has learnt what that of the checkpoint has."""
+        self.is_trained = bool(checkpoint.get(_TRAINED, checkpoint.get("global_step", 0) > 0))
+
     def on_fit_end(self) -> None:
-        """A fitted model may predict, and does so without dropout."""
-        self.is_trained = True
+        """A fitted model predicts without dropout."""
         self.eval()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        """AdamW, linear warm-up, cosine decay to a hundredth.
+        """AdamW, linear warm-up, cosine decay to a hundredth over the steps of the trainer, if it has an end."""
+        steps = self.trainer.estimated_stepping_batches
+        return self._optimizer_settings().build(self.parameters(), int(steps) if 0 < steps < math.inf else None)
 
-        Raises:
-            ConfigError: when the model was made without optimiser settings.
-        """
-        if self.optimizer_config is None:
-            raise ConfigError("pass optimizer=OptimizerConfig(...) to LEMModel to train it")
-        return self.optimizer_config.build(self.parameters(), int(self.trainer.estimated_stepping_batches))
+    def _optimizer_settings(self) -> OptimizerConfig:
+        from lem_models.training.recipe import OptimizerConfig
+
+        return self.optimizer_config or OptimizerConfig()
 
     # -- another horizon, another head -----------------------------------------------------------------------------
 

@@ -179,7 +179,8 @@ class MarketBatches:
             reach_back=reach_back,
         )
         if not len(found):
-            raise BarsError(f"no stretch of {self._length} bars without gap or halt lies between {start} and {end}")
+            where = f"before {end}" if start is None else f"between {start} and {end}"
+            raise BarsError(f"no stretch of {self._length} bars without gap or halt lies {where}")
         return found
 
     def take_share(self, rank: int, world_size: int) -> None:

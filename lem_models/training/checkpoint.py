@@ -1,5 +1,8 @@
 """Training checkpoints (``.ckpt``): what a run goes on from. They are pickles, and are opened as plain data only.
 
+Each of them says by which recipe and from which bars it was trained (:class:`RunStamp`), so that a run goes on as it
+began, or not at all.
+
 ``torch.load(weights_only=True)`` reads tensors and plain values and calls no other code; before it opens a file, the
 file has to be an archive as ``torch.save`` writes them. Its other formats are not needed, and the oldest one, a tar
 archive, was a way around ``weights_only`` in torch before 2.6 (CVE-2025-32434). The members of the archive are stored,
@@ -8,16 +11,27 @@ not compressed, so a small file cannot stand for a large one.
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 
 from lem_models.errors import ConfigError
-from lem_models.untrusted import open_regular
+from lem_models.training.recipe import Recipe
+from lem_models.untrusted import open_regular, place, shown
 
-__all__ = ["check_checkpoint", "read_checkpoint"]
+__all__ = ["MovableCheckpoint", "RunStamp", "check_checkpoint", "read_checkpoint", "stamp_of"]
+
+_STAMP = "run"  # key in a checkpoint
+_CHANGES_SHOWN = 8
+# What a resumed run may have otherwise: none of it changes what is learnt from what.
+_MAY_CHANGE = ("name", "hub", "finetune.start", "trainer.steps", "trainer.precision", "trainer.cuda_graphs")
 
 _PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
 
@@ -43,8 +57,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def check_checkpoint(path: str | Path) -> None:
+def check_checkpoint(path: str | Path) -> dict[str, Any]:
     """Check that a run can go on from a checkpoint, as far as the file alone tells.
+
+    Returns:
+        What it holds.
 
     Raises:
         ConfigError: when there is no such file, it holds anything but tensors and plain values, or lacks a part.
@@ -56,6 +73,9 @@ def check_checkpoint(path: str | Path) -> None:
     weights = content["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ConfigError(f"{path} is not a checkpoint of a training run: its state_dict are not tensors by name")
+    if type(content["global_step"]) is not int or content["global_step"] < 0:
+        raise ConfigError(f"{path} is not a checkpoint of a training run: its global_step is no number of steps")
+    return content
 
 
 class _NotPlainError(ValueError):
@@ -73,3 +93,126 @@ def _check_archive(path: Path) -> None:
         raise _NotPlainError("its members are compressed")
     if sum(member.file_size for member in members) > size:
         raise _NotPlainError("its members overlap")
+
+
+# --- which run it is of ----------------------------------------------------------------------------------------------
+
+
+def stamp_of(recipe: Recipe, bars: Sequence[str], start: Mapping[str, Tensor] | None) -> dict[str, Any]:
+    """What a run is told from others by: plain values, by name.
+
+    Args:
+        recipe: Its recipe; where the bars lie is not looked at, what they hold is.
+        bars: Content hash of the bars of each market.
+        start: Weights that it starts from; ``None`` for random ones.
+    """
+    settings = dict(_flat(recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}), ()))
+    kept = {
+        name: value
+        for name, value in settings.items()
+        if not any(name == free or name.startswith(f"{free}.") for free in _MAY_CHANGE)
+    }
+    hashes = {f"content of the bars of data.{number}": value for number, value in enumerate(bars)}
+    return kept | hashes | {"weights of the start": None if start is None else _hash(start)}
+
+
+def _hash(weights: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        found.update(f"{name} {value.dtype} {list(value.shape)}".encode() + content)
+    return found.hexdigest()
+
+
+def _flat(value: object, location: tuple[object, ...]) -> Iterator[tuple[str, object]]:
+    """Settings by the keys that lead to them; a list of plain values is one setting."""
+    if isinstance(value, Mapping):
+        parts: list[tuple[object, object]] = list(value.items())
+    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        parts = list(enumerate(value))
+    else:
+        yield place(location), value
+        return
+    for key, part in parts:
+        yield from _flat(part, (*location, key))
+
+
+class RunStamp(Callback):
+    """Writes into every checkpoint of a run which run it is of, and compares.
+
+    Attributes:
+        stamp: See :func:`stamp_of`; to be set before the training starts.
+        is_under_way: Whether training has begun: everything that a checkpoint holds is restored by then.
+    """
+
+    def __init__(self) -> None:
+        self.stamp: dict[str, Any] = {}
+        self.is_under_way = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Everything is restored."""
+        self.is_under_way = True
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the stamp."""
+        checkpoint[_STAMP] = self.stamp
+
+    def check(self, path: Path, content: Mapping[str, Any], *, steps: int) -> None:
+        """Check that a checkpoint is of this run and within its steps.
+
+        Args:
+            path: File of the checkpoint, for errors.
+            content: What it holds.
+            steps: Steps of the run.
+
+        Raises:
+            ConfigError: naming every setting that differs, old and new.
+        """
+        old = content.get(_STAMP)
+        if not isinstance(old, dict):
+            raise ConfigError(
+                f"{path} does not say by which recipe it was trained, so it cannot be resumed: take a checkpoint "
+                "that lem train has written, or start anew"
+            )
+        names = [*self.stamp, *(name for name in old if name not in self.stamp)]
+        changes = [
+            f"{place([name]) if name not in self.stamp else name} {_setting(old, name)} -> {_setting(self.stamp, name)}"
+            for name in names
+            if name not in old or name not in self.stamp or old[name] != self.stamp[name]
+        ]
+        if changes:
+            more = [f"and {len(changes) - _CHANGES_SHOWN} more"] if len(changes) > _CHANGES_SHOWN else []
+            raise ConfigError(
+                f"{path} was trained otherwise, and a resumed run keeps its recipe and its bars: "
+                f"{'; '.join([*changes[:_CHANGES_SHOWN], *more])}. Undo the change, or start anew with --overwrite "
+                "(overwrite=True)"
+            )
+        if not content["optimizer_states"]:
+            raise ConfigError(f"{path} lacks the state of the optimiser, so it cannot be resumed: start anew")
+        if content["global_step"] > steps:
+            raise ConfigError(
+                f"{path} has taken {content['global_step']:,} steps, more than trainer.steps ({steps:,}): raise it"
+            )
+
+
+def _setting(stamp: Mapping[str, Any], name: str) -> str:
+    return shown(stamp[name]) if name in stamp else "(not set)"
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A ``ModelCheckpoint`` that goes on where its folder is now: a run may be moved between two starts."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on, with the same files in this folder."""
+        folder = Path(str(self.dirpath))
+
+        def here(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        paths = {
+            key: here(state_dict[key])
+            for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+            if key in state_dict
+        }
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | paths | {"dirpath": self.dirpath, "best_k_models": kept})

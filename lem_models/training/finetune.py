@@ -7,7 +7,6 @@ TWAP and the volume curve beside them, and a verdict (:mod:`lem_models.training.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
 from lem_models.timestamps import MomentError, read_day
-from lem_models.training.fit import train
+from lem_models.training.fit import run_recipe
+from lem_models.training.folder import FINETUNE_RECORD, RunFolder
 from lem_models.training.recipe import Method, Recipe, read_sections, shipped_recipe
 from lem_models.training.split import FEW_DAYS, LITTLE, Split, choose_split, shortest_stretch
 from lem_models.training.verdict import Comparison, Outcome, compare_models, comparison_settings, facts
@@ -33,8 +33,6 @@ __all__ = ["FinetuneResult", "Verdict", "finetune"]
 
 RECIPE = "finetune"
 """Shipped recipe with the defaults."""
-
-_RECORD = "finetune.json"
 
 _LONGEST = 24  # periods: what models of markets without sessions are trained for, where their horizon reaches further
 
@@ -114,6 +112,8 @@ def finetune(
     name: str | None = None,
     seed: int | None = None,
     orders: int = 20_000,
+    resume: str | Path | None = None,
+    overwrite: bool = False,
     accelerator: str = "auto",
     precision: str | None = None,
     progress: bool = True,
@@ -138,6 +138,9 @@ def finetune(
         name: Name of the new model; default that of the folder, without what names must not hold.
         seed: Seed of everything drawn.
         orders: Orders to test on at most.
+        resume: Checkpoint of the run in ``out`` to go on from, or ``"auto"`` for its last one; see
+            :func:`~lem_models.training.fit.train`.
+        overwrite: Whether to replace a run or model that ``out`` holds already.
         accelerator: Lightning accelerator.
         precision: Lightning precision.
         progress: Whether to show a progress bar.
@@ -149,17 +152,21 @@ def finetune(
     Raises:
         BarsError: when the bars break a rule, or are too few: it says how many are needed, and for what.
         OrderError: when no order fits into the test part.
-        ConfigError: when the recipe is refused, ``out`` is the folder of the start, or the adapters' package is
-            missing.
+        ConfigError: when the recipe is refused, ``out`` is the folder of the start or holds a run already, the
+            checkpoint is damaged or of another run, or the adapters' package is missing.
         WeightsError: when the start model is damaged.
     """
     source = Path(config) if config is not None else shipped_recipe(RECIPE)
     sections = read_sections(source)
     asked, market = _section(sections, "finetune", source), _section(sections, "data", source)
+    _check_settings(sections, asked, market, source)
     chosen = start or _start(asked, source)
     if not isinstance(chosen, LEMModel):
         _check_folder(Path(out), chosen)
+    if resume is None and not overwrite:
+        RunFolder(Path(out)).check_free()
     model = chosen if isinstance(chosen, LEMModel) else LEMModel.from_pretrained(chosen)
+    RunFolder(Path(out)).check_not_of(model)
     bars = data if isinstance(data, Bars) else Bars.read(data)
     longest = horizon or asked.get("horizon") or _default_horizon(model, bars)
     before = model.with_horizon(longest)
@@ -201,33 +208,33 @@ def finetune(
     warnings = _warnings(model, split, longest, clock(bars.frequency), tested)
     for line in (*map(str, split.parts), *(f"warning: {text}" for text in warnings)):
         report(line)
-    (Path(out) / _RECORD).unlink(missing_ok=True)  # what an earlier run said of other weights
-    tuned = train(
+    run = run_recipe(
         recipe,
         out=out,
         data=bars,
         start=before,
+        resume=resume,
+        overwrite=overwrite,
         accelerator=accelerator,
         devices=1,
         precision=precision,
         progress=progress,
     )
-    utilities = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["validation_utility"]
     comparison = compare_models(
-        before, tuned, bars, start=split.test.start, costs=recipe.costs, limit=orders, seed=recipe.seed
+        before, run.model, bars, start=split.test.start, costs=recipe.costs, limit=orders, seed=recipe.seed
     )
     result = FinetuneResult(
-        model=tuned,
+        model=run.model,
         start=before,
         folder=Path(out),
         recipe=recipe,
         split=split,
         comparison=comparison,
-        start_utility=utilities["start"],
-        best_utility=utilities["best_step"],
+        start_utility=run.start_utility,
+        best_utility=run.best_utility,
         warnings=warnings,
     )
-    to_json(_record(result, bars), Path(out) / _RECORD)
+    to_json(_record(result, bars), Path(out) / FINETUNE_RECORD)
     return result
 
 
@@ -248,6 +255,16 @@ def _section(sections: dict[str, Any], name: str, source: Path) -> dict[str, Any
     if not isinstance(found, dict):
         raise ConfigError(f"the recipe {source.name} is refused: {name}: one section of settings is needed")
     return dict(found)
+
+
+def _check_settings(sections: dict[str, Any], asked: dict[str, Any], market: dict[str, Any], source: Path) -> None:
+    """Refuse a recipe before any of it is read; start and days may be missing in it."""
+    whole = {"train_end": date.min, "validation_end": date.max}
+    Recipe.of(
+        sections | {"name": RECIPE, "data": market | whole, "finetune": {"start": RECIPE} | asked},
+        name=source.name,
+        folder=source.parent,
+    )
 
 
 def _start(asked: dict[str, Any], source: Path) -> str | Path:

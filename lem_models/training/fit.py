@@ -6,10 +6,13 @@ batch, the first one writes. What comes out is the same up to the rounding of su
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -29,20 +32,49 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from lem_models.errors import ConfigError
+from lem_models.errors import ConfigError, LEMError, UntrainedHeadError
 from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged, restrict
 from lem_models.training.batches import MarketBatches
-from lem_models.training.checkpoint import check_checkpoint, read_checkpoint
+from lem_models.training.checkpoint import MovableCheckpoint, RunStamp, check_checkpoint, read_checkpoint, stamp_of
 from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.datamodule import ExecutionDataModule
+from lem_models.training.folder import RUN_RECORD, RunFolder
 from lem_models.training.push import PushToHub
 from lem_models.training.recipe import Precision, Recipe
+from lem_models.training.stopping import StopBetweenBatches
 
-__all__ = ["train"]
+__all__ = ["TrainedRun", "run_recipe", "train"]
+
+_LONGEST_REASON = 300  # characters
+# Beginnings of Lightning's warnings about what is meant here.
+_MEANT = (
+    r".*IterableDataset` has `__len__` defined",  # no workers
+    r".*does not have many workers",
+    r".*number of training batches \(\d+\) is smaller than the logging interval",  # a short last epoch
+    r".*Checkpoint directory .* exists and is not empty",  # a run goes on
+    r".*could not find the monitored key",  # it goes on where an epoch ends, and is validated at the end of the next
+    r".*callbacks used to create the checkpoint need to be provided",  # it no longer pushes to the Hub
+    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
+)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What came of a run.
+
+    Attributes:
+        model: The model, as it was saved.
+        start_utility: Validation utility of the model that it started from; minus infinity where there was none.
+        best_utility: Best validation utility after it; minus infinity where nothing was validated.
+    """
+
+    model: LEMModel
+    start_utility: float
+    best_utility: float
 
 
 def _average(decay: float, averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
@@ -82,6 +114,7 @@ def train(
     data: Bars | str | Path | Sequence[str | Path] | None = None,
     start: LEMModel | None = None,
     resume: str | Path | None = None,
+    overwrite: bool = False,
     accelerator: str = "auto",
     devices: int | str = "auto",
     num_nodes: int | None = None,
@@ -93,17 +126,21 @@ def train(
 
     Args:
         recipe: What to do.
-        out: Folder of the run: the model (``config.json``, ``model.safetensors``), ``run.json`` (the recipe, the hash
-            of the bars and, where another model was the start, the validation utilities), ``logs/`` (CSV and
-            TensorBoard) and ``checkpoints/``. With several processes the first one writes them. Where the recipe has a
-            section ``hub``, the best checkpoint so far is also pushed there, as a model; its copy on this machine is
-            ``checkpoints/model``, and a ``checkpoints/README.md`` is its card.
+        out: Folder of the run: ``logs/`` (CSV and TensorBoard) and ``checkpoints/`` while it is under way; in the end
+            the model (``config.json``, ``model.safetensors``) and ``run.json`` (the recipe, the hash of the bars and,
+            where another model was the start, the validation utilities). With several processes the first one writes
+            them. Where the recipe has a section ``hub``, the best checkpoint so far is also pushed there, as a model;
+            its copy on this machine is ``checkpoints/model``, and a ``checkpoints/README.md`` is its card.
         data: Bars, instead of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
             that holds the files that the recipe names, or the bars themselves. Every node reads its own.
         start: Model to start from, for fine-tuning, instead of the recipe's ``finetune.start``: its weights instead of
             random ones, its architecture and risk aversions instead of the recipe's. It is left alone. It competes:
             where no validation finds a better utility than its own, its weights are what comes out.
-        resume: Checkpoint to go on from; every node reads its own.
+        resume: Checkpoint of the run in ``out`` to go on from, or ``"auto"`` for its last one. Every node reads its
+            own. The recipe and the bars must be those that the run began with. Only ``name``, ``hub``,
+            ``trainer.steps``, ``trainer.precision`` and ``trainer.cuda_graphs`` may change, and what this call says of
+            devices.
+        overwrite: Whether to replace a run or model that ``out`` holds already: it goes when the training starts.
         accelerator: Lightning accelerator.
         devices: Lightning devices, per node. ``"auto"``: as many as ``torchrun`` started processes, otherwise every
             accelerator of the machine.
@@ -119,16 +156,54 @@ def train(
 
     Raises:
         ConfigError: when neither the recipe nor the call names a file of bars for every market, the stretches of a
-            batch cannot be shared equally by the processes, or Lightning refuses its settings.
+            batch cannot be shared equally by the processes, Lightning refuses its settings, ``out`` holds a run already
+            or is the folder of the start, or the checkpoint is damaged or of a run with another recipe or other bars.
         BarsError: when the bars break a rule or a split is empty.
+        UntrainedHeadError: when no step has trained the head.
     """
+    return run_recipe(
+        recipe,
+        out=out,
+        data=data,
+        start=start,
+        resume=resume,
+        overwrite=overwrite,
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=precision,
+        progress=progress,
+    ).model
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    out: str | Path,
+    data: Bars | str | Path | Sequence[str | Path] | None = None,
+    start: LEMModel | None = None,
+    resume: str | Path | None = None,
+    overwrite: bool = False,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    num_nodes: int | None = None,
+    strategy: str = "auto",
+    precision: str | None = None,
+    progress: bool = True,
+) -> TrainedRun:
+    """:func:`train`, with the validation utilities."""
     tables = [data] if isinstance(data, Bars) else []
     if tables and len(recipe.data) > 1:
         raise ConfigError(f"the recipe has {len(recipe.data)} markets, and data are the bars of one")
     sources = [] if isinstance(data, Bars) else _sources(recipe, data)
-    out = Path(out)
-    if resume is not None:
-        check_checkpoint(resume)
+    folder = RunFolder(Path(out))
+    if resume is not None and overwrite:
+        raise ConfigError("a run is either resumed or overwritten: leave one of the two out")
+    checkpoint = None if resume is None else folder.checkpoint(resume)
+    content = None if checkpoint is None else check_checkpoint(checkpoint)
+    if resume is None and not overwrite:
+        folder.check_free()
     if precision is not None:
         if precision not in get_args(Precision):
             raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
@@ -136,6 +211,7 @@ def train(
     if start is None and recipe.finetune is not None:
         start = LEMModel.from_pretrained(recipe.finetune.start)
     if start is not None:
+        folder.check_not_of(start)
         if recipe.finetune is not None and recipe.finetune.horizon is not None:
             start = start.with_horizon(recipe.finetune.horizon)
         if recipe.finetune is not None:
@@ -143,22 +219,24 @@ def train(
         recipe = recipe.model_copy(update={"model": start.config})
     L.seed_everything(recipe.seed, verbose=False)
     settings = recipe.trainer
-    best = ModelCheckpoint(
-        out / "checkpoints",
-        filename="best",
+    best = MovableCheckpoint(
+        folder.checkpoints,
+        filename=folder.best.stem,
         monitor="val_utility",
         mode="max",
         enable_version_counter=False,
     )
-    last = ModelCheckpoint(out / "checkpoints", filename="last", enable_version_counter=False)
+    last = MovableCheckpoint(folder.checkpoints, filename=folder.last.stem, enable_version_counter=False)
     pushes = []
     if recipe.hub is not None:
-        pushes.append(PushToHub.of(recipe.hub, folder=out / "checkpoints" / "model", checkpoint=best))
+        pushes.append(PushToHub.of(recipe.hub, folder=folder.pushed, checkpoint=best))
     callbacks: list[Callback] = [
         best,
         last,
         *pushes,
         LearningRateMonitor("step"),
+        stamp := RunStamp(),
+        signals := StopBetweenBatches(),
     ]
     if settings.keep == "best":
         stop = EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False)
@@ -179,8 +257,8 @@ def train(
             raise ConfigError("trainer.cuda_graphs needs the same stretches and stretch in every market")
         callbacks.append(CudaGraphs((*shapes.pop(), len(recipe.model.features))))
     loggers: list[Logger] = [
-        CSVLogger(out, name="logs", version=_unused(out / "logs", "csv")),
-        TensorBoardLogger(out, name="logs", version="tb"),
+        CSVLogger(folder.path, name=folder.logs.name, version="csv" if overwrite else _unused(folder.logs, "csv")),
+        TensorBoardLogger(folder.path, name=folder.logs.name, version="tb"),
     ]
     trainer = _trainer(
         devices,
@@ -223,38 +301,85 @@ def train(
     model = LEMModel(architecture, optimizer=recipe.optimizer)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
-    to_beat = -math.inf
-    if start is not None and start.is_trained:
-        trainer.validate(model, datamodule=module, verbose=False)
-        to_beat = float(trainer.callback_metrics["val_utility"])
-        for push in pushes:
-            push.to_beat = to_beat
+        model.is_trained = start.is_trained
     if start is not None and recipe.finetune is not None:
         restrict(model, method, module.training_batch(0), rank=recipe.finetune.rank)
-    facts: dict[str, Any] = {
-        "data_hash": [bars.content_hash for bars in tables],
-        "recipe": recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
-    }
-    if trainer.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-        to_json(facts, out / "run.json")
-    trainer.fit(model, datamodule=module, ckpt_path=None if resume is None else str(resume), weights_only=True)
+    hashes = [bars.content_hash for bars in tables]
+    stamp.stamp = stamp_of(recipe, hashes, None if start is None else start.state_dict())
+    if checkpoint is not None and content is not None:
+        stamp.check(checkpoint, content, steps=settings.steps)
+        if trainer.is_global_zero and settings.keep == "best":
+            folder.check_best()
+    # Nothing has been written so far; from here on the folder belongs to this run.
+    if trainer.is_global_zero and overwrite:
+        folder.clear()
+    to_beat = -math.inf
+    with signals, _without_warnings_of_what_is_meant():
+        if start is not None and start.is_trained:
+            trainer.validate(model, datamodule=module, verbose=False)
+            to_beat = float(trainer.callback_metrics["val_utility"])
+            for push in pushes:
+                push.to_beat = to_beat
+        _fit(trainer, model, module, checkpoint, stamp)
     keeps_last = settings.keep == "last"
-    weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
     score = -math.inf if best.best_model_score is None else float(best.best_model_score)
+    is_trained = trainer.strategy.reduce_boolean_decision(model.is_trained, all=False)
     if start is not None and score <= to_beat and not keeps_last:
         weights = start.state_dict()
+    else:
+        weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
     # A model of its own: what was fitted may be wrapped, or spread over devices.
     with torch.random.fork_rng(devices=[]):
         trained = LEMModel(architecture, optimizer=recipe.optimizer).eval()
     trained.load_state_dict(weights, strict=True)
-    trained.is_trained, trained.name = True, recipe.name
+    trained.is_trained, trained.name = is_trained, recipe.name
+    if not is_trained:  # in every process, not only in the one that saves
+        raise UntrainedHeadError(
+            "no step has trained the head: its gradients were not finite or never there. Lower "
+            "optimizer.learning_rate, or train with precision 32-true"
+        )
     if trainer.is_global_zero:
-        trained.save_pretrained(out)
+        facts: dict[str, Any] = {
+            "data_hash": hashes,
+            "recipe": recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
+        }
         if start is not None:
-            to_json(facts | {"validation_utility": {"start": to_beat, "best_step": score}}, out / "run.json")
+            facts["validation_utility"] = {"start": to_beat, "best_step": score}
+        # In this order: a record is about the model beside it, wherever the process ends.
+        folder.drop_records()
+        trained.save_pretrained(folder.path)
+        to_json(facts, folder.path / RUN_RECORD)
     trainer.strategy.barrier()  # nobody goes on before the files are there
-    return trained
+    return TrainedRun(trained, to_beat, score)
+
+
+def _fit(
+    trainer: L.Trainer, model: LEMModel, module: ExecutionDataModule, checkpoint: Path | None, stamp: RunStamp
+) -> None:
+    """Train, from the beginning or from a checkpoint.
+
+    Raises:
+        ConfigError: when the state in the checkpoint cannot be restored.
+    """
+    try:
+        trainer.fit(
+            model, datamodule=module, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True
+        )
+    except LEMError:
+        raise
+    except Exception as error:
+        if checkpoint is None or stamp.is_under_way:
+            raise
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise ConfigError(f"{checkpoint} cannot be resumed: {type(error).__name__}: {reason}") from None
+
+
+@contextlib.contextmanager
+def _without_warnings_of_what_is_meant() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for beginning in _MEANT:
+            warnings.filterwarnings("ignore", beginning)
+        yield
 
 
 def _sources(recipe: Recipe, data: str | Path | Sequence[str | Path] | None) -> list[Path]:

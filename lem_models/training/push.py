@@ -131,11 +131,15 @@ class PushToHub(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know: what is on the Hub."""
-        return {"pushed": self._pushed, "url": self.url}
+        return {"pushed": self._pushed, "url": self.url, "to": self._place()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._pushed, self.url = state_dict["pushed"], state_dict["url"]
+        """Go on from there; what went elsewhere is not here."""
+        if state_dict["to"] == self._place():
+            self._pushed, self.url = state_dict["pushed"], state_dict["url"]
+
+    def _place(self) -> list[str | None]:
+        return [self._destination.repo_id, self._destination.branch]
 
     # -- what ---------------------------------------------------------------------------------------------------------
 
@@ -184,11 +188,11 @@ class PushToHub(Checkpoint):
         """Write the checkpoint as a model on this machine, and collect what is sent of it."""
         if not isinstance(pl_module, LEMModel):
             raise ConfigError(f"PushToHub pushes a LEMModel, not a {type(pl_module).__name__}")
-        weights = read_checkpoint(path)["state_dict"]
+        checkpoint = read_checkpoint(path)
         with torch.random.fork_rng(devices=[]):
             model = LEMModel(pl_module.config)
-        model.load_state_dict(merged(weights), strict=True)
-        model.is_trained = True
+        model.load_state_dict(merged(checkpoint["state_dict"]), strict=True)
+        model.on_load_checkpoint(checkpoint)
         folder = self._folder if self._folder is not None else path.parent / "model"
         model.save_pretrained(folder)
         beside = folder.parent / CARD_NAME

@@ -8,12 +8,15 @@ to, nowhere by default).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
@@ -43,10 +46,15 @@ Method: TypeAlias = Literal["full", "head", "lora"]
 """What fine-tuning may change."""
 
 _MAX_BYTES = 1 << 17
+_PROBLEMS_SHOWN = 8
+_LOWEST = 1e-2  # share of the peak learning rate, at the start and at the end
+
+
+_Whole: TypeAlias = Annotated[int, Strict()]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -75,14 +83,14 @@ class DataConfig(_Section):
     validation_end: Day
     symbols: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
-    horizon: int | None = Field(None, ge=1)
+    horizon: _Whole | None = Field(None, ge=1)
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
-    skip_bars: int = Field(0, ge=0)
-    stretches: int = Field(64, ge=1)
-    orders_per_stretch: int = Field(64, ge=1)
-    stretch: int = Field(64, ge=2)
-    validation_batches: int = Field(16, ge=1)
-    validation_orders_per_stretch: int = Field(10, ge=1)
+    skip_bars: _Whole = Field(0, ge=0)
+    stretches: _Whole = Field(64, ge=1)
+    orders_per_stretch: _Whole = Field(64, ge=1)
+    stretch: _Whole = Field(64, ge=2)
+    validation_batches: _Whole = Field(16, ge=1)
+    validation_orders_per_stretch: _Whole = Field(10, ge=1)
     shared_lookback: bool = False
 
     @model_validator(mode="after")
@@ -108,10 +116,10 @@ class FinetuneConfig(_Section):
     """
 
     start: str
-    horizon: int | None = Field(None, ge=1, le=512)
+    horizon: _Whole | None = Field(None, ge=1, le=512)
     head_config: dict[str, Any] = {}
     method: Method = "full"
-    rank: int = Field(8, ge=1, le=256)
+    rank: _Whole = Field(8, ge=1, le=256)
 
 
 class OptimizerConfig(_Section):
@@ -126,23 +134,35 @@ class OptimizerConfig(_Section):
 
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    warmup_steps: int = Field(100, ge=0)
+    warmup_steps: _Whole = Field(100, ge=0)
     auxiliary_weight: float = Field(0.1, ge=0)
 
-    def build(self, parameters: Iterable[Any], total_steps: int) -> dict[str, Any]:
-        """Optimiser and schedule in Lightning's form."""
+    def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:
+        """Optimiser and schedule in Lightning's form.
+
+        The rate is a function of the step alone, so that a resumed run may have another number of steps.
+
+        Args:
+            parameters: What to train.
+            total_steps: Steps of the run, where the decay ends; ``None`` for a run without end, which has no decay.
+        """
         import torch
 
         optimizer = torch.optim.AdamW(
             parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
         )
-        warmup = min(self.warmup_steps, max(total_steps // 5, 1))
-        start = torch.optim.lr_scheduler.LinearLR(optimizer, 1e-2, 1.0, max(warmup, 1))
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(
-            optimizer, max(total_steps - warmup, 1), eta_min=self.learning_rate / 100
-        )
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [start, decay], [warmup])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(self._share_of_peak, total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _share_of_peak(self, total_steps: int | None, step: int) -> float:
+        """Learning rate of a step, as a share of the peak."""
+        warmup = self.warmup_steps if total_steps is None else min(self.warmup_steps, max(total_steps // 5, 1))
+        if step < warmup:
+            return _LOWEST + (1 - _LOWEST) * step / warmup
+        if total_steps is None:
+            return 1.0
+        done = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
+        return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * done)) / 2
 
 
 class TrainerConfig(_Section):
@@ -164,11 +184,11 @@ class TrainerConfig(_Section):
         averaging: Decay of the exponential moving average of the weights; 0 keeps the last weights.
     """
 
-    steps: int = Field(3000, ge=1)
-    steps_per_epoch: int = Field(250, ge=1)
+    steps: _Whole = Field(3000, ge=1)
+    steps_per_epoch: _Whole = Field(250, ge=1)
     keep: Literal["best", "last"] = "best"
-    patience: int = Field(8, ge=1)
-    accumulate: int = Field(1, ge=1)
+    patience: _Whole = Field(8, ge=1)
+    accumulate: _Whole = Field(1, ge=1)
     precision: Precision = "32-true"
     cuda_graphs: bool = False
     gradient_clip: float = Field(1.0, gt=0)
@@ -190,7 +210,7 @@ class HubConfig(_Section):
     repo_id: str
     branch: str | None = "training"
     private: bool | None = True
-    every: int = Field(1, ge=1)
+    every: _Whole = Field(1, ge=1)
 
     @field_validator("repo_id")
     @classmethod
@@ -220,8 +240,8 @@ class Recipe(_Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = 0
-    data: tuple[DataConfig, ...] = Field(min_length=1)
+    seed: _Whole = Field(0, ge=0, lt=1 << 32)
+    data: tuple[DataConfig, ...]
     orders: OrderSampling = OrderSampling()
     model: LEMConfig = Field(default_factory=LEMConfig)
     finetune: FinetuneConfig | None = None
@@ -234,6 +254,14 @@ class Recipe(_Section):
     @classmethod
     def _one_or_several(cls, data: object) -> object:
         return (data,) if isinstance(data, DataConfig | dict) else data
+
+    # Not min_length: pydantic counts the markets that passed, and would miss those that it has just refused.
+    @field_validator("data")
+    @classmethod
+    def _at_least_one(cls, data: tuple[DataConfig, ...]) -> tuple[DataConfig, ...]:
+        if not data:
+            raise ValueError("one market is needed at least")
+        return data
 
     @model_validator(mode="after")
     def _sized(self) -> Recipe:
@@ -287,21 +315,17 @@ class Recipe(_Section):
         Raises:
             ConfigError: naming the file and every wrong setting.
         """
-        content = dict(sections)
+        problems = [f"{place(where)}: the name of a setting must be a text" for where in _unnamed(sections, ())]
+        if problems:
+            raise ConfigError(f"the recipe {name} is refused: {'; '.join(problems[:_PROBLEMS_SHOWN])}")
+        # A section without settings is one that was left out.
+        content = {key: value for key, value in sections.items() if value is not None}
         try:
-            model = content.get("model") or {}
-            if not isinstance(model, dict):
-                raise TypeError(f"model: must hold settings, not {shown(model)}")
-            recipe = cls(**(content | ({"model": LEMConfig(**model)} if "model" in content else {})))
-        except (ValidationError, TypeError) as error:
-            errors = (
-                error.errors(include_url=False)
-                if isinstance(error, ValidationError)
-                else [{"loc": (), "msg": str(error)}]
-            )
+            recipe = cls(**content)
+        except ValidationError as error:
             one_market = isinstance(content.get("data"), dict)  # which the reader has not numbered
-            problems = "; ".join(problem(_place(e["loc"], one_market), str(e["msg"])) for e in errors[:8])
-            raise ConfigError(f"the recipe {name} is refused: {problems}") from None
+            problems = [problem(_place(e["loc"], one_market), _in_words(e)) for e in error.errors(include_url=False)]
+            raise ConfigError(f"the recipe {name} is refused: {'; '.join(problems[:_PROBLEMS_SHOWN])}") from None
         data = tuple(
             market if market.path is None else market.model_copy(update={"path": (folder / market.path).resolve()})
             for market in recipe.data
@@ -341,6 +365,24 @@ def shipped_recipe(name: str) -> Path:
             return folder / f"{name}.yaml"
     known = {path.stem for folder in (package, package.parent) for path in (folder / "recipes").glob("*.yaml")}
     raise UnknownNameError.among("recipe", name, known)
+
+
+def _unnamed(value: object, location: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
+    """Places of keys that are no texts: YAML reads ``1:``, ``yes:`` and ``2024-01-01:`` as something else."""
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in parts:
+        if isinstance(value, Mapping) and not isinstance(key, str):
+            yield (*location, key)
+        yield from _unnamed(part, (*location, key))
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """What is wrong, for one who writes YAML and knows no Python."""
+    if error["type"] in ("model_type", "dict_type"):
+        return f"must hold settings, not {shown(error['input'])}"
+    if error["type"] == "tuple_type":
+        return f"must be a list, not {shown(error['input'])}"
+    return error["msg"]
 
 
 def _place(location: Iterable[str | int], one_market: bool) -> str:

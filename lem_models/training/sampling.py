@@ -36,6 +36,13 @@ class OrderSampling(BaseModel):
     floored: float = Field(0.15, ge=0, le=1)
     risk_aversion: tuple[float, float] = (0.05, 2.0)
 
+    @field_validator("risk_aversion", mode="before")
+    @classmethod
+    def _two(cls, ends: object) -> object:
+        if not isinstance(ends, list | tuple) or len(ends) != 2:
+            raise ValueError("must be two positive numbers, the smaller first")
+        return ends
+
     @field_validator("risk_aversion")
     @classmethod
     def _positive_range(cls, ends: tuple[float, float]) -> tuple[float, float]:

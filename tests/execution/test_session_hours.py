@@ -83,7 +83,7 @@ def test_a_daily_order_on_a_weekend_is_told_the_next_day(calendar, start):
     holidays = ["2021-01-01", "2021-01-18", "2021-02-15", "2021-04-02", "2021-05-31", "2021-07-05", "2021-09-06"]
     days = days[~days.strftime("%Y-%m-%d").isin([*holidays, "2021-11-25", "2021-12-24"])]
     bars = Bars.from_frame(priced(days, "KO"), calendar=calendar)
-    with pytest.raises(OrderError, match="no bar of KO starts at .*; the next one starts at 2022-01-03 00:00 UTC"):
+    with pytest.raises(OrderError, match=r"no bar of KO starts at .*; the next one starts at 2022-01-03 00:00 UTC"):
         session(bars, start, 6)
     assert session(bars, "2022-01-03T00:00Z", 6).decide().fraction == pytest.approx(1 / 6)
 

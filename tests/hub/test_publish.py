@@ -17,7 +17,7 @@ from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError
 from lem_models.hub import publish
 from lem_models.hub.contents import contents_of
 from lem_models.hub.publish import Destination, plan_upload
-from lem_models.hub.registry import bundled_folder, list_models
+from lem_models.hub.registry import bundled_folder, list_models, weights_hash
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY
 from tests.helpers import random_model, tiny_config
@@ -296,9 +296,54 @@ def test_results_of_other_weights_are_not_quoted(hub, folder):
     assert "BETTER" not in hub.repository(NAME).at("main").files["README.md"].decode()
 
 
-def test_a_damaged_record_is_refused(hub, folder):
-    with pytest.raises(ConfigError, match=r"finetune\.json: KeyError"):
-        lem(finetuned(folder, test={}), "--to", NAME)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": {}}, "test.orders: Field required"),
+        ({"test": 5}, "test: Input should be a valid dictionary"),
+        ({"sentence": ["BETTER"]}, "sentence: Input should be a valid string"),
+        ({"warnings": 5}, "warnings: Input should be a valid list"),
+        ({"parts": {}}, "KeyError: 'test'"),
+        ({"data": {"content_hash": "a", "symbols": {}, "bars": 1}}, "data.symbols: Input should be a valid integer"),
+    ],
+)
+def test_a_damaged_record_is_refused(hub, folder, changes, message):
+    with pytest.raises(ConfigError, match=rf"finetune\.json: {message}") as error:
+        lem(finetuned(folder, **changes), "--to", NAME)
+    assert "\n" not in str(error.value)
+    assert hub.requests == []
+
+
+HOSTILE_JSON = {
+    "deep lists": "[" * 200_000,
+    "deep objects": '{"a":' * 200_000,
+    "a long number": '{"a": ' + "1" * 1_000_000 + "}",
+    "no number": '{"a": NaN}',
+    "a list": "[1]",
+    "a key twice": '{"a": 1, "a": 2}',
+    "no text": "\udcff",
+}
+
+
+@pytest.mark.parametrize("name", ["finetune.json", "metrics.json"])
+@pytest.mark.parametrize("text", HOSTILE_JSON.values(), ids=HOSTILE_JSON)
+def test_hostile_json_is_one_line(hub, folder, name, text):
+    (folder / "README.md").unlink()
+    (folder / name).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(ConfigError, match=rf"^cannot read .*{name}: ") as error:
+        LEMModel.from_pretrained(folder).push_to_hub(NAME, eval_data={"dow-daily": "desk/bench"})
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("changes", [{"evaluations": 5}, {"evaluations": [5]}, {"evaluations": [{"market": []}]}, {}])
+def test_metrics_of_wrong_types_are_one_line(hub, folder, changes):
+    weights = weights_hash(folder)
+    (folder / "metrics.json").write_text(json.dumps({"weights_sha256": weights, **changes}))
+    with pytest.raises(ConfigError, match=r"^cannot read .*metrics\.json: ") as error:
+        LEMModel.from_pretrained(folder).push_to_hub(NAME, eval_data={"dow-daily": "desk/bench"})
+    assert "\n" not in str(error.value)
 
 
 # --- evaluation results ----------------------------------------------------------------------------------------------

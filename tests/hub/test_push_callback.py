@@ -65,7 +65,7 @@ class Scripted:
         self.step += 1
         if self.best.best_model_score is None or score > float(self.best.best_model_score):
             weights = random_model(tiny_config(), seed=self.step).state_dict()
-            torch.save({"state_dict": weights}, self.folder / "best.ckpt")
+            torch.save({"state_dict": weights, "global_step": self.step}, self.folder / "best.ckpt")
             self.best.best_model_score = torch.tensor(score)
             self.best.best_model_path = str(self.folder / "best.ckpt")
         self.push.on_validation_end(self.trainer, self.model)

@@ -323,7 +323,9 @@ def with_split(frame, row, ratio, volume=None):
 DAILY = priced(pd.bdate_range("2022-01-03", periods=600, tz="UTC"), "KO")
 
 
-@pytest.mark.parametrize(("ratio", "named"), [(0.25, "1/4"), (0.5, "1/2"), (2 / 3, "1/1.5"), (0.05, "1/20"), (10, "10")])
+@pytest.mark.parametrize(
+    ("ratio", "named"), [(0.25, "1/4"), (0.5, "1/2"), (2 / 3, "1/1.5"), (0.05, "1/20"), (10, "10")]
+)
 def test_an_unadjusted_split_is_told_with_symbol_and_date(ratio, named):
     bars = Bars.from_frame(with_split(DAILY, 400, ratio))
     orders = pd.DataFrame({"symbol": "KO", "start": [DAILY["timestamp"][420]], "side": "buy", "max_periods": 10})

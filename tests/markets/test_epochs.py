@@ -11,7 +11,7 @@ import pytest
 
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar import build_calendar
+from lem_models.markets.calendar import build_calendars
 from lem_models.markets.epochs import EARLIEST, UNITS, epoch_unit
 from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
@@ -207,7 +207,7 @@ def test_a_stored_file_obeys_the_same_rules_when_it_is_verified(tmp_path, start,
     columns = validate_frame(table(("AAA",)))
     first = pd.Timestamp(start, tz="UTC").value
     columns = dataclasses.replace(columns, timestamp=first + length.value * np.arange(12))
-    calendar = build_calendar("24/7", columns.symbols, columns.offsets, columns.timestamp, length)
+    calendar = build_calendars("24/7", columns.symbols, columns.offsets, columns.timestamp, length)
     grid = Grid.build(calendar, columns.offsets, columns.timestamp, columns.values["volume"])
     write_store(columns, grid, np.zeros(12, dtype=symbol_type(1)), columns.extra, path)
     with pytest.raises(BarsError) as caught:

@@ -37,11 +37,6 @@ def test_a_fresh_model_refuses_to_predict_and_to_be_saved(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_training_needs_optimiser_settings():
-    with pytest.raises(ConfigError, match="OptimizerConfig"):
-        LEMModel(tiny_config()).configure_optimizers()
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_a_model_in_another_precision_runs(model, dtype):
     single = execute(model, BARS, ORDERS).orders["executed_price"]

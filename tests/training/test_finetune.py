@@ -31,7 +31,7 @@ from lem_models.training.recipe import Recipe, read_sections, shipped_recipe
 from lem_models.training.split import choose_split
 from lem_models.training.verdict import compare_models
 from tests.helpers import rebuilt, sessions
-from tests.training.tiny import TINY, tiny_batches
+from tests.training.tiny import TINY, Watched, tiny_batches
 
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
 METHODS = ["full", "head", pytest.param("lora", marks=needs_peft)]
@@ -409,10 +409,14 @@ def test_a_sentence_for_every_verdict(month, small, tmp_path):
 
 
 def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tmp_path, monkeypatch):
-    monkeypatch.setattr("lem_models.training.finetune.train", lambda *_, **__: pytest.fail("the start is overwritten"))
+    monkeypatch.setattr(
+        "lem_models.training.finetune.run_recipe", lambda *_, **__: pytest.fail("the start is overwritten")
+    )
     tiny_model().save_pretrained(tmp_path / "start")
     (tmp_path / "link").symlink_to(tmp_path / "start")
     before = (tmp_path / "start" / "model.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="is the folder of the start"):
+        tuned(LEMModel.from_pretrained(tmp_path / "start"), month, tmp_path / "link", small, overwrite=True)
     for out in ("start", "link", "start/../start"):
         with pytest.raises(ConfigError, match="is the folder of the start"):
             tuned(tmp_path / "start", month, tmp_path / out, small)
@@ -421,17 +425,63 @@ def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tm
     assert (tmp_path / "start" / "model.safetensors").read_bytes() == before
 
 
-def test_the_record_of_an_earlier_run_is_gone_before_training(month, small, tmp_path, monkeypatch):
+def test_a_folder_that_holds_a_run_is_asked_about_before_anything_is_read(month, small, tmp_path):
     (tmp_path / "finetune.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"holds a run already \(finetune\.json\)"):
+        tuned(tiny_model(), tmp_path / "no bars", tmp_path, small)
+    assert (tmp_path / "finetune.json").read_text() == "{}"
 
-    def train(*_, **__):
-        assert not (tmp_path / "finetune.json").exists()
+
+def test_the_record_of_an_overwritten_run_is_gone_before_training(month, small, tmp_path, monkeypatch):
+    tuned(tiny_model(), month, tmp_path, small, steps=2)
+
+    def fit(*_, **__):
+        assert sorted(path.name for path in tmp_path.glob("*.json")) == []
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr("lem_models.training.finetune.train", train)
+    monkeypatch.setattr("lem_models.training.fit.L.Trainer.fit", fit)
     with pytest.raises(RuntimeError, match="power cut"):
-        tuned(tiny_model(), month, tmp_path, small)
-    assert not (tmp_path / "finetune.json").exists()
+        tuned(tiny_model(), month, tmp_path, small, overwrite=True)
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_fine_tuning_goes_on_where_it_was_interrupted(month, small, tmp_path, monkeypatch):
+    straight = tuned(tiny_model(), month, tmp_path / "straight", small)
+    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
+    monkeypatch.setattr(Watched, "seen", [])
+    monkeypatch.setattr(Watched, "stop_at", 15)
+    with pytest.raises(RuntimeError, match="power cut"):
+        tuned(tiny_model(), month, tmp_path / "new", small)
+    assert [path for path in (tmp_path / "new").iterdir() if path.is_file()] == []
+    monkeypatch.setattr(Watched, "stop_at", None)
+    with pytest.raises(ConfigError, match=r"weights of the start '[0-9a-f.]+' -> '[0-9a-f.]+'"):
+        tuned(tiny_model(seed=1), month, tmp_path / "new", small, resume="auto")
+    with pytest.raises(ConfigError, match=r"finetune\.method 'full' -> 'head'"):
+        tuned(tiny_model(), month, tmp_path / "new", small, method="head", resume="auto")
+    resumed = tuned(tiny_model(), month, tmp_path / "new", small, resume="auto")
+    assert resumed.best_utility == pytest.approx(straight.best_utility, abs=1e-6)
+    for name, weight in straight.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=0, msg=name)
+    assert json.loads((tmp_path / "new" / "finetune.json").read_text())["verdict"] == straight.verdict
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "message"),
+    [
+        ("data", {"stretch": "long"}, r"data\.stretch: Input should be a valid integer$"),
+        ("finetune", {"horizon": "day"}, r"finetune\.horizon: Input should be a valid integer$"),
+        ("finetune", {"start": 5}, r"finetune\.start: Input should be a valid string$"),
+        ("trainer", {"steps": None}, r"trainer\.steps: Input should be a valid integer$"),
+        ("orders", 5, "orders: must hold settings, not 5$"),
+        ("data", 5, "data: one section of settings is needed$"),
+    ],
+)
+def test_a_bad_recipe_is_refused_by_its_settings(section, value, message, month, tmp_path):
+    content = {**SMALL, section: {**SMALL.get(section, {}), **value} if isinstance(value, dict) else value}
+    (tmp_path / "bad.yaml").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=f"^the recipe bad.yaml is refused: {message}"):
+        tuned(tiny_model(), month, tmp_path / "new", tmp_path / "bad.yaml")
+    assert not (tmp_path / "new").exists()
 
 
 # --- from a file -----------------------------------------------------------------------------------------------------

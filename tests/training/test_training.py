@@ -95,6 +95,68 @@ def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
         assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"data": {"stretches": 0}}, "data.stretches: Input should be greater than or equal to 1"),
+        ({"data": {"weight": float("inf")}}, "data.weight: Input should be a finite number"),
+        ({"data": {"symbols": "BTC"}}, "data.symbols: must be a list, not 'BTC'"),
+        ({"data": [5]}, "data.0: must hold settings, not 5"),
+        ({"data": [{**TINY["data"], "stretch": 1}]}, "data.0.stretch: Input should be greater than or equal to 2"),
+        ({"data": []}, "data: one market is needed at least"),
+        ({"data": 5}, "data: must be a list, not 5"),
+        ({"data": None}, "data: Field required"),
+        ({"orders": {"risk_aversion": []}}, "orders.risk_aversion: must be two positive numbers, the smaller first"),
+        (
+            {"orders": {"risk_aversion": [1, 2, 3]}},
+            "orders.risk_aversion: must be two positive numbers, the smaller first",
+        ),
+        (
+            {"model": {"horizon": 0}},
+            "model: configuration refused: horizon: Input should be greater than or equal to 1",
+        ),
+        ({"model": []}, "model: must hold settings, not []"),
+        ({"model": {1: 2}}, "model.1: the name of a setting must be a text"),
+        ({True: 2}, "True: the name of a setting must be a text"),
+        ({"costs": {"impact": -1}}, "costs: cost model refused: impact: Input should be greater than or equal to 0"),
+        ({"costs": 5}, "costs: must hold settings, not 5"),
+        ({"hub": {}}, "hub.repo_id: Field required"),
+        ({"optimizer": {"learning_rate": float("inf")}}, "optimizer.learning_rate: Input should be a finite number"),
+        ({"trainer": {"steps": True}}, "trainer.steps: Input should be a valid integer"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"seed": 2**70}, "seed: Input should be less than 4294967296"),
+    ],
+    ids=str,
+)
+def test_one_fault_is_one_problem(tmp_path, changes, problem):
+    path = tmp_path / "recipe.yaml"
+    whole = {k: {**TINY[k], **v} if isinstance(v, dict) and k in TINY else v for k, v in changes.items()}
+    path.write_text(yaml.safe_dump({**TINY, **whole}))
+    with pytest.raises(ConfigError) as error:
+        Recipe.read(path)
+    assert str(error.value) == f"the recipe recipe.yaml is refused: {problem}"
+
+
+def test_faults_of_several_sections_are_named_together(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    content = {**TINY, "model": {"horizon": 0}, "trainer": {"steps": 0}, "data": [{**TINY["data"], "weight": 0}]}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=r"data\.0\.weight: .*; model: .*; trainer\.steps: ") as error:
+        Recipe.read(path)
+    assert str(error.value).count(";") == 2
+
+
+def test_a_section_without_settings_is_one_left_out(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**TINY, "orders": None, "costs": None}))
+    assert Recipe.read(path) == Recipe.of(TINY, name="tiny", folder=tmp_path)
+
+
+def test_an_empty_training_part_is_named_by_its_end():
+    with pytest.raises(BarsError, match=r"^no stretch of 40 bars without gap or halt lies before 2024-01-02 ?"):
+        tiny_batches(data={"train_end": "2024-01-02"})
+
+
 def test_a_missing_recipe_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the recipe"):
         Recipe.read(tmp_path / "none.yaml")
