@@ -12,7 +12,7 @@ from lem_models.cli_publish import publish_app
 __all__ = ["publish_data"]
 
 
-@publish_app.command(name="data")
+@publish_app.command(name="data", short_help="Publish bars as a data set with a card.")
 def publish_data(
     file: Annotated[Path, typer.Argument(help="Bars: .arrow (never loaded whole), .parquet, .csv or .csv.gz.")],
     to: Annotated[str, typer.Option("--to", help="Data set on the Hub, org/name; made when it is not there.")],

@@ -40,6 +40,8 @@ def print_benchmark(console: Console, run: Benchmark) -> None:
             f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} "
             "was trained on: these numbers are too good.[/yellow]"
         )
+    for note in run.notes:
+        console.print(f"[yellow]{escape(note)}.[/yellow]")
     for benchmark in settings.benchmark:
         for target in settings.target:
             rows = _scenario(comparison, benchmark, target)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from lem_models.errors import UnknownNameError
 from lem_models.execution.costs import CostModel, relative_sizes
+from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.measures import interval_price, participation_weighted_price, shortfall_bps, slippage_bps
 from lem_models.execution.policy import OrderBatch, Policy, lookback_of
 from lem_models.execution.result import ExecutionResult, first_bars
@@ -29,6 +31,8 @@ OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[st
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
 _PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
+_NO_SYMBOL = "the bars hold no such symbol"
+_SYMBOLS_SHOWN = 3
 _PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
 
 
@@ -39,6 +43,7 @@ def execute(
     *,
     costs: CostModel | None = None,
     within_session: bool | None = None,
+    allow_frequency: bool = False,
 ) -> ExecutionResult:
     """Execute orders.
 
@@ -52,6 +57,7 @@ def execute(
             and at which price before costs, is the same as without.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
+        allow_frequency: Whether a model may run on bars of another length than it was trained on.
 
     Returns:
         Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
@@ -59,14 +65,18 @@ def execute(
 
     Raises:
         OrderError: when the table breaks a rule, or the costs depend on the size of an order that has none.
-        BarsError: when no symbol has more bars than the policy's lookback.
+        BarsError: when no symbol has more bars than the policy's lookback, or the policy was trained on bars of another
+            length.
         PolicyError: when the policy breaks its protocol.
     """
     if isinstance(bars, pd.DataFrame):
         bars = Bars.from_frame(bars)
     market = bars if isinstance(bars, Market) else Market(bars)
+    note = check_frequency(policy, market.bars, allow=allow_frequency)
+    if note is not None:
+        _LOG.warning(note)
     result = execute_silently(policy, market, orders, costs=costs, within_session=within_session)
-    warn_of_excluded(result)
+    warn_of_excluded(result, market.bars)
     return result
 
 
@@ -104,6 +114,7 @@ def execute_silently(
     excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
+    excluded.loc[~excluded["symbol"].isin(bars.symbols), "reason"] = _NO_SYMBOL
     table, start = table[valid].reset_index(drop=True), start[valid]
     # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
     by_start = np.argsort(start, kind="stable")
@@ -119,13 +130,24 @@ def execute_silently(
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), _in_table_order(parts, by_start))
 
 
-def warn_of_excluded(result: ExecutionResult) -> None:
-    """Log how many orders were left out, and why."""
+def warn_of_excluded(result: ExecutionResult, bars: Bars) -> None:
+    """Log how many orders were left out, and why, with the first one of each reason."""
     excluded = result.excluded
-    if len(excluded):
-        counts = "; ".join(f"{n} {reason}" for reason, n in excluded["reason"].value_counts().items())
-        total = len(excluded) + len(result.orders)
-        _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, counts)
+    if not len(excluded):
+        return
+    texts = []
+    for reason, count in excluded["reason"].value_counts().items():
+        rows = excluded[excluded["reason"] == reason]
+        first = rows.iloc[0]
+        example = f"order {str(first['order_id'])!r}, {first['symbol']!r} at {first['start']:%Y-%m-%d %H:%M} UTC"
+        text = f"{count} {reason} (first: {example})"
+        if reason == _NO_SYMBOL:
+            names = rows["symbol"].unique()
+            unknown = [str(UnknownNameError.among("symbol", name, bars.symbols)) for name in names[:_SYMBOLS_SHOWN]]
+            text += ": " + "; ".join(unknown)
+        texts.append(text)
+    total = len(excluded) + len(result.orders)
+    _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(texts))
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:

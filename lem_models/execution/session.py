@@ -8,6 +8,7 @@ step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from lem_models.errors import BarsError, OrderError, PolicyError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import complete_for, traded_market
+from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import ContextStream, Decision, Policy, lookback_of
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
@@ -32,6 +34,7 @@ from lem_models.orders import Order
 
 __all__ = ["LiveSession"]
 
+_LOG = logging.getLogger("lem_models")
 _CROSSES = 6  # in REASONS
 _KEPT = 4096  # bars of history that are looked at; a lookback is at most 256, a calendar is told from some sessions
 
@@ -47,18 +50,29 @@ class LiveSession:
         order: The order; it starts with the first bar after the history.
         history: Closed bars before the order, at least the policy's lookback; other symbols are ignored.
         costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
+        allow_frequency: Whether a model may decide on bars of another length than it was trained on.
 
     Raises:
         OrderError: when the order breaks a rule, would cross the end of its session, or has no size that the costs
             depend on.
-        BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt.
+        BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt;
+            or when its bars have another length than those that the policy was trained on.
         PolicyError: when the policy breaks its protocol.
     """
 
     def __init__(
-        self, policy: Policy, order: Order | Mapping[str, Any], history: Bars, *, costs: CostModel | None = None
+        self,
+        policy: Policy,
+        order: Order | Mapping[str, Any],
+        history: Bars,
+        *,
+        costs: CostModel | None = None,
+        allow_frequency: bool = False,
     ) -> None:
         self._lookback = lookback_of(policy)
+        note = check_frequency(policy, history, allow=allow_frequency)
+        if note is not None:
+            _LOG.warning(note)
         self._order = complete_for(policy, order)
         if len(self._order) != 1:
             raise OrderError(f"a session decides one order, got {len(self._order)}", rule="one order")

@@ -219,7 +219,8 @@ def train(
     for bars, market in zip(tables, recipe.data, strict=True):
         frequency = clock(bars.frequency)
         unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
-    architecture = recipe.model.model_copy(update={"unseen_from": unseen})
+    frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
+    architecture = recipe.model.model_copy(update={"unseen_from": unseen, "frequencies": frequencies})
     model = LEMModel(architecture, optimizer=recipe.optimizer)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
@@ -244,6 +245,8 @@ def train(
     score = -math.inf if best.best_model_score is None else float(best.best_model_score)
     if start is not None and score <= to_beat and not keeps_last:
         weights = start.state_dict()
+        # Weights that learnt nothing from these bars are for the bars that they come from.
+        architecture = architecture.model_copy(update={"frequencies": start.config.frequencies})
     # A model of its own: what was fitted may be wrapped, or spread over devices.
     with torch.random.fork_rng(devices=[]):
         trained = LEMModel(architecture, optimizer=recipe.optimizer).eval()
