@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lem_models.cli_paths import check_readable
 from lem_models.cli_publish import publish_app
 from lem_models.cli_publish_data import publish_data  # noqa: F401 (registers itself)
 from lem_models.cli_terminal import CONTEXT, make_console, show_help, spinner, standard_streams
@@ -186,7 +186,7 @@ def demo(
         )
         console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
     else:
-        _check_readable(data)
+        check_readable(data)
         bars = Bars.read(data)
         console.print(f"{data}: {bars!r}", markup=False)
     chosen = model or _fitting_model(bars, console)
@@ -273,7 +273,7 @@ def benchmark(
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = make_console()
     check_folder(out)
-    _check_readable(data)
+    check_readable(data)
     rivals = _policies("", baselines)
     tested = {} if model is None else _policies(model, "")
     bars = Bars.read(data)
@@ -347,8 +347,8 @@ def execute(
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = make_console()
     check_folder(out)
-    _check_readable(data)
-    _check_readable(orders, OrderError)
+    check_readable(data)
+    check_readable(orders, OrderError)
     try:
         # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
         names = {"symbol": str, "order_id": str}
@@ -381,7 +381,7 @@ def check_leak(
     from lem_models.evaluation.leak import check_leak as check
     from lem_models.markets.bars import Bars
 
-    _check_readable(data)
+    check_readable(data)
     leak = check(_named_policy(policy), Bars.read(data), checks=checks, seed=seed)
     if leak is not None:
         typer.echo(f"LEAK: {leak}")
@@ -400,10 +400,12 @@ def convert(
     """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
     from lem_models.evaluation.output import check_file
     from lem_models.markets.bars import Bars
+    from lem_models.markets.files import format_of
     from lem_models.markets.writer import store_bars
 
-    _check_readable(source)
+    check_readable(source)
     check_file(target)
+    format_of(target)
     if target.suffix == ".arrow":
         try:
             bars = store_bars(source, target, calendar=calendar)  # piece by piece
@@ -549,16 +551,6 @@ def _fitting_model(bars: Bars, console: Console) -> str:
         f"Model: {model}, the bundled one for bars of {clock(bars.frequency)} (--model takes another).", soft_wrap=True
     )
     return model
-
-
-def _check_readable(path: Path, kind: type[BarsError | OrderError] = BarsError) -> None:
-    """Refuse what is no readable file."""
-    if path.is_dir():
-        raise kind(f"{path} is a folder; name a file", rule="readable file")
-    if not path.exists():
-        raise kind(f"there is no file {path}", rule="readable file")
-    if not os.access(path, os.R_OK):
-        raise kind(f"{path} cannot be read: no permission", rule="readable file")
 
 
 def _command_line() -> str:

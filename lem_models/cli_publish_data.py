@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lem_models.cli_paths import check_readable
 from lem_models.cli_publish import publish_app
 
 __all__ = ["publish_data"]
@@ -57,6 +58,7 @@ def publish_data(
             raise ConfigError(f"--column takes NAME=MEANING; got {text!r}")
         columns[name] = meaning
     read_licence(licence)  # before a large file is read
+    check_readable(file)
     bars = Bars.read(file, calendar=calendar)
     typer.echo(f"{file}: {bars!r}")
     settings: dict[str, Any] = {

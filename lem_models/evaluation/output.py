@@ -40,11 +40,14 @@ def check_file(file: str | os.PathLike[str]) -> None:
     """Refuse, before any compute, a file that cannot be written; one that is there is replaced.
 
     Raises:
-        ConfigError: When it is a folder, or its folder is refused by :func:`check_folder`.
+        ConfigError: When it is a folder, or its folder is missing or may not be written.
     """
-    if Path(file).is_dir():
+    path = Path(file)
+    if path.is_dir():
         raise ConfigError(f"{file} is a folder; name a file")
-    check_folder(Path(file).parent)
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {file}: there is no folder {path.parent}")
+    check_folder(path.parent)
 
 
 def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:

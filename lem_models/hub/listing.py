@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from lem_models.evaluation.terminal_width import fits
 from lem_models.hub.registry import Headline, ZooList
 
 __all__ = ["print_models"]
 
 _COLUMNS = ("model", "for", "bars", "horizon", "size", "measured on", "minimum", "improvement", "std × TWAP")
 
-_UNBOUNDED = 10_000
 _LEGEND = (
     "improvement over the VWAP in bar volatilities, mean ± std \\[95 % interval], at the shortest minimum of the "
     "longest duration;\nstd × TWAP: standard deviation over TWAP's at the fixed duration. "
@@ -27,7 +27,7 @@ def print_models(console: Console, models: ZooList) -> None:
     A table where the console is wide enough for every cell of it, paragraphs otherwise: nothing is cut.
     """
     table = _table(models)
-    if console.measure(table, options=console.options.update(width=_UNBOUNDED)).minimum <= console.width:
+    if fits(console, table):
         console.print(table)
     else:
         _print_paragraphs(console, models)

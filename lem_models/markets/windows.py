@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lem_models.errors import BarsError, OrderError
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import GROUP, Moment
+from lem_models.markets.frequency import GROUP, Moment, clock
 from lem_models.markets.intervals import Intervals, around, complement, intersect, intervals, of_rows
 
 __all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins", "stretch_starts"]
@@ -234,7 +234,7 @@ def sample_origins(
         within_session: See :func:`exclusion_codes`.
 
     Raises:
-        OrderError: when ``every`` is not a positive step, or no origin is left.
+        OrderError: when ``every`` is not a positive number of bars, or no origin is left.
     """
     period = bars.rows_between(start, end)
     # Where the period ends before the bars do, orders end with it; where the bars end first, that is counted below.
@@ -270,7 +270,9 @@ def _step(bars: Bars, every: str | int) -> int | None:
             f"every is neither a number of bars nor a duration such as '6h': {every!r}", field="every"
         ) from None
     if step < bars.frequency:
-        raise OrderError(f"every={every!r} is shorter than a bar ({bars.frequency})", field="every")
+        raise OrderError(f"every={every!r} is shorter than a bar ({clock(bars.frequency)})", field="every")
+    if step % bars.frequency:
+        raise OrderError(f"every={every!r} is no whole number of bars of {clock(bars.frequency)}", field="every")
     return int(step.as_unit("ns").value)
 
 
