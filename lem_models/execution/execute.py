@@ -24,14 +24,15 @@ from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import complete_orders
 from lem_models.orders import Order
 
-__all__ = ["complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
+__all__ = ["NO_SYMBOL", "complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
 
 OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
 _PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
-_NO_SYMBOL = "the bars hold no such symbol"
+NO_SYMBOL = "the bars hold no such symbol"
+"""Reason of an order whose symbol the bars lack."""
 _SYMBOLS_SHOWN = 3
 _PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
 
@@ -114,7 +115,7 @@ def execute_silently(
     excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
-    excluded.loc[~excluded["symbol"].isin(bars.symbols), "reason"] = _NO_SYMBOL
+    excluded.loc[~excluded["symbol"].isin(bars.symbols), "reason"] = NO_SYMBOL
     table, start = table[valid].reset_index(drop=True), start[valid]
     # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
     by_start = np.argsort(start, kind="stable")
@@ -141,7 +142,7 @@ def warn_of_excluded(result: ExecutionResult, bars: Bars) -> None:
         first = rows.iloc[0]
         example = f"order {str(first['order_id'])!r}, {first['symbol']!r} at {first['start']:%Y-%m-%d %H:%M} UTC"
         text = f"{count} {reason} (first: {example})"
-        if reason == _NO_SYMBOL:
+        if reason == NO_SYMBOL:
             names = rows["symbol"].unique()
             unknown = [str(UnknownNameError.among("symbol", name, bars.symbols)) for name in names[:_SYMBOLS_SHOWN]]
             text += ": " + "; ".join(unknown)

@@ -290,8 +290,8 @@ def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str, teste
         )
     if model.frequencies and frequency not in model.frequencies:
         found.append(
-            f"{model.name} was trained on bars of {' or '.join(model.frequencies)}, these are {frequency} long: 'before' "
-            "is untested there"
+            f"{model.name} was trained on bars of {' or '.join(model.frequencies)}, these are {frequency} long: "
+            "'before' is untested there"
         )
     if horizon > model.horizon:
         found.append(
