@@ -437,7 +437,7 @@ def train(
         int | None, typer.Option("--num-nodes", min=1, help="How many nodes; default torchrun's, or 1.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option("--strategy", help="auto, ddp, fsdp and the like (Lightning's names).")
+        str, typer.Option("--strategy", help="auto, ddp, fsdp, or another of Lightning's names.")
     ] = "auto",
     precision: Annotated[
         str | None, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed; default the recipe's.")

@@ -120,7 +120,7 @@ class LEMConfig(BaseModel):
     @field_validator("frequencies")
     @classmethod
     def _lengths_of_bars(cls, frequencies: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(clock(read_frequency(frequency)) for frequency in frequencies)
+        return tuple(dict.fromkeys(clock(read_frequency(frequency)) for frequency in frequencies))
 
     @field_validator("head")
     @classmethod

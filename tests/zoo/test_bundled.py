@@ -15,7 +15,6 @@ import torch
 
 from lem_models import LEMConfig, LEMModel, execute
 from lem_models.hub.registry import list_models, zoo_market
-from lem_models.markets.frequency import clock, read_frequency
 from lem_models.training.recipe import Recipe
 from tests.conftest import REPOSITORY
 from tests.helpers import first_moved, from_bar, perturbed
@@ -77,8 +76,10 @@ def test_it_is_what_its_recipe_makes(name):
     assert config.model_dump(exclude=left_out) == expected.model_dump(exclude=left_out)
     assert config.horizon == horizon
     assert max(config.unseen_from.values()) >= recipe.validation_end
-    markets = {clock(read_frequency(zoo_market(market).frequency)) for market in name.entry.evaluations}
-    assert set(config.frequencies) == {clock(read_frequency(one)) for one in name.frequency.split(", ")} == markets
+    markets = {zoo_market(market).frequency for market in name.entry.evaluations}
+    assert (
+        {frequency.replace("D", "d") for frequency in config.frequencies} == set(name.frequency.split(", ")) == markets
+    )
 
 
 # --- laws, in the market that it is for ------------------------------------------------------------------------------
