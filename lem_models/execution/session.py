@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lem_models.errors import BarsError, OrderError, PolicyError
+from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import complete_for, traded_market
 from lem_models.execution.frequency_check import check_frequency
@@ -80,7 +80,8 @@ class LiveSession:
             costs.check(self._order)
         symbol, self._start = str(self._order["symbol"][0]), int(pd.Timestamp(self._order["start"][0]).value)
         if symbol not in history.symbols:
-            raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
+            problem = UnknownNameError.among("symbol of the history", symbol, history.symbols)
+            raise OrderError(str(problem), field="symbol", rule="known symbol")
         own = last_bars(history.select([symbol]), _KEPT)
         self._maximum = int(self._order["max_periods"][0])
         self._reader = BarReader(own)

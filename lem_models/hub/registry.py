@@ -193,7 +193,7 @@ class ZooModel(str):
     @property
     def frequencies(self) -> tuple[str, ...]:
         """Lengths of the bars that it was trained on."""
-        return tuple(self._config["frequencies"])
+        return tuple(self._config.get("frequencies", ()))
 
     @property
     def _config(self) -> dict[str, Any]:
