@@ -169,6 +169,8 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic market and of the draw of orders.")] = 0,
 ) -> None:
     """Execute some thousand orders and write a report: the whole job in a minute, offline."""
+    from rich.markup import escape
+
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.evaluation.benchmark_report import write_benchmark
     from lem_models.evaluation.benchmark_samples import sample_order
@@ -188,7 +190,7 @@ def demo(
     else:
         check_readable(data)
         bars = Bars.read(data)
-        console.print(f"{data}: {bars!r}", markup=False)
+        console.print(f"{data}: {bars!r}", markup=False, soft_wrap=True)
     chosen = model or _fitting_model(bars, console)
     policies = _policies(chosen, ",".join(BASELINES))
     first = None if data is None else _first_unseen(policies, bars, console)
@@ -214,7 +216,7 @@ def demo(
             "\n[dim]A synthetic market has no price forecast in it: what is gained here is the value of the option to "
             "end. On real bars: lem demo --data bars.parquet[/dim]"
         )
-    console.print(f"\nReport: [bold]{path.resolve()}[/bold]", soft_wrap=True)
+    console.print(f"\nReport: [bold]{escape(str(path.resolve()))}[/bold]", soft_wrap=True)
 
 
 @app.command(short_help="Slippage beside the baselines and the martingale null.")
@@ -263,6 +265,8 @@ def benchmark(
 
     Started with torchrun, the processes share the orders.
     """
+    from rich.markup import escape
+
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.evaluation.benchmark_report import write_benchmark
     from lem_models.evaluation.console import print_benchmark
@@ -277,7 +281,7 @@ def benchmark(
     rivals = _policies("", baselines)
     tested = {} if model is None else _policies(model, "")
     bars = Bars.read(data)
-    console.print(f"{data}: {bars!r}", markup=False)
+    console.print(f"{data}: {bars!r}", markup=False, soft_wrap=True)
     policies = (tested or _policies(_fitting_model(bars, console), "")) | rivals
     if start is None:
         start = _first_unseen(policies, bars, console)
@@ -312,7 +316,8 @@ def benchmark(
         path = write_benchmark(run, out, command=_command_line())
     print_benchmark(console, run)
     console.print(
-        f"\nReport: [bold]{path.resolve()}[/bold] (with summary.csv, summary.json and PNG figures)", soft_wrap=True
+        f"\nReport: [bold]{escape(str(path.resolve()))}[/bold] (with summary.csv, summary.json and PNG figures)",
+        soft_wrap=True,
     )
 
 
@@ -515,6 +520,8 @@ def finetune(
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
     """Adapt a model to bars of your own: trains, saves, and says on bars that nothing has read whether it helped."""
+    from rich.markup import escape
+
     from lem_models.execution.costs import CostModel
     from lem_models.training.finetune import finetune as adapt
     from lem_models.training.finetune_text import print_finetune
@@ -540,7 +547,7 @@ def finetune(
         report=lambda line: console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else ""),
     )
     print_finetune(console, result)
-    console.print(f"\nModel: [bold]{out.resolve()}[/bold] (with finetune.json)", soft_wrap=True)
+    console.print(f"\nModel: [bold]{escape(str(out.resolve()))}[/bold] (with finetune.json)", soft_wrap=True)
 
 
 def _fitting_model(bars: Bars, console: Console) -> str:

@@ -105,7 +105,7 @@ def _give_up(error: OSError) -> None:
 
 
 def _carry_on(error: OSError) -> None:
-    del error
+    """Nobody reads what else there is to say."""
 
 
 class _Stream(io.TextIOBase):

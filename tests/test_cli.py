@@ -122,11 +122,13 @@ def test_list_names_every_bundled_model_and_what_it_is_for():
 
 
 def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, data):
-    result = runner.invoke(app, ["demo", "--orders", "200", "--data", str(data), "--out", str(tmp_path / "demo")])
+    out = tmp_path / "[/demo] [red]"  # is no markup
+    result = runner.invoke(app, ["demo", "--orders", "200", "--data", str(data), "--out", str(out)])
     assert result.exit_code == 0, result.output
     for text in ("lem-crypto-hourly", "stopping_rule", "volume_curve", "twap", "One order, bar by bar", "report.html"):
         assert text in result.output
-    assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000
+    assert str(out / "report.html") in result.output
+    assert (out / "report.html").stat().st_size > 100_000
 
 
 def test_benchmark_of_a_baseline_against_another(tmp_path, data):
@@ -237,7 +239,7 @@ def test_a_model_of_another_frequency_is_refused_unless_it_is_asked_for(tmp_path
     rows = ["S000,2025-06-02T00:00Z"]
     refused = _executed(tmp_path, daily, *rows, policy="lem-crypto-hourly")
     assert type(refused.exception) is BarsError
-    assert "lem-crypto-hourly was trained on bars of 1h, and these bars are 1D long" in str(refused.exception)
+    assert "'lem-crypto-hourly' was trained on bars of 1h, and these bars are 1D long" in str(refused.exception)
     assert not (tmp_path / "out").exists()
     benchmark = ["benchmark", "--data", str(daily), "--null", "0", "--out", str(tmp_path / "report")]
     for models in (["--model", "lem-crypto-hourly"], ["--model", "twap", "--baselines", "lem-crypto-hourly"]):

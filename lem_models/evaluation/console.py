@@ -27,19 +27,19 @@ _LEAST_FIRST = ("complete", "periods", "better", "orders", "net 95 %", "std", "p
 
 def print_benchmark(console: Console, run: Benchmark) -> None:
     """Print the main table, the split against the null, and what was left out."""
-    settings = run.settings
+    settings, model = run.settings, escape(run.model)
     comparison = run.comparison(GROUPS)
     differences = run.differences(GROUPS)
     split = run.split(GROUPS)
     orders = next(iter(run.results.values())).orders
     console.print(
-        f"\n[bold]{run.model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "
+        f"\n[bold]{model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "
         f"{orders['symbol'].nunique()} symbols, {orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
     )
     console.print(f"[dim]{SIGN_CONVENTION}[/dim]")
     if run.seen_percent:
         console.print(
-            f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} "
+            f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {model} "
             "was trained on: these numbers are too good.[/yellow]"
         )
     for note in run.notes:
@@ -54,10 +54,10 @@ def print_benchmark(console: Console, run: Benchmark) -> None:
     if settings.costs is not None:
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(differences):
-        console.print(f"[dim]p: {run.model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
+        console.print(f"[dim]p: {model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
     if split is not None:
         console.print(
-            f"[dim]null: {run.model} on {settings.null} draws of the martingale null, the value of the option to end; "
+            f"[dim]null: {model} on {settings.null} draws of the martingale null, the value of the option to end; "
             "forecast: real minus null[/dim]"
         )
     for reason, count in excluded_counts(run).items():
@@ -102,7 +102,11 @@ def _table(
         records = [row | {"p": p_values.get((minimum, row["policy"]), float("nan"))} for row in rows.to_dict("records")]
         parts = [] if split is None else split[split["min_periods"] == minimum].to_dict("records")
         lines = [
-            ("bold cyan" if row["policy"] == run.model else "", str(row["policy"]), _cells(row, columns.values()))
+            (
+                "bold cyan" if row["policy"] == run.model else "",
+                escape(str(row["policy"])),
+                _cells(row, columns.values()),
+            )
             for row in records
         ]
         lines += [

@@ -6,6 +6,7 @@ from lem_models.errors import BarsError
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock, read_frequency
+from lem_models.untrusted import shown
 
 __all__ = ["check_frequency"]
 
@@ -30,7 +31,7 @@ def check_frequency(policy: Policy, bars: Bars, *, allow: bool = False, name: st
     frequencies = getattr(policy, "frequencies", None)
     if frequencies is None or any(read_frequency(known) == bars.frequency for known in frequencies):
         return None
-    name, length = name or getattr(policy, "name", type(policy).__name__), clock(bars.frequency)
+    name, length = shown(name or getattr(policy, "name", type(policy).__name__)), clock(bars.frequency)
     if not frequencies:
         return f"{name} does not record the length of the bars that it was trained on; these bars are {length} long"
     trained = f"{name} was trained on bars of {' or '.join(frequencies)}, and these bars are {length} long"

@@ -15,7 +15,7 @@ from lem_models.hub.registry import list_models, model_for, zoo_market
 from lem_models.markets.frequency import clock
 from tests.helpers import hourly, random_model, tiny_config
 
-REFUSED = "lem-crypto-30min was trained on bars of 30min, and these bars are 1h long"
+REFUSED = "'lem-crypto-30min' was trained on bars of 30min, and these bars are 1h long"
 SMALL = BenchmarkSettings(max_periods=6, min_periods=(1,), every=12, limit=100, null=0, bootstrap=100)
 
 
@@ -96,7 +96,7 @@ def test_a_length_is_the_same_however_it_is_written(written):
         frequencies = (written,)
 
     assert check_frequency(Mine(), hourly(40, 1)) is None
-    with pytest.raises(BarsError, match="Mine was trained on bars of"):
+    with pytest.raises(BarsError, match="'Mine' was trained on bars of"):
         check_frequency(Mine(), market("5min"))
 
 
