@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lem_models.cli_paths import check_readable
 from lem_models.cli_publish import publish_app
 from lem_models.cli_publish_data import Unit  # registers `publish data` too
 from lem_models.cli_signals import stopping_on_signals, telling_how_to_go_on
-from lem_models.errors import BarsWarning, ConfigError, LEMError
+from lem_models.cli_terminal import CONTEXT, make_console, show_help, spinner, standard_streams
+from lem_models.errors import BarsError, BarsWarning, ConfigError, LEMError, OrderError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,8 +26,8 @@ __all__ = ["app", "main"]
 BASELINES = ("twap", "volume_curve", "stopping_rule")
 
 app = typer.Typer(
-    help="Large Execution Models: execute orders, benchmark slippage, train.",
-    no_args_is_help=True,
+    invoke_without_command=True,
+    context_settings=CONTEXT,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -33,7 +35,15 @@ app = typer.Typer(
 app.add_typer(publish_app, name="publish")
 
 Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
-Model = Annotated[str, typer.Option("--model", help="Bundled name, folder or Hub id (see `lem list`).")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Bundled name, folder or Hub id; default the bundled model that fits the bars (see `lem list`)."
+    ),
+]
+AnyFrequency = Annotated[
+    bool, typer.Option("--any-frequency", help="Run models on bars of another length than they were trained on too.")
+]
 HalfSpread = Annotated[float, typer.Option("--half-spread", help="Cost: half of the spread, in bps.")]
 Fee = Annotated[float, typer.Option("--fee", help="Cost: fees, in bps.")]
 Impact = Annotated[
@@ -54,12 +64,35 @@ def main() -> None:
     """Entry point: errors of the package become one line and exit code 2."""
     _keep_freed_memory()
     _print_warnings_on_a_line()
-    try:
-        with stopping_on_signals():
-            app()
-    except (LEMError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from None
+    with standard_streams(), stopping_on_signals():
+        try:
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
+        except (LEMError, OSError) as error:
+            sys.stderr.write(f"error: {error}\n")
+            raise SystemExit(2) from None
+
+
+@app.callback()
+def lem(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version.", callback=lambda on: _version(on))
+    ] = False,
+) -> None:
+    """Large Execution Models: execute orders, benchmark slippage, train."""
+    del version
+    show_help(context)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from lem_models import __version__
+
+        typer.echo(f"lem {__version__}")
+        raise typer.Exit
 
 
 def _print_warnings_on_a_line() -> None:
@@ -123,12 +156,13 @@ def _named_policy(name: str) -> Policy:
 
 
 def _policies(model: str, baselines: str) -> dict[str, Policy]:
+    """Policies by name, the one under test first."""
     from lem_models.baselines import load_policy
 
     return {Path(name).name: load_policy(name) for name in (model, *_split(baselines)) if name}
 
 
-@app.command(name="list")
+@app.command(name="list", short_help="List the bundled models.")
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Everything that is known, as JSON.")] = False,
 ) -> None:
@@ -141,29 +175,34 @@ def list_(
         return
     from lem_models.hub.listing import print_models
 
-    print_models(_console(), models)
+    print_models(make_console(), models)
 
 
-@app.command()
+@app.command(short_help="Execute some thousand orders and write a report.")
 def demo(
     data: Annotated[
         Path | None, typer.Option("--data", help="Your bars instead of the embedded synthetic market.")
     ] = None,
-    model: Model = "lem-crypto-hourly",
+    model: Model = None,
+    any_frequency: AnyFrequency = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("reports/demo"),
     unit: Unit = None,
     orders: Annotated[int, typer.Option("--orders", min=100, help="Orders to execute.")] = 6000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic market and of the draw of orders.")] = 0,
 ) -> None:
     """Execute some thousand orders and write a report: the whole job in a minute, offline."""
+    from rich.markup import escape
+
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.evaluation.benchmark_report import write_benchmark
     from lem_models.evaluation.benchmark_samples import sample_order
     from lem_models.evaluation.console import print_benchmark, print_execution
+    from lem_models.evaluation.output import check_folder
     from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars
 
-    console = _console()
+    console = make_console()
+    check_folder(out)
     if data is None and unit is not None:
         raise ConfigError("--unit is the unit of the timestamps of --data, which is not given")
     if data is None:
@@ -173,18 +212,26 @@ def demo(
         )
         console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
     else:
+        check_readable(data)
         bars = Bars.read(data, unit=unit)
-        console.print(f"{data}: {bars!r}", markup=False)
-    policies = _policies(model, ",".join(BASELINES))
+        console.print(f"{data}: {bars!r}", markup=False, soft_wrap=True)
+    chosen = model or _fitting_model(bars, console)
+    policies = _policies(chosen, ",".join(BASELINES))
     first = None if data is None else _first_unseen(policies, bars, console)
-    settings = BenchmarkSettings(**_defaults(policies, every="1", start=first), limit=orders, null=2, seed=seed)
-    with console.status("executing") as status:
+    settings = BenchmarkSettings(
+        **_defaults(policies, every="1", start=first),
+        limit=orders,
+        null=2,
+        seed=seed,
+        allow_frequency=any_frequency,
+    )
+    with console.status("executing", spinner=spinner(console)) as status:
         run = run_benchmark(policies, bars, settings, progress=lambda text: status.update(text))
         if run is None:
             return  # rank 0 has the results
         status.update("writing the report")
-        command = f"lem demo --model {model} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
-        command += f" --unit {unit}" if unit else ""
+        command = f"lem demo --model {chosen} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
+        command += (f" --unit {unit}" if unit else "") + (" --any-frequency" if any_frequency else "")
         path = write_benchmark(run, out, command=command, title=f"{run.model} at work")
     print_benchmark(console, run)
     print_execution(console, run.results[run.model], sample_order(run))
@@ -193,14 +240,15 @@ def demo(
             "\n[dim]A synthetic market has no price forecast in it: what is gained here is the value of the option to "
             "end. On real bars: lem demo --data bars.parquet[/dim]"
         )
-    console.print(f"\nReport: [bold]{path.resolve()}[/bold]", soft_wrap=True)
+    console.print(f"\nReport: [bold]{escape(str(path.resolve()))}[/bold]", soft_wrap=True)
 
 
-@app.command()
+@app.command(short_help="Slippage beside the baselines and the martingale null.")
 def benchmark(
     data: Data,
     unit: Unit = None,
-    model: Model = "lem-crypto-hourly",
+    model: Model = None,
+    any_frequency: AnyFrequency = False,
     baselines: Annotated[
         str, typer.Option("--baselines", help="Policies to compare with, comma-separated.")
     ] = ",".join(BASELINES),
@@ -242,17 +290,24 @@ def benchmark(
 
     Started with torchrun, the processes share the orders.
     """
+    from rich.markup import escape
+
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.evaluation.benchmark_report import write_benchmark
     from lem_models.evaluation.console import print_benchmark
+    from lem_models.evaluation.output import check_folder
     from lem_models.execution.costs import CostModel
     from lem_models.markets.bars import Bars
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
-    console = _console()
-    policies = _policies(model, baselines)
+    console = make_console()
+    check_folder(out)
+    check_readable(data)
+    rivals = _policies("", baselines)
+    tested = {} if model is None else _policies(model, "")
     bars = Bars.read(data, unit=unit)
-    console.print(f"{data}: {bars!r}", markup=False)
+    console.print(f"{data}: {bars!r}", markup=False, soft_wrap=True)
+    policies = (tested or _policies(_fitting_model(bars, console), "")) | rivals
     if start is None:
         start = _first_unseen(policies, bars, console)
     defaults = _defaults(policies, every=every, start=start)
@@ -269,13 +324,14 @@ def benchmark(
         "null": null,
         "null_of": null_of,
         "seed": seed,
+        "allow_frequency": any_frequency,
     }
     if max_periods is not None:
         given["max_periods"] = max_periods
         given["min_periods"] = tuple(sorted({*(m for m in defaults["min_periods"] if m < max_periods), max_periods}))
     if min_periods is not None:
         given["min_periods"] = _whole_numbers(min_periods, "--min-periods")
-    with console.status("executing") as status:
+    with console.status("executing", spinner=spinner(console)) as status:
         run = run_benchmark(
             policies, bars, BenchmarkSettings(**(defaults | given)), progress=lambda text: status.update(text)
         )
@@ -285,34 +341,45 @@ def benchmark(
         path = write_benchmark(run, out, command=_command_line())
     print_benchmark(console, run)
     console.print(
-        f"\nReport: [bold]{path.resolve()}[/bold] (with summary.csv, summary.json and PNG figures)", soft_wrap=True
+        f"\nReport: [bold]{escape(str(path.resolve()))}[/bold] (with summary.csv, summary.json and PNG figures)",
+        soft_wrap=True,
     )
 
 
-@app.command()
+@app.command(short_help="Execute a table of orders; write orders, schedule and exclusions.")
 def execute(
     data: Data,
     orders: Annotated[Path, typer.Option("--orders", help="Table of orders: .csv or .parquet.")],
     unit: Unit = None,
-    model: Annotated[str, typer.Option("--policy", "--model", help="Model or baseline.")] = "lem-crypto-hourly",
+    model: Annotated[
+        str | None,
+        typer.Option("--policy", "--model", help="Model or baseline; default the bundled model that fits the bars."),
+    ] = None,
+    any_frequency: AnyFrequency = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of the result tables.")] = Path("reports/execution"),
     half_spread: HalfSpread = 0.0,
     fee: Fee = 0.0,
     impact: Impact = 0.0,
     order_size: OrderSize = None,
 ) -> None:
-    """Execute a table of orders; writes orders.csv, schedule.csv and excluded.csv."""
+    """Execute a table of orders; writes orders.csv, schedule.csv and excluded.csv.
+
+    Orders that cannot run are counted by reason; exit code 1 when none of them could.
+    """
     import pandas as pd
 
     from lem_models.baselines import load_policy
-    from lem_models.errors import OrderError
-    from lem_models.evaluation.output import to_csv
+    from lem_models.evaluation.output import check_folder, to_csv
     from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute as run
     from lem_models.markets.bars import Bars
     from lem_models.order_rules import NUMERIC as NUMERIC_COLUMNS
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
+    console = make_console()
+    check_folder(out)
+    check_readable(data)
+    check_readable(orders, OrderError)
     try:
         # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
         names = {"symbol": str, "order_id": str}
@@ -323,13 +390,18 @@ def execute(
         )
     except (OSError, ValueError) as error:
         raise OrderError(f"cannot read the table of orders {orders}: {error}") from None
-    result = run(load_policy(model), Bars.read(data, unit=unit), table, costs=costs)
+    bars = Bars.read(data, unit=unit)
+    policy = load_policy(model or _fitting_model(bars, console))
+    result = run(policy, bars, table, costs=costs, allow_frequency=any_frequency)
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), out / f"{name}.csv")
-    _console().print(f"{result!r}\n{out.resolve()}", soft_wrap=True, markup=False)
+    console.print(f"{result!r}\n{out.resolve()}", soft_wrap=True, markup=False)
+    if not len(result.orders):
+        sys.stderr.write(f"error: no order could run; the reason of each is in {out / 'excluded.csv'}\n")
+        raise typer.Exit(1)
 
 
-@app.command(name="check-leak")
+@app.command(name="check-leak", short_help="Change the future; see whether a decision moves.")
 def check_leak(
     policy: Annotated[str, typer.Argument(help="Model or baseline by name, or your own policy as file.py:Name.")],
     data: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
@@ -341,6 +413,7 @@ def check_leak(
     from lem_models.evaluation.leak import check_leak as check
     from lem_models.markets.bars import Bars
 
+    check_readable(data)
     leak = check(_named_policy(policy), Bars.read(data, unit=unit), checks=checks, seed=seed)
     if leak is not None:
         typer.echo(f"LEAK: {leak}")
@@ -348,7 +421,7 @@ def check_leak(
     typer.echo(f"no decision of {policy} moved in {checks} checks")
 
 
-@app.command()
+@app.command(short_help="Check bars and write them in another format.")
 def convert(
     source: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
     target: Annotated[Path, typer.Argument(help="File to write, of any of these kinds.")],
@@ -358,10 +431,14 @@ def convert(
     unit: Unit = None,
 ) -> None:
     """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
-    from lem_models.errors import BarsError
+    from lem_models.evaluation.output import check_file
     from lem_models.markets.bars import Bars
+    from lem_models.markets.files import format_of
     from lem_models.markets.writer import store_bars
 
+    check_readable(source)
+    check_file(target)
+    format_of(target)
     if target.suffix == ".arrow":
         try:
             bars = store_bars(source, target, calendar=calendar, unit=unit)  # piece by piece
@@ -374,10 +451,10 @@ def convert(
     else:
         bars = Bars.read(source, calendar=calendar, unit=unit)
         bars.write(target)
-    _console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)
+    make_console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command(short_help="Train a model by a recipe.")
 def train(
     config: Annotated[Path, typer.Option("--config", help="Recipe (YAML), see recipes/.")],
     data: Annotated[
@@ -392,7 +469,9 @@ def train(
     num_nodes: Annotated[
         int | None, typer.Option("--num-nodes", min=1, help="How many nodes; default torchrun's, or 1.")
     ] = None,
-    strategy: Annotated[str, typer.Option("--strategy", help="auto, ddp, fsdp, ... (Lightning's names).")] = "auto",
+    strategy: Annotated[
+        str, typer.Option("--strategy", help="auto, ddp, fsdp, or another of Lightning's names.")
+    ] = "auto",
     precision: Annotated[
         str | None, typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed; default the recipe's.")
     ] = None,
@@ -437,7 +516,7 @@ def train(
     rank_zero_only(typer.echo)(f"model: {folder.resolve()}")
 
 
-@app.command()
+@app.command(short_help="Adapt a model to bars of your own.")
 def finetune(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
@@ -476,13 +555,15 @@ def finetune(
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Progress bar.")] = True,
 ) -> None:
     """Adapt a model to bars of your own: trains, saves, and says on bars that nothing has read whether it helped."""
+    from rich.markup import escape
+
     from lem_models.execution.costs import CostModel
     from lem_models.markets.bars import Bars
     from lem_models.training.finetune import finetune as adapt
     from lem_models.training.finetune_text import print_finetune
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
-    console = _console()
+    console = make_console()
 
     def report(line: str) -> None:
         console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else "")
@@ -509,17 +590,19 @@ def finetune(
             report=report,
         )
     print_finetune(console, result)
-    console.print(f"\nModel: [bold]{out.resolve()}[/bold] (with finetune.json)", soft_wrap=True)
+    console.print(f"\nModel: [bold]{escape(str(out.resolve()))}[/bold] (with finetune.json)", soft_wrap=True)
 
 
-def _console() -> Console:
-    """A terminal, wide enough for the tables when the output goes to a file; silent on every rank but the first."""
-    from rich.console import Console
+def _fitting_model(bars: Bars, console: Console) -> str:
+    """The bundled model that fits the bars, said out loud."""
+    from lem_models.hub.registry import model_for
+    from lem_models.markets.frequency import clock
 
-    from lem_models.execution.sharding import launched_ranks
-
-    made = Console(quiet=launched_ranks().rank > 0)
-    return made if made.is_terminal else Console(width=max(made.width, 160), quiet=made.quiet)
+    model = model_for(bars)
+    console.print(
+        f"Model: {model}, the bundled one for bars of {clock(bars.frequency)} (--model takes another).", soft_wrap=True
+    )
+    return model
 
 
 def _command_line() -> str:

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lem_models.cli_terminal import CONTEXT, show_help
+
 if TYPE_CHECKING:
     from lem_models.hub.publish import Plan
 
 __all__ = ["publish_app"]
 
-publish_app = typer.Typer(help="Publish models and data sets to the Hub.", no_args_is_help=True, rich_markup_mode=None)
+publish_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 
 
 @publish_app.callback()
-def publish() -> None:
+def publish(context: typer.Context) -> None:
     """Publish models and data sets to the Hub."""
+    show_help(context)
 
 
-@publish_app.command(name="model")
+@publish_app.command(name="model", short_help="Publish a model with its card.")
 def publish_model(
     name: Annotated[str, typer.Argument(help="Bundled name, or folder of a model.")],
     to: Annotated[str, typer.Option("--to", help="Repository on the Hub, org/name; made when it is not there.")],

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lem_models.cli_paths import check_readable
 from lem_models.cli_publish import publish_app
 
 __all__ = ["Unit", "publish_data"]
@@ -17,7 +18,7 @@ Unit = Annotated[
 ]
 
 
-@publish_app.command(name="data")
+@publish_app.command(name="data", short_help="Publish bars as a data set with a card.")
 def publish_data(
     file: Annotated[Path, typer.Argument(help="Bars: .arrow (never loaded whole), .parquet, .csv or .csv.gz.")],
     to: Annotated[str, typer.Option("--to", help="Data set on the Hub, org/name; made when it is not there.")],
@@ -63,6 +64,7 @@ def publish_data(
             raise ConfigError(f"--column takes NAME=MEANING; got {text!r}")
         columns[name] = meaning
     read_licence(licence)  # before a large file is read
+    check_readable(file)
     bars = Bars.read(file, calendar=calendar, unit=unit)
     typer.echo(f"{file}: {bars!r}")
     settings: dict[str, Any] = {

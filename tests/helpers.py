@@ -263,8 +263,11 @@ POLICIES: tuple[str, ...] = (*policy_names(), *_RANDOM, *list_models())
 
 @lru_cache
 def policy_named(name: str) -> Any:
-    """One of :data:`POLICIES`."""
-    return random_model(LEMConfig(**_RANDOM[name])) if name in _RANDOM else load_policy(name)
+    """One of :data:`POLICIES`; the laws hold on bars of every length, so none of them refuses any."""
+    policy = random_model(LEMConfig(**_RANDOM[name])) if name in _RANDOM else load_policy(name)
+    if isinstance(policy, LEMModel):
+        policy.config = policy.config.model_copy(update={"frequencies": ()})
+    return policy
 
 
 # --- look-ahead ------------------------------------------------------------------------------------------------------

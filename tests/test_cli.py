@@ -1,16 +1,22 @@
 """The command line: what a user types first."""
 
+import io
 import json
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
+import lem_models
 from lem_models import Bars, Order, synthetic_bars
 from lem_models.cli import app, main
-from lem_models.errors import BarsError, ConfigError
+from lem_models.errors import BarsError, ConfigError, LEMError
+from lem_models.execution.execute import NO_SYMBOL
+from lem_models.hub.listing import print_models
 from lem_models.hub.registry import list_models
 
 runner = CliRunner()
@@ -23,11 +29,81 @@ def data(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def daily(tmp_path_factory):
+    path = tmp_path_factory.mktemp("daily") / "bars.parquet"
+    frame = synthetic_bars(symbols=1, days=600, frequency="1D", seed=4).frame
+    frame = frame[frame["timestamp"].dt.day_of_week < 5].reset_index(drop=True)
+    Bars.from_frame(frame, calendar="sessions").write(path)
+    return path
+
+
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
     for command in ("list", "demo", "benchmark", "execute", "check-leak", "convert", "train"):
         assert command in result.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["publish"]], ids=["lem", "lem publish"])
+def test_a_group_alone_shows_its_help(arguments):
+    alone, asked = runner.invoke(app, arguments), runner.invoke(app, [*arguments, "-h"])
+    assert (alone.exit_code, asked.exit_code) == (0, 0)
+    assert alone.output == asked.output
+    assert "Commands:" in alone.output
+
+
+def _commands(group, path=()):
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from _commands(command, (*path, name))
+
+
+COMMANDS = list(_commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_every_command_explains_itself_and_all_its_options(command, width):
+    shown = [runner.invoke(app, [*command, option], terminal_width=width) for option in ("-h", "--help")]
+    assert [result.exit_code for result in shown] == [0, 0]
+    text = shown[0].output
+    assert text == shown[1].output
+    assert text.isascii()
+    assert "..." not in text.replace("[ARGS]...", "")  # no sentence is cut
+    assert max(map(len, text.splitlines())) <= width
+    lines = text.partition("Options:")[2].partition("Commands:")[0].splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith("  -")]
+    for first, last in zip(starts, [*starts[1:], len(lines)], strict=True):
+        assert len(" ".join(lines[first:last]).split()) > 2, lines[first]
+
+
+def test_the_version_is_the_package_s():
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"lem {lem_models.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closest"),
+    [(["benchmrk"], "benchmark"), (["publish", "modle"], "model"), (["list", "--jso"], "--json")],
+    ids=str,
+)
+def test_an_unknown_name_is_answered_with_the_closest(arguments, closest):
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert closest in result.stderr
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 155, 200])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_list_cuts_nothing_at_any_width(width, encoding):
+    console = Console(width=width, file=io.TextIOWrapper(io.BytesIO(), encoding, errors="replace"))
+    with console.capture() as printed:
+        print_models(console, list_models())
+    text = printed.get()
+    assert "\u2026" not in text
+    for model in list_models():
+        assert str(model) in text.replace("|", " ").split()
 
 
 def test_help_does_not_import_torch():
@@ -46,11 +122,13 @@ def test_list_names_every_bundled_model_and_what_it_is_for():
 
 
 def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, data):
-    result = runner.invoke(app, ["demo", "--orders", "200", "--data", str(data), "--out", str(tmp_path / "demo")])
+    out = tmp_path / "[/demo] [red]"  # is no markup
+    result = runner.invoke(app, ["demo", "--orders", "200", "--data", str(data), "--out", str(out)])
     assert result.exit_code == 0, result.output
     for text in ("lem-crypto-hourly", "stopping_rule", "volume_curve", "twap", "One order, bar by bar", "report.html"):
         assert text in result.output
-    assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000
+    assert str(out / "report.html") in result.output
+    assert (out / "report.html").stat().st_size > 100_000
 
 
 def test_benchmark_of_a_baseline_against_another(tmp_path, data):
@@ -170,6 +248,100 @@ def test_check_leak_of_a_baseline_and_of_a_policy_of_one_s_own(tmp_path, data):
     for name, problem in (("nothing.py:Peeking", "no Python file"), (f"{tmp_path / 'mine.py'}:Other", "no 'Other'")):
         refused = runner.invoke(app, ["check-leak", name, str(data)])
         assert problem in str(refused.exception)
+
+
+DAY = "2024-01-20T00:00Z"
+
+
+def _executed(tmp_path, bars, *rows, **options):
+    """Result of ``lem execute`` with twap, on rows of ``symbol,start``."""
+    lines = ["symbol,start,side,max_periods", *(f"{row},buy,6" for row in rows)]
+    (tmp_path / "orders.csv").write_text("\n".join(lines), encoding="utf-8")
+    options = {"data": bars, "orders": tmp_path / "orders.csv", "policy": "twap", "out": tmp_path / "out"} | options
+    return runner.invoke(app, ["execute", *(f"--{name}={value}" for name, value in options.items() if value)])
+
+
+def test_execute_counts_what_cannot_run_by_reason(tmp_path, data, caplog):
+    result = _executed(tmp_path, data, f"S000,{DAY}", f"s00,{DAY}", f"BTC,{DAY}", "S001,2024-01-20T00:30Z")
+    assert result.exit_code == 0, result.output
+    assert "3 of 4 orders cannot run" in caplog.text
+    assert f"2 {NO_SYMBOL} (first: order '1', 's00' at 2024-01-20 00:00 UTC)" in caplog.text
+    assert "unknown symbol 's00'; did you mean 'S00" in caplog.text
+    assert "unknown symbol 'BTC'; known: 'S000', 'S001'" in caplog.text
+    assert (
+        "1 no bar of this symbol starts at this time (first: order '3', 'S001' at 2024-01-20 00:30 UTC)" in caplog.text
+    )
+    reasons = pd.read_csv(tmp_path / "out" / "excluded.csv")["reason"].tolist()
+    assert reasons == [NO_SYMBOL, NO_SYMBOL, "no bar of this symbol starts at this time"]
+
+
+def test_execute_of_orders_of_which_none_can_run_is_no_success(tmp_path, data, caplog):
+    result = _executed(tmp_path, data, f"KO,{DAY}", "S001,2030-01-01T00:00Z")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: no order could run; the reason of each is in {tmp_path / 'out' / 'excluded.csv'}\n"
+    assert "2 of 2 orders cannot run" in caplog.text
+    assert len(pd.read_csv(tmp_path / "out" / "excluded.csv")) == 2
+
+
+def test_without_a_model_the_one_that_fits_the_bars_is_taken_and_named(tmp_path, daily):
+    result = _executed(tmp_path, daily, "S000,2025-06-02T00:00Z", policy=None)
+    assert result.exit_code == 0, result.output
+    assert "Model: lem-dow-daily, the bundled one for bars of 1D" in result.output
+
+
+def test_a_model_of_another_frequency_is_refused_unless_it_is_asked_for(tmp_path, daily, caplog):
+    rows = ["S000,2025-06-02T00:00Z"]
+    refused = _executed(tmp_path, daily, *rows, policy="lem-crypto-hourly")
+    assert type(refused.exception) is BarsError
+    assert "'lem-crypto-hourly' was trained on bars of 1h, and these bars are 1D long" in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+    benchmark = ["benchmark", "--data", str(daily), "--null", "0", "--out", str(tmp_path / "report")]
+    for models in (["--model", "lem-crypto-hourly"], ["--model", "twap", "--baselines", "lem-crypto-hourly"]):
+        result = runner.invoke(app, [*benchmark, *models, "--max-periods", "6"])
+        assert "trained on bars of 1h" in str(result.exception)
+    assert not (tmp_path / "report").exists()
+    arguments = [
+        "execute",
+        "--data",
+        str(daily),
+        "--orders",
+        str(tmp_path / "orders.csv"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    allowed = runner.invoke(app, [*arguments, "--model", "lem-crypto-hourly", "--any-frequency"])
+    assert allowed.exit_code == 0, allowed.output
+    assert "its decisions are untested there" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("data", ".", "is a folder; name a file"),
+        ("data", "nothing.parquet", "there is no file"),
+        ("orders", ".", "is a folder; name a file"),
+        ("orders", "nothing.csv", "there is no file"),
+        ("out", "orders.csv", "is not a folder"),
+        ("out", "orders.csv/deeper/still", "is not a folder"),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_is_done(tmp_path, data, monkeypatch, option, value, problem):
+    monkeypatch.setattr(Bars, "read", None)  # never called
+    monkeypatch.chdir(tmp_path)
+    result = _executed(tmp_path, data, f"S000,{DAY}", **{option: value})
+    assert isinstance(result.exception, LEMError)
+    assert problem in str(result.exception)
+    assert str(result.exception).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [(".", "is a folder"), ("missing/bars.csv", "there is no folder missing"), ("bars.txt", "is neither an .arrow")],
+)
+def test_a_conversion_to_where_nothing_can_be_written_is_refused(tmp_path, data, monkeypatch, target, problem):
+    monkeypatch.setattr(Bars, "read", None)
+    monkeypatch.chdir(tmp_path)
+    assert problem in str(runner.invoke(app, ["convert", str(data), target]).exception)
 
 
 def test_execute_writes_schedule_orders_and_exclusions(tmp_path, data):

@@ -22,6 +22,7 @@ from lem_models.evaluation.grouping import DERIVED_KEYS, with_ends
 from lem_models.evaluation.null import NullDraws, martingale_null
 from lem_models.evaluation.statistics import compare, null_split, paired_difference
 from lem_models.execution.costs import CostModel
+from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
@@ -59,6 +60,7 @@ class BenchmarkSettings(BaseModel):
             (one that forecasts nothing must show no forecast value), or the names of some.
         seed: Seed of the draws of orders, null and bootstrap.
         bootstrap: Draws of the bootstrap.
+        allow_frequency: Whether models may run on bars of another length than they were trained on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +89,7 @@ class BenchmarkSettings(BaseModel):
     null_of: Literal["model", "all"] | tuple[str, ...] = "model"
     seed: int = 0
     bootstrap: int = Field(1000, ge=100)
+    allow_frequency: bool = False
 
     @field_validator("by")
     @classmethod
@@ -112,6 +115,7 @@ class Benchmark:
             without a null.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
+        notes: What a reader must know of policies on bars of this length, a sentence each.
     """
 
     settings: BenchmarkSettings
@@ -121,6 +125,7 @@ class Benchmark:
     nulls: Mapping[str, NullDraws]
     excluded: Mapping[str, int] = field(default_factory=dict)
     unseen_from: date | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def seen_percent(self) -> float | None:
@@ -250,6 +255,7 @@ def run_benchmark(
 
     Raises:
         OrderError: when no order fits, or a policy's horizon is shorter than the orders.
+        BarsError: when a policy was trained on bars of another length.
         PolicyError: when one of them is not a policy, or looks ahead.
     """
     bars = Bars.of(bars)
@@ -258,9 +264,11 @@ def run_benchmark(
     on_null = _null_of(settings.null_of, tested)
     if not is_executable(policy):
         raise PolicyError(f"{model} is a bound: it can stand beside a policy under test, not be one")
+    notes = []
     for name, policy in policies.items():
         with policy_faults(policy):
             horizon = PolicySettings.of(policy).horizon
+        notes.append(check_frequency(policy, bars, allow=settings.allow_frequency, name=name))
         if horizon is not None and horizon < settings.max_periods:
             raise OrderError(
                 f"max_periods is {settings.max_periods}, but the horizon of {name} is {horizon} periods",
@@ -297,7 +305,7 @@ def run_benchmark(
     unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
     found = {name: result for name, result in results.items() if result is not None}
     nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
-    return Benchmark(settings, bars, model, found, nulls, excluded, unseen)
+    return Benchmark(settings, bars, model, found, nulls, excluded, unseen, tuple(note for note in notes if note))
 
 
 def _null_of(wanted: str | tuple[str, ...], policies: list[str]) -> list[str]:

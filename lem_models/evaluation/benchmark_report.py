@@ -140,11 +140,13 @@ def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], c
 
 def _warnings(run: Benchmark) -> list[str]:
     """What must be known before the first number."""
+    notes = [f"{note}." for note in run.notes]
     if not run.seen_percent:
-        return []
+        return notes
     return [
+        *notes,
         f"{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} was trained "
-        "or selected on: these numbers are too good."
+        "or selected on: these numbers are too good.",
     ]
 
 
@@ -163,6 +165,7 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
         },
         "unseen_from": None if run.unseen_from is None else str(run.unseen_from),
         "seen_percent": run.seen_percent,
+        "notes": run.notes,
         "excluded": excluded_counts(run),
         "comparison": tables.comparison,
         "by_side": tables.detail,

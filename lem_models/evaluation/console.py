@@ -15,45 +15,49 @@ from lem_models.evaluation.benchmark import Benchmark
 from lem_models.evaluation.benchmark_tables import GROUPS, cost_text, excluded_counts
 from lem_models.evaluation.output import is_missing
 from lem_models.evaluation.report_text import SIGN_CONVENTION, p_text
+from lem_models.evaluation.terminal_width import fits
 from lem_models.execution.result import ExecutionResult
 
 __all__ = ["print_benchmark", "print_execution"]
 
 _Cell: TypeAlias = "tuple[tuple[str, ...], str | Callable[..., str]]"
-_WIDE, _NARROW = 150, 105  # columns of the terminal from which on everything fits, and below which little does
+_LEAST_FIRST = ("complete", "periods", "better", "orders", "net 95 %", "std", "p", "± std", "95 %", "bar vol.")
+"""Columns that a narrow terminal does without."""
 
 
 def print_benchmark(console: Console, run: Benchmark) -> None:
     """Print the main table, the split against the null, and what was left out."""
-    settings = run.settings
+    settings, model = run.settings, escape(run.model)
     comparison = run.comparison(GROUPS)
     differences = run.differences(GROUPS)
     split = run.split(GROUPS)
     orders = next(iter(run.results.values())).orders
     console.print(
-        f"\n[bold]{run.model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "
+        f"\n[bold]{model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "
         f"{orders['symbol'].nunique()} symbols, {orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
     )
     console.print(f"[dim]{SIGN_CONVENTION}[/dim]")
     if run.seen_percent:
         console.print(
-            f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {run.model} "
+            f"[yellow]{run.seen_percent:.0f} % of the orders start before {run.unseen_from}, in days that {model} "
             "was trained on: these numbers are too good.[/yellow]"
         )
+    for note in run.notes:
+        console.print(f"[yellow]{escape(note)}.[/yellow]")
     for benchmark in settings.benchmark:
         for target in settings.target:
             rows = _scenario(comparison, benchmark, target)
             tested = _scenario(differences, benchmark, target) if len(differences) else None
             part = None if split is None else _scenario(split, benchmark, target)
             console.print(f"\n[bold]Improvement against the {benchmark.upper()}, fixed {target}[/bold]")
-            console.print(_table(run, rows, tested, part, console.width))
+            console.print(_fitting_table(console, run, rows, tested, part))
     if settings.costs is not None:
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(differences):
-        console.print(f"[dim]p: {run.model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
+        console.print(f"[dim]p: {model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
     if split is not None:
         console.print(
-            f"[dim]null: {run.model} on {settings.null} draws of the martingale null, the value of the option to end; "
+            f"[dim]null: {model} on {settings.null} draws of the martingale null, the value of the option to end; "
             "forecast: real minus null[/dim]"
         )
     for reason, count in excluded_counts(run).items():
@@ -64,15 +68,32 @@ def _scenario(table: pd.DataFrame, benchmark: str, target: str) -> pd.DataFrame:
     return table[(table["benchmark"] == benchmark) & (table["target"] == target)]
 
 
+def _fitting_table(
+    console: Console,
+    run: Benchmark,
+    comparison: pd.DataFrame,
+    differences: pd.DataFrame | None,
+    split: pd.DataFrame | None,
+) -> Table:
+    """One scenario with as many columns as there is room for."""
+    columns = _columns(run, differences is not None)
+    table = _table(run, comparison, differences, split, columns)
+    for heading in _LEAST_FIRST:
+        if fits(console, table):
+            break
+        columns.pop(heading, None)
+        table = _table(run, comparison, differences, split, columns)
+    return table
+
+
 def _table(
     run: Benchmark,
     comparison: pd.DataFrame,
     differences: pd.DataFrame | None,
     split: pd.DataFrame | None,
-    width: int,
+    columns: dict[str, _Cell],
 ) -> Table:
     """One scenario: its policies under each minimum duration, then the split of the policy under test."""
-    columns = _columns(run, differences is not None, width)
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("min", "policy", *columns):
         table.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
@@ -81,7 +102,11 @@ def _table(
         records = [row | {"p": p_values.get((minimum, row["policy"]), float("nan"))} for row in rows.to_dict("records")]
         parts = [] if split is None else split[split["min_periods"] == minimum].to_dict("records")
         lines = [
-            ("bold cyan" if row["policy"] == run.model else "", str(row["policy"]), _cells(row, columns.values()))
+            (
+                "bold cyan" if row["policy"] == run.model else "",
+                escape(str(row["policy"])),
+                _cells(row, columns.values()),
+            )
             for row in records
         ]
         lines += [
@@ -95,28 +120,26 @@ def _table(
     return table
 
 
-def _columns(run: Benchmark, tested: bool, width: int) -> dict[str, _Cell]:
-    """Columns by heading, as many as there is room for: which numbers fill a cell, and how."""
-    columns: dict[str, _Cell] = {"orders": (("orders",), "{:,}")} if width >= _NARROW else {}
-    columns |= {
+def _columns(run: Benchmark, tested: bool) -> dict[str, _Cell]:
+    """Columns by heading: which numbers fill a cell, and how."""
+    columns: dict[str, _Cell] = {
+        "orders": (("orders",), "{:,}"),
         "bar vol.": (("mean_vol",), "{:+.3f}"),
         "± std": (("std_vol",), "{:.3f}"),
         "bps": (("mean_bps",), "{:+.1f}"),
         "95 %": (("low_bps", "high_bps"), "{:+.1f} {:+.1f}"),
+        "std": (("std_bps",), "{:.1f}"),
     }
-    if width >= _NARROW:
-        columns["std"] = (("std_bps",), "{:.1f}")
     if run.settings.costs is not None:
         columns["net bps"] = (("net_bps",), "{:+.1f}")
-        if width >= _NARROW:
-            columns["net 95 %"] = (("net_low_bps", "net_high_bps"), "{:+.1f} {:+.1f}")
+        columns["net 95 %"] = (("net_low_bps", "net_high_bps"), "{:+.1f} {:+.1f}")
     if tested:
         columns["p"] = (("p",), p_text)
-    if width >= _WIDE:
-        columns["better"] = (("better_percent",), "{:.1f} %")
-        columns["periods"] = (("periods_used",), "{:.1f}")
-        columns["complete"] = (("completed_percent",), "{:.4g} %")
-    return columns
+    return columns | {
+        "better": (("better_percent",), "{:.1f} %"),
+        "periods": (("periods_used",), "{:.1f}"),
+        "complete": (("completed_percent",), "{:.4g} %"),
+    }
 
 
 def _as_row(part: dict[Any, Any], value: str) -> dict[Any, Any]:

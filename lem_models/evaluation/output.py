@@ -16,10 +16,38 @@ import pandas as pd
 
 from lem_models.errors import ConfigError
 
-__all__ = ["Json", "is_missing", "to_csv", "to_json", "write_text"]
+__all__ = ["Json", "check_file", "check_folder", "is_missing", "to_csv", "to_json", "write_text"]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """What a JSON file can hold."""
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Refuse, before any compute, a folder that files cannot be written into; one that is missing can be made.
+
+    Raises:
+        ConfigError: When it is a file, lies under one, or may not be written.
+    """
+    path = Path(os.path.abspath(folder))
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise ConfigError(f"cannot write into the folder {folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write into the folder {folder}: no permission to write in {there}")
+
+
+def check_file(file: str | os.PathLike[str]) -> None:
+    """Refuse, before any compute, a file that cannot be written; one that is there is replaced.
+
+    Raises:
+        ConfigError: When it is a folder, or its folder is missing or may not be written.
+    """
+    path = Path(file)
+    if path.is_dir():
+        raise ConfigError(f"{file} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {file}: there is no folder {path.parent}")
+    check_folder(path.parent)
 
 
 def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.errors import PolicyError
+from lem_models.errors import PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel, relative_sizes
+from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.measures import interval_price, participation_weighted_price, shortfall_bps, slippage_bps
 from lem_models.execution.policy import (
     OrderBatch,
@@ -34,12 +35,15 @@ from lem_models.markets.splits import find_splits, warn_of_splits
 from lem_models.markets.windows import REASONS, check_history, exclusion_codes
 from lem_models.order_table import OrdersLike, complete_orders, orders_frame, unread_columns
 
-__all__ = ["complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
+__all__ = ["NO_SYMBOL", "complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
 _PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
+NO_SYMBOL = "the bars hold no such symbol"
+"""Reason of an order whose symbol the bars lack."""
 _NAMES_SHOWN = 8
+_SYMBOLS_SHOWN = 3
 _MANY = 0.25  # of the orders: so many lost to gaps are worth a word about the gaps
 _PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
 
@@ -51,6 +55,7 @@ def execute(
     *,
     costs: CostModel | None = None,
     within_session: bool | None = None,
+    allow_frequency: bool = False,
 ) -> ExecutionResult:
     """Execute orders.
 
@@ -64,6 +69,7 @@ def execute(
             and at which price before costs, is the same as without.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
+        allow_frequency: Whether a model may run on bars of another length than it was trained on.
 
     Returns:
         Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
@@ -72,11 +78,15 @@ def execute(
     Raises:
         UnknownNameError: when there is no policy of this name.
         OrderError: when the table breaks a rule, or the costs depend on the size of an order that has none.
-        BarsError: when no symbol has more bars than the policy's lookback.
+        BarsError: when no symbol has more bars than the policy's lookback, or the policy was trained on bars of another
+            length.
         PolicyError: when the policy breaks its protocol; names the policy and the first order concerned.
     """
     policy = policy_of(policy)
     market = bars if isinstance(bars, Market) else Market(Bars.of(bars))
+    note = check_frequency(policy, market.bars, allow=allow_frequency)
+    if note is not None:
+        _LOG.warning(note)
     table = orders_frame(orders)
     result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
     _warn_of_unread(table)
@@ -136,6 +146,7 @@ def execute_silently(
     excluded = table.loc[~valid, ["order_id", "symbol", "start"]].assign(
         reason=[REASONS[int(c)] for c in codes[~valid]]
     )
+    excluded.loc[~excluded["symbol"].isin(bars.symbols), "reason"] = NO_SYMBOL
     table, start = table[valid].reset_index(drop=True), start[valid]
     parts, rows = [], [np.zeros(0, dtype=np.int64)]
     longest = int(table["max_periods"].max()) if len(table) else 1
@@ -169,7 +180,7 @@ def _by_calendar(
 
 
 def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
-    """Log how many orders were left out, and why.
+    """Log how many orders were left out, and why, with the first one of each reason.
 
     Args:
         result: The result.
@@ -179,17 +190,27 @@ def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
     if not len(excluded):
         return
     available = result.history_of_excluded
-    counts = []
-    for reason, number in excluded["reason"].value_counts().items():
+    texts = []
+    for reason, count in excluded["reason"].value_counts().items():
+        rows = excluded[excluded["reason"] == reason]
+        first = rows.iloc[0]
+        example = f"order {str(first['order_id'])!r}, {first['symbol']!r} at {first['start']:%Y-%m-%d %H:%M} UTC"
+        text = f"{count} {reason} (first: {example})"
         bars = available[(excluded["reason"] == reason).to_numpy()]
-        counts.append(f"{number} {reason}")
-        if 0 <= bars.min() <= bars.max() < lookback:
+        if reason == NO_SYMBOL:
+            names = rows["symbol"].unique()
+            known = result.bars.symbols
+            text += ": " + "; ".join(
+                str(UnknownNameError.among("symbol", name, known)) for name in names[:_SYMBOLS_SHOWN]
+            )
+        elif 0 <= bars.min() <= bars.max() < lookback:
             there = f"{bars.min()}" if bars.min() == bars.max() else f"{bars.min()} to {bars.max()}"
-            counts[-1] += f" ({lookback} bars are needed, {there} are there without a gap)"
+            text += f" ({lookback} bars are needed, {there} are there without a gap)"
+        texts.append(text)
     total = len(excluded) + len(result.orders)
     if excluded["reason"].isin([REASONS[3], REASONS[5]]).sum() > _MANY * total:
-        counts.append(gap_advice(result.bars))
-    _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(counts))
+        texts.append(gap_advice(result.bars))
+    _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(texts))
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:

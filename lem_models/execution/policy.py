@@ -205,6 +205,8 @@ class Policy(ABC):
         horizon: Longest order in periods, ``None`` for any.
         risk_aversion: Default for orders that name none.
         fixed_risk_aversion: The same for orders of a fixed duration; ``None`` for no difference.
+        frequencies: Lengths of the bars that the policy is made for (``("1h",)``), ``None`` for any; empty where they
+            are not known.
 
     Example:
         A policy that trades twice the TWAP's pace:
@@ -218,6 +220,7 @@ class Policy(ABC):
     horizon: int | None = None
     risk_aversion: float = 0.0
     fixed_risk_aversion: float | None = None
+    frequencies: tuple[str, ...] | None = None
 
     @abstractmethod
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
@@ -259,12 +262,17 @@ class Policy(ABC):
         return None
 
     def session(
-        self, order: Order | Mapping[str, Any], history: BarsLike, *, costs: CostModel | None = None
+        self,
+        order: Order | Mapping[str, Any],
+        history: BarsLike,
+        *,
+        costs: CostModel | None = None,
+        allow_frequency: bool = False,
     ) -> LiveSession:
         """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
         from lem_models.execution.session import LiveSession
 
-        return LiveSession(self, order, history, costs=costs)
+        return LiveSession(self, order, history, costs=costs, allow_frequency=allow_frequency)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ step of the policy's :meth:`~lem_models.execution.policy.Policy.stream` and one 
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -22,9 +23,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lem_models.errors import BarsError, OrderError, PolicyError
+from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import complete_for, traded_market
+from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
     Decision,
@@ -54,6 +56,7 @@ __all__ = ["LIVE_TOLERANCE", "LiveSession"]
 LIVE_TOLERANCE = 1e-4
 """How far fractions decided live may differ from those decided in hindsight, by a model in single precision."""
 
+_LOG = logging.getLogger("lem_models")
 _CROSSES = 6  # in REASONS
 _FAR = 1000  # bars after the history among which the next start is looked for
 _KEPT = 4096  # bars of history that are looked at; a lookback is at most 256, a calendar is told from some sessions
@@ -71,11 +74,13 @@ class LiveSession:
         history: Closed bars before the order, at least the policy's lookback, as :meth:`Bars.of` takes them; other
             symbols are ignored.
         costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
+        allow_frequency: Whether a model may decide on bars of another length than it was trained on.
 
     Raises:
         OrderError: when the order breaks a rule, starts when the market is closed, would cross the end of its session,
             or has no size that the costs depend on.
-        BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt.
+        BarsError: when the history ends elsewhere than right before the start, is too short, or holds a gap or a halt;
+            or when its bars have another length than those that the policy was trained on.
         PolicyError: when the policy breaks its protocol.
     """
 
@@ -86,8 +91,12 @@ class LiveSession:
         history: BarsLike,
         *,
         costs: CostModel | None = None,
+        allow_frequency: bool = False,
     ) -> None:
         policy, history = policy_of(policy), Bars.of(history)
+        note = check_frequency(policy, history, allow=allow_frequency)
+        if note is not None:
+            _LOG.warning(note)
         self._order = complete_for(policy, order)
         self._policy, self._lookback = policy, lookback_of(policy)
         if len(self._order) != 1:
@@ -96,7 +105,8 @@ class LiveSession:
             costs.check(self._order)
         symbol, self._start = str(self._order["symbol"][0]), int(pd.Timestamp(self._order["start"][0]).value)
         if symbol not in history.symbols:
-            raise OrderError(f"the history holds no bars of {symbol!r}", field="symbol", rule="known symbol")
+            problem = UnknownNameError.among("symbol of the history", symbol, history.symbols)
+            raise OrderError(str(problem), field="symbol", rule="known symbol")
         self._keys = frozenset(history.columns)
         own = last_bars(history.select([symbol]), _KEPT)
         self._bound, self._step = own.is_session_bound, own.frequency.value

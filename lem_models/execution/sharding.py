@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from lem_models.execution.costs import CostModel
-from lem_models.execution.execute import execute, execute_silently, warn_of_excluded
+from lem_models.execution.execute import execute_silently, warn_of_excluded
 from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
 from lem_models.markets.bars import Bars
@@ -129,7 +129,9 @@ class SharedOrders:
             on the others.
         """
         if self.ranks.size == 1:
-            return execute(policy, market, self.mine, costs=costs)
+            result = execute_silently(policy, market, self.mine, costs=costs)
+            warn_of_excluded(result, lookback=lookback_of(policy))
+            return result
         # With more processes than orders some have nothing to do.
         part = execute_silently(policy, market, self.mine, costs=costs, whole=bars).part if len(self.mine) else None
         parts = self.ranks.gather(part)

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
+from lem_models.evaluation.terminal_width import fits
 from lem_models.hub.registry import Headline, ZooList
 
 __all__ = ["print_models"]
 
 _COLUMNS = ("model", "for", "bars", "horizon", "size", "measured on", "minimum", "improvement", "std × TWAP")
 
+_LEGEND = (
+    "improvement over the VWAP in bar volatilities, mean ± std \\[95 % interval], at the shortest minimum of the "
+    "longest duration;\nstd × TWAP: standard deviation over TWAP's at the fixed duration. "
+    "The model cards have the baselines, the null and the limits."
+)
+
 
 def print_models(console: Console, models: ZooList) -> None:
-    """Print a line per model and market that it was measured on, and what the columns mean."""
+    """Print a line per model and market that it was measured on, and what the numbers mean.
+
+    A table where the console is wide enough for every cell of it, paragraphs otherwise: nothing is cut.
+    """
+    table = _table(models)
+    if fits(console, table):
+        console.print(table)
+    else:
+        _print_paragraphs(console, models)
+    console.print(_LEGEND, style="dim", highlight=False)
+
+
+def _table(models: ZooList) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in _COLUMNS:
         table.add_column(column, justify="right" if column in ("horizon", "size") else "left", no_wrap=column != "for")
@@ -24,14 +44,19 @@ def print_models(console: Console, models: ZooList) -> None:
         table.add_row(*known, *(_cells(headlines[0]) if headlines else ("nothing recorded", "", "", "")))
         for headline in headlines[1:]:
             table.add_row(*[""] * len(known), *_cells(headline))
-    console.print(table)
-    console.print(
-        "improvement over the VWAP in bar volatilities, mean ± std \\[95 % interval], at the shortest minimum of the "
-        "longest duration;\nstd × TWAP: standard deviation over TWAP's at the fixed duration. "
-        "The model cards have the baselines, the null and the limits.",
-        style="dim",
-        highlight=False,
-    )
+    return table
+
+
+def _print_paragraphs(console: Console, models: ZooList) -> None:
+    for model in models:
+        console.print(f"\n[bold]{model}[/bold]", soft_wrap=True)
+        lines = [f"{model.market}, bars of {model.frequency}, up to {model.horizon} periods, {model.size / 1e6:.1f} MB"]
+        for headline in model.headlines:
+            market, minimum, improvement, tracking = _cells(headline)
+            lines.append(f"{market}, {minimum}: {improvement}" + (f", std {tracking} × TWAP" if tracking else ""))
+        for line in lines:
+            console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
+    console.print()
 
 
 def _cells(headline: Headline) -> tuple[str, ...]:

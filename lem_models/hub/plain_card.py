@@ -58,7 +58,7 @@ def plain_card(
         record = None
     elif record is None:
         notes.append("the card has no measured results: nothing measured is recorded in the folder")
-    frequencies = sorted(config.unseen_from)
+    frequencies = config.frequencies or sorted(config.unseen_from)
     start = str(record["start"]) if record is not None else None
     metadata = ModelCardData(
         license=licence,

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lem_models.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
 
 __all__ = [
     "METRICS_NAME",
@@ -26,6 +29,7 @@ __all__ = [
     "ZooSource",
     "bundled_folder",
     "list_models",
+    "model_for",
     "weights_hash",
     "zoo_entry",
     "zoo_market",
@@ -47,6 +51,7 @@ class ZooMarket:
         title: The market in a few words.
         file: File of its bars, by the name that recipes use.
         frequency: Length of a bar, e.g. ``"1h"``.
+        calendar: ``"24/7"`` for a market that never closes, ``"sessions"`` for one that does.
         period: What a bar is called in a sentence, e.g. ``"hour"``.
         source: Where the bars come from.
         licence: Under which terms.
@@ -56,6 +61,7 @@ class ZooMarket:
     title: str
     file: str
     frequency: str
+    calendar: str
     period: str
     source: str
     licence: str
@@ -182,7 +188,25 @@ class ZooModel(str):
     @property
     def horizon(self) -> int:
         """Longest order in periods."""
-        return int(json.loads((self.folder / "config.json").read_text(encoding="utf-8"))["horizon"])
+        return int(self._config["horizon"])
+
+    @property
+    def frequencies(self) -> tuple[str, ...]:
+        """Lengths of the bars that it was trained on."""
+        return tuple(self._config.get("frequencies", ()))
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+
+    def fits(self, frequency: str, calendar: str) -> bool:
+        """Whether it was trained on bars of a length and is meant for markets of a kind.
+
+        Args:
+            frequency: Length of a bar, e.g. ``"1h"``.
+            calendar: ``"24/7"`` or ``"sessions"``.
+        """
+        return frequency in self.frequencies and calendar in {zoo_market(m).calendar for m in self.entry.evaluations}
 
     @property
     def size(self) -> int:
@@ -226,6 +250,7 @@ class ZooList(list[ZooModel]):
                 "title": model.entry.title,
                 "market": model.market,
                 "frequency": model.frequency,
+                "frequencies": model.frequencies,
                 "horizon": model.horizon,
                 "size": model.size,
                 "headlines": [asdict(headline) for headline in model.headlines],
@@ -247,6 +272,26 @@ def list_models() -> ZooList:
         True
     """
     return ZooList(ZooModel(name) for name in sorted(path.parent.name for path in _PRETRAINED.glob("*/config.json")))
+
+
+def model_for(bars: Bars) -> ZooModel:
+    """The bundled model that fits bars: their length, and whether their market closes. A specialist goes first.
+
+    Raises:
+        ConfigError: When none fits; lists them.
+    """
+    from lem_models.markets.frequency import clock
+
+    frequency, calendar = clock(bars.frequency), "24/7" if bars.calendar.name == "24/7" else "sessions"
+    fitting = [model for model in list_models() if model.fits(frequency, calendar)]
+    if fitting:
+        return min(fitting, key=lambda model: len(model.frequencies))
+    known = "; ".join(f"{model}: {model.market}, {' or '.join(model.frequencies)}" for model in list_models())
+    market = "never closes" if calendar == "24/7" else "has sessions"
+    raise ConfigError(
+        f"no bundled model was trained on bars that are {frequency} long of a market that {market} ({known}); "
+        "fine-tune one to them (lem finetune), or name one all the same with --model NAME --any-frequency"
+    )
 
 
 def bundled_folder(name: str) -> Path:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from lem_models.errors import BarsError, OrderError
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import GROUP, Moment
+from lem_models.markets.frequency import GROUP, Moment, clock, read_frequency
 from lem_models.markets.intervals import Intervals, around, complement, intersect, intervals, of_rows
+from lem_models.untrusted import shown
 
 __all__ = ["REASONS", "Origins", "check_history", "exclusion_codes", "origins", "sample_origins", "stretch_starts"]
 
@@ -236,7 +237,7 @@ def sample_origins(
         within_session: See :func:`exclusion_codes`.
 
     Raises:
-        OrderError: when ``every`` is not a positive step, or no origin is left.
+        OrderError: when ``every`` is not a positive number of bars, or no origin is left.
     """
     period = bars.rows_between(start, end)
     # Where the period ends before the bars do, orders end with it; where the bars end first, that is counted below.
@@ -257,23 +258,21 @@ def sample_origins(
 
 def _step(bars: Bars, every: str | int) -> int | None:
     """The step between origins in bars or in nanoseconds; ``None`` if every bar is one."""
-    import pandas as pd
-
-    if isinstance(every, int | np.integer):
+    if isinstance(every, int | np.integer) and not isinstance(every, bool):
         if every < 1:
             raise OrderError(f"every must be at least one bar; got {every}", field="every")
         return None if every == 1 else int(every)
     try:
-        step = pd.Timedelta(every)
-        if pd.isna(step):
-            raise ValueError
-    except ValueError:
+        step = read_frequency(every)
+    except BarsError:
         raise OrderError(
-            f"every is neither a number of bars nor a duration such as '6h': {every!r}", field="every"
+            f"every is neither a number of bars nor a duration such as '6h': {shown(every)}", field="every"
         ) from None
     if step < bars.frequency:
-        raise OrderError(f"every={every!r} is shorter than a bar ({bars.frequency})", field="every")
-    return int(step.as_unit("ns").value)
+        raise OrderError(f"every={every!r} is shorter than a bar ({clock(bars.frequency)})", field="every")
+    if step % bars.frequency:
+        raise OrderError(f"every={every!r} is no whole number of bars of {clock(bars.frequency)}", field="every")
+    return step.value
 
 
 def _on_grid(bars: Bars, candidates: Intervals, *, every: int, by_bars: bool) -> Intervals:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lem_models.errors import ConfigError
 from lem_models.markets.features import FEATURES, SUPPORT
+from lem_models.markets.frequency import clock, read_frequency
 from lem_models.markets.market import MAX_LOOKBACK
 from lem_models.timestamps import Day
 from lem_models.untrusted import parse_json, place, problem, read_text, shown
@@ -63,6 +64,8 @@ class LEMConfig(BaseModel):
             trade against and tracking the benchmark is what is asked for.
         unseen_from: First day that was used neither in training nor in validation, by the frequency of the bars
             (``{"1h": "2024-01-01"}``); benchmarks start there by default.
+        frequencies: Lengths of the bars that the weights were last trained on (``("1h",)``): bars of another length are
+            refused unless they are asked for. Empty where they are not recorded.
 
     Raises:
         ConfigError: naming every field that is wrong.
@@ -87,6 +90,7 @@ class LEMConfig(BaseModel):
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
     fixed_risk_aversion: float = Field(2.0, ge=0.0, le=100.0)
     unseen_from: dict[_Frequency, Day] = Field(default_factory=dict, max_length=64)
+    frequencies: tuple[_Frequency, ...] = Field((), max_length=64)
 
     def __init__(self, /, **data: Any) -> None:
         code = [name for name in _CODE if name in data]
@@ -113,6 +117,11 @@ class LEMConfig(BaseModel):
         if len(set(names)) != len(names):
             raise ValueError("a feature occurs twice")
         return names or FEATURES
+
+    @field_validator("frequencies")
+    @classmethod
+    def _lengths_of_bars(cls, frequencies: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(clock(read_frequency(frequency)) for frequency in frequencies))
 
     @field_validator("head")
     @classmethod

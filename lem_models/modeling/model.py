@@ -94,6 +94,11 @@ class LEMModel(L.LightningModule, Policy):
         """The same for orders of a fixed duration."""
         return self.config.fixed_risk_aversion
 
+    @property
+    def frequencies(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Lengths of the bars that the weights were trained on; empty where they are not recorded."""
+        return self.config.frequencies
+
     def contexts(self, features: Tensor) -> Tensor:
         """Context per bar: the backbone's, and the features of the bar and of the one before.
 

@@ -306,6 +306,11 @@ def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str, teste
             f"{model.name} was trained or validated on days up to {unseen}, the test part starts on "
             f"{split.test.start}: where it saw these assets, 'before' is flattered"
         )
+    if model.frequencies and frequency not in model.frequencies:
+        found.append(
+            f"{model.name} was trained on bars of {' or '.join(model.frequencies)}, these are {frequency} long: "
+            "'before' is untested there"
+        )
     if horizon > model.horizon:
         found.append(
             f"{model.name} was trained for at most {model.horizon} periods, the new model for {horizon}: 'before' goes "

@@ -297,7 +297,8 @@ def run_recipe(
     for bars, market in zip(tables, recipe.data, strict=True):
         frequency = clock(bars.frequency)
         unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
-    architecture = recipe.model.model_copy(update={"unseen_from": unseen})
+    frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
+    architecture = recipe.model.model_copy(update={"unseen_from": unseen, "frequencies": frequencies})
     model = LEMModel(architecture, optimizer=recipe.optimizer)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
@@ -326,6 +327,8 @@ def run_recipe(
     is_trained = trainer.strategy.reduce_boolean_decision(model.is_trained, all=False)
     if start is not None and score <= to_beat and not keeps_last:
         weights = start.state_dict()
+        # Weights that learnt nothing from these bars are for the bars that they come from.
+        architecture = architecture.model_copy(update={"frequencies": start.config.frequencies})
     else:
         weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
     # A model of its own: what was fitted may be wrapped, or spread over devices.

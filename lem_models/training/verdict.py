@@ -108,6 +108,7 @@ def comparison_settings(
         costs=costs,
         null=0,
         seed=seed,
+        allow_frequency=True,  # the start may come from bars of another length
     )
 
 

@@ -237,7 +237,7 @@ class TestSamples:
 class TestTerminal:
     """The same numbers, compact."""
 
-    @pytest.mark.parametrize("width", [80, 110, 160])
+    @pytest.mark.parametrize("width", [50, 60, 80, 110, 160])
     def test_fits_the_terminal(self, run, width):
         console = Console(width=width, record=True, file=io.StringIO())
         print_benchmark(console, run)

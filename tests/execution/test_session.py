@@ -371,8 +371,8 @@ def test_a_session_stays_inside_the_trading_session():
 
 
 def test_an_unknown_symbol_is_refused(bars):
-    order = Order(symbol="NOPE", start=START, side="buy", max_periods=12)
-    with pytest.raises(OrderError, match="NOPE"):
+    order = Order(symbol="s00", start=START, side="buy", max_periods=12)
+    with pytest.raises(OrderError, match="unknown symbol of the history 's00'; did you mean 'S00"):
         load_policy("twap").session(order, history=bars)
 
 

@@ -107,3 +107,17 @@ def test_a_bad_file_is_refused_with_a_typed_error(tmp_path, content, message):
 def test_a_missing_file_is_refused_with_a_typed_error(tmp_path):
     with pytest.raises(ConfigError, match=r"config.json is not a readable"):
         LEMConfig.from_file(tmp_path / "config.json")
+
+
+def test_lengths_of_bars_are_kept_in_one_form():
+    assert LEMConfig(frequencies=["60min", "24h", "h"]).frequencies == ("1h", "1D")
+    for nonsense in ("soon", "-1h", "0h", "\x1b[2J"):
+        with pytest.raises(ConfigError, match="frequencies"):
+            LEMConfig(frequencies=[nonsense])
+
+
+def test_a_file_that_records_no_frequencies_still_loads(tmp_path):
+    content = json.loads(LEMConfig().to_json())
+    del content["frequencies"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert LEMConfig.from_file(tmp_path / "config.json").frequencies == ()

@@ -101,10 +101,11 @@ def test_a_method_changes_what_it_may_and_saves_a_plain_model(method, month, sma
         rank = max(torch.linalg.matrix_rank(result.model.state_dict()[n] - given[n], rtol=1e-3).item() for n in names)
         assert rank <= 2
     loaded = LEMModel.from_pretrained(tmp_path / "new")
-    settings = start.config.model_dump(exclude={"unseen_from"})
-    assert loaded.config.model_dump(exclude={"unseen_from"}) == settings
+    settings = start.config.model_dump(exclude={"unseen_from", "frequencies"})
+    assert loaded.config.model_dump(exclude={"unseen_from", "frequencies"}) == settings
     assert all(torch.equal(weight, loaded.state_dict()[name]) for name, weight in result.model.state_dict().items())
     assert loaded.config.unseen_from == {"1h": result.split.test.start}
+    assert loaded.config.frequencies == ("1h",)
 
 
 @needs_peft
@@ -376,7 +377,10 @@ def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
     harmful = {**SMALL, "optimizer": {"learning_rate": 3.0, "warmup_steps": 0}}
     path.write_text(json.dumps({**harmful, "trainer": {"steps": 4, "steps_per_epoch": 2, "averaging": 0}}))
     good = tuned(tiny_model(), month, tmp_path / "good", small).model
+    good.config = good.config.model_copy(update={"frequencies": ("5min",)})
     result = tuned(good, month, tmp_path / "bad", path)
+    assert any("trained on bars of 5min, these are 1h long" in warning for warning in result.warnings)
+    assert result.model.frequencies == ("5min",)  # the weights learnt nothing of other bars
     assert result.kept_start
     assert result.verdict == "start kept"
     assert "START KEPT" in result.sentence

@@ -411,6 +411,12 @@ def test_the_model_knows_from_when_on_it_has_seen_nothing(data, tmp_path):
     assert LEMModel.from_pretrained(tmp_path).config.unseen_from == {"1h": date(2024, 2, 14)}
 
 
+def test_the_model_knows_which_bars_it_was_trained_on(data, tmp_path):
+    recipe = tiny_recipe(trainer={"steps": 1, "steps_per_epoch": 1}, model={"frequencies": ["5min"]})
+    _train(recipe, tmp_path, data)
+    assert LEMModel.from_pretrained(tmp_path).frequencies == ("1h",)
+
+
 # --- the shipped recipes ---------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lem_models import LEMConfig, LEMModel, execute
-from lem_models.hub.registry import list_models
+from lem_models.hub.registry import list_models, zoo_market
 from lem_models.training.recipe import Recipe
 from tests.conftest import REPOSITORY
 from tests.helpers import first_moved, from_bar, perturbed
@@ -72,10 +72,14 @@ def test_it_is_what_its_recipe_makes(name):
         expected = expected.model_copy(update={"head_config": settings})
         horizon = recipe.finetune.horizon or expected.horizon
     # Costs nothing to check, and a card that quotes another recipe would be wrong from its first line.
-    left_out = {"horizon", "unseen_from"}
+    left_out = {"horizon", "unseen_from", "frequencies"}
     assert config.model_dump(exclude=left_out) == expected.model_dump(exclude=left_out)
     assert config.horizon == horizon
     assert max(config.unseen_from.values()) >= recipe.validation_end
+    markets = {zoo_market(market).frequency for market in name.entry.evaluations}
+    assert (
+        {frequency.replace("D", "d") for frequency in config.frequencies} == set(name.frequency.split(", ")) == markets
+    )
 
 
 # --- laws, in the market that it is for ------------------------------------------------------------------------------

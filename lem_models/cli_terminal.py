@@ -1,0 +1,193 @@
+"""How ``lem`` talks: streams that take every text and may be closed at any time, a console for tables, help.
+
+Exit codes: 0 it worked; 1 it worked, and the answer is no (a leak, no order that could run); 2 something was refused;
+141 whoever read the output has closed it (``lem list | head -1``), as for any Unix tool that SIGPIPE ends: what was not
+read was not delivered, and a script that asks for ``pipefail`` is told so. The signal itself would also end the
+process when a connection to the Hub breaks, so the error of the one stream is looked at instead.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["CONTEXT", "make_console", "printable", "show_help", "spinner", "standard_streams"]
+
+CONTEXT = {"help_option_names": ["--help", "-h"]}
+"""Settings of every command."""
+
+_CLOSED = 141  # 128 + SIGPIPE
+_FILE_WIDTH = 160  # of tables that go to a file or a pipe
+_PLAIN = {
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "±": "+/-",
+    "×": "x",
+    "→": "->",
+    "←": "<-",
+    "≤": "<=",
+    "≥": ">=",
+    "…": "...",
+    "•": "*",
+    "·": "*",
+    "σ": "sigma",
+    "√": "sqrt",
+    "∞": "inf",
+    "\u2018": "'",
+    "\u2019": "'",
+    "“": '"',
+    "”": '"',
+    "\u00a0": " ",
+    "│": "|",
+    "┃": "|",
+    "▏": "|",
+    **dict.fromkeys("─━╌╍═╸╺╴╶", "-"),
+}
+
+
+def printable(text: str, encoding: str) -> str:
+    r"""The text with what an encoding lacks in ASCII: a likeness of signs and lines, escapes of anything else.
+
+    Example:
+        >>> printable("0.31 ± 0.02 → 日", "cp1252")
+        '0.31 ± 0.02 -> \\u65e5'
+    """
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(_in_encoding(character, encoding) for character in text)
+    return text
+
+
+def _in_encoding(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        if character in _PLAIN:
+            return _PLAIN[character]
+        if "\u2500" <= character <= "\u257f":  # corners and crossings of lines
+            return "+"
+        if "\u2580" <= character <= "\u259f" or "\u2800" <= character <= "\u28ff":  # blocks; dots of spinners
+            return "#"
+        return character.encode("ascii", "backslashreplace").decode("ascii")
+    return character
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Let standard output and standard error take every text, and end the process well when they are closed.
+
+    A standard output that was closed by its reader ends the process with 141; one that cannot be written (a full disk)
+    raises OSError; a standard error that is closed swallows what is written to it.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = cast(TextIO, _Stream(before[0], _give_up)), cast(TextIO, _Stream(before[1], _carry_on))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _give_up(error: OSError) -> None:
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(_CLOSED)
+    raise OSError(error.errno, error.strerror, "standard output")
+
+
+def _carry_on(error: OSError) -> None:
+    """Nobody reads what else there is to say."""
+
+
+class _Stream(io.TextIOBase):
+    """A text stream over another one, which is ``None`` where the process was started without it.
+
+    It has no ``buffer``: whoever finds one writes bytes of another encoding past the stream.
+    """
+
+    def __init__(self, stream: TextIO | None, failed: Callable[[OSError], None]) -> None:
+        self._stream, self._failed = stream, failed
+        self._failure: OSError | None = None
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        stream = self._stream
+        if stream is not None:
+            self._attempt(lambda: stream.write(printable(text, self.encoding)))
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._attempt(self._stream.flush)
+
+    def _attempt(self, act: Callable[[], object]) -> None:
+        if self._failure is None:
+            try:
+                act()
+                return
+            except OSError as error:
+                self._failure = error
+                self._discard()
+        self._failed(self._failure)
+
+    def _discard(self) -> None:
+        """Send what is still in the buffers nowhere: Python writes it once more at its exit."""
+        try:
+            number = self.fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+        except OSError:
+            return
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+def make_console() -> Console:
+    """A console, wide enough for the tables when the output goes to a file; silent on every rank but the first."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from lem_models.execution.sharding import launched_ranks
+
+    class Plain(Console):
+        """A console that lays tables out with the characters that it can print."""
+
+        def render_str(self, text: str, **settings: Any) -> Text:
+            return super().render_str(printable(text, self.encoding), **settings)
+
+    quiet = launched_ranks().rank > 0
+    made = Plain(quiet=quiet)
+    return made if made.is_terminal else Plain(width=max(made.width, _FILE_WIDTH), quiet=quiet)
+
+
+def spinner(console: Console) -> str:
+    """Name of a spinner that the console can print."""
+    return "line" if console.options.ascii_only else "dots"
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group that was called without a command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,44 @@
+"""A model is for the lengths of bars that it was trained on; on other bars its decisions are untested."""
+
+from __future__ import annotations
+
+from lem_models.errors import BarsError
+from lem_models.execution.policy import Policy
+from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import clock, read_frequency
+from lem_models.untrusted import shown
+
+__all__ = ["check_frequency"]
+
+
+def check_frequency(policy: Policy, bars: Bars, *, allow: bool = False, name: str | None = None) -> str | None:
+    """Refuse a policy that was trained on bars of another length.
+
+    A policy whose ``frequencies`` are ``None`` (TWAP, say) fits every market.
+
+    Args:
+        policy: The policy.
+        bars: The market.
+        allow: Whether the policy runs all the same.
+        name: What to call the policy; default its own name.
+
+    Returns:
+        What a reader of the results must know; ``None`` for a policy that fits.
+
+    Raises:
+        BarsError: when the lengths of bars that it was trained on are known, and these bars have another one.
+    """
+    frequencies = getattr(policy, "frequencies", None)
+    if frequencies is None or any(read_frequency(known) == bars.frequency for known in frequencies):
+        return None
+    name, length = shown(name or getattr(policy, "name", type(policy).__name__)), clock(bars.frequency)
+    if not frequencies:
+        return f"{name} does not record the length of the bars that it was trained on; these bars are {length} long"
+    trained = f"{name} was trained on bars of {' or '.join(frequencies)}, and these bars are {length} long"
+    if not allow:
+        raise BarsError(
+            f"{trained}: take a model for such bars (lem list), fine-tune one to them (lem finetune), or ask for this "
+            "one all the same with allow_frequency=True (--any-frequency)",
+            rule="a frequency that the model knows",
+        )
+    return f"{trained}: its decisions are untested there"
