@@ -4,7 +4,7 @@ The feasibility rule: the fractions ``w_s`` of an order satisfy ``0 <= w_s <= ma
 ``max_periods``, which is possible exactly when ``max_rate * max_periods >= 1``.
 
 Amounts and lots are the decimal numbers that they print as, and an amount is a whole number of lots without any
-tolerance: 0.3 is three lots of 0.1, 2000001.5 is no number of lots of 1.
+tolerance: the float closest to it. 0.3 is three lots of 0.1, 2000001.5 is no number of lots of 1.
 """
 
 from __future__ import annotations
@@ -108,17 +108,22 @@ def _whole_lots(c: Columns) -> Mask:
     lots = lot_counts(c["amount"], c["lot_size"])
     holds = np.isnan(c["lot_size"])
     for row in np.flatnonzero(~holds & (lots >= 1)):
-        lot, amount = (Decimal(as_text(c[name][row])) for name in ("lot_size", "amount"))
-        holds[row] = _DIGITS.multiply(Decimal(int(lots[row])), lot) == amount
+        holds[row] = _amount_of(int(lots[row]), c["lot_size"][row]) == c["amount"][row]
     return holds
+
+
+def _amount_of(lots: int, lot_size: float) -> float:
+    """The float that so many lots are: their decimal product, which may have more digits than a float."""
+    return float(_DIGITS.multiply(Decimal(lots), Decimal(as_text(lot_size))))
 
 
 def _got_lots(c: Columns, row: int) -> str:
     amount, lot = c["amount"][row], c["lot_size"][row]
-    size = Decimal(as_text(lot))
-    below = _DIGITS.divide_int(Decimal(as_text(amount)), size) if amount / lot < MAX_LOTS else Decimal(0)
-    whole = (f"{_DIGITS.multiply(size, n).normalize(_DIGITS):f}" for n in (below, below + 1) if n > 0)
-    return f"{as_text(amount)} in lots of {as_text(lot)}: take {' or '.join(whole)}"
+    below = int(amount // lot)
+    near = sorted({_amount_of(lots, lot) for lots in range(below - 1, below + 3) if lots > 0})
+    whole = [max((x for x in near if x < amount), default=None), min((x for x in near if x > amount), default=None)]
+    cure = " or ".join(as_text(x) for x in whole if x is not None)
+    return f"{as_text(amount)} in lots of {as_text(lot)}: take {cure}"
 
 
 def _lots_can_finish(c: Columns) -> Mask:

@@ -72,6 +72,7 @@ def test_an_amount_is_so_many_lots(amount, lot_size, lots):
     [
         (2000001.5, 1, "take 2000001 or 2000002"),
         (10, 1e8, "take 100000000"),
+        (100, 0.9112927160488942, "take 99.33090604932947 or 100.24219876537836"),
         (0.1 + 0.2, 0.1, "0.30000000000000004 in lots of 0.1: take 0.3 or 0.4"),
         (Decimal("1.05"), Decimal("0.1"), "take 1 or 1.1"),
         (1e11 + 0.5, 1, "take 100000000000 or 100000000001"),
@@ -84,6 +85,19 @@ def test_an_amount_that_is_no_whole_number_of_lots_is_refused_however_large(amou
             make()
         assert error.value.field == "lot_size"
         assert cure in str(error.value)
+
+
+@given(lots=st.integers(1, 10**6), size=st.floats(1e-8, 1e8))
+def test_a_lot_of_any_float_has_amounts_and_the_cure_is_one_that_works(lots, size):
+    amount = float(lots * Decimal(repr(size)))
+    assert Order(**ONE, amount=amount, lot_size=size).amount == amount
+    off = float(np.nextafter(amount, np.inf))
+    with pytest.raises(OrderError, match=r"take \S+ or \S+ ") as error:
+        Order(**ONE, amount=off, lot_size=size)
+    below, above = str(error.value).split(": take ")[1].split(" (field")[0].split(" or ")
+    assert float(below) < off < float(above)
+    for cure in (below, above):
+        assert Order(**ONE, amount=float(cure), lot_size=size).amount == float(cure)
 
 
 def test_lots_that_are_lost_in_rounding_are_refused():

@@ -159,8 +159,9 @@ def test_every_column_by_its_definition(policy):
     # Sizes from a thousandth of a bar to many bars.
     scale = bars.volume.mean() * 10.0 ** rng.uniform(-3, 0, 150)
     scale *= np.where(orders["target"] == "notional", bars.close[starts - 1], 1.0)
-    orders["lot_size"] *= scale / orders["amount"]
-    orders["amount"] = scale
+    lots = orders["amount"] / orders["lot_size"]
+    orders["lot_size"] = (scale / lots).round(6)
+    orders["amount"] = (lots * orders["lot_size"]).round(6).fillna(pd.Series(scale))
     result = execute(load_policy(policy), bars, orders, within_session=False)
     assert len(result.orders) > 100
     assert 5 < result.orders["pwp_price"].isna().sum() < len(result.orders) - 50
