@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lem_models.errors import ConfigError, HubError, UnknownNameError, WeightsError
 from lem_models.hub.client import ask, is_offline
-from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME
+from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, missing_files
 from lem_models.hub.registry import bundled_folder, list_models
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
@@ -86,8 +86,7 @@ def _no_revision(revision: str | None, what: str) -> None:
 
 
 def _complete(folder: Path, what: str, hint: str = "") -> Path:
-    missing = [name for name in _FILES if not os.path.isfile(folder / name)]
-    if missing:
+    if missing := missing_files(folder):
         raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
     return folder
 
