@@ -103,13 +103,17 @@ def killed_at(line, save):
     return code != 0
 
 
+some_lines_or_all = pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+
+
 @processes
+@some_lines_or_all
 @pytest.mark.parametrize("old", ["with a hash", "without a hash"])
-def test_a_save_that_is_killed_at_any_line_leaves_the_old_or_the_new_model(models, folder, tmp_path, old):
+def test_a_save_that_is_killed_at_any_line_leaves_the_old_or_the_new_model(models, folder, tmp_path, old, step):
     if old == "without a hash":
         (folder / "config.json").write_text(models[0].config.to_json())
     found = []
-    for line in range(1, 1000):
+    for line in range(1, 1000, step):
         home = shutil.copytree(folder, tmp_path / "killed")
         if not killed_at(line, lambda home=home: models[1].save_pretrained(home)):
             break
@@ -123,9 +127,10 @@ def test_a_save_that_is_killed_at_any_line_leaves_the_old_or_the_new_model(model
 
 
 @processes
-def test_a_first_save_that_is_killed_leaves_no_model_or_the_new_one(models, tmp_path):
+@some_lines_or_all
+def test_a_first_save_that_is_killed_leaves_no_model_or_the_new_one(models, tmp_path, step):
     found = []
-    for line in range(1, 1000):
+    for line in range(1, 1000, step):
         home = tmp_path / "killed"
         if not killed_at(line, lambda home=home: models[1].save_pretrained(home)):
             break
