@@ -11,17 +11,17 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, HubError
-from lem_models.hub.client import ask
-from lem_models.hub.data_files import HubFile, Snapshot, open_snapshot
+from lem_models.hub.data_files import Snapshot, open_snapshot
 from lem_models.hub.data_shards import Record
 from lem_models.hub.data_splits import split_files
 from lem_models.hub.parquet_guard import GuardedParquet, Limits
+from lem_models.hub.repository import HubFile, Repository
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -195,10 +195,10 @@ class HubStream:
             yield from _same_columns(guarded, first, record)
 
     def _open(self, file: HubFile) -> GuardedParquet:
-        if self._snapshot.is_local:
+        if self._snapshot.repository is None:
             (path,) = self._snapshot.download([file])
             return GuardedParquet(_LocalFile(path, file.path), self._limits)
-        return GuardedParquet(_RemoteFile(self._snapshot, file), self._limits)
+        return GuardedParquet(_RemoteFile(self._snapshot.repository, file), self._limits)
 
 
 class _LocalFile:
@@ -221,28 +221,19 @@ class _LocalFile:
 class _RemoteFile:
     """A file on the Hub, of which ranges are asked for."""
 
-    def __init__(self, snapshot: Snapshot, file: HubFile) -> None:
-        from huggingface_hub import HfFileSystem
-
-        self.name = f"{file.path} of {snapshot.repo_id!r}"
-        self._path = f"datasets/{snapshot.repo_id}@{snapshot.revision}/{file.path}"
-        self._repo_id, self._token = snapshot.repo_id, snapshot.token
-        self._system: Any = HfFileSystem(token=snapshot.token, skip_instance_cache=True)
+    def __init__(self, repository: Repository, file: HubFile) -> None:
+        self.name = f"{file.path} of {repository.repo_id!r}"
+        self._repository, self._file = repository, file
         if file.size is None:
-            raise HubError(f"the Hub does not say how long {self.name} is", repo_id=snapshot.repo_id)
+            raise HubError(f"the Hub does not say how long {self.name} is", repo_id=repository.repo_id)
         self.size = file.size
 
     def fetch(self, first: int, last: int) -> bytes:
-        def call() -> bytes:
-            with self._system.open(self._path, "rb", cache_type="none") as file:
-                file.seek(first)
-                return bytes(file.read(last - first))
-
-        data = ask(f"read {self.name}", self._repo_id, call, token=self._token)
+        data = self._repository.fetch_range(self._file, first, last)
         if len(data) != last - first:
             raise HubError(
                 f"the Hub sent {len(data):,} bytes of {self.name} instead of {last - first:,}: try again",
-                repo_id=self._repo_id,
+                repo_id=self._repository.repo_id,
             )
         return data
 
