@@ -26,7 +26,7 @@ _MAX_ERROR = 64 << 10
 _MAX_REDIRECTS = 10
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _PARTIAL = 206
-_OF_BODY = frozenset({"content-length", "content-encoding", "transfer-encoding"})
+_OF_BODY = frozenset({b"content-length", b"content-encoding", b"transfer-encoding"})
 _PATIENCE = 60.0  # seconds for an answer, beside those for its bytes
 _SLOWEST = 32 << 10  # bytes a second
 
@@ -151,7 +151,7 @@ def _answer(
                 if status >= 400:
                     # The client reads the body of an error to its end: it gets one that has an end.
                     text = _start(response.iter_raw(), deadline)
-                    kept = {key: value for key, value in response.headers.items() if key.lower() not in _OF_BODY}
+                    kept = [(key, value) for key, value in response.headers.raw if key.lower() not in _OF_BODY]
                     hf_raise_for_status(type(response)(status, headers=kept, content=text, request=response.request))
                 if status not in (200, _PARTIAL):
                     raise HubError(
