@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import BarsError, LEMError
+from lem_models.guard.parquet import GuardedParquet, Limits
 from lem_models.hub.data_pull import frame_of
-from lem_models.hub.parquet_guard import GuardedParquet, Limits
 from lem_models.markets.bars import Bars
 from tests.hub.hostile_data import HOSTILE
 from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
