@@ -17,10 +17,24 @@ import stat
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-__all__ = ["MAX_DEPTH", "open_regular", "parse_json", "place", "problem", "read_text", "shown"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_RECORD_BYTES",
+    "one_line",
+    "open_regular",
+    "parse_json",
+    "place",
+    "problem",
+    "read_json",
+    "read_text",
+    "shown",
+]
 
 MAX_DEPTH = 32
 """How deep lists and mappings may be nested."""
+
+MAX_RECORD_BYTES = 1 << 24
+"""Bytes that a file of results may have."""
 
 _MAX_DIGITS = 32
 _MARKS = re.compile(r'[\[\]{}"\\]')
@@ -59,6 +73,16 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
     return content.decode("utf-8")
 
 
+def read_json(path: str | os.PathLike[str], limit: int = MAX_RECORD_BYTES) -> Any:  # noqa: ANN401
+    """What a file in JSON says; see :func:`read_text` and :func:`parse_json`.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when it is no JSON, or more than may be.
+    """
+    return parse_json(read_text(path, limit))
+
+
 def parse_json(text: str) -> object:
     """What a JSON text says.
 
@@ -79,6 +103,21 @@ def parse_json(text: str) -> object:
         parse_float=_number,
         parse_constant=_not_finite,
     )
+
+
+def one_line(text: str) -> str:
+    r"""A text with everything escaped that does not print as itself.
+
+    Line ends and other control characters move the cursor of a terminal, characters of direction turn the text around,
+    and characters without width hide in it.
+
+    Example:
+        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
+        a\x1b[31mb\nc \u202ed
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
 def shown(value: object) -> str:

@@ -19,6 +19,7 @@ from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, check_hash, check_
 from lem_models.hub.plain_card import RECORD, plain_card
 from lem_models.hub.registry import METRICS_NAME
 from lem_models.modeling.config import ConfigFile, LEMConfig
+from lem_models.untrusted import one_line
 from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = ["CARD_NAME", "Contents", "card_metadata_of", "contents_of"]
@@ -103,7 +104,7 @@ def contents_of(
     results, said = eval_results(folder, weights, eval_data or {})
     notes.extend(said)
     files |= pictures | results
-    return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(notes))
+    return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(map(one_line, notes)))
 
 
 def card_metadata_of(content: bytes, source: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ names one; the same numbers are in the card's ``model-index`` in any case.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.hub.registry import METRICS_NAME
+from lem_models.untrusted import read_json
 
 __all__ = ["eval_results", "parse_eval_data"]
 
@@ -60,7 +60,7 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
             raise ConfigError(f"{folder} has no {METRICS_NAME}, so there are no results for {', '.join(eval_data)}")
         return {}, ["no .eval_results: nothing measured is recorded in the folder"]
     try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        metrics: dict[str, Any] = read_json(path)
         if metrics["weights_sha256"] != weights:
             raise ConfigError(f"{path} was measured with other weights than those to be published: measure again")
         measured: dict[str, Mapping[str, Any]] = {found["market"]: found for found in metrics["evaluations"]}
@@ -73,7 +73,7 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
             ).encode()
             for market, target in sorted(eval_data.items())
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}") from None

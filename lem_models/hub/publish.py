@@ -20,6 +20,7 @@ from lem_models.hub.contents import CARD_NAME, Contents, contents_of
 from lem_models.hub.loading import read_pair, read_weights
 from lem_models.hub.resolve import is_hub_id
 from lem_models.modeling.config import ConfigFile
+from lem_models.untrusted import one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -242,7 +243,7 @@ def plan_upload(contents: Contents, destination: Destination, *, offline_ok: boo
         found.branch_exists,
         found.head,
         tuple(_planned(path, data, states[path]) for path, data in contents.files.items()),
-        tuple(sorted(set(found.hashes) - set(contents.files))),
+        tuple(one_line(path) for path in sorted(set(found.hashes) - set(contents.files))),
         tuple(notes),
     )
 
@@ -349,4 +350,4 @@ def _commit(api: HfApi, plan: Plan, contents: Contents) -> str:
         create_pr=to.create_pr,
         **settings,
     )
-    return str(commit.pr_url or commit.commit_url)
+    return one_line(str(commit.pr_url or commit.commit_url))

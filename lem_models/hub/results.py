@@ -7,13 +7,13 @@ and forecast value of the models) and ``tracking`` (ratios of standard deviation
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from lem_models.errors import ConfigError
+from lem_models.untrusted import read_json
 
 __all__ = ["Assets", "Evaluation", "Row", "Run", "check_weights", "read_evaluation"]
 
@@ -141,7 +141,7 @@ def read_evaluation(path: Path) -> Evaluation:
         ConfigError: When the file cannot be read, or lacks a part; the message names file and part.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the record {path.name}: {error}") from None
     if not isinstance(content, dict):

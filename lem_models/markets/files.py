@@ -59,6 +59,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = _read_arrow(path)
         else:
             table = _read_csv(path, is_packed=kind == "csv.gz")
+            check_columns(str(path), table.schema)  # texts that are not UTF-8 come as bytes
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     except BarsError:
         raise
