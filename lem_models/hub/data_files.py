@@ -170,6 +170,8 @@ def check_repository_name(repo_id: str) -> str:
 def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None) -> Snapshot:
     doing = f"read the data set {repo_id!r}" + (f" at {revision!r}" if revision else "")
     found = ask(doing, repo_id, lambda: describe(repo_id, "datasets", revision, token), token=token)
+    for path in found.files:
+        _safe(path, repo_id)
     card, cache = "", _cache(cache_dir)
     _note(_listing(repo_id, found.commit, cache_dir), found.files)
     if CARD_NAME in found.files:

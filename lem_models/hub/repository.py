@@ -83,7 +83,10 @@ class Repository:
 
         Raises:
             HubError: It cannot be fetched, or what was sent is not what the Hub states.
+            LEMError: Its name leads out of the repository.
         """
+        if not safe_path(file.path):
+            raise LEMError(f"a file of {self.repo_id!r} is named {file.path!r}, which may lead out of it: not fetched")
         storage = cache_folder(self.repo_id, self.kind, cache)
         copy = storage / "snapshots" / self.commit / file.path
         if copy.exists():
@@ -175,8 +178,8 @@ def describe(repo_id: str, kind: Kind, revision: str | None, token: str | bool |
         token: Token; default the client's.
 
     Raises:
-        HubError: The answer makes no sense, e.g. another commit than the one asked for.
-        LEMError: One of the files has a name that leads out of the repository.
+        HubError: The answer makes no sense, e.g. it is about another commit than the one asked for.
+        LEMError: There are too many files.
     """
     from huggingface_hub import constants
 
@@ -196,11 +199,6 @@ def describe(repo_id: str, kind: Kind, revision: str | None, token: str | bool |
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else error
         raise HubError(f"{what} makes no sense, nothing was downloaded: {why}", repo_id=repo_id) from None
-    for file in files:
-        if not safe_path(file.path):
-            raise LEMError(
-                f"the repository {repo_id!r} has a file named {file.path!r}, which may lead out of it: nothing was read"
-            )
     return Repository(repo_id, kind, commit, {file.path: file for file in files}, bool(answer.get("private")), token)
 
 

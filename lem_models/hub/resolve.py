@@ -88,8 +88,12 @@ def _no_revision(revision: str | None, what: str) -> None:
 
 def _complete(folder: Path, what: str, hint: str = "") -> Path:
     if missing := missing_files(folder):
-        raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
+        raise _no_model(what, missing, hint)
     return folder
+
+
+def _no_model(what: str, missing: list[str], hint: str = "") -> UnknownNameError:
+    return UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------
@@ -124,7 +128,9 @@ def _from_hub(
             with contextlib.suppress(Exception):
                 return cached()
             raise
-        files = [found.files[file] for file in _FILES if file in found.files]
+        if missing := [file for file in _FILES if file not in found.files]:
+            raise _no_model(f"the Hub repository {name!r}{at}", missing)
+        files = [found.files[file] for file in _FILES]
         _check_sizes({file.path: file.size for file in files}, name)
         for file in files:
             found.fetch(file, cache)
