@@ -11,6 +11,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from lem_models.untrusted import one_line
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -30,7 +32,18 @@ __all__ = [
 
 
 class LEMError(Exception):
-    """Base class of every error that the package raises on purpose."""
+    r"""Base class of every error that the package raises on purpose.
+
+    Its message is one line. It may quote files and servers of strangers, so what does not print as itself is escaped.
+
+    Example:
+        >>> print(LEMError("no model \x1b[2J\n'a'"))
+        no model \x1b[2J\n'a'
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        """See the class."""
+        super().__init__(*(one_line(part) if isinstance(part, str) else part for part in arguments))
 
 
 class BarsError(LEMError, ValueError):

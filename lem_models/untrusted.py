@@ -17,10 +17,24 @@ import stat
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
-__all__ = ["MAX_DEPTH", "open_regular", "parse_json", "place", "problem", "read_json", "read_text", "shown"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_RECORD_BYTES",
+    "one_line",
+    "open_regular",
+    "parse_json",
+    "place",
+    "problem",
+    "read_json",
+    "read_text",
+    "shown",
+]
 
 MAX_DEPTH = 32
 """How deep lists and mappings may be nested."""
+
+MAX_RECORD_BYTES = 1 << 24
+"""Bytes that a file of results may have."""
 
 _MAX_DIGITS = 32
 _MAX_BITS = 1024
@@ -60,6 +74,19 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
     return content.decode("utf-8")
 
 
+def read_json(path: str | os.PathLike[str], limit: int = MAX_RECORD_BYTES) -> dict[str, Any]:
+    """The object that a JSON file of at most ``limit`` bytes holds.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when :func:`read_text` or :func:`parse_json` refuses it, or it holds something else than an object.
+    """
+    content = parse_json(read_text(path, limit))
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
 def parse_json(text: str) -> object:
     """What a JSON text says.
 
@@ -82,17 +109,19 @@ def parse_json(text: str) -> object:
     )
 
 
-def read_json(path: str | os.PathLike[str], limit: int) -> dict[str, Any]:
-    """The object that a JSON file of at most ``limit`` bytes holds.
+def one_line(text: str) -> str:
+    r"""A text with everything escaped that does not print as itself.
 
-    Raises:
-        OSError: when it cannot be read.
-        ValueError: when :func:`read_text` or :func:`parse_json` refuses it, or it holds something else than an object.
+    Line ends and other control characters move the cursor of a terminal, characters of direction turn the text around,
+    and characters without width hide in it.
+
+    Example:
+        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
+        a\x1b[31mb\nc \u202ed
     """
-    content = parse_json(read_text(path, limit))
-    if not isinstance(content, dict):
-        raise ValueError(f"it must hold a JSON object, not a {type(content).__name__}")
-    return content
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
 def shown(value: object) -> str:

@@ -34,7 +34,7 @@ def parse_yaml(text: str) -> object:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(" ".join(str(error).split())) from None  # the library's own text has several lines
     except (LookupError, AttributeError, TypeError, OverflowError) as error:  # of the library: `!!int ""`, `!!bool x`
         raise ValueError(f"a value is not what its tag says: {type(error).__name__}") from None
 

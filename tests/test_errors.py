@@ -1,6 +1,7 @@
 """Errors are part of the interface: typed, they name what they know, and they survive a process border."""
 
 import pickle
+import unicodedata
 
 import pytest
 
@@ -76,3 +77,34 @@ def test_an_unknown_name_like_no_other_comes_with_the_known_ones():
 def test_a_long_list_of_known_names_is_cut():
     message = str(UnknownNameError.among("symbol", "?", [f"S{index:02d}" for index in range(30)]))
     assert message.endswith("'S19' and 10 more")
+
+
+ODD = [
+    *("\n", "\r", "\t", "\0", "\x07", "\x1b[2J", "\x7f", "\x85", "\x9b31m"),  # control characters
+    *("\u202e", "\u202a", "\u2066", "\u2069", "\u200e", "\u061c"),  # of direction
+    *("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad"),  # without width
+    *("\u2028", "\u2029", "\u00a0", "\u3000", "\ud800", "\ue000", "\U000e0041"),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+@pytest.mark.parametrize("name", errors.__all__)
+def test_what_does_not_print_as_itself_is_escaped_in_every_message(name, odd):
+    error = getattr(errors, name)(f"before{odd}after")
+    assert str(error).isprintable()
+    assert all(unicodedata.category(sign)[0] not in "C" for sign in str(error))
+    assert str(error).startswith("before\\")
+    assert str(error).endswith("after")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=ascii)
+def test_coordinates_are_escaped_too(odd):
+    assert str(BarsError("bad", symbol=f"a{odd}", timestamp=f"t{odd}", column=f"c{odd}", rule=odd)).isprintable()
+    assert str(OrderError("bad", field=f"f{odd}", rule=odd)).isprintable()
+    assert str(UnknownNameError.among("model", f"x{odd}", [f"x{odd}y"])).isprintable()
+
+
+def test_letters_of_the_world_stay_as_they_are():
+    text = "größer als 3 × σ – 日本 „x“ …"
+    assert str(LEMError(text)) == text

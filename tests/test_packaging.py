@@ -5,10 +5,14 @@ import importlib
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import lem_models
 
@@ -123,6 +127,39 @@ class TestVersion:
     def test_is_the_one_to_cite(self):
         citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
         assert f"\nversion: {lem_models.__version__}\n" in citation
+
+
+class TestDependencies:
+    """What pyproject states as the lowest version of a dependency is one that the other dependencies take."""
+
+    def stated(self) -> dict[str, Requirement]:
+        """Direct dependencies by name, those of the extras for users too."""
+        lines = [*project()["dependencies"], *project()["optional-dependencies"]["lora"]]
+        found = [Requirement(line) for line in lines]
+        return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+    @pytest.mark.parametrize("name", sorted(Requirement(line).name for line in project()["dependencies"]))
+    def test_each_lowest_version_is_one_that_the_installed_dependencies_take(self, name):
+        stated, low = self.stated(), {}
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            other = stated.get(canonicalize_name(needed.name))
+            if other is None or (needed.marker is not None and not needed.marker.evaluate({"extra": ""})):
+                continue
+            if not needed.specifier.contains(lowest(other)):
+                low[str(other)] = str(needed)
+        assert low == {}, f"{name} {metadata.version(name)} needs more than pyproject.toml states"
+
+    def test_each_has_a_lowest_version_and_it_is_met_here(self):
+        for name, requirement in self.stated().items():
+            if name != "peft":
+                assert Version(lowest(requirement)) <= Version(metadata.version(name))
+
+
+def lowest(requirement: Requirement) -> str:
+    """The lowest version that a requirement allows."""
+    (version,) = [part.version for part in requirement.specifier if part.operator == ">="]
+    return version
 
 
 class TestRepository:

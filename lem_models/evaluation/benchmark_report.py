@@ -12,7 +12,7 @@ from lem_models.evaluation.benchmark_summary import headlines, summary
 from lem_models.evaluation.benchmark_tables import BenchmarkTables, cost_text, excluded_counts, universe_table
 from lem_models.evaluation.execution_plot import execution
 from lem_models.evaluation.figure_style import figure_to_png_bytes
-from lem_models.evaluation.output import to_csv, to_json
+from lem_models.evaluation.output import to_csv, to_json, write_bytes
 from lem_models.evaluation.report import ReportData, write_report
 from lem_models.evaluation.report_parts import FigureGroup, ReportFigure
 from lem_models.evaluation.report_text import SIGN_CONVENTION
@@ -40,9 +40,9 @@ def write_benchmark(run: Benchmark, out: str | Path, *, command: str, title: str
     to_csv(tables.detail, out / "summary.csv")
     to_json(_json(tables, command), out / "summary.json")
     for name, (_, _, draw) in figures.items():
-        (out / f"{name}.png").write_bytes(figure_to_png_bytes(draw("light"), background="white"))
+        write_bytes(out / f"{name}.png", figure_to_png_bytes(draw("light"), background="white"))
     inputs = execution_inputs(run.results[run.model], sample_order(run))
-    (out / "execution.png").write_bytes(figure_to_png_bytes(execution(*inputs), background="white"))
+    write_bytes(out / "execution.png", figure_to_png_bytes(execution(*inputs), background="white"))
     title = title or f"{run.model}: slippage against the market"
     return write_report(out / "report.html", _report(tables, figures, command, title))
 

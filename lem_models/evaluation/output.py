@@ -16,7 +16,7 @@ import pandas as pd
 
 from lem_models.errors import ConfigError
 
-__all__ = ["Json", "check_file", "check_folder", "is_missing", "to_csv", "to_json", "write_text"]
+__all__ = ["Json", "check_file", "check_folder", "is_missing", "to_csv", "to_json", "write_bytes", "write_text"]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """What a JSON file can hold."""
@@ -82,15 +82,29 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write beside the target and rename; nothing is left behind when that fails."""
+    """Write a text; see :func:`write_bytes`."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write beside the target and rename; nothing is left behind when that fails.
+
+    Raises:
+        ConfigError: The file cannot be written, e.g. because the disk is full.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{target} cannot be written: {error.strerror or error}. Free some space, or name another place"
+        ) from None
     return target
 
 

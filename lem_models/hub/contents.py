@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from lem_models.errors import ConfigError
 from lem_models.hub.eval_results import eval_results
-from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, check_links
+from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, check_hash, check_links, read_pair
 from lem_models.hub.plain_card import RECORD, plain_card
 from lem_models.hub.registry import METRICS_NAME
-from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.config import ConfigFile, LEMConfig
+from lem_models.untrusted import one_line
 from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = ["CARD_NAME", "Contents", "card_metadata_of", "contents_of"]
@@ -78,14 +79,12 @@ def contents_of(
     notes: list[str] = []
     # A link in a stranger's folder would publish another file of this machine.
     check_links(folder, (METRICS_NAME, RECORD, *(() if card else (CARD_NAME,))))
-    files = {part: (folder / part).read_bytes() for part in (CONFIG_NAME, WEIGHTS_NAME)}
+    config, files = read_pair(folder, _pair)
     weights = hashlib.sha256(files[WEIGHTS_NAME]).hexdigest()
     source = card if card is not None else folder / CARD_NAME
     pictures: dict[str, bytes] = {}
     if card is None and not source.is_file():
-        text, said = plain_card(
-            LEMConfig.from_file(folder / CONFIG_NAME), name, repo_id, folder, weights=weights, licence=licence
-        )
+        text, said = plain_card(config, name, repo_id, folder, weights=weights, licence=licence)
         notes.extend(said)
         files[CARD_NAME] = text.encode()
     else:
@@ -105,7 +104,7 @@ def contents_of(
     results, said = eval_results(folder, weights, eval_data or {})
     notes.extend(said)
     files |= pictures | results
-    return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(notes))
+    return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(map(one_line, notes)))
 
 
 def card_metadata_of(content: bytes, source: Path) -> dict[str, Any]:
@@ -122,6 +121,13 @@ def card_metadata_of(content: bytes, source: Path) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise ConfigError(f"the card {source} cannot be published: its metadata are no mapping")
     return metadata
+
+
+def _pair(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, bytes]]:
+    """Configuration, and both files as they are sent."""
+    weights = stored.read()
+    check_hash(weights, file.weights_sha256)
+    return file.config, {CONFIG_NAME: file.text.encode(), WEIGHTS_NAME: weights}
 
 
 def _pictures(card: str, folder: Path, notes: list[str]) -> dict[str, bytes]:

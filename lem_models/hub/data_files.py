@@ -15,13 +15,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lem_models.errors import HubError, LEMError, UnknownNameError
 from lem_models.hub.client import ask, is_offline
+from lem_models.hub.repository import HubFile, Repository, cache_folder, describe, safe_path
 
 __all__ = [
     "CARD_NAME",
-    "HubFile",
     "Snapshot",
     "check_repository_name",
     "open_snapshot",
@@ -29,25 +30,9 @@ __all__ = [
 
 CARD_NAME = "README.md"
 _MAX_CARD = 1 << 20
-_MAX_FILES = 100_000
 _DOWNLOADS = 4
 _NAME = re.compile(r"\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
 _LONGEST_NAME = 96
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file of a repository.
-
-    Attributes:
-        path: Path in the repository.
-        size: Bytes; ``None`` if not known, and for what a cached copy lacks.
-        sha256: SHA-256 (hexadecimal) that the Hub states; ``None`` for small files in git.
-    """
-
-    path: str
-    size: int | None
-    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +48,7 @@ class Snapshot:
         token: See :func:`open_snapshot`.
         cache_dir: See :func:`open_snapshot`.
         is_private: Whether it is private.
-        is_local: Whether it is a cached copy, and nothing may be asked of the Hub.
+        repository: Where files are fetched from; ``None`` for a cached copy, where nothing is asked of the Hub.
     """
 
     repo_id: str
@@ -74,7 +59,12 @@ class Snapshot:
     token: str | bool | None = field(repr=False)
     cache_dir: str | Path | None
     is_private: bool
-    is_local: bool
+    repository: Repository | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a cached copy."""
+        return self.repository is None
 
     def download(self, files: Sequence[HubFile]) -> list[Path]:
         """Copies of files in the cache, each with the hash that the Hub states.
@@ -86,16 +76,13 @@ class Snapshot:
         """
         with ThreadPoolExecutor(_DOWNLOADS) as pool:
             copies = list(pool.map(self._copy, files))
-        # The client's cache finds a branch by a note that it makes when a file is asked for by the name of the branch.
-        known = next((name for name in (CARD_NAME, ".gitattributes", *self.files) if name in self.files), None)
-        if not self.is_local and known is not None and self.name != self.revision:
-            with contextlib.suppress(HubError):  # the files are here; only the next time without a connection needs it
-                _download(self.repo_id, known, self.name, self.token, self.cache_dir, is_local=False)
+        if self.repository is not None:
+            self.repository.note(self.name, _cache(self.cache_dir))
         return copies
 
     def _copy(self, file: HubFile) -> Path:
-        for _ in range(1 if self.is_local else 2):
-            path = _download(self.repo_id, file.path, self.revision, self.token, self.cache_dir, is_local=self.is_local)
+        for _ in range(1 if self.repository is None else 2):
+            path = self._find(file)
             blob = path.resolve()
             # The cache names a large file by the hash that it was announced with.
             stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
@@ -108,6 +95,20 @@ class Snapshot:
             f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on its "
             "way or in the cache. The copy was removed: try again",
             repo_id=self.repo_id,
+        )
+
+    def _find(self, file: HubFile) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        cache = _cache(self.cache_dir)
+        if self.repository is not None:
+            return self.repository.fetch(file, cache)
+        settings: dict[str, Any] = {"repo_type": "dataset", "revision": self.revision, "local_files_only": True}
+        return ask(
+            f"find {file.path} of {self.repo_id!r}",
+            self.repo_id,
+            lambda: Path(hf_hub_download(self.repo_id, file.path, cache_dir=cache, **settings)),
+            cache=cache,
         )
 
 
@@ -167,27 +168,20 @@ def check_repository_name(repo_id: str) -> str:
 
 
 def _remote(repo_id: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None) -> Snapshot:
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token, library_name="lem_models")
     doing = f"read the data set {repo_id!r}" + (f" at {revision!r}" if revision else "")
-    info = ask(doing, repo_id, lambda: api.dataset_info(repo_id, revision=revision, files_metadata=True), token=token)
-    files: dict[str, HubFile] = {}
-    for sibling in info.siblings or ():
-        path = _safe(sibling.rfilename, repo_id)
-        files[path] = HubFile(path, sibling.size, None if sibling.lfs is None else sibling.lfs.sha256)
-    if len(files) > _MAX_FILES:
-        raise LEMError(f"{repo_id!r} has {len(files):,} files, more than {_MAX_FILES:,}")
-    card, commit = "", str(info.sha)
-    if not re.fullmatch(r"[0-9a-f]{40}", commit):  # it will be a part of file names
-        raise HubError(f"cannot {doing}: the Hub names a commit that is none", repo_id=repo_id)
-    _note(_listing(repo_id, commit, cache_dir), files)
-    if CARD_NAME in files:
-        size = files[CARD_NAME].size
+    found = ask(doing, repo_id, lambda: describe(repo_id, "datasets", revision, token), token=token)
+    for path in found.files:
+        _safe(path, repo_id)
+    card, cache = "", _cache(cache_dir)
+    _note(_listing(repo_id, found.commit, cache_dir), found.files)
+    if CARD_NAME in found.files:
+        size = found.files[CARD_NAME].size
         if size is not None and size > _MAX_CARD:
             raise LEMError(f"the card of {repo_id!r} has {size:,} bytes, more than {_MAX_CARD:,}")
-        card = _read_card(_download(repo_id, CARD_NAME, commit, token, cache_dir, is_local=False), repo_id)
-    return Snapshot(repo_id, revision or "main", commit, files, card, token, cache_dir, bool(info.private), False)
+        card = _read_card(found.fetch(found.files[CARD_NAME], cache), repo_id)
+    return Snapshot(
+        repo_id, revision or "main", found.commit, found.files, card, token, cache_dir, found.is_private, found
+    )
 
 
 def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Snapshot | None:
@@ -208,15 +202,18 @@ def _cached(repo_id: str, revision: str | None, cache_dir: str | Path | None) ->
         for name in _listing(repo_id, folder.name, cache_dir).read_text(encoding="utf-8").splitlines():
             files.setdefault(_safe(name, repo_id), HubFile(name, None, None))
     card = _read_card(folder / CARD_NAME, repo_id) if CARD_NAME in files else ""
-    return Snapshot(repo_id, revision or "main", folder.name, files, card, False, cache_dir, False, True)
+    return Snapshot(repo_id, revision or "main", folder.name, files, card, False, cache_dir, False, None)
 
 
 def _listing(repo_id: str, commit: str, cache_dir: str | Path | None) -> Path:
     """Where the names of all files of a commit are kept: the copy alone does not say whether it is whole."""
+    return cache_folder(repo_id, "datasets", _cache(cache_dir)) / "lem_models" / f"{commit}.txt"
+
+
+def _cache(cache_dir: str | Path | None) -> Path:
     from huggingface_hub import constants
 
-    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
-    return cache / f"datasets--{repo_id.replace('/', '--')}" / "lem_models" / f"{commit}.txt"
+    return Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
 
 
 def _note(path: Path, names: Iterable[str]) -> None:
@@ -226,30 +223,6 @@ def _note(path: Path, names: Iterable[str]) -> None:
             partial = Path(aside) / path.name
             partial.write_text("\n".join(sorted(names)), encoding="utf-8")
             os.replace(partial, path)
-
-
-def _download(
-    repo_id: str, path: str, revision: str, token: str | bool | None, cache_dir: str | Path | None, *, is_local: bool
-) -> Path:
-    from huggingface_hub import constants, hf_hub_download
-
-    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
-
-    def call() -> Path:
-        return Path(
-            hf_hub_download(
-                repo_id,
-                path,
-                repo_type="dataset",
-                revision=revision,
-                token=token,
-                cache_dir=cache,
-                local_files_only=is_local,
-                library_name="lem_models",
-            )
-        )
-
-    return ask(f"download {path} of {repo_id!r}", repo_id, call, token=token, cache=cache)
 
 
 def _read_card(path: Path, repo_id: str) -> str:
@@ -271,9 +244,7 @@ def _sha256(path: Path) -> str:
 
 def _safe(path: str, repo_id: str) -> str:
     """A path that stays inside the repository, on every system."""
-    parts = path.split("/")
-    odd = any(part in ("", ".", "..") for part in parts) or any(c in '\\:*?"<>|' or not c.isprintable() for c in path)
-    if odd:
+    if not safe_path(path):
         raise LEMError(
             f"the data set {repo_id!r} has a file named {path!r}, which may lead out of it: nothing was read"
         )

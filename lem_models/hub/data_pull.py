@@ -1,27 +1,26 @@
 """Bars from a data set on the Hub: at once, or piece by piece.
 
 What is published is a stranger's. File names and the card are looked at before anything is downloaded, the footers of
-the files before anything is unpacked (:mod:`~lem_models.hub.parquet_guard`), and the rows are validated as those of any
+the files before anything is unpacked (:mod:`~lem_models.guard.parquet`), and the rows are validated as those of any
 table of bars. Bars that this package published carry their content hash, which is compared.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, HubError
-from lem_models.hub.client import ask
-from lem_models.hub.data_files import HubFile, Snapshot, open_snapshot
+from lem_models.guard.parquet import GuardedParquet, Limits, LocalFile
+from lem_models.hub.data_files import Snapshot, open_snapshot
 from lem_models.hub.data_shards import Record
 from lem_models.hub.data_splits import split_files
-from lem_models.hub.parquet_guard import GuardedParquet, Limits
+from lem_models.hub.repository import HubFile, Repository
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -53,7 +52,7 @@ def pull_bars(
     limits = limits or Limits()
     _check_size(sum(file.size or 0 for file in files), limits, f"the split {split!r} of {repo_id!r}")
     paths = snapshot.download(files)
-    opened = [_LocalFile(path, f"{file.path} of {repo_id!r}") for path, file in zip(paths, files, strict=True)]
+    opened = [LocalFile(path, f"{file.path} of {repo_id!r}") for path, file in zip(paths, files, strict=True)]
     try:
         guarded = [GuardedParquet(file, limits) for file in opened]
         _check_size(sum(file.expanded for file in guarded), limits, f"the split {split!r} of {repo_id!r}")
@@ -196,54 +195,28 @@ class HubStream:
             yield from _same_columns(guarded, first, record)
 
     def _open(self, file: HubFile) -> GuardedParquet:
-        if self._snapshot.is_local:
+        if self._snapshot.repository is None:
             (path,) = self._snapshot.download([file])
-            return GuardedParquet(_LocalFile(path, file.path), self._limits)
-        return GuardedParquet(_RemoteFile(self._snapshot, file), self._limits)
-
-
-class _LocalFile:
-    """A file on disk, mapped."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.name, self.size = name, path.stat().st_size
-        self._view: memoryview | None = None
-        if self.size:
-            with path.open("rb") as file:
-                self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-    def fetch(self, first: int, last: int) -> memoryview:
-        return memoryview(b"") if self._view is None else self._view[first:last]
-
-    def close(self) -> None:
-        self._view = None  # the map goes with its last view
+            return GuardedParquet(LocalFile(path, file.path), self._limits)
+        return GuardedParquet(_RemoteFile(self._snapshot.repository, file), self._limits)
 
 
 class _RemoteFile:
     """A file on the Hub, of which ranges are asked for."""
 
-    def __init__(self, snapshot: Snapshot, file: HubFile) -> None:
-        from huggingface_hub import HfFileSystem
-
-        self.name = f"{file.path} of {snapshot.repo_id!r}"
-        self._path = f"datasets/{snapshot.repo_id}@{snapshot.revision}/{file.path}"
-        self._repo_id, self._token = snapshot.repo_id, snapshot.token
-        self._system: Any = HfFileSystem(token=snapshot.token, skip_instance_cache=True)
+    def __init__(self, repository: Repository, file: HubFile) -> None:
+        self.name = f"{file.path} of {repository.repo_id!r}"
+        self._repository, self._file = repository, file
         if file.size is None:
-            raise HubError(f"the Hub does not say how long {self.name} is", repo_id=snapshot.repo_id)
+            raise HubError(f"the Hub does not say how long {self.name} is", repo_id=repository.repo_id)
         self.size = file.size
 
     def fetch(self, first: int, last: int) -> bytes:
-        def call() -> bytes:
-            with self._system.open(self._path, "rb", cache_type="none") as file:
-                file.seek(first)
-                return bytes(file.read(last - first))
-
-        data = ask(f"read {self.name}", self._repo_id, call, token=self._token)
+        data = self._repository.fetch_range(self._file, first, last)
         if len(data) != last - first:
             raise HubError(
                 f"the Hub sent {len(data):,} bytes of {self.name} instead of {last - first:,}: try again",
-                repo_id=self._repo_id,
+                repo_id=self._repository.repo_id,
             )
         return data
 

@@ -21,6 +21,7 @@ from lem_models.hub.data_files import CARD_NAME, Snapshot, check_repository_name
 from lem_models.hub.data_licence import read_licence
 from lem_models.hub.data_shards import ShardPlan, check_bars, plan_shards, write_shard
 from lem_models.hub.data_splits import check_split_name
+from lem_models.untrusted import one_line
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -167,7 +168,7 @@ def push_bars(
             except HubError as error:  # somebody else committed since the card was read: it is read again
                 if error.status != _MOVED or attempt == _PLANS:
                     raise
-    return replace(push, exists=True, url=str(commit.pr_url or commit.commit_url))
+    return replace(push, exists=True, url=one_line(str(commit.pr_url or commit.commit_url)))
 
 
 def plan_push(

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lem_models.errors import LEMError, UnknownNameError
-from lem_models.hub.data_files import HubFile, Snapshot
+from lem_models.hub.data_files import Snapshot
 from lem_models.hub.data_text import split_card
+from lem_models.hub.repository import HubFile
 from lem_models.untrusted_yaml import parse_yaml
 
 __all__ = ["check_split_name", "split_files"]

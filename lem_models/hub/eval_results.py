@@ -20,7 +20,6 @@ from lem_models.untrusted import read_json, shown
 
 __all__ = ["eval_results", "parse_eval_data"]
 
-_MAX_METRICS = 1 << 22  # bytes
 _TARGET = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[0-9a-f]{40}))?")
 
 
@@ -61,7 +60,7 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
             raise ConfigError(f"{folder} has no {METRICS_NAME}, so there are no results for {', '.join(eval_data)}")
         return {}, ["no .eval_results: nothing measured is recorded in the folder"]
     try:
-        metrics = read_json(path, _MAX_METRICS)
+        metrics = read_json(path)
         if metrics["weights_sha256"] != weights:
             raise ConfigError(f"{path} was measured with other weights than those to be published: measure again")
         measured: dict[str, Mapping[str, Any]] = {found["market"]: found for found in metrics["evaluations"]}

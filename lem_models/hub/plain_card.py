@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lem_models.errors import ConfigError
 from lem_models.hub.registry import list_models
 from lem_models.hub.tables import interval, markdown_table, number
 from lem_models.modeling.config import LEMConfig
-from lem_models.untrusted import place, problem, read_json
+from lem_models.untrusted import one_line, place, problem, read_json
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -24,7 +24,6 @@ RECORD = "finetune.json"
 """What fine-tuning writes beside a model."""
 
 _EXAMPLE_PERIODS = 12
-_MAX_RECORD = 1 << 22  # bytes
 _PROBLEMS_SHOWN = 8
 AFTER = "after"
 """The model itself in that record; ``before`` is the one that it started from."""
@@ -63,7 +62,7 @@ def plain_card(
     metadata = ModelCardData(
         license=licence,
         library_name="lem_models",
-        model_name=name,
+        model_name=one_line(name),
         tags=["finance", "order-execution", "vwap", "twap", "time-series", config.encoder],
         eval_results=_index(record) if record is not None else None,
     )
@@ -74,10 +73,11 @@ def plain_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        finalize=_written,
     )
     periods = min(_EXAMPLE_PERIODS, config.horizon)
-    text = environment.get_template("plain_card.md.j2").render(
-        metadata=str(metadata.to_yaml()).strip(),
+    content = dict(
+        metadata=_Markdown(str(metadata.to_yaml()).strip()),
         name=name,
         repo_id=repo_id,
         config=config,
@@ -87,11 +87,15 @@ def plain_card(
         start=start,
         bundled=start in list_models(),
         record=record,
-        table=_table(record) if record is not None else "",
+        table=_Markdown(_table(record) if record is not None else ""),
         tracking=_tracking(record) if record is not None else [],
         periods=periods,
         minima=sorted({1, max(1, periods // 2), periods}),
     )
+    try:
+        text = environment.get_template("plain_card.md.j2").render(content)
+    except TemplateError as error:  # the record lacks what the card shows
+        raise ConfigError(f"cannot read {folder / RECORD}: {error}; move it away") from None
     return text, notes
 
 
@@ -148,11 +152,24 @@ class _Record(_Row):
     weights_sha256: str | None = None
 
 
+class _Markdown(str):
+    """Lines of the card that were made here; everything else comes from a file or a user, and is one line of text."""
+
+
+def _written(value: object) -> object:
+    return value if isinstance(value, _Markdown) else _text(value)
+
+
+def _text(value: object) -> str:
+    """A value inside a line or a table of Markdown."""
+    return one_line(str(value)).replace("|", "\\|").replace("<", "&lt;")
+
+
 def _record(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        record = read_json(path, _MAX_RECORD)
+        record = read_json(path)
         _Record.model_validate(record)
         record["parts"]["test"]
     except ValidationError as error:
@@ -174,10 +191,12 @@ def _index(record: Mapping[str, Any]) -> list[EvalResult]:
             task_type="order-execution",
             task_name="Order execution",
             dataset_type="bars",
-            dataset_name=f"Bars {str(record['data']['content_hash'])[:12]}, {part['start']} to {part['end']}",
+            dataset_name=one_line(f"Bars {str(record['data']['content_hash'])[:12]}, {part['start']} to {part['end']}"),
             dataset_split="test",
             metric_type="improvement_bar_volatilities",
-            metric_name=f"Mean improvement over the VWAP{costs}, bar volatilities, minimum {row['min_periods']}",
+            metric_name=one_line(
+                f"Mean improvement over the VWAP{costs}, bar volatilities, minimum {row['min_periods']}"
+            ),
             metric_value=row["mean_vol"],
             metric_args={key: row[key] for key in ("low_vol", "high_vol", "std_vol", "mean_bps", "std_bps", "orders")},
         )
@@ -190,7 +209,7 @@ def _table(record: Mapping[str, Any]) -> str:
     rows = [
         (
             str(row["min_periods"]),
-            str(row["policy"]),
+            _text(row["policy"]),
             f"{row['orders']:,}",
             number(row["mean_bps"], ".2f"),
             number(row["std_bps"], ".1f"),

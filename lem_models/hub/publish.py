@@ -12,13 +12,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from lem_models.errors import ConfigError, HubError, LookAheadError, UnknownNameError
 from lem_models.hub.client import ask
 from lem_models.hub.contents import CARD_NAME, Contents, contents_of
-from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, read_weights
+from lem_models.hub.loading import read_pair, read_weights
 from lem_models.hub.resolve import is_hub_id
+from lem_models.modeling.config import ConfigFile
+from lem_models.untrusted import one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -179,13 +181,15 @@ def _is_saved_in(model: LEMModel, folder: Path) -> bool:
     """Whether a folder still holds this very model, so that its card and its results are about it."""
     import torch
 
-    from lem_models.modeling.config import LEMConfig
+    state = model.state_dict()
+
+    def read(file: ConfigFile, stored: BinaryIO) -> bool:
+        saved = read_weights(stored, state, file.weights_sha256)
+        same = all(torch.equal(saved[key], value.detach().cpu()) for key, value in state.items())
+        return same and model.is_trained and file.config == model.config
 
     try:
-        state = model.state_dict()
-        saved = read_weights(folder / WEIGHTS_NAME, state)
-        same = all(torch.equal(saved[key], value.detach().cpu()) for key, value in state.items())
-        return same and model.is_trained and LEMConfig.from_file(folder / CONFIG_NAME) == model.config
+        return read_pair(folder, read)
     except Exception:  # the folder is gone or holds something else
         return False
 
@@ -239,7 +243,7 @@ def plan_upload(contents: Contents, destination: Destination, *, offline_ok: boo
         found.branch_exists,
         found.head,
         tuple(_planned(path, data, states[path]) for path, data in contents.files.items()),
-        tuple(sorted(set(found.hashes) - set(contents.files))),
+        tuple(one_line(path) for path in sorted(set(found.hashes) - set(contents.files))),
         tuple(notes),
     )
 
@@ -346,4 +350,4 @@ def _commit(api: HfApi, plan: Plan, contents: Contents) -> str:
         create_pr=to.create_pr,
         **settings,
     )
-    return str(commit.pr_url or commit.commit_url)
+    return one_line(str(commit.pr_url or commit.commit_url))

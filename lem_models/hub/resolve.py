@@ -20,10 +20,11 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from lem_models.errors import ConfigError, HubError, UnknownNameError, WeightsError
+from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
 from lem_models.hub.client import ask, is_offline
-from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME
+from lem_models.hub.loading import CONFIG_NAME, WEIGHTS_NAME, missing_files
 from lem_models.hub.registry import bundled_folder, list_models
+from lem_models.hub.repository import cache_folder, describe
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
 __all__ = ["is_hub_id", "resolve"]
@@ -86,10 +87,13 @@ def _no_revision(revision: str | None, what: str) -> None:
 
 
 def _complete(folder: Path, what: str, hint: str = "") -> Path:
-    missing = [name for name in _FILES if not os.path.isfile(folder / name)]
-    if missing:
-        raise UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
+    if missing := missing_files(folder):
+        raise _no_model(what, missing, hint)
     return folder
+
+
+def _no_model(what: str, missing: list[str], hint: str = "") -> UnknownNameError:
+    return UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------
@@ -98,42 +102,40 @@ def _complete(folder: Path, what: str, hint: str = "") -> Path:
 def _from_hub(
     name: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None, local_files_only: bool
 ) -> Path:
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import RevisionNotFoundError
 
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
     offline = local_files_only or is_offline()
     at = f" at {revision!r}" if revision else ""
 
-    def snapshot(*, local: bool) -> Path:
+    def cached() -> Path:
         found = snapshot_download(
-            name,
-            revision=revision,
-            token=token,
-            cache_dir=cache,
-            local_files_only=local,
-            allow_patterns=list(_FILES),
-            library_name="lem_models",
+            name, revision=revision, cache_dir=cache, local_files_only=True, allow_patterns=list(_FILES)
         )
-        if local and not all((Path(found) / file).is_file() for file in _FILES):
+        if not all((Path(found) / file).is_file() for file in _FILES):
             raise FileNotFoundError(f"{name} is not whole in the cache")
         return Path(found)
 
     def download() -> Path:
         if offline:
-            return snapshot(local=True)
+            return cached()
         try:
-            info = HfApi(token=token, library_name="lem_models").model_info(
-                name, revision=revision, files_metadata=True
-            )
-        except RevisionNotFoundError:
+            found = describe(name, "models", revision, token)
+        except (LEMError, RevisionNotFoundError):
             raise
         except Exception:  # whatever it is, a copy in the cache will do
             with contextlib.suppress(Exception):
-                return snapshot(local=True)
+                return cached()
             raise
-        _check_sizes({file.rfilename: file.size for file in info.siblings or ()}, name)
-        return snapshot(local=False)
+        if missing := [file for file in _FILES if file not in found.files]:
+            raise _no_model(f"the Hub repository {name!r}{at}", missing)
+        files = [found.files[file] for file in _FILES]
+        _check_sizes({file.path: file.size for file in files}, name)
+        for file in files:
+            found.fetch(file, cache)
+        found.note(revision or constants.DEFAULT_REVISION, cache)
+        return cache_folder(name, "models", cache) / "snapshots" / found.commit
 
     for attempt in (1, 2):
         try:

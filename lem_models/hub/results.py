@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from lem_models.errors import ConfigError
-from lem_models.untrusted import parse_json, read_text
+from lem_models.untrusted import read_json
 
 __all__ = ["Assets", "Evaluation", "Row", "Run", "check_weights", "read_evaluation"]
 
@@ -23,7 +23,6 @@ Row: TypeAlias = "Mapping[str, Any]"
 Assets: TypeAlias = Literal["all", "seen", "unseen"]
 """All assets of a market, those a model may have been trained on, or those withheld from it."""
 
-_MAX_RECORD = 1 << 24  # bytes
 _HEAD = ("command", "market", "data", "period", "unseen_assets", "split", "runs")
 _TABLES = ("comparison", "differences", "null", "tracking")
 _RUN = ("max_periods", "settings", "orders", "volatility_bps", *_TABLES)
@@ -142,11 +141,9 @@ def read_evaluation(path: Path) -> Evaluation:
         ConfigError: When the file cannot be read, or lacks a part; the message names file and part.
     """
     try:
-        content = parse_json(read_text(path, _MAX_RECORD))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the record {path.name}: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"the record {path.name} must hold a JSON object, not a {type(content).__name__}")
     _require(content, _HEAD, path.name)
     if not content["runs"]:
         raise ConfigError(f"the record {path.name} has no runs")

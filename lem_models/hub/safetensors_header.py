@@ -14,14 +14,13 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from lem_models.errors import WeightsError
-from lem_models.untrusted import open_regular, parse_json, shown
+from lem_models.untrusted import parse_json, shown
 
 __all__ = ["check_header"]
 
@@ -31,21 +30,22 @@ _ROOM_EACH = 512  # for the entry of one tensor beside its name
 _LARGEST_OFFSET = 1 << 53
 
 
-def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
+def check_header(file: BinaryIO, name: str, expected: Mapping[str, Tensor]) -> None:
     """Check that a file is whole and holds exactly the tensors expected.
 
     Args:
-        path: The file.
+        file: The file, open.
+        name: What it is called in messages.
         expected: Tensors (meta tensors will do) of the names, shapes and types that the file must have.
 
     Raises:
         WeightsError: when it is damaged, lacks or adds tensors, or has others than those.
     """
-    header, size = _read(path, _ROOM + sum(_ROOM_EACH + 6 * len(key) for key in expected))
+    header, size = _read(file, name, _ROOM + sum(_ROOM_EACH + 6 * len(key) for key in expected))
     missing, extra = sorted(set(expected) - set(header)), sorted(set(header) - set(expected))
     if missing or extra:
         raise WeightsError(
-            f"{path.name} does not fit the configuration: missing {_names(missing)}, unexpected {_names(extra)}"
+            f"{name} does not fit the configuration: missing {_names(missing)}, unexpected {_names(extra)}"
         )
     pieces: list[tuple[int, int, str, int]] = []
     for key, tensor in expected.items():
@@ -53,54 +53,54 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
         shape, offsets = _integers(entry, "shape"), _integers(entry, "data_offsets")
         if shape is None or offsets is None or len(offsets) != 2 or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise WeightsError(
-                f"{path.name} is damaged: the header's entry {shown(key)} is not a dtype, a shape and two data_offsets"
+                f"{name} is damaged: the header's entry {shown(key)} is not a dtype, a shape and two data_offsets"
             )
         dtype = _DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
         if shape != list(tensor.shape) or dtype != tensor.dtype:
             raise WeightsError(
-                f"{path.name}: {key} is {shown(entry['dtype']).strip(chr(39))} {shown(shape)}, "
+                f"{name}: {key} is {shown(entry['dtype']).strip(chr(39))} {shown(shape)}, "
                 f"the configuration asks for {tensor.dtype} {list(tensor.shape)}"
             )
         pieces.append((offsets[0], offsets[1], key, math.prod(shape) * tensor.dtype.itemsize))
-    _check_offsets(path, pieces, size)
+    _check_offsets(name, pieces, size)
 
 
-def _read(path: Path, limit: int) -> tuple[dict[str, Any], int]:
+def _read(file: BinaryIO, name: str, limit: int) -> tuple[dict[str, Any], int]:
     """Entries by name, and the bytes that come after the header."""
     try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            prefix = file.read(8)
-            if len(prefix) < 8:
-                raise WeightsError(f"{path.name} is truncated: {size} bytes")
-            (length,) = struct.unpack("<Q", prefix)
-            if length > min(limit, size - 8):
-                raise WeightsError(
-                    f"{path.name} is damaged: its header claims {length} bytes of a file of {size}, at most {limit} fit"
-                )
-            header = parse_json(file.read(length).decode("utf-8"))
+        size = os.fstat(file.fileno()).st_size
+        file.seek(0)
+        prefix = file.read(8)
+        if len(prefix) < 8:
+            raise WeightsError(f"{name} is truncated: {size} bytes")
+        (length,) = struct.unpack("<Q", prefix)
+        if length > min(limit, size - 8):
+            raise WeightsError(
+                f"{name} is damaged: its header claims {length} bytes of a file of {size}, at most {limit} fit"
+            )
+        header = parse_json(file.read(length).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"cannot read the weights {path.name}: {error}") from None
+        raise WeightsError(f"cannot read the weights {name}: {error}") from None
     if not isinstance(header, dict):
-        raise WeightsError(f"{path.name} is damaged: its header is not an object")
+        raise WeightsError(f"{name} is damaged: its header is not an object")
     metadata = header.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise WeightsError(f"{path.name} is damaged: its metadata are not texts")
+        raise WeightsError(f"{name} is damaged: its metadata are not texts")
     return header, size - 8 - length
 
 
-def _check_offsets(path: Path, pieces: list[tuple[int, int, str, int]], size: int) -> None:
+def _check_offsets(name: str, pieces: list[tuple[int, int, str, int]], size: int) -> None:
     """Check that the tensors fill the rest of the file, each byte belonging to one of them."""
     at = 0
     for begin, end, key, wanted in sorted(pieces):
         if begin != at or end - begin != wanted:
             raise WeightsError(
-                f"{path.name} is damaged: {key} has the data_offsets [{shown(begin)}, {shown(end)}], "
+                f"{name} is damaged: {key} has the data_offsets [{shown(begin)}, {shown(end)}], "
                 f"and should have [{at}, {at + wanted}]"
             )
         at = end
     if at != size:
-        raise WeightsError(f"{path.name} is damaged: its tensors have {at} bytes, and {size} are there")
+        raise WeightsError(f"{name} is damaged: its tensors have {at} bytes, and {size} are there")
 
 
 def _integers(entry: object, name: str) -> list[int] | None:

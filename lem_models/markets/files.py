@@ -23,12 +23,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from lem_models.errors import BarsError
+from lem_models.guard.columns import MAX_COLUMNS, check_columns
+from lem_models.guard.parquet import GuardedParquet, LocalFile
 from lem_models.markets.arrow_form import check_size
 
-__all__ = ["FORMATS", "dictionary_columns", "format_of", "read_table", "replacing", "write_table"]
+__all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "replacing", "write_table"]
 
 _MAX_LINE = 1 << 18
-_MAX_COLUMNS = 4096
 _PACKED_FREE = 1 << 28
 _PACKED_RATIO = 100
 
@@ -52,26 +53,28 @@ def read_table(path: Path) -> pd.DataFrame:
         raise BarsError(f"there is no file {path}", rule="readable file")
     try:
         if kind == "parquet":
-            table = pyarrow.parquet.read_table(path, read_dictionary=dictionary_columns(path), partitioning=None)
+            table = _read_parquet(path)
         elif kind == "arrow":
             check_size(path)
             table = _read_arrow(path)
         else:
             table = _read_csv(path, is_packed=kind == "csv.gz")
+            check_columns(str(path), table.schema)  # texts that are not UTF-8 come as bytes
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except BarsError:
+        raise
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise BarsError(f"{path} cannot be read as {kind}: {error}", rule="readable file") from error
     return frame
-
-
-def dictionary_columns(path: Path) -> list[str]:
-    """Columns of a parquet file to be read as dictionaries: the symbols, unless they are structs or lists.
-
-    Raises:
-        OSError: when the file cannot be read; also ``pyarrow.ArrowException``.
-    """
-    schema = pyarrow.parquet.read_schema(path)
-    return [field.name for field in schema if field.name == "symbol" and not pa.types.is_nested(field.type)]
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
@@ -113,14 +116,37 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def parquet_pieces(path: Path) -> Iterator[pa.Table]:
+    """Rows of a parquet file, some 100,000 at a time; at least one table, which may be empty.
+
+    Raises:
+        BarsError: It cannot be read, or becomes far larger in memory than it is.
+        OSError: It cannot be opened.
+    """
+    source = LocalFile(path, str(path))
+    try:
+        file = GuardedParquet(source)
+        yield file.schema.empty_table()
+        yield from file.pieces()
+    finally:
+        source.close()
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    pieces = list(parquet_pieces(path))
+    return pa.concat_tables(pieces[1:] or pieces).unify_dictionaries()
+
+
 def _read_arrow(path: Path) -> pa.Table:
     """An Arrow file, or a stream as the library ``datasets`` writes."""
     with pa.memory_map(str(path)) as source:
         try:
-            return pa.ipc.open_file(source).read_all()
+            reader = pa.ipc.open_file(source)
         except pa.ArrowInvalid:
             source.seek(0)
-            return pa.ipc.open_stream(source).read_all()
+            reader = pa.ipc.open_stream(source)
+        check_columns(str(path), reader.schema)
+        return reader.read_all()
 
 
 def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
@@ -131,8 +157,8 @@ def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
         line = file.readline(_MAX_LINE)
         if len(line) == _MAX_LINE:
             raise ValueError(f"its first line has more than {_MAX_LINE:,} bytes")
-        if line.count(b",") >= _MAX_COLUMNS:
-            raise ValueError(f"it has more than {_MAX_COLUMNS:,} columns")
+        if line.count(b",") >= MAX_COLUMNS:
+            raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")
         if packed is None:
             return pyarrow.csv.read_csv(path, convert_options=texts)
         packed.seek(0)

@@ -258,7 +258,9 @@ def sample_origins(
 
 def _step(bars: Bars, every: str | int) -> int | None:
     """The step between origins in bars or in nanoseconds; ``None`` if every bar is one."""
-    if isinstance(every, int | np.integer) and not isinstance(every, bool):
+    if isinstance(every, bool):
+        raise OrderError(f"every is a number of bars or a duration such as '6h'; got {every}", field="every")
+    if isinstance(every, int | np.integer):
         if every < 1:
             raise OrderError(f"every must be at least one bar; got {every}", field="every")
         return None if every == 1 else int(every)

@@ -25,14 +25,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 from typing_extensions import Self
 
 from lem_models.errors import BarsError
 from lem_models.frames import is_table
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar import CalendarChoice, build_calendars, check_calendar_names
-from lem_models.markets.files import dictionary_columns, format_of, read_table
+from lem_models.markets.files import format_of, parquet_pieces, read_table
 from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
 from lem_models.markets.pieces import Piece, PieceCheck
@@ -297,7 +296,7 @@ def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterato
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.is_file() and format_of(path) == "parquet":
-            yield from _row_groups(path)
+            yield from parquet_pieces(path)
         else:
             yield read_table(path)
     elif isinstance(source, Iterable):
@@ -306,11 +305,3 @@ def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterato
         raise BarsError(
             f"bars come as a table, as tables in sequence or as a file, not as a {type(source).__name__}", rule="table"
         )
-
-
-def _row_groups(path: Path) -> Iterator[Piece]:
-    try:
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=dictionary_columns(path), memory_map=True) as file:
-            yield from file.iter_batches(_ROWS)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BarsError(f"{path} cannot be read as parquet: {error}", rule="readable file") from error

@@ -7,6 +7,8 @@ is imported because a configuration says so, and sizes are bounded, so a hostile
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,13 +22,15 @@ from lem_models.markets.market import MAX_LOOKBACK
 from lem_models.timestamps import Day
 from lem_models.untrusted import parse_json, place, problem, read_text, shown
 
-__all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "LEMConfig"]
+__all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 
 SCHEMA_VERSION: Literal[1] = 1
 MAX_WEIGHTS = 1 << 28
 """Weights that a model may have to be loaded, 1 GiB of them."""
 MAX_CONFIG_BYTES = 1 << 18
 """Bytes that a file of a configuration may have."""
+_WEIGHTS_KEY = "weights_sha256"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_HEAD_SETTINGS = 64
 _MAX_HEAD_NUMBER = 1_000_000
 # What libraries that run the code of a repository call it.
@@ -178,9 +182,41 @@ class LEMConfig(BaseModel):
         Raises:
             ConfigError: when the file is too large, is not a JSON object, repeats a key, or breaks a rule.
         """
+        return ConfigFile.read(path).config
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What the file ``config.json`` of a model folder says.
+
+    Attributes:
+        config: The configuration.
+        weights_sha256: SHA-256 (hexadecimal) of the file of weights that it belongs to; ``None`` where it names none.
+        text: The file as it was read; empty if it was not.
+    """
+
+    config: LEMConfig
+    weights_sha256: str | None
+    text: str = ""
+
+    def to_json(self) -> str:
+        """JSON text, stable key order."""
+        content = self.config.model_dump(mode="json")
+        version = {"schema_version": content.pop("schema_version")}
+        named = {} if self.weights_sha256 is None else {_WEIGHTS_KEY: self.weights_sha256}
+        return json.dumps(version | named | content, indent=2) + "\n"
+
+    @classmethod
+    def read(cls, path: str | Path) -> ConfigFile:
+        """Read the file.
+
+        Raises:
+            ConfigError: when the file is too large, is not a JSON object, repeats a key, or breaks a rule.
+        """
         path = Path(path)
         try:
-            data = parse_json(read_text(path, MAX_CONFIG_BYTES))
+            text = read_text(path, MAX_CONFIG_BYTES)
+            data = parse_json(text)
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path.name} is not a readable JSON file: {error}") from None
         if not isinstance(data, dict):
@@ -190,4 +226,7 @@ class LEMConfig(BaseModel):
                 f"{path.name} has schema_version {shown(data.get('schema_version'))}; "
                 f"this version of lem_models reads {SCHEMA_VERSION}"
             )
-        return cls(**data)
+        named = data.pop(_WEIGHTS_KEY, None)
+        if named is not None and not (isinstance(named, str) and _SHA256.fullmatch(named)):
+            raise ConfigError(f"{path.name} has {_WEIGHTS_KEY} {shown(named)}, which is no SHA-256 in 64 small digits")
+        return cls(LEMConfig(**data), named, text)

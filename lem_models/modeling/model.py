@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import lightning as L
 import numpy as np
@@ -17,7 +17,7 @@ from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.modeling.backbone import LEMBackbone
-from lem_models.modeling.config import MAX_WEIGHTS, LEMConfig
+from lem_models.modeling.config import MAX_WEIGHTS, ConfigFile, LEMConfig
 from lem_models.modeling.heads import build_head
 from lem_models.modeling.transfer import HeadReport
 
@@ -399,21 +399,23 @@ class LEMModel(L.LightningModule, Policy):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.loading import check_links, read_weights
+        from lem_models.hub.loading import check_links, read_pair, read_weights
         from lem_models.hub.resolve import resolve
+
+        def read(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, Tensor]]:
+            # The file is checked against shapes that take no memory before anything of its size is allocated.
+            with torch.device("meta"):
+                expected = {key: value for key, value in cls(file.config).state_dict().items()}
+            weights_in_all = sum(tensor.numel() for tensor in expected.values())
+            if weights_in_all > MAX_WEIGHTS:
+                raise ConfigError(
+                    f"the configuration asks for {weights_in_all:,} weights; at most {MAX_WEIGHTS:,} are loaded"
+                )
+            return file.config, read_weights(stored, expected, file.weights_sha256)
 
         folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
         check_links(folder)
-        config = LEMConfig.from_file(folder / "config.json")
-        # The file is checked against shapes that take no memory before anything of its size is allocated.
-        with torch.device("meta"):
-            expected = {key: value for key, value in cls(config).state_dict().items()}
-        weights_in_all = sum(tensor.numel() for tensor in expected.values())
-        if weights_in_all > MAX_WEIGHTS:
-            raise ConfigError(
-                f"the configuration asks for {weights_in_all:,} weights; at most {MAX_WEIGHTS:,} are loaded"
-            )
-        weights = read_weights(folder / "model.safetensors", expected)
+        config, weights = read_pair(folder, read)
         with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten leave no trace
             model = cls(config)
         model.load_state_dict(weights, strict=True)
@@ -435,15 +437,18 @@ class LEMModel(L.LightningModule, Policy):
         )
 
     def save_pretrained(self, folder: str | Path) -> Path:
-        """Write ``config.json`` and ``model.safetensors``; each file appears whole or not at all.
+        """Write ``config.json`` and ``model.safetensors``, both or none of them; other files of the folder stay.
+
+        Whoever reads the folder meanwhile, or after this process was killed, gets the model before or this one.
 
         Raises:
             UntrainedHeadError: when the model is untrained.
+            ConfigError: when the folder cannot be written, e.g. because the disk is full.
         """
-        from lem_models.hub.loading import write_model
+        from lem_models.hub.saving import write_model
 
         self._require_trained()
-        return write_model(Path(folder), self.config.to_json(), self.state_dict())
+        return write_model(Path(folder), self.config, self.state_dict())
 
     def push_to_hub(
         self,

@@ -94,9 +94,9 @@ def long_footer() -> bytes:
     return parquet(plain_frame())[:-8] + struct.pack("<I", 0xFFFFFFF0) + b"PAR1"
 
 
-@hostile("hundreds of columns", "at most 256 are read")
+@hostile("thousands of columns", "at most 1,024 are read")
 def many_columns() -> bytes:
-    return parquet(pa.table({f"c{number}": [1.0] for number in range(400)}))
+    return parquet(pa.table({f"c{number}": [1.0] for number in range(2000)}))
 
 
 # --- what is no table of bars ----------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import BarsError, LEMError
+from lem_models.guard.parquet import GuardedParquet, Limits
 from lem_models.hub.data_pull import frame_of
-from lem_models.hub.parquet_guard import GuardedParquet, Limits
 from lem_models.markets.bars import Bars
 from tests.hub.hostile_data import HOSTILE
 from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
@@ -168,7 +168,7 @@ def test_a_card_that_stands_for_too_much_is_not_built_upon(hub, bomb):
 def test_a_commit_that_is_none_becomes_no_file_name(hub, tmp_path):
     repository = hub.create(NAME, {"train.parquet": parquet(plain_frame())}, kind="datasets")
     repository.branches["main"] = replace(repository.at("main"), sha="../../../../evil")
-    with pytest.raises(LEMError, match="names a commit that is none"):
+    with pytest.raises(LEMError, match="the commit that it names is none"):
         Bars.from_hub(NAME)
     assert not list(tmp_path.rglob("*evil*"))
 

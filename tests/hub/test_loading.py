@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError, WeightsError
-from lem_models.hub.loading import read_weights, write_model
+from lem_models.hub.loading import read_weights
 from lem_models.hub.registry import bundled_folder, list_models
 from lem_models.hub.resolve import resolve
+from lem_models.hub.saving import write_model
+from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config
 
@@ -175,20 +177,9 @@ def test_a_hub_id_that_is_not_cached_says_what_can_be_done(tmp_path):
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    weights = {"a": torch.randn(3, 2), "b.c": torch.arange(4)}
-    write_model(tmp_path / "new" / "folder", "{}\n", weights)
-    again = read_weights(tmp_path / "new" / "folder" / "model.safetensors", weights)
+    weights, config = {"a": torch.randn(3, 2), "b.c": torch.arange(4)}, tiny_config()
+    folder = write_model(tmp_path / "new" / "folder", config, weights)
+    with (folder / "model.safetensors").open("rb") as file:
+        again = read_weights(file, weights)
     assert all(torch.equal(again[key], value) for key, value in weights.items())
-    assert (tmp_path / "new" / "folder" / "config.json").read_text() == "{}\n"
-
-
-def test_a_failed_write_leaves_the_old_model_whole(folder, monkeypatch):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-
-    def fail(*_, **__):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("lem_models.hub.loading.save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_model(folder, "{}", {"a": torch.zeros(1)})
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert ConfigFile.read(folder / "config.json").config == config

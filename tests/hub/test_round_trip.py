@@ -94,10 +94,10 @@ def test_the_same_model_again_makes_no_commit(hub):
     assert len(hub.repository(NAME).history()) == 2
 
 
-def test_other_weights_make_a_commit_of_the_weights_alone(hub):
+def test_other_weights_make_a_commit_of_the_weights_and_their_hash(hub):
     tiny(0).push_to_hub(NAME, token=hub.token)
     tiny(1).push_to_hub(NAME, token=hub.token)
-    assert hub.repository(NAME).at("main").changed == {"model.safetensors"}
+    assert hub.repository(NAME).at("main").changed == {"config.json", "model.safetensors"}
 
 
 def test_a_branch_is_made_and_the_main_one_stays(hub):

@@ -97,7 +97,8 @@ def _is_fine(error):
 def _check_weights(content, path, expected):
     path.write_bytes(content)
     try:
-        found = read_weights(path, expected)
+        with path.open("rb") as file:
+            found = read_weights(file, expected)
     except WeightsError as error:
         _is_fine(error)
         return False

@@ -23,6 +23,7 @@ _MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "ma
 _CALLS = {"load", "read_pickle", "load_from_checkpoint", "load_state_dict_from_url", "UntypedStorage", "loads"}
 _OWNERS = {"torch", "jit", "hub", "np", "numpy", "pd", "pandas", "serialization", "package", "yaml", *_MODULES}
 _ALLOWED = {"yaml.load"}  # by a class that makes plain values only
+_NO_PICKLE = {"safetensors.torch"}  # its `load` takes bytes of a header and of numbers
 _BUILTINS = {"eval", "exec", "compile", "__import__"}
 _BY_NAME = {"getattr", "import_module", "importlib.import_module"}
 
@@ -42,7 +43,7 @@ def openers(tree: ast.AST) -> Iterator[str]:
             yield from (f"import {name}" for name in names if name.partition(".")[0] in _MODULES)
         elif isinstance(node, ast.ImportFrom):
             module = (node.module or "").split(".")
-            if module[0] in _MODULES or (module[-1] in _OWNERS and _CALLS & {*names}):
+            if module[0] in _MODULES or (module[-1] in _OWNERS and node.module not in _NO_PICKLE and _CALLS & {*names}):
                 yield f"from {node.module} import {', '.join(names)}"
         elif isinstance(node, ast.Attribute) and node.attr in _CALLS:
             owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")

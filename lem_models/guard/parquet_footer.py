@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lem_models.hub.thrift import ThriftError, read_struct, whole
+from lem_models.guard.thrift import ThriftError, read_struct, whole
 
 __all__ = ["Chunk", "Footer", "RowGroup", "read_footer"]
 

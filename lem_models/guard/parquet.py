@@ -3,28 +3,31 @@
 A few kilobytes of parquet can hold, by compression, dictionaries or run lengths, terabytes of equal values. Three
 things are checked, in this order: the footer (rows, columns, types, claimed sizes) against limits; the bytes of a row
 group, which must lie where the footer says; the headers of its pages against the footer
-(:mod:`~lem_models.hub.parquet_pages`). Texts are read as dictionaries, so that one long text that stands in every row
+(:mod:`~lem_models.guard.parquet_pages`). Texts are read as dictionaries, so that one long text that stands in every row
 is held once, and by encodings that cannot repeat more than that. Only flat columns are read.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lem_models.errors import BarsError
-from lem_models.hub.parquet_footer import Chunk, RowGroup, read_footer
-from lem_models.hub.parquet_pages import DATA, DATA_V2, DICTIONARY, pages_of
-from lem_models.hub.thrift import ThriftError
+from lem_models.guard.columns import MAX_COLUMNS, check_columns, is_text
+from lem_models.guard.parquet_footer import Chunk, RowGroup, read_footer
+from lem_models.guard.parquet_pages import DATA, DATA_V2, DICTIONARY, pages_of
+from lem_models.guard.thrift import ThriftError
 
-__all__ = ["GuardedParquet", "Limits", "Source"]
+__all__ = ["GuardedParquet", "Limits", "LocalFile", "Source"]
 
 _MAGIC = b"PAR1"
 _PAGE_ENCODINGS = frozenset({0, 2, 3, 4, 5, 8, 9})
@@ -50,9 +53,9 @@ class Limits:
     """
 
     footer: int = 16 << 20
-    columns: int = 256
+    columns: int = MAX_COLUMNS
     group_rows: int = 1 << 25
-    group_bytes: int = 2 << 30
+    group_bytes: int = 4 << 30
     total_bytes: int = 256 << 30
     ratio: float = 1000.0
     small_bytes: int = 256 << 20
@@ -66,6 +69,30 @@ class Source(Protocol):
 
     def fetch(self, first: int, last: int) -> bytes | memoryview:
         """Bytes ``first`` to before ``last``."""
+
+
+class LocalFile:
+    """A file on disk, mapped.
+
+    Args:
+        path: The file.
+        name: What it is called in messages.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name, self.size = name, path.stat().st_size
+        self._view: memoryview | None = None
+        if self.size:
+            with path.open("rb") as file:
+                self._view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def fetch(self, first: int, last: int) -> memoryview:
+        """Bytes ``first`` to before ``last``."""
+        return memoryview(b"") if self._view is None else self._view[first:last]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._view = None  # the map goes with its last view
 
 
 class GuardedParquet:
@@ -107,13 +134,15 @@ class GuardedParquet:
         window = self._window()
         try:
             plain = pq.ParquetFile(window, thrift_string_size_limit=1 << 24, thrift_container_size_limit=1 << 20)
-            self._texts = _check_columns(source.name, plain.schema_arrow, plain.metadata, self._limits)
+            _check_nesting(source.name, plain.schema_arrow, plain.metadata.num_columns)
+            check_columns(source.name, plain.schema_arrow, self._limits.columns)
+            self._texts = [field.name for field in plain.schema_arrow if is_text(_value_type(field.type))]
             self.schema: pa.Schema = self._open(window).schema_arrow
             self.metadata: Mapping[bytes, bytes] = plain.metadata.metadata or {}
         except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
             if isinstance(error, BarsError):
                 raise
-            raise self._error(f"it cannot be read as parquet: {error}", "readable file") from None
+            raise self._error(str(error), "readable file") from None
 
     def pieces(self) -> Iterator[pa.Table]:
         """Rows, some 100,000 at a time; a row group is fetched when it comes to its turn.
@@ -136,7 +165,7 @@ class GuardedParquet:
             except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
                 if isinstance(error, BarsError):
                     raise
-                raise self._error(f"it cannot be read as parquet: {error}", "readable file") from None
+                raise self._error(str(error), "readable file") from None
 
     def _window(self) -> _Window:
         window = _Window(self._source.size)
@@ -161,7 +190,9 @@ class GuardedParquet:
                 "bounded expansion",
             )
         if len(group.chunks) > limits.columns:
-            raise self._error(f"it has {len(group.chunks)} columns, at most {limits.columns} are read", "flat columns")
+            raise self._error(
+                f"it has {len(group.chunks):,} columns, at most {limits.columns:,} are read", "flat columns"
+            )
         for chunk in group.chunks:
             if chunk.values < group.rows:
                 raise self._error(f"its column {chunk.name!r} claims {chunk.values:,} values", "readable file")
@@ -214,7 +245,7 @@ class GuardedParquet:
             raise self._error(f"the column {chunk.name!r} is refused: {error}", "bounded expansion") from None
 
     def _error(self, message: str, rule: str) -> BarsError:
-        return BarsError(f"{self._source.name} cannot be read: {message}", rule=rule)
+        return _refusal(self._source, message, rule)
 
 
 class _Window(io.RawIOBase):
@@ -254,56 +285,43 @@ class _Window(io.RawIOBase):
 def _footer(source: Source, limits: Limits) -> tuple[bytes, int]:
     """The end of the file with the whole footer, and where the footer begins; nothing of it is interpreted."""
     if source.size < 12:
-        raise BarsError(f"{source.name} is no parquet file: it has {source.size} bytes", rule="readable file")
+        raise _refusal(source, f"it is no parquet file, it has {source.size} bytes")
     tail = bytes(source.fetch(max(0, source.size - _TAIL), source.size))
     if tail[-4:] != _MAGIC:
-        raise BarsError(
-            f"{source.name} is no parquet file, or was cut off: it does not end as one", rule="readable file"
-        )
+        raise _refusal(source, "it is no parquet file, or was cut off: it does not end as one")
     (length,) = struct.unpack("<I", tail[-8:-4])
     if length > min(limits.footer, source.size - 12):
-        raise BarsError(
-            f"{source.name} is damaged: its footer claims {length:,} bytes of {source.size:,}", rule="readable file"
-        )
+        raise _refusal(source, f"its footer claims {length:,} bytes of {source.size:,}")
     if length + 8 > len(tail):
         tail = bytes(source.fetch(source.size - 8 - length, source.size))
     return tail, source.size - 8 - length
 
 
-def _check_columns(name: str, schema: pa.Schema, metadata: Any, limits: Limits) -> list[str]:  # noqa: ANN401
-    """Check number, names and types of the columns; give the names of those that hold texts."""
-    if len(schema) > limits.columns or metadata.num_columns != len(schema):
-        nested = "; only flat columns are read" if metadata.num_columns != len(schema) else ""
+def _refusal(source: Source, message: str, rule: str = "readable file") -> BarsError:
+    return BarsError(f"{source.name} cannot be read as parquet: {message}", rule=rule)
+
+
+def _check_nesting(name: str, schema: pa.Schema, columns: int) -> None:
+    """Check that each column of the table is one of the file: a nested one is several, or none of its own name."""
+    if columns != len(schema):
         raise BarsError(
-            f"{name} has {len(schema)} columns in {metadata.num_columns} parts, at most {limits.columns} are read"
-            + nested,
-            rule="flat columns",
+            f"{name} has {len(schema):,} columns in {columns:,} parts; only flat columns are read", rule="flat columns"
         )
-    texts = []
-    for field in schema:
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if schema.names.count(field.name) > 1:
-            raise BarsError(f"{name} has this column more than once", column=field.name, rule="unique columns")
-        if pa.types.is_timestamp(kind) and kind.tz is not None:
-            try:
-                pa.lib.string_to_tzinfo(kind.tz)
-            except (pa.ArrowException, ValueError, KeyError, OSError, UnicodeError) as error:
-                raise BarsError(f"{name} has a time zone that is not known: {error}", column=field.name) from None
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            texts.append(field.name)
-        elif not (pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind)):
-            raise BarsError(
-                f"{name} has a column of type {field.type}; numbers, booleans, times and texts are read",
-                column=field.name,
-                rule="flat columns",
-            )
-    return texts
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _plain(table: pa.Table, limits: Limits) -> pa.Table:
-    """A piece with its texts as texts, but for the symbols, which stay numbered."""
+    """A piece with plain values instead of numbered ones, but for the symbols, which stay numbered texts."""
     for index, field in enumerate(table.schema):
-        if not pa.types.is_dictionary(field.type) or field.name == "symbol":
+        if not pa.types.is_dictionary(field.type):
+            continue
+        if not is_text(field.type.value_type):
+            table = table.set_column(index, field.name, table.column(index).cast(field.type.value_type))
+            continue
+        if field.name == "symbol":
             continue
         column = table.column(index).combine_chunks()
         column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lem_models.hub.thrift import ThriftError, read_struct, whole
+from lem_models.guard.thrift import ThriftError, read_struct, whole
 
 __all__ = ["Page", "pages_of"]
 

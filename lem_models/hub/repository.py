@@ -1,0 +1,246 @@
+"""Repositories of the Hub: which files one has at a commit, and copies of them in the client's cache.
+
+The cache is the client's own (``hf cache`` lists it), laid out as it documents:
+
+    models--org--name/refs/main                        commit that a branch was at
+    models--org--name/blobs/<hash>                     content: SHA-256 of large files, git's SHA-1 of small ones
+    models--org--name/snapshots/<commit>/<path>        link to the content
+
+Everything that becomes a part of a path there is checked or computed here, and never taken from an answer as it is. A
+content gets into the cache once it is whole and has the hash that the Hub states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+from urllib.parse import quote
+
+from lem_models.errors import HubError, LEMError
+from lem_models.hub.client import ask
+from lem_models.hub.download import Deadline, fetch_answer, fetch_file, fetch_range
+
+__all__ = ["HubFile", "Kind", "Repository", "cache_folder", "describe", "safe_path"]
+
+Kind: TypeAlias = Literal["models", "datasets"]
+
+_MAX_FILES = 100_000
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository.
+
+    Attributes:
+        path: Path in the repository.
+        size: Bytes; ``None`` if not known, and for what a cached copy lacks.
+        sha256: SHA-256 (hexadecimal) that the Hub states; ``None`` for small files in git.
+        git_sha1: SHA-1 (hexadecimal) that git has for it; ``None`` if not known.
+    """
+
+    path: str
+    size: int | None
+    sha256: str | None
+    git_sha1: str | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit.
+
+    Attributes:
+        repo_id: ``org/name``.
+        kind: Models or data sets.
+        commit: The commit, 40 hexadecimal digits.
+        files: By path.
+        is_private: Whether it is private.
+        token: Token that it was looked at with.
+    """
+
+    repo_id: str
+    kind: Kind
+    commit: str
+    files: Mapping[str, HubFile]
+    is_private: bool
+    token: str | bool | None
+
+    def fetch(self, file: HubFile, cache: Path) -> Path:
+        """A copy of a file in the cache; fetched if it is not there.
+
+        Args:
+            file: One of :attr:`files`.
+            cache: Folder of the cache.
+
+        Raises:
+            HubError: It cannot be fetched, or what was sent is not what the Hub states.
+            LEMError: Its name leads out of the repository.
+        """
+        if not safe_path(file.path):
+            raise LEMError(f"a file of {self.repo_id!r} is named {file.path!r}, which may lead out of it: not fetched")
+        storage = cache_folder(self.repo_id, self.kind, cache)
+        copy = storage / "snapshots" / self.commit / file.path
+        if copy.exists():
+            return copy
+        blobs = storage / "blobs"
+        stated = file.sha256 or file.git_sha1
+        if stated is not None and (blobs / stated).is_file():
+            return self._linked(blobs / stated, copy, cache)
+        for _ in range(2):
+            partial = blobs / f"{secrets.token_hex(8)}.incomplete"
+            try:
+                found = self._fetch_to(partial, file, cache)
+                if stated in (None, found):
+                    os.replace(partial, blobs / found)
+                    return self._linked(blobs / found, copy, cache)
+            finally:
+                with contextlib.suppress(OSError):
+                    partial.unlink(missing_ok=True)
+        raise HubError(
+            f"{self._name(file)} does not have the hash that the Hub names for it: it was damaged on its way. "
+            "Nothing of it was kept: try again",
+            repo_id=self.repo_id,
+        )
+
+    def fetch_range(self, file: HubFile, first: int, last: int) -> bytes:
+        """Bytes ``first`` to before ``last`` of a file.
+
+        Raises:
+            HubError: They cannot be fetched.
+        """
+        name, url = self._name(file), self._url(file)
+        return ask(
+            f"read {name}",
+            self.repo_id,
+            lambda: fetch_range(url, first, last, name, self.repo_id, self.token),
+            token=self.token,
+        )
+
+    def note(self, name: str, cache: Path) -> None:
+        """Note in the cache that a branch or tag is at this commit, so that it is found without a connection."""
+        path = cache_folder(self.repo_id, self.kind, cache) / "refs" / name
+        if name == self.commit or not safe_path(name):
+            return
+        with contextlib.suppress(OSError):  # the files are there; only the next time without a connection needs it
+            _put(path, lambda partial: partial.write_text(self.commit, encoding="ascii"))
+
+    def _fetch_to(self, partial: Path, file: HubFile, cache: Path) -> str:
+        """Fetch a file; the hash that names it in the cache."""
+        size, name, url = file.size, self._name(file), self._url(file)
+        if size is None:
+            raise HubError(f"the Hub does not say how long {name} is: it is not fetched", repo_id=self.repo_id)
+        deadline = Deadline(name, self.repo_id, size)
+
+        def call() -> None:
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("ab+") as content:
+                fetch_file(url, content, size, name, self.repo_id, self.token, deadline)
+
+        ask(f"download {name}", self.repo_id, call, token=self.token, cache=cache)
+        with partial.open("rb") as content:
+            return _hash(content, hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size))
+
+    def _linked(self, blob: Path, copy: Path, cache: Path) -> Path:
+        def link(partial: Path) -> None:
+            try:
+                partial.symlink_to(os.path.relpath(blob, partial.parent))
+            except OSError:  # where the system or the file system has no links
+                shutil.copyfile(blob, partial)
+
+        ask(f"keep {copy.name} of {self.repo_id!r}", self.repo_id, lambda: _put(copy, link), cache=cache)
+        return copy
+
+    def _name(self, file: HubFile) -> str:
+        return f"{file.path} of {self.repo_id!r}"
+
+    def _url(self, file: HubFile) -> str:
+        from huggingface_hub import hf_hub_url
+
+        return str(hf_hub_url(self.repo_id, file.path, repo_type=self.kind.removesuffix("s"), revision=self.commit))
+
+
+def describe(repo_id: str, kind: Kind, revision: str | None, token: str | bool | None) -> Repository:
+    """Look at a repository; errors of the client as they are.
+
+    Args:
+        repo_id: ``org/name``.
+        kind: Models or data sets.
+        revision: Branch, tag or commit; default the main branch.
+        token: Token; default the client's.
+
+    Raises:
+        HubError: The answer makes no sense, e.g. it is about another commit than the one asked for.
+        LEMError: There are too many files.
+    """
+    from huggingface_hub import constants
+
+    at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
+    url = f"{constants.ENDPOINT}/api/{kind}/{repo_id}{at}?blobs=true"
+    what = f"the description of {repo_id!r}"
+    answer = fetch_answer(url, what, repo_id, token)
+    try:
+        commit, entries = answer["sha"], answer["siblings"]
+        if not _is_hash(commit, _COMMIT):
+            raise ValueError("the commit that it names is none")
+        if revision is not None and _COMMIT.fullmatch(revision) and commit != revision:
+            raise ValueError(f"it is of the commit {commit}, not of {revision}")
+        if len(entries) > _MAX_FILES:
+            raise LEMError(f"{repo_id!r} has {len(entries):,} files, more than {_MAX_FILES:,}")
+        files = [_file(entry) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise HubError(f"{what} makes no sense, nothing was downloaded: {why}", repo_id=repo_id) from None
+    return Repository(repo_id, kind, commit, {file.path: file for file in files}, bool(answer.get("private")), token)
+
+
+def cache_folder(repo_id: str, kind: Kind, cache: Path) -> Path:
+    """Where the cache keeps a repository."""
+    return cache / f"{kind}--{repo_id.replace('/', '--')}"
+
+
+def safe_path(path: str) -> bool:
+    """Whether a path stays inside its folder, on every system."""
+    parts = path.split("/")
+    return not any(part in ("", ".", "..") for part in parts) and not any(
+        character in '\\:*?"<>|' or not character.isprintable() for character in path
+    )
+
+
+def _file(entry: Mapping[str, Any]) -> HubFile:
+    path, size, sha1 = entry["rfilename"], entry.get("size"), entry.get("blobId")
+    sha256 = None if entry.get("lfs") is None else entry["lfs"]["sha256"]
+    if not isinstance(path, str) or not (size is None or (type(size) is int and size >= 0)):
+        raise ValueError("a file has no name, or a size that is none")
+    if not (sha256 is None or _is_hash(sha256, _SHA256)) or not (sha1 is None or _is_hash(sha1, _COMMIT)):
+        raise ValueError("a file has a hash that is none")
+    return HubFile(path, size, sha256, sha1)
+
+
+def _is_hash(value: object, form: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and bool(form.fullmatch(value))
+
+
+def _hash(content: BinaryIO, digest: Any) -> str:  # noqa: ANN401
+    while block := content.read(1 << 20):
+        digest.update(block)
+    return str(digest.hexdigest())
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place, and move it there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
