@@ -94,7 +94,14 @@ class BarsError(LEMError, ValueError):
 
 
 class BarsWarning(UserWarning):
-    """Bars that were read, but not quite as they stand in their table; the message says what was changed, and where."""
+    """Bars that were read, but not quite as they stand in their table, or that need a look; the message says where.
+
+    It is one line, as that of a :class:`LEMError`.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        """See the class."""
+        super().__init__(*(one_line(part) if isinstance(part, str) else part for part in arguments))
 
 
 class OrderError(LEMError, ValueError):

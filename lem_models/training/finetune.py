@@ -259,7 +259,7 @@ def _section(sections: dict[str, Any], name: str, source: Path) -> dict[str, Any
 
 def _check_settings(sections: dict[str, Any], asked: dict[str, Any], market: dict[str, Any], source: Path) -> None:
     """Refuse a recipe before any of it is read; start and days may be missing in it."""
-    whole = {"train_end": date.min, "validation_end": date.max}
+    whole = {"train_end": date(1980, 1, 1), "validation_end": date(2200, 1, 1)}
     Recipe.of(
         sections | {"name": RECIPE, "data": market | whole, "finetune": {"start": RECIPE} | asked},
         name=source.name,
