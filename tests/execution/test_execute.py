@@ -398,8 +398,10 @@ def test_a_policy_or_bars_that_there_are_not_is_a_typed_error(tmp_path):
 def test_orders_without_enough_history_are_logged_with_the_bars_needed_and_there(caplog):
     bars = _with_holes(drop=[15])
     execute(Patient(), bars, order_table(bars, [4, 7, 20], max_periods=2))
-    assert "2 not enough history before the start (10 bars are needed, 4 to 7 are there without a gap)" in caplog.text
-    assert "1 a gap in the lookback (10 bars are needed, 5 are there without a gap)" in caplog.text
+    assert "2 not enough history before the start (first: order '0', " in caplog.text
+    assert ") (10 bars are needed, 4 to 7 are there without a gap)" in caplog.text
+    assert "1 a gap in the lookback (first: order '2', " in caplog.text
+    assert ") (10 bars are needed, 5 are there without a gap)" in caplog.text
 
 
 def test_symbols_are_looked_up_and_not_searched():

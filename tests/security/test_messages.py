@@ -115,11 +115,11 @@ def test_records_that_are_no_records(saved, tmp_path, text):
 RECORD = {
     "start": EVIL,
     "sentence": EVIL,
-    "data": {"content_hash": EVIL, "symbols": EVIL, "bars": EVIL},
+    "data": {"content_hash": EVIL, "symbols": 3, "bars": 100},
     "parts": {"test": {"start": EVIL, "end": EVIL}},
     "warnings": [EVIL],
     "test": {
-        "orders": EVIL,
+        "orders": 12,
         "net_of_costs": False,
         "fixed_duration_std_ratio": [{"ratio": 1.0, "low": 1.0, "high": 1.0, "policy": EVIL}],
         "policies": [
