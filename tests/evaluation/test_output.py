@@ -22,7 +22,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ConfigError, match="cannot be written: disk full"):
         write_text(target, "New")
     assert "Old" in target.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [target]

@@ -46,11 +46,24 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
+def start(work, *arguments):
+    """Start work in a process of its own, a copy of this one."""
+
+    def run():
+        torch.set_num_threads(1)  # threads of the parent are not in its child, which would wait for them
+        work(*arguments)
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    return child
+
+
 def in_child(work):
     """Run work in a process of its own; its exit code, negative for a signal."""
     child = os.fork()
     if not child:
         try:
+            torch.set_num_threads(1)
             work()
             os._exit(0)
         except BaseException:
@@ -164,13 +177,11 @@ def kill_savers(models, folder, kills, seed=0):
         for turn in range(10**6):
             models[turn % len(models)].save_pretrained(folder)
 
-    reader = multiprocessing.get_context("fork").Process(target=read)
-    reader.start()
+    reader = start(read)
     generator, pending, leftovers = random.Random(seed), 0, 0
     try:
         for _ in range(kills):
-            saver = multiprocessing.get_context("fork").Process(target=save)
-            saver.start()
+            saver = start(save)
             time.sleep(0.02 + generator.random() * 0.1)
             os.kill(saver.pid, signal.SIGKILL)
             saver.join()
@@ -213,9 +224,7 @@ def test_two_savers_at_once_leave_one_of_the_models(models, folder):
         for _ in range(20):
             models[mine].save_pretrained(folder)
 
-    children = [multiprocessing.get_context("fork").Process(target=save, args=(mine,)) for mine in (1, 2, 3)]
-    for child in children:
-        child.start()
+    children = [start(save, mine) for mine in (1, 2, 3)]
     while any(child.is_alive() for child in children):
         number_of(folder)
     assert [child.exitcode for child in children] == [0, 0, 0]
@@ -239,8 +248,7 @@ def test_what_a_living_saver_prepares_is_left_alone(models, folder, monkeypatch)
         saving._force = wait
         models[1].save_pretrained(folder)
 
-    child = multiprocessing.get_context("fork").Process(target=save)
-    child.start()
+    child = start(save)
     assert pipe.recv() == "prepared"
     monkeypatch.setattr(saving, "_PATIENCE", 0.2)
     with pytest.raises(ConfigError, match="another process saves to"):

@@ -176,6 +176,7 @@ def _loading(name, **settings):
         raise AssertionError("a pickle was opened")
 
     def task():
+        torch.set_num_threads(1)  # threads of the parent are not in its child, which would wait for them
         for module, names in {
             pickle: ("load", "loads", "Unpickler", "_Unpickler", "_load", "_loads"),
             torch: ("load",),
