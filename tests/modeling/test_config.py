@@ -8,7 +8,7 @@ from lem_models.errors import ConfigError
 from lem_models.hub.registry import bundled_folder, list_models
 from lem_models.markets.features import FEATURES
 from lem_models.markets.market import MAX_LOOKBACK
-from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.config import ConfigFile, LEMConfig
 from tests.helpers import tiny_config
 
 
@@ -40,8 +40,9 @@ def test_the_text_reads_back_the_same(tmp_path):
 
 @pytest.mark.parametrize("name", list_models())
 def test_bundled_configurations_read(name):
-    config = LEMConfig.from_file(bundled_folder(name) / "config.json")
-    assert config.to_json() == (bundled_folder(name) / "config.json").read_text()
+    file = ConfigFile.read(bundled_folder(name) / "config.json")
+    assert file.to_json() == (bundled_folder(name) / "config.json").read_text()
+    assert LEMConfig.from_file(bundled_folder(name) / "config.json") == file.config
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_bundled_models_load_and_say_what_they_are(name):
     assert sum(path.stat().st_size for path in bundled_folder(name).iterdir()) < 12 * 2**20
     # At its default risk aversion a trained model beats an even pace on a market of its kind.
     orders = Order.sample(BARS, every=1, min_periods=1, max_periods=loaded.horizon)
-    result = execute(loaded, BARS, orders).orders
+    result = execute(loaded, BARS, orders, allow_frequency=True).orders
     assert (-result["slippage_bps"] / result["volatility_bps"]).mean() > 0.1
 
 

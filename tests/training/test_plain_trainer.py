@@ -133,7 +133,7 @@ def test_test_and_predict_say_what_to_use_instead(what, data):
         {"max_epochs": 1, "limit_train_batches": 0},
         {"max_steps": 2, "callbacks": [Interrupted(0)]},
     ],
-    ids=str,
+    ids=["no steps", "no epochs", "no batches", "interrupted before the first"],
 )
 def test_a_fit_without_a_step_trains_nothing(settings):
     for model, learnt in ((LEMModel(CONFIG), False), (random_model(CONFIG), True)):
