@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lem_models.errors import LEMError
+from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.output import to_csv, to_json, write_text
 
 
@@ -22,7 +22,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ConfigError, match="cannot be written: disk full"):
         write_text(target, "New")
     assert "Old" in target.read_text(encoding="utf-8")
     assert list(tmp_path.iterdir()) == [target]
