@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lem_models.errors import LEMError
+from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.output import to_csv, to_json, write_text
 
 
