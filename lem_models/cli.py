@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lem_models.cli_bars import Calendar, Data, FillGaps, Unit, calendar_choice, read_bars
 from lem_models.cli_paths import check_readable
 from lem_models.cli_publish import publish_app
-from lem_models.cli_publish_data import Unit  # registers `publish data` too
+from lem_models.cli_publish_data import publish_data  # noqa: F401 (registers itself)
 from lem_models.cli_signals import stopping_on_signals, telling_how_to_go_on
 from lem_models.cli_terminal import CONTEXT, make_console, show_help, spinner, standard_streams
 from lem_models.errors import BarsError, BarsWarning, ConfigError, LEMError, OrderError
@@ -34,7 +35,6 @@ app = typer.Typer(
 )
 app.add_typer(publish_app, name="publish")
 
-Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -187,6 +187,8 @@ def demo(
     any_frequency: AnyFrequency = False,
     out: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("reports/demo"),
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
     orders: Annotated[int, typer.Option("--orders", min=100, help="Orders to execute.")] = 6000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the synthetic market and of the draw of orders.")] = 0,
 ) -> None:
@@ -198,7 +200,6 @@ def demo(
     from lem_models.evaluation.benchmark_samples import sample_order
     from lem_models.evaluation.console import print_benchmark, print_execution
     from lem_models.evaluation.output import check_folder
-    from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars
 
     console = make_console()
@@ -212,8 +213,7 @@ def demo(
         )
         console.print(f"Embedded synthetic market (seed {seed}): {bars!r}")
     else:
-        check_readable(data)
-        bars = Bars.read(data, unit=unit)
+        bars = read_bars(data, unit, calendar, fill_gaps)
         console.print(f"{data}: {bars!r}", markup=False, soft_wrap=True)
     chosen = model or _fitting_model(bars, console)
     policies = _policies(chosen, ",".join(BASELINES))
@@ -247,6 +247,8 @@ def demo(
 def benchmark(
     data: Data,
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
     model: Model = None,
     any_frequency: AnyFrequency = False,
     baselines: Annotated[
@@ -297,7 +299,6 @@ def benchmark(
     from lem_models.evaluation.console import print_benchmark
     from lem_models.evaluation.output import check_folder
     from lem_models.execution.costs import CostModel
-    from lem_models.markets.bars import Bars
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = make_console()
@@ -305,7 +306,7 @@ def benchmark(
     check_readable(data)
     rivals = _policies("", baselines)
     tested = {} if model is None else _policies(model, "")
-    bars = Bars.read(data, unit=unit)
+    bars = read_bars(data, unit, calendar, fill_gaps)
     console.print(f"{data}: {bars!r}", markup=False, soft_wrap=True)
     policies = (tested or _policies(_fitting_model(bars, console), "")) | rivals
     if start is None:
@@ -351,6 +352,8 @@ def execute(
     data: Data,
     orders: Annotated[Path, typer.Option("--orders", help="Table of orders: .csv or .parquet.")],
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
     model: Annotated[
         str | None,
         typer.Option("--policy", "--model", help="Model or baseline; default the bundled model that fits the bars."),
@@ -372,7 +375,7 @@ def execute(
     from lem_models.evaluation.output import check_folder, to_csv
     from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute as run
-    from lem_models.markets.bars import Bars
+    from lem_models.markets.files import read_table
     from lem_models.order_rules import NUMERIC as NUMERIC_COLUMNS
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
@@ -384,13 +387,13 @@ def execute(
         # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
         names = {"symbol": str, "order_id": str}
         table = (
-            pd.read_parquet(orders)
+            read_table(orders)
             if orders.suffix == ".parquet"
             else pd.read_csv(orders, dtype=names, keep_default_na=False, na_values={c: [""] for c in NUMERIC_COLUMNS})
         )
-    except (OSError, ValueError) as error:
+    except (LEMError, OSError, ValueError) as error:
         raise OrderError(f"cannot read the table of orders {orders}: {error}") from None
-    bars = Bars.read(data, unit=unit)
+    bars = read_bars(data, unit, calendar, fill_gaps)
     policy = load_policy(model or _fitting_model(bars, console))
     result = run(policy, bars, table, costs=costs, allow_frequency=any_frequency)
     for name in ("orders", "schedule", "excluded"):
@@ -406,15 +409,16 @@ def check_leak(
     policy: Annotated[str, typer.Argument(help="Model or baseline by name, or your own policy as file.py:Name.")],
     data: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
     checks: Annotated[int, typer.Option("--checks", min=1, help="Random times from which on bars are changed.")] = 10,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the times and of the changes.")] = 0,
 ) -> None:
     """Change the future and see whether a decision about the past moves; exit code 1 if one does."""
     from lem_models.evaluation.leak import check_leak as check
-    from lem_models.markets.bars import Bars
 
-    check_readable(data)
-    leak = check(_named_policy(policy), Bars.read(data, unit=unit), checks=checks, seed=seed)
+    bars = read_bars(data, unit, calendar, fill_gaps)
+    leak = check(_named_policy(policy), bars, checks=checks, seed=seed)
     if leak is not None:
         typer.echo(f"LEAK: {leak}")
         raise typer.Exit(1)
@@ -425,10 +429,9 @@ def check_leak(
 def convert(
     source: Annotated[Path, typer.Argument(help="Bars: .arrow, .parquet, .csv or .csv.gz.")],
     target: Annotated[Path, typer.Argument(help="File to write, of any of these kinds.")],
-    calendar: Annotated[
-        str, typer.Option("--calendar", help="auto, 24/7, sessions, or an exchange code such as XNYS.")
-    ] = "auto",
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
 ) -> None:
     """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
     from lem_models.evaluation.output import check_file
@@ -439,17 +442,17 @@ def convert(
     check_readable(source)
     check_file(target)
     format_of(target)
-    if target.suffix == ".arrow":
-        try:
-            bars = store_bars(source, target, calendar=calendar, unit=unit)  # piece by piece
+    if target.suffix == ".arrow" and not fill_gaps:
+        try:  # piece by piece
+            bars = store_bars(source, target, calendar=calendar_choice(calendar), unit=unit)
         except BarsError as error:
             if error.rule != "symbol by symbol":
                 raise
             # Rows of several symbols are mixed: sorted in memory.
-            Bars.read(source, calendar=calendar, unit=unit).write(target)
+            read_bars(source, unit, calendar).write(target)
             bars = Bars.read(target)
     else:
-        bars = Bars.read(source, calendar=calendar, unit=unit)
+        bars = read_bars(source, unit, calendar, fill_gaps)
         bars.write(target)
     make_console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)
 
@@ -521,6 +524,8 @@ def finetune(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder of the new model.")],
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
     start: Annotated[
         str | None, typer.Option("--from", help="Model to start from; default the recipe's finetune.start.")
     ] = None,
@@ -558,7 +563,6 @@ def finetune(
     from rich.markup import escape
 
     from lem_models.execution.costs import CostModel
-    from lem_models.markets.bars import Bars
     from lem_models.training.finetune import finetune as adapt
     from lem_models.training.finetune_text import print_finetune
 
@@ -571,7 +575,7 @@ def finetune(
     with telling_how_to_go_on(out):
         result = adapt(
             start,
-            data if unit is None else Bars.read(data, unit=unit),
+            data if (unit, calendar, fill_gaps) == (None, "auto", 0) else read_bars(data, unit, calendar, fill_gaps),
             out=out,
             config=config,
             method=method,

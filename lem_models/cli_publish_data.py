@@ -7,15 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lem_models.cli_paths import check_readable
+from lem_models.cli_bars import Calendar, FillGaps, Unit, read_bars
 from lem_models.cli_publish import publish_app
 
-__all__ = ["Unit", "publish_data"]
-
-Unit = Annotated[
-    str | None,
-    typer.Option("--unit", help="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."),
-]
+__all__ = ["publish_data"]
 
 
 @publish_app.command(name="data", short_help="Publish bars as a data set with a card.")
@@ -33,10 +28,9 @@ def publish_data(
         list[str] | None, typer.Option("--column", help="NAME=MEANING, meaning and unit of another column.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Name of the split; one that is there is replaced.")] = "train",
-    calendar: Annotated[
-        str, typer.Option("--calendar", help="auto, 24/7, sessions, or an exchange code such as XNYS.")
-    ] = "auto",
     unit: Unit = None,
+    calendar: Calendar = "auto",
+    fill_gaps: FillGaps = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent where, and send nothing.")] = False,
     private: Annotated[
         bool | None, typer.Option("--private/--public", help="For a new data set; default the account's setting.")
@@ -55,7 +49,6 @@ def publish_data(
     from lem_models.errors import ConfigError
     from lem_models.hub.data_licence import read_licence
     from lem_models.hub.data_sets import plan_push, push_bars
-    from lem_models.markets.bars import Bars
 
     columns = {}
     for text in column or ():
@@ -64,8 +57,7 @@ def publish_data(
             raise ConfigError(f"--column takes NAME=MEANING; got {text!r}")
         columns[name] = meaning
     read_licence(licence)  # before a large file is read
-    check_readable(file)
-    bars = Bars.read(file, calendar=calendar, unit=unit)
+    bars = read_bars(file, unit, calendar, fill_gaps)
     typer.echo(f"{file}: {bars!r}")
     settings: dict[str, Any] = {
         "split": split,

@@ -25,7 +25,7 @@ from lem_models.modeling.model import LEMModel
 from lem_models.timestamps import MomentError, read_day
 from lem_models.training.fit import run_recipe
 from lem_models.training.folder import FINETUNE_RECORD, RunFolder
-from lem_models.training.recipe import Method, Recipe, read_sections, shipped_recipe
+from lem_models.training.recipe import DataConfig, Method, Recipe, read_sections, shipped_recipe
 from lem_models.training.split import FEW_DAYS, LITTLE, Split, choose_split, shortest_stretch
 from lem_models.training.verdict import Comparison, Outcome, compare_models, comparison_settings, facts
 
@@ -38,6 +38,8 @@ _LONGEST = 24  # periods: what models of markets without sessions are trained fo
 
 Verdict: TypeAlias = Outcome | Literal["start kept"]
 """What came of it; ``"start kept"``: no checkpoint was better than the start in validation, so the start was saved."""
+
+_ANY_DAYS = {"train_end": date(1980, 1, 1), "validation_end": date(2200, 1, 1)}  # for a section that may lack its days
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,12 @@ def finetune(
         RunFolder(Path(out)).check_free()
     model = chosen if isinstance(chosen, LEMModel) else LEMModel.from_pretrained(chosen)
     RunFolder(Path(out)).check_not_of(model)
-    bars = data if isinstance(data, Bars) else Bars.read(data)
+    reading = DataConfig.model_validate(market | _ANY_DAYS)
+    if isinstance(data, Bars):
+        reading.check_read()
+        bars = data
+    else:
+        bars = reading.read(data)
     longest = horizon or asked.get("horizon") or _default_horizon(model, bars)
     before = model.with_horizon(longest)
     split = choose_split(
@@ -185,7 +192,8 @@ def finetune(
         "stretch": max(least, min(market.get("stretch", 80), room)),
         "shared_lookback": True,
     }
-    market.pop("path", None)
+    for name in ("path", "unit", "calendar", "fill_gaps"):  # the bars have been read
+        market.pop(name, None)
     asked |= {"start": model.name, "horizon": longest}
     given = {
         "name": name or _model_name(Path(out)),
@@ -259,9 +267,8 @@ def _section(sections: dict[str, Any], name: str, source: Path) -> dict[str, Any
 
 def _check_settings(sections: dict[str, Any], asked: dict[str, Any], market: dict[str, Any], source: Path) -> None:
     """Refuse a recipe before any of it is read; start and days may be missing in it."""
-    whole = {"train_end": date(1980, 1, 1), "validation_end": date(2200, 1, 1)}
     Recipe.of(
-        sections | {"name": RECIPE, "data": market | whole, "finetune": {"start": RECIPE} | asked},
+        sections | {"name": RECIPE, "data": market | _ANY_DAYS, "finetune": {"start": RECIPE} | asked},
         name=source.name,
         folder=source.parent,
     )

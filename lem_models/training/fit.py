@@ -281,7 +281,9 @@ def run_recipe(
     )
     if sharded and settings.averaging:
         raise ConfigError("fsdp cannot average weights that are spread over devices: set trainer.averaging to 0")
-    tables += [Bars.read(source) for source in sources]
+    for market in recipe.data[: len(tables)]:
+        market.check_read()
+    tables += [market.read(source) for market, source in zip(recipe.data[len(tables) :], sources, strict=True)]
     module = ExecutionDataModule(
         [
             MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -25,6 +25,9 @@ from lem_models.timestamps import Day
 from lem_models.training.sampling import OrderSampling
 from lem_models.untrusted import place, problem, read_text, shown
 from lem_models.untrusted_yaml import parse_yaml
+
+if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
 
 __all__ = [
     "DataConfig",
@@ -62,6 +65,9 @@ class DataConfig(_Section):
 
     Attributes:
         path: File of bars; relative paths start at the recipe's folder. ``lem train --data`` overrides it.
+        unit: Unit of timestamps that are numbers, see :meth:`~lem_models.markets.bars.Bars.read`.
+        calendar: Trading hours, one name or names by symbol; see there.
+        fill_gaps: Fill gaps of at most so many missing bars with bars without volume; see there.
         train_end: Last day (exclusive) of training; orders end before it.
         validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
         symbols: Symbols to use, all if empty.
@@ -79,6 +85,9 @@ class DataConfig(_Section):
     """
 
     path: Path | None = None
+    unit: Literal["s", "ms", "us", "ns", "auto"] | None = None
+    calendar: str | dict[str, str] = "auto"
+    fill_gaps: _Whole = Field(0, ge=0)
     train_end: Day
     validation_end: Day
     symbols: tuple[str, ...] = ()
@@ -92,6 +101,30 @@ class DataConfig(_Section):
     validation_batches: _Whole = Field(16, ge=1)
     validation_orders_per_stretch: _Whole = Field(10, ge=1)
     shared_lookback: bool = False
+
+    def read(self, source: str | Path) -> Bars:
+        """The bars of a file, read as the section says.
+
+        Raises:
+            BarsError: The file cannot be read, or a bar breaks a rule.
+            UnknownNameError: There is no such calendar.
+        """
+        from lem_models.markets.bars import Bars
+
+        return Bars.read(source, unit=self.unit, calendar=self.calendar, fill_gaps=self.fill_gaps)
+
+    def check_read(self) -> None:
+        """Refuse options of reading where the bars have been read.
+
+        Raises:
+            ConfigError: One is given.
+        """
+        given = [name for name in ("unit", "calendar", "fill_gaps") if name in self.model_fields_set]
+        if given:
+            raise ConfigError(
+                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), and the bars have "
+                "been read: give the file, or leave that out"
+            )
 
     @model_validator(mode="after")
     def _in_order(self) -> DataConfig:
