@@ -40,7 +40,7 @@ from lem_models.execution.policy import (
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.calendar import Calendar
+from lem_models.markets.calendar import Calendar, Exchange
 from lem_models.markets.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
 from lem_models.markets.market import Market
@@ -264,7 +264,9 @@ class LiveSession:
                 timestamp=moment(last.timestamp),
                 rule="closed bars only",
             )
-        calendar = self._reader.calendar.followed_by(np.array([self._start]))
+        calendar = self._reader.calendar
+        if isinstance(calendar, Exchange):  # what is inferred knows only what has been
+            calendar = calendar.followed_by(np.array([self._start]))
         if not calendar.has_start(self._start):
             raise OrderError(
                 f"no bar of {self._reader.symbol} starts at {moment(self._start):%Y-%m-%d %H:%M} UTC (calendar "

@@ -20,6 +20,7 @@ Symbols of one table may have different calendars: given by symbol, or inferred 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ import pandas as pd
 
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.calendar_inference import (
+    CHANCE,
     RARE,
     SessionClock,
     date_stretches,
@@ -77,7 +79,6 @@ _OWN = ("auto", "24/7", "sessions")
 _MARGIN = pd.Timedelta(days=21)  # around the bars of an exchange: more than its longest holiday
 _DAY = pd.Timedelta(days=1)
 _ENDS = 10  # bars
-_COINCIDENCE = 1e-3  # hours that are kept less likely by chance are a symbol's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +254,7 @@ def _blocks_of(members: Sequence[int], offsets: Integers, timestamp: Integers) -
 
 
 def _same_hours(members: Integers, offsets: Integers, timestamp: Integers, step: int) -> list[Integers]:
-    """Symbols by the hours of the week that they keep, the largest group first.
+    """Symbols by the hours of the week that they keep, and by their trading days; the most complete ones first.
 
     A symbol keeps the hours of a group if its bars lie in them, and if it would be no coincidence that they leave out
     some of them: a stock beside pairs that trade at night has hours of its own, a pair with few bars does not.
@@ -261,66 +262,133 @@ def _same_hours(members: Integers, offsets: Integers, timestamp: Integers, step:
     if len(members) == 1:
         return [members]
     union = _union(members, offsets, timestamp)
-    first, last = timestamp[offsets[members]], timestamp[offsets[members + 1] - 1]
-    possible = np.searchsorted(union, last, side="right") - np.searchsorted(union, first)
-    is_full = offsets[members + 1] - offsets[members] >= 0.999 * possible
-    if is_full.all():
+    first, last = offsets[members], offsets[members + 1] - 1
+    # The places of a symbol's first and last bar among all: it is complete if it has all bars between.
+    begin, end = np.searchsorted(union, timestamp[first]), np.searchsorted(union, timestamp[last])
+    is_complete = last - first >= 0.999 * (end - begin)
+    if is_complete.all():
         return [members]
-    groups: list[tuple[list[int], _Hours]] = []
-    if is_full.any():
-        whole = members[is_full]
-        groups.append((whole.tolist(), _Hours.of(_union(whole, offsets, timestamp), step)))
-    rest = members[~is_full]
+    is_complete &= 2 * (timestamp[last] - timestamp[first]) >= union[-1] - union[0]
+    groups: list[_Hours] = []
+    if is_complete.any():
+        whole = members[is_complete]
+        groups.append(_Hours.of(whole.tolist(), _union(whole, offsets, timestamp), union, step))
+    rest = members[~is_complete]
     for number in rest[np.argsort(-(offsets[rest + 1] - offsets[rest]), kind="stable")].tolist():
         mine = timestamp[offsets[number] : offsets[number + 1]]
-        fitting = [group for group in groups if group[1].are_kept_by(mine)]
+        rows = np.searchsorted(union, mine)
+        fitting = [group for group in groups if group.are_kept_by(mine, rows)]
         if fitting:
-            min(fitting, key=lambda group: group[1].length)[0].append(number)
+            min(fitting, key=lambda group: group.length).members.append(number)
         else:
-            groups.append(([number], _Hours.of(mine, step)))
-    return [np.sort(np.array(numbers, dtype=np.int64)) for numbers, _ in groups]
+            groups.append(_Hours.of([number], mine, union, step))
+    parts = [part for group in groups for part in group.by_trading_days(offsets, timestamp, union)]
+    return [np.sort(np.array(part, dtype=np.int64)) for part in parts]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Hours:
     """When some symbols trade, on the clock of their market.
 
     Attributes:
-        clock: The clock, and when its trading days change.
+        members: Numbers of the symbols.
         days: Days of the trading week that usually have bars; one where a trading day is a week.
         first: Usual start of the first bar, nanoseconds since the trading day began.
         last: Usual start of the last bar.
         step: Length of a bar.
+        phases: Times of bar starts, modulo the length of a bar.
+        never_closes: Whether there are bars round the clock.
+        day: int64 [all bar starts], trading day of each, on this clock.
+        since: int64 [all bar starts], nanoseconds since it began.
     """
 
-    clock: SessionClock
+    members: list[int]
     days: frozenset[int]
     first: int
     last: int
     step: int
+    phases: Integers
+    never_closes: bool
+    day: Integers
+    since: Integers
 
     @classmethod
-    def of(cls, starts: Integers, step: int) -> _Hours:
+    def of(cls, members: list[int], starts: Integers, union: Integers, step: int) -> _Hours:
+        """The hours of symbols that have these bar starts together; ``union`` are those of all symbols."""
         clock = infer_clock(starts, step) if step < DAY else SessionClock("UTC", 0)
-        day, since = clock.since_closing(starts)
-        return cls(clock, frozenset(_usual(day % 7)), int(min(_usual(since))), int(max(_usual(since))), step)
+        day, since = clock.since_closing(union)
+        rows = np.searchsorted(union, starts)
+        times = _usual(since[rows])
+        return cls(
+            members=members,
+            days=frozenset(_usual(day[rows] % 7)),
+            first=min(times),
+            last=max(times),
+            step=step,
+            phases=np.unique(starts % step),
+            never_closes=never_closes(starts, step),
+            day=day,
+            since=since,
+        )
 
     @property
     def length(self) -> int:
         """Nanoseconds of a trading week that are open."""
         return len(self.days) * (self.last - self.first + self.step)
 
-    def are_kept_by(self, starts: Integers) -> bool:
-        day, since = self.clock.since_closing(starts)
+    def are_kept_by(self, starts: Integers, rows: Integers) -> bool:
+        """Whether a symbol keeps these hours, from its bar starts and their places among all."""
+        day, since = self.day[rows], self.since[rows]
         inside = np.isin(day % 7, list(self.days)) & (since >= self.first) & (since <= self.last)
-        if np.mean(inside) < 0.99:
+        if np.mean(inside) < 0.99 or not np.isin(starts % self.step, self.phases).all():
             return False
-        hours = (int(np.ptp(since[inside])) + self.step) / (self.last - self.first + self.step)
-        days = np.unique(day[inside])
-        own = len(np.unique(days % 7))
-        # The chance that so many bars and days, beyond those that make up the ends, leave out all other hours and days.
-        chance = (len(starts) - _ENDS) * np.log(hours) + (len(days) - own) * np.log(own / len(self.days))
-        return bool(chance > np.log(_COINCIDENCE))
+        # Of the hours on its trading days, and of the days in its time: how many there are, and how many it keeps to.
+        earliest, latest = int(since[inside].min()), int(since[inside].max())
+        traded = np.unique(day[inside])
+        span = slice(int(rows[0]), int(rows[-1]) + 1)
+        all_days, all_since = self.day[span], self.since[span]
+        possible = np.isin(all_days, traded) & (all_since >= self.first) & (all_since <= self.last)
+        own = possible & (all_since >= earliest) & (all_since <= latest)
+        open_days = np.unique(all_days)
+        open_days = open_days[np.isin(open_days % 7, list(self.days))]
+        own_days = int(np.isin(open_days % 7, np.unique(traded % 7)).sum())
+        chance = _log_chance(len(starts), int(own.sum()), int(possible.sum()))
+        return bool(chance + _log_chance(len(traded), own_days, len(open_days)) > np.log(CHANCE))
+
+    def by_trading_days(self, offsets: Integers, timestamp: Integers, union: Integers) -> list[list[int]]:
+        """The symbols by market: symbols of two exchanges each lack days that the other has.
+
+        A symbol that lacks days and has none that its group lacks has gaps.
+        """
+        if self.never_closes or len(self.members) == 1:
+            return [self.members]
+        markets: list[tuple[list[int], Integers]] = []
+        for number in sorted(self.members, key=lambda number: int(offsets[number] - offsets[number + 1])):
+            rows = np.searchsorted(union, timestamp[offsets[number] : offsets[number + 1]])
+            mine = np.unique(self.day[rows])
+            for numbers, days in markets:
+                common = (max(mine[0], days[0]), min(mine[-1], days[-1]))
+                here, there = (side[(side >= common[0]) & (side <= common[1])] for side in (mine, days))
+                if not (len(np.setdiff1d(here, there)) and len(np.setdiff1d(there, here))):
+                    numbers.append(number)
+                    break
+            else:
+                markets.append(([number], mine))
+        return [numbers for numbers, _ in markets]
+
+
+def _log_chance(bars: int, own: int, possible: int) -> float:
+    """Logarithm of the chance that bars at random places all lie among ``own`` of the ``possible`` ones.
+
+    Few bars say less: some of them make up the hours that they are held against.
+    """
+    bars, own = min(bars, own), min(own, possible)
+    chance = _log_choose(own, bars) - _log_choose(possible, bars)
+    return chance if 10 * bars >= 9 * own else chance * max(bars - _ENDS, 0) / bars
+
+
+def _log_choose(count: int, chosen: int) -> float:
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
 
 
 def _usual(values: Integers) -> list[int]:

@@ -9,8 +9,8 @@ The slots of a session count from its usual opening, the most common one of the 
 that is missing is a gap and moves no other bar; later bars change nothing of an earlier session.
 
 **Daily and longer bars.** The market's week is the set of weekdays that usually have a bar. Bars of one day follow each
-other over a holiday; a whole week of the market's days without a bar is a gap. Longer bars follow each other as many
-of the market's days apart as they usually are; a step closer to two bars than to one is a gap.
+other over a holiday; more than a week of the market's days without a bar is a gap. Longer bars follow each other as
+many of the market's days apart as they usually are; a step closer to two bars than to one is a gap.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.markets.calendar_kinds import Scheduled, nearest
+from lem_models.markets.calendar_kinds import Scheduled, near_phase, nearest
 from lem_models.markets.frequency import DAY, HOUR, length_of, most_common, winner
 
 __all__ = [
+    "CHANCE",
     "RARE",
     "InferredDays",
     "InferredSessions",
@@ -45,10 +46,11 @@ Floats = npt.NDArray[np.float64]
 
 _SECOND = HOUR // 3600
 _WEEK = 7 * DAY
-_USUAL = 20  # sessions whose openings say when the next one usually opens: about a month
-_ALIKE = 0.98  # of the best score: clocks that fit as well as this are told apart by the hours of known exchanges
+_USUAL = 9  # sessions whose openings say when the next one usually opens: about two weeks
 _FEW = 0.25  # of the bars of the fullest weekday: weekdays with less are exceptions, such as a Saturday made up for
 
+CHANCE = 1e-3
+"""What is less likely than this is no coincidence."""
 RARE = 0.05
 """Times of day that fewer days use, against the most usual time, count as closed."""
 
@@ -76,6 +78,8 @@ _HOURS: tuple[tuple[str, str, str], ...] = (
     ("Asia/Jerusalem", "10:00", "17:15"),
     ("Africa/Cairo", "10:00", "14:30"),
 )
+_WEEKS = tuple(("America/New_York", time, time) for time in ("17:00", "18:00", "20:00"))
+# Trading weeks of currencies and of markets that are open day and night.
 ZONES: tuple[str, ...] = ("UTC", *dict.fromkeys(zone for zone, _, _ in _HOURS if zone != "UTC"))
 """Clocks that sessions are read on, one for each rule of daylight saving."""
 
@@ -235,7 +239,7 @@ class InferredDays(Scheduled):
         if not len(day):
             return self
         last = int(self.number[-1] + self.count[-1] - 1)
-        ordinal = last + np.cumsum(1 + _missing(np.diff(day, prepend=known), day, self.week, self.usual))
+        ordinal = last + np.cumsum(1 + _missing(np.diff(day, prepend=known), day, self.week, self.usual, self.stride))
         return replace(
             self,
             start=np.append(self.start, day),
@@ -245,6 +249,8 @@ class InferredDays(Scheduled):
 
     def next_start(self, timestamp: int) -> int:
         """See :meth:`~lem_models.markets.calendar_kinds.Calendar.next_start`."""
+        if self.stride % 7 == 0:
+            return timestamp + self.stride * DAY
         day = int(nearest(np.array([timestamp]), DAY, self.phase)[0])
         following, left = day, self.usual
         while left:
@@ -263,7 +269,8 @@ class InferredDays(Scheduled):
 
     def has_start(self, timestamp: int) -> bool:
         """See :meth:`~lem_models.markets.calendar_kinds.Calendar.has_start`."""
-        return self.week[int(nearest(np.array([timestamp]), DAY, self.phase)[0]) % 7]
+        at = np.array([timestamp])
+        return self.week[int(nearest(at, DAY, self.phase)[0]) % 7] and bool(near_phase(at, DAY, self.phase)[0])
 
 
 # --- intraday bars ---------------------------------------------------------------------------------------------------
@@ -299,56 +306,74 @@ def infer_sessions(union: Integers, step: int) -> InferredSessions:
 def infer_clock(union: Integers, step: int) -> SessionClock:
     """The clock on which the market keeps its hours, and the time at which its trading days change.
 
+    It is the clock on which the fewest trading days begin or end at another time than most do. Clocks that no change of
+    the clock has told apart yet are equally good; the hours of a known exchange decide between these.
+
     Args:
         union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
         step: Length of a bar, nanoseconds.
     """
     for cycle in (DAY, _WEEK):
-        fits = {zone: _times(union, zone, cycle) for zone in ZONES}
-        # The sum of squares is greatest where every day has the same times, and the same for clocks that no change of
-        # the clock has told apart.
-        score = {zone: int(np.dot(count, count)) for zone, (_, count) in fits.items()}
-        candidates = [zone for zone in ZONES if score[zone] > _ALIKE * max(score.values())]
-        closed = {zone: _longest_closed(*fits[zone], cycle) for zone in candidates}
-        unlikely = {zone: _unlikeliness(zone, closed[zone], step) for zone in candidates}
-        # The first days after a change of the clock say little: the hours of a known exchange say more.
-        zone = min(candidates, key=lambda zone: (min(unlikely[zone], 2), -score[zone], unlikely[zone]))
-        after, length = closed[zone]
-        if length > step:
-            return SessionClock(zone, (after - (length - step) // 2) % cycle, cycle)
+        candidates = []
+        for zones in _alike(union):
+            clock, opening, length = _clock_of(union, step, cycle, next(iter(zones)))
+            if length <= step:
+                continue  # the market is never closed, on this clock
+            unusual = _unusual_days(union, clock)
+            for zone, ahead in zones.items():
+                known = _unlikeliness(zone, (opening + ahead) % cycle, length, step, cycle)
+                moved = SessionClock(zone, (clock.closing + ahead) % cycle, cycle)
+                candidates.append((unusual, known, ZONES.index(zone), moved))
+        if candidates:
+            return min(candidates, key=lambda candidate: candidate[:3])[3]
     return SessionClock("UTC", 0)
 
 
-def _times(union: Integers, zone: str, cycle: int) -> tuple[Integers, Integers]:
-    """Times of the day (or week) at which bars start, ascending, and how many days have each."""
-    count = np.bincount((local_time(union, zone) + (3 * DAY if cycle == _WEEK else 0)) % cycle // _SECOND)
-    times = np.flatnonzero(count)
-    return times * _SECOND, count[times]
+def _alike(union: Integers) -> list[dict[str, int]]:
+    """Zones whose clocks stay the same distance apart over the bars: nanoseconds ahead of the first, by zone."""
+    noons = np.unique(union // DAY) * DAY + DAY // 2
+    groups: dict[bytes, dict[str, int]] = {}
+    for zone in ZONES:
+        ahead = local_time(noons, zone) - noons
+        groups.setdefault((ahead - ahead[0]).tobytes(), {})[zone] = int(ahead[0])
+    return [{zone: ahead - next(iter(zones.values())) for zone, ahead in zones.items()} for zones in groups.values()]
 
 
-def _longest_closed(times: Integers, count: Integers, cycle: int) -> tuple[int, int]:
-    """First bar start after the longest stretch without a usual one, and its distance to the one before."""
-    usual = times[count > RARE * count.max()]
+def _clock_of(union: Integers, step: int, cycle: int, zone: str) -> tuple[SessionClock, int, int]:
+    """The clock of a zone, the usual time after its longest closed stretch, and the length of that."""
+    local = local_time(union, zone) + (3 * DAY if cycle == _WEEK else 0)
+    count = np.bincount(local % cycle // _SECOND)
+    usual = np.flatnonzero(count > RARE * count.max()) * _SECOND
     before = np.diff(usual, prepend=usual[-1] - cycle)
     longest = int(np.argmax(before))
-    return int(usual[longest]), int(before[longest])
+    opening, length = int(usual[longest]), int(before[longest])
+    return SessionClock(zone, (opening - (length - step) // 2) % cycle, cycle), opening, length
 
 
-def _unlikeliness(zone: str, closed: tuple[int, int], step: int) -> int:
+def _unusual_days(union: Integers, clock: SessionClock) -> int:
+    """Trading days that begin at another time than most, and those that end so; the table's own ends are left out."""
+    day, since = clock.since_closing(union)
+    ends = np.flatnonzero(np.diff(day))
+    return sum(
+        len(times) - int(np.unique(times, return_counts=True)[1].max(initial=0))
+        for times in (since[ends + 1], since[ends])
+    )
+
+
+def _unlikeliness(zone: str, opening: int, length: int, step: int, cycle: int) -> int:
     """0 for the hours of a known exchange, 1 for its opening alone, 2 for UTC, 3 for any other clock."""
-    opening, distance = closed
-    closing = (opening - distance + step) % DAY
+    closing = opening - length + step
     found = 3 - (zone == "UTC")
-    for name, opens, closes in _HOURS:
-        if name == zone and -step < opening % DAY - _nanoseconds_of(opens) < step:
-            early = (closing - _nanoseconds_of(closes) + DAY // 2) % DAY - DAY // 2
-            found = min(found, 0 if -step < early < step else 1)
+    for name, opens, closes in _HOURS if cycle == DAY else _WEEKS:
+        if name == zone and _is_near(opening, opens, step):
+            found = min(found, 0 if _is_near(closing, closes, step) else 1)
     return found
 
 
-def _nanoseconds_of(time: str) -> int:
-    hours, minutes = time.split(":")
-    return (int(hours) * 60 + int(minutes)) * 60 * _SECOND
+def _is_near(time: int, named: str, step: int) -> bool:
+    hours, minutes = named.split(":")
+    distance = (time - (int(hours) * 60 + int(minutes)) * 60 * _SECOND + DAY // 2) % DAY - DAY // 2
+    return -step < distance < step
 
 
 def _sessions_of(
@@ -390,32 +415,45 @@ def never_closes(union: Integers, step: int) -> bool:
     """Whether bars are there round the clock and at weekends.
 
     Only days that lie wholly between the first and the last bar count. Saturdays after a Friday with bars must be at
-    least half full, as the median day; without such a Saturday the days must be nearly full. A table shorter than that
-    must span a whole day nearly without holes. Bars longer than a day must be whole steps apart, and start at weekends
-    as often as on other days.
+    least half full, as the median day; without such a Saturday the days must be nearly full. No time of day may be
+    missing on all days, beyond chance. A table shorter than that must span a whole day nearly without holes. Daily bars
+    must lie on all weekdays. Bars longer than a day must be whole steps apart, and start at weekends as often as on
+    other days.
 
     Args:
         union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
         step: Length of a bar, nanoseconds.
     """
     if step > DAY:
-        weekend = np.mean((union // DAY + 3) % 7 >= 5)  # 1970-01-01 was a Thursday
-        return bool(
-            step % _WEEK and len(union) > 7 and weekend > 0.2 and np.mean(np.diff(union) % step == 0) > 0.9
-            and np.mean(np.diff(union) == step) > 0.9
-        )  # fmt: skip
+        steps, weekend = np.diff(union), (union // DAY + 3) % 7 >= 5  # 1970-01-01 was a Thursday
+        is_even = len(union) > 7 and np.mean(steps % step == 0) > 0.9 and np.mean(steps == step) > 0.9
+        return bool(step % _WEEK and is_even and np.mean(weekend) > 0.2)
     first, last = union[0] // DAY, union[-1] // DAY
     per_day = max(1.0, DAY / step)
     if last - first < 2:
         span = union[-1] - union[0] + step
         return bool(step < DAY <= span and len(union) >= 0.9 * span / step)
+    if step == DAY and last - first >= 14:
+        count = np.bincount(union // DAY % 7, minlength=7)
+        if np.any(count <= _FEW * count.max()):
+            return False
     fill = np.diff(np.searchsorted(union, np.arange(first + 1, last + 1) * DAY)) / per_day
     weekday = (np.arange(first + 1, last) + 3) % 7
     open_days = fill > 0
+    if step < DAY and open_days.any() and _has_pause(union, step, fill[open_days]):
+        return False
     after_open_friday = (weekday == 5) & np.concatenate([[True], open_days[:-1]])
     if after_open_friday.any():
         return bool(np.median(fill[after_open_friday]) >= 0.5 and np.median(fill[open_days]) >= 0.5)
     return bool(step < DAY and open_days.any() and np.median(fill[open_days]) >= 0.9)
+
+
+def _has_pause(union: Integers, step: int, fill: Floats) -> bool:
+    """Whether a time of day lacks its bar on all days, which bars that are missing by chance would not bring about."""
+    slots = DAY // step
+    if DAY % step or len(np.unique(union % DAY)) >= slots:
+        return False
+    return bool(len(fill) * np.log(max(1.0 - float(np.mean(fill)), 1e-9)) + np.log(slots) < np.log(CHANCE))
 
 
 # --- daily and longer bars -------------------------------------------------------------------------------------------
@@ -432,10 +470,11 @@ def infer_days(union: Integers, step: int, phase: int) -> InferredDays:
     day = np.unique(nearest(union, DAY, phase))
     count = np.bincount(day % 7, minlength=7)
     week = tuple((count > _FEW * count.max()).tolist())
-    apart = _days_apart(np.diff(day), day[1:], week)
+    stride = max(1, step // DAY)
+    apart = _days_apart(np.diff(day), day[1:], week, stride)
     usual = max(most_common(apart[apart > 0]), 1) if np.any(apart > 0) else 1
-    ordinal = np.concatenate([[0], np.cumsum(1 + _missing(np.diff(day), day[1:], week, usual))])
-    stretches = date_stretches(day, ordinal, max(1, step // DAY))
+    ordinal = np.concatenate([[0], np.cumsum(1 + _missing(np.diff(day), day[1:], week, usual, stride))])
+    stretches = date_stretches(day, ordinal, stride)
     return InferredDays(
         "sessions",
         length_of(step),
@@ -456,8 +495,13 @@ def date_stretches(day: Integers, ordinal: Integers, stride: int) -> dict[str, A
     return {"start": day[begins], "number": ordinal[begins], "count": count, "stride": stride}
 
 
-def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...]) -> Integers:
-    """How many of the market's days lie between the date before (exclusive) and each date (inclusive)."""
+def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...], stride: int) -> Integers:
+    """How many of the market's days lie between the date before (exclusive) and each date (inclusive).
+
+    Of bars of whole weeks every day counts: a bar that a holiday moves by a day is as far from its neighbours as usual.
+    """
+    if stride % 7 == 0:
+        return distance
     before = np.concatenate([[0], np.cumsum(week)])
 
     def elapsed(until: Integers) -> Integers:
@@ -466,10 +510,10 @@ def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...]) -> In
     return np.asarray(elapsed(day + 1) - elapsed(day - distance + 1))
 
 
-def _missing(distance: Integers, day: Integers, week: tuple[bool, ...], usual: int) -> Integers:
+def _missing(distance: Integers, day: Integers, week: tuple[bool, ...], usual: int, stride: int) -> Integers:
     """Bars that are missing before each date; 0 where it follows the one before."""
-    apart = _days_apart(distance, day, week)
+    apart = _days_apart(distance, day, week, stride)
     missing = -((usual - 2 * apart) // (2 * usual)) - 1  # apart / usual rounded to the nearest, halves down, less 1
-    # Holidays of bars of one day are shorter than the market's week.
-    tolerated = sum(week) - 1 if usual == 1 else 0
+    # Bars of one day follow each other over a holiday, which may take a whole week of the market.
+    tolerated = sum(week) if usual == 1 else 0
     return np.asarray(np.where(missing > tolerated, missing, 0))

@@ -192,8 +192,8 @@ def finetune(
         "stretch": max(least, min(market.get("stretch", 80), room)),
         "shared_lookback": True,
     }
-    for name in ("path", "unit", "calendar", "fill_gaps"):  # the bars have been read
-        market.pop(name, None)
+    for option in ("path", "unit", "calendar", "fill_gaps"):  # the bars have been read
+        market.pop(option, None)
     asked |= {"start": model.name, "horizon": longest}
     given = {
         "name": name or _model_name(Path(out)),

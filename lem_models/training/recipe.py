@@ -122,8 +122,8 @@ class DataConfig(_Section):
         given = [name for name in ("unit", "calendar", "fill_gaps") if name in self.model_fields_set]
         if given:
             raise ConfigError(
-                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), and the bars have "
-                "been read: give the file, or leave that out"
+                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), and bars that "
+                "have been read are given: give the file, or leave that out"
             )
 
     @model_validator(mode="after")
