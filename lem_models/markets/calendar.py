@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -40,6 +40,7 @@ from lem_models.markets.calendar_inference import (
     infer_clock,
     infer_days,
     infer_sessions,
+    log_choose,
     never_closes,
 )
 from lem_models.markets.calendar_kinds import Calendar, Placement, RoundTheClock, Scheduled
@@ -52,6 +53,7 @@ from lem_models.markets.frequency import (
     length_of,
     moment,
     symbol_groups,
+    symbol_of,
     winner,
 )
 
@@ -79,6 +81,7 @@ _OWN = ("auto", "24/7", "sessions")
 _MARGIN = pd.Timedelta(days=21)  # around the bars of an exchange: more than its longest holiday
 _DAY = pd.Timedelta(days=1)
 _ENDS = 10  # bars
+_MARKETS = 3  # that have the same hours; with more of them in few symbols, days are missing at random
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,43 +214,51 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
         BarsError: The first such bar of the first symbol that has one, and how many of its calendar there are.
     """
     for kind, calendar in enumerate(calendars.kinds):
-        outside, total, first = 0, 0, None
-        members = np.flatnonzero(calendars.which == kind).tolist()
-        for number, rows in _blocks_of(members, offsets, timestamp):
-            inside = calendar.contains(rows)
-            total += len(rows)
+        outside, first = 0, None
+        for begin, end in _pieces(calendars, kind, offsets):
+            inside = calendar.contains(timestamp[begin:end])
             if not inside.all():
                 outside += int(np.sum(~inside))
-                first = first or (number, int(rows[np.argmin(inside)]))
+                first = begin + int(np.argmin(inside)) if first is None else first
         if first is not None:
+            members = calendars.which == kind
             raise BarsError(
                 f"the bar does not start on the grid of the calendar {calendar.name!r} at "
-                f"{clock(calendar.frequency)}; {outside:,} of {total:,} bars do not",
-                symbol=symbols[first[0]],
-                timestamp=moment(first[1]),
+                f"{clock(calendar.frequency)}; {outside:,} of {int(np.diff(offsets)[members].sum()):,} bars do not",
+                symbol=symbol_of(symbols, offsets, first),
+                timestamp=moment(timestamp[first]),
                 column="timestamp",
                 rule="one grid",
             )
         if calendar.frequency.value < DAY:
             continue  # the grid is the bar starts themselves
-        for number, rows in _blocks_of(members, offsets, timestamp):
-            step = np.diff(calendar.ordinal(rows))
+        for begin, end in _pieces(calendars, kind, offsets):
+            begin = max(begin - 1, 0)  # across the border of two pieces too
+            step = np.diff(calendar.ordinal(timestamp[begin:end]))
+            borders = offsets[(offsets > begin) & (offsets < end)]
+            step[borders - 1 - begin] = 1
             if np.any(step <= 0):
+                row = begin + int(np.argmax(step <= 0)) + 1
                 raise BarsError(
                     f"two bars of one symbol fall on one {clock(calendar.frequency)} bar of the calendar "
                     f"{calendar.name!r}",
-                    symbol=symbols[number],
-                    timestamp=moment(rows[int(np.argmax(step <= 0)) + 1]),
+                    symbol=symbol_of(symbols, offsets, row),
+                    timestamp=moment(timestamp[row]),
                     column="timestamp",
                     rule="one frequency",
                 )
 
 
-def _blocks_of(members: Sequence[int], offsets: Integers, timestamp: Integers) -> Iterator[tuple[int, Integers]]:
-    """Bar starts of some symbols piece by piece, with the number of the symbol; neighbouring pieces share a bar."""
-    for number in members:
-        for begin in range(int(offsets[number]), int(offsets[number + 1]), GROUP):
-            yield number, timestamp[max(begin - 1, int(offsets[number])) : min(begin + GROUP, int(offsets[number + 1]))]
+def _pieces(calendars: Calendars, kind: int, offsets: Integers) -> Iterator[tuple[int, int]]:
+    """Rows of the symbols that have one of the calendars, piece by piece: first, and one past the last."""
+    if len(calendars.kinds) == 1:
+        ranges = [(0, int(offsets[-1]))]
+    else:
+        members = np.flatnonzero(calendars.which == kind)
+        ranges = list(zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True))
+    for begin, end in ranges:
+        for first in range(begin, end, GROUP):
+            yield first, min(first + GROUP, end)
 
 
 # --- symbols that keep the same hours --------------------------------------------------------------------------------
@@ -277,7 +288,7 @@ def _same_hours(members: Integers, offsets: Integers, timestamp: Integers, step:
     for number in rest[np.argsort(-(offsets[rest + 1] - offsets[rest]), kind="stable")].tolist():
         mine = timestamp[offsets[number] : offsets[number + 1]]
         rows = np.searchsorted(union, mine)
-        fitting = [group for group in groups if group.are_kept_by(mine, rows)]
+        fitting = [group for group in groups if group.are_kept_by(rows)]
         if fitting:
             min(fitting, key=lambda group: group.length).members.append(number)
         else:
@@ -296,10 +307,10 @@ class _Hours:
         first: Usual start of the first bar, nanoseconds since the trading day began.
         last: Usual start of the last bar.
         step: Length of a bar.
-        phases: Times of bar starts, modulo the length of a bar.
         never_closes: Whether there are bars round the clock.
         day: int64 [all bar starts], trading day of each, on this clock.
         since: int64 [all bar starts], nanoseconds since it began.
+        fits: bool [all bar starts], whether it lies in the hours, whole bars from those of the group.
     """
 
     members: list[int]
@@ -307,10 +318,10 @@ class _Hours:
     first: int
     last: int
     step: int
-    phases: Integers
     never_closes: bool
     day: Integers
     since: Integers
+    fits: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, members: list[int], starts: Integers, union: Integers, step: int) -> _Hours:
@@ -318,63 +329,77 @@ class _Hours:
         clock = infer_clock(starts, step) if step < DAY else SessionClock("UTC", 0)
         day, since = clock.since_closing(union)
         rows = np.searchsorted(union, starts)
-        times = _usual(since[rows])
-        return cls(
-            members=members,
-            days=frozenset(_usual(day[rows] % 7)),
-            first=min(times),
-            last=max(times),
-            step=step,
-            phases=np.unique(starts % step),
-            never_closes=never_closes(starts, step),
-            day=day,
-            since=since,
-        )
+        times, days = _usual(since[rows]), frozenset(_usual(day[rows] % 7))
+        first, last = min(times), max(times)
+        fits = np.isin(day % 7, list(days)) & (since >= first) & (since <= last)
+        fits &= np.isin(union % step, np.unique(starts % step))
+        closes = not never_closes(starts, step)
+        return cls(members, days, first, last, step, not closes, day, since, fits)
 
     @property
     def length(self) -> int:
         """Nanoseconds of a trading week that are open."""
         return len(self.days) * (self.last - self.first + self.step)
 
-    def are_kept_by(self, starts: Integers, rows: Integers) -> bool:
-        """Whether a symbol keeps these hours, from its bar starts and their places among all."""
-        day, since = self.day[rows], self.since[rows]
-        inside = np.isin(day % 7, list(self.days)) & (since >= self.first) & (since <= self.last)
-        if np.mean(inside) < 0.99 or not np.isin(starts % self.step, self.phases).all():
+    def are_kept_by(self, rows: Integers) -> bool:
+        """Whether a symbol keeps these hours, from the places of its bar starts among all."""
+        inside = self.fits[rows]
+        if np.mean(inside) < 0.99:
             return False
-        # Of the hours on its trading days, and of the days in its time: how many there are, and how many it keeps to.
+        day, since = self.day[rows], self.since[rows]
         earliest, latest = int(since[inside].min()), int(since[inside].max())
         traded = np.unique(day[inside])
+        if earliest <= self.first and latest >= self.last and len(np.unique(traded % 7)) == len(self.days):
+            return True
+        # Of the hours on its trading days, and of the days in its time: how many there are, and how many it keeps to.
         span = slice(int(rows[0]), int(rows[-1]) + 1)
         all_days, all_since = self.day[span], self.since[span]
-        possible = np.isin(all_days, traded) & (all_since >= self.first) & (all_since <= self.last)
+        possible = np.isin(all_days, traded) & self.fits[span]
         own = possible & (all_since >= earliest) & (all_since <= latest)
-        open_days = np.unique(all_days)
-        open_days = open_days[np.isin(open_days % 7, list(self.days))]
+        open_days = np.unique(all_days[self.fits[span]])
         own_days = int(np.isin(open_days % 7, np.unique(traded % 7)).sum())
-        chance = _log_chance(len(starts), int(own.sum()), int(possible.sum()))
-        return bool(chance + _log_chance(len(traded), own_days, len(open_days)) > np.log(CHANCE))
+        chance = _log_chance(len(rows), int(own.sum()), int(possible.sum()))
+        return bool(chance + _log_chance(len(traded), own_days, len(open_days)) > math.log(CHANCE))
 
     def by_trading_days(self, offsets: Integers, timestamp: Integers, union: Integers) -> list[list[int]]:
-        """The symbols by market: symbols of two exchanges each lack days that the other has.
+        """The symbols by market: those of two exchanges each lack days that the other has.
 
-        A symbol that lacks days and has none that its group lacks has gaps.
+        Only days count that many symbols have and many lack. A symbol that lacks days, and has none that its market
+        lacks, has gaps; and so have symbols of which nearly everyone lacks other days.
         """
         if self.never_closes or len(self.members) == 1:
             return [self.members]
-        markets: list[tuple[list[int], Integers]] = []
-        for number in sorted(self.members, key=lambda number: int(offsets[number] - offsets[number + 1])):
-            rows = np.searchsorted(union, timestamp[offsets[number] : offsets[number + 1]])
-            mine = np.unique(self.day[rows])
-            for numbers, days in markets:
-                common = (max(mine[0], days[0]), min(mine[-1], days[-1]))
-                here, there = (side[(side >= common[0]) & (side <= common[1])] for side in (mine, days))
+        days = {
+            number: np.unique(self.day[np.searchsorted(union, timestamp[offsets[number] : offsets[number + 1]])])
+            for number in self.members
+        }
+        contested = _contested_days(list(days.values()))
+        if not len(contested):
+            return [self.members]
+        markets: list[tuple[list[int], Integers, Integers]] = []
+        for number in sorted(self.members, key=lambda number: -len(days[number])):
+            mine = days[number]
+            own = np.intersect1d(mine, contested)
+            for numbers, seed, theirs in markets:
+                low, high = max(mine[0], seed[0]), min(mine[-1], seed[-1])
+                here, there = (side[(side >= low) & (side <= high)] for side in (own, theirs))
                 if not (len(np.setdiff1d(here, there)) and len(np.setdiff1d(there, here))):
                     numbers.append(number)
                     break
             else:
-                markets.append(([number], mine))
-        return [numbers for numbers, _ in markets]
+                markets.append(([number], mine, own))
+                if len(markets) > max(_MARKETS, len(self.members) // 4):
+                    return [self.members]
+        return [numbers for numbers, _, _ in markets]
+
+
+def _contested_days(days: list[Integers]) -> Integers:
+    """Days that a tenth or more of the symbols have, and a tenth or more lack, of those that have days around them."""
+    every, count = np.unique(np.concatenate(days), return_counts=True)
+    begins = np.sort([mine[0] for mine in days])
+    ends = np.sort([mine[-1] for mine in days])
+    active = np.searchsorted(begins, every, side="right") - np.searchsorted(ends, every, side="left")
+    return every[(count >= 0.1 * active) & (count <= 0.9 * active)]
 
 
 def _log_chance(bars: int, own: int, possible: int) -> float:
@@ -383,12 +408,8 @@ def _log_chance(bars: int, own: int, possible: int) -> float:
     Few bars say less: some of them make up the hours that they are held against.
     """
     bars, own = min(bars, own), min(own, possible)
-    chance = _log_choose(own, bars) - _log_choose(possible, bars)
+    chance = log_choose(own, bars) - log_choose(possible, bars)
     return chance if 10 * bars >= 9 * own else chance * max(bars - _ENDS, 0) / bars
-
-
-def _log_choose(count: int, chosen: int) -> float:
-    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
 
 
 def _usual(values: Integers) -> list[int]:

@@ -15,6 +15,7 @@ many of the market's days apart as they usually are; a step closer to two bars t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ __all__ = [
     "infer_clock",
     "infer_days",
     "infer_sessions",
+    "log_choose",
     "never_closes",
 ]
 
@@ -449,11 +451,18 @@ def never_closes(union: Integers, step: int) -> bool:
 
 
 def _has_pause(union: Integers, step: int, fill: Floats) -> bool:
-    """Whether a time of day lacks its bar on all days, which bars that are missing by chance would not bring about."""
+    """Whether times of day lack their bar on all days, which bars that are missing by chance would not bring about."""
     slots = DAY // step
-    if DAY % step or len(np.unique(union % DAY)) >= slots:
+    absent = slots - len(np.unique(union % DAY))
+    if DAY % step or absent <= 0:
         return False
-    return bool(len(fill) * np.log(max(1.0 - float(np.mean(fill)), 1e-9)) + np.log(slots) < np.log(CHANCE))
+    missing = math.log(max(1.0 - float(np.mean(fill)), 1e-9))
+    return len(fill) * absent * missing + log_choose(slots, absent) < math.log(CHANCE)
+
+
+def log_choose(count: int, chosen: int) -> float:
+    """Logarithm of the number of ways to choose some of so many."""
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
 
 
 # --- daily and longer bars -------------------------------------------------------------------------------------------
