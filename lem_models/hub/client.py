@@ -1,8 +1,8 @@
 """Asking the Hub: the client's errors as typed ones, one line and without a token, and another try where it may help.
 
-The client already resumes a download that breaks off (``Range``), and repeats uploads of large files on 429, 5xx and a
-cut connection; it waits as long as ``Retry-After`` says. What it does not repeat, questions about a repository and
-commits among it, is repeated here a few times; a pull request only where the Hub said that it did nothing.
+The client already repeats uploads of large files on 429, 5xx and a cut connection; it waits as long as ``Retry-After``
+says. What it does not repeat, questions about a repository, downloads and commits among it, is repeated here a few
+times; a pull request only where the Hub said that it did nothing.
 """
 
 from __future__ import annotations
