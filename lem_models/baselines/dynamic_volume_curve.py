@@ -99,9 +99,11 @@ class DynamicVolumeCurve(VolumeForecaster):
             A new policy. Symbols that the training period lacks get the defaults.
 
         Raises:
-            BarsError: when there are fewer than 50 bars at which every symbol traded.
+            BarsError: when there are fewer than 50 bars at which every symbol traded, or the symbols have several
+                calendars.
         """
         bars = Bars.of(bars)
+        _ = bars.calendar  # there is one: the error says how to take the markets apart
         turnover = _turnover(bars)
         if len(turnover) < 50:
             raise BarsError(f"{len(turnover)} bars at which every symbol traded are too few; 50 are needed", rule="fit")

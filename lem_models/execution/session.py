@@ -44,7 +44,7 @@ from lem_models.markets.calendar import Calendar, Exchange
 from lem_models.markets.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
 from lem_models.markets.market import Market
-from lem_models.markets.splits import TYPICAL, Split, find_splits, split_ratio, warn_of_splits
+from lem_models.markets.splits import Split, Traded, find_splits, is_wide, split_ratio, warn_of_splits
 from lem_models.markets.validation import REQUIRED
 from lem_models.markets.windows import REASONS, exclusion_codes
 from lem_models.order_fields import plain_name
@@ -122,7 +122,7 @@ class LiveSession:
         self._decider: Any = self._stream if callable(decide) else policy
         last = np.array([len(own)])
         warn_of_splits(find_splits(own, last - 1, last, self._lookback - 1))
-        self._volumes = own.volume[-TYPICAL:].tolist()
+        self._history, self._observed = own, list[ClosedBar]()
         self._decided: Decision | None = None
         self._finishing = False
 
@@ -220,10 +220,16 @@ class LiveSession:
 
     def _warn_of_split(self, bar: ClosedBar) -> None:
         """Warn where a stock split lies between the last bar and this one."""
-        ratio = split_ratio(self._reader.last.close, bar.open, np.array(self._volumes), np.array([bar.volume]))
-        if ratio is not None:
-            warn_of_splits([Split(self._reader.symbol, moment(bar.timestamp), ratio)])
-        self._volumes = [*self._volumes[1 - TYPICAL :], bar.volume]
+        if is_wide(self._reader.last.close, bar.open):
+            earlier = Traded(
+                np.append(self._history.slot, [each.slot for each in self._observed]).astype(np.int64),
+                np.append(self._history.notional, [each.notional for each in self._observed]),
+            )
+            now = Traded(np.array([bar.slot]), np.array([bar.notional]))
+            ratio = split_ratio(self._reader.last.close, bar.open, earlier, now)
+            if ratio is not None:
+                warn_of_splits([Split(self._reader.symbol, moment(bar.timestamp), ratio)])
+        self._observed.append(bar)
 
     def _session_over(self) -> OrderError:
         ended = moment(self._ended or 0)

@@ -8,7 +8,7 @@ nothing traded. :func:`gap_advice` tells them apart; :func:`filled_gaps` closes 
 from __future__ import annotations
 
 import warnings
-from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pandas as pd
 
 from lem_models.errors import BarsError, BarsWarning
 from lem_models.markets.bars import Bars
+from lem_models.markets.frequency import DAY
 
 __all__ = ["filled_gaps", "gap_advice", "warn_of_gaps"]
 
@@ -23,13 +24,16 @@ Integers = npt.NDArray[np.int64]
 
 LOOKBACK = 256  # bars of history that orders of models need
 _MUCH = 0.25  # of the starts that the bars have room for
-# Lunch breaks, UTC, of exchanges without daylight saving: first missing moment, first moment after, codes.
+_FILLED = 12  # missing bars in a row that a vendor may have left out because nothing traded; more are rather a halt
+_NAMED = 3
+_LEAST_DAYS = 5  # on which a hole is found before it counts as one of the market
+_MINUTE, _MINUTES = 60_000_000_000, 1440
+# Lunch breaks, UTC, of exchanges without daylight saving whose schedules the library has with their breaks: first
+# missing moment, first moment after, codes.
 _BREAKS = (
     ("02:30", "03:30", "XTKS"),
     ("03:30", "05:00", "XSHG"),
     ("04:00", "05:00", "XHKG"),
-    ("05:00", "06:30", "XIDX"),
-    ("05:30", "07:00", "XBKK"),
 )
 
 
@@ -54,46 +58,112 @@ def starts_lost(bars: Bars) -> tuple[int, int]:
 
 def gap_advice(bars: Bars) -> str:
     """What the gaps look like, and the cure; one sentence."""
-    gaps = bars.gaps
-    missing = int(gaps["missing"].sum())
-    daily = _recurring(gaps)
-    if daily is not None and not bars.calendar_names[daily[0]].startswith("X"):
-        symbol, begin, end, count = daily
-        code = next((name for opens, closes, name in _BREAKS if (begin, end) == (opens, closes)), None)
-        named = f"calendar={code!r} knows it" if code else "calendar='XTKS' (or another code) takes an exchange's hours"
-        return (
-            f"{symbol} lacks {begin} to {end} UTC on {count} days: if that is a lunch break or the pause before a "
-            f"night session, name the exchange: {named}"
-        )
-    longest = int(gaps["missing"].max()) if len(gaps) else 0
+    holes = _recurring(bars)
+    if holes:
+        return _hours_in_words(holes)
+    weeks = _holidays(bars)
+    if weeks is not None:
+        return weeks
+    _, missing = _before_gaps(bars)
+    longest = int(missing.max(initial=0))
+    short = missing[missing <= _FILLED]
+    said = f"{missing.sum():,} bars are missing, at most {longest:,} in a row"
+    fill = "if the vendor leaves out bars in which nothing traded, fill them with bars without volume"
+    if longest <= _FILLED:
+        return f"{said}: {fill}: fill_gaps={longest}"
+    if not len(short):
+        return f"{said}, never fewer than {missing.min():,}: these may be halts, or data that is to be had elsewhere"
     return (
-        f"{missing:,} bars are missing, at most {longest:,} in a row: if the vendor leaves out bars in which nothing "
-        f"traded, fill them with bars without volume: fill_gaps={min(longest, 12)}"
+        f"{said}: {fill}: fill_gaps={short.max()} closes {len(short):,} of the {len(missing):,} gaps; the longer ones "
+        "may be halts, and stay"
     )
 
 
-def _recurring(gaps: pd.DataFrame) -> tuple[str, str, str, int] | None:
-    """The hole that most days of a symbol have: symbol, first and last moment (UTC), number of days."""
-    if not len(gaps):
-        return None
-    same_day = gaps["before"].dt.normalize() == gaps["after"].dt.normalize()
-    inside = gaps[same_day]
-    holes = Counter(
-        zip(inside["symbol"], inside["before"].dt.strftime("%H:%M"), inside["after"].dt.strftime("%H:%M"), strict=True)
+class _Hole(NamedTuple):
+    """Hours that a symbol lacks on most of its days, in minutes after midnight UTC."""
+
+    symbol: str
+    begin: int
+    end: int
+    days: int
+    bars: int
+
+    def __str__(self) -> str:
+        return f"{self.begin // 60:02d}:{self.begin % 60:02d} to {self.end // 60:02d}:{self.end % 60:02d}"
+
+
+def _recurring(bars: Bars) -> list[_Hole]:
+    """The holes that most days of a symbol have, the largest first; of the symbol that has one most often."""
+    last, missing = _before_gaps(bars)
+    before, after = bars.timestamp[last] + bars.frequency.value, bars.timestamp[last + 1]
+    short = after - before < DAY
+    # One number per symbol, begin and end: to write all of them down and count the texts would take seconds.
+    symbol = bars.grid.symbol(last[short])
+    begin, end = before[short] % DAY // _MINUTE, after[short] % DAY // _MINUTE
+    kinds, place, count = np.unique(
+        symbol * _MINUTES**2 + begin * _MINUTES + end, return_index=True, return_counts=True
     )
-    if not holes:
-        return None
-    (symbol, before, after), count = holes.most_common(1)[0]
-    if count < 5 or count < 0.5 * int((gaps["symbol"] == symbol).sum()):
-        return None
-    step = _step(inside)
-    begin = (pd.Timestamp(f"2000-01-01 {before}") + step).strftime("%H:%M")
-    return str(symbol), begin, after, count
+    if not len(kinds):
+        return []
+    chosen = int(kinds[np.argmax(count)]) // _MINUTES**2
+    usual = (kinds // _MINUTES**2 == chosen) & (count >= max(_LEAST_DAYS, _days(bars, chosen) / 2))
+    name = bars.symbols[chosen]
+    if bars.calendar_names[name].startswith("X"):
+        return []
+    holes = [
+        _Hole(name, int(begin[at]), int(end[at]), days, int(missing[short][at]))
+        for at, days in zip(place[usual].tolist(), count[usual].tolist(), strict=True)
+    ]
+    return sorted(holes, key=lambda hole: -hole.bars)
 
 
-def _step(gaps: pd.DataFrame) -> pd.Timedelta:
-    distance = gaps["after"].iloc[0] - gaps["before"].iloc[0]
-    return pd.Timedelta(distance / (int(gaps["missing"].iloc[0]) + 1))
+def _before_gaps(bars: Bars) -> tuple[Integers, Integers]:
+    """The row before each gap, and how many bars it lacks; int64 [gaps] both."""
+    grid = bars.grid
+    last = grid.run[1:-1] - 1
+    last = last[grid.symbol(last) == grid.symbol(last + 1)]
+    return last, np.asarray(grid.ordinal(last + 1) - grid.ordinal(last) - 1)
+
+
+def _days(bars: Bars, symbol: int) -> int:
+    """Number of dates, UTC, on which a symbol has bars."""
+    date = bars.timestamp[bars.offsets[symbol] : bars.offsets[symbol + 1]] // DAY
+    return 1 + int(np.count_nonzero(np.diff(date)))
+
+
+def _hours_in_words(holes: list[_Hole]) -> str:
+    """Say which hours are missing day by day, and which calendar may know them."""
+    largest = holes[0]
+    named = ", ".join(str(hole) for hole in holes[:_NAMED])
+    said = f"{largest.symbol} lacks {named} UTC on {min(hole.days for hole in holes[:_NAMED])} days"
+    fill = f"fill_gaps={largest.bars} closes them with bars without volume"
+    if len(holes) > 1:
+        return f"{said}: if these are breaks of the market, no exchange's calendar knows several a day; {fill}"
+    code = next((name for begin, end, name in _BREAKS if str(largest) == f"{begin} to {end}"), None)
+    cure = (
+        f"calendar={code!r} knows it"
+        if code
+        else f"calendar='XTKS' (or another code) takes an exchange's hours; where these have no break, {fill}"
+    )
+    return f"{said}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
+
+
+def _holidays(bars: Bars) -> str | None:
+    """Say that daily bars lack whole weeks, where a symbol does so more than once."""
+    last, missing = _before_gaps(bars)
+    if bars.frequency.value != DAY or not len(last):
+        return None
+    symbol = bars.grid.symbol(last)
+    count = np.bincount(symbol)
+    chosen = int(np.argmax(count))
+    name, times = bars.symbols[chosen], int(count[chosen])
+    if times < 2 or bars.calendar_names[name] != "sessions":
+        return None
+    longest = int(missing[symbol == chosen].max())
+    return (
+        f"{name} lacks a week of days or more {times} times, at most {longest:,} days: if those are holidays, such as "
+        "China's, name the exchange: calendar='XSHG' (or another code) knows them"
+    )
 
 
 def filled_gaps(bars: Bars, at_most: int) -> Bars:
@@ -116,10 +186,7 @@ def filled_gaps(bars: Bars, at_most: int) -> Bars:
             f"fill_gaps is the largest number of missing bars to fill in a row, at least 1; got {at_most!r}",
             rule="gaps",
         )
-    grid = bars.grid
-    last = grid.run[1:-1] - 1
-    last = last[grid.symbol(last) == grid.symbol(last + 1)]
-    missing = grid.ordinal(last + 1) - grid.ordinal(last) - 1
+    grid, (last, missing) = bars.grid, _before_gaps(bars)
     last, missing = last[missing <= at_most], missing[missing <= at_most]
     if not len(last):
         return bars

@@ -1,8 +1,10 @@
-"""Stock splits that the prices are not adjusted for: a jump of the price while the volume jumps the other way.
+"""Stock splits that the prices are not adjusted for: the price jumps, and the money traded stays as it was.
 
 A price that jumps by a ratio ``a / b`` of small whole numbers from one bar's close to the next bar's open, while the
-typical volume changes by about ``b / a``, is a split and not a return. Features, benchmark and slippage over such a
-jump mean nothing, so it is reported. It changes no decision: what follows the jump is looked at.
+volume changes by about ``b / a``, is a split and not a return: as much money is traded as before. A crash by as much
+trades many times the money, most of all in its first bar. Bars are compared with those of the same slot of other
+sessions, as an opening trades more than a close. Features, benchmark and slippage over such a jump mean nothing, so it
+is reported. It changes no decision: what follows the jump is looked at.
 """
 
 from __future__ import annotations
@@ -20,20 +22,26 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import moment
 from lem_models.markets.parts import reaching_back
 
-__all__ = ["TYPICAL", "Split", "find_splits", "split_ratio", "warn_of_splits"]
+__all__ = ["REACH", "Split", "Traded", "find_splits", "is_wide", "split_ratio", "warn_of_splits"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-SMALLEST = 1.2
-"""Ratio of a price jump from which on it is looked at; 5 for 4 is the smallest usual split."""
-TYPICAL = 20
-"""Bars whose median volume is the typical one."""
+SMALLEST = 1.4
+"""Ratio of a price jump from which on it is looked at: smaller jumps, of crashes, come too near to 4/3 and 5/4."""
+REACH = 4096
+"""Bars on each side of a jump that are looked at, at most."""
+_SESSIONS = 20  # on each side that are looked at, at most
 _RATIOS = sorted(
     {a / b for a in range(1, 11) for b in range(1, 5) if math.gcd(a, b) == 1 and a / b > SMALLEST}
     | {12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0}
 )
 _RETURN = 0.06  # how far the market may have moved beside the split, in logarithms
+_FIRST = 4.0  # times the money of its slot before that the first bar trades at most
+# Sessions after the jump, and how far the money of their slots may be from that before, in logarithms. The fewer, the
+# further: on real bars 19 of 20 moments without a split are within it.
+_APART = ((10.0, 0.6), (3.0, 0.8), (0.0, math.log(_FIRST)))
+_LOOKED = 1000  # jumps looked at; a price with more of them moves by ticks that are large for it
 _SHOWN = 3
 
 
@@ -52,27 +60,57 @@ class Split:
     ratio: float
 
 
-def split_ratio(close: float, opened: float, before: Floats, after: Floats) -> float | None:
+@dataclass(frozen=True)
+class Traded:
+    """Money that neighbouring bars of a symbol trade.
+
+    Attributes:
+        slot: int64 [bars], position of each in its session.
+        notional: float64 [bars].
+    """
+
+    slot: Integers
+    notional: Floats
+
+    def by_slot(self) -> pd.Series[float]:
+        """The typical money of each slot, of the bars that traded."""
+        traded = self.notional > 0
+        return pd.Series(self.notional[traded]).groupby(self.slot[traded]).median()
+
+
+def is_wide(close: float, opened: float) -> bool:
+    """Whether the price jumps far enough, from a close to the next open, that a split is looked for."""
+    return not 1 / SMALLEST <= opened / close <= SMALLEST
+
+
+def split_ratio(close: float, opened: float, before: Traded, after: Traded) -> float | None:
     """Ratio of the split between two bars, new price over old; ``None`` if nothing speaks for one.
 
     Args:
         close: Close of the bar before.
         opened: Open of the bar after.
-        before: Volumes of the bars before, the last ones count.
-        after: Volumes of the bars after, the first ones count.
+        before: The bars before, in order of time.
+        after: The bars after; the first one may be the only one.
     """
+    if not is_wide(close, opened):
+        return None
     jump = opened / close
     size = max(jump, 1 / jump)
-    if size < SMALLEST:
-        return None
     nearest = min(_RATIOS, key=lambda ratio: abs(math.log(size / ratio)))
     if abs(math.log(size / nearest)) > _RETURN:
         return None
-    old, new = (float(np.median(volume)) if len(volume) else 0.0 for volume in (before[-TYPICAL:], after[:TYPICAL]))
-    if old <= 0 or new <= 0:
+    old, new = before.by_slot(), after.by_slot()
+    if not len(old) or not len(new):
         return None
-    # Nearer to the inverse of the jump than to no change.
-    if abs(math.log(new / old) + math.log(jump)) >= abs(math.log(jump)) / 2:
+    # A slot that was never seen before is compared with all that was.
+    known = old.reindex(new.index).fillna(old.median())
+    first = int(after.slot[0])
+    if first in new.index and float(after.notional[0]) > _FIRST * float(known[first]):
+        return None
+    sessions = len(after.notional) / len(old)
+    allowed = next(apart for least, apart in _APART if sessions >= least)
+    # Or nearer to the inverse of the jump than to no change of the volume.
+    if abs(float(np.median(np.log(new / known)))) >= max(allowed, math.log(size) / 2):
         return None
     return nearest if jump > 1 else 1 / nearest
 
@@ -96,15 +134,25 @@ def find_splits(bars: Bars, first: Integers, last: Integers, back: int) -> list[
     wide = (jump > SMALLEST) | (jump < 1 / SMALLEST)
     wide[parts.offsets[1:-1] - 1] = False
     found = []
-    for place in (np.flatnonzero(wide) + 1).tolist():
+    for place in (np.flatnonzero(wide)[:_LOOKED] + 1).tolist():
         row = int(parts.rows[place])
         symbol = int(bars.grid.symbol(np.array([row]))[0])
-        begin, end = int(bars.offsets[symbol]), int(bars.offsets[symbol + 1])
-        before, after = bars.volume[max(begin, row - TYPICAL) : row], bars.volume[row : min(end, row + TYPICAL)]
-        ratio = split_ratio(float(bars.close[row - 1]), float(bars.open[row]), before, after)
+        ratio = split_ratio(float(bars.close[row - 1]), float(bars.open[row]), *_around(bars, symbol, row))
         if ratio is not None:
             found.append(Split(bars.symbols[symbol], moment(bars.timestamp[row]), ratio))
     return found
+
+
+def _around(bars: Bars, symbol: int, row: int) -> tuple[Traded, Traded]:
+    """The bars of a symbol before a row, and those from it on, as far as they are looked at."""
+    slots = bars.grid.calendars.kinds[bars.grid.calendars.which[symbol]].slots_per_session
+    reach = min(_SESSIONS * slots, REACH)
+    begin, end = max(int(bars.offsets[symbol]), row - reach), min(int(bars.offsets[symbol + 1]), row + reach)
+    slot = bars.grid.slot(np.arange(begin, end))
+    return (
+        Traded(slot[: row - begin], bars.notional[begin:row]),
+        Traded(slot[row - begin :], bars.notional[row:end]),
+    )
 
 
 def warn_of_splits(splits: list[Split]) -> None:

@@ -1,6 +1,7 @@
 """The dynamic volume policies: they find what is planted, read nothing later, and survive bad bars."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from lem_models.baselines.kalman_volume import KalmanVolume
 from lem_models.baselines.volume_forecast import History
 from lem_models.errors import BarsError
 from lem_models.execution.execute import execute
+from lem_models.markets.bars import Bars
 from lem_models.markets.market import Market
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table, perturbed, rebuilt, scaled, sessions
@@ -168,3 +170,11 @@ def test_a_fit_learns_the_common_season_and_each_symbol_s_dynamics():
 def test_a_fit_needs_bars():
     with pytest.raises(BarsError, match="too few"):
         DynamicVolumeCurve.fit(flat_bars(np.full(40, 10.0)))
+
+
+def test_a_fit_takes_bars_of_one_calendar():
+    around = flat_bars(np.full(400, 10.0)).frame
+    days = around[around["timestamp"].dt.hour.between(14, 20) & (around["timestamp"].dt.dayofweek < 5)]
+    bars = Bars.from_frame(pd.concat([around, days.assign(symbol="SPY")]))
+    with pytest.raises(BarsError, match=r"different calendars .*by_calendar"):
+        DynamicVolumeCurve.fit(bars)

@@ -1,6 +1,7 @@
 """Calendars inferred from the bars: on the market's own clock, per symbol, and never changed by later bars."""
 
 import datetime
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from lem_models import Order, execute, load_policy
 from lem_models.errors import BarsError, BarsWarning, UnknownNameError
 from lem_models.markets.bars import Bars
 from lem_models.markets.features import compute_features
-from lem_models.markets.gaps import starts_lost
+from lem_models.markets.gaps import gap_advice, starts_lost
 from lem_models.markets.market import Market
 from lem_models.markets.profile import VolumeProfile
 
@@ -267,6 +268,44 @@ def test_a_lunch_break_is_told_with_the_exchange_that_has_it():
         Bars.from_frame(priced(starts))
 
 
+def test_several_breaks_a_day_are_told_the_largest_first():
+    parts = (("09:00", "10:15"), ("10:30", "11:30"), ("13:30", "15:00"), ("21:00", "23:00"))
+    each = [hours("2024-03-01", "2024-04-30", *part, zone="Asia/Shanghai") for part in parts]
+    frame = priced(each[0].append(each[1:]).sort_values())
+    told = r"lacks 07:00 to 13:00, 03:30 to 05:30, 02:15 to 02:30 UTC on 43 days: .* fill_gaps=72 closes them"
+    with pytest.warns(BarsWarning, match=told):
+        Bars.from_frame(frame)
+    assert Bars.from_frame(frame, fill_gaps=72).gaps.empty
+
+
+def test_a_lunch_break_that_no_calendar_knows_names_no_exchange_of_its_own():
+    morning = hours("2024-02-01", "2024-03-29", "10:00", "12:30", "15min", "Asia/Bangkok")
+    starts = morning.append(hours("2024-02-01", "2024-03-29", "14:00", "16:30", "15min", "Asia/Bangkok")).sort_values()
+    with pytest.warns(BarsWarning, match=r"05:30 to 07:00 UTC on 42 days.*have no break, fill_gaps=6 closes them"):
+        Bars.from_frame(priced(starts))
+
+
+def test_daily_bars_that_lack_weeks_are_told_with_a_calendar_that_has_holidays():
+    days = pd.bdate_range("2020-01-01", "2023-12-29", tz="UTC")
+    for year in range(2020, 2024):
+        days = days[(days < f"{year}-10-02") | (days >= f"{year}-10-11")]
+    with pytest.warns(BarsWarning, match=r"lacks a week of days or more 4 times.*calendar='XSHG'"):
+        Bars.from_frame(priced(days))
+
+
+@pytest.mark.parametrize(
+    ("removed", "told"),
+    [
+        (range(1000, 1030), r"30 bars are missing.*never fewer than 30: these may be halts"),
+        ([500, 501, *range(1000, 1030)], r"fill_gaps=2 closes 1 of the 2 gaps; the longer ones may be halts"),
+        ([500], r"at most 1 in a row.*fill_gaps=1$"),
+    ],
+)
+def test_only_gaps_that_it_closes_are_said_to_be_filled(removed, told):
+    starts = pd.date_range("2024-01-01", periods=2000, freq="h", tz="UTC").delete(list(removed))
+    assert re.search(told, gap_advice(Bars.from_frame(priced(starts))))
+
+
 def test_bars_that_a_vendor_leaves_out_are_told_and_filled():
     rng = np.random.default_rng(0)
     starts = hours("2024-01-02", "2024-03-28")
@@ -309,47 +348,6 @@ def test_filled_bars_start_where_the_missing_ones_did(starts, calendar):
     np.testing.assert_array_equal(filled.timestamp, whole.timestamp)
 
 
-# --- splits ----------------------------------------------------------------------------------------------------------
-
-
-def with_split(frame, row, ratio, volume=None):
-    frame = frame.copy()
-    frame.loc[row:, ["open", "high", "low", "close"]] *= ratio
-    frame.loc[row:, "volume"] /= ratio if volume is None else volume
-    frame.loc[row:, "notional"] *= 1.0 if volume is None else ratio / volume
-    return frame
-
-
-DAILY = priced(pd.bdate_range("2022-01-03", periods=600, tz="UTC"), "KO")
-
-
-@pytest.mark.parametrize(
-    ("ratio", "named"), [(0.25, "1/4"), (0.5, "1/2"), (2 / 3, "1/1.5"), (0.05, "1/20"), (10, "10")]
-)
-def test_an_unadjusted_split_is_told_with_symbol_and_date(ratio, named):
-    bars = Bars.from_frame(with_split(DAILY, 400, ratio))
-    orders = pd.DataFrame({"symbol": "KO", "start": [DAILY["timestamp"][420]], "side": "buy", "max_periods": 10})
-    day = DAILY["timestamp"][400]
-    with pytest.warns(BarsWarning, match=f"KO at {day:%Y-%m-%d} 00:00 UTC by {named};"):
-        execute("kalman_volume", bars, orders)
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        DAILY,
-        with_split(DAILY, 400, 0.5, volume=1.0),  # a crash: the volume does not follow
-        with_split(DAILY, 400, 0.87),  # no ratio of small numbers
-        with_split(DAILY, 100, 0.5),  # before every lookback
-    ],
-    ids=["no jump", "a crash", "another ratio", "long before"],
-)
-@pytest.mark.filterwarnings("error::lem_models.errors.BarsWarning")
-def test_no_split_is_told_where_there_is_none(frame):
-    orders = pd.DataFrame({"symbol": "KO", "start": [DAILY["timestamp"][420]], "side": "buy", "max_periods": 10})
-    assert len(execute("kalman_volume", Bars.from_frame(frame), orders).orders) == 1
-
-
 # --- what a calendar expects -----------------------------------------------------------------------------------------
 
 
@@ -369,7 +367,7 @@ def test_the_next_start_of_a_calendar_is_that_of_the_next_bar(name):
 
 
 def test_a_calendar_of_days_knows_weekends():
-    calendar = Bars.from_frame(DAILY).calendar
+    calendar = Bars.from_frame(priced(pd.bdate_range("2022-01-03", periods=600, tz="UTC"))).calendar
     friday = int(pd.Timestamp("2024-03-01", tz="UTC").value)
     assert pd.Timestamp(calendar.next_start(friday)).date() == datetime.date(2024, 3, 4)
     assert not calendar.has_start(friday + 86_400_000_000_000)
