@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lem_models.cli_bars import Calendar, Data, FillGaps, Unit, calendar_choice, read_bars
+from lem_models.cli_bars import Calendar, Data, FillGaps, Unit, as_options, calendar_choice, read_bars
 from lem_models.cli_paths import check_readable
 from lem_models.cli_publish import publish_app
 from lem_models.cli_publish_data import publish_data  # noqa: F401 (registers itself)
@@ -204,8 +205,9 @@ def demo(
 
     console = make_console()
     check_folder(out)
-    if data is None and unit is not None:
-        raise ConfigError("--unit is the unit of the timestamps of --data, which is not given")
+    ignored = as_options(unit, calendar, fill_gaps)
+    if data is None and ignored:
+        raise ConfigError(f"{ignored[0]} says how --data is read, which is not given")
     if data is None:
         # Clustering, tails and volume spikes about as strong as in hourly crypto.
         bars = synthetic_bars(
@@ -230,8 +232,10 @@ def demo(
         if run is None:
             return  # rank 0 has the results
         status.update("writing the report")
-        command = f"lem demo --model {chosen} --orders {orders} --seed {seed}" + (f" --data {data}" if data else "")
-        command += (f" --unit {unit}" if unit else "") + (" --any-frequency" if any_frequency else "")
+        parts = ["lem", "demo", "--model", chosen, "--orders", str(orders), "--seed", str(seed)]
+        if data is not None:
+            parts += ["--data", str(data), *as_options(unit, calendar, fill_gaps)]
+        command = shlex.join([*parts, *(["--any-frequency"] if any_frequency else [])])
         path = write_benchmark(run, out, command=command, title=f"{run.model} at work")
     print_benchmark(console, run)
     print_execution(console, run.results[run.model], sample_order(run))
@@ -610,8 +614,6 @@ def _fitting_model(bars: Bars, console: Console) -> str:
 
 
 def _command_line() -> str:
-    import shlex
-
     return shlex.join(["lem", *sys.argv[1:]])
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.calendar import CalendarChoice
 
-__all__ = ["Calendar", "Data", "FillGaps", "Unit", "calendar_choice", "read_bars"]
+__all__ = ["Calendar", "Data", "FillGaps", "Unit", "as_options", "calendar_choice", "read_bars"]
 
 Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
 Unit = Annotated[
@@ -55,6 +55,12 @@ def calendar_choice(text: str) -> CalendarChoice:
             raise ConfigError(f"--calendar takes one name, or SYMBOL=NAME once a symbol, comma-separated; got {text!r}")
         calendars[symbol] = name
     return calendars
+
+
+def as_options(unit: str | None, calendar: str, fill_gaps: int) -> list[str]:
+    """The options of a command line that say so, as far as they are not the defaults."""
+    given = (("--unit", unit, None), ("--calendar", calendar, "auto"), ("--fill-gaps", fill_gaps, 0))
+    return [text for option, value, default in given if value != default for text in (option, str(value))]
 
 
 def read_bars(path: Path, unit: str | None = None, calendar: str = "auto", fill_gaps: int = 0) -> Bars:

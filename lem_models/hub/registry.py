@@ -282,12 +282,13 @@ def model_for(bars: Bars) -> ZooModel:
     """
     from lem_models.markets.frequency import clock
 
-    frequency, calendar = clock(bars.frequency), "24/7" if bars.calendar.name == "24/7" else "sessions"
-    fitting = [model for model in list_models() if model.fits(frequency, calendar)]
+    frequency = clock(bars.frequency)
+    calendars = {"24/7" if name == "24/7" else "sessions" for name in bars.calendar_names.values()}
+    fitting = [model for model in list_models() if all(model.fits(frequency, calendar) for calendar in calendars)]
     if fitting:
         return min(fitting, key=lambda model: len(model.frequencies))
     known = "; ".join(f"{model}: {model.market}, {' or '.join(model.frequencies)}" for model in list_models())
-    market = "never closes" if calendar == "24/7" else "has sessions"
+    market = " or ".join("never closes" if calendar == "24/7" else "has sessions" for calendar in sorted(calendars))
     raise ConfigError(
         f"no bundled model was trained on bars that are {frequency} long of a market that {market} ({known}); "
         "fine-tune one to them (lem finetune), or name one all the same with --model NAME --any-frequency"

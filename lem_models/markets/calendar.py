@@ -35,6 +35,7 @@ from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.calendar_inference import (
     CHANCE,
     RARE,
+    InferredSessions,
     SessionClock,
     date_stretches,
     infer_clock,
@@ -224,7 +225,12 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
             members = calendars.which == kind
             raise BarsError(
                 f"the bar does not start on the grid of the calendar {calendar.name!r} at "
-                f"{clock(calendar.frequency)}; {outside:,} of {int(np.diff(offsets)[members].sum()):,} bars do not",
+                f"{clock(calendar.frequency)}; {outside:,} of {int(np.diff(offsets)[members].sum()):,} bars do not"
+                + (
+                    "; if the market has breaks of its own, name the exchange: calendar='XTKS' (--calendar XTKS), say"
+                    if isinstance(calendar, InferredSessions)
+                    else ""
+                ),
                 symbol=symbol_of(symbols, offsets, first),
                 timestamp=moment(timestamp[first]),
                 column="timestamp",

@@ -58,6 +58,10 @@ def starts_lost(bars: Bars) -> tuple[int, int]:
 
 def gap_advice(bars: Bars) -> str:
     """What the gaps look like, and the cure; one sentence."""
+    return f"{_advice(bars)} (--calendar and --fill-gaps on the command line)"
+
+
+def _advice(bars: Bars) -> str:
     holes = _recurring(bars)
     if holes:
         return _hours_in_words(holes)

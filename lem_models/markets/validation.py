@@ -330,7 +330,8 @@ def _read_timestamps(
             likely = epoch_unit(number)
             reason = (
                 f"the timestamps are numbers (column of type {series.dtype}, row {row} is {number}): name their unit, "
-                f"unit={likely or 'ms'!r}" + (", which its size speaks for" if likely else ", s, us, ns or auto")
+                f"unit={likely or 'ms'!r} (--unit {likely or 'ms'})"
+                + (", which its size speaks for" if likely else ", or s, us, ns or auto")
             )
             rule = _RULES["unit"]
         raise BarsError(
