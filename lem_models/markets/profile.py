@@ -166,4 +166,3 @@ class VolumeProfile:
         inside = index >= bars.offsets[bars.grid.symbol(start)][:, None]
         total = np.where(inside, bars.volume[np.maximum(index, 0)], 0.0).sum(1)
         return np.where(total > 0, total / np.maximum(inside.sum(1), 1), 1.0)
-

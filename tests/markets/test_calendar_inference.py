@@ -114,9 +114,7 @@ def test_later_bars_change_nothing_earlier(name, share):
     np.testing.assert_array_equal(np.diff(part.session), np.diff(whole.session[:size]))
     np.testing.assert_array_equal(compute_features(part).values, compute_features(whole).values[:size])
     start = np.arange(size - 20, size - 12)
-    np.testing.assert_array_equal(
-        VolumeProfile.of(part).expected(start, 8), VolumeProfile.of(whole).expected(start, 8)
-    )
+    np.testing.assert_array_equal(VolumeProfile.of(part).expected(start, 8), VolumeProfile.of(whole).expected(start, 8))
 
 
 def test_later_longer_sessions_change_no_earlier_feature():
@@ -126,9 +124,7 @@ def test_later_longer_sessions_change_no_earlier_feature():
     assert whole.slots_per_session > part.slots_per_session
     np.testing.assert_array_equal(compute_features(part).values, compute_features(whole).values[: len(part)])
     start = np.arange(300, len(part) - 8)
-    np.testing.assert_array_equal(
-        Market(part).profile.expected(start, 8), Market(whole).profile.expected(start, 8)
-    )
+    np.testing.assert_array_equal(Market(part).profile.expected(start, 8), Market(whole).profile.expected(start, 8))
 
 
 # --- missing bars ----------------------------------------------------------------------------------------------------

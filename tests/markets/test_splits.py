@@ -40,7 +40,7 @@ def sessions(step, first="2024-03-18", last="2024-06-28"):
 
 
 def with_split(frame, row, ratio, volume=None, first=1.0):
-    """The price jumps by a ratio; the volume by its inverse or ``1 / volume``, in the first bar ``first`` times more."""
+    """The price jumps by a ratio; the volume by its inverse or ``1 / volume``, at first ``first`` times that."""
     frame = frame.copy()
     frame.loc[row:, ["open", "high", "low", "close"]] *= ratio
     frame.loc[row:, "volume"] /= ratio if volume is None else volume
