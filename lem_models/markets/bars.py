@@ -29,7 +29,7 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, UnknownNameError
-from lem_models.markets.calendar import CalendarChoice, build_calendars
+from lem_models.markets.calendar import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
 from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.epochs import check_unit
 from lem_models.markets.files import format_of, read_table, write_table
@@ -230,7 +230,8 @@ class Bars(DerivedColumns, HubBars):
                 widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
             calendar: ``"auto"`` tells ``"24/7"`` from ``"sessions"`` by the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
-                own (``{"SPY": "XNYS", "VOD": "XLON"}``); symbols that it leaves out are inferred.
+                own (``{"SPY": "XNYS", "VOD": "XLON"}``), and with ``"auto"`` a column ``calendar`` does; symbols that
+                neither names are inferred.
             frequency: Length of a bar, e.g. ``"1h"``; by default the most common step between bars.
             unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; ``"auto"``
                 takes the one in which the first lies between 1980 and 2262, as the others then must. Without a unit
@@ -248,6 +249,8 @@ class Bars(DerivedColumns, HubBars):
         """
         columns = validate_frame(frame, unit=unit)
         warn_of_widened(len(columns.widened), columns.first_widened)
+        if calendar == "auto" and CALENDAR_COLUMN in columns.extra:
+            calendar = calendar_column(columns.extra[CALENDAR_COLUMN], columns.symbols, columns.offsets)
         built = build_calendars(
             calendar,
             columns.symbols,

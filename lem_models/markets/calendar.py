@@ -57,11 +57,13 @@ from lem_models.markets.frequency import (
     symbol_of,
     winner,
 )
+from lem_models.untrusted import shown
 
 if TYPE_CHECKING:
     from exchange_calendars import ExchangeCalendar
 
 __all__ = [
+    "CALENDAR_COLUMN",
     "Calendar",
     "CalendarChoice",
     "Calendars",
@@ -70,6 +72,7 @@ __all__ = [
     "RoundTheClock",
     "Scheduled",
     "build_calendars",
+    "calendar_column",
     "check_calendar_names",
     "check_on_grid",
 ]
@@ -78,6 +81,8 @@ Integers = npt.NDArray[np.int64]
 CalendarChoice: TypeAlias = "str | Mapping[str, str]"
 """Name of a calendar for all symbols, or names by symbol; symbols that a mapping leaves out are inferred."""
 
+CALENDAR_COLUMN = "calendar"
+"""Column of a table of bars that names each symbol's calendar, where the caller names none."""
 _OWN = ("auto", "24/7", "sessions")
 _MARGIN = pd.Timedelta(days=21)  # around the bars of an exchange: more than its longest holiday
 _DAY = pd.Timedelta(days=1)
@@ -152,6 +157,37 @@ def build_calendars(
     calendars = Calendars(tuple(kinds), which)
     check_on_grid(calendars, symbols, offsets, timestamp)
     return calendars
+
+
+def calendar_column(column: pd.Series, symbols: tuple[str, ...], offsets: Integers) -> dict[str, str]:
+    """Names of calendars by symbol, from a column of a table of bars; symbols without a name are left out.
+
+    Args:
+        column: The column, symbol-major.
+        symbols: Names of the symbols.
+        offsets: int64 [symbols + 1].
+
+    Raises:
+        BarsError: A symbol has several names, or a value is no text.
+    """
+    codes, names = pd.factorize(column)
+    for name in names:
+        if not isinstance(name, str):
+            raise BarsError(
+                f"the column of calendars holds {shown(name)}, a calendar is a name such as 'XNYS'",
+                column=CALENDAR_COLUMN,
+                rule="calendar",
+            )
+    lowest, highest = np.minimum.reduceat(codes, offsets[:-1]), np.maximum.reduceat(codes, offsets[:-1])
+    several = np.flatnonzero(lowest != highest)
+    if len(several):
+        raise BarsError(
+            "the symbol has several calendars in one table; give it one name on every row",
+            symbol=symbols[several[0]],
+            column=CALENDAR_COLUMN,
+            rule="calendar",
+        )
+    return {symbol: str(names[code]) for symbol, code in zip(symbols, highest.tolist(), strict=True) if code >= 0}
 
 
 def check_calendar_names(calendar: CalendarChoice) -> None:

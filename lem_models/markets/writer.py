@@ -30,7 +30,13 @@ from typing_extensions import Self
 from lem_models.errors import BarsError
 from lem_models.frames import is_table
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar import CalendarChoice, build_calendars, check_calendar_names
+from lem_models.markets.calendar import (
+    CALENDAR_COLUMN,
+    CalendarChoice,
+    build_calendars,
+    calendar_column,
+    check_calendar_names,
+)
 from lem_models.markets.files import format_of, parquet_pieces, read_table
 from lem_models.markets.frequency import read_frequency
 from lem_models.markets.grid import Grid
@@ -236,12 +242,15 @@ class BarsWriter:
         columns = Columns(
             symbols, offsets, timestamp, dict(values), pd.DataFrame(index=pd.RangeIndex(self._check.rows))
         )
-        built = build_calendars(self._calendar, symbols, offsets, timestamp, self._frequency)
-        grid = Grid.build(built, offsets, timestamp, values["volume"])
         extra: pd.DataFrame | pa.Table = columns.extra
+        calendar = self._calendar
         if self._extra is not None:
             with pa.ipc.open_stream(pa.memory_map(str(self._folder / "extra"))) as stream:
                 extra = stream.read_all()
+            if calendar == "auto" and CALENDAR_COLUMN in extra.column_names:
+                calendar = calendar_column(extra.column(CALENDAR_COLUMN).to_pandas(), symbols, offsets)
+        built = build_calendars(calendar, symbols, offsets, timestamp, self._frequency)
+        grid = Grid.build(built, offsets, timestamp, values["volume"])
         write_store(columns, grid, numbers, extra, self._path)
         warn_of_widened(self._check.widened, self._check.first_widened)
 

@@ -16,6 +16,7 @@ from lem_models.markets.features import compute_features
 from lem_models.markets.gaps import gap_advice, starts_lost
 from lem_models.markets.market import Market
 from lem_models.markets.profile import VolumeProfile
+from lem_models.markets.writer import store_bars
 
 NEW_YORK = "America/New_York"
 
@@ -231,6 +232,19 @@ def test_calendars_are_given_by_symbol():
         Bars.from_frame(MIXED, calendar={"SPY": "XNYZ"})
     with pytest.raises(BarsError, match="a calendar is a name such as"):
         Bars.from_frame(MIXED, calendar={"SPY": None})
+
+
+def test_a_column_names_the_calendar_of_each_symbol(tmp_path):
+    names = {"SPY": "XNYS", "BTC": None, "VOD": "sessions"}
+    frame = MIXED.assign(calendar=MIXED["symbol"].map(names))
+    expected = {"SPY": "XNYS", "VOD": "sessions", "BTC": "24/7"}
+    assert Bars.from_frame(frame).calendar_names == expected
+    assert store_bars([frame], tmp_path / "bars.arrow").calendar_names == expected
+    assert Bars.from_frame(frame, calendar={"SPY": "sessions"}).calendar_names["SPY"] == "sessions"
+    with pytest.raises(BarsError, match=r"several calendars in one table.*SPY"):
+        Bars.from_frame(frame.assign(calendar=["XNYS", *["sessions"] * (len(frame) - 1)]))
+    with pytest.raises(BarsError, match="holds 3, a calendar is a name"):
+        Bars.from_frame(frame.assign(calendar=3))
 
 
 def test_stored_bars_keep_the_calendar_of_every_symbol(tmp_path):
