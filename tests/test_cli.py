@@ -211,7 +211,7 @@ def test_every_command_that_reads_bars_takes_their_unit(tmp_path, monkeypatch, n
 
 
 def test_the_demo_has_no_unit_without_bars():
-    assert "--data, which is not given" in str(runner.invoke(app, ["demo", "--unit", "ms"]).exception)
+    assert "how --data is read, which is not given" in str(runner.invoke(app, ["demo", "--unit", "ms"]).exception)
 
 
 def test_rounded_prices_are_said_on_one_line(tmp_path, monkeypatch, capsys, data):

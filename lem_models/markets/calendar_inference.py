@@ -47,6 +47,7 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _SECOND = HOUR // 3600
+_MANY = 100  # sessions that say on which weekdays the market is open
 _WEEK = 7 * DAY
 _USUAL = 9  # sessions whose openings say when the next one usually opens: about two weeks
 _FEW = 0.25  # of the bars of the fullest weekday: weekdays with less are exceptions, such as a Saturday made up for
@@ -206,8 +207,10 @@ class InferredSessions(Scheduled):
 
     @cached_property
     def _weekdays(self) -> frozenset[int]:
-        days = self.clock.since_closing(self.start[-5 * _USUAL :])[0]
-        return frozenset((days % 7).tolist())
+        days = self.clock.since_closing(self.start[-_MANY:])[0]
+        # A trading day has the date of its middle: futures of a Monday open on Sunday evening.
+        shift = (self.clock.closing + DAY // 2) // DAY
+        return frozenset((days % 7).tolist()) | _not_passed(days, shift)
 
     def _usual_opening(self, timestamp: int) -> int:
         """The usual opening of the sessions before a moment, and of its own; since the trading day began."""
@@ -478,7 +481,8 @@ def infer_days(union: Integers, step: int, phase: int) -> InferredDays:
     """
     day = np.unique(nearest(union, DAY, phase))
     count = np.bincount(day % 7, minlength=7)
-    week = tuple((count > _FEW * count.max()).tolist())
+    unseen = _not_passed(day)
+    week = tuple(bool(seen > _FEW * count.max()) or number in unseen for number, seen in enumerate(count.tolist()))
     stride = max(1, step // DAY)
     apart = _days_apart(np.diff(day), day[1:], week, stride)
     usual = max(most_common(apart[apart > 0]), 1) if np.any(apart > 0) else 1
@@ -495,6 +499,20 @@ def infer_days(union: Integers, step: int, phase: int) -> InferredDays:
         usual=usual,
         **stretches,
     )
+
+
+def _not_passed(day: Integers, shift: int = 0) -> frozenset[int]:
+    """Weekdays from Monday to Friday that a history of a few days does not hold: nothing says that they are closed.
+
+    Args:
+        day: int64 [days], ascending; day 0 is a Thursday.
+        shift: Days from each to the date that names it.
+
+    Returns:
+        Numbers of days modulo 7.
+    """
+    coming = range(int(day[-1]) + 1, int(day[0]) + 7)
+    return frozenset(number % 7 for number in coming if (number + shift + 3) % 7 < 5)
 
 
 def date_stretches(day: Integers, ordinal: Integers, stride: int) -> dict[str, Any]:

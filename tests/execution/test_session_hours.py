@@ -121,6 +121,24 @@ def test_live_orders_after_a_change_of_the_clock_and_an_early_close_are_those_of
         assert fractions == pytest.approx(hindsight, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("last", "start", "following"), [("2024-01-04", "2024-01-05", None), ("2024-01-05", "2024-01-06", "2024-01-08")]
+)
+@pytest.mark.parametrize("step", ["15min", "1D"])
+def test_a_history_of_some_days_does_not_close_the_days_after_it(step, last, start, following):
+    starts = (
+        hours("2024-01-02", last, step="15min") if step == "15min" else pd.bdate_range("2024-01-02", last, tz="UTC")
+    )
+    time = "14:30" if step == "15min" else "00:00"
+    history = Bars.from_frame(priced(starts, "KO"), frequency=step)
+    order = Order(symbol="KO", start=f"{start}T{time}Z", side="buy", max_periods=4)
+    if following is None:
+        assert LiveSession(TWAP, order, history).decide().fraction == pytest.approx(0.25)
+    else:
+        with pytest.raises(OrderError, match=f"the next one starts at {following} {time} UTC"):
+            LiveSession(TWAP, order, history)
+
+
 def test_a_split_between_two_bars_is_told_live():
     days = pd.bdate_range("2022-01-03", periods=400, tz="UTC")
     frame = priced(days, "KO")

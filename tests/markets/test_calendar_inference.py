@@ -299,7 +299,7 @@ def test_daily_bars_that_lack_weeks_are_told_with_a_calendar_that_has_holidays()
     days = pd.bdate_range("2020-01-01", "2023-12-29", tz="UTC")
     for year in range(2020, 2024):
         days = days[(days < f"{year}-10-02") | (days >= f"{year}-10-11")]
-    with pytest.warns(BarsWarning, match=r"lacks a week of days or more 4 times.*calendar='XSHG'"):
+    with pytest.warns(BarsWarning, match=r"lacks a week of days or more 3 times.*calendar='XSHG'"):
         Bars.from_frame(priced(days))
 
 
@@ -308,7 +308,7 @@ def test_daily_bars_that_lack_weeks_are_told_with_a_calendar_that_has_holidays()
     [
         (range(1000, 1030), r"30 bars are missing.*never fewer than 30: these may be halts"),
         ([500, 501, *range(1000, 1030)], r"fill_gaps=2 closes 1 of the 2 gaps; the longer ones may be halts"),
-        ([500], r"at most 1 in a row.*fill_gaps=1$"),
+        ([500], r"at most 1 in a row.*fill_gaps=1 \(--calendar and --fill-gaps on the command line\)$"),
     ],
 )
 def test_only_gaps_that_it_closes_are_said_to_be_filled(removed, told):
