@@ -32,7 +32,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from lem_models.errors import ConfigError, LEMError, UntrainedHeadError
+from lem_models.errors import ConfigError, LEMError, PolicyError, UntrainedHeadError
 from lem_models.evaluation.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.markets.frequency import clock
@@ -364,12 +364,19 @@ def _fit(
     """Train, from the beginning or from a checkpoint.
 
     Raises:
-        ConfigError: when the state in the checkpoint cannot be restored.
+        ConfigError: when the state in the checkpoint cannot be restored, or the weights have diverged.
     """
     try:
         trainer.fit(
             model, datamodule=module, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True
         )
+    except PolicyError as error:
+        if "not finite" not in str(error):
+            raise
+        raise ConfigError(
+            f"the training diverged before step {trainer.global_step + 1} ({error}). Lower optimizer.learning_rate, or "
+            "take more optimizer.warmup_steps"
+        ) from error
     except LEMError:
         raise
     except Exception as error:

@@ -374,7 +374,7 @@ def test_costs_count_in_the_verdict(month):
 
 def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
     path = tmp_path / "harmful.yaml"
-    harmful = {**SMALL, "optimizer": {"learning_rate": 3.0, "warmup_steps": 0}}
+    harmful = {**SMALL, "optimizer": {"learning_rate": 1.0, "warmup_steps": 0}}
     path.write_text(json.dumps({**harmful, "trainer": {"steps": 4, "steps_per_epoch": 2, "averaging": 0}}))
     good = tuned(tiny_model(), month, tmp_path / "good", small).model
     good.config = good.config.model_copy(update={"frequencies": ("5min",)})
@@ -395,6 +395,14 @@ def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
     assert record["validation_utility"]["start"] >= record["validation_utility"]["best_step"]
     loaded = LEMModel.from_pretrained(tmp_path / "bad")
     assert all(torch.equal(weight, loaded.state_dict()[name]) for name, weight in good.state_dict().items())
+
+
+def test_weights_that_diverge_are_said_with_the_cure(month, tmp_path):
+    path = tmp_path / "diverging.yaml"
+    harmful = {**SMALL, "optimizer": {"learning_rate": 1e30, "warmup_steps": 0}}
+    path.write_text(json.dumps({**harmful, "trainer": {"steps": 4, "steps_per_epoch": 2, "averaging": 0}}))
+    with pytest.raises(ConfigError, match=r"the training diverged before step .*Lower optimizer\.learning_rate"):
+        tuned(tiny_model(), month, tmp_path / "out", path)
 
 
 def test_a_sentence_for_every_verdict(month, small, tmp_path):
