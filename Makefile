@@ -30,10 +30,10 @@ demo: install ## run the main job and write an HTML report (DATA=bars.parquet: o
 	@$(BIN)/lem demo $(if $(DATA),--data "$(DATA)")
 
 test: check ## checks, then the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --durations 5
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 5
 
 test-slow: dev ## the tests that take long
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow --durations 5
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --durations 5
 
 check: dev ## ruff and mypy
 	$(BIN)/ruff check .

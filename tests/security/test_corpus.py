@@ -13,7 +13,10 @@ import lem_models.errors
 from tests.security import guard
 from tests.security.corpus import HOSTILE, build, canary, sound_model
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is measured here is Linux's")
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is measured here is Linux's"),
+    pytest.mark.xdist_group("corpus"),  # each repository is loaded once, not once in every process of the run
+]
 
 MEMORY = 32 << 20
 SECONDS = 2.0
@@ -39,34 +42,20 @@ def outcomes(homes):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_is_refused(name, homes, outcomes):
-    hostile, found = HOSTILE[name], outcomes[name]
+def test_is_refused_at_once_and_nothing_of_it_is_run(name, homes, outcomes):
+    hostile, found, folder = HOSTILE[name], outcomes[name], homes[name]
     wanted = "" if hostile.error is None else f"lem_models.errors.{hostile.error.__name__}"
     assert found["error"] == wanted, found
     assert re.search(hostile.message, found["message"]), found["message"]
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_runs_nothing_and_opens_nothing_else(name, homes, outcomes):
-    found, folder = outcomes[name], homes[name]
+    # One short line.
+    assert len(found["message"]) < 1500
+    assert found["message"].isprintable()
+    # Nothing is run, and nothing else is opened.
     assert found["events"] == []
-    allowed = {str(folder / "config.json"), str(folder / "model.safetensors")}
-    assert set(found["opened"]) <= allowed
+    assert set(found["opened"]) <= {str(folder / "config.json"), str(folder / "model.safetensors")}
     assert not canary(folder).exists()
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_takes_little_time_and_memory(name, outcomes):
-    found = outcomes[name]
     assert found["memory"] < MEMORY
     assert found["seconds"] < SECONDS
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_the_message_is_one_short_line(name, outcomes):
-    message = outcomes[name]["message"]
-    assert len(message) < 1500
-    assert message.isprintable()
 
 
 def test_every_error_is_one_of_the_package():
