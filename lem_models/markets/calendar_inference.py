@@ -2,8 +2,8 @@
 
 **Intraday bars.** A hole in the grid is the end of a session where the trading day changes, and a gap (a halt, a lunch
 break, missing data) anywhere else. Trading days change at a time of day at which the market is closed, read on a clock
-that keeps daylight saving as the market does: of the zones of the major exchanges the one in which the bars of all days
-lie at the same times of day. A market that is closed only once a week has trading weeks instead.
+that keeps daylight saving as the market does: of the zones of the major exchanges the one on which the fewest days begin
+or end at another time than most. A market that is closed only once a week has trading weeks instead.
 
 The slots of a session count from its usual opening, the most common one of the sessions *before* it, so a first bar
 that is missing is a gap and moves no other bar; later bars change nothing of an earlier session.
