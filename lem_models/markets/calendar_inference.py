@@ -2,7 +2,7 @@
 
 **Intraday bars.** A hole in the grid is the end of a session where the trading day changes, and a gap (a halt, a lunch
 break, missing data) anywhere else. Trading days change at a time of day at which the market is closed, read on a clock
-that keeps daylight saving as the market does: of the zones of the major exchanges the one on which the fewest days begin
+that keeps daylight saving as the market does: of the zones of the major exchanges the one on which fewest days begin
 or end at another time than most. A market that is closed only once a week has trading weeks instead.
 
 The slots of a session count from its usual opening, the most common one of the sessions *before* it, so a first bar
