@@ -71,6 +71,14 @@ def test_an_order_that_starts_when_the_market_is_closed_is_told_the_next_start(c
         session(market(calendar).between(end=start), start, 6)
 
 
+@pytest.mark.parametrize("start", ["2024-11-23T14:30Z", "2024-11-22T21:00Z", "2024-11-22T23:00Z", "2024-11-24T16:00Z"])
+def test_a_history_that_knows_nothing_of_what_comes_does_not_open_the_market(start):
+    history = Bars.from_frame(market("sessions").between(end=pd.Timestamp(start)).frame)
+    order = Order(symbol="KO", start=start, side="buy", max_periods=4)
+    with pytest.raises(OrderError, match="the next one starts at 2024-11-25 14:30 UTC"):
+        LiveSession(TWAP, order, history)
+
+
 def test_an_exchange_knows_a_holiday():
     with pytest.raises(OrderError, match="the next one starts at 2024-11-29 14:30 UTC"):
         session(market("XNYS"), "2024-11-28T15:00Z", 6)

@@ -268,6 +268,47 @@ def test_a_symbol_with_few_bars_shares_the_hours_of_its_market():
     assert [name for name, kind in bars.calendar_names.items() if kind == "sessions"] == ["SPY"]
 
 
+@pytest.mark.parametrize("step", ["1D", "30min"])
+def test_two_exchanges_with_the_same_hours_have_holidays_of_their_own(step):
+    days = pd.bdate_range("2024-01-02", "2024-06-28", tz="UTC")
+    starts = days if step == "1D" else hours("2024-01-02", "2024-06-28", step=step)
+    holidays = {"US": ["2024-01-15", "2024-02-19", "2024-05-27"], "CA": ["2024-02-20", "2024-05-20", "2024-05-21"]}
+    parts = {
+        name: priced(
+            starts[~starts.tz_convert(NEW_YORK if step != "1D" else "UTC").strftime("%Y-%m-%d").isin(dates)], name
+        )
+        for name, dates in holidays.items()
+    }
+    bars = Bars.from_frame(pd.concat(parts.values(), ignore_index=True))
+    assert len(bars.grid.calendars.kinds) == 2
+    assert bars.gaps.empty
+    orders = Order.sample(bars, every=5, max_periods=4, side="buy", lookback=1)
+    both = execute("volume_curve", bars, orders).orders
+    for name, part in parts.items():
+        own = execute("volume_curve", part, orders[orders["symbol"] == name]).orders
+        pd.testing.assert_frame_equal(both[both["symbol"] == name].reset_index(drop=True), own)
+
+
+def test_days_that_symbols_of_one_market_lack_at_random_are_gaps():
+    rng = np.random.default_rng(0)
+    days = pd.bdate_range("2022-01-03", periods=400, tz="UTC")
+    parts = [priced(days[rng.random(400) > 0.03], f"S{number:02}") for number in range(12)]
+    bars = Bars.from_frame(pd.concat(parts, ignore_index=True))
+    assert len(bars.grid.calendars.kinds) == 1
+    assert len(bars.gaps) > 100
+
+
+def test_futures_of_some_days_are_not_taken_for_a_market_that_never_closes():
+    week = futures("2024-06-02", "2024-06-07", step="5min")
+    part, whole = (
+        Bars.from_frame(priced(week)),
+        Bars.from_frame(priced(futures("2024-06-02", "2024-06-21", step="5min"))),
+    )
+    assert part.calendar.name == "sessions"
+    assert part.gaps.empty
+    np.testing.assert_array_equal(part.slot, whole.slot[: len(part)])
+
+
 # --- gaps: said, and filled ------------------------------------------------------------------------------------------
 
 
