@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -55,8 +56,8 @@ def rebuilt(bars: Bars, frame: pd.DataFrame) -> Bars:
     return Bars.from_frame(frame, calendar=bars.calendar.name, frequency=bars.frequency)
 
 
-def scaled(bars: Bars, *, prices: float = 1.0, volumes: float = 1.0) -> Bars:
-    """The same market in other units."""
+def scaled(bars: Bars, *, prices: npt.ArrayLike = 1.0, volumes: npt.ArrayLike = 1.0) -> Bars:
+    """The same market in other units, one factor for all bars or one for each."""
     frame = bars.frame
     for name in ("open", "high", "low", "close"):
         frame[name] *= prices

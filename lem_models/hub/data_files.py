@@ -7,7 +7,6 @@ repository is ever looked at.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lem_models.errors import HubError, LEMError, UnknownNameError
+from lem_models.guard.hashes import file_sha256
 from lem_models.hub.client import ask, is_offline
 from lem_models.hub.repository import HubFile, Repository, cache_folder, describe, safe_path
 
@@ -86,7 +86,7 @@ class Snapshot:
             blob = path.resolve()
             # The cache names a large file by the hash that it was announced with.
             stated = file.sha256 or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
-            if stated is None or _sha256(blob) == stated:
+            if stated is None or file_sha256(blob) == stated:
                 return path
             with contextlib.suppress(OSError):  # or it would be found again
                 path.unlink(missing_ok=True)
@@ -232,14 +232,6 @@ def _read_card(path: Path, repo_id: str) -> str:
         return path.read_bytes().decode("utf-8")  # line ends as they are
     except (OSError, ValueError) as error:
         raise LEMError(f"the card of {repo_id!r} cannot be read: {error}") from None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _safe(path: str, repo_id: str) -> str:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import sys
@@ -30,6 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lem_models.errors import ConfigError
+from lem_models.guard.hashes import file_sha256
 from lem_models.hub.loading import CONFIG_NAME, STAGED, WEIGHTS_NAME
 from lem_models.modeling.config import ConfigFile, LEMConfig
 
@@ -71,7 +71,7 @@ def _save(folder: Path, config: LEMConfig, weights: Mapping[str, Tensor]) -> Non
         staged.mkdir()
         tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         save_file(tensors, staged / WEIGHTS_NAME, metadata={"format": "pt"})
-        text = ConfigFile(config, _sha256(staged / WEIGHTS_NAME)).to_json()
+        text = ConfigFile(config, file_sha256(staged / WEIGHTS_NAME)).to_json()
         (staged / CONFIG_NAME).write_text(text, encoding="utf-8")
         for name in (WEIGHTS_NAME, CONFIG_NAME):
             (staged / name).chmod(0o644)  # safetensors writes files that only their owner can read
@@ -91,7 +91,7 @@ def _finish(folder: Path) -> None:
     staged = folder / STAGED
     if os.path.lexists(staged):
         with contextlib.suppress(ConfigError, FileNotFoundError):
-            if ConfigFile.read(staged / CONFIG_NAME).weights_sha256 == _sha256(folder / WEIGHTS_NAME):
+            if ConfigFile.read(staged / CONFIG_NAME).weights_sha256 == file_sha256(folder / WEIGHTS_NAME):
                 return _commit(folder)
         _remove(staged)
     return None
@@ -108,14 +108,6 @@ def _remove(staged: Path) -> None:
         staged.unlink()
     else:
         shutil.rmtree(staged)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _force(path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lem_models import execute, synthetic_bars
 from lem_models.execution.session import LIVE_TOLERANCE, LiveSession
 from lem_models.modeling.kernels.library import kernels
-from tests.helpers import Recorder, policy_named, rebuilt
+from tests.helpers import Recorder, policy_named, scaled
 
 PERIODS = 12
 ENCODING = ("lem-crypto-hourly", "random weights", "random weights, gru")
@@ -45,12 +45,7 @@ def _market(seed, shock):
         volume = 10.0 ** rng.uniform(0, 12, len(bars))
     elif shock == "silent bars":
         volume = (rng.random(len(bars)) > 0.2).astype(float)
-    frame = bars.frame
-    for name in ("open", "high", "low", "close"):
-        frame[name] *= price
-    frame["volume"] *= volume
-    frame["notional"] *= price * volume
-    return rebuilt(bars, frame)
+    return scaled(bars, prices=price, volumes=volume)
 
 
 def _orders(bars, seed, horizon, count=4):
