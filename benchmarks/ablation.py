@@ -34,9 +34,9 @@ from benchmarks.records import plain, write_record
 from benchmarks.zoo import ROOT, MarketPlan, Plan, needed_bars, split_of
 from lem_models import Bars, LEMModel, Order
 from lem_models.errors import ConfigError, LEMError
-from lem_models.markets.market import MAX_LOOKBACK, Market
-from lem_models.training.fit import train
+from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.training.recipe import Recipe, read_sections
+from lem_models.training.run import train
 
 MINIMA, LONGEST = (1, 6, 12), 12
 FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0

@@ -5,9 +5,10 @@
     python benchmarks/cards.py --check    # exit code 1 if any of them is not what the records say
 
 Read are ``benchmarks/results/<market>.json`` (of ``benchmarks/zoo.py``) for the markets that
-``lem_models/hub/zoo.yaml`` names for a model, its recipe and configuration, and where they exist ``seeds-<name>.json``
-(of ``benchmarks/seeds.py``) and every ``frontier*.json`` (of ``benchmarks/frontier.py``) that the model takes part in,
-with its picture. A market without a record is named and counts as out of step, unless ``--missing-ok``.
+``lem_models/hub/models/zoo.yaml`` names for a model, its recipe and configuration, and where they exist
+``seeds-<name>.json`` (of ``benchmarks/seeds.py``) and every ``frontier*.json`` (of ``benchmarks/frontier.py``) that the
+model takes part in, with its picture. A market without a record is named and counts as out of step, unless
+``--missing-ok``.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from typing import Any
 
 from lem_models import LEMModel
 from lem_models.errors import LEMError
-from lem_models.evaluation.output import write_text
+from lem_models.guard.output import write_text
 from lem_models.hub.cards import CardSources, metrics_of, metrics_text, render_card
-from lem_models.hub.contents import CARD_NAME
-from lem_models.hub.registry import METRICS_NAME, ZooModel, list_models, weights_hash
+from lem_models.hub.models.contents import CARD_NAME
+from lem_models.hub.models.zoo import METRICS_NAME, ZooModel, list_models, weights_hash
 from lem_models.hub.results import Evaluation, check_weights, read_evaluation
 from lem_models.training.recipe import Recipe
 

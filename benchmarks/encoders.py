@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 
 from lem_models import Bars, LEMModel, Order, execute
-from lem_models.evaluation.statistics import improvement
 from lem_models.execution.objective import utility
-from lem_models.markets.market import Market
-from lem_models.training.fit import train
+from lem_models.features.market import Market
+from lem_models.statistics.summary import improvement
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
 
 ENCODERS = ("tkan", "gru", "lstm", "none")
 

@@ -30,7 +30,9 @@ from benchmarks.records import write_record
 from benchmarks.zoo import Plan, load_models, needed_bars, period_of, split_of, weights_of
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
-from lem_models.evaluation.figure_style import (
+from lem_models.execution.policy import Policy
+from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.report.figure_style import (
     dress,
     empty_figure,
     figure_to_png_bytes,
@@ -38,12 +40,10 @@ from lem_models.evaluation.figure_style import (
     legend_above,
     policy_styles,
 )
-from lem_models.evaluation.grouping import with_ends
-from lem_models.evaluation.report_text import SIGN_CONVENTION
-from lem_models.evaluation.statistics import paired_difference, summarise
-from lem_models.evaluation.tracking import std_interval, std_ratio
-from lem_models.execution.policy import Policy
-from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.report.text import SIGN_CONVENTION
+from lem_models.statistics.groups import with_ends
+from lem_models.statistics.summary import paired_difference, summarise
+from lem_models.statistics.tracking import std_interval, std_ratio
 
 DIAL = tuple(float(value) for value in np.geomspace(0.05, 2.0, 8).round(3))
 """Risk aversions of the model: the range that it is trained for."""

@@ -35,8 +35,8 @@ from scipy.interpolate import RegularGridInterpolator
 from lem_models import Bars, LEMConfig, LEMModel, Order, execute, load_policy, synthetic_bars
 from lem_models.baselines import policy_names
 from lem_models.execution.policy import Policy
-from lem_models.training.fit import train
 from lem_models.training.recipe import DataConfig, Recipe, TrainerConfig
+from lem_models.training.run import train
 from lem_models.training.sampling import OrderSampling
 
 VOLATILITY = 0.01

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lem_models.evaluation.figure_style import dress, empty_figure, ink_of
+from lem_models.report.figure_style import dress, empty_figure, ink_of
 
 
 def speed_figure(rows: list[dict[str, Any]]) -> Figure:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lem_models.evaluation.output import Json, is_missing, write_text
+from lem_models.guard.output import Json, is_missing, write_text
 
 DIGITS = 6
 

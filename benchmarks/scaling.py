@@ -38,7 +38,7 @@ MIB = 1 << 20
 
 def generate(path: Path, count: int, seed: int = 0) -> dict[str, float]:
     """Write bars to a file; seconds, and the most memory of its own that took (mapped pages of files come on top)."""
-    from lem_models.markets.writer import BarsWriter
+    from lem_models.markets.storage.writer import BarsWriter
 
     done, peak = threading.Event(), [0.0]
 
@@ -101,9 +101,9 @@ def memory() -> dict[str, float]:
 
 def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
     """Everything measured about one file, in a process that has done nothing else."""
+    from lem_models.features.market import Market
     from lem_models.markets.bars import Bars
-    from lem_models.markets.market import Market
-    from lem_models.markets.windows import stretch_starts
+    from lem_models.markets.origins import stretch_starts
 
     found: dict[str, Any] = {"at_start": memory()}
     started = time.perf_counter()
@@ -174,8 +174,8 @@ def measure_symbols(count: int, turns: int) -> dict[str, float]:
     """Time per order in a market of many symbols, in a process that has done nothing else; the fastest turn counts."""
     from lem_models.baselines.registry import load_policy
     from lem_models.execution.execute import execute
+    from lem_models.features.market import Market
     from lem_models.markets.bars import Bars
-    from lem_models.markets.market import Market
     from lem_models.orders import Order
 
     rng = np.random.default_rng(0)
@@ -280,7 +280,7 @@ def printed(table: pd.DataFrame) -> str:
 
 def figure(table: pd.DataFrame) -> bytes:
     """Four small figures over the number of bars, as PNG."""
-    from lem_models.evaluation.figure_style import dress, empty_figure, figure_to_png_bytes, ink_of
+    from lem_models.report.figure_style import dress, empty_figure, figure_to_png_bytes, ink_of
 
     ink = ink_of("light")
     page = empty_figure(9.0, 6.0)

@@ -7,7 +7,7 @@
 
 import sys
 
-from lem_models.cli import main
+from lem_models.cli.app import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["benchmark"]

@@ -33,9 +33,9 @@ from rich.table import Table
 from benchmarks.live import live_latency
 from benchmarks.pictures import speed_figure
 from benchmarks.tkan_speed import race, timed
-from lem_models.evaluation.figure_style import figure_to_png_bytes
-from lem_models.evaluation.output import to_json
+from lem_models.guard.output import to_json
 from lem_models.modeling.kernels.library import kernels
+from lem_models.report.figure_style import figure_to_png_bytes
 
 SECTIONS = ("tkan", "training", "execution", "live", "startup")
 SIZES = (32, 64, 200)
@@ -112,7 +112,7 @@ def startup(repeats: int) -> dict[str, float]:
     commands = {
         "python": ["-c", "pass"],
         "import lem_models": ["-c", "import lem_models"],
-        "lem --help": ["-m", "lem_models.cli", "--help"],
+        "lem --help": ["-m", "lem_models.cli.app", "--help"],
     }
     best = dict.fromkeys(commands, float("inf"))
     for _ in range(max(3, repeats)):

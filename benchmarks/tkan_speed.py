@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lem_models.modeling.tkan import TKAN, TKANCell
+from lem_models.modeling.layers.tkan import TKAN, TKANCell
 from tests.modeling.plain_tkan import plain_loop
 
 FLOOR = "floor of the products"

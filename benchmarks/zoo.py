@@ -35,16 +35,16 @@ from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
 from lem_models.baselines import policy_names
 from lem_models.errors import ConfigError, LEMError
-from lem_models.evaluation.accuracy_tests import holm
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
-from lem_models.evaluation.report_text import SIGN_CONVENTION
-from lem_models.evaluation.statistics import compare, null_split, paired_difference
-from lem_models.evaluation.tracking import std_ratio
 from lem_models.execution.policy import Policy
-from lem_models.hub.registry import weights_hash
-from lem_models.hub.resolve import resolve
-from lem_models.markets.frequency import Moment, clock
-from lem_models.markets.market import MAX_LOOKBACK
+from lem_models.features.market import MAX_LOOKBACK
+from lem_models.hub.models.resolve import resolve
+from lem_models.hub.models.zoo import weights_hash
+from lem_models.markets.calendar.frequency import Moment, clock
+from lem_models.report.text import SIGN_CONVENTION
+from lem_models.statistics.accuracy_tests import holm
+from lem_models.statistics.summary import compare, null_split, paired_difference
+from lem_models.statistics.tracking import std_ratio
 from lem_models.training.recipe import Recipe
 
 _BEGAN = time.perf_counter()

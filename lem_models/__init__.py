@@ -51,10 +51,10 @@ _MODULE_OF = {
     "LEMModel": "lem_models.modeling.model",
     "Order": "lem_models.orders",
     "Side": "lem_models.orders",
-    "TKAN": "lem_models.modeling.tkan",
+    "TKAN": "lem_models.modeling.layers.tkan",
     "Target": "lem_models.orders",
     "execute": "lem_models.execution.execute",
-    "list_models": "lem_models.hub.registry",
+    "list_models": "lem_models.hub.models.zoo",
     "load_policy": "lem_models.baselines",
     "register_head": "lem_models.modeling.heads",
     "synthetic_bars": "lem_models.markets.synthetic",
@@ -66,14 +66,14 @@ if TYPE_CHECKING:
     from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute
     from lem_models.execution.policy import Decision
-    from lem_models.hub.registry import list_models
+    from lem_models.hub.models.zoo import list_models
     from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars
     from lem_models.modeling.backbone import LEMBackbone
     from lem_models.modeling.config import LEMConfig
     from lem_models.modeling.heads import AllocationHead, register_head
+    from lem_models.modeling.layers.tkan import TKAN
     from lem_models.modeling.model import LEMModel
-    from lem_models.modeling.tkan import TKAN
     from lem_models.orders import Benchmark, Order, Side, Target
 
 

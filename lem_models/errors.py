@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from lem_models.untrusted import one_line
+from lem_models.guard.text import one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self

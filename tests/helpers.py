@@ -17,14 +17,14 @@ from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.simulator import MarketWindow
-from lem_models.hub.registry import list_models
+from lem_models.features.market import Market
+from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import Market
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import head_names
 from lem_models.modeling.model import LEMModel
-from lem_models.order_table import complete_orders
+from lem_models.orders.table import complete_orders
 
 # --- markets ---------------------------------------------------------------------------------------------------------
 

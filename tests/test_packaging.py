@@ -78,7 +78,7 @@ class TestImport:
         assert "torch" not in modules_after("import lem_models; assert lem_models.list_models()")
 
     def test_the_command_does_not_load_torch_to_print_its_help(self):
-        assert "torch" not in modules_after("import lem_models.cli")
+        assert "torch" not in modules_after("import lem_models.cli.app")
 
 
 class TestPublicFace:

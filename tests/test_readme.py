@@ -11,7 +11,7 @@ from benchmarks.martingale_optimum import table as optimum_table
 from benchmarks.speed_table import paths_table, scaling_table, tkan_table
 from benchmarks.zoo import Plan
 from benchmarks.zoo_table import zoo_table
-from lem_models.hub.registry import bundled_folder, weights_hash
+from lem_models.hub.models.zoo import bundled_folder, weights_hash
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKETS = list(Plan.read().markets)

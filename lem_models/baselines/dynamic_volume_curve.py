@@ -32,9 +32,9 @@ from torch import Tensor
 
 from lem_models.baselines.volume_forecast import Floats, History, VolumeForecaster
 from lem_models.errors import BarsError
+from lem_models.features.market import MAX_LOOKBACK
+from lem_models.features.profile import profile_days
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.market import MAX_LOOKBACK
-from lem_models.markets.profile import profile_days
 
 __all__ = ["DynamicVolumeCurve", "SpecificPart", "fit_specific"]
 

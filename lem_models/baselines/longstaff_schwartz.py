@@ -35,8 +35,8 @@ from lem_models.baselines.path_basis import path_basis
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.market import MAX_LOOKBACK, Market
 
 __all__ = ["PACE_RISK_AVERSION", "LongstaffSchwartz", "OrderKind", "martingale_window"]
 

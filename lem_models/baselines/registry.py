@@ -58,7 +58,7 @@ def load_policy(name: str) -> Policy:
             "%s is a bound, not a policy: it sees what no order can know, and only benchmarks compute it", name
         )
         return _BOUNDS[name]()
-    from lem_models.hub.registry import list_models
+    from lem_models.hub.models.zoo import list_models
 
     if name in list_models() or "/" in name or Path(name).is_dir():
         from lem_models.modeling.model import LEMModel

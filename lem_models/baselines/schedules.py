@@ -21,7 +21,7 @@ class TWAP(Policy):
 class VolumeCurve(Policy):
     """In proportion to the average volume of the same time slots over the past sessions, as known at the start.
 
-    Sessions averaged: as :func:`~lem_models.markets.profile.profile_days` says for 256 bars. With no session before
+    Sessions averaged: as :func:`~lem_models.features.profile.profile_days` says for 256 bars. With no session before
     the order, an even pace.
     """
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
-from lem_models.markets.market import MAX_LOOKBACK, Market
-from lem_models.markets.profile import profile_days
+from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.features.profile import profile_days
 
 __all__ = ["History", "VolumeForecaster"]
 

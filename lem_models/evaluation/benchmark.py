@@ -16,23 +16,23 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
-from lem_models.evaluation.accuracy_tests import holm
 from lem_models.evaluation.bound import execute_bound, is_executable
-from lem_models.evaluation.grouping import DERIVED_KEYS, with_ends
 from lem_models.evaluation.null import NullDraws, martingale_null
-from lem_models.evaluation.statistics import compare, null_split, paired_difference
 from lem_models.execution.costs import CostModel
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import SharedOrders, join_ranks
+from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.guard.text import place, problem
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.frequency import clock
-from lem_models.markets.market import MAX_LOOKBACK, Market
+from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
-from lem_models.order_table import COLUMNS
 from lem_models.orders import Order
-from lem_models.untrusted import place, problem
+from lem_models.orders.table import COLUMNS
+from lem_models.statistics.accuracy_tests import holm
+from lem_models.statistics.groups import DERIVED_KEYS, with_ends
+from lem_models.statistics.summary import compare, null_split, paired_difference
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
@@ -54,7 +54,7 @@ class BenchmarkSettings(BaseModel):
         limit: Orders at most, drawn at random; ``None`` for all.
         costs: What trading costs; ``None`` for nothing.
         by: Further keys by which the policies are compared: columns of the orders, or derived ones
-            (:mod:`lem_models.evaluation.grouping`).
+            (:mod:`lem_models.statistics.groups`).
         null: Draws of the martingale null; 0 for none.
         null_of: Whose improvement is split by the null: ``"model"``, the policy under test, ``"all"``, every policy
             (one that forecasts nothing must show no forecast value), or the names of some.
@@ -149,7 +149,7 @@ class Benchmark:
         }
 
     def comparison(self, by: list[str]) -> pd.DataFrame:
-        """Every policy by group; see :func:`~lem_models.evaluation.statistics.compare`."""
+        """Every policy by group; see :func:`~lem_models.statistics.summary.compare`."""
         return self._in_order(compare(self.orders, by, **self._bootstrap()))
 
     def differences(self, by: list[str]) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from lem_models.execution.execute import complete_for, settled, traded_market
 from lem_models.execution.policy import OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow
-from lem_models.markets.market import Market
-from lem_models.markets.windows import REASONS, exclusion_codes
+from lem_models.features.market import Market
+from lem_models.markets.origins import REASONS, exclusion_codes
 
 __all__ = ["Bound", "execute_bound", "is_executable"]
 

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from lem_models.evaluation.statistics import ROUNDING_BPS
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.result import ExecutionResult
+from lem_models.statistics.summary import ROUNDING_BPS
 
 __all__ = [
     "ImplementationShortfall",

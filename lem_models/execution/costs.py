@@ -25,7 +25,7 @@ from torch import Tensor
 from lem_models.errors import ConfigError, OrderError
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import CostlyWindow, MarketWindow
-from lem_models.untrusted import place, problem
+from lem_models.guard.text import place, problem
 
 __all__ = ["CostModel", "relative_sizes"]
 

@@ -27,13 +27,13 @@ from lem_models.execution.policy import (
 )
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.frequency import moment
+from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.gaps import gap_advice
-from lem_models.markets.market import Market
+from lem_models.markets.origins import REASONS, check_history, exclusion_codes
 from lem_models.markets.splits import find_splits, warn_of_splits
-from lem_models.markets.windows import REASONS, check_history, exclusion_codes
-from lem_models.order_table import OrdersLike, complete_orders, orders_frame, unread_columns
+from lem_models.orders.table import OrdersLike, complete_orders, orders_frame, unread_columns
 
 __all__ = ["NO_SYMBOL", "complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
 
@@ -62,7 +62,7 @@ def execute(
     Args:
         policy: A model, the name of a policy as :func:`~lem_models.baselines.registry.load_policy` takes it, or any
             object with ``decide`` (see :class:`~lem_models.execution.policy.Policy`).
-        bars: The market: bars, a table of bars, or a file of them. A :class:`~lem_models.markets.market.Market`
+        bars: The market: bars, a table of bars, or a file of them. A :class:`~lem_models.features.market.Market`
             computes its features only once for several policies.
         orders: One order, several, or a table.
         costs: What trading costs: ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result. What is traded,

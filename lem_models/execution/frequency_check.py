@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lem_models.errors import BarsError
 from lem_models.execution.policy import Policy
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import clock, read_frequency
-from lem_models.untrusted import shown
+from lem_models.markets.calendar.frequency import clock, read_frequency
 
 __all__ = ["check_frequency"]
 

@@ -20,18 +20,18 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import LookAheadError, PolicyError
-from lem_models.markets.profile import MAX_LOOKBACK
-from lem_models.order_rules import MAX_PERIODS, lot_counts, lots_per_period
-from lem_models.untrusted import shown
+from lem_models.features.profile import MAX_LOOKBACK
+from lem_models.guard.text import shown
+from lem_models.orders.rules import MAX_PERIODS, lot_counts, lots_per_period
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lem_models.execution.costs import CostModel
     from lem_models.execution.session import LiveSession
+    from lem_models.features.market import Market
     from lem_models.markets.bars import Bars, BarsLike
     from lem_models.markets.live_bars import ClosedBar
-    from lem_models.markets.market import Market
     from lem_models.orders import Order
 
 __all__ = [
@@ -99,7 +99,7 @@ class OrderBatch:
 
     @classmethod
     def from_frame(cls, orders: pd.DataFrame, dtype: torch.dtype = torch.float64) -> OrderBatch:
-        """Tensors of a complete table of orders (see :func:`lem_models.order_table.complete_orders`)."""
+        """Tensors of a complete table of orders (see :func:`lem_models.orders.table.complete_orders`)."""
         amount = orders["amount"].to_numpy(dtype=np.float64)
         limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
         lots = lot_counts(amount, orders["lot_size"].to_numpy(dtype=np.float64))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.order_table import COLUMNS
+from lem_models.orders.table import COLUMNS
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -224,10 +224,10 @@ class ExecutionResult:
 
         Args:
             by: Column or columns to group by; ``None`` for one row over all orders.
-            **settings: See :func:`lem_models.evaluation.statistics.summarise`.
+            **settings: See :func:`lem_models.statistics.summary.summarise`.
         """
-        from lem_models.evaluation.grouping import with_ends
-        from lem_models.evaluation.statistics import summarise
+        from lem_models.statistics.groups import with_ends
+        from lem_models.statistics.summary import summarise
 
         return summarise(with_ends(self.orders, self._bars), by, **settings)
 

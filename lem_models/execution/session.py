@@ -39,17 +39,17 @@ from lem_models.execution.policy import (
 )
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
+from lem_models.features.market import Market
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.calendar import Calendar, Exchange
-from lem_models.markets.frequency import moment
+from lem_models.markets.calendar.choice import Calendar, Exchange
+from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
-from lem_models.markets.market import Market
+from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.splits import Split, Traded, find_splits, is_wide, split_ratio, warn_of_splits
 from lem_models.markets.validation import REQUIRED
-from lem_models.markets.windows import REASONS, exclusion_codes
-from lem_models.order_fields import plain_name
 from lem_models.orders import Order
-from lem_models.untrusted import shown
+from lem_models.orders.fields import plain_name
 
 __all__ = ["LIVE_TOLERANCE", "LiveSession"]
 

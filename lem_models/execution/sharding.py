@@ -21,8 +21,8 @@ from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import execute_silently, warn_of_excluded
 from lem_models.execution.policy import Policy, lookback_of
 from lem_models.execution.result import ExecutionResult
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import Market
 
 __all__ = ["Ranks", "SharedOrders", "join_ranks", "launched_ranks", "shard"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lem_models.hub.findings import ALPHA, dominance, findings, models_of
-from lem_models.hub.registry import ZooMarket, ZooModel, ZooSource, list_models, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.zoo import ZooMarket, ZooModel, ZooSource, list_models, weights_hash, zoo_market, zoo_source
 from lem_models.hub.results import Evaluation, Run
 from lem_models.hub.tables import (
     difference_table,

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from lem_models.errors import HubError
-from lem_models.untrusted import shown
+from lem_models.guard.text import shown
 
 __all__ = ["Deadline", "fetch_answer", "fetch_file", "fetch_range"]
 

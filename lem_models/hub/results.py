@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from lem_models.errors import ConfigError
-from lem_models.untrusted import read_json
+from lem_models.guard.text import read_json
 
 __all__ = ["Assets", "Evaluation", "Row", "Run", "check_weights", "read_evaluation"]
 

@@ -6,9 +6,9 @@ traded is its VWAP, ``notional / volume``.
 
 :class:`Bars` holds it as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of the
 second. Seven arrays are all there is per bar, 56 bytes; where a bar lies (ordinal, session, slot, the bounds of the
-stretch without a gap) follows from a compact :class:`~lem_models.markets.grid.Grid` for the rows that are asked for, so
-"is there a gap between bars a and b" is one comparison, and windows never have to be materialised. The whole columns
-(:attr:`Bars.session` and the like) exist too: computed when first asked for, for users and small tables.
+stretch without a gap) follows from a compact :class:`~lem_models.markets.calendar.grid.Grid` for the rows that are
+asked for, so "is there a gap between bars a and b" is one comparison, and windows never have to be materialised. The
+whole columns (:attr:`Bars.session` and the like) exist too: computed when first asked for, for users and small tables.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, UnknownNameError
-from lem_models.markets.calendar import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
+from lem_models.markets.calendar.choice import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
+from lem_models.markets.calendar.frequency import Moment, clock, nanoseconds, read_frequency
+from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.epochs import check_unit
-from lem_models.markets.files import format_of, read_table, write_table
-from lem_models.markets.frequency import Moment, clock, nanoseconds, read_frequency
-from lem_models.markets.grid import Grid
 from lem_models.markets.hub_bars import HubBars
-from lem_models.markets.store import content_hash, open_store, symbol_type, verify_store, write_store
+from lem_models.markets.storage.files import format_of, read_table, write_table
+from lem_models.markets.storage.store import content_hash, open_store, symbol_type, verify_store, write_store
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
 
 if TYPE_CHECKING:
-    from lem_models.markets.writer import Dataset
+    from lem_models.markets.storage.writer import Dataset
 
 __all__ = ["Bars", "BarsLike"]
 
@@ -110,9 +110,9 @@ class Bars(DerivedColumns, HubBars):
     ) -> Bars:
         """Read bars from a file.
 
-        An ``.arrow`` file that :meth:`write` or :func:`~lem_models.markets.writer.store_bars` made is mapped into
-        memory: it is open at once whatever its size, and what is looked at is loaded. Its bars were checked when it
-        was written. It may be replaced while it is open (as writing does), but not changed in place.
+        An ``.arrow`` file that :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` made is mapped
+        into memory: it is open at once whatever its size, and what is looked at is loaded. Its bars were checked when
+        it was written. It may be replaced while it is open (as writing does), but not changed in place.
 
         Args:
             path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
@@ -206,7 +206,7 @@ class Bars(DerivedColumns, HubBars):
             BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
             UnknownNameError: There is no calendar, or no unit, of this name.
         """
-        from lem_models.markets.writer import dataset_pieces, store_bars
+        from lem_models.markets.storage.writer import dataset_pieces, store_bars
 
         return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency, unit=unit)
 

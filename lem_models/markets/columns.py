@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.markets.calendar import Calendar
-from lem_models.markets.grid import Grid
+from lem_models.markets.calendar.choice import Calendar
+from lem_models.markets.calendar.grid import Grid
 
 __all__ = ["DerivedColumns"]
 

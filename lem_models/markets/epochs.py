@@ -18,8 +18,8 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import UnknownNameError
-from lem_models.timestamps import MomentError
-from lem_models.untrusted import shown
+from lem_models.guard.text import shown
+from lem_models.guard.timestamps import MomentError
 
 __all__ = ["EARLIEST", "UNITS", "check_unit", "epoch_unit", "read_epochs", "whole_number"]
 

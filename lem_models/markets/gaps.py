@@ -16,7 +16,7 @@ import pandas as pd
 
 from lem_models.errors import BarsError, BarsWarning
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import DAY
+from lem_models.markets.calendar.frequency import DAY
 
 __all__ = ["filled_gaps", "gap_advice", "warn_of_gaps"]
 

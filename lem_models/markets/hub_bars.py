@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, cast, overload
 import pandas as pd
 
 if TYPE_CHECKING:
-    from lem_models.hub.data_pull import HubStream
+    from lem_models.hub.datasets.pull import HubStream
     from lem_models.markets.bars import Bars
-    from lem_models.markets.calendar import CalendarChoice
+    from lem_models.markets.calendar.choice import CalendarChoice
 
 __all__ = ["HubBars"]
 
@@ -65,7 +65,7 @@ class HubBars:
                 not published; nothing is asked of the Hub then.
             LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts what is published.
         """
-        from lem_models.hub.data_sets import push_bars
+        from lem_models.hub.datasets.push import push_bars
 
         return push_bars(
             cast("Bars", self),
@@ -152,7 +152,7 @@ class HubBars:
             frequency: See :meth:`Bars.from_frame`; the same holds for none.
 
         Returns:
-            The bars; with ``streaming`` a :class:`~lem_models.hub.data_pull.HubStream`.
+            The bars; with ``streaming`` a :class:`~lem_models.hub.datasets.pull.HubStream`.
 
         Raises:
             BarsError: A bar breaks a rule, or a file is damaged, of other types, or expands beyond bounds.
@@ -160,7 +160,7 @@ class HubBars:
             LEMError: The Hub does not have it, does not let the token see it, or cannot be reached and it is not
                 cached; or a file is not what the Hub says it is.
         """
-        from lem_models.hub.data_pull import pull_bars, stream_bars
+        from lem_models.hub.datasets.pull import pull_bars, stream_bars
 
         read = stream_bars if streaming else pull_bars
         return read(

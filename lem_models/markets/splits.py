@@ -19,7 +19,7 @@ import pandas as pd
 
 from lem_models.errors import BarsWarning
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import moment
+from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.parts import reaching_back
 
 __all__ = ["REACH", "Split", "Traded", "find_splits", "is_wide", "split_ratio", "warn_of_splits"]

@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from typing_extensions import Self
 
 from lem_models.markets.bars import Bars
-from lem_models.markets.frequency import DAY, read_frequency
+from lem_models.markets.calendar.frequency import DAY, read_frequency
 
 __all__ = ["SyntheticMarket", "synthetic_bars"]
 

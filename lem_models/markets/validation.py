@@ -24,11 +24,11 @@ import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, BarsWarning
-from lem_models.frames import as_pandas
+from lem_models.guard.frames import as_pandas
+from lem_models.guard.text import shown
+from lem_models.guard.timestamps import Fault, MomentError, read_moments
+from lem_models.markets.calendar.frequency import moment, symbol_of
 from lem_models.markets.epochs import EARLIEST, check_unit, epoch_unit, read_epochs, whole_number
-from lem_models.markets.frequency import moment, symbol_of
-from lem_models.timestamps import Fault, MomentError, read_moments
-from lem_models.untrusted import shown
 
 __all__ = [
     "PRICES",
@@ -108,8 +108,8 @@ def validate_frame(table: object, *, unit: str | None = None) -> Columns:
 
     Args:
         table: One row per bar, with at least the columns in ``REQUIRED``, of any kind that
-            :func:`~lem_models.frames.as_pandas` reads. It is not modified, and nothing in the result shares memory
-            with it.
+            :func:`~lem_models.guard.frames.as_pandas` reads. It is not modified, and nothing in the result shares
+            memory with it.
         unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"``, ``"ns"``, or ``"auto"``.
 
     Returns:

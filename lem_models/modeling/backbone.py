@@ -16,8 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.selection import GateAddNorm, GatedResidualNetwork, InputEmbedding, VariableSelectionNetwork
-from lem_models.modeling.tkan import TKAN
+from lem_models.modeling.layers.selection import (
+    GateAddNorm,
+    GatedResidualNetwork,
+    InputEmbedding,
+    VariableSelectionNetwork,
+)
+from lem_models.modeling.layers.tkan import TKAN
 
 _ENCODERS: dict[str, type[TKAN | nn.GRU | nn.LSTM]] = {"tkan": TKAN, "gru": nn.GRU, "lstm": nn.LSTM}
 

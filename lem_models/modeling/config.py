@@ -16,11 +16,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError
-from lem_models.markets.features import FEATURES, SUPPORT
-from lem_models.markets.frequency import clock, read_frequency
-from lem_models.markets.market import MAX_LOOKBACK
-from lem_models.timestamps import Day
-from lem_models.untrusted import parse_json, place, problem, read_text, shown
+from lem_models.features.causal import FEATURES, SUPPORT
+from lem_models.features.market import MAX_LOOKBACK
+from lem_models.guard.text import parse_json, place, problem, read_text, shown
+from lem_models.guard.timestamps import Day
+from lem_models.markets.calendar.frequency import clock, read_frequency
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 

@@ -24,8 +24,8 @@ from lem_models.modeling.transfer import HeadReport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from lem_models.features.market import Market
     from lem_models.markets.bars import Bars
-    from lem_models.markets.market import Market
     from lem_models.modeling.stream import BackboneStream
     from lem_models.training.batches import TrainingBatch
     from lem_models.training.recipe import OptimizerConfig
@@ -55,7 +55,7 @@ class LEMModel(L.LightningModule, Policy):
     """
 
     def __init__(self, config: LEMConfig | None = None, *, optimizer: OptimizerConfig | None = None) -> None:
-        from lem_models.markets.features import FEATURES, SIGNED
+        from lem_models.features.causal import FEATURES, SIGNED
 
         super().__init__()
         self.config = config or LEMConfig()
@@ -399,8 +399,8 @@ class LEMModel(L.LightningModule, Policy):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.loading import check_links, read_pair, read_weights
-        from lem_models.hub.resolve import resolve
+        from lem_models.hub.models.load import check_links, read_pair, read_weights
+        from lem_models.hub.models.resolve import resolve
 
         def read(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, Tensor]]:
             # The file is checked against shapes that take no memory before anything of its size is allocated.
@@ -445,7 +445,7 @@ class LEMModel(L.LightningModule, Policy):
             UntrainedHeadError: when the model is untrained.
             ConfigError: when the folder cannot be written, e.g. because the disk is full.
         """
-        from lem_models.hub.saving import write_model
+        from lem_models.hub.models.save import write_model
 
         self._require_trained()
         return write_model(Path(folder), self.config, self.state_dict())
@@ -494,7 +494,7 @@ class LEMModel(L.LightningModule, Policy):
                 market of ``eval_data``.
             HubError: when the Hub refuses or cannot be reached.
         """
-        from lem_models.hub.publish import Destination, push_model
+        from lem_models.hub.models.push import Destination, push_model
 
         if branch is not None and revision not in (None, branch):
             raise ConfigError(f"branch={branch!r} and revision={revision!r} mean the same: pass one of them")

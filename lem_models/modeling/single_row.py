@@ -4,7 +4,7 @@ With one row a layer takes the time of its calls, not of its sums: a call of Num
 the weights are taken out of the modules once, what is a product of weights is multiplied out, and a bar goes through
 plain arrays [rows, features] (a row per chain of :mod:`lem_models.modeling.stream`). The numbers are those of the
 modules up to rounding in single precision, for as long as the modules' weights stay as they are; dropout is that of a
-trained model, none. Formulas: :mod:`lem_models.modeling.selection`, :mod:`lem_models.modeling.tkan`.
+trained model, none. Formulas: :mod:`lem_models.modeling.layers.selection`, :mod:`lem_models.modeling.layers.tkan`.
 
 Logistic functions are hyperbolic tangents here, ``sigmoid(x) = (1 + tanh(x / 2)) / 2``: they do not overflow, and the
 halves are part of the weights.
@@ -21,9 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from lem_models.modeling.backbone import WindowedAttention
-from lem_models.modeling.kan import LAYER_NORM_EPS, KANLinear
-from lem_models.modeling.selection import GateAddNorm, GatedResidualNetwork, InputEmbedding, VariableSelectionNetwork
-from lem_models.modeling.tkan import TKANCell, TKANState
+from lem_models.modeling.layers.kan import LAYER_NORM_EPS, KANLinear
+from lem_models.modeling.layers.selection import (
+    GateAddNorm,
+    GatedResidualNetwork,
+    InputEmbedding,
+    VariableSelectionNetwork,
+)
+from lem_models.modeling.layers.tkan import TKANCell, TKANState
 
 __all__ = ["CellState", "RowAttention", "RowCell", "RowGate", "RowResidual", "RowSelection", "as_array"]
 
@@ -73,7 +78,7 @@ def _elu(x: Array) -> Array:
 
 
 class RowGate:
-    """A :class:`~lem_models.modeling.selection.GateAddNorm`.
+    """A :class:`~lem_models.modeling.layers.selection.GateAddNorm`.
 
     Args:
         module: The module.
@@ -102,7 +107,7 @@ class RowGate:
 
 
 class RowResidual:
-    """A :class:`~lem_models.modeling.selection.GatedResidualNetwork`.
+    """A :class:`~lem_models.modeling.layers.selection.GatedResidualNetwork`.
 
     Args:
         module: The module.
@@ -168,7 +173,7 @@ class RowSelection:
 
 
 class CellState(NamedTuple):
-    """A :class:`~lem_models.modeling.tkan.TKANState` as arrays, of one chain per row.
+    """A :class:`~lem_models.modeling.layers.tkan.TKANState` as arrays, of one chain per row.
 
     Attributes:
         h: [rows, hidden].
@@ -187,7 +192,7 @@ class CellState(NamedTuple):
 
 
 class RowCell:
-    """One step of a :class:`~lem_models.modeling.tkan.TKANCell`.
+    """One step of a :class:`~lem_models.modeling.layers.tkan.TKANCell`.
 
     Args:
         module: The module.
@@ -237,7 +242,7 @@ class RowCell:
 
 
 class _RowKAN:
-    """A :class:`~lem_models.modeling.kan.KANLinear` with its normalisation."""
+    """A :class:`~lem_models.modeling.layers.kan.KANLinear` with its normalisation."""
 
     def __init__(self, module: KANLinear) -> None:
         norm = module.norm

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.markets.features import FEATURES, SIGNED, SUPPORT, compute_features
-from lem_models.markets.frequency import DAY
+from lem_models.features.causal import FEATURES, SIGNED, SUPPORT, compute_features
+from lem_models.features.stream import FeatureStream
+from lem_models.markets.calendar.frequency import DAY
 from lem_models.markets.live_bars import ClosedBar, last_bars
-from lem_models.markets.stream import FeatureStream
 from lem_models.modeling.heads.flexible import FlexibleHead
+from lem_models.modeling.layers.tkan import TKANCell
 from lem_models.modeling.row_head import RowHead
 from lem_models.modeling.single_row import CellState, RowAttention, RowCell, RowGate, RowResidual, RowSelection
-from lem_models.modeling.tkan import TKANCell
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars

@@ -23,10 +23,10 @@ from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
+from lem_models.features.causal import FEATURES, SUPPORT
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
-from lem_models.markets.features import FEATURES, SUPPORT
-from lem_models.markets.market import Market
-from lem_models.markets.windows import Origins, stretch_starts
+from lem_models.markets.origins import Origins, stretch_starts
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.recipe import DataConfig
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders

@@ -23,8 +23,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 
 from lem_models.errors import ConfigError
+from lem_models.guard.text import open_regular, place, shown
 from lem_models.training.recipe import Recipe
-from lem_models.untrusted import open_regular, place, shown
 
 __all__ = ["MovableCheckpoint", "RunStamp", "check_checkpoint", "read_checkpoint", "stamp_of"]
 

@@ -20,8 +20,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lem_models.errors import ConfigError
 from lem_models.hub.client import without_token
-from lem_models.hub.contents import CARD_NAME, Contents, contents_of
-from lem_models.hub.publish import Destination, upload
+from lem_models.hub.models.contents import CARD_NAME, Contents, contents_of
+from lem_models.hub.models.push import Destination, upload
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged
 from lem_models.training.checkpoint import read_checkpoint

@@ -20,11 +20,11 @@ from pydantic_core import ErrorDetails
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
+from lem_models.guard.text import place, problem, read_text, shown
+from lem_models.guard.timestamps import Day
+from lem_models.guard.yaml import parse_yaml
 from lem_models.modeling.config import LEMConfig
-from lem_models.timestamps import Day
 from lem_models.training.sampling import OrderSampling
-from lem_models.untrusted import place, problem, read_text, shown
-from lem_models.untrusted_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -248,7 +248,7 @@ class HubConfig(_Section):
     @field_validator("repo_id")
     @classmethod
     def _is_hub_id(cls, name: str) -> str:
-        from lem_models.hub.resolve import is_hub_id
+        from lem_models.hub.models.resolve import is_hub_id
 
         if not is_hub_id(name):
             raise ValueError(f"a repository on the Hub is named org/name; got {name!r}")

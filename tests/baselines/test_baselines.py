@@ -6,7 +6,7 @@ import pytest
 from lem_models.baselines import load_policy, policy_names
 from lem_models.errors import UnknownNameError
 from lem_models.execution.execute import execute
-from lem_models.markets.profile import VolumeProfile
+from lem_models.features.profile import VolumeProfile
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table, rebuilt
 

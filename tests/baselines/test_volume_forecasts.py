@@ -11,8 +11,8 @@ from lem_models.baselines.kalman_volume import KalmanVolume
 from lem_models.baselines.volume_forecast import History
 from lem_models.errors import BarsError
 from lem_models.execution.execute import execute
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import Market
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table, perturbed, rebuilt, scaled, sessions
 

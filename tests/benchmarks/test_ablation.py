@@ -11,7 +11,7 @@ from benchmarks.ablation import Study, ablation_rows, main, markdown, merged, sa
 from benchmarks.zoo import Plan, split_of
 from lem_models import LEMConfig, execute, synthetic_bars
 from lem_models.errors import ConfigError
-from lem_models.evaluation.statistics import improvement
+from lem_models.statistics.summary import improvement
 from lem_models.training.recipe import Recipe, shipped_recipe
 from tests.helpers import random_model
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.pictures import speed_figure
 from benchmarks.tkan_speed import FLOOR, kept_megabytes, race
-from lem_models.evaluation.figure_style import figure_to_png_bytes
+from lem_models.report.figure_style import figure_to_png_bytes
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 

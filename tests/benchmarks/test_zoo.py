@@ -15,10 +15,10 @@ from benchmarks.zoo import Plan, Run, evaluate, needed_bars, split_of
 from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
 from lem_models.baselines import policy_names
 from lem_models.errors import ConfigError
-from lem_models.evaluation.accuracy_tests import holm
 from lem_models.evaluation.benchmark import BenchmarkSettings
-from lem_models.evaluation.statistics import paired_difference
-from lem_models.hub.registry import list_models
+from lem_models.hub.models.zoo import list_models
+from lem_models.statistics.accuracy_tests import holm
+from lem_models.statistics.summary import paired_difference
 from lem_models.training.recipe import Recipe
 from tests.helpers import random_model
 

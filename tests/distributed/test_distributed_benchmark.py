@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lem_models import synthetic_bars
-from lem_models.cli import app
+from lem_models.cli.app import app
 from tests.distributed.launch import torchrun
 from tests.helpers import rebuilt
 

@@ -8,9 +8,9 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.model import LEMModel
-from lem_models.training.fit import train
 from lem_models.training.metrics import ValidationScore
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
 from tests.distributed.job import ACCUMULATE, RESUMED, benchmark, module_and_model, trained_gradients
 from tests.distributed.launch import torchrun
 from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
@@ -107,7 +107,7 @@ def test_accumulated_batches_give_the_gradient_of_all_of_them():
 
 
 def test_steps_are_steps_of_the_optimiser_however_many_batches_each_takes(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
+    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     recipe = tiny_recipe(trainer={"steps": 4, "steps_per_epoch": 2, "accumulate": 3})
     train(recipe, out=tmp_path, data=data, accelerator="cpu", progress=False)
@@ -133,7 +133,7 @@ def test_mixed_precision_trains_nearly_the_same_model(data, tmp_path):
 def test_two_processes_have_the_gradient_of_the_whole_batch_resume_a_run_of_one_and_keep_the_order_of_orders(
     data, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
+    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     settings = {"data": data, "accelerator": "cpu", "progress": False}
     straight = train(RESUMED, out=tmp_path / "straight", **settings)

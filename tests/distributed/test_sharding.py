@@ -9,7 +9,7 @@ import pytest
 from lem_models.execution.execute import execute, execute_silently
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import Ranks, SharedOrders, launched_ranks, shard
-from lem_models.markets.market import Market
+from lem_models.features.market import Market
 from lem_models.orders import Order
 from tests.helpers import POLICIES, hourly, policy_named
 

@@ -8,7 +8,7 @@ from lem_models.baselines import bound_names, policy_names
 from lem_models.errors import OrderError, PolicyError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.bound import execute_bound, is_executable
-from lem_models.markets.market import Market
+from lem_models.features.market import Market
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table
 

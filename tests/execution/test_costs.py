@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from lem_models import CostModel, Order, execute, load_policy
-from lem_models.cli import app
+from lem_models.cli.app import app
 from lem_models.errors import ConfigError, LEMError, OrderError
 from lem_models.execution.costs import relative_sizes
 from lem_models.execution.execute import execute_silently

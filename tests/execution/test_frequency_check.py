@@ -11,8 +11,8 @@ from lem_models.errors import BarsError, ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.leak import check_leak
 from lem_models.execution.frequency_check import check_frequency
-from lem_models.hub.registry import list_models, model_for, zoo_market
-from lem_models.markets.frequency import clock
+from lem_models.hub.models.zoo import list_models, model_for, zoo_market
+from lem_models.markets.calendar.frequency import clock
 from tests.helpers import hourly, random_model, tiny_config
 
 REFUSED = "'lem-crypto-30min' was trained on bars of 30min, and these bars are 1h long"

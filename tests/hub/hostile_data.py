@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lem_models.hub.data_shards import KEY
+from lem_models.hub.datasets.shards import KEY
 from tests.hub.market_data import parquet, plain_frame
 
 Builder = Callable[[], bytes]

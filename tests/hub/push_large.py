@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lem_models.markets.bars import Bars
-from lem_models.markets.writer import store_bars
+from lem_models.markets.storage.writer import store_bars
 
 folder, name = Path(sys.argv[1]), sys.argv[2]
 SYMBOLS, BARS = 8, 500_000

@@ -15,7 +15,7 @@ import pytest
 
 from lem_models.errors import HubError, LEMError
 from lem_models.hub import download
-from lem_models.hub.resolve import resolve
+from lem_models.hub.models.resolve import resolve
 from lem_models.markets.bars import Bars
 from tests.helpers import random_model, tiny_config
 from tests.hub.connection import Reply

@@ -3,7 +3,7 @@
 import pytest
 
 from lem_models.errors import BarsError
-from lem_models.hub.data_licence import Licence, read_licence
+from lem_models.hub.datasets.licence import Licence, read_licence
 
 # As https://huggingface.co/docs/hub/repositories-licenses lists them, but for "unknown" and "other".
 HUB = [

@@ -13,11 +13,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from lem_models.cli import app
+from lem_models.cli.app import app
 from lem_models.errors import BarsError, HubError, LEMError, UnknownNameError
-from lem_models.hub.data_sets import plan_push
+from lem_models.hub.datasets.push import plan_push
 from lem_models.markets.bars import Bars
-from lem_models.markets.writer import store_bars
+from lem_models.markets.storage.writer import store_bars
 from tests.hub.dataset_client import point_datasets_at
 from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
 from tests.hub.server import HubServer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lem_models.errors import BarsError, LEMError
 from lem_models.guard.parquet import GuardedParquet, Limits
-from lem_models.hub.data_pull import frame_of
+from lem_models.hub.datasets.pull import frame_of
 from lem_models.markets.bars import Bars
 from tests.hub.hostile_data import HOSTILE
 from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
@@ -72,7 +72,7 @@ def test_every_limit_is_kept(field):
 
 
 def test_files_that_are_too_much_together_are_refused(hub):
-    from lem_models.hub.data_pull import pull_bars
+    from lem_models.hub.datasets.pull import pull_bars
 
     content = parquet(plain_frame(480).assign(volume=1.0), compression="zstd", use_dictionary=False)
     hub.create(NAME, {f"train-{number}.parquet": content for number in range(2)}, kind="datasets")

@@ -16,7 +16,7 @@ import pytest
 
 from lem_models.errors import HubError
 from lem_models.hub.client import without_token
-from lem_models.hub.resolve import resolve
+from lem_models.hub.models.resolve import resolve
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config
 from tests.hub.faults import Fault

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError, WeightsError
-from lem_models.hub.loading import read_weights
-from lem_models.hub.registry import bundled_folder, list_models
-from lem_models.hub.resolve import resolve
-from lem_models.hub.saving import write_model
+from lem_models.hub.models.load import read_weights
+from lem_models.hub.models.resolve import resolve
+from lem_models.hub.models.save import write_model
+from lem_models.hub.models.zoo import bundled_folder, list_models
 from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config
@@ -136,7 +136,7 @@ def test_the_package_may_be_installed_as_links_and_a_folder_may_be_one(folder, t
         (installed / file.name).symlink_to(file)
     with pytest.raises(ConfigError, match="leads out of its folder"):
         LEMModel.from_pretrained(installed)
-    monkeypatch.setattr("lem_models.hub.registry._PRETRAINED", installed.parent)
+    monkeypatch.setattr("lem_models.hub.models.zoo._PRETRAINED", installed.parent)
     assert LEMModel.from_pretrained("lem-linked").is_trained
     (tmp_path / "link").symlink_to(folder)
     assert LEMModel.from_pretrained(tmp_path / "link").is_trained

@@ -12,12 +12,12 @@ import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
 from typer.testing import CliRunner
 
-from lem_models.cli import app
+from lem_models.cli.app import app
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError
-from lem_models.hub import publish
-from lem_models.hub.contents import contents_of
-from lem_models.hub.publish import Destination, plan_upload
-from lem_models.hub.registry import bundled_folder, list_models, weights_hash
+from lem_models.hub.models import push as publish
+from lem_models.hub.models.contents import contents_of
+from lem_models.hub.models.push import Destination, plan_upload
+from lem_models.hub.models.zoo import bundled_folder, list_models, weights_hash
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY
 from tests.helpers import random_model, tiny_config

@@ -12,12 +12,12 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from typer.testing import CliRunner
 
-from lem_models.cli import app
+from lem_models.cli.app import app
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.modeling.model import LEMModel
-from lem_models.training.fit import train
 from lem_models.training.push import PushToHub
 from lem_models.training.recipe import HubConfig, Recipe
+from lem_models.training.run import train
 from tests.helpers import random_model, tiny_config
 from tests.hub.faults import Fault
 from tests.training.tiny import BARS, TINY, tiny_recipe

@@ -11,8 +11,8 @@ import pytest
 from benchmarks.zoo import Plan
 from lem_models import LEMConfig, list_models
 from lem_models.errors import ConfigError, UnknownNameError
-from lem_models.hub import registry
-from lem_models.hub.registry import ZooModel, weights_hash, zoo_entry, zoo_market, zoo_source
+from lem_models.hub.models import zoo as registry
+from lem_models.hub.models.zoo import ZooModel, weights_hash, zoo_entry, zoo_market, zoo_source
 from lem_models.training.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import hf_hub_download
 
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
-from lem_models.hub.registry import bundled_folder
-from lem_models.hub.resolve import _LARGEST, is_hub_id, resolve
+from lem_models.hub.models.resolve import _LARGEST, is_hub_id, resolve
+from lem_models.hub.models.zoo import bundled_folder
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY
@@ -192,7 +192,7 @@ def test_no_model_that_loads_is_too_large_to_be_downloaded():
 @pytest.mark.slow
 def test_the_variable_of_the_client_is_enough(hub, published, tmp_path):
     """A process of its own, which reads the variable as a user's does."""
-    code = f"from lem_models.hub.resolve import resolve; print(resolve({NAME!r}))"
+    code = f"from lem_models.hub.models.resolve import resolve; print(resolve({NAME!r}))"
     for offline, status in (("1", 1), ("0", 0), ("1", 0)):
         done = subprocess.run(
             [sys.executable, "-c", code],

@@ -11,7 +11,7 @@ import pytest
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError, UntrainedHeadError, WeightsError
 from lem_models.execution.execute import execute
-from lem_models.hub.registry import list_models
+from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.model import LEMModel
 from tests.helpers import hourly, order_table, random_model, tiny_config
 

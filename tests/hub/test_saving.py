@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from lem_models.errors import ConfigError, UnknownNameError, WeightsError
-from lem_models.hub import loading, saving
-from lem_models.hub.loading import STAGED
-from lem_models.hub.registry import list_models
+from lem_models.hub.models import load as loading
+from lem_models.hub.models import save as saving
+from lem_models.hub.models.load import STAGED
+from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config
@@ -291,7 +292,7 @@ def test_an_interrupted_save_leaves_the_old_model(models, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lem_models.hub.saving.save_file", interrupt)
+    monkeypatch.setattr("lem_models.hub.models.save.save_file", interrupt)
     with pytest.raises(KeyboardInterrupt):
         models[1].save_pretrained(folder)
     assert number_of(folder) == 0

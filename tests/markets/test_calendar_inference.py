@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from lem_models import Order, execute, load_policy
 from lem_models.errors import BarsError, BarsWarning, UnknownNameError
+from lem_models.features.causal import compute_features
+from lem_models.features.market import Market
+from lem_models.features.profile import VolumeProfile
 from lem_models.markets.bars import Bars
-from lem_models.markets.features import compute_features
 from lem_models.markets.gaps import gap_advice, starts_lost
-from lem_models.markets.market import Market
-from lem_models.markets.profile import VolumeProfile
-from lem_models.markets.writer import store_bars
+from lem_models.markets.storage.writer import store_bars
 
 NEW_YORK = "America/New_York"
 

@@ -11,13 +11,13 @@ import pytest
 
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar import build_calendars
+from lem_models.markets.calendar.choice import build_calendars
+from lem_models.markets.calendar.frequency import read_frequency
+from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.epochs import EARLIEST, UNITS, epoch_unit
-from lem_models.markets.frequency import read_frequency
-from lem_models.markets.grid import Grid
-from lem_models.markets.store import symbol_type, write_store
+from lem_models.markets.storage.store import symbol_type, write_store
+from lem_models.markets.storage.writer import store_bars
 from lem_models.markets.validation import validate_frame
-from lem_models.markets.writer import store_bars
 from tests.markets.test_bad_bars import refused, table
 
 EXPECTED = Bars.from_frame(table()).content_hash

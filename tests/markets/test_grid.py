@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
-from lem_models.markets.market import Market
+from lem_models.markets.origins import stretch_starts
 from lem_models.markets.synthetic import synthetic_bars
-from lem_models.markets.windows import stretch_starts
 from tests.helpers import hourly
 
 PLACES = ("ordinal", "session", "slot", "run_start", "run_end", "session_end")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lem_models.markets.grid_record import _packed, grid_of
+from lem_models.markets.storage.grid_record import _packed, grid_of
 
 SCHEDULE = {"start": [0, 5], "number": [0, 5], "count": [5, 5], "opening": [0, 5]}
 BAD_SCHEDULES = {

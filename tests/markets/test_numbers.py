@@ -15,8 +15,8 @@ from lem_models.errors import BarsError, BarsWarning
 from lem_models.evaluation.leak import check_leak
 from lem_models.evaluation.null import martingale_null
 from lem_models.markets.bars import Bars
+from lem_models.markets.storage.writer import BarsWriter, store_bars
 from lem_models.markets.validation import PRICES, VENDOR_ROUNDING, check_values, validate_frame
-from lem_models.markets.writer import BarsWriter, store_bars
 from tests.helpers import hourly
 from tests.markets.test_bad_bars import BAD_ROW, BAD_TIME, refused, table
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
-from lem_models.markets.grid_record import _packed
-from lem_models.markets.store import SCHEMA_VERSION
+from lem_models.markets.storage.grid_record import _packed
+from lem_models.markets.storage.store import SCHEMA_VERSION
 from lem_models.markets.synthetic import synthetic_bars
 from tests.helpers import hourly
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.bars import Bars
+from lem_models.markets.storage.writer import BarsWriter, store_bars
 from lem_models.markets.synthetic import synthetic_bars
-from lem_models.markets.writer import BarsWriter, store_bars
 
 BARS = synthetic_bars(symbols=3, days=5)
 FRAME = BARS.frame

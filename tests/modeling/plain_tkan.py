@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lem_models.modeling.tkan import TKAN, TKANCell, TKANState
+from lem_models.modeling.layers.tkan import TKAN, TKANCell, TKANState
 
 __all__ = ["cells", "plain_loop", "plain_step"]
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from lem_models.errors import ConfigError
-from lem_models.hub.registry import bundled_folder, list_models
-from lem_models.markets.features import FEATURES
-from lem_models.markets.market import MAX_LOOKBACK
+from lem_models.features.causal import FEATURES
+from lem_models.features.market import MAX_LOOKBACK
+from lem_models.hub.models.zoo import bundled_folder, list_models
 from lem_models.modeling.config import ConfigFile, LEMConfig
 from tests.helpers import tiny_config
 

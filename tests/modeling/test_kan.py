@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lem_models.errors import ConfigError
-from lem_models.modeling.kan import KANLinear, cubic_bases
+from lem_models.modeling.layers.kan import KANLinear, cubic_bases
 
 LOW, STEP, COUNT = -3.0, 2.0 / 3.0, 6
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lem_models.modeling.kernels import library
 from lem_models.modeling.kernels.library import kernels
-from lem_models.modeling.tkan import TKAN
+from lem_models.modeling.layers.tkan import TKAN
 from tests.modeling.compiled import need_kernels
 from tests.modeling.plain_tkan import plain_loop
 

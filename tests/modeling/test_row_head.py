@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lem_models.execution.policy import Decision, OrderBatch
 from lem_models.execution.simulator import simulate
-from lem_models.markets.market import Market
+from lem_models.features.market import Market
 from lem_models.modeling.heads.base import build_head
 from lem_models.modeling.heads.flexible import FlexibleHead
 from lem_models.modeling.row_head import RowHead

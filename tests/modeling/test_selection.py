@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lem_models.errors import ConfigError
-from lem_models.modeling import selection
-from lem_models.modeling.selection import (
+from lem_models.modeling.layers import selection
+from lem_models.modeling.layers.selection import (
     Gate,
     GateAddNorm,
     GatedResidualNetwork,

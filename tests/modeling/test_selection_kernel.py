@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lem_models.modeling.selection import InputEmbedding, VariableSelectionNetwork
+from lem_models.modeling.layers.selection import InputEmbedding, VariableSelectionNetwork
 from tests.modeling.compiled import need_kernels
 
 

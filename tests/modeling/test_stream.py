@@ -8,9 +8,9 @@ import torch
 from lem_models.errors import BarsError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import BarReader
-from lem_models.markets.market import Market
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.modeling.heads import AllocationHead, HeadConfig
 from lem_models.modeling.model import LEMModel

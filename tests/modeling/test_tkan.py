@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.kernels.library import kernels
-from lem_models.modeling.tkan import TKAN, TKANCell, TKANState
+from lem_models.modeling.layers.tkan import TKAN, TKANCell, TKANState
 from tests.modeling.compiled import need_kernels
 from tests.modeling.plain_tkan import cells, plain_loop
 

@@ -8,7 +8,7 @@ from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
-from lem_models.training.fit import train
+from lem_models.training.run import train
 from tests.helpers import hourly, random_model, tiny_config
 from tests.training.tiny import BARS, TINY, tiny_recipe
 

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lem_models.modeling.kan import KANLinear, cubic_bases
-from lem_models.modeling.selection import GatedResidualNetwork, VariableSelectionNetwork
-from lem_models.modeling.tkan import TKAN, TKANCell, TKANState
+from lem_models.modeling.layers.kan import KANLinear, cubic_bases
+from lem_models.modeling.layers.selection import GatedResidualNetwork, VariableSelectionNetwork
+from lem_models.modeling.layers.tkan import TKAN, TKANCell, TKANState
 from tests.parity import weights
 
 TOLERANCE = 1e-5

@@ -10,7 +10,7 @@ from lem_models.errors import ConfigError, LEMError, LookAheadError, WeightsErro
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.execute import execute
 from lem_models.execution.session import LiveSession
-from lem_models.hub.publish import Destination, push_model
+from lem_models.hub.models.push import Destination, push_model
 from lem_models.modeling.paper import (
     PAPER_METRICS,
     LookAheadPaperModel,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from lem_models.baselines import policy_names
 from lem_models.execution.policy import Decision, Policy
-from lem_models.markets.features import FEATURES, bar_volatility, compute_features
-from lem_models.markets.market import Market
-from lem_models.markets.profile import VolumeProfile
+from lem_models.features.causal import FEATURES, bar_volatility, compute_features
+from lem_models.features.market import Market
+from lem_models.features.profile import VolumeProfile
 from lem_models.orders import Order
 from tests.helpers import (
     POLICIES,

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import BarsError
-from lem_models.markets.arrow_form import expanded_size
+from lem_models.guard.arrow import expanded_size
 from lem_models.markets.bars import Bars
-from lem_models.markets.writer import store_bars
+from lem_models.markets.storage.writer import store_bars
 from tests.helpers import hourly
 from tests.hub.hostile_data import HOSTILE
 
@@ -55,7 +55,7 @@ def test_the_size_in_memory_is_known_before(codec, form, table, tmp_path):
 
 @pytest.mark.parametrize("form", [pa.ipc.new_file, pa.ipc.new_stream])
 def test_an_arrow_bomb_is_refused_before_it_is_read(form, table, tmp_path, monkeypatch):
-    monkeypatch.setattr("lem_models.markets.arrow_form._FREE", 1 << 26)  # the file itself is made in memory
+    monkeypatch.setattr("lem_models.guard.arrow._FREE", 1 << 26)  # the file itself is made in memory
     rows = 3 << 12
     note = pa.array(["x" * 8192]).take(pa.array([0] * rows))
     bomb = pa.table({"timestamp": pa.nulls(rows, pa.int64()), "note": note})

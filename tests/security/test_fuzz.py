@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import ConfigError, LEMError, WeightsError
-from lem_models.hub.loading import read_weights
+from lem_models.guard.text import parse_json, shown
+from lem_models.guard.yaml import parse_yaml
+from lem_models.hub.models.load import read_weights
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.training.recipe import Recipe
-from lem_models.untrusted import parse_json, shown
-from lem_models.untrusted_yaml import parse_yaml
 from tests.security.corpus import sound_model
 
 ALARMING = [b"\x00", b"\xff", b'"', b"[", b"]", b"{", b"}", b",", b":", b"-", b"9", b"1e9", b"NaN", b"null", b"\\ud800"]

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from lem_models.errors import BarsError, ConfigError, LEMError
-from lem_models.evaluation.output import to_csv, to_json, write_bytes, write_text
-from lem_models.hub.contents import contents_of
-from lem_models.hub.eval_results import eval_results
+from lem_models.guard.output import to_csv, to_json, write_bytes, write_text
+from lem_models.guard.yaml import parse_yaml
+from lem_models.hub.models.contents import contents_of
+from lem_models.hub.models.eval_results import eval_results
 from lem_models.hub.results import read_evaluation
 from lem_models.markets.bars import Bars
-from lem_models.markets.writer import store_bars
+from lem_models.markets.storage.writer import store_bars
 from lem_models.training.recipe import Recipe
-from lem_models.untrusted_yaml import parse_yaml
 from tests.helpers import hourly, random_model, tiny_config
 
 EVIL = "a\x1b[2J\u202eb\u200b\r\nc"

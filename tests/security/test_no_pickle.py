@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lem_models.hub.registry import list_models
+from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.model import LEMModel
 from tests.hub.server import HubServer, point_client_at
 from tests.security import guard
 from tests.security.corpus import HOSTILE, build, canary, sound_model
 
 PACKAGE = Path(__file__).parents[2] / "lem_models"
-ROOTS = ("lem_models.modeling.model", "lem_models.hub.resolve", "lem_models.hub.loading")
+ROOTS = ("lem_models.modeling.model", "lem_models.hub.models.resolve", "lem_models.hub.models.load")
 CHECKPOINTS = "lem_models.training.checkpoint"  # the only module that opens pickles, as plain data
 
 _MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
@@ -101,7 +101,7 @@ def reachable(roots: tuple[str, ...], package: Path = PACKAGE) -> dict[str, ast.
 
 def test_nothing_that_loading_reaches_opens_a_pickle():
     modules = reachable(ROOTS)
-    assert {"lem_models.hub.safetensors_header", "lem_models.modeling.heads.flexible"} <= set(modules)
+    assert {"lem_models.guard.safetensors", "lem_models.modeling.heads.flexible"} <= set(modules)
     assert CHECKPOINTS not in modules
     assert {name: found for name, tree in modules.items() if (found := list(openers(tree)))} == {}
 

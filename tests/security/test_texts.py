@@ -8,13 +8,13 @@ from rich.console import Console
 
 from lem_models.baselines import load_policy
 from lem_models.errors import BarsError, ConfigError
-from lem_models.evaluation.console import print_execution
 from lem_models.execution.execute import execute
-from lem_models.hub.registry import list_models
+from lem_models.guard.text import open_regular
+from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.orders import Order
+from lem_models.report.console import print_execution
 from lem_models.training.recipe import Recipe
-from lem_models.untrusted import open_regular
 from tests.helpers import hourly
 
 RECIPE = "name: a\ndata: {train_end: 2024-01-01, validation_end: 2024-02-01}\n"

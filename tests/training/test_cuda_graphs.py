@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lem_models.errors import ConfigError
-from lem_models.training.fit import train
+from lem_models.training.run import train
 from tests.training.tiny import BARS, tiny_recipe
 
 

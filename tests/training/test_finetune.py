@@ -14,22 +14,22 @@ from torch import nn
 from typer.testing import CliRunner
 
 from lem_models import LEMModel, synthetic_bars
-from lem_models.cli import app
+from lem_models.cli.app import app
 from lem_models.errors import BarsError, ConfigError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Decision
 from lem_models.execution.simulator import simulate
-from lem_models.hub.registry import bundled_folder, list_models
+from lem_models.features.causal import SUPPORT
+from lem_models.hub.models.zoo import bundled_folder, list_models
 from lem_models.markets.bars import Bars
-from lem_models.markets.features import SUPPORT
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.adapters import called_layers, merged, restrict
-from lem_models.training.finetune import finetune
-from lem_models.training.finetune_text import print_finetune
-from lem_models.training.fit import train
+from lem_models.training.finetune.run import finetune
+from lem_models.training.finetune.split import choose_split
+from lem_models.training.finetune.text import print_finetune
+from lem_models.training.finetune.verdict import compare_models
 from lem_models.training.recipe import Recipe, read_sections, shipped_recipe
-from lem_models.training.split import choose_split
-from lem_models.training.verdict import compare_models
+from lem_models.training.run import train
 from tests.helpers import rebuilt, sessions
 from tests.training.tiny import TINY, Watched, tiny_batches
 
@@ -187,7 +187,7 @@ def test_validation_shares_its_lookback_with_training_but_no_fill(month):
 
 
 def test_decisions_of_the_test_part_are_of_no_earlier_part(month, small, tmp_path, monkeypatch):
-    import lem_models.training.verdict as verdict
+    import lem_models.training.finetune.verdict as verdict
 
     tables = []
     real = verdict.paired_difference
@@ -422,7 +422,7 @@ def test_a_sentence_for_every_verdict(month, small, tmp_path):
 
 def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lem_models.training.finetune.run_recipe", lambda *_, **__: pytest.fail("the start is overwritten")
+        "lem_models.training.finetune.run.run_recipe", lambda *_, **__: pytest.fail("the start is overwritten")
     )
     tiny_model().save_pretrained(tmp_path / "start")
     (tmp_path / "link").symlink_to(tmp_path / "start")
@@ -451,7 +451,7 @@ def test_the_record_of_an_overwritten_run_is_gone_before_training(month, small, 
         assert sorted(path.name for path in tmp_path.glob("*.json")) == []
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr("lem_models.training.fit.L.Trainer.fit", fit)
+    monkeypatch.setattr("lem_models.training.run.L.Trainer.fit", fit)
     with pytest.raises(RuntimeError, match="power cut"):
         tuned(tiny_model(), month, tmp_path, small, overwrite=True)
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
@@ -459,7 +459,7 @@ def test_the_record_of_an_overwritten_run_is_gone_before_training(month, small, 
 
 def test_fine_tuning_goes_on_where_it_was_interrupted(month, small, tmp_path, monkeypatch):
     straight = tuned(tiny_model(), month, tmp_path / "straight", small)
-    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
+    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     monkeypatch.setattr(Watched, "stop_at", 15)
     with pytest.raises(RuntimeError, match="power cut"):

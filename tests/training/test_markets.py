@@ -11,8 +11,8 @@ from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.execute import execute
 from lem_models.orders import Order
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
 from tests.helpers import hourly, random_model, sessions, tiny_config
 from tests.training.tiny import BARS, TINY, tiny_batches, tiny_recipe
 

@@ -8,11 +8,11 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from lem_models.cli import app
+from lem_models.cli.app import app
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.modeling.model import LEMModel
-from lem_models.training.fit import train
 from lem_models.training.folder import RunFolder
+from lem_models.training.run import train
 from tests.training.tiny import BARS, TINY, Watched, tiny_recipe
 
 LENGTH = {"steps": 6, "steps_per_epoch": 3}
@@ -34,7 +34,7 @@ def _files(out):
 @pytest.fixture
 def broken(tmp_path, monkeypatch):
     """The folder of a run that a power cut ended in its second epoch."""
-    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
+    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     monkeypatch.setattr(Watched, "stop_at", 5)
     with pytest.raises(RuntimeError, match="power cut"):
@@ -218,7 +218,7 @@ def test_no_record_lies_beside_another_model_wherever_the_end_breaks_off(broken,
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    where = LEMModel if at == "save_pretrained" else "lem_models.training.fit"
+    where = LEMModel if at == "save_pretrained" else "lem_models.training.run"
     if at == "save_pretrained":
         monkeypatch.setattr(where, at, full)
     else:

@@ -11,10 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from lem_models import LEMModel, synthetic_bars
-from lem_models.cli import app
-from lem_models.cli_signals import Stopped, telling_how_to_go_on
+from lem_models.cli.app import app
+from lem_models.cli.signals import Stopped, telling_how_to_go_on
+from tests.cli.test_signals import awaited
 from tests.helpers import random_model
-from tests.test_signals import awaited
 from tests.training.tiny import BARS, TINY, tiny_recipe
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

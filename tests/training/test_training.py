@@ -13,14 +13,14 @@ from lem_models import load_policy, synthetic_bars
 from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.execute import execute
 from lem_models.execution.objective import utility
+from lem_models.features.causal import FEATURES, SUPPORT
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
-from lem_models.markets.features import FEATURES, SUPPORT
-from lem_models.markets.market import Market
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
-from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
 from tests.helpers import rebuilt, sessions
 from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
@@ -312,7 +312,7 @@ def test_contexts_in_training_are_those_of_the_backbone():
 
 @pytest.fixture
 def watched(monkeypatch):
-    monkeypatch.setattr("lem_models.training.fit.MarketBatches", Watched)
+    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     monkeypatch.setattr(Watched, "stop_at", None)
     return Watched

@@ -9,8 +9,8 @@ from lem_models import CostModel
 from lem_models.errors import ConfigError
 from lem_models.execution.simulator import CostlyWindow, chosen_period, finishing_fills, settle, simulate
 from lem_models.modeling.model import LEMModel
-from lem_models.training.fit import train
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
 from tests.training.tiny import BARS, tiny_batches, tiny_recipe
 
 COSTS = {"half_spread_bps": 20.0, "impact": 1.0, "order_size": 0.02}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lem_models import LEMModel, execute
-from lem_models.hub.registry import ZooModel, list_models
+from lem_models.hub.models.zoo import ZooModel, list_models
 from tests.helpers import Recorder
 from tests.zoo.markets import native_bars, native_orders
 

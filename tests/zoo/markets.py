@@ -5,7 +5,7 @@ from functools import lru_cache
 import pandas as pd
 
 from lem_models import Bars, Order
-from lem_models.hub.registry import ZooModel, list_models
+from lem_models.hub.models.zoo import ZooModel, list_models
 from lem_models.markets.synthetic import synthetic_bars
 
 _MARKETS = {

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from benchmarks.cards import CARDS, make, stale
-from lem_models.hub.registry import METRICS_NAME, list_models, weights_hash
+from lem_models.hub.models.zoo import METRICS_NAME, list_models, weights_hash
 from tests.conftest import REPOSITORY
 
 MODELS = list_models()

@@ -16,7 +16,7 @@ from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.objective import expected_utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths
-from lem_models.untrusted import place
+from lem_models.guard.text import place
 
 __all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
 

@@ -20,9 +20,14 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, LookAheadError
 from lem_models.modeling.backbone import WindowedAttention
+from lem_models.modeling.layers.selection import (
+    GateAddNorm,
+    GatedResidualNetwork,
+    InputEmbedding,
+    VariableSelectionNetwork,
+)
+from lem_models.modeling.layers.tkan import TKAN
 from lem_models.modeling.paper.steps import FusedMLP, allocation
-from lem_models.modeling.selection import GateAddNorm, GatedResidualNetwork, InputEmbedding, VariableSelectionNetwork
-from lem_models.modeling.tkan import TKAN
 
 __all__ = ["LookAheadPaperModel", "PaperConfig"]
 

@@ -1,0 +1,1 @@
+"""Causal features of a market, batch and live."""

@@ -1,0 +1,168 @@
+"""Time-of-day profile of the volume: the mean of the same time slots over the sessions before.
+
+Of session ``d`` and slot ``s`` the profile is the mean volume of slot ``s`` over the sessions ``d - 1, ..., d - days``
+of the same symbol that have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lem_models.markets.bars import Bars
+from lem_models.markets.calendar.frequency import symbol_groups
+from lem_models.markets.parts import BarColumns, BarParts, reaching_back
+
+__all__ = ["LEVEL_WINDOW", "MAX_LOOKBACK", "VolumeProfile", "profile_days", "slot_profile"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+MAX_LOOKBACK = 256
+"""Bars before an order that anything may look at."""
+LEVEL_WINDOW = 96
+"""Bars whose mean volume is the level of the volume."""
+
+
+SessionCount: TypeAlias = "int | Callable[[Integers], Integers]"
+"""How many sessions an average takes: a number, or a function of the usual slots of each session, int64 [sessions]."""
+
+
+def profile_days(slots: npt.ArrayLike, lookback: int = MAX_LOOKBACK) -> Integers:
+    """Sessions that a time-of-day profile averages: as many as the lookback holds, at most 20 (0: no profile).
+
+    Args:
+        slots: Usual slots of a session, int64 [...].
+        lookback: Bars.
+
+    Returns:
+        int64 [...].
+    """
+    return np.asarray(np.clip(lookback // np.asarray(slots) - 1, 0, 20))
+
+
+def slot_profile(columns: BarColumns, days: SessionCount) -> tuple[Floats, Integers]:
+    """Mean volume of each time slot over the sessions before.
+
+    Args:
+        columns: Bars.
+        days: Sessions averaged.
+
+    Returns:
+        ``(table, first)``: ``table`` [sessions of all symbols, slots], the mean volume of that slot over so many
+        sessions *before* that row's session (NaN where there is none); ``first`` [sessions], the row of ``columns``
+        with which each session begins.
+    """
+    session = columns.session
+    new_session = np.ones(len(session), dtype=bool)
+    new_session[1:] = session[1:] != session[:-1]
+    new_session[columns.offsets[:-1]] = True
+    first = np.flatnonzero(new_session)
+    row = np.repeat(np.arange(len(first)), np.diff(first, append=len(session)))
+    volume = np.full((len(first), columns.slots_per_session), np.nan)
+    volume[row, columns.slot] = columns.volume
+    symbol = np.searchsorted(columns.offsets, first, side="right")
+    averaged = _averaged(days, columns.usual_slots[first])
+    total = np.zeros_like(volume)
+    count = np.zeros_like(volume)
+    for lag in range(1, min(int(averaged.max(initial=0)), len(volume) - 1) + 1):
+        earlier = volume[:-lag]
+        known = ((symbol[lag:] == symbol[:-lag]) & (averaged[lag:] >= lag))[:, None] & ~np.isnan(earlier)
+        total[lag:] += np.where(known, earlier, 0.0)
+        count[lag:] += known
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), first
+
+
+def _averaged(days: SessionCount, slots: Integers) -> Integers:
+    return days(slots) if callable(days) else np.full(np.shape(slots), days)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeProfile:
+    """Time-of-day profile of the volume, ready to be asked for orders. Build it with :meth:`of`.
+
+    Attributes:
+        bars: The market.
+        table: float64 [sessions, slots], see :func:`slot_profile`; no row if nothing is averaged.
+        first: int64 [sessions], row of the first bar of each session; ``None`` if every bar is one.
+    """
+
+    bars: Bars
+    table: Floats
+    first: Integers | None
+
+    @classmethod
+    def of(
+        cls, bars: Bars, days: SessionCount | None = None, rows: Integers | None = None, horizon: int = 1
+    ) -> VolumeProfile:
+        """Average the volumes of a market, or of the part of it that some orders ask for.
+
+        Args:
+            bars: The market.
+            days: Sessions averaged; default :func:`profile_days`, and no more than that if ``rows`` are given.
+            rows: First bars of the orders; default: the whole market.
+            horizon: Periods of the orders.
+        """
+        days = profile_days if days is None else days
+        # The usual slots never fall after the second session. With sessions longer than any lookback there is nothing.
+        if not _averaged(days, bars.calendar.usual_slots(np.arange(2))).any():
+            return cls(bars, np.zeros((0, bars.slots_per_session)), None)
+        if rows is not None:
+            last = np.minimum(rows + horizon, bars.offsets[bars.grid.symbol(rows) + 1])
+            parts = reaching_back(bars, rows, last, MAX_LOOKBACK)
+            table, begin = slot_profile(parts, days)
+            return cls(bars, table, parts.rows[begin])
+        bounds = [bars.offsets[low : high + 1] for low, high in symbol_groups(bars.offsets)]
+        tables = [slot_profile(BarParts(bars, bound[:-1], bound[1:]), days)[0] for bound in bounds]
+        first = None if bars.slots_per_session == 1 else bars.grid.session_bounds[:-1]
+        return cls(bars, tables[0] if len(tables) == 1 else np.concatenate(tables), first)
+
+    def expected(self, start: Integers, horizon: int) -> Floats:
+        """Volume expected in each period of orders, from the same time slots of the sessions before the order.
+
+        Period ``j`` of an order takes the profile of its own session as long as what that averages has closed before
+        the order starts; otherwise (orders longer than a session) the profile of the session in which the order
+        starts. So no entry depends on a bar at or after ``start``.
+
+        Args:
+            start: Flat index of each order's first bar, [orders].
+            horizon: Number of periods; periods beyond the symbol's last bar repeat it.
+
+        Returns:
+            float64 [orders, horizon], in units of volume, positive; 1 where nothing is known.
+        """
+        bars = self.bars
+        if not len(self.table):
+            return np.repeat(self._recent(start)[:, None], horizon, axis=1)
+        last = bars.offsets[bars.grid.symbol(start) + 1] - 1
+        index = np.minimum(start[:, None] + np.arange(horizon), last[:, None])
+        slot, own = bars.grid.slot(index), self._session(index)
+        first = self._session(start)
+        known = ~np.isnan(self.table[first])
+        mean = np.where(known, self.table[first], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        # What is known of the volume at the start, in units of volume; with no session before, the last bars' mean.
+        profiled = mean[:, None] > 0
+        level = np.where(profiled, mean[:, None], self._recent(start)[:, None])
+        # The latest bar that enters table[own] belongs to the session before: it must have closed before the order.
+        # In the start's own session that holds; in the next one as long as its slot lies before the start's.
+        before = np.maximum(own - 1, 0)
+        latest = (before if self.first is None else self.first[before]) + slot
+        source = np.where((own == first[:, None]) | (latest < start[:, None]), own, first[:, None])
+        expected = self.table[source, slot]
+        return np.where(profiled & ~np.isnan(expected), np.maximum(expected, 0.02 * level), level)
+
+    def _session(self, rows: Integers) -> Integers:
+        """Number of the session among those averaged."""
+        return rows if self.first is None else np.asarray(np.searchsorted(self.first, rows, side="right") - 1)
+
+    def _recent(self, start: Integers) -> Floats:
+        """Mean volume of the last bars before each start, within the symbol; 1 where there is none, [orders]."""
+        bars = self.bars
+        index = start[:, None] - 1 - np.arange(LEVEL_WINDOW)
+        inside = index >= bars.offsets[bars.grid.symbol(start)][:, None]
+        total = np.where(inside, bars.volume[np.maximum(index, 0)], 0.0).sum(1)
+        return np.where(total > 0, total / np.maximum(inside.sum(1), 1), 1.0)

@@ -1,0 +1,221 @@
+"""Reading small text files of unknown origin: regular files of bounded size and depth, in which every key stands once.
+
+JSON lets a key occur twice (the last one silently wins), and lets a short text ask for a lot: brackets nested without
+end, numbers of a million digits. Here that is an error, before anything is built from it; likewise for YAML in
+:mod:`lem_models.guard.yaml`. Errors are plain ``ValueError``s that say what is wrong; who reads a file says which
+file it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import reprlib
+import stat
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_RECORD_BYTES",
+    "one_line",
+    "open_regular",
+    "parse_json",
+    "place",
+    "problem",
+    "read_json",
+    "read_text",
+    "shown",
+]
+
+MAX_DEPTH = 32
+"""How deep lists and mappings may be nested."""
+
+MAX_RECORD_BYTES = 1 << 24
+"""Bytes that a file of results may have."""
+
+_MAX_DIGITS = 32
+_MAX_BITS = 1024
+_MARKS = re.compile(r'[\[\]{}"\\]')
+_PLAIN = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes, if it is a regular one: a device has no end, and a pipe would wait forever.
+
+    Raises:
+        OSError: when it cannot be opened.
+        ValueError: when it is a folder, a device, a pipe or a socket.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_text(path: str | os.PathLike[str], limit: int) -> str:
+    """Text (UTF-8) of a regular file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when it is no regular file, is too large or is no UTF-8.
+    """
+    with open_regular(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return content.decode("utf-8")
+
+
+def read_json(path: str | os.PathLike[str], limit: int = MAX_RECORD_BYTES) -> dict[str, Any]:
+    """The object that a JSON file of at most ``limit`` bytes holds.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: when :func:`read_text` or :func:`parse_json` refuses it, or it holds something else than an object.
+    """
+    content = parse_json(read_text(path, limit))
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold a JSON object, not a {type(content).__name__}")
+    return content
+
+
+def parse_json(text: str) -> object:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: when it is no JSON, is nested deeper than :data:`MAX_DEPTH`, repeats a key, or holds a number that
+            is not finite or has more than 32 digits.
+
+    Example:
+        >>> parse_json('{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ValueError: a key occurs twice: 'a'
+    """
+    _check_depth(text)
+    return json.loads(
+        text,
+        object_pairs_hook=_once,
+        parse_int=_integer,
+        parse_float=_number,
+        parse_constant=_not_finite,
+    )
+
+
+def one_line(text: str) -> str:
+    r"""A text with everything escaped that does not print as itself.
+
+    Line ends and other control characters move the cursor of a terminal, characters of direction turn the text around,
+    and characters without width hide in it.
+
+    Example:
+        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
+        a\x1b[31mb\nc \u202ed
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def shown(value: object) -> str:
+    r"""A value as it may stand in a message: short, on one line, without control characters.
+
+    Example:
+        >>> shown("x" * 1000), shown("a\x1b[31mb")
+        ("'xxxxxxxxxxxxxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxxxxxxxxxxxx'", "'a\\x1b[31mb'")
+    """
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        return f"<{type(value).__name__}>"
+    return re.sub(r"\s*\n\s*", " ", text)  # arrays and tables take several lines
+
+
+def place(location: Iterable[object]) -> str:
+    r"""Where in a file a value stands, by the keys that lead to it: ``model.horizon``.
+
+    Example:
+        >>> place(["data", 0, "path"]), place(["a\nb"])
+        ('data.0.path', "'a\\nb'")
+    """
+    return ".".join(str(part) if _PLAIN.fullmatch(str(part)) else shown(part) for part in location)
+
+
+def problem(where: str, message: str) -> str:
+    """What is wrong and where, without the place where there is none, and without pydantic's "Value error".
+
+    Example:
+        >>> problem("data", "Value error, the ends are out of order"), problem("", "Value error, too long")
+        ('data: the ends are out of order', 'too long')
+    """
+    text = message.removeprefix("Value error, ")
+    return f"{where}: {text}" if where else text
+
+
+class _Repr(reprlib.Repr):
+    """Short texts of values; strings are cut at 60 characters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 61, 61, 40
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 5
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A number of thousands of digits, which Python refuses to print, by its size."""
+        return super().repr_int(x, level) if x.bit_length() <= _MAX_BITS else f"<int of {x.bit_length():,} bits>"
+
+
+_REPR = _Repr()
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def _check_depth(text: str) -> None:
+    """Count brackets outside of strings: the parser itself goes as deep as the stack."""
+    depth, quoted, escaped = 0, False, -1
+    for mark in _MARKS.finditer(text):
+        at, sign = mark.start(), mark[0]
+        if at == escaped:
+            continue
+        if sign == "\\":
+            escaped = at + 1 if quoted else -1
+        elif sign == '"':
+            quoted = not quoted
+        elif not quoted:
+            depth += 1 if sign in "[{" else -1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"a key occurs twice: {shown(key)}")
+        found[key] = value
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"a number is not finite: {shown(digits)}")
+    return value
+
+
+def _not_finite(name: str) -> None:
+    raise ValueError(f"a number is not finite: {name}")

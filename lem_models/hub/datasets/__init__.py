@@ -1,0 +1,1 @@
+"""Bars on the Hub: publishing and reading data sets."""

@@ -1,0 +1,263 @@
+"""Bars as shards of parquet, written one at a time from wherever they lie.
+
+A shard is ordinary parquet that any reader of the Hub takes: timestamps in nanoseconds UTC, symbols as texts, numbers
+in 64 bits, other columns in their own types, and the types once more as the library ``datasets`` names them. In the
+metadata of each shard stands what makes the way back exact: the content hash of the whole split, its calendar and
+frequency (:class:`Record`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lem_models.errors import BarsError, LEMError
+from lem_models.markets.calendar.frequency import GROUP
+from lem_models.markets.storage.store import content_hash
+from lem_models.markets.validation import VALUES, Columns, check_time_order, check_values
+
+if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
+
+__all__ = ["Record", "ShardPlan", "check_bars", "plan_shards", "size_in_bytes", "write_shard"]
+
+KEY = b"lem_models.bars"
+SCHEMA_VERSION = 1
+_ROWS = 1 << 17  # of a row group
+_TIMESTAMP = pa.timestamp("ns", tz="UTC")
+_BAR_BYTES = 8 * (1 + len(VALUES))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a shard says of the split that it belongs to.
+
+    Attributes:
+        content_hash: See :attr:`~lem_models.markets.bars.Bars.content_hash`.
+        bars: Bars of the split.
+        shards: Shards of the split.
+        calendar: Name of the calendar.
+        frequency: Length of a bar in nanoseconds.
+        seconds: Other columns of times in whole seconds, which parquet knows in milliseconds only.
+        schema_version: Of this record.
+    """
+
+    content_hash: str
+    bars: int
+    shards: int
+    calendar: str
+    frequency: int
+    seconds: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def of(cls, metadata: Mapping[bytes, bytes], name: str) -> Record | None:
+        """The record in the metadata of a parquet file; ``None`` if there is none.
+
+        Raises:
+            BarsError: It is not what this release writes.
+        """
+        if KEY not in metadata:
+            return None
+        try:
+            content = json.loads(metadata[KEY])
+            if content["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"it has the schema version {content['schema_version']!r}, not {SCHEMA_VERSION}")
+            seconds = content.pop("seconds", [])
+            if not isinstance(seconds, list) or not all(isinstance(name, str) for name in seconds):
+                raise TypeError("its columns of seconds are no names")
+            record = cls(**content, seconds=tuple(seconds))
+            kinds = {"content_hash": str, "calendar": str, "bars": int, "shards": int, "frequency": int}
+            wrong = [key for key, kind in kinds.items() if type(getattr(record, key)) is not kind]
+            if wrong or not 0 < record.frequency < 1 << 62:
+                raise ValueError(f"its {wrong or 'frequency'} cannot be")
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise BarsError(f"{name} says of its bars what cannot be read: {error}", rule="readable file") from None
+        return record
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """How bars are cut into shards.
+
+    Attributes:
+        split: Name of the split.
+        paths: Path of each shard in the repository.
+        bounds: int64 [shards + 1]; shard ``i`` has the bars ``bounds[i]:bounds[i + 1]``.
+        schema: Arrow schema of the shards, with their metadata.
+        features: The same as ``datasets.Features``.
+        extra: The other columns of the bars.
+        expanded: Bytes of all shards in memory.
+    """
+
+    split: str
+    paths: tuple[str, ...]
+    bounds: tuple[int, ...]
+    schema: pa.Schema
+    features: Any
+    extra: pa.Table | pd.DataFrame
+    expanded: int
+
+
+def check_bars(bars: Bars) -> None:
+    """Check bars by every rule once more, and against their content hash, in bounded memory.
+
+    Raises:
+        BarsError: A bar breaks a rule, or the file that the bars are mapped from was changed.
+    """
+    for begin in range(0, len(bars), GROUP):
+        first, last = max(begin - 1, 0), min(begin + GROUP, len(bars))  # one bar before, for the order of time
+        inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
+        edges = np.concatenate([[first], inner, [last]])
+        numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
+        values = {name: np.asarray(getattr(bars, name)[first:last]) for name in VALUES}
+        symbols = tuple(bars.symbols[number] for number in numbers)
+        piece = Columns(symbols, edges - first, bars.timestamp[first:last], values, pd.DataFrame())
+        check_time_order(piece)
+        check_values(piece)
+    values = {name: getattr(bars, name) for name in VALUES}
+    if content_hash(bars.symbols, bars.offsets, bars.timestamp, values) != bars.content_hash:
+        raise BarsError("the bars are not those that were written to their file", rule="content hash")
+
+
+def plan_shards(bars: Bars, split: str, max_shard_size: int | str) -> ShardPlan:
+    """Cut bars into shards of about equal length.
+
+    Args:
+        bars: The bars.
+        split: Name of the split.
+        max_shard_size: Bytes of a shard in memory at most, a number or a text such as ``"500MB"``; its file is smaller.
+
+    Raises:
+        BarsError: Another column has a type that is not published.
+        LEMError: The size cannot be read.
+    """
+    from datasets import Features
+
+    size = size_in_bytes(max_shard_size)
+    extra = bars._checked_extra()
+    fields = [pa.field("timestamp", _TIMESTAMP), pa.field("symbol", pa.string())]
+    fields += [pa.field(name, pa.float64()) for name in VALUES]
+    fields += _extra_fields(extra)
+    features = Features.from_arrow_schema(pa.schema(fields))
+    width = _BAR_BYTES + 16 + sum(_width(field.type) for field in fields[2 + len(VALUES) :])
+    shards = max(1, -(-len(bars) * width // size))
+    bounds = tuple(len(bars) * number // shards for number in range(shards + 1))
+    seconds = tuple(field.name for field in fields if pa.types.is_timestamp(field.type) and field.type.unit == "s")
+    record = Record(bars.content_hash, len(bars), shards, bars.calendar.name, bars.frequency.value, seconds)
+    schema = features.arrow_schema
+    schema = schema.with_metadata({**(schema.metadata or {}), KEY: json.dumps(asdict(record)).encode()})
+    paths = tuple(f"data/{split}-{number:05d}-of-{shards:05d}.parquet" for number in range(shards))
+    return ShardPlan(split, paths, bounds, schema, features, extra, len(bars) * width)
+
+
+def write_shard(bars: Bars, plan: ShardPlan, number: int, path: Path) -> None:
+    """Write one shard to a file.
+
+    Raises:
+        BarsError: The file cannot be written, or another column is not what its type says.
+    """
+    try:
+        with pq.ParquetWriter(
+            path,
+            plan.schema,
+            version="2.6",  # nanoseconds
+            compression="zstd",
+            use_dictionary=[field.name for field in plan.schema if pa.types.is_string(field.type)],
+            write_page_checksum=True,
+        ) as writer:
+            for first, last in _ranges(plan.bounds[number], plan.bounds[number + 1]):
+                writer.write_table(_table(bars, plan, first, last), row_group_size=_ROWS)
+    except (pa.ArrowException, OSError) as error:
+        raise BarsError(f"the shard {path.name} cannot be written: {error}", rule="writable file") from error
+
+
+def size_in_bytes(size: int | str) -> int:
+    """Read a size.
+
+    Args:
+        size: Bytes, or a text such as ``"500MB"`` or ``"1GiB"``.
+
+    Raises:
+        LEMError: It is not a positive size.
+
+    Example:
+        >>> size_in_bytes("500MB")
+        500000000
+    """
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+    found = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", str(size).strip(), re.ASCII)
+    if isinstance(size, bool) or not found or found[2].upper() not in units or not int(found[1]):
+        raise LEMError(f"a size is a number of bytes or a text such as '500MB'; got {size!r}")
+    return int(found[1]) * units[found[2].upper()]
+
+
+def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
+    return pairwise([*range(first, last, _ROWS), last])
+
+
+def _table(bars: Bars, plan: ShardPlan, first: int, last: int) -> pa.Table:
+    inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
+    edges = np.concatenate([[first], inner, [last]])
+    numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
+    names = pa.array([bars.symbols[number] for number in numbers], pa.string())
+    which = pa.array(np.repeat(np.arange(len(numbers), dtype=np.int32), np.diff(edges)))
+    arrays = [pa.array(np.asarray(bars.timestamp[first:last])).view(_TIMESTAMP), names.take(which)]
+    arrays += [pa.array(np.asarray(getattr(bars, name)[first:last])) for name in VALUES]
+    columns: list[pa.Array | pa.ChunkedArray] = list(arrays)
+    others = plan.schema.names[2 + len(VALUES) :]
+    if others:
+        if isinstance(plan.extra, pd.DataFrame):
+            schema = pa.schema([plan.schema.field(name) for name in others])
+            piece = plan.extra.iloc[first:last].rename(columns=str)
+            columns += pa.Table.from_pandas(piece, schema=schema, preserve_index=False).columns
+        else:
+            piece = plan.extra.slice(first, last - first)
+            columns += [piece.column(name).cast(plan.schema.field(name).type) for name in others]
+    return pa.Table.from_arrays(columns, schema=plan.schema)
+
+
+def _extra_fields(extra: pa.Table | pd.DataFrame) -> list[pa.Field]:
+    """Names and types of the other columns, as they are published; refused if they are not flat."""
+    try:
+        is_frame = isinstance(extra, pd.DataFrame)
+        schema = pa.Schema.from_pandas(extra.rename(columns=str), preserve_index=False) if is_frame else extra.schema
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise BarsError(f"another column has mixed types: {error}", rule="one type") from error
+    fields = []
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            kind = pa.string()
+        if not _is_published(kind):
+            raise BarsError(
+                f"the column is of type {field.type}; numbers, booleans, times and texts are published",
+                column=field.name,
+                rule="flat columns",
+            )
+        fields.append(pa.field(field.name, kind))
+    return fields
+
+
+def _is_published(kind: pa.DataType) -> bool:
+    """Whether a column of this type comes back from parquet as it is."""
+    if pa.types.is_date64(kind) or (pa.types.is_time32(kind) and kind.unit == "s"):
+        return False
+    return bool(pa.types.is_string(kind) or pa.types.is_null(kind) or pa.types.is_primitive(kind))
+
+
+def _width(kind: pa.DataType) -> int:
+    try:
+        return max(1, int(kind.bit_width) // 8)
+    except ValueError:  # texts
+        return 16

@@ -1,0 +1,122 @@
+"""Evaluation results in the Hub's format, ``.eval_results/<market>.yaml``.
+
+Such a file points at a data set on the Hub that is a registered benchmark, and at a task that this data set defines.
+The markets of the zoo have none of their own, so the files are made for those markets only for which the publisher
+names one; the same numbers are in the card's ``model-index`` in any case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lem_models.errors import ConfigError
+from lem_models.guard.text import read_json, shown
+from lem_models.hub.models.zoo import METRICS_NAME
+
+__all__ = ["eval_results", "parse_eval_data"]
+
+_TARGET = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[0-9a-f]{40}))?")
+
+
+def parse_eval_data(given: list[str]) -> dict[str, str]:
+    """``MARKET=org/data`` or ``MARKET=org/data@commit``, as typed on the command line.
+
+    Raises:
+        ConfigError: when one of them has another form.
+    """
+    parsed = {}
+    for text in given:
+        market, _, target = text.partition("=")
+        if not market or not _TARGET.fullmatch(target):
+            raise ConfigError(f"--eval-data takes MARKET=org/data or MARKET=org/data@commit; got {text!r}")
+        parsed[market] = target
+    return parsed
+
+
+def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tuple[dict[str, bytes], list[str]]:
+    """The result files of a model folder.
+
+    Args:
+        folder: Folder with ``metrics.json``.
+        weights: SHA-256 of the weights that are published.
+        eval_data: Benchmark data set by market: ``org/data``, or ``org/data@commit``. Its tasks are
+            ``improvement_min<m>_of_<n>``, mean improvement in bar volatilities, and ``tracking_<n>``, standard
+            deviation over TWAP's at the fixed duration.
+
+    Returns:
+        Content by path in the repository, and what was left out and why.
+
+    Raises:
+        ConfigError: when a market is named that the model was not measured on, or the numbers are of other weights.
+    """
+    path = folder / METRICS_NAME
+    if not path.is_file():
+        if eval_data:
+            raise ConfigError(f"{folder} has no {METRICS_NAME}, so there are no results for {', '.join(eval_data)}")
+        return {}, ["no .eval_results: nothing measured is recorded in the folder"]
+    try:
+        metrics = read_json(path)
+        if metrics["weights_sha256"] != weights:
+            raise ConfigError(f"{path} was measured with other weights than those to be published: measure again")
+        measured: dict[str, Mapping[str, Any]] = {found["market"]: found for found in metrics["evaluations"]}
+        unknown = sorted(set(eval_data) - set(measured))
+        if unknown:
+            raise ConfigError(
+                f"the model was not measured on {', '.join(unknown)}; measured: {', '.join(map(shown, measured))}"
+            )
+        files = {
+            f".eval_results/{market}.yaml": yaml.safe_dump(
+                _entries(measured[market], target, weights), sort_keys=False, allow_unicode=True
+            ).encode()
+            for market, target in sorted(eval_data.items())
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigError(f"cannot read {path}: {reason}") from None
+    without = [market for market in measured if market not in eval_data]
+    notes = [
+        f"no .eval_results for {market}: no benchmark data set on the Hub is named for it "
+        f"(--eval-data {market}=org/data)"
+        for market in without
+    ]
+    return files, notes
+
+
+def _entries(found: Mapping[str, Any], target: str, weights: str) -> list[dict[str, Any]]:
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    match = _TARGET.fullmatch(target)
+    if match is None:
+        raise ConfigError(f"a benchmark data set is named as org/data or org/data@commit; got {target!r}")
+    about = f"{found['split']} {found['start']} to {found['end']}; weights {weights[:12]}"
+    entries = []
+
+    def add(task: str, value: float, notes: str) -> None:
+        entries.append(
+            EvalResultEntry(
+                dataset_id=match["id"],
+                dataset_revision=match["revision"],
+                task_id=task,
+                value=value,
+                notes=f"{notes}; {about}",
+            )
+        )
+
+    for run in found["runs"]:
+        longest = run["max_periods"]
+        for row in run["rows"]:
+            interval = (
+                f"95 % interval {row['low_vol']} to {row['high_vol']}, std {row['std_vol']}, {row['orders']} orders"
+            )
+            add(f"improvement_min{row['min_periods']}_of_{longest}", row["mean_vol"], interval)
+        for row in run["tracking"]:
+            if row["policy"] == "twap":
+                add(f"tracking_{longest}", row["std_ratio_vol"], f"95 % interval {row['low']} to {row['high']}")
+    return eval_result_entries_to_yaml(entries)

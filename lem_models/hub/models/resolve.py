@@ -1,0 +1,243 @@
+"""From a name to a model folder.
+
+What a name may be, in this order:
+
+1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, whatever folder
+   of that name there is elsewhere (write ``"./lem-crypto-hourly"`` for that one);
+2. a folder that exists, relative or absolute; a :class:`~pathlib.Path` is always a folder;
+3. a Hub id, ``"org/name"``. It comes from the cache when it is there and the Hub cannot be asked.
+
+Files of the Hub are checked against the hash that the Hub names for them, each time they are read from the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
+from lem_models.hub.client import ask, is_offline
+from lem_models.hub.models.load import CONFIG_NAME, WEIGHTS_NAME, missing_files
+from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.repository import cache_folder, describe
+from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
+
+__all__ = ["is_hub_id", "resolve"]
+
+_FILES = (CONFIG_NAME, WEIGHTS_NAME)
+_HUB_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?/[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+_LONGEST_ID = 96
+_LARGEST_HEADER = 1 << 24
+_LARGEST = {CONFIG_NAME: MAX_CONFIG_BYTES, WEIGHTS_NAME: 8 * MAX_WEIGHTS + _LARGEST_HEADER}
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub id, ``org/name``."""
+    plain = bool(_HUB_ID.fullmatch(name)) and len(name) <= _LONGEST_ID
+    return plain and "--" not in name and ".." not in name and not name.endswith(".git")
+
+
+def resolve(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Folder of a model: a bundled name, a folder, else a Hub id ``org/name``, in this order.
+
+    Args:
+        name: See the module.
+        revision: Branch, tag or commit of a Hub id.
+        token: Token for the Hub.
+        cache_dir: Folder of the cache; default the client's (``HF_HUB_CACHE``).
+        local_files_only: Whether to ask the Hub nothing; ``HF_HUB_OFFLINE=1`` does the same.
+
+    Raises:
+        UnknownNameError: when nothing has this name; names the closest.
+        ConfigError: when a revision is asked of something that has none.
+        WeightsError: when the Hub states a size of the weights that no model has; a ConfigError for the configuration.
+        HubError: when the Hub cannot be asked and the model is not cached, the Hub does not have it, or what it sent is
+            not what it said it would send.
+    """
+    if not isinstance(name, str | Path) or not str(name):
+        raise UnknownNameError(f"a model is a bundled name, a folder or a Hub id; got {name!r}")
+    folder = Path(name)
+    if isinstance(name, str) and name in list_models():
+        _no_revision(revision, f"{name!r} is bundled with the package")
+        return bundled_folder(name)
+    if isinstance(name, Path) or os.path.isdir(folder):  # False, not an error, for what cannot be looked at
+        _no_revision(revision, f"{str(name)!r} is a folder")
+        hides = f"; a folder goes before the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
+        return _complete(folder, f"the folder {folder}", hides)
+    if not is_hub_id(name):
+        raise UnknownNameError.among("model", name, list_models())
+    return _from_hub(name, revision, token, cache_dir, local_files_only)
+
+
+def _no_revision(revision: str | None, what: str) -> None:
+    if revision is not None:
+        raise ConfigError(f"{what} and has no revisions; revision={revision!r} is for Hub ids")
+
+
+def _complete(folder: Path, what: str, hint: str = "") -> Path:
+    if missing := missing_files(folder):
+        raise _no_model(what, missing, hint)
+    return folder
+
+
+def _no_model(what: str, missing: list[str], hint: str = "") -> UnknownNameError:
+    return UnknownNameError(f"{what} is not a model: it lacks {' and '.join(missing)}{hint}")
+
+
+# --- the Hub ---------------------------------------------------------------------------------------------------------
+
+
+def _from_hub(
+    name: str, revision: str | None, token: str | bool | None, cache_dir: str | Path | None, local_files_only: bool
+) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    offline = local_files_only or is_offline()
+    at = f" at {revision!r}" if revision else ""
+
+    def cached() -> Path:
+        found = snapshot_download(
+            name, revision=revision, cache_dir=cache, local_files_only=True, allow_patterns=list(_FILES)
+        )
+        if not all((Path(found) / file).is_file() for file in _FILES):
+            raise FileNotFoundError(f"{name} is not whole in the cache")
+        return Path(found)
+
+    def download() -> Path:
+        if offline:
+            return cached()
+        try:
+            found = describe(name, "models", revision, token)
+        except (LEMError, RevisionNotFoundError):
+            raise
+        except Exception:  # whatever it is, a copy in the cache will do
+            with contextlib.suppress(Exception):
+                return cached()
+            raise
+        if missing := [file for file in _FILES if file not in found.files]:
+            raise _no_model(f"the Hub repository {name!r}{at}", missing)
+        files = [found.files[file] for file in _FILES]
+        _check_sizes({file.path: file.size for file in files}, name)
+        for file in files:
+            found.fetch(file, cache)
+        found.note(revision or constants.DEFAULT_REVISION, cache)
+        return cache_folder(name, "models", cache) / "snapshots" / found.commit
+
+    for attempt in (1, 2):
+        try:
+            folder = ask(f"get {name!r}{at} from the Hub", name, download, token=token, cache=cache)
+        except HubError as error:
+            problem = _with_hints(error, name, revision, cache, offline=offline)
+        else:
+            damaged = _damaged(folder)
+            if not damaged:
+                return _complete(folder, f"the Hub repository {name!r}{at}")
+            problem = HubError(
+                f"cannot get {name!r}{at} from the Hub: {damaged[0].name} does not have the hash that the Hub names "
+                f"for it, so it was damaged on its way or in the cache {cache}. {_removed(damaged)}",
+                repo_id=name,
+            )
+            if attempt == 1 and not offline:
+                continue
+        break
+    raise problem from None
+
+
+def _check_sizes(stated: Mapping[str, int | None], name: str) -> None:
+    """Check the sizes that the Hub states, before anything is downloaded."""
+    for file, largest in _LARGEST.items():
+        size = stated.get(file) or 0
+        if size > largest:
+            kind = ConfigError if file == CONFIG_NAME else WeightsError
+            raise kind(f"{file} of {name!r} has {size:,} bytes, more than {largest:,}: nothing was downloaded")
+
+
+def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *, offline: bool) -> HubError:
+    """The error with what the client cannot know: what is bundled, what is cached, and how to get the rest."""
+    get = f"`hf download {name}{f' --revision {revision}' if revision else ''} {' '.join(_FILES)}`"
+    if offline:
+        why = "local_files_only is set" if not is_offline() else "HF_HUB_OFFLINE is set"
+        text = (
+            f"cannot get {name!r}{f' at {revision!r}' if revision else ''} from the Hub: {why}, and it is not cached "
+            f"in {cache}. Get it once with network access: {get}"
+        )
+    elif error.status is None:
+        text = f"{error}. It is not cached in {cache} either; once it is ({get}), no network is needed"
+    else:
+        text = str(error)
+    if error.status in (401, 404) and (close := _closest(name, cache)):
+        text += f". Did you mean {' or '.join(map(repr, close))}?"
+    return HubError(
+        f"{text}{'' if text.endswith('?') else '.'} Bundled models need no network: {', '.join(list_models())}",
+        repo_id=name,
+        status=error.status,
+        retry_after=error.retry_after,
+    )
+
+
+def _closest(name: str, cache: Path) -> list[str]:
+    """Names like a Hub id: of bundled models, which have no organisation, and of models in the cache."""
+    bundled = get_close_matches(name.partition("/")[2], list_models(), n=1, cutoff=0.8)
+    cached = get_close_matches(name, [one for one in _cached(cache) if one != name], n=2, cutoff=0.8)
+    return [*bundled, *cached]
+
+
+def _cached(cache: Path) -> list[str]:
+    """Hub ids of the models in the cache."""
+    try:
+        names = [path.name.split("--") for path in cache.glob("models--*--*")]
+    except OSError:
+        return []
+    return ["/".join(parts[1:]) for parts in names if len(parts) == 3]
+
+
+def _damaged(folder: Path) -> list[Path]:
+    """Files of a snapshot whose content is not what the cache says it is.
+
+    In the cache a file is a link to a blob that is named by its hash: SHA-256 of large files, git's SHA-1 of small ones
+    (some mirrors: plain SHA-1). Where the file system has no links nothing is known, and nothing is checked.
+    """
+    found = []
+    for path in (folder / name for name in _FILES):
+        blob = path.resolve()
+        if not path.is_symlink() or blob.parent.name != "blobs" or not blob.is_file():
+            continue
+        if re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{40}", blob.name) and blob.name not in _hashes(blob, len(blob.name)):
+            found.append(path)
+    return found
+
+
+def _hashes(path: Path, digits: int) -> set[str]:
+    kinds = [hashlib.sha256()] if digits == 64 else [hashlib.sha1(), hashlib.sha1()]
+    if digits == 40:
+        kinds[0].update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            for kind in kinds:
+                kind.update(part)
+    return {kind.hexdigest() for kind in kinds}
+
+
+def _removed(damaged: list[Path]) -> str:
+    """Remove damaged files from the cache; say what came of it."""
+    try:
+        for path in damaged:
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"It could not be removed from there ({error.strerror}): remove it, and try again"
+    return "It was removed from there: try again"

@@ -1,0 +1,387 @@
+"""The zoo: which models the package carries, and what is known of each without loading it.
+
+Everything is read from small files when it is asked for: ``zoo.yaml`` (words), and in the folder of a model
+``config.json`` (architecture) and ``metrics.json`` (measured results, written together with the model card).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lem_models.errors import ConfigError, UnknownNameError
+
+if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
+
+__all__ = [
+    "METRICS_NAME",
+    "Headline",
+    "ZooEntry",
+    "ZooList",
+    "ZooMarket",
+    "ZooModel",
+    "ZooSource",
+    "bundled_folder",
+    "list_models",
+    "model_for",
+    "weights_hash",
+    "zoo_entry",
+    "zoo_market",
+    "zoo_source",
+]
+
+METRICS_NAME = "metrics.json"
+
+_PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
+_ZOO = Path(__file__).resolve().with_name("zoo.yaml")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ZooMarket:
+    """What a person can say of a market that models are evaluated on; numbers are measured, not written here.
+
+    Attributes:
+        title: The market in a few words.
+        file: File of its bars, by the name that recipes use.
+        frequency: Length of a bar, e.g. ``"1h"``.
+        calendar: ``"24/7"`` for a market that never closes, ``"sessions"`` for one that does.
+        period: What a bar is called in a sentence, e.g. ``"hour"``.
+        source: Where the bars come from.
+        licence: Under which terms.
+        quirks: What a reader of the numbers must know of the bars.
+    """
+
+    title: str
+    file: str
+    frequency: str
+    calendar: str
+    period: str
+    source: str
+    licence: str
+    quirks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ZooSource:
+    """Where a file of bars comes from.
+
+    Attributes:
+        title: What it holds, in a few words.
+        source: Where the bars come from.
+        licence: Under which terms.
+    """
+
+    title: str
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """What a person can say of a model.
+
+    Attributes:
+        title: The model in a few words.
+        market: What it is for.
+        frequency: Length of its bars; several, comma-separated.
+        description: One paragraph.
+        intended_use: What to use it for, one sentence each.
+        out_of_scope: What not to use it for, besides what holds for every model.
+        recipe: File in ``recipes/``.
+        evaluations: Markets that it is evaluated on (keys of ``markets``), the most telling first.
+        tags: Tags of its card, besides those of every model.
+    """
+
+    title: str
+    market: str
+    frequency: str
+    description: str
+    intended_use: tuple[str, ...]
+    out_of_scope: tuple[str, ...]
+    recipe: str
+    evaluations: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What a model earned in one market, in a line.
+
+    Improvements are in bar volatilities, positive is better than the benchmark; intervals are at 95 %.
+
+    Attributes:
+        market: Evaluation market.
+        split: ``"test"`` or ``"validation"``.
+        max_periods: Longest duration of the orders.
+        min_periods: Shortest minimum duration, which the improvement is for.
+        mean_vol: Mean improvement.
+        low_vol: Lower end of its interval.
+        high_vol: Upper end.
+        std_vol: Standard deviation between orders.
+        tracking: Standard deviation over TWAP's at the fixed duration ``max_periods``; ``None`` if not measured.
+    """
+
+    market: str
+    split: str
+    max_periods: int
+    min_periods: int
+    mean_vol: float
+    low_vol: float
+    high_vol: float
+    std_vol: float
+    tracking: float | None
+
+    def __str__(self) -> str:
+        """The improvement, its interval and what it is for; then the tracking."""
+        text = (
+            f"{self.mean_vol:+.3f} ± {self.std_vol:.3f} [{self.low_vol:.3f}, {self.high_vol:.3f}] bar vol., "
+            f"min {self.min_periods} of {self.max_periods}"
+        )
+        if self.tracking is not None:
+            text += f"; {self.tracking:.2f} × TWAP's std, fixed {self.max_periods}"
+        return text if self.split == "test" else f"{text} ({self.split})"
+
+
+class ZooModel(str):
+    """Name of a bundled model, which also knows what the model is.
+
+    It is a ``str`` in every respect (``LEMModel.from_pretrained`` takes it, it equals the plain name); what it knows
+    is read from the package's files when it is asked for.
+
+    Example:
+        >>> model = list_models()[0]
+        >>> model == str(model) and model.horizon >= 1
+        True
+    """
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the configuration and the weights."""
+        return bundled_folder(self)
+
+    @property
+    def entry(self) -> ZooEntry:
+        """Title, market, description and the like.
+
+        Raises:
+            UnknownNameError: When the zoo says nothing of this model.
+        """
+        return zoo_entry(self)
+
+    @property
+    def market(self) -> str:
+        """What it is for, in a few words."""
+        return self.entry.market
+
+    @property
+    def frequency(self) -> str:
+        """Length of its bars; several, comma-separated."""
+        return self.entry.frequency
+
+    @property
+    def horizon(self) -> int:
+        """Longest order in periods."""
+        return int(self._config["horizon"])
+
+    @property
+    def frequencies(self) -> tuple[str, ...]:
+        """Lengths of the bars that it was trained on."""
+        return tuple(self._config.get("frequencies", ()))
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+
+    def fits(self, frequency: str, calendar: str) -> bool:
+        """Whether it was trained on bars of a length and is meant for markets of a kind.
+
+        Args:
+            frequency: Length of a bar, e.g. ``"1h"``.
+            calendar: ``"24/7"`` or ``"sessions"``.
+        """
+        return frequency in self.frequencies and calendar in {zoo_market(m).calendar for m in self.entry.evaluations}
+
+    @property
+    def size(self) -> int:
+        """Bytes of its folder."""
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Measured results by market, run and minimum duration; empty when there are none."""
+        path = self.folder / METRICS_NAME
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    @property
+    def headlines(self) -> tuple[Headline, ...]:
+        """What it earned in each market that it was evaluated on: the first run of each, all assets."""
+        return tuple(_headline(found) for found in self.metrics.get("evaluations", ()))
+
+    @property
+    def headline(self) -> Headline | None:
+        """The first of :attr:`headlines`."""
+        return next(iter(self.headlines), None)
+
+
+class ZooList(list[ZooModel]):
+    """Names of models; printed, it is a table of what they are."""
+
+    def __repr__(self) -> str:
+        """A table with a line per model and market."""
+        rows = [("model", "market", "frequency", "horizon", "size", "headline"), *_rows(self)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+        return "\n".join(
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]).rstrip()
+            for row in rows
+        )
+
+    def to_json(self) -> str:
+        """Everything that is known of the models, as JSON text."""
+        described = [
+            {
+                "name": str(model),
+                "title": model.entry.title,
+                "market": model.market,
+                "frequency": model.frequency,
+                "frequencies": model.frequencies,
+                "horizon": model.horizon,
+                "size": model.size,
+                "headlines": [asdict(headline) for headline in model.headlines],
+            }
+            for model in self
+        ]
+        return json.dumps(described, indent=2)
+
+
+def list_models() -> ZooList:
+    """The bundled models, sorted by name; each loads offline with ``LEMModel.from_pretrained(name)``.
+
+    Returns:
+        A list of names. Each is a :class:`ZooModel`, a ``str`` that also has ``market``, ``frequency``, ``horizon``,
+        ``size`` and ``headline``; the list prints as a table of these.
+
+    Example:
+        >>> "lem-crypto-hourly" in list_models()
+        True
+    """
+    return ZooList(ZooModel(name) for name in sorted(path.parent.name for path in _PRETRAINED.glob("*/config.json")))
+
+
+def model_for(bars: Bars) -> ZooModel:
+    """The bundled model that fits bars: their length, and whether their market closes. A specialist goes first.
+
+    Raises:
+        ConfigError: When none fits; lists them.
+    """
+    from lem_models.markets.calendar.frequency import clock
+
+    frequency = clock(bars.frequency)
+    calendars = {"24/7" if name == "24/7" else "sessions" for name in bars.calendar_names.values()}
+    fitting = [model for model in list_models() if all(model.fits(frequency, calendar) for calendar in calendars)]
+    if fitting:
+        return min(fitting, key=lambda model: len(model.frequencies))
+    known = "; ".join(f"{model}: {model.market}, {' or '.join(model.frequencies)}" for model in list_models())
+    market = " or ".join("never closes" if calendar == "24/7" else "has sessions" for calendar in sorted(calendars))
+    raise ConfigError(
+        f"no bundled model was trained on bars that are {frequency} long of a market that {market} ({known}); "
+        "fine-tune one to them (lem finetune), or name one all the same with --model NAME --any-frequency"
+    )
+
+
+def bundled_folder(name: str) -> Path:
+    """Folder of a bundled model (whether it exists is the caller's question)."""
+    return _PRETRAINED / name
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the weights in a model folder: results name it, so that nobody quotes them for other weights."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def zoo_entry(name: str) -> ZooEntry:
+    """What ``zoo.yaml`` says of a model.
+
+    Raises:
+        UnknownNameError: When it says nothing.
+        ConfigError: When it lacks or adds a field.
+    """
+    return _described("models", name, ZooEntry)
+
+
+def zoo_market(name: str) -> ZooMarket:
+    """What ``zoo.yaml`` says of an evaluation market.
+
+    Raises:
+        UnknownNameError: When it says nothing.
+        ConfigError: When it lacks or adds a field.
+    """
+    return _described("markets", name, ZooMarket)
+
+
+def zoo_source(file: str) -> ZooSource:
+    """What ``zoo.yaml`` says of a file of bars: of the market that it belongs to, or of the file itself.
+
+    Raises:
+        UnknownNameError: When it says nothing.
+        ConfigError: When it lacks or adds a field.
+    """
+    for market in map(zoo_market, _zoo()["markets"]):
+        if market.file == file:
+            return ZooSource(market.title, market.source, market.licence)
+    return _described("sources", file, ZooSource)
+
+
+def _described(section: str, name: str, kind: type[_T]) -> _T:
+    described: Mapping[str, Mapping[str, Any]] = _zoo()[section]
+    if name not in described:
+        raise UnknownNameError.among(f"entry of zoo.yaml, section {section},", str(name), sorted(described))
+    content = described[name]
+    wanted = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if set(content) != wanted:
+        raise ConfigError(
+            f"zoo.yaml, {section}, {name}: missing {sorted(wanted - set(content))}, "
+            f"unexpected {sorted(set(content) - wanted)}"
+        )
+    return kind(
+        **{key: tuple(value) if isinstance(value, list) else str(value).strip() for key, value in content.items()}
+    )
+
+
+@cache
+def _zoo() -> dict[str, Any]:
+    import yaml
+
+    return dict(yaml.safe_load(_ZOO.read_text(encoding="utf-8")))
+
+
+def _headline(found: Mapping[str, Any]) -> Headline:
+    run = found["runs"][0]
+    row = min(run["rows"], key=lambda row: int(row["min_periods"]))
+    twap = [part["std_ratio_vol"] for part in run["tracking"] if part["policy"] == "twap"]
+    return Headline(
+        market=found["market"],
+        split=found["split"],
+        max_periods=run["max_periods"],
+        tracking=twap[0] if twap else None,
+        **{name: row[name] for name in ("min_periods", "mean_vol", "low_vol", "high_vol", "std_vol")},
+    )
+
+
+def _rows(models: Iterable[ZooModel]) -> list[tuple[str, ...]]:
+    """Cells of the table; further markets of a model follow it on lines of their own."""
+    rows: list[tuple[str, ...]] = []
+    for model in models:
+        headlines = model.headlines
+        first = f"{headlines[0].market}: {headlines[0]}" if headlines else "not measured"
+        rows.append(
+            (str(model), model.market, model.frequency, str(model.horizon), f"{model.size / 1e6:.1f} MB", first)
+        )
+        rows += [("", "", "", "", "", f"{headline.market}: {headline}") for headline in headlines[1:]]
+    return rows

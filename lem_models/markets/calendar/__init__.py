@@ -1,0 +1,1 @@
+"""When a market trades: calendars, how they are inferred, and the grid of bars."""

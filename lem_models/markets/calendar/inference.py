@@ -1,0 +1,546 @@
+"""What the bars say of their market's clock: when sessions begin and end, and which dates have a bar.
+
+**Intraday bars.** A hole in the grid is the end of a session where the trading day changes, and a gap (a halt, a lunch
+break, missing data) anywhere else. Trading days change at a time of day at which the market is closed, read on a clock
+that keeps daylight saving as the market does: of the zones of the major exchanges the one on which fewest days begin
+or end at another time than most. A market that is closed only once a week has trading weeks instead.
+
+The slots of a session count from its usual opening, the most common one of the sessions *before* it, so a first bar
+that is missing is a gap and moves no other bar; later bars change nothing of an earlier session.
+
+**Daily and longer bars.** The market's week is the set of weekdays that usually have a bar. Bars of one day follow each
+other over a holiday; more than a week of the market's days without a bar is a gap. Longer bars follow each other as
+many of the market's days apart as they usually are; a step closer to two bars than to one is a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lem_models.markets.calendar.frequency import DAY, HOUR, length_of, most_common, winner
+from lem_models.markets.calendar.kinds import Scheduled, near_phase, nearest
+
+__all__ = [
+    "CHANCE",
+    "RARE",
+    "InferredDays",
+    "InferredSessions",
+    "SessionClock",
+    "date_stretches",
+    "infer_clock",
+    "infer_days",
+    "infer_sessions",
+    "log_choose",
+    "never_closes",
+]
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_SECOND = HOUR // 3600
+_MANY = 100  # sessions that say on which weekdays the market is open
+_WEEK = 7 * DAY
+_USUAL = 9  # sessions whose openings say when the next one usually opens: about two weeks
+_FEW = 0.25  # of the bars of the fullest weekday: weekdays with less are exceptions, such as a Saturday made up for
+
+CHANCE = 1e-3
+"""What is less likely than this is no coincidence."""
+RARE = 0.05
+"""Times of day that fewer days use, against the most usual time, count as closed."""
+
+# Opening and closing hours of exchanges in local time. Zones without daylight saving are the same clock as UTC, and
+# zones whose clocks change together are one. They only decide between clocks that fit the bars equally well, which are
+# those that no change of the clock has told apart yet.
+_HOURS: tuple[tuple[str, str, str], ...] = (
+    ("America/New_York", "09:30", "16:00"),
+    ("America/New_York", "04:00", "20:00"),
+    ("America/New_York", "18:00", "17:00"),  # futures
+    ("Europe/London", "08:00", "16:30"),  # and 09:00 to 17:30 on the continent
+    ("Europe/London", "08:00", "21:00"),
+    ("UTC", "00:00", "06:00"),  # Tokyo, 09:00 to 15:00
+    ("UTC", "00:00", "06:30"),  # Tokyo and Seoul, 09:00 to 15:30
+    ("UTC", "01:00", "09:00"),  # Singapore
+    ("UTC", "01:30", "07:00"),  # Shanghai
+    ("UTC", "01:30", "08:00"),  # Hong Kong
+    ("UTC", "03:45", "10:00"),  # Mumbai
+    ("UTC", "07:00", "15:00"),  # Johannesburg
+    ("Australia/Sydney", "10:00", "16:00"),
+    ("Pacific/Auckland", "10:00", "16:45"),
+    ("America/Sao_Paulo", "10:00", "17:00"),
+    ("America/Mexico_City", "08:30", "15:00"),
+    ("America/Santiago", "09:30", "16:00"),
+    ("Asia/Jerusalem", "10:00", "17:15"),
+    ("Africa/Cairo", "10:00", "14:30"),
+)
+_WEEKS = tuple(("America/New_York", time, time) for time in ("17:00", "18:00", "20:00"))
+# Trading weeks of currencies and of markets that are open day and night.
+ZONES: tuple[str, ...] = ("UTC", *dict.fromkeys(zone for zone, _, _ in _HOURS if zone != "UTC"))
+"""Clocks that sessions are read on, one for each rule of daylight saving."""
+
+
+@dataclass(frozen=True)
+class SessionClock:
+    """When one trading day (or trading week) of a market ends and the next begins.
+
+    Attributes:
+        zone: The clock on which the market's hours stay the same through daylight saving.
+        closing: Time of day at which the market is closed, nanoseconds after midnight in the zone; of a market that
+            is closed once a week, nanoseconds after midnight of Monday.
+        cycle: Length of a trading day or week, nanoseconds.
+    """
+
+    zone: str
+    closing: int
+    cycle: int = DAY
+
+    def since_closing(self, timestamp: Integers) -> tuple[Integers, Integers]:
+        """Number of the trading day of each moment, and nanoseconds since that day began; int64 [moments] each."""
+        day, since = np.divmod(local_time(timestamp, self.zone) - self._origin, self.cycle)
+        return day, since
+
+    def moment(self, day: int, since: int) -> int:
+        """The moment so many nanoseconds after a trading day began, in nanoseconds UTC."""
+        local = pd.Timestamp(day * self.cycle + self._origin + since, unit="ns")
+        moment = local.tz_localize(self.zone, ambiguous=True, nonexistent="shift_forward")
+        return int(moment.as_unit("ns").value)
+
+    @property
+    def _origin(self) -> int:
+        # Nanoseconds from 1970-01-01, a Thursday, to the Monday before it.
+        return self.closing - (3 * DAY if self.cycle == _WEEK else 0)
+
+
+def local_time(timestamp: Integers, zone: str) -> Integers:
+    """Wall-clock time in a zone, nanoseconds since 1970-01-01 on that clock, int64 [moments]."""
+    if zone == "UTC":
+        return timestamp
+    local = pd.DatetimeIndex(timestamp, tz="UTC").tz_convert(zone).tz_localize(None)
+    return np.asarray(local.as_unit("ns").asi8)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InferredSessions(Scheduled):
+    """Sessions of intraday bars, inferred from them; each session is one stretch of the grid.
+
+    Attributes:
+        clock: When trading days change.
+        opened: int64 [sessions]: start of the first bar that each session had, at or after its place on the grid.
+        last: Start of the last bar that is known.
+    """
+
+    clock: SessionClock
+    opened: Integers = field(repr=False)
+    last: int
+
+    def followed_by(self, timestamp: Integers) -> InferredSessions:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.followed_by`."""
+        step = self.frequency.value
+        later = timestamp[timestamp > self.last]
+        if not len(later):
+            return self
+        added = _sessions_of(np.append(self.last, later), step, self.clock, self.opened)
+        # The first of these goes on where the last session is.
+        begin, opened, last_bar = (array[1:] for array in added)
+        ahead = int(added[2][0]) - int(self.start[-1])
+        count = self.count.copy()
+        if ahead % step == 0:
+            count[-1] = max(int(count[-1]), ahead // step + 1)
+        start = np.append(self.start, begin)
+        count = np.append(count, (last_bar - begin) // step + 1)
+        number = np.cumsum(count) - count + self.number[0]
+        return replace(
+            self,
+            slots_per_session=int(count.max()),
+            start=start,
+            number=number,
+            count=count,
+            opening=number,
+            opened=np.append(self.opened, opened),
+            last=int(later[-1]),
+        )
+
+    def next_start(self, timestamp: int) -> int:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.next_start`."""
+        step = self.frequency.value
+        day, since = self._day_of(timestamp)
+        opening = self._usual_opening(timestamp)
+        usual_closing = opening + self.slots_per_session * step
+        if opening <= since + step < usual_closing and self._day_of(timestamp + step)[0] == day:
+            return timestamp + step
+        following = day if since < opening and self._has_session(day) else day + 1
+        while not self._has_session(following):
+            following += 1
+        return self.clock.moment(following, opening)
+
+    def coming(self, timestamp: int, count: int) -> Integers:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.coming`."""
+        step = self.frequency.value
+        _, since = self._day_of(timestamp)
+        last = since + (count - 1) * step
+        if last < min(self._usual_opening(timestamp) + self.slots_per_session * step, self.clock.cycle):
+            return timestamp + np.arange(count) * step  # all in one session
+        return super().coming(timestamp, count)
+
+    def has_start(self, timestamp: int) -> bool:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.has_start`."""
+        step = self.frequency.value
+        day, since = self._day_of(timestamp)
+        late = since - self._usual_opening(timestamp)
+        return self._has_session(day) and late % step == 0 and 0 <= late < self.slots_per_session * step
+
+    def _day_of(self, timestamp: int) -> tuple[int, int]:
+        day, since = self.clock.since_closing(np.array([timestamp]))
+        return int(day[0]), int(since[0])
+
+    def _has_session(self, day: int) -> bool:
+        """Whether trading days of this weekday have had sessions lately."""
+        return self.clock.cycle != DAY or day % 7 in self._weekdays
+
+    @cached_property
+    def _weekdays(self) -> frozenset[int]:
+        days = self.clock.since_closing(self.start[-_MANY:])[0]
+        # A trading day has the date of its middle: futures of a Monday open on Sunday evening.
+        shift = (self.clock.closing + DAY // 2) // DAY
+        return frozenset((days % 7).tolist()) | _not_passed(days, shift)
+
+    def _usual_opening(self, timestamp: int) -> int:
+        """The usual opening of the sessions before a moment, and of its own; since the trading day began."""
+        session = max(int(np.searchsorted(self.start, timestamp, side="right")), 1)
+        kept = self.opened[max(session - _USUAL, 0) : session]
+        return _most_usual(self.clock.since_closing(kept)[1].tolist())
+
+    def usual_slots(self, session: Integers) -> Integers:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.usual_slots`."""
+        longest = np.maximum.accumulate(self.count)
+        return np.asarray(np.append(DAY // self.frequency.value, longest)[np.clip(session, 0, len(longest))])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InferredDays(Scheduled):
+    """Dates of daily or longer bars, inferred from them.
+
+    Attributes:
+        week: The market's days of each week, Thursday first (1970-01-01 was one); bool [7].
+        usual: How many of the market's days bars usually are apart.
+    """
+
+    week: tuple[bool, ...]
+    usual: int
+
+    def followed_by(self, timestamp: Integers) -> InferredDays:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.followed_by`."""
+        known = int(self.start[-1]) + (int(self.count[-1]) - 1) * self.stride
+        day = np.unique(nearest(timestamp, DAY, self.phase))
+        day = day[day > known]
+        if not len(day):
+            return self
+        last = int(self.number[-1] + self.count[-1] - 1)
+        ordinal = last + np.cumsum(1 + _missing(np.diff(day, prepend=known), day, self.week, self.usual, self.stride))
+        return replace(
+            self,
+            start=np.append(self.start, day),
+            number=np.append(self.number, ordinal),
+            count=np.append(self.count, np.ones(len(day), dtype=np.int64)),
+        )
+
+    def next_start(self, timestamp: int) -> int:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.next_start`."""
+        if self.stride % 7 == 0:
+            return timestamp + self.stride * DAY
+        day = int(nearest(np.array([timestamp]), DAY, self.phase)[0])
+        following, left = day, self.usual
+        while left:
+            following += 1
+            left -= self.week[following % 7]
+        return timestamp + (following - day) * DAY
+
+    def start_of(self, ordinal: Integers) -> Integers:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.start_of`; dates inside a gap are those expected."""
+        at = np.maximum(np.searchsorted(self.number, ordinal, side="right") - 1, 0)
+        beyond = np.maximum(ordinal - (self.number[at] + self.count[at] - 1), 0)
+        starts = super().start_of(ordinal - beyond)
+        for place in np.flatnonzero(beyond).tolist():
+            starts[place] = self.coming(int(starts[place]), int(beyond[place]) + 1)[-1]
+        return starts
+
+    def has_start(self, timestamp: int) -> bool:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.has_start`."""
+        at = np.array([timestamp])
+        return self.week[int(nearest(at, DAY, self.phase)[0]) % 7] and bool(near_phase(at, DAY, self.phase)[0])
+
+
+# --- intraday bars ---------------------------------------------------------------------------------------------------
+
+
+def infer_sessions(union: Integers, step: int) -> InferredSessions:
+    """Sessions of intraday bars.
+
+    Args:
+        union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
+        step: Length of a bar, nanoseconds.
+    """
+    clock = infer_clock(union, step)
+    begin, opened, last = _sessions_of(union, step, clock, union[:0])
+    count = (last - begin) // step + 1
+    number = np.cumsum(count) - count
+    return InferredSessions(
+        "sessions",
+        length_of(step),
+        int(count.max()),
+        is_session_bound=True,
+        start=begin,
+        number=number,
+        count=count,
+        opening=number,
+        stride=step,
+        clock=clock,
+        opened=opened,
+        last=int(union[-1]),
+    )
+
+
+def infer_clock(union: Integers, step: int) -> SessionClock:
+    """The clock on which the market keeps its hours, and the time at which its trading days change.
+
+    It is the clock on which the fewest trading days begin or end at another time than most do. Clocks that no change of
+    the clock has told apart yet are equally good; the hours of a known exchange decide between these.
+
+    Args:
+        union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
+        step: Length of a bar, nanoseconds.
+    """
+    for cycle in (DAY, _WEEK):
+        candidates = []
+        for zones in _alike(union):
+            clock, opening, length = _clock_of(union, step, cycle, next(iter(zones)))
+            if length <= step:
+                continue  # the market is never closed, on this clock
+            unusual = _unusual_days(union, clock)
+            for zone, ahead in zones.items():
+                known = _unlikeliness(zone, (opening + ahead) % cycle, length, step, cycle)
+                moved = SessionClock(zone, (clock.closing + ahead) % cycle, cycle)
+                candidates.append((unusual, known, ZONES.index(zone), moved))
+        if candidates:
+            return min(candidates, key=lambda candidate: candidate[:3])[3]
+    return SessionClock("UTC", 0)
+
+
+def _alike(union: Integers) -> list[dict[str, int]]:
+    """Zones whose clocks stay the same distance apart over the bars: nanoseconds ahead of the first, by zone."""
+    noons = np.unique(union // DAY) * DAY + DAY // 2
+    groups: dict[bytes, dict[str, int]] = {}
+    for zone in ZONES:
+        ahead = local_time(noons, zone) - noons
+        groups.setdefault((ahead - ahead[0]).tobytes(), {})[zone] = int(ahead[0])
+    return [{zone: ahead - next(iter(zones.values())) for zone, ahead in zones.items()} for zones in groups.values()]
+
+
+def _clock_of(union: Integers, step: int, cycle: int, zone: str) -> tuple[SessionClock, int, int]:
+    """The clock of a zone, the usual time after its longest closed stretch, and the length of that."""
+    local = local_time(union, zone) + (3 * DAY if cycle == _WEEK else 0)
+    count = np.bincount(local % cycle // _SECOND)
+    usual = np.flatnonzero(count > RARE * count.max()) * _SECOND
+    before = np.diff(usual, prepend=usual[-1] - cycle)
+    longest = int(np.argmax(before))
+    opening, length = int(usual[longest]), int(before[longest])
+    return SessionClock(zone, (opening - (length - step) // 2) % cycle, cycle), opening, length
+
+
+def _unusual_days(union: Integers, clock: SessionClock) -> int:
+    """Trading days that begin at another time than most, and those that end so; the table's own ends are left out."""
+    day, since = clock.since_closing(union)
+    ends = np.flatnonzero(np.diff(day))
+    return sum(
+        len(times) - int(np.unique(times, return_counts=True)[1].max(initial=0))
+        for times in (since[ends + 1], since[ends])
+    )
+
+
+def _unlikeliness(zone: str, opening: int, length: int, step: int, cycle: int) -> int:
+    """0 for the hours of a known exchange, 1 for its opening alone, 2 for UTC, 3 for any other clock."""
+    closing = opening - length + step
+    found = 3 - (zone == "UTC")
+    for name, opens, closes in _HOURS if cycle == DAY else _WEEKS:
+        if name == zone and _is_near(opening, opens, step):
+            found = min(found, 0 if _is_near(closing, closes, step) else 1)
+    return found
+
+
+def _is_near(time: int, named: str, step: int) -> bool:
+    hours, minutes = named.split(":")
+    distance = (time - (int(hours) * 60 + int(minutes)) * 60 * _SECOND + DAY // 2) % DAY - DAY // 2
+    return -step < distance < step
+
+
+def _sessions_of(
+    union: Integers, step: int, clock: SessionClock, opened: Integers
+) -> tuple[Integers, Integers, Integers]:
+    """Sessions of bar starts: where each begins on the grid, its first bar, and its last bar on the grid.
+
+    Args:
+        union: int64 [starts], ascending.
+        step: Length of a bar.
+        clock: When trading days change.
+        opened: First bars of the sessions before; with any, the first start lies in the last of these.
+    """
+    day, since = clock.since_closing(union)
+    closes = (np.diff(union) > step) & (np.diff(day) > 0)
+    begins = np.concatenate([[0], np.flatnonzero(closes) + 1])
+    first = union[begins]
+    openings = clock.since_closing(opened[-_USUAL:])[1].tolist()
+    begin = first.copy()
+    for number, opening in enumerate(since[begins].tolist()):
+        if number == 0 and openings:
+            continue
+        late = opening - _most_usual(openings) if openings else 0
+        if late > 0 and late % step == 0:
+            begin[number] -= late
+        openings = [*openings[1 - _USUAL :], opening]
+    # Bars that start no whole number of steps after their session's first are left out of the grid, to be refused.
+    ahead = union - np.repeat(begin, np.diff(begins, append=len(union)))
+    last_slot = np.maximum.reduceat(np.where(ahead % step == 0, ahead // step, 0), begins)
+    return begin, first, begin + last_slot * step
+
+
+def _most_usual(openings: Sequence[int]) -> int:
+    """The most common time since the trading day began, the earliest of several."""
+    return winner(Counter(openings))
+
+
+def never_closes(union: Integers, step: int) -> bool:
+    """Whether bars are there round the clock and at weekends.
+
+    Only days that lie wholly between the first and the last bar count. Saturdays after a Friday with bars must be at
+    least half full, as the median day; without such a Saturday the days must be nearly full. No time of day may be
+    missing on all days, beyond chance. A table shorter than that must span a whole day nearly without holes. Daily bars
+    must lie on all weekdays. Bars longer than a day must be whole steps apart, and start at weekends as often as on
+    other days.
+
+    Args:
+        union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
+        step: Length of a bar, nanoseconds.
+    """
+    if step > DAY:
+        steps, weekend = np.diff(union), (union // DAY + 3) % 7 >= 5  # 1970-01-01 was a Thursday
+        is_even = len(union) > 7 and np.mean(steps % step == 0) > 0.9 and np.mean(steps == step) > 0.9
+        return bool(step % _WEEK and is_even and np.mean(weekend) > 0.2)
+    first, last = union[0] // DAY, union[-1] // DAY
+    per_day = max(1.0, DAY / step)
+    if last - first < 2:
+        span = union[-1] - union[0] + step
+        return bool(step < DAY <= span and len(union) >= 0.9 * span / step)
+    if step == DAY and last - first >= 14:
+        count = np.bincount(union // DAY % 7, minlength=7)
+        if np.any(count <= _FEW * count.max()):
+            return False
+    fill = np.diff(np.searchsorted(union, np.arange(first + 1, last + 1) * DAY)) / per_day
+    weekday = (np.arange(first + 1, last) + 3) % 7
+    open_days = fill > 0
+    if step < DAY and open_days.any() and _has_pause(union, step, fill[open_days]):
+        return False
+    after_open_friday = (weekday == 5) & np.concatenate([[True], open_days[:-1]])
+    if after_open_friday.any():
+        return bool(np.median(fill[after_open_friday]) >= 0.5 and np.median(fill[open_days]) >= 0.5)
+    return bool(step < DAY and open_days.any() and np.median(fill[open_days]) >= 0.9)
+
+
+def _has_pause(union: Integers, step: int, fill: Floats) -> bool:
+    """Whether times of day lack their bar on all days, which bars that are missing by chance would not bring about."""
+    slots = DAY // step
+    absent = slots - len(np.unique(union % DAY))
+    if DAY % step or absent <= 0:
+        return False
+    missing = math.log(max(1.0 - float(np.mean(fill)), 1e-9))
+    return len(fill) * absent * missing + log_choose(slots, absent) < math.log(CHANCE)
+
+
+def log_choose(count: int, chosen: int) -> float:
+    """Logarithm of the number of ways to choose some of so many."""
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
+
+
+# --- daily and longer bars -------------------------------------------------------------------------------------------
+
+
+def infer_days(union: Integers, step: int, phase: int) -> InferredDays:
+    """Dates of daily or longer bars.
+
+    Args:
+        union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
+        step: Length of a bar, nanoseconds; a day or more.
+        phase: Time of day of the stamps, nanoseconds.
+    """
+    day = np.unique(nearest(union, DAY, phase))
+    count = np.bincount(day % 7, minlength=7)
+    unseen = _not_passed(day)
+    week = tuple(bool(seen > _FEW * count.max()) or number in unseen for number, seen in enumerate(count.tolist()))
+    stride = max(1, step // DAY)
+    apart = _days_apart(np.diff(day), day[1:], week, stride)
+    usual = max(most_common(apart[apart > 0]), 1) if np.any(apart > 0) else 1
+    ordinal = np.concatenate([[0], np.cumsum(1 + _missing(np.diff(day), day[1:], week, usual, stride))])
+    stretches = date_stretches(day, ordinal, stride)
+    return InferredDays(
+        "sessions",
+        length_of(step),
+        1,
+        is_session_bound=False,
+        opening=np.zeros(0, dtype=np.int64),
+        phase=phase,
+        week=week,
+        usual=usual,
+        **stretches,
+    )
+
+
+def _not_passed(day: Integers, shift: int = 0) -> frozenset[int]:
+    """Weekdays from Monday to Friday that a history of a few days does not hold: nothing says that they are closed.
+
+    Args:
+        day: int64 [days], ascending; day 0 is a Thursday.
+        shift: Days from each to the date that names it.
+
+    Returns:
+        Numbers of days modulo 7.
+    """
+    coming = range(int(day[-1]) + 1, int(day[0]) + 7)
+    return frozenset(number % 7 for number in coming if (number + shift + 3) % 7 < 5)
+
+
+def date_stretches(day: Integers, ordinal: Integers, stride: int) -> dict[str, Any]:
+    """Stretches of dates that are ``stride`` days apart and follow each other: start, number, count, and the stride."""
+    begins = np.concatenate([[0], np.flatnonzero((np.diff(day) != stride) | (np.diff(ordinal) != 1)) + 1])
+    count = np.diff(begins, append=len(day))
+    return {"start": day[begins], "number": ordinal[begins], "count": count, "stride": stride}
+
+
+def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...], stride: int) -> Integers:
+    """How many of the market's days lie between the date before (exclusive) and each date (inclusive).
+
+    Of bars of whole weeks every day counts: a bar that a holiday moves by a day is as far from its neighbours as usual.
+    """
+    if stride % 7 == 0:
+        return distance
+    before = np.concatenate([[0], np.cumsum(week)])
+
+    def elapsed(until: Integers) -> Integers:
+        return np.asarray(until // 7 * before[-1] + before[until % 7])
+
+    return np.asarray(elapsed(day + 1) - elapsed(day - distance + 1))
+
+
+def _missing(distance: Integers, day: Integers, week: tuple[bool, ...], usual: int, stride: int) -> Integers:
+    """Bars that are missing before each date; 0 where it follows the one before."""
+    apart = _days_apart(distance, day, week, stride)
+    missing = -((usual - 2 * apart) // (2 * usual)) - 1  # apart / usual rounded to the nearest, halves down, less 1
+    # Bars of one day follow each other over a holiday, which may take a whole week of the market.
+    tolerated = sum(week) if usual == 1 else 0
+    return np.asarray(np.where(missing > tolerated, missing, 0))

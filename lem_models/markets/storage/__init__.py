@@ -1,0 +1,1 @@
+"""Bars on disk: files of tables, and a store that is mapped into memory."""

@@ -1,0 +1,204 @@
+"""Tables of bars on disk: read as they are, written completely or not at all.
+
+Reading interprets nothing: timestamps and symbols of a CSV stay texts, so that a zone that is missing, or a ticker
+called "NA", is seen by the validation and not guessed away. Writing goes to a temporary file beside the target, which
+then takes its place in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from lem_models.errors import BarsError
+from lem_models.guard.arrow import check_size
+from lem_models.guard.columns import MAX_COLUMNS, check_columns
+from lem_models.guard.parquet import GuardedParquet, LocalFile
+
+__all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "replacing", "write_table"]
+
+_MAX_LINE = 1 << 18
+_PACKED_FREE = 1 << 28
+_PACKED_RATIO = 100
+
+FORMATS = ("parquet", "csv", "csv.gz", "arrow")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a file into a table, without interpreting it.
+
+    Args:
+        path: A ``.parquet``, ``.csv``, ``.csv.gz`` or ``.arrow`` file (an Arrow file or stream).
+
+    Returns:
+        The table; an index that pandas stored in a parquet file is a column like the others.
+
+    Raises:
+        BarsError: The suffix is none of these, there is no such file, or it cannot be read.
+    """
+    kind = format_of(path)
+    if not path.is_file():
+        raise BarsError(f"there is no file {path}", rule="readable file")
+    try:
+        if kind == "parquet":
+            table = _read_parquet(path)
+        elif kind == "arrow":
+            check_size(path)
+            table = _read_arrow(path)
+        else:
+            table = _read_csv(path, is_packed=kind == "csv.gz")
+            check_columns(str(path), table.schema)  # texts that are not UTF-8 come as bytes
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    except BarsError:
+        raise
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        raise BarsError(f"{path} cannot be read as {kind}: {error}", rule="readable file") from error
+    return frame
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table to a file, completely or not at all.
+
+    Args:
+        frame: The table; its first column is the timestamp.
+        path: A ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing one is replaced.
+
+    Raises:
+        BarsError: The suffix is none of these, or the file cannot be written.
+    """
+    kind = format_of(path)
+    with replacing(path) as partial:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        if kind == "parquet":
+            pyarrow.parquet.write_table(table, partial, compression="zstd")
+        elif kind == "csv":
+            pyarrow.csv.write_csv(_with_short_timestamps(table), partial)
+        else:
+            with gzip.open(partial, "wb") as stream:
+                pyarrow.csv.write_csv(_with_short_timestamps(table), stream)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file beside a target that takes its place when all went well, and is removed when not.
+
+    Raises:
+        BarsError: The file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except (pa.ArrowException, OSError) as error:
+        raise BarsError(f"{path} cannot be written: {error}", rule="writable file") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def parquet_pieces(path: Path) -> Iterator[pa.Table]:
+    """Rows of a parquet file, some 100,000 at a time; at least one table, which may be empty.
+
+    Raises:
+        BarsError: It cannot be read, or becomes far larger in memory than it is.
+        OSError: It cannot be opened.
+    """
+    source = LocalFile(path, str(path))
+    try:
+        file = GuardedParquet(source)
+        yield file.schema.empty_table()
+        yield from file.pieces()
+    finally:
+        source.close()
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    pieces = list(parquet_pieces(path))
+    return pa.concat_tables(pieces[1:] or pieces).unify_dictionaries()
+
+
+def _read_arrow(path: Path) -> pa.Table:
+    """An Arrow file, or a stream as the library ``datasets`` writes."""
+    with pa.memory_map(str(path)) as source:
+        try:
+            reader = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            reader = pa.ipc.open_stream(source)
+        check_columns(str(path), reader.schema)
+        return reader.read_all()
+
+
+def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
+    """A CSV file, of which pyarrow parses the floats without loss."""
+    texts = pyarrow.csv.ConvertOptions(column_types={"timestamp": pa.string(), "symbol": pa.string()})
+    packed = gzip.GzipFile(path) if is_packed else None
+    with packed or path.open("rb") as file:
+        line = file.readline(_MAX_LINE)
+        if len(line) == _MAX_LINE:
+            raise ValueError(f"its first line has more than {_MAX_LINE:,} bytes")
+        if line.count(b",") >= MAX_COLUMNS:
+            raise ValueError(f"it has more than {MAX_COLUMNS:,} columns")
+        if packed is None:
+            return pyarrow.csv.read_csv(path, convert_options=texts)
+        packed.seek(0)
+        limit = max(_PACKED_FREE, _PACKED_RATIO * path.stat().st_size)
+        return pyarrow.csv.read_csv(_Bounded(packed, limit), convert_options=texts)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that fails when it has given more than it may: a packed file can stand for a thousand times its size."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
+        super().__init__()
+        self._stream, self._limit, self._given = stream, limit, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size if size >= 0 else self._limit - self._given + 1)
+        self._given += len(content)
+        if self._given > self._limit:
+            raise ValueError(f"it would become more than {self._limit:,} bytes, which so small a file of bars does not")
+        return content
+
+
+def _with_short_timestamps(table: pa.Table) -> pa.Table:
+    """Print timestamps as 2024-01-01 00:00:00Z, without nine zeros, if they are whole seconds."""
+    try:
+        return table.set_column(0, "timestamp", table["timestamp"].cast(pa.timestamp("s", "UTC")))
+    except pa.ArrowInvalid:  # a cast that would lose something is refused
+        return table
+
+
+def format_of(path: Path) -> str:
+    """One of :data:`FORMATS`, by the suffix.
+
+    Raises:
+        BarsError: It is none of these.
+    """
+    for suffix in reversed(FORMATS):
+        if path.name.lower().endswith(f".{suffix}"):
+            return suffix
+    raise BarsError(f"{path} is neither an .arrow, a .parquet, a .csv nor a .csv.gz file", rule="file format")

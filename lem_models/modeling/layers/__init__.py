@@ -1,0 +1,1 @@
+"""The layers of the backbone: KAN, TKAN, variable selection and gates."""

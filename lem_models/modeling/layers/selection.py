@@ -1,0 +1,378 @@
+r"""Embedding of scalar inputs, gated residual networks and variable selection.
+
+The blocks of the Temporal Fusion Transformer that stand in front of the recurrent layers:
+
+    gate(z)  = (z W_d + b_d) * sigmoid(z W_g + b_g)                          gated linear unit
+    GRN(x)   = LayerNorm( x W_s + gate( elu(x W_1 + b_1) W_2 + b_2 ) )       gated residual network
+    VSN(x)   = sum_i softmax(GRN_selector(x_1 .. x_I))_i * GRN_i(x_i)        variable selection network
+
+(Lim, Arik, Loeff and Pfister, "Temporal Fusion Transformers", arXiv 1912.09363, eqs. 2-8; the skip connection is
+always a linear layer here, as in the Large Execution Models, arXiv 2509.25211.)
+
+Variable selection handles tokens x inputs x hidden numbers where the rest of the backbone handles tokens x hidden. So
+memory traffic bounds it, and it is laid out for that: the networks of all inputs are one stack of weights,
+``[inputs, in, out]``, applied to ``[inputs, tokens, in]`` by one batched product per layer; W_2 and the two kernels of
+the gate, with nothing but a bias between them, are multiplied with each other first, which saves a pass over the big
+tensor; on the CPU the tokens go through in blocks that stay in the cache, or, for scalar inputs and where a compiler is
+at hand, through one compiled kernel (:mod:`lem_models.modeling.kernels.selection`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lem_models.errors import ConfigError
+from lem_models.modeling.kernels.library import is_available
+from lem_models.modeling.kernels.selection import ScalarNetworks, fused_selection
+from lem_models.modeling.layers.kan import LAYER_NORM_EPS
+
+_BLOCK_ELEMENTS = 2**18
+"""Size of the intermediate tensors of variable selection on the CPU: a few of them fit into a core's cache."""
+
+
+class InputEmbedding(nn.Module):
+    """A linear map of its own for each scalar input.
+
+    Args:
+        num_inputs: Number of scalar inputs.
+        embedding_dim: Size of the embedding of one input.
+
+    Shape:
+        ``[..., inputs]`` to ``[..., embedding, inputs]``.
+
+    Raises:
+        ConfigError: If a size is not positive.
+    """
+
+    def __init__(self, num_inputs: int, embedding_dim: int) -> None:
+        super().__init__()
+        _require_positive(num_inputs=num_inputs, embedding_dim=embedding_dim)
+        self.num_inputs, self.embedding_dim = num_inputs, embedding_dim
+        self.weight = nn.Parameter(torch.empty(embedding_dim, num_inputs))
+        self.bias = nn.Parameter(torch.empty(embedding_dim, num_inputs))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw each map as a Glorot uniform kernel of one input; zero bias."""
+        bound = (6.0 / (1 + self.embedding_dim)) ** 0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., inputs]`` to ``[..., embedding, inputs]``."""
+        return torch.addcmul(self.bias, x.unsqueeze(-2), self.weight)
+
+
+class Gate(nn.Module):
+    """Gated linear unit, ``dense(z) * sigmoid(gated(z))``, both linear maps in one product.
+
+    Args:
+        input_size: Size of the last axis of the input.
+        output_size: Size of the last axis of the output.
+
+    Attributes:
+        linear: Rows ``[:output_size]`` of its weight and bias are ``dense``, the others ``gated``.
+
+    Shape:
+        ``[..., input_size]`` to ``[..., output_size]``.
+    """
+
+    def __init__(self, input_size: int, output_size: int) -> None:
+        super().__init__()
+        _require_positive(input_size=input_size, output_size=output_size)
+        self.linear = nn.Linear(input_size, 2 * output_size)
+        nn.init.xavier_uniform_(self.linear.weight[:output_size])
+        nn.init.xavier_uniform_(self.linear.weight[output_size:])
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map ``[..., input_size]`` to ``[..., output_size]``."""
+        return functional.glu(self.linear(z), dim=-1)
+
+
+class GateAddNorm(nn.Module):
+    """Gate, residual connection and layer normalisation: ``LayerNorm(skip + gate(z))``.
+
+    Args:
+        input_size: Size of the last axis of ``z``.
+        output_size: Size of the last axis of ``skip`` and of the output; ``input_size`` if None.
+        dropout: Probability of zeroing an element of ``z``, in training.
+
+    Shape:
+        ``[..., input_size]`` and ``[..., output_size]`` to ``[..., output_size]``.
+    """
+
+    def __init__(self, input_size: int, output_size: int | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        output_size = input_size if output_size is None else output_size
+        self.dropout = nn.Dropout(_probability(dropout))
+        self.gate = Gate(input_size, output_size)
+        self.norm = nn.LayerNorm(output_size, eps=LAYER_NORM_EPS)
+
+    def forward(self, z: Tensor, skip: Tensor) -> Tensor:
+        """Gate ``z``, add ``skip`` and normalise."""
+        normalised: Tensor = self.norm(skip + self.gate(self.dropout(z)))
+        return normalised
+
+
+class GatedResidualNetwork(nn.Module):
+    """Two dense layers with a gate and a linear skip connection around them.
+
+    Args:
+        input_size: Size of the last axis of the input.
+        hidden_size: Size of the two hidden layers.
+        output_size: Size of the last axis of the output; ``hidden_size`` if None.
+        dropout: Probability of zeroing an element in front of the gate, in training.
+
+    Shape:
+        ``[..., input_size]`` to ``[..., output_size]``.
+
+    Example:
+        >>> GatedResidualNetwork(5, 8, 3)(torch.zeros(4, 7, 5)).shape
+        torch.Size([4, 7, 3])
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, output_size: int | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        _require_positive(input_size=input_size, hidden_size=hidden_size)
+        output_size = hidden_size if output_size is None else output_size
+        self.skip = _dense(input_size, output_size)
+        self.hidden1 = _dense(input_size, hidden_size)
+        self.hidden2 = _dense(hidden_size, hidden_size)
+        self.gate_add_norm = GateAddNorm(hidden_size, output_size, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[..., input_size]`` to ``[..., output_size]``."""
+        output: Tensor = self.gate_add_norm(self.hidden2(functional.elu(self.hidden1(x))), self.skip(x))
+        return output
+
+
+class StackedGRN(nn.Module):
+    """One gated residual network per input, evaluated together and summed with weights.
+
+    Args:
+        num_inputs: Number of networks.
+        input_size: Size of the last axis of their inputs.
+        hidden_size: Size of their hidden layers and of their output.
+
+    Raises:
+        ConfigError: If a size is not positive.
+    """
+
+    def __init__(self, num_inputs: int, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        _require_positive(num_inputs=num_inputs, input_size=input_size, hidden_size=hidden_size)
+        self.num_inputs, self.input_size, self.hidden_size = num_inputs, input_size, hidden_size
+        self.skip_weight, self.skip_bias = _stack(num_inputs, input_size, hidden_size)
+        self.hidden1_weight, self.hidden1_bias = _stack(num_inputs, input_size, hidden_size)
+        self.hidden2_weight, self.hidden2_bias = _stack(num_inputs, hidden_size, hidden_size)
+        self.gate_weight, self.gate_bias = _stack(num_inputs, hidden_size, 2 * hidden_size)
+        self.norm_weight = nn.Parameter(torch.empty(num_inputs, hidden_size))
+        self.norm_bias = nn.Parameter(torch.empty(num_inputs, hidden_size))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the kernels of each network from the uniform distribution of Glorot; zero biases, unit norms."""
+        hidden = self.hidden_size
+        with torch.no_grad():
+            for network in range(self.num_inputs):
+                for weight in (self.skip_weight, self.hidden1_weight, self.hidden2_weight):
+                    nn.init.xavier_uniform_(weight[network])
+                nn.init.xavier_uniform_(self.gate_weight[network, :, :hidden])
+                nn.init.xavier_uniform_(self.gate_weight[network, :, hidden:])
+            for bias in (self.skip_bias, self.hidden1_bias, self.hidden2_bias, self.gate_bias, self.norm_bias):
+                bias.zero_()
+            self.norm_weight.fill_(1.0)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Sum of the networks' outputs, ``sum_i weights_i * GRN_i(x_i)``.
+
+        Args:
+            x: ``[tokens, input_size, inputs]``.
+            weights: ``[tokens, inputs]``.
+
+        Returns:
+            ``[tokens, hidden]``.
+        """
+        hidden1, skip = (self.hidden1_weight, self.hidden1_bias), (self.skip_weight, self.skip_bias)
+        return self._in_blocks(x, weights, hidden1, skip)
+
+    def of_scalars(self, x: Tensor, weights: Tensor, embedding: InputEmbedding) -> Tensor:
+        """``self(embedding(x), weights)`` for scalars ``[tokens, inputs]``, by first kernels that have a single row."""
+        line = torch.stack((embedding.weight.t(), embedding.bias.t()), dim=1)  # [inputs, 2, input_size]
+
+        def collapsed(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+            slope, intercept = torch.bmm(line, weight).chunk(2, dim=1)
+            return slope, intercept.squeeze(1) + bias
+
+        precise = torch.promote_types(self.norm_weight.dtype, torch.float32)
+        if not is_available(x, precise):
+            hidden1, skip = (
+                collapsed(self.hidden1_weight, self.hidden1_bias),
+                collapsed(self.skip_weight, self.skip_bias),
+            )
+            return self._in_blocks(x.unsqueeze(1), weights, hidden1, skip)
+        with torch.autocast(x.device.type, enabled=False):
+            slope, intercept = collapsed(self.hidden1_weight, self.hidden1_bias)
+            skip_slope, skip_intercept = collapsed(self.skip_weight, self.skip_bias)
+            networks = (
+                slope.squeeze(1),
+                intercept,
+                skip_slope.squeeze(1),
+                skip_intercept,
+                self.norm_weight,
+                *self._gate(),
+            )
+            cast = ScalarNetworks(*(part.to(precise) for part in networks))
+            weights = weights.to(precise)
+            outputs = fused_selection(x.to(precise), weights, cast, LAYER_NORM_EPS)
+            return torch.addmm(outputs, weights, self.norm_bias.to(precise)).to(self.norm_bias.dtype)
+
+    def _gate(self) -> tuple[Tensor, Tensor]:
+        """Second layer and gate in one: ``(e W_2 + b_2) W + b = e (W_2 W) + (b_2 W + b)``."""
+        weight = torch.bmm(self.hidden2_weight, self.gate_weight)
+        bias = torch.bmm(self.hidden2_bias.unsqueeze(1), self.gate_weight).squeeze(1) + self.gate_bias
+        return weight, bias
+
+    def _in_blocks(
+        self, x: Tensor, weights: Tensor, hidden1: tuple[Tensor, Tensor], skip: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        gate, norm = self._gate(), (self.norm_weight, self.norm_bias)
+        block = len(x) if x.device.type != "cpu" else max(1, _BLOCK_ELEMENTS // (self.num_inputs * self.hidden_size))
+        if len(x) <= block:
+            return weighted_networks(x, weights, hidden1, skip, gate, norm)
+        blocks = zip(torch.split(x, block), torch.split(weights, block), strict=True)
+        return torch.cat([weighted_networks(*tokens, hidden1, skip, gate, norm) for tokens in blocks])
+
+
+def weighted_networks(
+    x: Tensor,
+    weights: Tensor,
+    hidden1: tuple[Tensor, Tensor],
+    skip: tuple[Tensor, Tensor],
+    gate: tuple[Tensor, Tensor],
+    norm: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Weighted sum of gated residual networks, one per input.
+
+    Args:
+        x: ``[tokens, in, inputs]``.
+        weights: ``[tokens, inputs]``.
+        hidden1: Kernels ``[inputs, in, hidden]`` and biases ``[inputs, hidden]`` of the first layers.
+        skip: Those of the skip connections, of the same shapes.
+        gate: ``[inputs, hidden, 2 * hidden]`` and ``[inputs, 2 * hidden]``, the second layers multiplied in.
+        norm: Scale and offset of the normalisations, ``[inputs, hidden]`` each.
+
+    Returns:
+        ``[tokens, hidden]``.
+    """
+    by_input = x.permute(2, 0, 1)
+    gated = functional.glu(_batched(functional.elu(_batched(by_input, *hidden1)), *gate), dim=-1)
+    scale, offset = norm
+    outputs = functional.layer_norm(_batched(by_input, *skip) + gated, scale.shape[1:], eps=LAYER_NORM_EPS)
+    # The scale of the normalisation goes before the sum over inputs; its offset, weighted, is a product of its own.
+    outputs = outputs * scale.unsqueeze(1) * weights.t().unsqueeze(-1)
+    return torch.addmm(outputs.sum(0), weights, offset)
+
+
+class VariableSelectionNetwork(nn.Module):
+    """Weighted sum of the inputs' own networks, with weights that a further network takes from all inputs.
+
+    Args:
+        num_inputs: Number of inputs.
+        embedding_dim: Size of the embedding of one input.
+        hidden_size: Size of the output.
+
+    Raises:
+        ConfigError: If a size is not positive.
+
+    Example:
+        >>> selected, weights = VariableSelectionNetwork(5, 4, 8)(torch.zeros(3, 7, 4, 5))
+        >>> selected.shape, weights.shape
+        (torch.Size([3, 7, 8]), torch.Size([3, 7, 5]))
+    """
+
+    def __init__(self, num_inputs: int, embedding_dim: int, hidden_size: int) -> None:
+        super().__init__()
+        _require_positive(num_inputs=num_inputs, embedding_dim=embedding_dim, hidden_size=hidden_size)
+        self.num_inputs, self.embedding_dim, self.hidden_size = num_inputs, embedding_dim, hidden_size
+        self.selector = GatedResidualNetwork(embedding_dim * num_inputs, hidden_size, num_inputs)
+        self.networks = StackedGRN(num_inputs, embedding_dim, hidden_size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Select.
+
+        Args:
+            x: ``[..., embedding, inputs]``, from :class:`InputEmbedding`.
+
+        Returns:
+            The selected features ``[..., hidden]`` and the weights of the inputs ``[..., inputs]``, which sum to one.
+        """
+        weights = torch.softmax(self.selector(x.flatten(-2)), dim=-1)
+        tokens = x.reshape(-1, self.embedding_dim, self.num_inputs)
+        selected = self.networks(tokens, weights.reshape(-1, self.num_inputs))
+        return selected.view(*weights.shape[:-1], self.hidden_size), weights
+
+    def select_scalars(self, x: Tensor, embedding: InputEmbedding) -> tuple[Tensor, Tensor]:
+        """The same as ``self(embedding(x))`` for scalar inputs, without the embedded tensor.
+
+        The embedding of a scalar is a straight line, and so is every linear layer after it: both collapse into one.
+
+        Args:
+            x: ``[..., inputs]``.
+            embedding: The embedding that would come first.
+
+        Returns:
+            The selected features ``[..., hidden]`` and the weights of the inputs ``[..., inputs]``.
+        """
+        selector = self.selector
+        hidden = functional.elu(_through_embedding(x, embedding, selector.hidden1))
+        skip = _through_embedding(x, embedding, selector.skip)
+        weights = torch.softmax(selector.gate_add_norm(selector.hidden2(hidden), skip), dim=-1)
+        tokens, flat = x.reshape(-1, self.num_inputs), weights.reshape(-1, self.num_inputs)
+        selected = self.networks.of_scalars(tokens, flat, embedding)
+        return selected.view(*weights.shape[:-1], self.hidden_size), weights
+
+
+def _through_embedding(x: Tensor, embedding: InputEmbedding, layer: nn.Linear) -> Tensor:
+    """``layer(embedding(x).flatten(-2))`` for scalars ``[..., inputs]``, by way of the product of the two maps."""
+    weight = layer.weight.view(-1, embedding.embedding_dim, embedding.num_inputs)
+    bias = torch.addmv(layer.bias, layer.weight, embedding.bias.flatten())
+    return functional.linear(x, (weight * embedding.weight).sum(1), bias)
+
+
+def _batched(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x_i @ weight_i + bias_i`` for every slice: ``[inputs, tokens, in]`` to ``[inputs, tokens, out]``."""
+    return torch.baddbmm(bias.unsqueeze(1), x, weight)
+
+
+def _stack(num_inputs: int, input_size: int, output_size: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Kernels ``[inputs, in, out]`` and biases ``[inputs, out]``, not initialised."""
+    return (
+        nn.Parameter(torch.empty(num_inputs, input_size, output_size)),
+        nn.Parameter(torch.empty(num_inputs, output_size)),
+    )
+
+
+def _dense(input_size: int, output_size: int) -> nn.Linear:
+    """A linear layer with a Glorot uniform kernel and zero bias."""
+    layer = nn.Linear(input_size, output_size)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _probability(dropout: float) -> float:
+    """The dropout probability, checked."""
+    if not 0.0 <= dropout < 1.0:
+        raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
+    return dropout
+
+
+def _require_positive(**sizes: int) -> None:
+    """Refuse sizes below one, by name."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigError(f"{name} must be at least 1, got {size}")

@@ -1,0 +1,189 @@
+"""Fields of an order as people write them: their names, and the values in their cells.
+
+A name that is not a field, but looks like one, is refused: ``Side``, ``max period``, ``ammount``, and the other words
+for fields in :data:`OTHER_WORDS`. A value is read, or refused, never guessed:
+
+- A number is an ``int``, a ``float``, a ``Decimal`` or a number of numpy. A float is the number that it prints as:
+  ``0.1`` is a tenth. Truth values, texts, times, complex numbers and arrays are no numbers.
+- A choice is its word in any case, ``BUY`` or `` buy ``, or a member of its enumeration. Initials, signs and numbers
+  are no words.
+
+This module imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from decimal import Decimal
+from enum import Enum
+from typing import TypeGuard
+
+import numpy as np
+
+from lem_models.errors import OrderError
+from lem_models.guard.text import shown
+from lem_models.orders.rules import CHOICES, DEFAULTS, as_text
+
+__all__ = [
+    "FIELDS",
+    "OTHER_WORDS",
+    "is_missing",
+    "meant_field",
+    "plain_name",
+    "read_choice",
+    "read_number",
+    "read_symbol",
+    "unknown_field",
+]
+
+FIELDS: tuple[str, ...] = ("order_id", "symbol", "start", "side", *DEFAULTS)
+"""Fields of an order, which are the columns of a complete table of orders, in order."""
+
+OTHER_WORDS: dict[str, tuple[str, ...]] = {
+    "order_id": ("id", "client_order_id", "cl_ord_id", "oid"),
+    "symbol": ("ticker", "instrument", "pair", "ric", "sym"),
+    "start": ("begin", "start_time"),
+    "side": ("direction", "action", "buy_sell", "is_buy", "is_sell"),
+    "benchmark": ("bench",),
+    "target": ("target_type",),
+    "min_periods": ("min_duration", "min_bars"),
+    "max_periods": ("max_duration", "max_bars", "periods", "duration", "horizon", "deadline", "end", "end_time"),
+    "min_rate": ("min_fraction",),
+    "max_rate": ("max_fraction",),
+    "risk_aversion": ("aversion", "lambda", "risk_tolerance"),
+    "amount": (
+        *("quantity", "qty", "order_quantity", "order_qty", "size", "order_size", "shares", "units", "contracts"),
+        *("volume", "notional", "nominal"),
+    ),
+    "lot_size": ("lot", "lots", "round_lot", "board_lot", "min_lot", "step_size"),
+    "max_participation": ("participation", "participation_rate", "participation_limit", "pov", "max_pov"),
+}
+"""Other words for the fields, as desks and data vendors use them. Tables with such columns are refused."""
+
+EXACT = ("amount", "lot_size")
+"""Fields that are read to the last digit: their ratio is a number of lots."""
+
+_CLOSE = 0.85  # by difflib: "ammount" and "max_preiods" are that close to a field, "desk" and "venue" are not
+
+
+def plain_name(name: object) -> str:
+    """A name without its case and what stands between its words.
+
+    Example:
+        >>> plain_name("Max periods"), plain_name("max_periods")
+        ('maxperiods', 'maxperiods')
+    """
+    return re.sub(r"[\W_]+", "", str(name)).lower()
+
+
+_MEANT = {plain_name(field): field for field in FIELDS} | {
+    plain_name(word): field for field, words in OTHER_WORDS.items() for word in words
+}
+
+
+def meant_field(name: object) -> str | None:
+    """The field that a name which is none looks like; ``None`` if it looks like none of them.
+
+    Example:
+        >>> meant_field("Qty"), meant_field("max period"), meant_field("desk")
+        ('amount', 'max_periods', None)
+    """
+    plain = plain_name(name)
+    close = [plain] if plain in _MEANT else difflib.get_close_matches(plain, list(_MEANT), 1, cutoff=_CLOSE)
+    return _MEANT[close[0]] if close else None
+
+
+def unknown_field(name: object, where: str) -> OrderError:
+    """The error of a name that is no field, or looks like one and is none.
+
+    Args:
+        name: The name.
+        where: What has this name: ``"order field"``, ``"column"``.
+    """
+    field = meant_field(name)
+    hint = f"did you mean {field!r}? Rename it, or leave it out" if field else f"known: {', '.join(FIELDS)}"
+    return OrderError(f"unknown {where} {shown(name)}; {hint}", field=str(name), rule=f"known {where}")
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell is empty: ``None``, NaN or ``pandas.NA``."""
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or (isinstance(value, Decimal) and value.is_nan()) or type(value).__name__ == "NAType"
+
+
+def _is_number(value: object) -> TypeGuard[int | float | Decimal | np.integer | np.floating]:
+    """Whether a value is a number; truth values and numpy's time differences are kinds of whole numbers in Python."""
+    return isinstance(value, int | float | Decimal | np.integer | np.floating) and not isinstance(
+        value, bool | np.timedelta64
+    )
+
+
+def read_number(value: object, field: str) -> float:
+    """Read the number in a cell; NaN where there is none (``None``, NaN or ``pandas.NA``).
+
+    Raises:
+        OrderError: It is not a number, or has more digits than a float where every digit counts.
+
+    Example:
+        >>> read_number(Decimal("0.3"), "amount"), read_number(np.float32(0.1), "lot_size")
+        (0.3, 0.1)
+    """
+    if is_missing(value):
+        return math.nan
+    if not _is_number(value):
+        raise OrderError(
+            f"{field} must be a number; got {shown(value)}, which is of the type {type(value).__name__}",
+            field=field,
+            rule="number",
+        )
+    try:
+        number = float(str(value)) if isinstance(value, np.floating) else float(value)
+    except (OverflowError, ValueError):
+        raise OrderError(f"{field} is larger than a float can be", field=field, rule="number") from None
+    if field in EXACT and math.isfinite(number) and not isinstance(value, float | np.floating):
+        exact = value if isinstance(value, Decimal) else Decimal(int(value))
+        if Decimal(as_text(number)) != exact:
+            raise OrderError(
+                f"{field} has more digits than a float holds; got {shown(value)}, the nearest is {as_text(number)}",
+                field=field,
+                rule="digits of a float",
+            )
+    return number
+
+
+def read_choice(value: object, field: str) -> str | None:
+    """Read the word in a cell of ``side``, ``benchmark`` or ``target``; ``None`` where there is none.
+
+    Raises:
+        OrderError: It is none of the words.
+
+    Example:
+        >>> read_choice(" Buy ", "side"), read_choice(None, "target")
+        ('buy', None)
+    """
+    if is_missing(value):
+        return None
+    words = [member.value for member in CHOICES[field]]
+    plain = value.value if isinstance(value, CHOICES[field]) else value
+    word = plain.strip().lower() if isinstance(plain, str) and not isinstance(plain, Enum) else None
+    if word not in words:
+        raise OrderError(f"{field} must be one of {words}; got {shown(value)}", field=field, rule="known value")
+    return word
+
+
+def read_symbol(value: object) -> str:
+    """Read the symbol in a cell: a text, or a whole number (of exchanges whose symbols are numbers).
+
+    Raises:
+        OrderError: It is missing, or neither.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if _is_number(value) and isinstance(value, int | np.integer):
+        return str(int(value))
+    if is_missing(value):
+        raise OrderError("the symbol is missing", field="symbol", rule="required")
+    raise OrderError(f"symbol must be a text; got {shown(value)}", field="symbol", rule="text")

@@ -1,0 +1,306 @@
+"""Tables of orders: one row per order, completed with defaults and checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lem_models.errors import OrderError
+from lem_models.guard.frames import as_pandas
+from lem_models.guard.text import shown
+from lem_models.guard.timestamps import MomentError, read_moments
+from lem_models.orders.fields import (
+    FIELDS,
+    is_missing,
+    meant_field,
+    read_choice,
+    read_number,
+    read_symbol,
+    unknown_field,
+)
+from lem_models.orders.order import Order, start_rule
+from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text, check_rules
+
+__all__ = ["COLUMNS", "OrdersLike", "complete_orders", "orders_frame", "unread_columns"]
+
+COLUMNS = FIELDS
+"""Columns of a complete table of orders, in order."""
+
+OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
+"""What stands for orders wherever they are asked for, see :func:`orders_frame`; tables of other libraries too."""
+
+_EXACT_INTEGERS = 2**53  # whole numbers up to this are floats
+_Value = TypeVar("_Value")
+
+
+def orders_frame(orders: OrdersLike) -> pd.DataFrame:
+    """Table of orders from one order, several orders, or a table.
+
+    Args:
+        orders: An :class:`Order`; a mapping of its fields; a list or tuple of these; or a table with a column per
+            field: a DataFrame of pandas, or what :func:`~lem_models.guard.frames.as_pandas` makes one of.
+
+    Returns:
+        A table of its own: one that was given is copied. Its values are as they were given.
+
+    Raises:
+        OrderError: It is nothing of that kind, an order breaks a rule, or a name of a column cannot stand.
+    """
+    if isinstance(orders, Order | Mapping):
+        return _listed([orders], in_table=False)
+    if isinstance(orders, list | tuple):
+        return _listed(orders, in_table=True)
+    if orders is None or isinstance(orders, pd.Series | str | bytes) or _is_one_by_one(orders):
+        raise OrderError(
+            "orders are an Order, a mapping of its fields, a list of these, or a table with a row per order; got "
+            f"{_kind(orders)}",
+            rule="orders",
+        )
+    table = as_pandas(orders, "orders", OrderError).copy()
+    _check_names(table)
+    return table
+
+
+def _is_one_by_one(orders: object) -> bool:
+    """Whether something only gives its orders one by one: a generator, a set; read twice, it is empty."""
+    return hasattr(orders, "__iter__") and not hasattr(orders, "columns") and not hasattr(orders, "__arrow_c_stream__")
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "None"
+    cure = "; put them into a list" if _is_one_by_one(value) and not isinstance(value, str | bytes) else ""
+    return f"{shown(value)}, which is of the type {type(value).__name__}{cure}"
+
+
+def _listed(orders: Sequence[Order | Mapping[str, Any]], *, in_table: bool) -> pd.DataFrame:
+    rows = []
+    for row, order in enumerate(orders):
+        try:
+            rows.append(_order(order).model_dump())
+        except OrderError as error:
+            label = order.get("order_id") if isinstance(order, Mapping) else None
+            raise error.at(row, label) if in_table else error from None
+    plain = [{k: v.value if isinstance(v, Enum) else v for k, v in row.items()} for row in rows]
+    table = pd.DataFrame(plain, columns=list(Order.model_fields))
+    return table.drop(columns=[c for c in table.columns if table[c].isna().all()])
+
+
+def _order(order: object) -> Order:
+    if isinstance(order, Order):
+        return order
+    if not isinstance(order, Mapping):
+        raise OrderError(f"an order is an Order or a mapping of its fields; got {_kind(order)}", rule="orders")
+    several = next((name for name, value in order.items() if isinstance(value, list | tuple | np.ndarray)), None)
+    if several is not None:
+        raise OrderError(
+            f"{several} holds several values, and a mapping is one order: make a DataFrame of a table of columns",
+            field=str(several),
+            rule="one value",
+        )
+    # As in a table, a cell without a number has the default.
+    return Order(**{str(name): value for name, value in order.items() if not is_missing(value)})
+
+
+def _check_names(table: pd.DataFrame) -> None:
+    """Refuse names of columns that occur twice, or look like a field and are none; nothing would read them."""
+    for kind, names in (("index", table.index.names), ("column", list(table.columns))):
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise OrderError(f"the {kind} {shown(name)} occurs twice", field=str(name), rule="unique columns")
+            if kind == "index" and name is not None and (name in COLUMNS or meant_field(name)):
+                raise OrderError(
+                    f"the index is named {shown(name)}, and only columns are read; call reset_index() first",
+                    field=str(name),
+                    rule="known column",
+                )
+            field = None if name in COLUMNS else meant_field(name)
+            if field is not None and kind == "column":
+                raise unknown_field(name, "column")
+
+
+def unread_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of a table of orders that are no fields: nothing reads them, results carry them along."""
+    return [str(name) for name in table.columns if name not in COLUMNS]
+
+
+def complete_orders(
+    orders: OrdersLike,
+    *,
+    horizon: int | None,
+    risk_aversion: float | None,
+    fixed_risk_aversion: float | None = None,
+) -> pd.DataFrame:
+    """Complete and check a table of orders: every column present, typed, defaults filled in; row order kept.
+
+    Args:
+        orders: One order, several, or a table. Columns beyond :data:`COLUMNS` are kept.
+        horizon: The policy's horizon, default of ``max_periods`` and its upper bound; ``None`` when it has none.
+        risk_aversion: The policy's default; ``None`` leaves missing values missing.
+        fixed_risk_aversion: The policy's default for orders of a fixed duration, if it differs.
+
+    Returns:
+        DataFrame with :data:`COLUMNS` first; ``start`` in UTC.
+
+    Raises:
+        OrderError: naming field, rule and row, and the order's label if it has one.
+    """
+    table = orders_frame(orders).reset_index(drop=True)
+    missing = [name for name in ("symbol", "start", "side") if name not in table]
+    if missing and len(table.columns):
+        raise OrderError(f"the table of orders lacks the columns {missing}", field=missing[0], rule="required column")
+    if table.empty:
+        raise OrderError("the table of orders is empty: give at least one order", rule="at least one order")
+    table["order_id"] = _labels(table)
+    labels = table["order_id"].tolist()
+    table["symbol"] = pd.Series(_cells(table["symbol"], read_symbol, labels)).astype(str)
+    table["start"] = _utc(table["start"], labels)
+    for name in CHOICES:
+        table[name] = _choice(table, name, labels)
+    numeric = {name: _number(table, name, labels) for name in NUMERIC}
+    given = numeric["max_periods"]
+    if horizon is None:
+        _refuse(
+            np.isnan(given),
+            labels,
+            lambda row: "max_periods is missing and this policy has no horizon of its own",
+            field="max_periods",
+            rule="required",
+        )
+    numeric["max_periods"] = np.where(np.isnan(given), horizon or 0, given)
+    numeric["min_periods"] = np.where(np.isnan(numeric["min_periods"]), numeric["max_periods"], numeric["min_periods"])
+    for name in ("max_periods", "min_periods"):
+        periods = numeric[name]
+        wrong = periods != np.floor(periods)
+        _refuse(wrong, labels, partial(_not_whole, name, periods), field=name, rule="integer")
+    risk = np.isnan(numeric["risk_aversion"])
+    default = np.full(len(table), 0.0 if risk_aversion is None else risk_aversion)
+    if fixed_risk_aversion is not None:
+        default[numeric["min_periods"] == numeric["max_periods"]] = fixed_risk_aversion
+    numeric["risk_aversion"] = np.where(risk, default, numeric["risk_aversion"])
+    check_rules(numeric, order_ids=labels)
+    if horizon is not None:
+        maximum = numeric["max_periods"]
+        _refuse(
+            maximum > horizon,
+            labels,
+            lambda row: f"max_periods is {as_text(maximum[row])}, but this policy's horizon is {horizon} periods",
+            field="max_periods",
+            rule="within the horizon",
+        )
+    if risk_aversion is None:
+        numeric["risk_aversion"] = np.where(risk, np.nan, numeric["risk_aversion"])
+    for name, values in numeric.items():
+        table[name] = values.astype(np.int64) if name.endswith("_periods") else values
+    return table[[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)]]
+
+
+def _not_whole(name: str, periods: npt.NDArray[np.float64], row: int) -> str:
+    return f"{name} must be a whole number; got {as_text(periods[row])}"
+
+
+def _refuse(
+    mask: npt.NDArray[np.bool_], labels: Sequence[object], message: Callable[[int], str], *, field: str, rule: str
+) -> None:
+    """Raise the error of the first row that a mask names, if there is one."""
+    rows = np.flatnonzero(mask)
+    if rows.size:
+        row = int(rows[0])
+        raise OrderError(message(row), field=field, rule=rule, row=row, order_id=labels[row])
+
+
+def _labels(table: pd.DataFrame) -> pd.Series[Any]:
+    """The column ``order_id``: row numbers where there is no label, no label twice."""
+    numbers = pd.Series(np.arange(len(table)))
+    if "order_id" not in table:
+        return numbers
+    labels = table["order_id"]
+    for row, label in enumerate(labels.array):
+        try:
+            hash(label)
+        except TypeError:
+            raise OrderError(
+                f"order_id must be a text or a number; got {shown(label)}", field="order_id", rule="label", row=row
+            ) from None
+    missing = labels.isna().to_numpy()
+    if missing.any():
+        labels = labels.astype(object).where(~missing, numbers)
+    twice = labels.duplicated().to_numpy()
+    if twice.any():
+        row = int(np.argmax(twice))
+        first = int(np.argmax((labels == labels[row]).to_numpy()))
+        raise OrderError(
+            f"order_id {shown(labels.tolist()[row])} occurs twice, in the rows {first} and {row}",
+            field="order_id",
+            rule="unique",
+            row=row,
+        )
+    return labels
+
+
+def _cells(column: pd.Series[Any], read: Callable[[object], _Value], labels: Sequence[object]) -> npt.NDArray[Any]:
+    """Read a column cell by cell, object [orders]; each different text of a column of texts once."""
+    which: npt.NDArray[np.intp] = np.arange(len(column))
+    if pd.api.types.infer_dtype(column, skipna=True) == "string":
+        which, distinct = pd.factorize(column, use_na_sentinel=False)
+        cells = list(distinct)
+    else:
+        cells = column.tolist() if column.dtype == object else list(column.array)
+    values = np.empty(len(cells), dtype=object)
+    for number, cell in enumerate(cells):
+        try:
+            values[number] = read(cell)
+        except OrderError as error:
+            row = int(np.argmax(which == number))
+            raise error.at(row, labels[row]) from None
+    return np.asarray(values[which])
+
+
+def _utc(column: pd.Series[Any], labels: Sequence[object]) -> pd.Series[Any]:
+    try:
+        nanoseconds = read_moments(column)
+    except MomentError as error:
+        row = error.row or 0
+        problem = OrderError(f"start: {error.reason}", field="start", rule=start_rule(error))
+        raise problem.at(row, labels[row]) from None
+    starts: pd.Series[Any] = pd.Series(nanoseconds.view("datetime64[ns]"), index=column.index).dt.tz_localize("UTC")
+    return starts
+
+
+def _choice(table: pd.DataFrame, name: str, labels: Sequence[object]) -> npt.NDArray[Any]:
+    """A column of words, object [orders]."""
+    default = DEFAULTS.get(name)
+    if name not in table:
+        return np.full(len(table), default, dtype=object)
+
+    def read(cell: object) -> str:
+        word = read_choice(cell, name)
+        if word is None and default is None:
+            raise OrderError(f"the {name} is missing", field=name, rule="required")
+        return str(default) if word is None else word
+
+    return _cells(table[name], read, labels)
+
+
+def _number(table: pd.DataFrame, name: str, labels: Sequence[object]) -> npt.NDArray[np.float64]:
+    """A column of numbers, [orders]; the default where there is none."""
+    if name not in table:
+        return np.full(len(table), DEFAULTS[name])
+    column = table[name]
+    plain = column.dtype == np.float64 or (
+        isinstance(column.dtype, np.dtype)
+        and column.dtype.kind in "iu"
+        and (column.abs() <= _EXACT_INTEGERS).all()
+        and column.min() >= -_EXACT_INTEGERS  # the smallest whole number of 64 bits is its own absolute value
+    )
+    if plain:
+        values = column.to_numpy(dtype=np.float64)
+    else:
+        values = _cells(column, lambda cell: read_number(cell, name), labels).astype(np.float64)
+    return np.where(np.isnan(values), DEFAULTS[name], values)

@@ -1,0 +1,1 @@
+"""What a benchmark measured, as HTML, in a terminal and as Markdown."""

@@ -1,0 +1,247 @@
+"""The look of the figures: inks of a light and a dark page, a style per policy, axes, legends, and images of figures.
+
+Figures are built on the object interface: no window, no pyplot, no state left behind. Policies keep their colour in
+every figure, and have a marker and a dash of their own, so that lines can be told apart in grey print. Colours follow
+Okabe and Ito, "Color universal design" (2008), shifted in lightness per theme.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lem_models.errors import ConfigError
+from lem_models.statistics.summary import Unit
+
+__all__ = [
+    "NULL_DASH",
+    "UNIT_LABELS",
+    "Ink",
+    "PolicyStyle",
+    "Theme",
+    "dress",
+    "empty_figure",
+    "figure_to_data_uri",
+    "figure_to_png_bytes",
+    "figure_to_svg_text",
+    "ink_of",
+    "legend_above",
+    "mark",
+    "plain_axes",
+    "policy_styles",
+]
+
+Theme = Literal["light", "dark"]
+"""Page that a figure is made for."""
+
+
+@dataclass(frozen=True)
+class PolicyStyle:
+    """How one policy is drawn, in every figure of a theme.
+
+    Attributes:
+        colour: Line and fill colour.
+        marker: Marker of its points.
+        dash: Line style.
+    """
+
+    colour: str
+    marker: str
+    dash: str | tuple[float, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours of a theme that belong to no policy."""
+
+    text: str
+    muted: str
+    grid: str
+    page: str
+    accents: tuple[str, ...]
+    baselines: Mapping[str, str]
+
+
+_INKS: Mapping[Theme, Ink] = {
+    "light": Ink(
+        text="#1c2430",
+        muted="#667085",
+        grid="#e3e7ed",
+        page="#ffffff",
+        accents=("#0b62a8", "#00806a", "#b3261e", "#7a5195", "#4d7c0f"),
+        baselines={"twap": "#7b8794", "volume_curve": "#c07a00", "stopping_rule": "#b0447f"},
+    ),
+    "dark": Ink(
+        text="#e6eaf0",
+        muted="#98a2b3",
+        grid="#2c3541",
+        page="#12171e",
+        accents=("#5fb3f0", "#3fcfae", "#ff8a80", "#c3a5e6", "#a7d15a"),
+        baselines={"twap": "#9aa5b1", "volume_curve": "#f0b040", "stopping_rule": "#ee8fc0"},
+    ),
+}
+_BASELINE_MARKS: Mapping[str, tuple[str, str | tuple[float, tuple[float, ...]]]] = {
+    "twap": ("s", (0, (1, 1.2))),
+    "volume_curve": ("^", (0, (3, 1, 1, 1))),
+    "stopping_rule": ("D", (0, (5, 1.5))),
+}
+_ACCENT_MARKERS = "ovPX*"
+NULL_DASH: tuple[float, tuple[float, ...]] = (0, (4, 3))
+UNIT_LABELS: Mapping[Unit, str] = {"bps": "bps", "vol": "bar volatilities"}
+
+
+def policy_styles(policies: Iterable[str], theme: Theme = "light") -> dict[str, PolicyStyle]:
+    """Style of each policy: the known baselines have fixed ones, the others take the accents in sequence.
+
+    Args:
+        policies: Names of the policies.
+        theme: Page that the figure is made for.
+
+    Returns:
+        Style by name, in the sequence of ``policies``.
+
+    Raises:
+        ConfigError: If the theme is unknown.
+    """
+    ink = ink_of(theme)
+    styles: dict[str, PolicyStyle] = {}
+    accent = 0
+    for policy in dict.fromkeys(policies):
+        if policy in ink.baselines:
+            marker, dash = _BASELINE_MARKS[policy]
+            styles[policy] = PolicyStyle(ink.baselines[policy], marker, dash)
+        else:
+            position = accent % len(ink.accents)
+            styles[policy] = PolicyStyle(ink.accents[position], _ACCENT_MARKERS[position], "-")
+            accent += 1
+    return styles
+
+
+def ink_of(theme: Theme) -> Ink:
+    """Colours of a theme."""
+    if theme not in _INKS:
+        raise ConfigError(f"the theme of a figure is 'light' or 'dark', got {theme!r}")
+    return _INKS[theme]
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """Empty figure with a transparent background."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_facecolor("none")
+    return figure
+
+
+def plain_axes(figure: Figure, ink: Ink) -> Axes:
+    """The one pair of axes of a figure, dressed."""
+    axes = figure.subplots()
+    dress(axes, ink)
+    return axes
+
+
+def dress(axes: Axes, ink: Ink) -> None:
+    """Quiet axes: horizontal grid, no box, muted ticks."""
+    axes.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(ink.muted)
+    axes.grid(visible=True, axis="y", color=ink.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=ink.muted, labelsize=9, length=3, width=0.8)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.label.set_color(ink.text)
+    axes.yaxis.label.set_color(ink.text)
+    axes.xaxis.label.set_fontsize(9.5)
+    axes.yaxis.label.set_fontsize(9.5)
+
+
+def legend_above(figure: Figure, ink: Ink) -> None:
+    """Legend of all axes above the figure, where it hides nothing."""
+    entries = [axes.get_legend_handles_labels() for axes in figure.axes]
+    handles = [handle for some, _ in entries for handle in some]
+    labels = [label for _, some in entries for label in some]
+    if handles:
+        widths = [len(label) + 7 for label in labels]  # in letters; about 108 of them fit beside each other
+        columns = (
+            len(widths) if sum(widths) <= 108 else 3 if 3 * max(widths) <= 108 else 2 if 2 * max(widths) <= 108 else 1
+        )
+        figure.legend(
+            handles,
+            labels,
+            loc="outside upper left",
+            ncols=columns,
+            frameon=False,
+            fontsize=8.5,
+            labelcolor=ink.text,
+            handlelength=2.4,
+            columnspacing=1.6,
+        )
+
+
+def mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, low: bool = False, left: bool = False) -> None:
+    """Vertical line with a small label beside its top, or a little lower; right or left of it."""
+    axes.axvline(x, color=ink.text, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
+    if text:
+        axes.annotate(
+            text,
+            (x, 0.93 if low else 0.995),
+            xycoords=axes.get_xaxis_transform(),
+            xytext=(-4 if left else 4, 0),
+            textcoords="offset points",
+            color=ink.text,
+            fontsize=8,
+            ha="right" if left else "left",
+            va="top",
+        )
+
+
+def figure_to_png_bytes(figure: Figure, *, dpi: int = 160, background: str | None = None) -> bytes:
+    """Render a figure as PNG.
+
+    Args:
+        figure: The figure.
+        dpi: Dots per inch.
+        background: Colour of the page behind the figure; ``None`` for transparent.
+
+    Returns:
+        The file's content, the same bytes for figures made from the same numbers.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=background or "none", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def figure_to_svg_text(figure: Figure) -> str:
+    """Render a figure as SVG with the letters drawn as paths, so that it looks the same without our fonts.
+
+    Args:
+        figure: The figure.
+
+    Returns:
+        The file's content, the same text for figures made from the same numbers.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "lem-models", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def figure_to_data_uri(figure: Figure, kind: Literal["svg", "png"] = "svg") -> str:
+    """Render a figure as a ``data:`` URI that an HTML page can carry inside itself.
+
+    Args:
+        figure: The figure.
+        kind: Format of the image.
+
+    Returns:
+        The URI, base64.
+    """
+    content = figure_to_svg_text(figure).encode() if kind == "svg" else figure_to_png_bytes(figure)
+    media = "image/svg+xml" if kind == "svg" else "image/png"
+    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"

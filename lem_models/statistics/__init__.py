@@ -1,0 +1,1 @@
+"""Statistics of tables of executed orders: data frames in, numbers out. Nothing here knows how orders are executed."""

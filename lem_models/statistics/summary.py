@@ -1,0 +1,341 @@
+"""Statistics of executed orders: mean improvement with an interval that knows that orders of one day move together.
+
+The improvement of an order is minus its slippage, ``improvement = -side * (executed / benchmark - 1) * 1e4`` basis
+points; positive is better than the benchmark. It comes in two units: basis points (bps), and bar volatilities, i.e.
+divided, order by order, by the bar volatility known at the start, which makes calm and wild assets comparable. The
+same sign holds for everything beside it: net of costs, weighted by the orders' values, against other benchmarks.
+
+Intervals come from the bootstrap over calendar days (:mod:`lem_models.statistics.bootstrap`), p-values from the test of
+Diebold and Mariano (:mod:`lem_models.statistics.accuracy_tests`). Groups may be made by a column or by a derived key,
+``"hour"``, ``"weekday"``, ``"month"`` or ``"volatility"`` (:mod:`lem_models.statistics.groups`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from lem_models.errors import ConfigError
+from lem_models.evaluation.null import NullDraws
+from lem_models.statistics.accuracy_tests import diebold_mariano, holm
+from lem_models.statistics.bootstrap import OrderBootstrap
+from lem_models.statistics.groups import align, groups, require, stack
+
+__all__ = [
+    "ROUNDING_BPS",
+    "SUMMARY_COLUMNS",
+    "Unit",
+    "compare",
+    "improvement",
+    "null_split",
+    "paired_difference",
+    "summarise",
+]
+
+Unit = Literal["bps", "vol"]
+"""Unit of an improvement: basis points, or bar volatilities."""
+
+ROUNDING_BPS = 1e-6
+"""Rounding of a slippage: an order that pays its benchmark to the last digits of a float64 has not done better."""
+
+SUMMARY_COLUMNS = (
+    "orders",
+    "mean_bps",
+    "low_bps",
+    "high_bps",
+    "std_bps",
+    "median_bps",
+    "q05_bps",
+    "q95_bps",
+    "better_percent",
+    "mean_vol",
+    "low_vol",
+    "high_vol",
+    "std_vol",
+    "volatility_bps",
+    "periods_used",
+    "completed_percent",
+    "filled_percent",
+    "weighted_bps",
+    "weighted_low_bps",
+    "weighted_high_bps",
+    "net_bps",
+    "net_low_bps",
+    "net_high_bps",
+    "cost_bps",
+    "arrival_bps",
+    "interval_vwap_bps",
+    "interval_twap_bps",
+    "full_vwap_bps",
+    "pwp_bps",
+)
+"""Columns of :func:`summarise`, after the columns it is grouped by."""
+
+_UNITS: tuple[Unit, ...] = ("bps", "vol")
+_NEEDED = ("order_id", "start", "slippage_bps", "volatility_bps")
+_SUMMARISED = ("periods_used", "completed", "filled")
+_PRICES = {
+    "interval_vwap_bps": "interval_vwap",
+    "interval_twap_bps": "interval_twap",
+    "full_vwap_bps": "full_vwap",
+    "pwp_bps": "pwp_price",
+}
+
+
+def improvement(orders: pd.DataFrame, unit: Unit = "bps") -> pd.Series[float]:
+    """Improvement over the benchmark, order by order.
+
+    Args:
+        orders: Orders table of a result.
+        unit: ``"bps"``, or ``"vol"`` for bar volatilities (NaN where the volatility is not positive).
+
+    Returns:
+        One value per row, positive is better than the benchmark; NaN where nothing was filled.
+    """
+    bps: pd.Series[float] = 0.0 - orders["slippage_bps"].astype(float)  # not "-x": an exact 0 shall not become -0.0
+    if unit == "bps":
+        return bps
+    volatility = orders["volatility_bps"].astype(float)
+    ratio: pd.Series[float] = bps / volatility.where(volatility > 0)
+    return ratio
+
+
+def summarise(
+    orders: pd.DataFrame,
+    by: Sequence[str] | str | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Summarise executed orders: mean improvement with its interval, spread, quantiles, completion.
+
+    Args:
+        orders: Orders table of a result.
+        by: Column or columns to group by, derived keys included; ``None`` for one row over all orders.
+        level: Probability that the intervals shall cover.
+        draws: Number of bootstrap draws.
+        seed: Seed of the draws (the same for every group: groups of the same days see the same draws).
+
+    Returns:
+        One row per group, sorted by the keys: the keys, then :data:`SUMMARY_COLUMNS`. ``orders`` counts every order of
+        the group; orders of which nothing was filled (NaN slippage) are left out of the price statistics and show in
+        ``completed_percent`` and ``filled_percent``. Standard deviations are those of a sample (``n - 1``).
+        ``weighted_*`` weighs orders by their value, ``net_*`` is after costs, ``cost_bps`` their mean; ``arrival_bps``
+        and what follows it are mean improvements against other benchmarks, with what did not fill only in the first.
+        NaN for what the table has no columns of.
+
+    Raises:
+        OrderError: If a column is missing from the table.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
+        ConfigError: If ``level`` or ``draws`` is out of range.
+    """
+    require(orders, (*_NEEDED, *_SUMMARISED))
+    table, bootstrap = _measured(orders), OrderBootstrap(orders, draws, seed)
+    rows: list[pd.DataFrame] = []
+    for keys, group in groups(orders, by):
+        part = table.iloc[group]
+        weights = part[["one", "one", "value", "one"]]
+        low, high = bootstrap.means(part[["bps", "vol", "bps", "net"]], group, weights).interval(level)
+        mean, std, bps, value = part.mean(), part.std(), part["bps"], part["value"]
+        priced, valued = int(bps.notna().sum()), value.where(bps.notna()).sum()
+        quantiles = bps.quantile([0.5, 0.05, 0.95])
+        statistics = {
+            "orders": len(part),
+            "mean_bps": mean["bps"],
+            "low_bps": low[0],
+            "high_bps": high[0],
+            "std_bps": std["bps"],
+            "median_bps": quantiles.iloc[0],
+            "q05_bps": quantiles.iloc[1],
+            "q95_bps": quantiles.iloc[2],
+            "better_percent": 100.0 * int((bps > ROUNDING_BPS).sum()) / priced if priced else np.nan,
+            "mean_vol": mean["vol"],
+            "low_vol": low[1],
+            "high_vol": high[1],
+            "std_vol": std["vol"],
+            "volatility_bps": mean["volatility_bps"],
+            "periods_used": mean["periods_used"],
+            "completed_percent": 100.0 * mean["completed"],
+            "filled_percent": 100.0 * mean["filled"],
+            "weighted_bps": (value * bps).sum() / valued if valued > 0 else np.nan,
+            "weighted_low_bps": low[2],
+            "weighted_high_bps": high[2],
+            "net_bps": mean["net"],
+            "net_low_bps": low[3],
+            "net_high_bps": high[3],
+            **{name: mean[name] for name in ("cost_bps", "arrival_bps", *_PRICES)},
+        }
+        rows.append(keys.assign(**statistics))
+    return stack(rows, by, SUMMARY_COLUMNS)
+
+
+def _measured(orders: pd.DataFrame) -> pd.DataFrame:
+    """What is averaged, order by order; NaN for what the table does not have."""
+
+    def column(name: str) -> pd.Series[float]:
+        found: pd.Series[float] = orders[name].astype(float) if name in orders else pd.Series(np.nan, orders.index)
+        return found
+
+    require(orders, ["side"])
+    side = orders["side"].map({"buy": 1.0, "sell": -1.0}).astype(float)
+    columns = {name: column(name) for name in ("volatility_bps", *_SUMMARISED, "cost_bps")}
+    columns |= {"bps": improvement(orders, "bps"), "vol": improvement(orders, "vol")}
+    columns |= {"net": 0.0 - column("net_slippage_bps"), "arrival_bps": 0.0 - column("shortfall_bps")}
+    columns |= {"value": column("order_value"), "one": pd.Series(1.0, orders.index)}
+    executed = column("executed_price")
+    columns |= {name: side * (1.0 - executed / column(price)) * 1e4 for name, price in _PRICES.items()}
+    return pd.DataFrame(columns)
+
+
+def compare(
+    results: Mapping[str, pd.DataFrame],
+    by: Sequence[str] | str | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Summaries of several policies in one long table.
+
+    Args:
+        results: Orders table of each policy by its name; the order of the mapping is kept.
+        by: As for :func:`summarise`.
+        level: Level, draws and seed as for :func:`summarise`.
+        draws: See ``level``.
+        seed: See ``level``.
+
+    Returns:
+        The rows of :func:`summarise` policy after policy, with a first column ``policy``.
+
+    Raises:
+        OrderError: If a column is missing from a table.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
+        ConfigError: If there is no policy, or ``level`` or ``draws`` is out of range.
+    """
+    if not results:
+        raise ConfigError("there is nothing to compare: no policy was given")
+    tables = []
+    for policy, orders in results.items():
+        table = summarise(orders, by, level=level, draws=draws, seed=seed)
+        table.insert(0, "policy", policy)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def paired_difference(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    by: Sequence[str] | str | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How much better ``a`` did than ``b`` on the same orders, with an interval of the difference.
+
+    Pairing order by order removes what the market did to both, so the interval is much narrower than two separate ones.
+
+    Args:
+        a: Orders table of one policy; groups are made from its columns.
+        b: Orders table of the other policy, the same orders in any sequence.
+        by: As for :func:`summarise`.
+        level: Level, draws and seed as for :func:`summarise`.
+        draws: See ``level``.
+        seed: See ``level``.
+
+    Returns:
+        One row per group: the keys, ``orders`` (those priced in both), ``mean``, ``low``, ``high`` and ``std`` of the
+        improvement of ``a`` minus that of ``b`` in both units (``mean_bps`` ... ``std_vol``), ``better_percent``
+        (orders in which ``a`` is ahead), and of the test that the mean difference in bps is zero ``dm`` (statistic,
+        positive if ``a`` is better), ``p_value`` (two-sided) and ``p_holm`` (adjusted for all rows of the table).
+
+    Raises:
+        OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
+        ConfigError: If ``level`` or ``draws`` is out of range.
+    """
+    for table in (a, b):
+        require(table, _NEEDED)
+    other = align(a, b)
+    gain = np.column_stack([improvement(a, unit).to_numpy() - improvement(other, unit).to_numpy() for unit in _UNITS])
+    bootstrap = OrderBootstrap(a, draws, seed)
+    rows: list[pd.DataFrame] = []
+    for keys, group in groups(a, by):
+        part = pd.DataFrame(gain[group], columns=list(_UNITS))
+        low, high = bootstrap.means(part, group).interval(level)
+        mean, std, priced = part.mean(), part.std(), int(part["bps"].notna().sum())
+        statistics: dict[str, float] = {"orders": priced}
+        for column, unit in enumerate(_UNITS):
+            statistics |= {f"mean_{unit}": mean[unit], f"low_{unit}": low[column], f"high_{unit}": high[column]}
+            statistics[f"std_{unit}"] = std[unit]
+        statistics["better_percent"] = 100.0 * int((part["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
+        test = diebold_mariano(part["bps"], bootstrap.start[group], bootstrap.end[group])
+        rows.append(keys.assign(**statistics, dm=test.statistic, p_value=test.p_value))
+    parts = [f"{part}_{unit}" for unit in _UNITS for part in ("mean", "low", "high", "std")]
+    table = stack(rows, by, ("orders", *parts, "better_percent", "dm", "p_value"))
+    return table.assign(p_holm=holm(table["p_value"]))
+
+
+def null_split(
+    real: pd.DataFrame,
+    nulls: NullDraws | Iterable[pd.DataFrame],
+    by: Sequence[str] | str | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Split the improvement into the value of the option and the value of the forecast.
+
+    On the martingale null there is nothing to forecast. What is gained there is the value of the option to choose when
+    the order, and with it the benchmark, ends. The rest is what the forecast is worth: the real improvement of each
+    order minus the mean improvement of the same order over the draws of the null.
+
+    The signs of the null are independent between bars, so what is random about its few draws differs from day to day
+    like the market does: the bootstrap over days takes it in, and intervals get narrower with more draws.
+
+    Args:
+        real: Orders table on the real bars; groups are made from its columns.
+        nulls: The same policy and orders on draws of the martingale null, at least one: as :class:`NullDraws`, or as
+            orders tables.
+        by: As for :func:`summarise`.
+        level: Level, draws and seed as for :func:`summarise`.
+        draws: See ``level``.
+        seed: See ``level``.
+
+    Returns:
+        One row per group: the keys, ``orders`` (those priced on the real bars and on a null), and for each of ``real``,
+        ``option``, ``forecast`` the mean and its interval in both units: ``real_bps``, ``real_low_bps``,
+        ``real_high_bps``, ``option_bps`` ... ``forecast_high_vol``; ``real = option + forecast`` up to rounding.
+
+    Raises:
+        OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
+        UnknownNameError: If ``by`` names neither a column nor a derived key.
+        ConfigError: If there is no null, or ``level`` or ``draws`` is out of range.
+    """
+    require(real, _NEEDED)
+    if not isinstance(nulls, NullDraws):
+        nulls = NullDraws.join([NullDraws.of(align(real, null)) for null in nulls])
+    option = nulls.of_orders(real["order_id"]).means()
+    gained = np.column_stack([improvement(real, unit).to_numpy() for unit in _UNITS])
+    values = np.stack([gained, option, gained - option], axis=1)  # [orders, parts, units]
+    # The three means are over the same orders, or they would not add up.
+    values = np.where(np.isnan(values[:, 2:]), np.nan, values).reshape(len(real), -1)
+    names = [(part, unit) for part in ("real", "option", "forecast") for unit in _UNITS]
+    bootstrap = OrderBootstrap(real, draws, seed)
+    rows: list[pd.DataFrame] = []
+    for keys, group in groups(real, by):
+        table = pd.DataFrame(values[group])
+        low, high = bootstrap.means(table, group).interval(level)
+        statistics: dict[str, float] = {"orders": int(table[0].notna().sum())}
+        for column, (part, unit) in enumerate(names):
+            statistics[f"{part}_{unit}"] = table[column].mean()
+            statistics |= {f"{part}_low_{unit}": low[column], f"{part}_high_{unit}": high[column]}
+        rows.append(keys.assign(**statistics))
+    parts = ("real", "option", "forecast")
+    ordered = [f"{part}{end}_{unit}" for unit in _UNITS for part in parts for end in ("", "_low", "_high")]
+    return stack(rows, by, ("orders", *ordered))

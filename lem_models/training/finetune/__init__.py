@@ -1,0 +1,1 @@
+"""Fine-tuning: split, training run, verdict."""

@@ -1,0 +1,206 @@
+"""Did fine-tuning help? Before and after on the same orders of the test part, and what may be said of it.
+
+The verdict rests on one number fixed in advance, the difference of the mean utility that training maximises, over all
+minimum durations together, with its 95 % interval from the bootstrap over days. Improvements and standard deviations by
+minimum duration say where it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from lem_models.baselines import load_policy
+from lem_models.errors import ConfigError
+from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
+from lem_models.execution.costs import CostModel
+from lem_models.execution.objective import utility
+from lem_models.execution.policy import Policy
+from lem_models.markets.bars import Bars
+from lem_models.modeling.model import LEMModel
+from lem_models.report.benchmark_tables import excluded_counts
+from lem_models.statistics.bootstrap import OrderBootstrap
+from lem_models.statistics.groups import align
+from lem_models.statistics.summary import compare, improvement, paired_difference
+from lem_models.statistics.tracking import std_ratio
+
+__all__ = ["AFTER", "BEFORE", "Comparison", "Outcome", "compare_models", "comparison_settings", "facts"]
+
+BEFORE, AFTER = "before", "after"
+_RIVALS = ("twap", "volume_curve")
+_BY = ["min_periods"]
+
+Outcome: TypeAlias = Literal["better", "no measurable difference", "worse"]
+"""What a test says of two models."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same orders.
+
+    Attributes:
+        orders: Number of orders.
+        days: Days on which they start.
+        net: Whether improvements are net of costs.
+        policies: ``before``, ``after``, TWAP and the volume curve by minimum duration; columns of
+            :func:`~lem_models.statistics.summary.summarise`.
+        differences: After minus before by minimum duration; columns of
+            :func:`~lem_models.statistics.summary.paired_difference`.
+        tracking: Standard deviation of ``after`` at the fixed duration as a multiple of that of each other policy
+            (``policy``, ``ratio``, ``low``, ``high``).
+        utility_before: Mean utility of the start model, in bar volatilities.
+        utility_after: Mean utility of the new model.
+        difference: After minus before.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        excluded: Starts of the test part at which no order was possible, by reason.
+        untested: Symbols without any order.
+    """
+
+    orders: int
+    days: int
+    net: bool
+    policies: pd.DataFrame
+    differences: pd.DataFrame
+    tracking: pd.DataFrame
+    utility_before: float
+    utility_after: float
+    difference: float
+    low: float
+    high: float
+    excluded: Mapping[str, int]
+    untested: tuple[str, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the interval of the difference in utility says."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "no measurable difference"
+
+
+def comparison_settings(
+    horizon: int, *, start: date, costs: CostModel | None = None, limit: int = 20_000, seed: int = 0
+) -> BenchmarkSettings:
+    """Which orders :func:`compare_models` executes.
+
+    Args:
+        horizon: Longest order in periods.
+        start: First day on which an order may start.
+        costs: What trading costs.
+        limit: Orders at most, drawn at random from every possible start: a step between starts would leave out
+            whole days of sessions in which only the first bar is one.
+        seed: Seed of the draws.
+    """
+    return BenchmarkSettings(
+        every=1,
+        min_periods=tuple(sorted({max(1, horizon * quarter // 4) for quarter in range(1, 5)} | {1})),
+        max_periods=horizon,
+        start=str(start),
+        limit=limit,
+        costs=costs,
+        null=0,
+        seed=seed,
+        allow_frequency=True,  # the start may come from bars of another length
+    )
+
+
+def compare_models(
+    before: LEMModel,
+    after: LEMModel,
+    bars: Bars,
+    *,
+    start: date,
+    costs: CostModel | None = None,
+    limit: int = 20_000,
+    seed: int = 0,
+) -> Comparison:
+    """Execute the same orders by two models of one horizon, TWAP and the volume curve.
+
+    Args:
+        before: The start model.
+        after: The new model.
+        bars: The bars, with the history that orders look back at.
+        start: First day on which an order may start.
+        costs: What trading costs; then every improvement is net of it.
+        limit: Orders at most, drawn at random.
+        seed: Seed of the draws.
+
+    Raises:
+        OrderError: when no order fits.
+    """
+    horizon = after.horizon
+    settings = comparison_settings(horizon, start=start, costs=costs, limit=limit, seed=seed)
+    policies: dict[str, Policy] = {AFTER: after, BEFORE: before} | {name: load_policy(name) for name in _RIVALS}
+    run = run_benchmark(policies, bars, settings)
+    if run is None:
+        raise ConfigError("models are compared in one process, not under torchrun")
+    tables = {name: _net(run.orders[name], costs) for name in (BEFORE, AFTER, *_RIVALS)}
+    ours, theirs = tables[AFTER], tables[BEFORE]
+    fixed = {name: table[table["min_periods"] == horizon].reset_index(drop=True) for name, table in tables.items()}
+    ratios = [
+        std_ratio(fixed[AFTER], table, seed=seed).assign(policy=name) for name, table in fixed.items() if name != AFTER
+    ]
+    gained, had = _utility(ours, after), _utility(align(ours, theirs), before)
+    change = pd.DataFrame({"utility": gained - had})
+    low, high = OrderBootstrap(ours, 2000, seed).means(change, np.arange(len(ours))).interval(0.95)
+    known = change["utility"].notna().to_numpy()
+    return Comparison(
+        orders=len(ours),
+        days=ours["start"].dt.floor("D").nunique(),
+        net=costs is not None,
+        policies=compare(tables, _BY, seed=seed),
+        differences=paired_difference(ours, theirs, _BY, seed=seed),
+        tracking=pd.concat(ratios, ignore_index=True)[["policy", "ratio", "low", "high"]],
+        utility_before=float(had[known].mean()),
+        utility_after=float(gained[known].mean()),
+        difference=float(change["utility"].mean()),
+        low=float(low[0]),
+        high=float(high[0]),
+        excluded=excluded_counts(run),
+        untested=tuple(symbol for symbol in bars.symbols if symbol not in set(ours["symbol"])),
+    )
+
+
+def _net(orders: pd.DataFrame, costs: CostModel | None) -> pd.DataFrame:
+    """The orders with slippages net of costs, where trading costs."""
+    return orders if costs is None else orders.assign(slippage_bps=orders["net_slippage_bps"])
+
+
+def _utility(orders: pd.DataFrame, model: LEMModel) -> npt.NDArray[np.float64]:
+    """Utility of each order at the model's own risk aversion, [orders]."""
+    is_fixed = (orders["min_periods"] == orders["max_periods"]).to_numpy()
+    risk = torch.from_numpy(np.where(is_fixed, model.fixed_risk_aversion, model.risk_aversion))
+    x = torch.from_numpy(improvement(orders, "vol").to_numpy(copy=True))
+    found: npt.NDArray[np.float64] = utility(x, risk).numpy()
+    return found
+
+
+def facts(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain tables and numbers, for a file."""
+    columns = ["policy", "min_periods", "orders", "mean_bps", "low_bps", "high_bps", "std_bps"]
+    columns += ["mean_vol", "low_vol", "high_vol", "std_vol", "periods_used"]
+    return {
+        "orders": comparison.orders,
+        "days": comparison.days,
+        "excluded": dict(comparison.excluded),
+        "symbols_without_orders": list(comparison.untested),
+        "net_of_costs": comparison.net,
+        "utility": {
+            "before": comparison.utility_before,
+            "after": comparison.utility_after,
+            "difference": comparison.difference,
+            "low": comparison.low,
+            "high": comparison.high,
+        },
+        "policies": comparison.policies[columns],
+        "differences": comparison.differences,
+        "fixed_duration_std_ratio": comparison.tracking,
+    }
