@@ -1,10 +1,13 @@
 """Causal features of a market: what a model reads of the bars that have closed.
 
-Row ``k`` is a function of the bars ``k - SUPPORT + 1 .. k`` of its own symbol and of nothing else: every window is
-finite, so the features of a stretch come from the same code as those of a whole market (:func:`compute_features`), bit
-for bit, and :class:`~lem_models.features.stream.FeatureStream` gives those of one new bar. Prices enter as log ratios
-over the past volatility and volumes over past volumes: units drop out, and a window looks the same for a coin and for a
-share.
+Each feature is defined once, in :data:`DEFINITIONS`, as a formula over the newest bar, lags and means of its past
+(:class:`Inputs`). Two subclasses serve the formula: :class:`_Columns` for whole tables, and
+:class:`~lem_models.features.live.LiveFeatures` for the newest bar of many symbols. Both give the same numbers, bit for
+bit.
+
+Row ``k`` depends on the bars ``k - SUPPORT + 1 .. k`` of its own symbol and on nothing else: every window is finite, so
+the features of a few rows come from the same code as those of a whole market. Prices enter as log ratios over the past
+volatility and volumes over past volumes. Units drop out, and a window looks the same for a coin and for a share.
 
 Volatility per bar: ``sigma_k^2 = sum_j w_j r_{k-j}^2``, ``r`` the log return of the bar's VWAP, ``w`` exponential with
 a half-life of 32 bars, cut after 120 bars and normalised to sum 1.
@@ -12,63 +15,221 @@ a half-life of 32 bars, cut after 120 bars and normalised to sum 1.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from lem_models.features.profile import LEVEL_WINDOW as _LEVEL_WINDOW
-from lem_models.features.profile import slot_profile
+from lem_models.features.profile import LEVEL_WINDOW, slot_profile
 from lem_models.markets.bars import Bars
 from lem_models.markets.parts import BarColumns, BarParts, reaching_back
 
 __all__ = [
+    "DEFINITIONS",
     "FEATURES",
     "SIGNED",
     "SUPPORT",
     "Features",
+    "Inputs",
+    "Window",
     "bar_volatility",
     "compute_features",
+    "feature_values",
     "profile_sessions",
 ]
 
 SUPPORT = 128
 """Bars that a row of features depends on, its own bar included."""
 
-_VOLATILITY_WINDOW = 120
-_VOLATILITY_HALF_LIFE = 32.0
+PROFILE_SESSIONS = 5
+"""Sessions that the time-of-day profile of the features averages at most."""
+
 _VOLATILITY_FLOOR = 1e-5  # per bar: a tenth of a basis point, so that a constant price is no division by zero
 _CLIP = 6.0
 _PIECE = 1 << 15  # bars computed together: their columns fit into the processor's cache
 
-SIGNED: dict[str, bool] = {
-    "return_vwap": True,
-    "return_close": True,
-    "close_to_vwap": True,
-    "gap": True,
-    "momentum_4": True,
-    "momentum_12": True,
-    "momentum_24": True,
-    "momentum_96": True,
-    "close_in_range": True,
-    "vwap_in_range": True,
-    "return_times_volume": True,
-    "range": False,
-    "volume_to_level": False,
-    "volume_to_profile": False,
-    "volume_trend": False,
-    "volatility_trend": False,
-    "profile_to_level": False,
-    "time_sin": False,
-    "time_cos": False,
-    "week_sin": False,
-    "week_cos": False,
-}
-"""Features in order; the value says whether the feature changes sign when the market is reflected in log price."""
-
-FEATURES: tuple[str, ...] = tuple(SIGNED)
-
 FloatArray = npt.NDArray[np.float64]
+
+
+class Window(NamedTuple):
+    """Weights of a mean over past bars.
+
+    Attributes:
+        weights: By lag, newest bar first, [bars].
+        total: Sums of the first 1, 2, ... weights, [bars].
+    """
+
+    weights: FloatArray
+    total: FloatArray
+
+    @classmethod
+    def of(cls, weights: FloatArray) -> Window:
+        """The window of some weights."""
+        return cls(weights, np.cumsum(weights))
+
+
+_DECAY = Window.of(0.5 ** (np.arange(120) / 32.0))
+_LAST_6, _LAST_8, _LAST_48, _LEVEL = (Window.of(np.ones(length)) for length in (6, 8, 48, LEVEL_WINDOW))
+
+
+class Inputs(ABC):
+    """What features are computed from: some rows, each the newest bar of its own past.
+
+    Series that reach back go by name: ``"log_vwap"``, ``"log_close"``, ``"squared_return"`` (of the VWAP) and
+    ``"volume"``. Arrays are float64 [rows].
+
+    Attributes:
+        bars: Columns of the rows' newest bars: ``open``, ``high``, ``low``, ``close``, ``vwap``, ``volume``, ``slot``,
+            ``usual_slots`` and ``timestamp``.
+    """
+
+    bars: Any
+
+    @abstractmethod
+    def lag(self, series: str, bars: int) -> FloatArray:
+        """A series so many bars before; its first value where the past is shorter."""
+
+    @abstractmethod
+    def mean(self, series: str, window: Window) -> FloatArray:
+        """Weighted mean of a series over the last bars, over those that there are where the past is shorter."""
+
+    @abstractmethod
+    def slot_mean(self) -> FloatArray:
+        """Mean volume of the slot over the sessions before (:func:`profile_sessions`); NaN where there is none."""
+
+    @cached_property
+    def log_vwap(self) -> FloatArray:
+        """Log of the VWAP."""
+        return self.lag("log_vwap", 0)
+
+    @cached_property
+    def log_close(self) -> FloatArray:
+        """Log of the close."""
+        return self.lag("log_close", 0)
+
+    @cached_property
+    def previous_close(self) -> FloatArray:
+        """Log of the close of the bar before."""
+        return self.lag("log_close", 1)
+
+    @cached_property
+    def sigma(self) -> FloatArray:
+        """Volatility per bar, see the module's formula."""
+        variance = self.mean("squared_return", _DECAY)
+        return np.asarray(np.maximum(np.sqrt(variance), _VOLATILITY_FLOOR))
+
+    @cached_property
+    def return_close(self) -> FloatArray:
+        """Log return of the close, in volatilities."""
+        return np.asarray((self.log_close - self.previous_close) / self.sigma)
+
+    @cached_property
+    def level(self) -> FloatArray:
+        """Recent mean volume, positive."""
+        level = self.mean("volume", _LEVEL)
+        return np.where(level > 0, level, 1.0)
+
+    @cached_property
+    def floor(self) -> FloatArray:
+        """Small part of the level: it keeps the log of a bar without volume finite, whatever the unit of volume."""
+        return np.asarray(0.02 * self.level)
+
+    @cached_property
+    def profile(self) -> FloatArray:
+        """Mean volume of the bar's slot over the sessions before; the level where it is not known."""
+        profile = self.slot_mean()
+        return np.where(np.isnan(profile) | (profile <= 0), self.level, profile)
+
+
+class Definition(NamedTuple):
+    """A feature.
+
+    Attributes:
+        is_signed: Whether it changes sign when the market is reflected in log price.
+        formula: Its value, [rows].
+    """
+
+    is_signed: bool
+    formula: Callable[[Inputs], FloatArray]
+
+
+def _momentum(lag: int) -> Callable[[Inputs], FloatArray]:
+    return lambda x: (x.log_close - x.lag("log_close", lag)) / (x.sigma * np.sqrt(lag))
+
+
+def _in_range(price: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    width = high - low
+    return np.where(width > 0, (2 * price - low - high) / np.where(width > 0, width, 1.0), 0.0)
+
+
+def _time_angle(x: Inputs) -> FloatArray:
+    """Position in the session as an angle: the calendar is known in advance."""
+    return np.asarray(2 * np.pi * x.bars.slot / x.bars.usual_slots)
+
+
+def _week_angle(x: Inputs) -> FloatArray:
+    """Position in the week as an angle."""
+    hour_of_week = (x.bars.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Sunday 00:00 is 0
+    return np.asarray(2 * np.pi * hour_of_week.astype(np.float64) / 168.0)
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "return_vwap": Definition(True, lambda x: (x.log_vwap - x.lag("log_vwap", 1)) / x.sigma),
+    "return_close": Definition(True, lambda x: x.return_close),
+    "close_to_vwap": Definition(True, lambda x: (x.log_close - x.log_vwap) / x.sigma),
+    "gap": Definition(True, lambda x: (np.log(x.bars.open) - x.previous_close) / x.sigma),
+    **{f"momentum_{lag}": Definition(True, _momentum(lag)) for lag in (4, 12, 24, 96)},
+    "close_in_range": Definition(True, lambda x: _in_range(x.bars.close, x.bars.low, x.bars.high)),
+    "vwap_in_range": Definition(True, lambda x: 2 * _in_range(x.bars.vwap, x.bars.low, x.bars.high)),
+    "return_times_volume": Definition(True, lambda x: x.return_close * np.clip(x.bars.volume / x.level, 0, 4) / 2),
+    "range": Definition(False, lambda x: np.log(x.bars.high / x.bars.low) / x.sigma - 1.5),
+    "volume_to_level": Definition(False, lambda x: np.log((x.bars.volume + x.floor) / x.level)),
+    "volume_to_profile": Definition(False, lambda x: np.log((x.bars.volume + x.floor) / (x.profile + x.floor))),
+    "volume_trend": Definition(
+        False,
+        lambda x: 2 * np.log((x.mean("volume", _LAST_6) + x.floor) / (x.mean("volume", _LAST_48) + x.floor)),
+    ),
+    "volatility_trend": Definition(False, lambda x: np.log(x.mean("squared_return", _LAST_8) / x.sigma**2 + 0.02)),
+    "profile_to_level": Definition(False, lambda x: np.log((x.profile + x.floor) / (x.level + x.floor))),
+    "time_sin": Definition(False, lambda x: np.sin(_time_angle(x))),
+    "time_cos": Definition(False, lambda x: np.cos(_time_angle(x))),
+    "week_sin": Definition(False, lambda x: np.sin(_week_angle(x))),
+    "week_cos": Definition(False, lambda x: np.cos(_week_angle(x))),
+}
+"""Every feature by name. To add one, add a row here."""
+
+FEATURES: tuple[str, ...] = tuple(DEFINITIONS)
+"""Names of the features, in order."""
+
+SIGNED: dict[str, bool] = {name: definition.is_signed for name, definition in DEFINITIONS.items()}
+"""Whether a feature changes sign when the market is reflected in log price."""
+
+
+def feature_values(inputs: Inputs) -> npt.NDArray[np.float32]:
+    """Features of some rows, clipped to +-6, float32 [rows, features], columns :data:`FEATURES`."""
+    values = np.empty((len(inputs.sigma), len(FEATURES)), dtype=np.float32)
+    for column, definition in enumerate(DEFINITIONS.values()):
+        np.clip(definition.formula(inputs), -_CLIP, _CLIP, out=values[:, column], casting="same_kind")
+    return values
+
+
+def profile_sessions(slots: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Sessions that the time-of-day profile of the features averages: as many as the support holds.
+
+    Args:
+        slots: Usual slots of a session, int64 [...].
+
+    Returns:
+        int64 [...], at most :data:`PROFILE_SESSIONS`.
+    """
+    return np.asarray(np.minimum(PROFILE_SESSIONS, (SUPPORT - 1) // np.asarray(slots)))
+
+
+# --- whole tables ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -85,10 +246,8 @@ class Features:
     volatility: FloatArray
 
 
-class _Layout:
-    """Parts (symbols or stretches) of flat columns: sums and lags that stay inside them.
-
-    A row of the result is the same sum of the same numbers wherever its part begins and whatever stands beside it.
+class _Rows:
+    """Places of the rows of flat columns, whose parts (symbols or intervals of bars) have no past in common.
 
     Args:
         offsets: Bounds of the parts, [parts + 1].
@@ -100,31 +259,55 @@ class _Layout:
         self._part = np.repeat(np.arange(self._count), np.diff(offsets))
         self._position = self._row - offsets[self._part]
 
-    def lagged(self, x: FloatArray, lag: int) -> FloatArray:
-        """``x`` at ``k - lag``; the first ``lag`` rows of a part repeat its first value."""
-        return np.asarray(x[self._row - np.minimum(self._position, lag)])
+    def lag(self, x: FloatArray, bars: int) -> FloatArray:
+        """``x[k - bars]``; the first rows of a part repeat its first value."""
+        return np.asarray(x[self._row - np.minimum(self._position, bars)])
 
-    def weighted_mean(self, x: FloatArray, weights: FloatArray) -> FloatArray:
-        """Mean of ``x[k - j]`` with ``weights[j]``, over the rows there are. Direct sums: a row is its window's."""
-        pad = len(weights) - 1
+    def mean(self, x: FloatArray, window: Window) -> FloatArray:
+        """Mean of ``x[k - j]`` with ``weights[j]``. Direct sums: a row is the sum of its own window's numbers."""
+        weights, pad = window.weights, len(window.weights) - 1
         place = self._row + (self._part + 1) * pad
         padded = np.zeros(len(x) + self._count * pad)
         padded[place] = x
         total = np.convolve(padded, weights, mode="valid")
         if self._count > 1:
             total = total[place - pad]
-        mean: FloatArray = total / np.cumsum(weights)[np.minimum(self._position, pad)]
+        mean: FloatArray = total / window.total[np.minimum(self._position, pad)]
         return mean
 
-    def mean(self, x: FloatArray, window: int) -> FloatArray:
-        """Mean of the last values."""
-        return self.weighted_mean(x, np.ones(window))
+    def squared_return(self, log_price: FloatArray) -> FloatArray:
+        """Square of the return over the bar before, 0 in the first row of a part."""
+        return np.asarray((log_price - self.lag(log_price, 1)) ** 2)
 
-    def volatility(self, log_price: FloatArray) -> FloatArray:
-        """See the module's formula."""
-        decay = 0.5 ** (np.arange(_VOLATILITY_WINDOW) / _VOLATILITY_HALF_LIFE)
-        variance = self.weighted_mean((log_price - self.lagged(log_price, 1)) ** 2, decay)
-        return np.asarray(np.maximum(np.sqrt(variance), _VOLATILITY_FLOOR))
+
+class _Columns(Inputs):
+    """Every row of flat columns with the rows before it as its past."""
+
+    bars: BarColumns
+
+    def __init__(self, bars: BarColumns) -> None:
+        self.bars = bars
+        self._rows = _Rows(bars.offsets)
+        log_vwap = np.log(bars.vwap)
+        self._series = {
+            "log_vwap": log_vwap,
+            "log_close": np.log(bars.close),
+            "squared_return": self._rows.squared_return(log_vwap),
+            "volume": bars.volume,
+        }
+
+    def lag(self, series: str, bars: int) -> FloatArray:
+        return self._rows.lag(self._series[series], bars) if bars else self._series[series]
+
+    def mean(self, series: str, window: Window) -> FloatArray:
+        return self._rows.mean(self._series[series], window)
+
+    def slot_mean(self) -> FloatArray:
+        bars = self.bars
+        if not profile_sessions(bars.usual_slots).any():  # very short bars: the profile is then the level
+            return np.full(len(bars.volume), np.nan)
+        table, first = slot_profile(bars, profile_sessions)
+        return np.asarray(table[np.repeat(np.arange(len(first)), np.diff(first, append=len(bars.slot))), bars.slot])
 
 
 def bar_volatility(vwap: FloatArray, offsets: npt.NDArray[np.int64] | None = None) -> FloatArray:
@@ -137,7 +320,9 @@ def bar_volatility(vwap: FloatArray, offsets: npt.NDArray[np.int64] | None = Non
     Returns:
         float64 [bars].
     """
-    return _Layout(np.array([0, len(vwap)]) if offsets is None else offsets).volatility(np.log(vwap))
+    rows = _Rows(np.array([0, len(vwap)]) if offsets is None else offsets)
+    variance = rows.mean(rows.squared_return(np.log(vwap)), _DECAY)
+    return np.asarray(np.maximum(np.sqrt(variance), _VOLATILITY_FLOOR))
 
 
 def compute_features(rows: BarColumns) -> Features:
@@ -145,14 +330,15 @@ def compute_features(rows: BarColumns) -> Features:
 
     Args:
         rows: :class:`Bars`, or other columns of bars. The parts that its ``offsets`` bound are separate symbols, or
-            stretches of one. A row is the same bit for bit, wherever its part begins, if the part holds the
+            intervals of one. A row is the same bit for bit, wherever its part begins, if the part holds the
             :data:`SUPPORT` bars up to it, or those that its symbol has.
 
     Returns:
         The features of the rows.
     """
     if not isinstance(rows, Bars):
-        return _compute(rows)
+        inputs = _Columns(rows)
+        return Features(feature_values(inputs), inputs.sigma)
     # Piece by piece: what is needed in between stays small.
     values = np.empty((len(rows), len(FEATURES)), dtype=np.float32)
     volatility = np.empty(len(rows))
@@ -160,93 +346,8 @@ def compute_features(rows: BarColumns) -> Features:
         last = min(first + _PIECE, len(rows))
         edges = np.unique(np.concatenate([[first, last], rows.offsets[(rows.offsets > first) & (rows.offsets < last)]]))
         parts = reaching_back(rows, edges[:1], edges[1:2], SUPPORT - 1)
-        parts = BarParts(rows, np.append(parts.first, edges[1:-1]), edges[1:])
-        computed, skip = _compute(parts), first - int(parts.first[0])
-        values[first:last] = computed.values[skip:]
-        volatility[first:last] = computed.volatility[skip:]
+        inputs = _Columns(BarParts(rows, np.append(parts.first, edges[1:-1]), edges[1:]))
+        skip = first - int(parts.first[0])
+        values[first:last] = feature_values(inputs)[skip:]
+        volatility[first:last] = inputs.sigma[skip:]
     return Features(values, volatility)
-
-
-def _compute(rows: BarColumns) -> Features:
-    layout = _Layout(rows.offsets)
-    sigma = layout.volatility(np.log(rows.vwap))
-    columns = _price_columns(rows, layout, sigma) | _volume_columns(rows, layout, sigma)
-    day, week = _calendar_angles(rows)
-    columns |= {"time_sin": np.sin(day), "time_cos": np.cos(day), "week_sin": np.sin(week), "week_cos": np.cos(week)}
-    values = np.empty((len(sigma), len(FEATURES)), dtype=np.float32)
-    for column, name in enumerate(FEATURES):
-        np.clip(columns[name], -_CLIP, _CLIP, out=values[:, column], casting="same_kind")
-    return Features(values, sigma)
-
-
-def profile_sessions(slots: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Sessions that the features' time-of-day profile averages: as many as the support holds, at most 5.
-
-    Args:
-        slots: Usual slots of a session, int64 [...].
-
-    Returns:
-        int64 [...].
-    """
-    return np.asarray(np.minimum(5, (SUPPORT - 1) // np.asarray(slots)))
-
-
-def _profile(rows: BarColumns) -> FloatArray:
-    """Mean volume of each row's time slot over the sessions before, NaN where there is none, [bars]."""
-    if not profile_sessions(rows.usual_slots).any():  # very short bars: the profile is then the level
-        return np.full(len(rows.volume), np.nan)
-    table, first = slot_profile(rows, profile_sessions)
-    return np.asarray(table[np.repeat(np.arange(len(first)), np.diff(first, append=len(rows.slot))), rows.slot])
-
-
-def _in_range(x: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    width = high - low
-    return np.where(width > 0, (2 * x - low - high) / np.where(width > 0, width, 1.0), 0.0)
-
-
-def _price_columns(rows: BarColumns, layout: _Layout, sigma: FloatArray) -> dict[str, FloatArray]:
-    """Features of the prices, in units of the volatility."""
-    vwap, close, low, high = rows.vwap, rows.close, rows.low, rows.high
-    log_vwap, log_close = np.log(vwap), np.log(close)
-    previous_close = layout.lagged(log_close, 1)
-    return {
-        "return_vwap": (log_vwap - layout.lagged(log_vwap, 1)) / sigma,
-        "return_close": (log_close - previous_close) / sigma,
-        "close_to_vwap": (log_close - log_vwap) / sigma,
-        "gap": (np.log(rows.open) - previous_close) / sigma,
-        **{
-            f"momentum_{lag}": (log_close - layout.lagged(log_close, lag)) / (sigma * np.sqrt(lag))
-            for lag in (4, 12, 24, 96)
-        },
-        "close_in_range": _in_range(close, low, high),
-        "vwap_in_range": 2 * _in_range(vwap, low, high),
-        "range": np.log(high / low) / sigma - 1.5,
-    }
-
-
-def _volume_columns(rows: BarColumns, layout: _Layout, sigma: FloatArray) -> dict[str, FloatArray]:
-    """Features of the volumes, against their recent level and their time-of-day profile."""
-    volume, log_vwap, log_close = rows.volume, np.log(rows.vwap), np.log(rows.close)
-    profile = _profile(rows)
-    level = layout.mean(volume, _LEVEL_WINDOW)
-    level = np.where(level > 0, level, 1.0)
-    floor = 0.02 * level  # keeps the logarithm of a bar without volume finite, whatever the unit of volume
-    profile = np.where(np.isnan(profile) | (profile <= 0), level, profile)
-    squared = (log_vwap - layout.lagged(log_vwap, 1)) ** 2
-    return_close = (log_close - layout.lagged(log_close, 1)) / sigma
-    return {
-        "return_times_volume": return_close * np.clip(volume / level, 0, 4) / 2,
-        "volume_to_level": np.log((volume + floor) / level),
-        "volume_to_profile": np.log((volume + floor) / (profile + floor)),
-        "volume_trend": 2 * np.log((layout.mean(volume, 6) + floor) / (layout.mean(volume, 48) + floor)),
-        "volatility_trend": np.log(layout.mean(squared, 8) / sigma**2 + 0.02),
-        "profile_to_level": np.log((profile + floor) / (level + floor)),
-    }
-
-
-def _calendar_angles(rows: BarColumns) -> tuple[FloatArray, FloatArray]:
-    """Position in the session and in the week as angles, [bars] each: the calendar is known in advance."""
-    day: FloatArray = 2 * np.pi * rows.slot / rows.usual_slots
-    hour_of_week = (rows.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Sunday 00:00 is 0
-    week: FloatArray = 2 * np.pi * hour_of_week.astype(np.float64) / 168.0
-    return day, week

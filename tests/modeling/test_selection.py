@@ -18,6 +18,11 @@ from lem_models.modeling.layers.selection import (
 INPUTS, EMBEDDING, HIDDEN = 5, 4, 8
 
 
+def select(network, embedding, x):
+    """Variable selection of scalars."""
+    return network.select_scalars(x, network.collapsed(embedding))
+
+
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -119,8 +124,8 @@ def test_scalars_are_selected_as_if_they_had_been_embedded(
     def gradients(selected: Tensor, weights: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(selected.square().sum() + weights.pow(3).sum(), parameters))
 
-    torch.testing.assert_close(network.select_scalars(x, embedding), network(embedding(x)))
-    torch.testing.assert_close(gradients(*network.select_scalars(x, embedding)), gradients(*network(embedding(x))))
+    torch.testing.assert_close(select(network, embedding, x), network(embedding(x)))
+    torch.testing.assert_close(gradients(*select(network, embedding, x)), gradients(*network(embedding(x))))
 
 
 def test_blocks_of_tokens_change_nothing(
@@ -130,13 +135,13 @@ def test_blocks_of_tokens_change_nothing(
     at_once = network(embedding(x))
     monkeypatch.setattr(selection, "_BLOCK_ELEMENTS", 4 * INPUTS * HIDDEN)
     torch.testing.assert_close(network(embedding(x)), at_once)
-    torch.testing.assert_close(network.select_scalars(x, embedding), at_once)
+    torch.testing.assert_close(select(network, embedding, x), at_once)
 
 
 def test_any_leading_axes(network: VariableSelectionNetwork, embedding: InputEmbedding) -> None:
     x = numbers(2, 3, 4, INPUTS)
-    selected, weights = network.select_scalars(x, embedding)
-    flat_selected, flat_weights = network.select_scalars(x.view(-1, INPUTS), embedding)
+    selected, weights = select(network, embedding, x)
+    flat_selected, flat_weights = select(network, embedding, x.view(-1, INPUTS))
     assert torch.equal(selected, flat_selected.view(2, 3, 4, HIDDEN))
     assert torch.equal(weights, flat_weights.view(2, 3, 4, INPUTS))
 
@@ -153,14 +158,17 @@ def test_gradient() -> None:
 
     assert torch.autograd.gradcheck(run, (numbers(3, 2).requires_grad_(), *network.parameters()))
     x = numbers(3, 2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: network.select_scalars(x, embedding), x)
+    assert torch.autograd.gradcheck(lambda x: select(network, embedding, x), x)
 
 
 def test_a_token_does_not_see_the_others(network: VariableSelectionNetwork, embedding: InputEmbedding) -> None:
     x = numbers(3, 7, INPUTS)
     changed = x.clone()
     changed[:, 4:] = numbers(3, 3, INPUTS, seed=9)
-    before, after = network.select_scalars(x, embedding)[0], network.select_scalars(changed, embedding)[0]
+    before, after = (
+        select(network, embedding, x)[0],
+        select(network, embedding, changed)[0],
+    )
     assert torch.equal(before[:, :4], after[:, :4])
 
 

@@ -8,6 +8,11 @@ from lem_models.modeling.layers.selection import InputEmbedding, VariableSelecti
 from tests.modeling.compiled import need_kernels
 
 
+def select(network, embedding, x):
+    """Variable selection of scalars."""
+    return network.select_scalars(x, network.collapsed(embedding))
+
+
 @pytest.fixture(autouse=True)
 def compiled() -> None:
     need_kernels()
@@ -42,7 +47,7 @@ def test_equals_selection_after_embedding(tokens: int, inputs: int, hidden: int,
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        selected, weights = network.select_scalars(x, embedding)
+        selected, weights = select(network, embedding, x)
         ours = gradients(selected, x, modules)
     finally:
         torch.set_num_threads(before)
@@ -55,14 +60,14 @@ def test_equals_selection_after_embedding(tokens: int, inputs: int, hidden: int,
 def test_gradient() -> None:
     modules, x = selection(3, 4), scalars(5, 3).requires_grad_()
     embedding, network = modules
-    assert torch.autograd.gradcheck(lambda x: network.select_scalars(x, embedding)[0], x)
+    assert torch.autograd.gradcheck(lambda x: select(network, embedding, x)[0], x)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 6e-2)])
 def test_lower_precision_is_near_the_double_one(dtype: torch.dtype, tolerance: float) -> None:
     (embedding, network), x = selection(6, 16), scalars(40, 6)
     lower_embedding, lower = selection(6, 16, dtype)
-    selected, _ = lower.select_scalars(x.to(dtype), lower_embedding)
+    selected, _ = select(lower, lower_embedding, x.to(dtype))
     assert selected.dtype == dtype
     expected, _ = network(embedding(x))
     assert (selected.double() - expected).norm() <= tolerance * expected.norm()
@@ -71,14 +76,16 @@ def test_lower_precision_is_near_the_double_one(dtype: torch.dtype, tolerance: f
 def test_a_token_has_the_same_bits_in_any_company() -> None:
     (embedding, network), x = selection(21, 32, torch.float32), scalars(200, 21).float()
     network.networks.norm_bias.detach().zero_()  # its product is torch's
-    alone = torch.cat([network.networks.of_scalars(row, row.abs(), embedding) for row in x.split(1)])
-    assert torch.equal(network.networks.of_scalars(x, x.abs(), embedding), alone)
+    alone = torch.cat(
+        [network.networks.of_scalars(row, row.abs(), network.networks.collapsed(embedding)) for row in x.split(1)]
+    )
+    assert torch.equal(network.networks.of_scalars(x, x.abs(), network.networks.collapsed(embedding)), alone)
 
 
 def test_a_missing_number_stays_missing() -> None:
     (embedding, network), x = selection(3, 8, torch.float32), scalars(40, 3).float()
     x[7, 1] = torch.nan
-    selected, _ = network.select_scalars(x, embedding)
+    selected, _ = select(network, embedding, x)
     assert selected[7].isnan().all()
     assert selected[torch.arange(40) != 7].isfinite().all()
 
@@ -87,4 +94,4 @@ def test_a_missing_number_stays_missing() -> None:
 def test_inputs_without_a_network_are_refused(inputs: int, weights: int) -> None:
     (embedding, network), x = selection(3, 8), scalars(5, 4)
     with pytest.raises(ValueError, match="3 networks need as many inputs and weights"):
-        network.networks.of_scalars(x[:, :inputs], x[:, :weights], embedding)
+        network.networks.of_scalars(x[:, :inputs], x[:, :weights], network.networks.collapsed(embedding))

@@ -19,6 +19,8 @@ at hand, through one compiled kernel (:mod:`lem_models.modeling.kernels.selectio
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -149,6 +151,24 @@ class GatedResidualNetwork(nn.Module):
         return output
 
 
+class ScalarSelection(NamedTuple):
+    """Maps of scalar inputs, with the embedding multiplied in.
+
+    Attributes:
+        hidden_weight: Of the selector's first layer, ``[hidden, inputs]``.
+        hidden_bias: ``[hidden]``.
+        skip_weight: Of the selector's skip connection, ``[inputs, inputs]``.
+        skip_bias: ``[inputs]``.
+        networks: The inputs' own networks.
+    """
+
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    skip_weight: Tensor
+    skip_bias: Tensor
+    networks: ScalarNetworks
+
+
 class StackedGRN(nn.Module):
     """One gated residual network per input, evaluated together and summed with weights.
 
@@ -197,35 +217,39 @@ class StackedGRN(nn.Module):
             ``[tokens, hidden]``.
         """
         hidden1, skip = (self.hidden1_weight, self.hidden1_bias), (self.skip_weight, self.skip_bias)
-        return self._in_blocks(x, weights, hidden1, skip)
+        return self._in_blocks(x, weights, hidden1, skip, self._gate())
 
-    def of_scalars(self, x: Tensor, weights: Tensor, embedding: InputEmbedding) -> Tensor:
-        """``self(embedding(x), weights)`` for scalars ``[tokens, inputs]``, by first kernels that have a single row."""
+    def collapsed(self, embedding: InputEmbedding) -> ScalarNetworks:
+        """The networks of scalars: an embedding and the linear layers after it are one line for each input."""
         line = torch.stack((embedding.weight.t(), embedding.bias.t()), dim=1)  # [inputs, 2, input_size]
 
-        def collapsed(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        def through(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
             slope, intercept = torch.bmm(line, weight).chunk(2, dim=1)
-            return slope, intercept.squeeze(1) + bias
+            return slope.squeeze(1), intercept.squeeze(1) + bias
 
+        with torch.autocast(self.norm_weight.device.type, enabled=False):
+            hidden1 = through(self.hidden1_weight, self.hidden1_bias)
+            skip = through(self.skip_weight, self.skip_bias)
+            return ScalarNetworks(*hidden1, *skip, self.norm_weight, *self._gate())
+
+    def of_scalars(self, x: Tensor, weights: Tensor, networks: ScalarNetworks) -> Tensor:
+        """``self(embedding(x), weights)`` for scalars.
+
+        Args:
+            x: ``[tokens, inputs]``.
+            weights: ``[tokens, inputs]``.
+            networks: :meth:`collapsed` of the embedding.
+
+        Returns:
+            ``[tokens, hidden]``.
+        """
         precise = torch.promote_types(self.norm_weight.dtype, torch.float32)
         if not is_available(x, precise):
-            hidden1, skip = (
-                collapsed(self.hidden1_weight, self.hidden1_bias),
-                collapsed(self.skip_weight, self.skip_bias),
-            )
-            return self._in_blocks(x.unsqueeze(1), weights, hidden1, skip)
+            hidden1 = networks.slope.unsqueeze(1), networks.intercept
+            skip = networks.skip_slope.unsqueeze(1), networks.skip_intercept
+            return self._in_blocks(x.unsqueeze(1), weights, hidden1, skip, (networks.gate, networks.gate_bias))
         with torch.autocast(x.device.type, enabled=False):
-            slope, intercept = collapsed(self.hidden1_weight, self.hidden1_bias)
-            skip_slope, skip_intercept = collapsed(self.skip_weight, self.skip_bias)
-            networks = (
-                slope.squeeze(1),
-                intercept,
-                skip_slope.squeeze(1),
-                skip_intercept,
-                self.norm_weight,
-                *self._gate(),
-            )
-            cast = ScalarNetworks(*(part.to(precise) for part in networks))
+            cast = ScalarNetworks(*(values.to(precise) for values in networks))
             weights = weights.to(precise)
             outputs = fused_selection(x.to(precise), weights, cast, LAYER_NORM_EPS)
             return torch.addmm(outputs, weights, self.norm_bias.to(precise)).to(self.norm_bias.dtype)
@@ -237,9 +261,14 @@ class StackedGRN(nn.Module):
         return weight, bias
 
     def _in_blocks(
-        self, x: Tensor, weights: Tensor, hidden1: tuple[Tensor, Tensor], skip: tuple[Tensor, Tensor]
+        self,
+        x: Tensor,
+        weights: Tensor,
+        hidden1: tuple[Tensor, Tensor],
+        skip: tuple[Tensor, Tensor],
+        gate: tuple[Tensor, Tensor],
     ) -> Tensor:
-        gate, norm = self._gate(), (self.norm_weight, self.norm_bias)
+        norm = self.norm_weight, self.norm_bias
         block = len(x) if x.device.type != "cpu" else max(1, _BLOCK_ELEMENTS // (self.num_inputs * self.hidden_size))
         if len(x) <= block:
             return weighted_networks(x, weights, hidden1, skip, gate, norm)
@@ -315,32 +344,39 @@ class VariableSelectionNetwork(nn.Module):
         selected = self.networks(tokens, weights.reshape(-1, self.num_inputs))
         return selected.view(*weights.shape[:-1], self.hidden_size), weights
 
-    def select_scalars(self, x: Tensor, embedding: InputEmbedding) -> tuple[Tensor, Tensor]:
+    def collapsed(self, embedding: InputEmbedding) -> ScalarSelection:
+        """What :meth:`select_scalars` multiplies scalars with. It does not depend on them."""
+        return ScalarSelection(
+            *_through_embedding(embedding, self.selector.hidden1),
+            *_through_embedding(embedding, self.selector.skip),
+            self.networks.collapsed(embedding),
+        )
+
+    def select_scalars(self, x: Tensor, maps: ScalarSelection) -> tuple[Tensor, Tensor]:
         """The same as ``self(embedding(x))`` for scalar inputs, without the embedded tensor.
 
         The embedding of a scalar is a straight line, and so is every linear layer after it: both collapse into one.
 
         Args:
             x: ``[..., inputs]``.
-            embedding: The embedding that would come first.
+            maps: :meth:`collapsed` of the embedding that would come first.
 
         Returns:
             The selected features ``[..., hidden]`` and the weights of the inputs ``[..., inputs]``.
         """
         selector = self.selector
-        hidden = functional.elu(_through_embedding(x, embedding, selector.hidden1))
-        skip = _through_embedding(x, embedding, selector.skip)
+        hidden = functional.elu(functional.linear(x, maps.hidden_weight, maps.hidden_bias))
+        skip = functional.linear(x, maps.skip_weight, maps.skip_bias)
         weights = torch.softmax(selector.gate_add_norm(selector.hidden2(hidden), skip), dim=-1)
         tokens, flat = x.reshape(-1, self.num_inputs), weights.reshape(-1, self.num_inputs)
-        selected = self.networks.of_scalars(tokens, flat, embedding)
+        selected = self.networks.of_scalars(tokens, flat, maps.networks)
         return selected.view(*weights.shape[:-1], self.hidden_size), weights
 
 
-def _through_embedding(x: Tensor, embedding: InputEmbedding, layer: nn.Linear) -> Tensor:
-    """``layer(embedding(x).flatten(-2))`` for scalars ``[..., inputs]``, by way of the product of the two maps."""
+def _through_embedding(embedding: InputEmbedding, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias of ``layer(embedding(x).flatten(-2))`` for scalars ``x``: the product of the two maps."""
     weight = layer.weight.view(-1, embedding.embedding_dim, embedding.num_inputs)
-    bias = torch.addmv(layer.bias, layer.weight, embedding.bias.flatten())
-    return functional.linear(x, (weight * embedding.weight).sum(1), bias)
+    return (weight * embedding.weight).sum(1), torch.addmv(layer.bias, layer.weight, embedding.bias.flatten())
 
 
 def _batched(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,0 +1,166 @@
+"""Features of the newest bars of many symbols, bar after bar.
+
+The formulas are those of whole tables (:data:`~lem_models.features.causal.DEFINITIONS`), on the last bars of each
+symbol. A row is what :func:`~lem_models.features.causal.compute_features` gives for the bar, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lem_models.features.causal import PROFILE_SESSIONS, SUPPORT, Inputs, Window, feature_values, profile_sessions
+from lem_models.features.market import Market
+from lem_models.markets.live_bars import ClosedBar
+
+__all__ = ["LiveFeatures"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_SERIES = ("log_vwap", "log_close", "squared_return", "volume")
+_SESSIONS = 2 * SUPPORT
+"""Bars whose volumes make the profile: the sessions that it averages, from their first slot, and the current one."""
+_NO_SESSION = np.iinfo(np.int64).min
+
+
+@dataclass
+class _Past:
+    """The last bars of some symbols, oldest first.
+
+    Attributes:
+        series: Series of :data:`_SERIES`, [symbols, series, SUPPORT].
+        count: Bars that a symbol has had, int64 [symbols].
+        session: Session of each bar, [symbols, 2 * SUPPORT]; :data:`_NO_SESSION` before the first bar.
+        slot: Slot of each bar, of the same shape.
+        volume: Volume of each bar, of the same shape.
+    """
+
+    series: Floats
+    count: Integers
+    session: Integers
+    slot: Integers
+    volume: Floats
+
+    def arrays(self) -> list[npt.NDArray[np.generic]]:
+        """Every array, symbols first."""
+        return [self.series, self.count, self.session, self.slot, self.volume]
+
+    def of(self, symbols: Integers) -> _Past:
+        """The past of some of the symbols, in arrays of their own."""
+        return _Past(*(values[symbols] for values in self.arrays()))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Bars:
+    """Columns of the newest bars, [symbols] each."""
+
+    timestamp: Integers
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    notional: Floats
+    vwap: Floats
+    session: Integers
+    slot: Integers
+    usual_slots: Integers
+
+
+class _Newest(Inputs):
+    """The newest bars with their past."""
+
+    def __init__(self, bars: _Bars, past: _Past) -> None:
+        self.bars, self._past = bars, past
+
+    def lag(self, series: str, bars: int) -> Floats:
+        return np.asarray(self._past.series[:, _SERIES.index(series), -1 - bars])
+
+    def mean(self, series: str, window: Window) -> Floats:
+        length = len(window.weights)
+        values, weights = self._past.series[:, _SERIES.index(series), -length:], window.weights[::-1].copy()
+        # One product for each symbol: a product of all of them adds in another order.
+        total = np.array([np.dot(row, weights) for row in values])
+        return np.asarray(total / window.total[np.minimum(self._past.count, length) - 1])
+
+    def slot_mean(self) -> Floats:
+        past, sessions = self._past, profile_sessions(self.bars.usual_slots)
+        total, count = np.zeros(len(sessions)), np.zeros(len(sessions))
+        if sessions.any():
+            begins = past.session[:, 1:] != past.session[:, :-1]
+            # How many sessions before the newest bar's own each bar lies.
+            back = np.cumsum(begins[:, ::-1], axis=1)[:, ::-1]
+            same = (past.slot[:, :-1] == self.bars.slot[:, None]) & (past.session[:, :-1] != _NO_SESSION)
+            for number in range(1, min(int(sessions.max()), PROFILE_SESSIONS) + 1):
+                there = same & (back == number) & (sessions >= number)[:, None]
+                total += np.where(there, past.volume[:, :-1], 0.0).sum(1)
+                count += there.any(1)
+        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+class LiveFeatures:
+    """Features and volatility of the newest bars of symbols that are added one after the other."""
+
+    def __init__(self) -> None:
+        self._past = _Past(
+            np.empty((0, len(_SERIES), SUPPORT)),
+            np.empty(0, np.int64),
+            np.empty((0, _SESSIONS), np.int64),
+            np.empty((0, _SESSIONS), np.int64),
+            np.empty((0, _SESSIONS)),
+        )
+
+    def add(self, market: Market, rows: Integers) -> Integers:
+        """Follow symbols from their last bars on.
+
+        Args:
+            market: The market so far.
+            rows: Flat index of the last bar of each symbol, [symbols].
+
+        Returns:
+            Number of each symbol, int64 [symbols].
+        """
+        bars, first = market.bars, market.bars.offsets[market.bars.grid.symbol(rows)]
+        index = rows[:, None] + np.arange(1 - _SESSIONS, 1)
+        there = index >= first[:, None]
+        index = np.maximum(index, first[:, None])
+        vwap, volume = np.log(bars.vwap_at(index)), np.where(there, bars.volume[index], 0.0)
+        squared = np.diff(vwap, axis=1, prepend=vwap[:, :1]) ** 2
+        series = np.stack([vwap, np.log(bars.close[index]), squared, volume], axis=1)[:, :, -SUPPORT:]
+        session = np.where(there, bars.grid.session(index), _NO_SESSION)
+        added = _Past(series, np.minimum(rows - first + 1, _SESSIONS), session, bars.grid.slot(index), volume)
+        before = len(self._past.count)
+        joined = [np.concatenate(pair) for pair in zip(self._past.arrays(), added.arrays(), strict=True)]
+        self._past = _Past(*joined)  # type: ignore[arg-type]
+        return np.arange(before, before + len(rows))
+
+    def push(self, symbols: Integers, bars: Sequence[ClosedBar]) -> tuple[npt.NDArray[np.float32], Floats]:
+        """Take in the next closed bar of some symbols.
+
+        Args:
+            symbols: Number of each symbol, every one once, [symbols].
+            bars: Their bars, checked and placed.
+
+        Returns:
+            Features [symbols, features] and the volatility per bar as a fraction, [symbols].
+        """
+        columns = _Bars(*(np.array(values) for values in zip(*bars, strict=True)))
+        everyone = len(symbols) == len(self._past.count) and bool((symbols == np.arange(len(symbols))).all())
+        past = self._past if everyone else self._past.of(symbols)
+        log_vwap, log_close = np.log(columns.vwap), np.log(columns.close)
+        squared = (log_vwap - past.series[:, 0, -1]) ** 2
+        past.series[:, :, :-1] = past.series[:, :, 1:]
+        past.series[:, :, -1] = np.stack([log_vwap, log_close, squared, columns.volume], axis=1)
+        past.count += 1
+        for kept, newest in ((past.session, columns.session), (past.slot, columns.slot), (past.volume, columns.volume)):
+            kept[:, :-1] = kept[:, 1:]
+            kept[:, -1] = newest
+        if not everyone:
+            for values, changed in zip(self._past.arrays(), past.arrays(), strict=True):
+                values[symbols] = changed
+        inputs = _Newest(columns, past)
+        return feature_values(inputs), inputs.sigma
