@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from lem_models.execution.costs import CostModel
     from lem_models.execution.session import LiveSession
     from lem_models.features.market import Market
-    from lem_models.markets.bars import Bars, BarsLike
+    from lem_models.markets.bars import BarsLike
     from lem_models.markets.live_bars import ClosedBar
     from lem_models.orders import Order
+
+Integers = npt.NDArray[np.int64]
 
 __all__ = [
     "ContextStream",
@@ -180,20 +182,28 @@ class ExecutionState:
 
 
 class ContextStream(Protocol):
-    """Contexts of one side of one symbol, bar after bar, for a live session.
+    """Contexts of many symbols and sides, bar after bar, for live orders."""
 
-    If it has a method ``decide`` too, with the arguments of :meth:`Policy.decide`, a session asks that one: the
-    policy's own decision, of a single order.
+    def add(self, market: Market, rows: Integers, side: Integers) -> Integers | None:
+        """Follow symbols from their last bars on, by the arguments of :meth:`Policy.encode`.
 
-    Attributes:
-        context: Context of the last closed bar, [width].
-    """
+        Args:
+            market: The closed bars so far, the last :attr:`Policy.lookback` of each symbol gapless.
+            rows: Flat index of the last bar of a symbol, int64 [pairs].
+            side: +1 or -1, the side of the orders that read the context, int64 [pairs].
 
-    @property
-    def context(self) -> Tensor: ...  # noqa: D102
+        Returns:
+            Row of each pair's context, int64 [pairs]. A pair that is followed already keeps its row. ``None`` where the
+            policy reads no contexts after all.
+        """
+        ...
 
-    def push(self, bar: ClosedBar) -> None:
-        """Take in the next closed bar, checked and placed; :attr:`context` is then its own."""
+    def push(self, bars: Mapping[str, ClosedBar]) -> None:
+        """Take in the next closed bar of some symbols, checked and placed. Others than those followed do not matter."""
+        ...
+
+    def contexts(self, rows: Integers) -> Tensor:
+        """Contexts of the last closed bars, float [rows, width]."""
         ...
 
 
@@ -248,16 +258,12 @@ class Policy(ABC):
         """
         return None
 
-    def stream(self, history: Bars, side: int) -> ContextStream | None:
-        """What :meth:`encode` gives for the bars after a history, one bar at a time: the fast way for live sessions.
-
-        Args:
-            history: Closed bars of one symbol, the last :attr:`lookback` of them gapless.
-            side: +1 or -1, the side of the order.
+    def stream(self) -> ContextStream | None:
+        """What :meth:`encode` gives, one bar at a time: the fast way for live orders.
 
         Returns:
-            The stream, its context that of the last bar of the history; ``None`` (the default) when there is no such
-            way: a session then calls :meth:`encode` after every bar, with the last few thousand bars as the market.
+            A stream that follows nothing yet; ``None`` (the default) when there is no such way. :meth:`encode` is then
+            called after every bar, with the last bars of each symbol as the market.
         """
         return None
 

@@ -1,8 +1,7 @@
 """Orders under way, one period after the other: what a policy is told, and how its decisions become fills.
 
 The one place with the rules of trading: the feasible interval, lots, participation limits, bars without volume. They
-are written once, for tables of orders as tensors (training with gradients, evaluation) and for one order in plain
-numbers (a live session).
+serve training (with gradients), evaluation and live orders alike.
 
 Feasibility by construction: the fraction of period ``s`` lies in ``[lower, upper]``, ``upper =
 min(max_rate, remaining)``, ``lower = max(min(min_rate, remaining), remaining - max_rate * (periods left after s))``.
@@ -10,10 +9,10 @@ min(max_rate, remaining)``, ``lower = max(min(min_rate, remaining), remaining - 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass, is_dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,12 +21,11 @@ from torch import Tensor
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, rows_not_finite
 
-__all__ = ["Paths", "Roll", "dust"]
+__all__ = ["Paths", "Roll", "dust", "mapped"]
+
+Mapped = TypeVar("Mapped")
 
 _SLACK = 1 + 1e-15
-
-Value: TypeAlias = Any
-"""A tensor [orders], or a number when one order is followed."""
 
 
 @dataclass(frozen=True)
@@ -48,34 +46,16 @@ class Paths:
 
 
 def dust(dtype: torch.dtype) -> float:
-    """Fractions below this are rounding errors of sums of fractions."""
-    return 1e-12 if dtype == torch.float64 else 1e-6
-
-
-class _Numbers:
-    """The functions of torch that the rules below are written with, on plain numbers.
-
-    A call of torch costs a microsecond whatever it works on. With one order that is all the time there is, and these
-    take a hundredth of it.
-    """
-
-    minimum, maximum, floor = staticmethod(min), staticmethod(max), staticmethod(math.floor)
-
-    @staticmethod
-    def round(x: float) -> float:
-        return float(round(x)) if math.isfinite(x) else x
-
-    @staticmethod
-    def where(condition: bool, one: float, other: float) -> float:
-        return one if condition else other
+    """Fractions up to this are rounding errors of sums of fractions: an order with no more left is complete."""
+    return 1e-12 if dtype == torch.float64 else 1e-5
 
 
 class Roll:
     """Orders under way, one period after the other: state, decision, and the fill once the bar has closed.
 
     :func:`~lem_models.execution.simulator.simulate` rolls whole tables of orders (with gradients, when the policy has
-    them), a live session rolls one order while its bars close. In turn, for every period: :meth:`decide` (or
-    :meth:`complete`), then :meth:`book`.
+    them); live orders are rolled while their bars close. In turn, for every period: :meth:`decide`, :meth:`complete`
+    for the orders that are finishing, :meth:`book`.
 
     Args:
         orders: The orders, on the dtype of the other tensors.
@@ -84,8 +64,6 @@ class Roll:
         volatility: [orders].
         arrival_price: [orders].
         volume_unit: [orders].
-        as_numbers: Whether there is one order only, followed in plain numbers: what is [orders] below is a number. The
-            tensors given are then the policy's to keep; no rule reads them after the start.
 
     Attributes:
         period: Period to decide or book next.
@@ -103,89 +81,89 @@ class Roll:
         volatility: Tensor,
         arrival_price: Tensor,
         volume_unit: Tensor,
-        as_numbers: bool = False,
     ) -> None:
-        self._orders, self._as_numbers, self._math = orders, as_numbers, _Numbers if as_numbers else torch
+        self._orders = orders
         self._expected, self._volatility, self._arrival = expected_volume, volatility, arrival_price
         self._tiny = dust(expected_volume.dtype)
         self._like = torch.ones_like(volatility)
         self._has_lots = bool((orders.lot > 0).any())
         self._is_limited = bool(torch.isfinite(orders.participation).any())
         self._any_notional = bool(orders.is_notional.any())
-        # What is known of every period in advance, once for all of them: calls are what bounds a live decision.
+        # What is known of every period in advance, once for all of them.
         self._periods = expected_volume.shape[1]
         index = torch.arange(self._periods, device=expected_volume.device)
         maximum, minimum = orders.max_periods[:, None], orders.min_periods[:, None]
-        self._reserve = self._by_period(orders.max_rate[:, None] * (maximum - 1 - index).clamp(min=0))
-        self._live = self._by_period(index < maximum)
-        self._must_finish = self._by_period((index + 1 >= maximum).to(self._like))
-        self._may_finish = self._by_period(((index + 1 >= minimum) | (index + 1 >= maximum)).to(self._like))
-        self._min_rate, self._max_rate = self._taken(orders.min_rate), self._taken(orders.max_rate)
-        self._lot, self._participation = self._taken(orders.lot), self._taken(orders.participation)
-        self._is_notional = self._taken(orders.is_notional)
-        self.largest = self._to_lots(self._max_rate, down=True)
+        self._reserve = (orders.max_rate[:, None] * (maximum - 1 - index).clamp(min=0)).unbind(1)
+        self._live = (index < maximum).unbind(1)
+        self._must_finish = (index + 1 >= maximum).to(self._like).unbind(1)
+        self._may_finish = ((index + 1 >= minimum) | (index + 1 >= maximum)).to(self._like).unbind(1)
+        self.largest = self._to_lots(self._orders.max_rate, down=True)
         # One unit of volume in what the participation counts: units, or money for a notional target.
-        self._unit = self._taken(torch.where(orders.is_notional, volume_unit * arrival_price, volume_unit))
+        self._unit = torch.where(orders.is_notional, volume_unit * arrival_price, volume_unit)
 
-        one, zero = self._taken(self._like), self._taken(torch.zeros_like(self._like))
+        one, zero = self._like, torch.zeros_like(self._like)
         self._last_price = self._last_close = self._vwap = self._twap = self._executed = one
         self._money = self._units = self._price_sum = self._price_count = zero
         self._weighted = zero  # sum of w P, or of w / P for a notional target
         self._start_context: Tensor | None = None
-        self._prices: list[Value] = []
-        self._volumes: list[Value] = []
+        self._prices: list[Tensor] = []
+        self._volumes: list[Tensor] = []
         self.period, self.remaining = 0, one
-        self._booked: list[tuple[Value, Value, Value, Value]] = []
+        self.fraction = self.finish = zero
+        self._booked: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._bound()
 
     def state(self) -> ExecutionState:
         """What a policy may know before the period, in tensors of its own: it can reach nothing else through them."""
         return ExecutionState(
             period=self.period,
-            remaining=self._given(self.remaining),
-            lower=self._given(self._lower),
-            upper=self._given(self._upper),
-            executed_price=self._given(self._executed),
-            vwap=self._given(self._vwap),
-            twap=self._given(self._twap),
-            last_price=self._given(self._last_price),
-            last_close=self._given(self._last_close),
-            prices=self._given_periods(self._prices),
-            volumes=self._given_periods(self._volumes),
-            expected_volume=self._expected if self._as_numbers else self._expected.clone(),
-            volatility=self._volatility if self._as_numbers else self._volatility.clone(),
-            arrival_price=self._arrival if self._as_numbers else self._arrival.clone(),
+            remaining=self.remaining.clone(),
+            lower=self._lower.clone(),
+            upper=self._upper.clone(),
+            executed_price=self._executed.clone(),
+            vwap=self._vwap.clone(),
+            twap=self._twap.clone(),
+            last_price=self._last_price.clone(),
+            last_close=self._last_close.clone(),
+            prices=self.prices,
+            volumes=self.volumes,
+            expected_volume=self._expected.clone(),
+            volatility=self._volatility.clone(),
+            arrival_price=self._arrival.clone(),
             start_context=self._start_context,
         )
 
-    def decide(self, policy: Policy, context: Tensor | None = None) -> None:
+    def decide(self, policy: Policy, context: Tensor | None = None, finishing: Tensor | None = None) -> None:
         """Ask a policy for the period: sets :attr:`fraction` and :attr:`finish`.
 
         Args:
             policy: Anything with ``decide``.
             context: Context of the last closed bar, [orders, width]; the policy is handed a copy.
+            finishing: Orders whose answers do not matter because they are finishing, bool [orders].
 
         Raises:
             PolicyError: when the policy answers with something that is not a finite number per order.
         """
-        s, m = self.period, self._math
+        s = self.period
         if s == 0 and context is not None:
             self._start_context = context.clone()  # the policy's to keep: no rule reads it
-        orders = self._orders if self._as_numbers else self._orders.copy()
-        decision = policy.decide(None if context is None else context.clone(), orders, self.state())
+        decision = policy.decide(None if context is None else context.clone(), self._orders.copy(), self.state())
         fraction, finish = (self._answered(decision, name) for name in ("fraction", "finish"))
-        live = self._live[s] & (self.remaining > 0)  # what is said of orders that are over does not matter
-        fraction, finish = m.where(live, fraction, 0.0), m.where(live, finish, 0.0)
+        asked = self._live[s] & (self.remaining > 0)  # answers for orders that are over do not matter
+        if finishing is not None:
+            asked = asked & ~finishing
+        fraction, finish = torch.where(asked, fraction, 0.0), torch.where(asked, finish, 0.0)
         self._check_finite(fraction, finish)
-        self.finish = m.minimum(m.maximum(finish, self._must_finish[s]), self._may_finish[s])
+        self.finish = torch.minimum(torch.maximum(finish, self._must_finish[s]), self._may_finish[s])
         # In the last period the interval is one point, everything that may still be traded.
-        self.fraction = m.minimum(m.maximum(self._to_lots(fraction), self._lower), self._upper)
+        self.fraction = torch.minimum(torch.maximum(self._to_lots(fraction), self._lower), self._upper)
 
-    def complete(self) -> None:
-        """Decide the period without the policy: at the cap until done, which is what finishing means."""
-        self.fraction, self.finish = self._upper, self._taken(self._like)
+    def complete(self, which: Tensor) -> None:
+        """Decide the period of orders that are finishing, bool [orders]: they trade at the cap until done."""
+        self.fraction = torch.where(which, self._upper, self.fraction)
+        self.finish = torch.where(which, 1.0, self.finish)
 
-    def book(self, price: Value, close: Value, volume: Value) -> None:
+    def book(self, price: Tensor, close: Tensor, volume: Tensor) -> None:
         """Fill what was decided, now that the bar has closed, and move on to the next period.
 
         Args:
@@ -193,32 +171,32 @@ class Roll:
             close: Its close over the arrival price, [orders].
             volume: Its volume, in the unit of the expected volume, [orders]; 0 where nothing can be traded.
         """
-        s, m, tiny = self.period, self._math, self._tiny
+        s, tiny = self.period, self._tiny
         traded = volume > 0
-        capacity = m.where(traded & self._live[s], self._limit(price, volume), 0.0)
-        fill = m.minimum(self.fraction, capacity)
+        capacity = torch.where(traded & self._live[s], self._limit(price, volume), 0.0)
+        fill = torch.minimum(self.fraction, capacity)
         self._booked.append((fill, self.remaining, self.finish, capacity))
         remaining = self.remaining - fill
-        self.remaining = remaining = m.where(remaining > tiny, remaining, 0.0)
+        self.remaining = remaining = torch.where(remaining > tiny, remaining, 0.0)
 
         filled = 1 - remaining
         some = filled > tiny
         weight = fill * price
         if self._any_notional:
-            weight = m.where(self._is_notional, fill / price, weight)
+            weight = torch.where(self._orders.is_notional, fill / price, weight)
         self._weighted = self._weighted + weight
-        safe_filled, safe_weighted = m.where(some, filled, 1.0), m.where(some, self._weighted, 1.0)
+        safe_filled, safe_weighted = torch.where(some, filled, 1.0), torch.where(some, self._weighted, 1.0)
         average = safe_weighted / safe_filled
         if self._any_notional:
-            average = m.where(self._is_notional, safe_filled / safe_weighted, average)
-        self._executed = m.where(some, average, close)
+            average = torch.where(self._orders.is_notional, safe_filled / safe_weighted, average)
+        self._executed = torch.where(some, average, close)
 
         self._money, self._units = self._money + price * volume, self._units + volume
-        self._price_sum = self._price_sum + m.where(traded, price, 0.0)
-        self._price_count = self._price_count + m.where(traded, 1.0, 0.0)
+        self._price_sum = self._price_sum + torch.where(traded, price, 0.0)
+        self._price_count = self._price_count + torch.where(traded, 1.0, 0.0)
         any_volume = self._units > 0
-        self._vwap = m.where(any_volume, self._money / m.where(any_volume, self._units, 1.0), close)
-        self._twap = m.where(any_volume, self._price_sum / m.where(any_volume, self._price_count, 1.0), close)
+        self._vwap = torch.where(any_volume, self._money / torch.where(any_volume, self._units, 1.0), close)
+        self._twap = torch.where(any_volume, self._price_sum / torch.where(any_volume, self._price_count, 1.0), close)
         self._prices.append(price)
         self._volumes.append(volume)
         self._last_price, self._last_close = price, close
@@ -227,90 +205,113 @@ class Roll:
             self._bound()
 
     @property
-    def fills(self) -> list[Value]:
+    def fills(self) -> list[Tensor]:
         """What was filled in each period so far, [orders] each."""
         return [fill for fill, *_ in self._booked]
+
+    @property
+    def prices(self) -> Tensor:
+        """VWAP of the bars booked so far over the arrival price, [orders, period]."""
+        return self._by_period(self._prices)
+
+    @property
+    def volumes(self) -> Tensor:
+        """Their volumes in the unit of the expected volume, [orders, period]."""
+        return self._by_period(self._volumes)
 
     def paths(self) -> Paths:
         """The periods booked so far."""
         return Paths(*(torch.stack(part, 1) for part in zip(*self._booked, strict=True)))
 
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def select(self, rows: Tensor) -> Roll:
+        """Some of the orders, bool [orders] or int64 [rows]."""
+        return mapped(lambda values: values[rows], [self])
+
+    @classmethod
+    def joined(cls, rolls: Sequence[Roll]) -> Roll:
+        """Orders of several rolls that are in the same period and have the same number of periods."""
+        return mapped(lambda *values: torch.cat(values), rolls)
+
     # -- the rules ---------------------------------------------------------------------------------------------------
 
     def _bound(self) -> None:
         """The feasible interval of the period."""
-        m, remaining = self._math, self.remaining
-        self._upper = m.minimum(self._max_rate, remaining)
-        lower = m.maximum(m.minimum(self._min_rate, remaining), remaining - self._reserve[self.period])
-        self._lower = m.minimum(m.where(lower > self._tiny, lower, 0.0), self._upper)
+        remaining = self.remaining
+        self._upper = torch.minimum(self._orders.max_rate, remaining)
+        lower = torch.maximum(torch.minimum(self._orders.min_rate, remaining), remaining - self._reserve[self.period])
+        self._lower = torch.minimum(torch.where(lower > self._tiny, lower, 0.0), self._upper)
 
-    def _limit(self, price: Value, volume: Value) -> Value:
+    def _limit(self, price: Tensor, volume: Tensor) -> Tensor:
         """Largest possible fill of a bar that trades: the cap, or the participation limit if that is less."""
         if not self._is_limited:
             return self.largest
-        m = self._math
         units = volume * self._unit
-        limit = self._participation * m.where(self._is_notional, units * price, units)
-        limit = m.where(volume > 0, limit, 0.0)  # no limit times no volume is not a number
-        return self._to_lots(m.minimum(limit, self._max_rate), down=True)
+        limit = self._orders.participation * torch.where(self._orders.is_notional, units * price, units)
+        limit = torch.where(volume > 0, limit, 0.0)  # no limit times no volume is not a number
+        return self._to_lots(torch.minimum(limit, self._orders.max_rate), down=True)
 
-    def _to_lots(self, fraction: Value, *, down: bool = False) -> Value:
+    def _to_lots(self, fraction: Tensor, *, down: bool = False) -> Tensor:
         """Nearest whole number of lots (or the next below), untouched where there are none."""
         if not self._has_lots:
             return fraction
-        m = self._math
-        safe = m.where(self._lot > 0, self._lot, 1.0)
+        safe = torch.where(self._orders.lot > 0, self._orders.lot, 1.0)
         # The slack: whole lots may come out a rounding error short, of millions of them or of one.
-        lots = m.floor(fraction / safe * _SLACK + 1e-6) if down else m.round(fraction / safe)
-        return m.where(self._lot > 0, lots * safe, fraction)
+        lots = torch.floor(fraction / safe * _SLACK + 1e-6) if down else torch.round(fraction / safe)
+        return torch.where(self._orders.lot > 0, lots * safe, fraction)
 
-    # -- tensors and numbers -----------------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------------------------
 
-    def _answered(self, decision: Decision, name: str) -> Value:
+    def _answered(self, decision: Decision, name: str) -> Tensor:
         """Fraction or finish of a decision, one per order."""
         if isinstance(decision, tuple) and len(decision) == 2:  # a plain pair is welcome from a user's own policy
             decision = Decision(*decision)
         like = self._like
         try:
             answer = getattr(decision, name)
-            if self._as_numbers and type(answer) is float:
-                return answer
             if answer.is_complex() if isinstance(answer, Tensor) else np.iscomplexobj(answer):
                 raise TypeError("it is complex")  # torch would drop the imaginary part
-            answer = torch.as_tensor(answer, dtype=like.dtype, device=like.device).expand_as(like)
+            return torch.as_tensor(answer, dtype=like.dtype, device=like.device).expand_as(like)
         except (AttributeError, TypeError, ValueError, RuntimeError) as error:
             problem = f"{name} is not one number per order: {str(error).partition(chr(10))[0]}"
             raise PolicyError(f"decide() of period {self.period}: {problem}") from None
-        return self._taken(answer)
 
-    def _check_finite(self, fraction: Value, finish: Value) -> None:
+    def _check_finite(self, fraction: Tensor, finish: Tensor) -> None:
         """Refuse answers that are no numbers."""
         # One sum over everything is finite as a rule; when it is not, each answer is looked at.
-        total = fraction + finish
-        if math.isfinite(total) if isinstance(total, float) else not rows_not_finite(total):
+        if not rows_not_finite(fraction + finish):
             return
         for name, answer in (("fraction", fraction), ("finish", finish)):
-            each = torch.tensor([answer], dtype=torch.float64) if isinstance(answer, float) else answer
-            wrong = rows_not_finite(each)
+            wrong = rows_not_finite(answer)
             if wrong:
                 raise PolicyError(
-                    f"decide() of period {self.period}: {name} is not finite: {each[wrong[0]].item()}", positions=wrong
+                    f"decide() of period {self.period}: {name} is not finite: {answer[wrong[0]].item()}",
+                    positions=wrong,
                 )
 
-    def _taken(self, values: Tensor) -> Value:
-        """A tensor [orders] as the rules take it."""
-        return values.item() if self._as_numbers else values
-
-    def _given(self, values: Value) -> Tensor:
-        """A copy for the policy."""
-        return torch.from_numpy(np.array([values])) if self._as_numbers else values.clone()
-
-    def _given_periods(self, values: list[Value]) -> Tensor:
-        """A copy of one value per period so far for the policy, [orders, period]."""
-        if self._as_numbers:
-            return torch.from_numpy(np.array([values], dtype=np.float64))
+    def _by_period(self, values: list[Tensor]) -> Tensor:
+        """One value per period so far, [orders, period]."""
         return torch.stack(values, 1) if values else self._like.new_empty(len(self._like), 0)
 
-    def _by_period(self, values: Tensor) -> Sequence[Value]:
-        """[orders, periods] as a sequence over the periods."""
-        return values[0].tolist() if self._as_numbers else values.unbind(1)
+
+def mapped(of: Callable[..., Tensor], values: Sequence[Mapped]) -> Mapped:
+    """A function of tensors, applied to every tensor of some alike records: rows taken out, or records joined.
+
+    Args:
+        of: Takes one tensor of each record.
+        values: Records, sequences or tensors. Other values must agree, flags apart: one is set if it is in any of them.
+    """
+    first: Any = values[0]
+    result: Any = first
+    if isinstance(first, Tensor):
+        result = of(*values)
+    elif isinstance(first, list | tuple):
+        result = type(first)(mapped(of, each) for each in zip(*values, strict=True))
+    elif is_dataclass(first) or isinstance(first, Roll):
+        result = copy(first)
+        for name in vars(first):
+            object.__setattr__(result, name, mapped(of, [getattr(each, name) for each in values]))
+    elif isinstance(first, bool):
+        result = any(values)
+    return result  # type: ignore[no-any-return]

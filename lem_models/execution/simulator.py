@@ -172,7 +172,7 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
     filled = fills.sum(-1)
     executed, net = average_prices(fills, filled, orders, window)
     periods = torch.arange(1, fills.shape[-1] + 1, device=fills.device)
-    complete = filled > 1 - 1e-5 if price.dtype != torch.float64 else filled > 1 - 1e-9
+    complete = filled > 1 - dust(price.dtype)
     last_fill = ((fills > 0) * periods).amax(-1)
     used = torch.where(complete, last_fill, orders.max_periods[:, None])
     end = torch.maximum(used, orders.min_periods[:, None]) - 1

@@ -135,7 +135,7 @@ class LiveFeatures:
         added = _Past(series, np.minimum(rows - first + 1, _SESSIONS), session, bars.grid.slot(index), volume)
         before = len(self._past.count)
         joined = [np.concatenate(pair) for pair in zip(self._past.arrays(), added.arrays(), strict=True)]
-        self._past = _Past(*joined)  # type: ignore[arg-type]
+        self._past = _Past(*joined)
         return np.arange(before, before + len(rows))
 
     def push(self, symbols: Integers, bars: Sequence[ClosedBar]) -> tuple[npt.NDArray[np.float32], Floats]:

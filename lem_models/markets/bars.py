@@ -380,6 +380,12 @@ class Bars(DerivedColumns, HubBars):
             rows[index] = np.searchsorted(self.timestamp[low:high], [lowest, highest]) + low
         return np.maximum(rows, rows[:, :1])
 
+    def last(self, count: int) -> Bars:
+        """Take the last bars of each symbol, at most so many; they keep their places on the grid."""
+        ends = self.offsets[1:].tolist()
+        first = np.maximum(self.offsets[1:] - count, self.offsets[:-1]).tolist()
+        return self._take([(index, *bounds) for index, bounds in enumerate(zip(first, ends, strict=True))], "are last")
+
     def select(self, symbols: str | Iterable[str]) -> Bars:
         """Take the bars of some symbols, in the order given.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError
@@ -29,7 +30,7 @@ from lem_models.markets.validation import (
     warn_of_widened,
 )
 
-__all__ = ["BarReader", "ClosedBar", "followed_by", "last_bars"]
+__all__ = ["BarReader", "ClosedBar", "followed_by"]
 
 _EXACT = 2**53  # whole numbers below this are floats
 
@@ -64,65 +65,60 @@ class ClosedBar(NamedTuple):
     usual_slots: int
 
 
-def last_bars(history: Bars, count: int) -> Bars:
-    """The last bars of a history of one symbol; they keep their places on the grid."""
-    if len(history) <= count:
-        return history
-    return history.between(start=moment(history.timestamp[-count]))
-
-
-def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[float]]) -> Bars:
+def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[Sequence[float]]]) -> Bars:
     """A history and the bars that follow it without a gap, as one table.
 
     Args:
-        history: Bars of one symbol.
-        calendar: Their calendar (:attr:`BarReader.calendar`).
-        values: Timestamp, open, high, low, close, volume and notional of each bar, checked.
+        history: Bars of one calendar.
+        calendar: The calendar, or what it has become since.
+        values: For each symbol timestamp, open, high, low, close, volume and notional of each bar, checked.
     """
-    stamps, *numbers = (np.array(column) for column in zip(*values, strict=True))
-    timestamp = np.concatenate([history.timestamp, stamps.astype(np.int64)])
-    table = {
-        name: np.concatenate([getattr(history, name), column.astype(np.float64)])
-        for name, column in zip(VALUES, numbers, strict=True)
-    }
-    offsets = np.array([0, len(timestamp)])
-    calendars = Calendars.all_of(calendar.followed_by(timestamp))
+    added = np.array([len(bars) for bars in values])
+    offsets = np.concatenate([[0], np.cumsum(np.diff(history.offsets) + added)])
+    old = np.arange(len(history)) + np.repeat(offsets[:-1] - history.offsets[:-1], np.diff(history.offsets))
+    new = np.concatenate([np.arange(end - count, end) for end, count in zip(offsets[1:], added, strict=True)])
+    stamps, *numbers = zip(*(bar for bars in values for bar in bars), strict=True)
+
+    def joined(before: npt.NDArray[Any], after: Sequence[float]) -> npt.NDArray[Any]:
+        column = np.empty(int(offsets[-1]), dtype=before.dtype)
+        column[old], column[new] = before, after
+        return column
+
+    timestamp = joined(history.timestamp, stamps)
+    table = {name: joined(getattr(history, name), column) for name, column in zip(VALUES, numbers, strict=True)}
+    calendars = Calendars.all_of(calendar.followed_by(np.unique(timestamp)), len(values))
     grid = Grid.build(calendars, offsets, timestamp, table["volume"])
-    return Bars._of(
-        Columns(history.symbols, offsets, timestamp, table, pd.DataFrame(index=range(len(timestamp)))), grid
-    )
+    extra = pd.DataFrame(index=pd.RangeIndex(len(timestamp)))
+    return Bars._of(Columns(history.symbols, offsets, timestamp, table, extra), grid)
 
 
 class BarReader:
-    """Reads the bars that follow a history.
+    """Reads the bars of a symbol that follow a history.
 
     Args:
-        history: Bars of one symbol.
+        history: The history.
+        index: Number of the symbol in it.
 
     Attributes:
         symbol: The symbol.
         calendar: The calendar, extended as new sessions begin.
         last: The bar after which the next one is expected.
-
-    Raises:
-        BarsError: when the history holds several symbols.
     """
 
-    def __init__(self, history: Bars) -> None:
-        if len(history.symbols) != 1:
-            raise BarsError(f"a stream follows one symbol, the history holds {len(history.symbols)}", rule="one symbol")
-        self.symbol = history.symbols[0]
-        self.calendar, self._step = history.calendar, history.frequency.value
+    def __init__(self, history: Bars, index: int = 0) -> None:
+        grid = history.grid
+        self.symbol, self._step = history.symbols[index], history.frequency.value
+        self.calendar = grid.calendars.kinds[grid.calendars.which[index]]
         self._starts: list[int] = []  # of the bars accepted since the calendar was extended
         self._is_inferred = isinstance(self.calendar, InferredSessions)
         self._is_cycle = isinstance(self.calendar, RoundTheClock) and DAY % self._step == 0
-        values = {name: float(getattr(history, name)[-1]) for name in VALUES}
+        row = int(history.offsets[index + 1]) - 1
+        values = {name: float(getattr(history, name)[row]) for name in VALUES}
         vwap = values["notional"] / values["volume"] if values["volume"] > 0 else values["close"]
-        row = np.array([len(history) - 1])
-        grid = history.grid
-        session, slot, usual = (int(place(row)[0]) for place in (grid.session, grid.slot, grid.usual_slots))
+        at = np.array([row])
+        session, slot, usual = (int(place(at)[0]) for place in (grid.session, grid.slot, grid.usual_slots))
         self.last = ClosedBar(
-            int(history.timestamp[-1]), **values, vwap=vwap, session=session, slot=slot, usual_slots=usual
+            int(history.timestamp[row]), **values, vwap=vwap, session=session, slot=slot, usual_slots=usual
         )
 
     def read(self, bar: Mapping[str, Any] | pd.Series[Any]) -> ClosedBar:

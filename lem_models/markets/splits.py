@@ -20,9 +20,10 @@ import pandas as pd
 from lem_models.errors import BarsWarning
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
+from lem_models.markets.live_bars import ClosedBar
 from lem_models.markets.parts import reaching_back
 
-__all__ = ["REACH", "Split", "Traded", "find_splits", "is_wide", "split_ratio", "warn_of_splits"]
+__all__ = ["REACH", "LiveSplits", "Split", "Traded", "find_splits", "is_wide", "split_ratio", "warn_of_splits"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -153,6 +154,33 @@ def _around(bars: Bars, symbol: int, row: int) -> tuple[Traded, Traded]:
         Traded(slot[: row - begin], bars.notional[begin:row]),
         Traded(slot[row - begin :], bars.notional[row:end]),
     )
+
+
+class LiveSplits:
+    """Looks for splits between live bars of a symbol.
+
+    Args:
+        history: Closed bars.
+        index: Number of the symbol in them.
+    """
+
+    def __init__(self, history: Bars, index: int) -> None:
+        self._symbol = history.symbols[index]
+        self._before = _around(history, index, int(history.offsets[index + 1]))[0]
+        self._observed: list[ClosedBar] = []
+
+    def observe(self, last: ClosedBar, bar: ClosedBar) -> None:
+        """Take in a bar, and warn where a split lies between the last one and this one."""
+        if is_wide(last.close, bar.open):
+            before = Traded(
+                np.append(self._before.slot, [each.slot for each in self._observed]).astype(np.int64),
+                np.append(self._before.notional, [each.notional for each in self._observed]),
+            )
+            now = Traded(np.array([bar.slot]), np.array([bar.notional]))
+            ratio = split_ratio(last.close, bar.open, before, now)
+            if ratio is not None:
+                warn_of_splits([Split(self._symbol, moment(bar.timestamp), ratio)])
+        self._observed.append(bar)
 
 
 def warn_of_splits(splits: list[Split]) -> None:

@@ -198,12 +198,28 @@ class LEMBackbone(nn.Module):
         self.enrichment = GatedResidualNetwork(hidden, hidden, dropout=config.dropout)
         self.attention = WindowedAttention(hidden, config.attention_heads, config.attention_window)
         self.attention_gate = GateAddNorm(hidden, dropout=config.dropout)
+        self._maps: tuple[list[Tensor], ScalarSelection] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Contexts [batch, time, hidden] of features [batch, time, features]."""
         enriched, _ = self._enriched(features, None, self.selection.collapsed(self.embedding))
         context: Tensor = self.attention_gate(self.attention(enriched), enriched)
         return context
+
+    @torch.no_grad()
+    def scalar_maps(self) -> ScalarSelection:
+        """``selection.collapsed(embedding)`` for :meth:`step`, computed again only when the weights have changed."""
+        weights = [*self.embedding.parameters(), *self.selection.parameters()]
+        if self._maps is not None:
+            known, maps = self._maps
+            if all(
+                mine.dtype == theirs.dtype and torch.equal(mine, theirs)
+                for mine, theirs in zip(weights, known, strict=True)
+            ):
+                return maps
+        maps = self.selection.collapsed(self.embedding)
+        self._maps = [weight.clone() for weight in weights], maps
+        return maps
 
     def begin(self, features: Tensor) -> tuple[Tensor, BackboneState]:
         """Read sequences and keep what :meth:`step` needs to read on.
@@ -227,7 +243,7 @@ class LEMBackbone(nn.Module):
         Args:
             features: [batch, features].
             state: State before the bar; it moves on to the one after it.
-            maps: ``selection.collapsed(embedding)``: the same for every bar.
+            maps: :meth:`scalar_maps`.
 
         Returns:
             Context of the bar, [batch, hidden].

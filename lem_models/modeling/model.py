@@ -19,14 +19,13 @@ from lem_models.execution.simulator import chosen_period, finishing_fills, settl
 from lem_models.modeling.backbone import LEMBackbone
 from lem_models.modeling.config import MAX_WEIGHTS, ConfigFile, LEMConfig
 from lem_models.modeling.heads import build_head
+from lem_models.modeling.live import ModelStream
 from lem_models.modeling.transfer import HeadReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lem_models.features.market import Market
-    from lem_models.markets.bars import Bars
-    from lem_models.modeling.stream import BackboneStream
     from lem_models.training.batches import TrainingBatch
     from lem_models.training.recipe import OptimizerConfig
 
@@ -147,20 +146,16 @@ class LEMModel(L.LightningModule, Policy):
             contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]
         return contexts
 
-    def stream(self, history: Bars, side: int) -> BackboneStream | None:
+    def stream(self) -> ModelStream | None:
         """Contexts bar after bar; see :meth:`Policy.stream`.
 
-        ``None`` for encoders other than TKAN, and where a subclass has its own way to get there.
+        ``None`` where a subclass computes contexts in its own way.
         """
-        from lem_models.modeling.stream import BackboneStream
-
         self._require_trained()
-        if self.config.encoder != "tkan":
-            return None
-        for name in ("contexts", "oriented", "encode", "decide"):
+        for name in ("contexts", "oriented", "encode"):
             if getattr(getattr(self, name), "__func__", None) is not getattr(LEMModel, name):
                 return None
-        return BackboneStream(self, history, side)
+        return ModelStream(self)
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period; see :meth:`Policy.decide`."""

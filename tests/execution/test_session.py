@@ -186,7 +186,7 @@ def _replayed(policy, order, bars, *, as_rows):
         period, before = session.period, session.remaining
         decision = session.decide()
         assert 0 <= decision.fraction <= before + 1e-12
-        assert session.decide() is decision
+        assert session.decide() == decision
         if decision.finish and finish is None:
             finish = period
         bar = bars.frame.iloc[first + period]

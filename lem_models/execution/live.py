@@ -1,0 +1,667 @@
+"""Live orders: many orders decided together, bar by bar as the bars close.
+
+Live orders decide what :func:`~lem_models.execution.execute.execute` decides in hindsight: they are the same
+:class:`~lem_models.execution.roll.Roll`, told of each bar when it has closed. The two differ by rounding, which a model
+does in single precision, in other sums for one bar than for many. Its fractions agree to :data:`LIVE_TOLERANCE`
+whatever the prices do, and so do the probabilities of finishing, so that one of them finishes earlier only where that
+probability is 1/2 to within it. Policies that encode nothing agree to 1e-8.
+
+What is known in advance (the volume expected in each period, for one) is computed when an order is added. Afterwards a
+bar costs one step of the policy's :class:`~lem_models.execution.policy.ContextStream` for all symbols, and one decision
+for all orders in the same period.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
+from lem_models.execution.costs import CostModel
+from lem_models.execution.execute import complete_for, traded_market
+from lem_models.execution.frequency_check import check_frequency
+from lem_models.execution.policy import (
+    ContextStream,
+    Decision,
+    OrderBatch,
+    Policy,
+    checked_contexts,
+    lookback_of,
+    policy_faults,
+    policy_of,
+    rows_not_finite,
+)
+from lem_models.execution.roll import Roll, mapped
+from lem_models.execution.simulator import MarketWindow, average_prices
+from lem_models.features.market import Market
+from lem_models.markets.bars import Bars, BarsLike
+from lem_models.markets.calendar.choice import Exchange
+from lem_models.markets.calendar.frequency import moment
+from lem_models.markets.calendar.kinds import Calendar
+from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
+from lem_models.markets.origins import REASONS, exclusion_codes
+from lem_models.markets.splits import LiveSplits, find_splits, warn_of_splits
+from lem_models.orders.table import OrdersLike
+
+__all__ = ["LIVE_TOLERANCE", "LiveOrders"]
+
+LIVE_TOLERANCE = 1e-4
+"""How far fractions decided live may differ from those decided in hindsight, by a model in single precision."""
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+_LOG = logging.getLogger("lem_models")
+_CROSSES = 6  # in REASONS
+_FAR = 1000  # bars after the history among which the next start is looked for
+_KEPT = 4096  # bars of history that are looked at; a lookback is at most 256, the rest tells splits
+
+
+@dataclass
+class _Cohort:
+    """Orders that are in the same period.
+
+    Attributes:
+        order: Number of each order, int64 [orders].
+        symbol: Symbol of each.
+        context: Row of each order's context in the stream, int64 [orders].
+        roll: The orders under way.
+        orders: The orders.
+        window: Their market as it was known at the start.
+        finishing: Orders that are finishing, bool [orders].
+    """
+
+    order: Integers
+    symbol: npt.NDArray[np.object_]
+    context: Integers
+    roll: Roll
+    orders: OrderBatch
+    window: MarketWindow
+    finishing: Tensor
+
+    def select(self, rows: Booleans) -> _Cohort:
+        """Some of the orders."""
+        which = torch.from_numpy(rows)
+        return _Cohort(
+            self.order[rows],
+            self.symbol[rows],
+            self.context[rows],
+            self.roll.select(which),
+            mapped(lambda values: values[which], [self.orders]),
+            mapped(lambda values: values[which], [self.window]),
+            self.finishing[which],
+        )
+
+    @classmethod
+    def joined(cls, cohorts: Sequence[_Cohort]) -> _Cohort:
+        """The orders of several cohorts."""
+        if len(cohorts) == 1:
+            return cohorts[0]
+
+        def together(*values: Tensor) -> Tensor:
+            return torch.cat(values)
+
+        return cls(
+            np.concatenate([each.order for each in cohorts]),
+            np.concatenate([each.symbol for each in cohorts]),
+            np.concatenate([each.context for each in cohorts]),
+            Roll.joined([each.roll for each in cohorts]),
+            mapped(together, [each.orders for each in cohorts]),
+            mapped(together, [each.window for each in cohorts]),
+            torch.cat([each.finishing for each in cohorts]),
+        )
+
+    @property
+    def kind(self) -> tuple[int, int, type]:
+        """What cohorts that can be joined have in common: period, periods, and whether trading costs."""
+        return self.roll.period, self.window.expected_volume.shape[1], type(self.window)
+
+
+class LiveOrders:
+    """Orders under way. Alternate :meth:`decide` and :meth:`observe` until every order is :attr:`done`.
+
+    Fills are taken to be what was decided, at the bar's VWAP, less where the bar did not trade or a participation limit
+    of the order was reached.
+
+    Args:
+        policy: Who decides, or a name as :func:`~lem_models.load_policy` takes it.
+        orders: The orders, see :meth:`add`.
+        history: Closed bars, see :meth:`add`.
+        costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
+        allow_frequency: Whether a model may decide on bars of another length than it was trained on.
+        limit: Most orders there may be.
+
+    Raises:
+        OrderError: See :meth:`add`.
+        BarsError: See :meth:`add`; also when the bars have another length than those that the policy was trained on.
+        PolicyError: When the policy breaks its protocol.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | str,
+        orders: OrdersLike,
+        history: BarsLike,
+        *,
+        costs: CostModel | None = None,
+        allow_frequency: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        self._limit = limit
+        self._policy, self._costs, self._allow_frequency = policy_of(policy), costs, allow_frequency
+        self._readers: dict[str, BarReader] = {}
+        self._splits: dict[str, LiveSplits] = {}
+        self._stream: ContextStream | None = None
+        self._looks: bool | None = None  # whether the policy reads contexts, once it is known
+        self._cohorts: list[_Cohort] = []
+        self._tables: list[pd.DataFrame] = []
+        self._decided: Decision | None = None
+        self._period, self._remaining = np.empty(0, np.int64), np.empty(0)
+        self._executed, self._net = np.empty(0), np.empty(0)
+        self._start, self._ended = np.empty(0, np.int64), np.empty(0, np.int64)
+        self.add(orders, history)
+
+    # -- what is known of the orders ---------------------------------------------------------------------------------
+
+    @property
+    def orders(self) -> pd.DataFrame:
+        """The orders with every default filled in, in the order in which they were added."""
+        return self._tables[0] if len(self._tables) == 1 else pd.concat(self._tables, ignore_index=True)
+
+    def __len__(self) -> int:
+        """Number of orders."""
+        return len(self._period)
+
+    @property
+    def period(self) -> Integers:
+        """Period that each order decides next, 0-based, int64 [orders]."""
+        return self._period.copy()
+
+    @property
+    def remaining(self) -> Floats:
+        """Fraction of each order left after the bars observed so far, [orders]."""
+        return self._remaining.copy()
+
+    @property
+    def executed_price(self) -> Floats:
+        """Average price of what has filled, before costs; NaN before anything has; [orders]."""
+        return self._executed.copy()
+
+    @property
+    def net_price(self) -> Floats:
+        """The same with costs, [orders]."""
+        return self._net.copy()
+
+    @property
+    def ended(self) -> Integers:
+        """When the trading session of an order ended before the order did, nanoseconds UTC; 0 otherwise; [orders]."""
+        return self._ended.copy()
+
+    @property
+    def done(self) -> Booleans:
+        """Whether an order is complete, its time is over, or its session has ended, bool [orders]."""
+        under_way = np.zeros(len(self), dtype=bool)
+        for cohort in self._cohorts:
+            under_way[cohort.order] = True
+        return ~under_way
+
+    # -- one bar -----------------------------------------------------------------------------------------------------
+
+    def decide(self) -> Decision:
+        """Fraction of every order to trade in its coming bar, and whether it is finishing.
+
+        Returns:
+            Arrays [orders]: 0 and False for orders that are done.
+
+        Raises:
+            PolicyError: When the policy answers with something that is not a finite number.
+        """
+        if self._decided is None:
+            fraction, finish = np.zeros(len(self)), np.zeros(len(self), dtype=bool)
+            self._cohorts = _by_period(self._cohorts)
+            for cohort in self._cohorts:
+                with self._faults(cohort):
+                    self._decide(cohort)
+                fraction[cohort.order] = torch.minimum(cohort.roll.fraction, cohort.roll.largest).numpy()
+                finish[cohort.order] = cohort.finishing.numpy()
+            self._decided = Decision(fraction=fraction, finish=finish)
+        return self._decided
+
+    @torch.no_grad()
+    def _decide(self, cohort: _Cohort) -> None:
+        roll = cohort.roll
+        if not bool(cohort.finishing.all()):
+            contexts = None if self._stream is None else self._stream.contexts(cohort.context)
+            roll.decide(self._policy, contexts, cohort.finishing)
+            cohort.finishing = cohort.finishing | (roll.finish > 0.5)
+        roll.complete(cohort.finishing)
+
+    def observe(self, bars: Mapping[str, Mapping[str, Any] | pd.Series[Any]]) -> None:
+        """Take in the bars that have closed.
+
+        An order whose symbol has no bar waits for it.
+
+        Args:
+            bars: For each symbol the columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be
+                left out. Symbols that no order trades are ignored.
+
+        Raises:
+            BarsError: When a bar breaks a rule or is not the next one; nothing has then changed.
+        """
+        self.decide()
+        active = {name for cohort in self._cohorts for name in np.unique(cohort.symbol)}
+        closed = {name: self._readers[name].read(bar) for name, bar in bars.items() if name in active}
+        for cohort in self._cohorts:
+            self._check_first(cohort, closed)
+        self._end_sessions(closed)
+        self._push(closed)
+        for name, bar in closed.items():
+            self._splits[name].observe(self._readers[name].last, bar)
+            self._readers[name].accept(bar)
+        booked: list[_Cohort] = []
+        for cohort in self._cohorts:
+            has_bar = np.array([name in closed for name in cohort.symbol], dtype=bool)
+            if not has_bar.all():
+                if not has_bar.any():
+                    booked.append(cohort)
+                    continue
+                booked.append(cohort.select(~has_bar))
+                cohort = cohort.select(has_bar)
+            booked.append(self._booked(cohort, [closed[name] for name in cohort.symbol]))
+        self._cohorts = [cohort for cohort in booked if len(cohort.order)]
+        self._decided = None
+
+    def _push(self, closed: Mapping[str, ClosedBar]) -> None:
+        """Let the policy read the bars."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.push(closed)
+        except PolicyError as error:
+            # Its positions are rows of the stream: name an order that reads one of them.
+            reads = [np.isin(cohort.context, error.positions) for cohort in self._cohorts]
+            order = np.concatenate([cohort.order[mine] for cohort, mine in zip(self._cohorts, reads, strict=True)])
+            with policy_faults(self._policy, self.orders.iloc[order] if len(order) else None):
+                raise PolicyError(error.message) from error
+
+    def _check_first(self, cohort: _Cohort, closed: Mapping[str, ClosedBar]) -> None:
+        """Refuse a first bar of an order that is not the one that it starts with."""
+        if cohort.roll.period:
+            return
+        for order, name in zip(cohort.order.tolist(), cohort.symbol, strict=True):
+            if name in closed and closed[name].timestamp != self._start[order]:
+                raise self._readers[name].out_of_turn(closed[name].timestamp)
+
+    def _end_sessions(self, closed: Mapping[str, ClosedBar]) -> None:
+        """Let go of the orders whose trading session has ended, and note when it did."""
+        for name, bar in closed.items():
+            reader = self._readers[name]
+            if not reader.calendar.is_session_bound or bar.session == reader.last.session:
+                continue
+            for number, cohort in enumerate(self._cohorts):
+                over = cohort.symbol == name
+                if cohort.roll.period and over.any():
+                    self._ended[cohort.order[over]] = reader.last.timestamp + reader.calendar.frequency.value
+                    self._cohorts[number] = cohort.select(~over)
+        self._cohorts = [cohort for cohort in self._cohorts if len(cohort.order)]
+
+    def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar]) -> _Cohort:
+        """Fill what was decided, and let go of the orders that are done."""
+        roll, window = cohort.roll, cohort.window
+        price, close, volume = torch.tensor(
+            [[bar.vwap, bar.close, bar.volume] for bar in bars], dtype=torch.float64
+        ).t()
+        roll.book(price / window.arrival_price, close / window.arrival_price, volume / window.volume_unit)
+        fills = torch.stack(roll.fills, 1)[:, None]
+        # What has closed so far, priced like a whole execution; the closes play no part in it.
+        seen = replace(window, price=roll.prices, close=roll.prices, volume=roll.volumes)
+        executed, net = average_prices(fills, fills.sum(-1), cohort.orders, seen)
+        self._executed[cohort.order] = (executed[:, 0] * window.arrival_price).numpy()
+        self._net[cohort.order] = (net[:, 0] * window.arrival_price).numpy()
+        self._remaining[cohort.order] = roll.remaining.numpy()
+        self._period[cohort.order] = roll.period
+        under_way = ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
+        return cohort if under_way.all() else cohort.select(under_way)
+
+    @contextmanager
+    def _faults(self, cohort: _Cohort) -> Iterator[None]:
+        """Name the policy and the order in errors of the policy."""
+        try:
+            yield
+        except PolicyError:
+            with policy_faults(self._policy, self.orders.iloc[cohort.order]):
+                raise
+
+    # -- the start ---------------------------------------------------------------------------------------------------
+
+    def add(self, orders: OrdersLike, history: BarsLike) -> None:
+        """Add orders that start with the first bar after the history.
+
+        Args:
+            orders: One order, several, or a table of orders.
+            history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them; the
+                last ones are those observed last. Other symbols are ignored.
+
+        Raises:
+            OrderError: When an order breaks a rule, starts when the market is closed, would cross the end of its
+                session, or has no size that the costs depend on.
+            BarsError: When the history of an order ends elsewhere than right before its start, is too short, or holds a
+                gap or a halt.
+        """
+        bars = Bars.of(history)
+        note = check_frequency(self._policy, bars, allow=self._allow_frequency)
+        if note is not None:
+            _LOG.warning(note)
+        table = complete_for(self._policy, orders)
+        if self._limit is not None and len(self) + len(table) > self._limit:
+            raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
+        if self._costs is not None:
+            self._costs.check(table)
+        symbols = table["symbol"].to_numpy(dtype=object)
+        names = list(dict.fromkeys(symbols))
+        for name in names:
+            if name not in bars.symbols:
+                problem = UnknownNameError.among("symbol of the history", name, bars.symbols)
+                raise OrderError(str(problem), field="symbol", rule="known symbol")
+        groups = [
+            self._prepared(table, np.flatnonzero(np.isin(symbols, group.symbols)), group)
+            for group in bars.select(names).last(_KEPT).by_calendar()
+        ]
+        first = len(self)
+        for added in groups:
+            self._follow(first, added)
+        self._tables.append(table)
+        count = len(table)
+        self._period = np.append(self._period, np.zeros(count, np.int64))
+        self._remaining = np.append(self._remaining, np.ones(count))
+        self._executed, self._net = (np.append(each, np.full(count, np.nan)) for each in (self._executed, self._net))
+        self._start, self._ended = (
+            np.append(self._start, _starts(table)),
+            np.append(self._ended, np.zeros(count, np.int64)),
+        )
+        self._decided = None
+
+    def _prepared(self, orders: pd.DataFrame, rows: Integers, own: Bars) -> _Added:
+        """Orders of symbols with one calendar and their market as far as it is known; nothing has changed yet.
+
+        Args:
+            orders: The table of orders.
+            rows: Those of them that trade these symbols.
+            own: Closed bars of the symbols.
+        """
+        table = orders.iloc[rows]
+        symbols, start = table["symbol"].to_numpy(dtype=object), _starts(table)
+        maximum = table["max_periods"].to_numpy(dtype=np.int64)
+        ends = [
+            first + length * own.frequency.value for first, length in zip(start.tolist(), maximum.tolist(), strict=True)
+        ]
+        if max(ends) > pd.Timestamp.max.value:
+            raise OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
+        readers = {name: self._reader(own, index) for index, name in enumerate(own.symbols)}
+        for name, one in dict.fromkeys(zip(symbols, start.tolist(), strict=True)):
+            _check_start(readers[name], one)
+        market = Market(
+            self._with_coming(own, dict(zip(symbols, start.tolist(), strict=True)), int(maximum.max())), False
+        )
+        number = np.array([own.symbol_numbers[name] for name in symbols])
+        at = market.bars.offsets[number] + np.diff(own.offsets)[number]
+        codes = exclusion_codes(market.bars, at, maximum, lookback=lookback_of(self._policy))
+        if codes.any():
+            wrong = int(np.argmax(codes > 0))
+            raise self._exclusion(market.bars, symbols[wrong], at[wrong], int(codes[wrong]))
+        batch, window, _ = traded_market(market, table, at, self._costs)
+        return _Added(rows, table, symbols, own, readers, batch, window)
+
+    def _reader(self, own: Bars, index: int) -> BarReader:
+        """What reads the bars of a symbol after the history."""
+        name, reader = own.symbols[index], BarReader(own, index)
+        known = self._readers.get(name)
+        if known is not None and known.last.timestamp != reader.last.timestamp:
+            raise BarsError(
+                "the history must end with the bar that was observed last, that of "
+                f"{moment(known.last.timestamp):%Y-%m-%d %H:%M} UTC",
+                symbol=name,
+                timestamp=moment(reader.last.timestamp),
+                rule="history",
+            )
+        return known or reader
+
+    def _exclusion(self, bars: Bars, symbol: str, start: int, code: int) -> OrderError | BarsError:
+        """Why an order cannot run.
+
+        Args:
+            bars: The bars so far and those to come.
+            symbol: Symbol of the order.
+            start: Flat index of the first bar of the order.
+            code: Place of the reason in :data:`REASONS`.
+        """
+        row = np.array([start])
+        if code == _CROSSES:
+            last = int(bars.grid.session_end(row)[0]) - 1
+            ends = moment(int(bars.timestamp[last]) + bars.frequency.value)
+            return OrderError(
+                f"the order would cross the end of the session, which is expected at {ends:%Y-%m-%d %H:%M} UTC, "
+                f"{last + 1 - start} bars from its start",
+                field="max_periods",
+                rule="one session",
+            )
+        gapless = start - int(bars.grid.run_start(row - 1)[0])
+        return BarsError(
+            f"the order cannot run: {REASONS[code]}; {lookback_of(self._policy)} bars are needed, the history ends "
+            f"with {gapless} without a gap",
+            symbol=symbol,
+            rule="history",
+        )
+
+    def _follow(self, first: int, added: _Added) -> None:
+        """Take up orders that have been checked; ``first`` is the number of the first row of their table."""
+        own, last = added.own, added.own.offsets[1:] - 1
+        warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))
+        number = np.array([own.symbol_numbers[name] for name in added.symbol])
+        side = np.where(added.orders.side.numpy() > 0, 1, -1)
+        with policy_faults(self._policy, added.table):
+            context = self._contexts(Market(own, cache=False), last[number], side)
+        for index, name in enumerate(own.symbols):
+            if name not in self._readers:
+                self._readers[name] = added.readers[name]
+                self._splits[name] = LiveSplits(own, index)
+        names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
+        roll = Roll(added.orders, **{name: getattr(added.window, name) for name in names})
+        finishing = torch.zeros(len(added.orders), dtype=torch.bool)
+        self._cohorts.append(
+            _Cohort(first + added.rows, added.symbol, context, roll, added.orders, added.window, finishing)
+        )
+
+    def _contexts(self, market: Market, rows: Integers, side: Integers) -> Integers:
+        """Rows of the contexts of bars in the stream; zeros for a policy that does not read the market."""
+        if self._looks is None:
+            self._stream = _stream_of(self._policy)
+        followed = None if self._stream is None else self._stream.add(market, rows, side)
+        if followed is None:
+            self._stream = None
+        self._looks = followed is not None
+        return np.zeros(len(rows), np.int64) if followed is None else followed
+
+
+@dataclass(frozen=True)
+class _Added:
+    """Orders that have been checked.
+
+    Attributes:
+        rows: Their rows in the whole table of orders, int64 [orders].
+        table: Their table.
+        symbol: Symbol of each, [orders].
+        own: Closed bars of their symbols.
+        readers: What reads the bars to come, by symbol.
+        orders: The orders.
+        window: Their market.
+    """
+
+    rows: Integers
+    table: pd.DataFrame
+    symbol: npt.NDArray[np.object_]
+    own: Bars
+    readers: Mapping[str, BarReader]
+    orders: OrderBatch
+    window: MarketWindow
+
+
+def _starts(table: pd.DataFrame) -> Integers:
+    """First moment of each order, nanoseconds UTC."""
+    return np.asarray(pd.DatetimeIndex(table["start"]).as_unit("ns").asi8)
+
+
+def _with_coming(own: Bars, start: Mapping[str, int], count: int) -> Bars:
+    """The history and stand-ins for the bars to come: their places on the grid are known.
+
+    Nothing reads their numbers.
+
+    Args:
+        own: Closed bars.
+        start: Start of the next bar of each symbol.
+        count: Bars to come.
+    """
+    starts = np.unique(list(start.values()))
+    calendar = own.grid.calendar.followed_by(starts[starts > own.timestamp[own.offsets[1:] - 1].max()])
+    coming = {one: calendar.coming(one, count).tolist() for one in starts.tolist()}
+    close = own.close[own.offsets[1:] - 1].tolist()
+    values = [
+        [(each, last, last, last, last, 1.0, last) for each in coming[start[name]]]
+        for name, last in zip(own.symbols, close, strict=True)
+    ]
+    return followed_by(own, calendar, values)
+
+
+def _by_period(cohorts: Sequence[_Cohort]) -> list[_Cohort]:
+    """Cohorts joined as far as they can be."""
+    kinds: dict[tuple[int, int, type], list[_Cohort]] = {}
+    for cohort in cohorts:
+        kinds.setdefault(cohort.kind, []).append(cohort)
+    return [_Cohort.joined(alike) for alike in kinds.values()]
+
+
+def _check_start(reader: BarReader, start: int) -> None:
+    """Refuse an order that does not start right after the history."""
+    last, calendar = reader.last, reader.calendar
+    if last.timestamp >= start:
+        raise BarsError(
+            "the history must end before the order starts",
+            symbol=reader.symbol,
+            timestamp=moment(last.timestamp),
+            rule="closed bars only",
+        )
+    if isinstance(calendar, Exchange):  # what is inferred knows only what has been
+        calendar = calendar.followed_by(np.array([start]))
+    if not calendar.has_start(start):
+        raise OrderError(
+            f"no bar of {reader.symbol} starts at {moment(start):%Y-%m-%d %H:%M} UTC (calendar "
+            f"{calendar.name}){_next_start_in_words(calendar, last.timestamp, start)}",
+            field="start",
+            rule="a bar starts then",
+        )
+    try:
+        reader.place(start)
+    except BarsError:
+        raise BarsError(
+            f"the history must end with the bar before the order starts; its last one is of "
+            f"{moment(last.timestamp):%Y-%m-%d %H:%M} UTC",
+            symbol=reader.symbol,
+            timestamp=moment(start),
+            rule="history",
+        ) from None
+
+
+def _next_start_in_words(calendar: Calendar, last: int, start: int) -> str:
+    """When an order may start instead, if that can be said."""
+    following = last
+    try:
+        for _ in range(_FAR):
+            following = calendar.next_start(following)
+            if following >= start:
+                return f"; the next one starts at {moment(following):%Y-%m-%d %H:%M} UTC"
+    except BarsError:  # the calendar ends before
+        pass
+    return ""
+
+
+# --- policies without a stream ---------------------------------------------------------------------------------------
+
+
+def _stream_of(policy: Policy) -> ContextStream | None:
+    """How a policy reads the market live; ``None`` for one that has neither ``stream`` nor ``encode``."""
+    stream = getattr(policy, "stream", None)
+    own: ContextStream | None = stream() if callable(stream) else None
+    if own is None and callable(getattr(policy, "encode", None)):
+        return _EncodingStream(policy)
+    return own
+
+
+class _EncodingStream:
+    """Contexts of a policy that has ``encode`` and no ``stream``: the market anew after every bar."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._history: dict[str, Bars] = {}
+        self._values: dict[str, list[Sequence[float]]] = {}
+        self._rows: dict[tuple[str, int], int] = {}
+        self._contexts: list[Tensor] = []
+
+    def add(self, market: Market, rows: Integers, side: Integers) -> Integers | None:
+        """See :class:`ContextStream`; ``None`` where the policy gives no contexts."""
+        bars, followed = market.bars, list[int]()
+        for row, one in zip(rows.tolist(), side.tolist(), strict=True):
+            name = bars.symbols[int(bars.grid.symbol(np.array([row]))[0])]
+            if name not in self._history:
+                self._history[name] = bars.select([name])
+                self._values[name] = []
+            if (name, one) not in self._rows:
+                context = self._encoded(name, one, len(followed))
+                if context is None:
+                    return None
+                self._rows[name, one] = len(self._contexts)
+                self._contexts.append(context)
+            followed.append(self._rows[name, one])
+        return np.array(followed, dtype=np.int64)
+
+    def push(self, bars: Mapping[str, ClosedBar]) -> None:
+        """See :class:`ContextStream`."""
+        for name, bar in bars.items():
+            if name in self._values:
+                self._values[name].append(bar[:7])
+        for (name, side), row in self._rows.items():
+            if name in bars:
+                context = self._encoded(name, side, row)
+                if context is None:
+                    raise PolicyError("encode() gave contexts for the history, and none after a new bar")
+                self._contexts[row] = context
+
+    def contexts(self, rows: Integers) -> Tensor:
+        """See :class:`ContextStream`."""
+        return torch.stack([self._contexts[row] for row in rows.tolist()])
+
+    @torch.no_grad()
+    def _encoded(self, name: str, side: int, position: int) -> Tensor | None:
+        """Context of the last bar of a symbol; ``position`` goes into an error."""
+        bars, values = self._history[name], self._values[name]
+        if values:
+            bars = followed_by(bars, bars.calendar, [values])
+        contexts = checked_contexts(self._policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side])), 1)
+        if contexts is None:
+            return None
+        if rows_not_finite(contexts):
+            raise PolicyError(
+                "encode() gave numbers that are not finite for the bar of "
+                f"{moment(bars.timestamp[-1]):%Y-%m-%d %H:%M} UTC",
+                positions=(position,),
+            )
+        return contexts[0]
