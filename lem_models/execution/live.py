@@ -408,11 +408,10 @@ class LiveOrders:
         if max(ends) > pd.Timestamp.max.value:
             raise OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
         readers = {name: self._reader(own, index) for index, name in enumerate(own.symbols)}
-        for name, one in dict.fromkeys(zip(symbols, start.tolist(), strict=True)):
+        starts = list(zip(symbols, start.tolist(), strict=True))
+        for name, one in dict.fromkeys(starts):
             _check_start(readers[name], one)
-        market = Market(
-            self._with_coming(own, dict(zip(symbols, start.tolist(), strict=True)), int(maximum.max())), False
-        )
+        market = Market(_with_coming(own, dict(starts), int(maximum.max())), cache=False)
         number = np.array([own.symbol_numbers[name] for name in symbols])
         at = market.bars.offsets[number] + np.diff(own.offsets)[number]
         codes = exclusion_codes(market.bars, at, maximum, lookback=lookback_of(self._policy))

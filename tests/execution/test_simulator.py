@@ -267,31 +267,32 @@ def test_finishing_fills_equal_a_plain_loop(seed, horizon, silent):
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), horizon=st.integers(1, 9), silent=st.sampled_from([0.0, 0.3]))
-def test_one_order_in_plain_numbers_is_the_order_in_the_batch(seed, horizon, silent):
+def test_orders_taken_out_and_joined_fill_as_in_the_whole_batch(seed, horizon, silent):
     rng = np.random.default_rng(seed)
     table, window = random_orders(rng, 5, horizon), random_window(rng, 5, horizon, silent=silent)
     fraction, finish = rng.random((5, horizon)), rng.random((5, horizon))
-    together = simulate(Scripted(fraction, finish), OrderBatch.from_frame(table), window)
+    orders = OrderBatch.from_frame(table)
+    together = simulate(Scripted(fraction, finish), orders, window)
     chosen = chosen_period(together)
     finished = finishing_fills(together, chosen[:, None])[:, 0]
-    for row, periods in enumerate(table["max_periods"]):
-        part = slice(row, row + 1)
-        known = ("expected_volume", "volatility", "arrival_price", "volume_unit")
-        orders = OrderBatch.from_frame(table.iloc[part])
-        rolls = [Roll(orders, **{name: getattr(window, name)[part] for name in known}, as_numbers=True) for _ in "ab"]
-        policy = Scripted(fraction[part], finish[part])
-        for period in range(periods):
-            bar = [getattr(window, name)[row, period].item() for name in ("price", "close", "volume")]
-            for roll, stops in zip(rolls, (False, True), strict=True):
-                before = roll.remaining
-                if stops and period >= chosen[row]:
-                    roll.complete()
-                else:
-                    roll.decide(policy)
-                    assert roll.finish == together.finish[row, period] or before == 0
-                roll.book(*bar)
-                expected = (finished if stops else together.fills)[row, period].item()
-                assert before - roll.remaining == pytest.approx(expected, abs=1e-11)
+    known = ("expected_volume", "volatility", "arrival_price", "volume_unit")
+    whole = Roll(orders, **{name: getattr(window, name) for name in known})
+    sequence = np.arange(5)
+    rolls = [whole.select(torch.arange(5) < 2), whole.select(torch.arange(5) >= 2)]
+    for period in range(horizon):
+        # Take the orders apart at another place, and put them together in another sequence.
+        order = torch.from_numpy(rng.permutation(5))
+        whole, sequence = Roll.joined(rolls).select(order), sequence[order.numpy()]
+        finishing = torch.from_numpy(period >= chosen.numpy()[sequence])
+        before = whole.remaining
+        if not finishing.all():
+            whole.decide(Scripted(fraction[sequence], finish[sequence]), finishing=finishing)
+        whole.complete(finishing)
+        whole.book(*(getattr(window, name)[sequence, period] for name in ("price", "close", "volume")))
+        expected = finished[sequence, period]
+        torch.testing.assert_close(before - whole.remaining, expected, atol=1e-11, rtol=0)
+        cut = torch.arange(5) < int(rng.integers(1, 5))
+        rolls = [whole.select(cut), whole.select(~cut)]
 
 
 def test_the_batch_is_the_orders_one_by_one():

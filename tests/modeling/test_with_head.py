@@ -79,7 +79,7 @@ def test_a_fresh_head_refuses_to_predict_and_to_be_saved(model, tmp_path):
     with pytest.raises(UntrainedHeadError):
         execute(other, bars, Order.sample(bars, every=9, max_periods=6))
     with pytest.raises(UntrainedHeadError):
-        other.stream(hourly(16, 1), 1)
+        other.stream()
     with pytest.raises(UntrainedHeadError):
         other.save_pretrained(tmp_path / "model")
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lem_models.errors import BarsError, UntrainedHeadError
+from lem_models.errors import UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision
 from lem_models.features.market import Market
@@ -13,8 +13,8 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import BarReader
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.modeling.heads import AllocationHead, HeadConfig
+from lem_models.modeling.live import ModelStream
 from lem_models.modeling.model import LEMModel
-from lem_models.modeling.stream import BackboneStream
 from tests.helpers import hourly, perturbed, policy_named, random_model, rebuilt, sessions, tiny_config
 
 FIRST = 280
@@ -54,26 +54,27 @@ MODELS = {
 }
 
 
-class Counting(BackboneStream):
-    """Counts how often a stretch of bars is read at once."""
+class Counting(ModelStream):
+    """Counts how often a block begins unexpectedly."""
 
-    reads = 0
+    late = 0
 
-    def _read(self, rows):
-        self.reads += 1
-        return super()._read(rows)
+    def _read_late(self, late, symbols, values):
+        self.late += len(late)
+        super()._read_late(late, symbols, values)
 
 
-def _streamed(model, bars, side, kind=BackboneStream, first=FIRST):
-    """The stream at the end, contexts from row ``first`` on, and the number of stretches read at once."""
+def _streamed(model, bars, side, first=FIRST):
+    """Contexts from row ``first`` on, and the number of blocks that began unexpectedly."""
     history = rebuilt(bars, bars.frame.iloc[: first + 1])
-    stream, reader = kind(model, history, side), BarReader(history)
-    contexts, at_first = [stream.context.numpy()], getattr(stream, "reads", 0)
+    stream, reader = Counting(model), BarReader(history)
+    rows = stream.add(Market(history), np.array([len(history) - 1]), np.array([side]))
+    contexts = [stream.contexts(rows)[0].numpy()]
     for bar in bars.frame.to_dict("records")[first + 1 :]:
         reader.accept(read := reader.read(bar))
-        stream.push(read)
-        contexts.append(stream.context.numpy())
-    return np.stack(contexts), getattr(stream, "reads", 0) - at_first
+        stream.push({history.symbols[0]: read})
+        contexts.append(stream.contexts(rows)[0].numpy())
+    return np.stack(contexts), stream.late
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -112,7 +113,7 @@ def test_a_stream_may_begin_anywhere_in_a_block(first):
     model, bars = MODELS["small"](), hourly(25, 1)
     rows = np.arange(first, len(bars))
     expected = model.encode(Market(bars), rows, np.ones(len(rows))).numpy()
-    streamed, reads = _streamed(model, bars, 1, Counting, first)
+    streamed, reads = _streamed(model, bars, 1, first)
     np.testing.assert_allclose(streamed, expected, atol=5e-5)
     assert reads == 0
 
@@ -120,26 +121,18 @@ def test_a_stream_may_begin_anywhere_in_a_block(first):
 @pytest.mark.parametrize("name", ["bundled", "small", "a warm-up of several blocks", "blocks of one bar"])
 @pytest.mark.parametrize("market", ["hourly", "5-minute sessions", "half-hourly sessions"])
 def test_new_blocks_are_foreseen(name, market):
-    _, reads = _streamed(MODELS[name](), MARKETS[market](), 1, Counting)
+    _, reads = _streamed(MODELS[name](), MARKETS[market](), 1)
     assert reads == 0
 
 
 def test_a_block_that_was_not_foreseen_is_read_at_once():
-    _, reads = _streamed(MODELS["small"](), MARKETS["early closes"](), 1, Counting)
+    _, reads = _streamed(MODELS["small"](), MARKETS["early closes"](), 1)
     assert reads > 0
 
 
-def test_a_model_hands_out_its_stream():
-    model, bars = MODELS["small"](), hourly(25, 1)
-    history = bars.between(end=pd.Timestamp(int(bars.timestamp[FIRST + 1]), tz="UTC"))
-    expected = model.encode(Market(bars), np.array([FIRST]), np.array([-1]))[0].numpy()
-    np.testing.assert_allclose(model.stream(history, -1).context.numpy(), expected, atol=5e-5)
-
-
 @pytest.mark.parametrize("encoder", ["gru", "lstm", "none"])
-def test_models_with_other_encoders_have_sessions_without_a_stream(encoder):
+def test_models_with_other_encoders_decide_live_as_in_hindsight(encoder):
     model, bars = random_model(tiny_config(encoder=encoder)), hourly(25, 1)
-    assert model.stream(bars, 1) is None
     start = int(np.flatnonzero(bars.timestamp == bars.timestamp[FIRST])[0])
     order = {
         "symbol": bars.symbols[0],
@@ -159,9 +152,41 @@ def test_models_with_other_encoders_have_sessions_without_a_stream(encoder):
 
 def test_an_untrained_model_has_no_stream():
     with pytest.raises(UntrainedHeadError, match="random weights"):
-        LEMModel(tiny_config()).stream(hourly(25, 1), 1)
+        LEMModel(tiny_config()).stream()
 
 
-def test_a_stream_follows_one_symbol():
-    with pytest.raises(BarsError, match="one symbol"):
-        MODELS["small"]().stream(hourly(), 1)
+@pytest.mark.parametrize(
+    "name", ["small", "no warm-up, two layers", "a warm-up of several blocks", "blocks of one bar"]
+)
+def test_many_symbols_and_sides_advance_together_or_apart(name):
+    model, bars = MODELS[name](), hourly(16, 4)
+    known = bars.between(end=pd.Timestamp(int(bars.timestamp[FIRST + 1]), tz="UTC"))
+    last, rng = known.offsets[1:] - 1, np.random.default_rng(1)
+    stream = model.stream()
+    # Three symbols of one side, then the same ones and another of both.
+    first = stream.add(Market(known), last[:3], np.array([1, -1, 1]))
+    both = np.concatenate([np.arange(4), np.arange(4)])
+    side = np.repeat([1, -1], 4)
+    rows = stream.add(Market(known), last[both], side)
+    np.testing.assert_array_equal(first, rows[[0, 5, 2]])
+    readers = [BarReader(known, index) for index in range(4)]
+    coming = [bars.select([symbol]).frame.to_dict("records")[FIRST + 1 :] for symbol in bars.symbols]
+    at = np.zeros(4, int)
+    for _ in range(80):
+        chosen = [n for n in range(4) if rng.random() < 0.7] if rng.random() < 0.5 else list(range(4))
+        closed = {bars.symbols[n]: readers[n].read(coming[n][at[n]]) for n in chosen}
+        for number in chosen:
+            readers[number].accept(closed[bars.symbols[number]])
+        stream.push(closed)
+        at[chosen] += 1
+        expected = model.encode(Market(bars), (bars.offsets[:-1] + FIRST + at)[both], side)
+        np.testing.assert_allclose(stream.contexts(rows).numpy(), expected.numpy(), atol=5e-5)
+
+
+def test_streams_of_a_model_share_its_weights_until_they_change():
+    model = MODELS["small"]()
+    maps = model.backbone.scalar_maps()
+    assert model.backbone.scalar_maps() is maps
+    with torch.no_grad():
+        model.backbone.embedding.weight.data.mul_(2)
+    assert model.backbone.scalar_maps() is not maps
