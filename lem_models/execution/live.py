@@ -253,14 +253,13 @@ class LiveOrders:
 
         Args:
             bars: For each symbol the columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be
-                left out. Symbols that no order trades are ignored.
+                left out. Symbols that no order has traded are ignored.
 
         Raises:
             BarsError: When a bar breaks a rule or is not the next one; nothing has then changed.
         """
         self.decide()
-        active = {name for cohort in self._cohorts for name in np.unique(cohort.symbol)}
-        closed = {name: self._readers[name].read(bar) for name, bar in bars.items() if name in active}
+        closed = {name: self._readers[name].read(bar) for name, bar in bars.items() if name in self._readers}
         for cohort in self._cohorts:
             self._check_first(cohort, closed)
         self._end_sessions(closed)
