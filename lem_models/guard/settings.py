@@ -43,8 +43,6 @@ class _RaisesTypedErrors(ModelMetaclass):
             return super().__call__(*arguments, **values)
         except ValidationError as error:
             raise cls.refused(error) from None  # type: ignore[attr-defined]  # a classmethod of Settings
-        except UnicodeError:  # half of a surrogate pair
-            raise ConfigError(f"{cls.refusal}: a text in it is not valid Unicode") from None  # type: ignore[attr-defined]
 
 
 class Settings(BaseModel, metaclass=_RaisesTypedErrors):
@@ -92,8 +90,6 @@ number; high: Extra inputs are not permitted
             return cls.model_validate(dict(content))
         except ValidationError as error:
             raise ConfigError(f"{refusal}: {problems(error)}") from None
-        except UnicodeError:
-            raise ConfigError(f"{refusal}: a text in it is not valid Unicode") from None
 
 
 def problems(error: ValidationError, locate: Callable[[tuple[int | str, ...]], str] = place) -> str:
