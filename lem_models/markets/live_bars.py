@@ -88,7 +88,7 @@ def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[flo
     offsets = np.array([0, len(timestamp)])
     calendars = Calendars.all_of(calendar.followed_by(timestamp))
     grid = Grid.build(calendars, offsets, timestamp, table["volume"])
-    return Bars._of(
+    return Bars.of_columns(
         Columns(history.symbols, offsets, timestamp, table, pd.DataFrame(index=range(len(timestamp)))), grid
     )
 

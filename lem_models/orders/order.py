@@ -43,6 +43,7 @@ __all__ = ["Order"]
 
 _OPTIONAL = (*DEFAULTS, "order_id")
 
+
 def _read_start(value: object) -> datetime:
     """A moment with a zone, in UTC, as a table of orders reads it."""
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.choice import CalendarChoice
 
-__all__ = ["HubStream", "frame_of", "pull_bars", "stream_bars"]
+__all__ = ["HubStream", "frame_of", "load_bars", "pull_bars", "stream_bars"]
+
+
+def load_bars(repo_id: str, *, streaming: bool, **settings: Any) -> Bars | HubStream:
+    """Read a split into memory, or give a stream of it; see :meth:`lem_models.Bars.from_hub`."""
+    return stream_bars(repo_id, **settings) if streaming else pull_bars(repo_id, **settings)
 
 
 def pull_bars(
