@@ -8,10 +8,8 @@ to, nowhere by default).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -24,6 +22,7 @@ from lem_models.guard.text import place, problem, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.guard.yaml import parse_yaml
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.training.sampling import OrderSampling
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ __all__ = [
     "FinetuneConfig",
     "HubConfig",
     "Method",
-    "OptimizerConfig",
     "Precision",
     "Recipe",
     "TrainerConfig",
@@ -50,7 +48,6 @@ Method: TypeAlias = Literal["full", "head", "lora"]
 
 _MAX_BYTES = 1 << 17
 _PROBLEMS_SHOWN = 8
-_LOWEST = 1e-2  # share of the peak learning rate, at the start and at the end
 
 
 _Whole: TypeAlias = Annotated[int, Strict()]
@@ -153,49 +150,6 @@ class FinetuneConfig(_Section):
     head_config: dict[str, Any] = {}
     method: Method = "full"
     rank: _Whole = Field(8, ge=1, le=256)
-
-
-class OptimizerConfig(_Section):
-    """AdamW with linear warm-up and cosine decay to a hundredth of the peak.
-
-    Attributes:
-        learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay.
-        warmup_steps: Steps of linear warm-up.
-        auxiliary_weight: Weight of the head's auxiliary loss (forecasting volumes).
-    """
-
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    warmup_steps: _Whole = Field(100, ge=0)
-    auxiliary_weight: float = Field(0.1, ge=0)
-
-    def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:
-        """Optimiser and schedule in Lightning's form.
-
-        The rate is a function of the step alone, so that a resumed run may have another number of steps.
-
-        Args:
-            parameters: What to train.
-            total_steps: Steps of the run, where the decay ends; ``None`` for a run without end, which has no decay.
-        """
-        import torch
-
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(self._share_of_peak, total_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _share_of_peak(self, total_steps: int | None, step: int) -> float:
-        """Learning rate of a step, as a share of the peak."""
-        warmup = self.warmup_steps if total_steps is None else min(self.warmup_steps, max(total_steps // 5, 1))
-        if step < warmup:
-            return _LOWEST + (1 - _LOWEST) * step / warmup
-        if total_steps is None:
-            return 1.0
-        done = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
-        return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * done)) / 2
 
 
 class TrainerConfig(_Section):

@@ -12,10 +12,10 @@ from lem_models.baselines import load_policy
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.training import run as fit
 from lem_models.training.batches import MarketBatches
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import OptimizerConfig
 from tests.helpers import random_model
 from tests.training.tiny import BARS, Watched, tiny_recipe
 

@@ -8,7 +8,7 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.model import LEMModel
-from lem_models.training.metrics import ValidationScore
+from lem_models.modeling.validation_score import ValidationScore
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
 from tests.distributed.job import ACCUMULATE, RESUMED, benchmark, module_and_model, trained_gradients

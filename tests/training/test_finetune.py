@@ -119,7 +119,7 @@ def test_every_adapter_learns_and_the_merged_model_decides_alike():
     assert all("lora_" in name for name in trained)
 
     def decisions(policy) -> tuple[torch.Tensor, torch.Tensor]:
-        paths = simulate(policy, batch.orders, batch.window, policy._order_contexts(batch))
+        paths = simulate(policy, batch.orders, batch.window, policy.order_contexts(batch))
         return paths.fills, paths.finish
 
     untouched = decisions(plain)

@@ -42,7 +42,7 @@ class _Watch:
         def validation_step(model, batch, index):
             validate(model, batch, index)
             with torch.no_grad():
-                paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+                paths = simulate(model, batch.orders, batch.window, model.order_contexts(batch))
                 outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), batch.orders, batch.window)
             gross = -batch.orders.side * (outcome.executed_price / outcome.benchmark_price - 1)[:, 0]
             self.scores.append((gross - outcome.improvement[:, 0]).mean().item() * 1e4)
