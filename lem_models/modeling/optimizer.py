@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import partial
-from typing import Annotated, Any, TypeAlias
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import ConfigDict, Field
+
+from lem_models.guard.settings import Settings
 
 __all__ = ["OptimizerConfig"]
 
 _LOWEST = 1e-2  # share of the peak learning rate, at the start and at the end
 
-_Whole: TypeAlias = Annotated[int, Strict()]
 
-
-class OptimizerConfig(BaseModel):
+class OptimizerConfig(Settings):
     """AdamW with linear warm-up and cosine decay to a hundredth of the peak.
 
     Attributes:
@@ -27,11 +27,12 @@ class OptimizerConfig(BaseModel):
         auxiliary_weight: Weight of the head's auxiliary loss (forecasting volumes).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(allow_inf_nan=False)
+    refusal: ClassVar[str] = "optimizer refused"
 
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
-    warmup_steps: _Whole = Field(100, ge=0)
+    warmup_steps: int = Field(100, ge=0, strict=True)
     auxiliary_weight: float = Field(0.1, ge=0)
 
     def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:

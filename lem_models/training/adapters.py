@@ -24,7 +24,7 @@ from lem_models.errors import ConfigError
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.model import LEMModel
-from lem_models.training.recipe import Method
+from lem_models.training.settings import Method
 
 __all__ = ["SCALE", "called_layers", "merged", "restrict"]
 
