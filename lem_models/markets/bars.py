@@ -510,24 +510,26 @@ class Bars(PlacedBars):
                 not published; nothing is asked of the Hub then.
             LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts what is published.
         """
-        from lem_models.hub.datasets.push import push_bars
+        from lem_models.hub.datasets import push
 
-        return push_bars(
+        return push.push_bars(
             self,
-            repo_id,
-            split=split,
-            source=source,
-            licence=licence,
-            quirks=quirks,
-            columns=columns,
-            private=private,
-            branch=branch,
-            create_pr=create_pr,
-            token=token,
-            commit_message=commit_message,
-            max_shard_size=max_shard_size,
-            replace_card=replace_card,
-        ).url
+            push.BarsUpload(
+                repo_id=repo_id,
+                split=split,
+                source=source,
+                licence=licence,
+                quirks=quirks,
+                columns=columns,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+                token=token,
+                commit_message=commit_message,
+                max_shard_size=max_shard_size,
+                replace_card=replace_card,
+            ),
+        )
 
     @overload
     @classmethod

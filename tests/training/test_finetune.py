@@ -20,7 +20,8 @@ from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Decision
 from lem_models.execution.simulator import simulate
 from lem_models.features.causal import SUPPORT
-from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.adapters import called_layers, merged, restrict
