@@ -151,9 +151,8 @@ def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None
         folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')}-{recipe.seed}"
         if not (folder / "model.safetensors").is_file():
             progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
-            train(
-                recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False)
-            )  # what a run left that broke off
+            # An interrupted run is replaced.
+            train(recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False))
         models.append((label, LEMModel.from_pretrained(folder)))
     return models
 

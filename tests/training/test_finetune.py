@@ -67,7 +67,7 @@ def small(tmp_path_factory):
     return path
 
 
-def tuned(start, bars, out, config=None, *, resume=None, overwrite=False, report=print, **settings):
+def tuned(start, bars, out, config=None, *, resume=None, overwrite=False, report=lambda _: None, **settings):
     """A fine-tuning on the CPU, without a progress bar."""
     quiet = FinetuneSettings(**{"accelerator": "cpu", "progress": False, "orders": 400} | settings)
     how = {"resume": resume, "overwrite": overwrite, "settings": quiet, "report": report}
@@ -564,7 +564,8 @@ def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, metho
     result = tuned(START, bars, tmp_path, method=method, orders=20_000)
     kept = "kept" if result.kept_start else "bettered"
     print(
-        f"{method}: start {kept} ({result.run.start_utility:.4f}, best step {result.run.best_utility:.4f}). {result.sentence}"
+        f"{method}: start {kept} ({result.run.start_utility:.4f}, best step {result.run.best_utility:.4f}). "
+        f"{result.sentence}"
     )
     assert result.verdict != "worse"
     assert result.comparison.difference > -0.01
