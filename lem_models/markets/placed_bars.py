@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.markets.calendar.choice import Calendar
 from lem_models.markets.calendar.grid import Grid
+from lem_models.markets.calendar.kinds import Calendar
 
 __all__ = ["PlacedBars"]
 

@@ -114,7 +114,7 @@ def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
         ({"model": []}, "model: must hold settings, not []"),
         ({"model": {1: 2}}, "model.1: the name of a setting must be a text"),
         ({True: 2}, "True: the name of a setting must be a text"),
-        ({"costs": {"impact": -1}}, "costs: cost model refused: impact: Input should be greater than or equal to 0"),
+        ({"costs": {"impact": -1}}, "costs.impact: Input should be greater than or equal to 0"),
         ({"costs": 5}, "costs: must hold settings, not 5"),
         ({"hub": {}}, "hub.repo_id: Field required"),
         ({"optimizer": {"learning_rate": float("inf")}}, "optimizer.learning_rate: Input should be a finite number"),
