@@ -11,8 +11,6 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from lem_models.guard.text import one_line
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -29,6 +27,21 @@ __all__ = [
     "UntrainedHeadError",
     "WeightsError",
 ]
+
+
+def one_line(text: str) -> str:
+    r"""Escape every character of a text that does not print as itself.
+
+    Line ends and other control characters move the cursor of a terminal. Characters of direction reverse the text.
+    Characters without width hide in it.
+
+    Example:
+        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
+        a\x1b[31mb\nc \u202ed
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
 class LEMError(Exception):
