@@ -29,6 +29,7 @@ from torchmetrics import Metric, MetricCollection
 
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.result import ExecutionResult
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 from lem_models.statistics.summary import ROUNDING_BPS
 
 __all__ = [
@@ -234,8 +235,8 @@ class ImplementationShortfall(OrderStatistics):
 def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> MetricCollection:
     """All measures of a result, by name; update it with results.
 
-    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; ``interval_vwap``,
-    ``interval_twap``, ``full_vwap`` and ``pwp``: the slippage of the executed price against each of these prices.
+    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; the slippage of the executed
+    price against each other reference price, by its name in :mod:`lem_models.statistics.reference_prices`.
 
     Args:
         dtype: See :class:`OrderStatistics`.
@@ -247,11 +248,8 @@ def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> Me
         "net_slippage": NetSlippage(**given),
         "cost": TradingCost(**given),
         "shortfall": ImplementationShortfall(**given),
-        "interval_vwap": Slippage("interval_vwap", **given),
-        "interval_twap": Slippage("interval_twap", **given),
-        "full_vwap": Slippage("full_vwap", **given),
-        "pwp": Slippage("pwp_price", **given),
     }
+    metrics |= {row.name: Slippage(row.column, **given) for row in REFERENCE_PRICES if row.slippage is None}
     # Groups of metrics are told by their states after the first update: two that agree there may differ later.
     return MetricCollection(metrics, compute_groups=False)
 
