@@ -169,15 +169,13 @@ def make_console() -> Console:
     from rich.console import Console
     from rich.text import Text
 
-    from lem_models.execution.sharding import launched_ranks
-
     class Plain(Console):
         """A console that lays tables out with the characters that it can print."""
 
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, self.encoding), **settings)
 
-    quiet = launched_ranks().rank > 0
+    quiet = "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"  # set by torchrun
     made = Plain(quiet=quiet)
     return made if made.is_terminal else Plain(width=max(made.width, _FILE_WIDTH), quiet=quiet)
 
