@@ -97,7 +97,9 @@ def benchmark(options: BenchmarkOptions) -> None:
 
 def suitable_orders(policies: dict[str, Policy]) -> dict[str, Any]:
     """Durations of orders that suit the policy under test: its horizon, five minimum durations."""
-    horizon = next(iter(policies.values())).horizon or 12
+    from lem_models.execution.policy import PolicySettings
+
+    horizon = PolicySettings.of(next(iter(policies.values()))).horizon or 12
     minima = {1, max(1, horizon // 4), max(1, horizon // 2), max(1, 3 * horizon // 4), horizon}
     return {"max_periods": horizon, "min_periods": tuple(sorted(minima))}
 
