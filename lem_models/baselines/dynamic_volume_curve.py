@@ -5,8 +5,8 @@ market, and a specific part:
 
 .. math:: x_{it} = c_{it} + y_{it}, \qquad c_{it} = \bar x_i + \sum_k \lambda_{ik} f_{kt},
 
-The factors are principal components over the cross-section. The common part is seasonal: its forecast is its mean in the
-same slot over past days. The specific part follows ARMA(1, 1) with a constant, or SETAR if its AIC is lower:
+The factors are principal components over the cross-section. The common part is seasonal: its forecast is its mean in
+the same slot over past days. The specific part follows ARMA(1, 1) with a constant, or SETAR if its AIC is lower:
 
 .. math:: y_t = \psi + \varphi y_{t-1} + e_t + \theta e_{t-1}; \qquad
     y_t = \begin{cases} \varphi_{11} y_{t-1} + \varphi_{12} + e_t & y_{t-1} \le \tau \\

@@ -40,8 +40,8 @@ class Stopped(SystemExit):
 def stopping_on_signals() -> Iterator[None]:
     """Raise :class:`Stopped` in the main thread for SIGINT, SIGTERM and SIGHUP.
 
-    A second signal does not interrupt the clean-up, unless that takes longer than ten seconds. A signal that the process
-    ignored from its start (``nohup``, a job in the background) stays ignored.
+    A second signal does not interrupt the clean-up, unless that takes longer than ten seconds. A signal that the
+    process ignored from its start (``nohup``, a job in the background) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
