@@ -32,6 +32,7 @@ from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.execution.policy import Policy
 from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.figure_style import (
     dress,
     empty_figure,
@@ -40,7 +41,6 @@ from lem_models.report.figure_style import (
     legend_above,
     policy_styles,
 )
-from lem_models.report.text import SIGN_CONVENTION
 from lem_models.statistics.groups import with_ends
 from lem_models.statistics.summary import paired_difference, summarise
 from lem_models.statistics.tracking import std_interval, std_ratio
@@ -212,7 +212,7 @@ def main() -> None:
     if given.out:
         print(write_record(record, given.out))
         picture = given.out.with_suffix(".png")
-        picture.write_bytes(figure_to_png_bytes(figure, background="#ffffff"))
+        picture.write_bytes(figure_to_png_bytes(figure))
         print(picture)
 
 

@@ -312,7 +312,7 @@ def figure(table: pd.DataFrame) -> bytes:
         axes.minorticks_off()
     for axes in panels[1]:
         axes.set_xlabel("bars")
-    return figure_to_png_bytes(page, background=ink.page)
+    return figure_to_png_bytes(page)
 
 
 def main(argv: list[str] | None = None) -> None:

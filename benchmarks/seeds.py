@@ -20,7 +20,7 @@ from lem_models import Bars, LEMModel, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.guard.output import to_json
-from lem_models.report.text import SIGN_CONVENTION
+from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.statistics.seeds import MIN_SEEDS, across_seeds
 
 GROUPS = ["benchmark", "target", "min_periods"]

@@ -173,7 +173,7 @@ def main() -> None:
     path = to_json(found, options.out / "speed.json")
     if "tkan" in found:
         picture = options.out / "speed.png"
-        picture.write_bytes(figure_to_png_bytes(speed_figure(found["tkan"]), background="#ffffff"))
+        picture.write_bytes(figure_to_png_bytes(speed_figure(found["tkan"])))
     console.print(f"{path.resolve()}", soft_wrap=True)
 
 

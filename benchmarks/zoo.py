@@ -41,7 +41,9 @@ from lem_models.features.market import MAX_LOOKBACK
 from lem_models.hub.models.resolve import resolve
 from lem_models.hub.models.zoo import weights_hash
 from lem_models.markets.calendar.frequency import Moment, clock
-from lem_models.report.text import SIGN_CONVENTION
+from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.markdown import markdown_table
+from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.summary import compare, null_split, paired_difference
 from lem_models.statistics.tracking import std_ratio
@@ -60,7 +62,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Run(_Section):
+class RunPlan(_Section):
     """Orders of one maximum duration.
 
     Attributes:
@@ -92,7 +94,7 @@ class MarketPlan(_Section):
     file: str
     model: str
     test_start: date
-    runs: tuple[Run, ...] = Field(min_length=1)
+    runs: tuple[RunPlan, ...] = Field(min_length=1)
 
 
 class Plan(_Section):
@@ -304,29 +306,15 @@ def _utc(moment: Moment) -> pd.Timestamp:
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
-def markdown(run: Mapping[str, Any], models: list[str]) -> str:
+def printed(run: Mapping[str, Any]) -> str:
     """Mean and standard deviation of every policy in bar volatilities by minimum duration, and the forecast value."""
-    rows = run["comparison"]
-    minima = sorted(rows["min_periods"].unique())
-    lines = []
-    for assets, table in rows.groupby("assets", sort=False):
-        lines += [
-            "",
-            f"| {assets} | " + " | ".join(f"min {m}" for m in minima) + " |",
-            "|---" * (len(minima) + 1) + "|",
-        ]
-        for policy, own in table.groupby("policy", sort=False):
-            cells = [f"{r.mean_vol:.3f} ± {r.std_vol:.3f}" for r in own.itertuples()]
-            lines.append(f"| {policy} | " + " | ".join(cells) + " |")
-        null = run["null"]
-        for model in models if len(null) else ():
-            own = null[(null["assets"] == assets) & (null["model"] == model)]
-            cells = [
-                f"{r.forecast_vol:.3f} [{r.forecast_low_vol:.3f}, {r.forecast_high_vol:.3f}]" for r in own.itertuples()
-            ]
-            if cells:
-                lines.append(f"| forecast value of {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines).replace("-0.", "−0.")
+    tables = []
+    for assets, rows in run["comparison"].groupby("assets", sort=False):
+        tables.append(means_by_minimum(rows, corner=str(assets)))
+        null = run["null"][run["null"]["assets"] == assets] if len(run["null"]) else run["null"]
+        if len(null):
+            tables.append(forecasts_by_minimum(null.assign(policy=null["model"]), corner=f"{assets}, forecast value"))
+    return "\n\n".join(map(markdown_table, tables))
 
 
 def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -356,9 +344,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             seed=given.seed,
         )
         runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))
-        progress(
-            f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{markdown(runs[-1], list(models))}\n"
-        )
+        progress(f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{printed(runs[-1])}\n")
     if not runs:
         raise ConfigError(f"{given.market} has no run of {given.max_periods} periods")
     return {

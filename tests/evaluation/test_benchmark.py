@@ -13,7 +13,7 @@ from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.null import NullDraws
 from lem_models.execution.costs import CostModel
-from lem_models.report.benchmark import write_benchmark
+from lem_models.report.benchmark_report import write_benchmark
 from lem_models.statistics.accuracy_tests import holm
 
 

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lem_models.errors import ConfigError
 from lem_models.guard.text import one_line, place, problem, read_json
 from lem_models.hub.models.zoo import list_models
-from lem_models.hub.tables import interval, markdown_table, number
 from lem_models.modeling.config import LEMConfig
+from lem_models.report.markdown import markdown_table, markdown_text
+from lem_models.report.numbers import interval
+from lem_models.report.policy_tables import before_after_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -157,12 +160,7 @@ class _Markdown(str):
 
 
 def _written(value: object) -> object:
-    return value if isinstance(value, _Markdown) else _text(value)
-
-
-def _text(value: object) -> str:
-    """A value inside a line or a table of Markdown."""
-    return one_line(str(value)).replace("|", "\\|").replace("<", "&lt;")
+    return value if isinstance(value, _Markdown) else markdown_text(value)
 
 
 def _record(path: Path) -> dict[str, Any] | None:
@@ -206,23 +204,11 @@ def _index(record: Mapping[str, Any]) -> list[EvalResult]:
 
 
 def _table(record: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            str(row["min_periods"]),
-            _text(row["policy"]),
-            f"{row['orders']:,}",
-            number(row["mean_bps"], ".2f"),
-            number(row["std_bps"], ".1f"),
-            interval(row, "mean_vol", "low_vol", "high_vol", ".3f"),
-            number(row["std_vol"], ".3f"),
-        )
-        for row in sorted(record["test"]["policies"], key=lambda row: int(row["min_periods"]))
-    ]
-    return markdown_table(("minimum", "policy", "orders", "bps", "std bps", "bar volatilities", "std"), rows)
+    return markdown_table(before_after_table(pd.DataFrame(record["test"]["policies"])))
 
 
 def _tracking(record: Mapping[str, Any]) -> list[str]:
     return [
-        f"{interval(row, 'ratio', 'low', 'high', '.3f')} of that of {row['policy']}"
+        f"{interval(row['ratio'], row['low'], row['high'])} of that of {row['policy']}"
         for row in record["test"]["fixed_duration_std_ratio"]
     ]
