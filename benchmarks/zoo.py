@@ -78,7 +78,7 @@ class RunPlan(_Section):
     @property
     def min_periods(self) -> tuple[int, ...]:
         """1 and the quarters of the maximum."""
-        return tuple(sorted({1, *(max(1, round(self.max_periods * part / 4)) for part in (1, 2, 3, 4))}))
+        return tuple(sorted({1, *(max(1, round(self.max_periods * quarter / 4)) for quarter in (1, 2, 3, 4))}))
 
 
 class MarketPlan(_Section):
@@ -241,18 +241,20 @@ def evaluate(
     for name in left_out:
         progress(f"{name} is left out: its horizon is {policies[name].horizon} periods, not {settings.max_periods}")
     settings = settings.model_copy(update={"null_of": tuple(models)})
-    run = run_benchmark(able, bars, settings, progress=progress)
-    if run is None:
+    benchmark = run_benchmark(able, bars, settings, progress=progress)
+    if benchmark is None:
         raise ConfigError("this benchmark runs in one process")
     progress("tables")
-    model = run.orders[models[0]]
+    model = benchmark.orders[models[0]]
     subsets = {
         "all": model["symbol"].notna(),
         "seen": ~model["symbol"].isin(unseen),
         "unseen": model["symbol"].isin(unseen),
     }
     chosen = {name: model.loc[rows, "order_id"] for name, rows in subsets.items() if rows.any()}
-    parts = [_tables(run, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen]
+    tables = [
+        _tables(benchmark, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen
+    ]
     return {
         "max_periods": settings.max_periods,
         "settings": settings.model_dump(
@@ -260,16 +262,16 @@ def evaluate(
         ),
         "orders": len(model),
         "left_out": left_out,
-        "excluded": dict(run.excluded),
+        "excluded": dict(benchmark.excluded),
         "volatility_bps": model["volatility_bps"].mean(),
-        **{name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]},
+        **{name: pd.concat([each[name] for each in tables], ignore_index=True) for name in tables[0]},
     }
 
 
-def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
+def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
     """Tables of one set of assets."""
-    orders = {name: table[table["order_id"].isin(order_id)] for name, table in run.orders.items()}
-    by, bootstrap = ["min_periods"], {"draws": run.settings.bootstrap, "seed": run.settings.seed}
+    orders = {name: table[table["order_id"].isin(order_id)] for name, table in benchmark.orders.items()}
+    by, bootstrap = ["min_periods"], {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
     differences, tracking, null = [], [], []
     for model in models:
@@ -283,8 +285,8 @@ def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series)
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
-        if model in run.nulls:
-            null.append(null_split(orders[model], run.nulls[model], by, **bootstrap).assign(model=model))
+        if model in benchmark.nulls:
+            null.append(null_split(orders[model], benchmark.nulls[model], by, **bootstrap).assign(model=model))
     tables = {
         "comparison": comparison,
         "differences": _stacked(differences),

@@ -8,13 +8,14 @@ intervals over days.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from benchmarks.records import MarketRecord, Row, read_market_record
+from benchmarks.records import RecordedRun, Row, read_market_record
 from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import interval, mean_std
 from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
@@ -23,17 +24,17 @@ from lem_models.report.tables import Table, pivot
 SHOWN = ("stopping_rule", "longstaff_schwartz", "twap", "volume_curve", "dynamic_volume_curve", "kalman_volume")
 
 
-def zoo_table(record: MarketRecord) -> str:
+def zoo_table(record: Mapping[str, Any]) -> str:
     """The table of one record: each model, its unseen assets and its forecast value; then the policies."""
     blocks = list(_blocks(record))
     return markdown_table(replace(blocks[0], frame=pd.concat([table.frame for table in blocks])))
 
 
-def _blocks(record: MarketRecord) -> Iterator[Table]:
+def _blocks(record: Mapping[str, Any]) -> Iterator[Table]:
     """Rows of the table, as tables of one or several rows."""
-    run, head = record.runs[0], record.content
-    corner, label = f"{record.market}, from {head['period']['start'][:10]}", "minimum {}"
-    for model in (head["model"], head["base"]):
+    run = RecordedRun(record["runs"][0])
+    corner, label = f"{record['market']}, from {record['period']['start'][:10]}", "minimum {}"
+    for model in (record["model"], record["base"]):
         all_assets = run.rows("comparison", policy=model, assets="all")
         unseen = run.rows("comparison", policy=model, assets="unseen")
         forecasts = run.rows("null", model=model, assets="all")
@@ -62,4 +63,4 @@ def _strong(row: Row) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="+", help="JSON files of benchmarks/zoo.py")
-    print("\n\n".join(zoo_table(read_market_record(path)) for path in parser.parse_args().records))
+    print("\n\n".join(zoo_table(read_market_record(path).content) for path in parser.parse_args().records))

@@ -170,8 +170,8 @@ class Improvement(Slippage):
 
     def compute(self) -> dict[str, Tensor]:
         """See :meth:`OrderStatistics.compute`."""
-        found = super().compute()
-        return found | {name: -found[name] for name in ("mean", "weighted_mean")}
+        values = super().compute()
+        return values | {name: -values[name] for name in ("mean", "weighted_mean")}
 
 
 class NetSlippage(Slippage):
@@ -252,7 +252,7 @@ def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> Me
         "full_vwap": Slippage("full_vwap", **given),
         "pwp": Slippage("pwp_price", **given),
     }
-    # Groups of metrics are told by their states after the first update: two that agree there may differ later.
+    # torchmetrics groups metrics whose states agree after the first update, and they may differ later.
     return MetricCollection(metrics, compute_groups=False)
 
 

@@ -64,7 +64,7 @@ def martingale_null(bars: BarsLike, seed: int) -> Bars:
 
 @dataclass(frozen=True)
 class NullDraws:
-    """What the same orders gained on draws of the null: the little of each result that the split needs.
+    """Improvement of the same orders on several draws of the null: the columns of the results that the split needs.
 
     Attributes:
         order_id: Identifiers, [orders].

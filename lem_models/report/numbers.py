@@ -47,12 +47,14 @@ def interval(mean: float | None, low: float | None, high: float | None, form: st
 
 
 def mean_std(mean: float | None, std: float | None, form: str = ".3f") -> str:
-    """A mean and the standard deviation around it.
+    """A mean and the standard deviation around it; one dash where both are missing.
 
     Example:
         >>> mean_std(0.361, 0.516)
         '0.361 ± 0.516'
     """
+    if is_missing(mean) and is_missing(std):
+        return MISSING
     return f"{number(mean, form)} ± {number(std, form)}"
 
 

@@ -340,8 +340,7 @@ def before_after_table(policies: pd.DataFrame, differences: pd.DataFrame | None 
         Column("orders", "orders", "{:,.0f}", dropped=1),
         Column("mean_bps", "bps", "{:.2f}"),
         Column("std_bps", "std bps", "{:.1f}", dropped=2),
-        Column("mean_vol", "bar vol.", "{:.4f}"),
-        Column(("low_vol", "high_vol"), "95 %", "[{:.4f}, {:.4f}]"),
+        Column(("mean_vol", "low_vol", "high_vol"), "bar vol. [95 %]", lambda *ends: interval(*ends, ".4f")),
         Column("std_vol", "std", "{:.4f}", dropped=3),
     ]
     emphasis: dict[str, Emphasis] = {"after": "strong", "before = after": "strong", change: "light"}

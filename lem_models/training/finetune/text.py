@@ -32,7 +32,7 @@ def print_finetune(console: Console, result: FinetuneResult) -> None:
         f"to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both sides"
     )
     costs = " after costs" if found.net else ""
-    console.print(f"[dim]{SIGN_CONVENTION}{costs}. 95 %: interval, in bar volatilities.[/dim]")
+    console.print(f"[dim]{SIGN_CONVENTION}{costs}. bar vol.: in bar volatilities. \\[ ]: interval.[/dim]")
     console.print(fitting_table(console, _table(result)))
     for reason, count in found.excluded.items():
         console.print(f"[dim]left out of the test: {count:,} starts: {reason}[/dim]")
