@@ -340,7 +340,7 @@ def before_after_table(policies: pd.DataFrame, differences: pd.DataFrame | None 
         Column("orders", "orders", "{:,.0f}", dropped=1),
         Column("mean_bps", "bps", "{:.2f}"),
         Column("std_bps", "std bps", "{:.1f}", dropped=2),
-        Column(("mean_vol", "low_vol", "high_vol"), "bar vol. [95 %]", lambda *ends: interval(*ends, ".4f")),
+        Column(("mean_vol", "low_vol", "high_vol"), "bar vol. [95 %]", _fine_interval),
         Column("std_vol", "std", "{:.4f}", dropped=3),
     ]
     emphasis: dict[str, Emphasis] = {"after": "strong", "before = after": "strong", change: "light"}
@@ -401,3 +401,7 @@ def _mean_columns(unit: str, group: str, form: str, *, prefix: str = "", mean: s
 def _interval_column(low: str, high: str, group: str, form: str) -> Column:
     """Printed column of an interval."""
     return Column((low, high), "95 % interval", f"{form} to {form}", group)
+
+
+def _fine_interval(mean: float, low: float, high: float) -> str:
+    return interval(mean, low, high, ".4f")
