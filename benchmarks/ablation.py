@@ -40,6 +40,7 @@ from lem_models.report.numbers import mean_std, number
 from lem_models.report.tables import Column, Table
 from lem_models.training.recipe import Recipe, read_sections
 from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 
 MINIMA, LONGEST = (1, 6, 12), 12
 FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0
@@ -154,9 +155,8 @@ def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None
         folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')}-{recipe.seed}"
         if not (folder / "model.safetensors").is_file():
             progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
-            train(
-                recipe, out=folder, data=data, overwrite=True, progress=False
-            )  # over what an interrupted training left
+            # Over what an interrupted training left.
+            train(recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False))
         models.append((label, LEMModel.from_pretrained(folder)))
     return models
 

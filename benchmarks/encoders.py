@@ -25,6 +25,7 @@ from lem_models.report.tables import Column, Table, pivot
 from lem_models.statistics.summary import improvement
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 
 ENCODERS = ("tkan", "gru", "lstm", "none")
 
@@ -116,7 +117,8 @@ def main() -> None:
                 }
             )
             folder = args.work / f"{encoder}-{seed}"
-            model = train(own, out=folder, data=args.data, overwrite=True, progress=False)
+            quiet = TrainingSettings(progress=False)
+            model = train(own, out=folder, data=args.data, overwrite=True, settings=quiet).model
             rows += [{"encoder": encoder, "seed": seed, **row} for row in evaluate(model, market, orders)]
             print(table([row for row in rows if row["seed"] == seed]), flush=True)
             if args.out:

@@ -37,7 +37,7 @@ import pandas as pd
 from scipy.interpolate import RegularGridInterpolator
 
 from lem_models import Bars, LEMConfig, LEMModel, Order, execute, load_policy, synthetic_bars
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.execution.policy import Policy
 from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import number_text
@@ -96,7 +96,7 @@ def trained_head(steps: int, seed: int) -> LEMModel:
     )
     with tempfile.TemporaryDirectory() as folder:
         bars.write(Path(folder) / "bars.arrow")
-        return train(recipe, out=Path(folder) / "run", data=Path(folder) / "bars.arrow")
+        return train(recipe, out=Path(folder) / "run", data=Path(folder) / "bars.arrow").model
 
 
 def optimum(minimum: int, maximum: int = 12, volume_std: float = 0.6, nodes: int = 15) -> float:
@@ -169,7 +169,7 @@ def _improvement(row: Mapping[str, Any]) -> str:
 def main() -> None:
     """Print the table, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policies", nargs="+", default=policy_names(), help="names of policies or models")
+    parser.add_argument("--policies", nargs="+", default=list_policies(), help="names of policies or models")
     parser.add_argument(
         "--train", type=int, default=0, metavar="STEPS", help="train the flexible head for so many steps"
     )

@@ -12,17 +12,18 @@ import pandas as pd
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.execution.costs import CostModel
 from lem_models.report.policy_tables import (
-    benchmark_price_table,
     breakdown_table,
     cost_table,
     difference_table,
     main_table,
     null_table,
     overview_table,
+    reference_price_table,
     statistics_table,
 )
 from lem_models.report.tables import Column, Table
 from lem_models.statistics.accuracy_tests import MULTIPLE_TESTING_NOTE
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = ["BOUND", "BenchmarkTables", "cost_text", "excluded_counts", "seen_text", "universe_table"]
 
@@ -33,12 +34,7 @@ _GROUPS = ["benchmark", "target", "min_periods"]
 _BY = ["min_periods"]
 _MOST_SYMBOLS = 300
 _BENCHMARK_NOTE = (
-    "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value. Arrival "
-    "price: implementation shortfall (what was not filled counts at the last close). Interval: over the periods that "
-    "the order took, at least its minimum. Full horizon: over its maximum, whatever it took."
-)
-_PARTICIPATION_NOTE = (
-    " Participation-weighted: the market's VWAP until it has traded ten times the order, where the order has a size."
+    "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value."
 )
 
 
@@ -137,9 +133,10 @@ class BenchmarkTables:
         if self.costs is not None:
             note = f"Costs: {cost_text(self.costs)}. The same fills, priced without and with them."
             sections.append(self._by_scenario(cost_table, (self.comparison, self.detail), "Costs: gross and net", note))
-        note = _BENCHMARK_NOTE + (_PARTICIPATION_NOTE if self.comparison["pwp_bps"].notna().any() else "")
+        shown = [price.note for price in REFERENCE_PRICES if self.comparison[price.improvement].notna().any()]
+        note = " ".join(dict.fromkeys([_BENCHMARK_NOTE, *shown]))
         title = "The same fills against other benchmarks"
-        sections.append(self._by_scenario(benchmark_price_table, (self.comparison,), title, note))
+        sections.append(self._by_scenario(reference_price_table, (self.comparison,), title, note))
         return sections
 
     def folded_sections(self) -> list[Table]:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from lem_models.report.numbers import interval, mean_std, p_text
 from lem_models.report.tables import Column, Emphasis, Table, pivot
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
     "before_after_table",
-    "benchmark_price_table",
     "breakdown_table",
     "cost_table",
     "difference_table",
@@ -25,6 +25,7 @@ __all__ = [
     "means_by_minimum",
     "null_table",
     "overview_table",
+    "reference_price_table",
     "statistics_table",
 ]
 
@@ -34,13 +35,6 @@ _KEY_LABELS = {
     "risk_aversion": "risk aversion",
     "hour": "hour (UTC)",
     "volatility": "volatility tercile",
-}
-_BENCHMARK_PRICES = {
-    "arrival_bps": "arrival price",
-    "interval_vwap_bps": "interval VWAP",
-    "interval_twap_bps": "interval TWAP",
-    "full_vwap_bps": "full-horizon VWAP",
-    "pwp_bps": "part.-weighted",
 }
 _MOST_RIVALS = 3  # side by side in a breakdown: more would not fit on the page
 _VOL, _BPS = "{:+.3f}", "{:+.1f}"
@@ -131,8 +125,8 @@ def cost_table(
     return _by_policy(frame, columns, by, model)
 
 
-def benchmark_price_table(comparison: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
-    """Mean improvement against each benchmark price, and against the order's own weighted by the value of the orders.
+def reference_price_table(comparison: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
+    """Mean improvement against each reference price, and against the order's own weighted by the value of the orders.
 
     Args:
         comparison: Table of ``statistics.compare``.
@@ -140,17 +134,17 @@ def benchmark_price_table(comparison: pd.DataFrame, by: Sequence[str] = (), *, m
         model: Policy whose rows stand out.
 
     Returns:
-        The table, without the benchmark prices that no order has.
+        The table, without the reference prices that no order has.
     """
     own, other = "the order's own benchmark, bps", "other benchmarks, mean, bps"
-    prices = {name: label for name, label in _BENCHMARK_PRICES.items() if comparison[name].notna().any()}
+    prices = [price for price in REFERENCE_PRICES if comparison[price.improvement].notna().any()]
     columns = [
         _POLICY,
         _ORDERS,
         Column("mean_bps", "equal weights", _BPS, own),
         Column("weighted_bps", "by value", _BPS, own),
         _interval_column("weighted_low_bps", "weighted_high_bps", own, _BPS),
-        *(Column(name, label, _BPS, other) for name, label in prices.items()),
+        *(Column(price.improvement, price.label, _BPS, other) for price in prices),
     ]
     return _by_policy(comparison, columns, by, model)
 

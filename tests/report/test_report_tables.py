@@ -8,12 +8,12 @@ import pytest
 
 from lem_models.report.numbers import p_text
 from lem_models.report.policy_tables import (
-    benchmark_price_table,
     breakdown_table,
     cost_table,
     difference_table,
     main_table,
     null_table,
+    reference_price_table,
     statistics_table,
 )
 from lem_models.report.tables import Column, Table
@@ -111,7 +111,7 @@ def test_benchmarks_that_no_order_has_are_left_out(results):
         name: orders.assign(executed_price=100.0, interval_vwap=101.0, interval_twap=99.0, pwp_price=np.nan)
         for name, orders in results.items()
     }
-    table = benchmark_price_table(compare(priced, "side", draws=50), ["side"])
+    table = reference_price_table(compare(priced, "side", draws=50), ["side"])
     assert [column.label for column in table.columns if column.group == "other benchmarks, mean, bps"] == [
         "interval VWAP",
         "interval TWAP",
