@@ -30,7 +30,8 @@ from benchmarks.cards.tables import (
 )
 from benchmarks.records import MarketRecord, RecordedRun
 from lem_models import LEMModel
-from lem_models.hub.models.zoo import ZooMarket, ZooModel, ZooSource, list_models, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.zoo import ZooModel, list_models
 from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import interval, number
 from lem_models.report.tables import Column, Table

@@ -29,8 +29,9 @@ from benchmarks.records import MarketRecord, check_weights, read_market_record
 from lem_models import LEMModel
 from lem_models.errors import LEMError
 from lem_models.guard.output import write_text
-from lem_models.hub.models.contents import CARD_NAME
-from lem_models.hub.models.zoo import METRICS_NAME, ZooModel, list_models, weights_hash
+from lem_models.hub.models.registry import weights_hash
+from lem_models.hub.models.zoo import ZooModel, list_models
+from lem_models.hub.names import CARD_NAME, METRICS_NAME
 from lem_models.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
