@@ -1,5 +1,6 @@
 """A settings class declares the options of a command: names, help, defaults and bounds, each once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -25,12 +26,15 @@ class Shared(Settings):
 
 
 class Own(Shared):
+    flags: ClassVar[dict[str, str]] = {"start": "--from -f", "share": "--public/--private", "token": ""}
+
     file: Annotated[Path, typer.Argument()] = Field(description="A file.")
     out: Path = Field(description="A folder.")
     dry_run: bool = Field(False, description="Nothing is done.")
-    start: Annotated[str | None, typer.Option("--from", "-f")] = Field(None, description="A start.")
-    share: Annotated[bool | None, typer.Option("--public/--private")] = Field(None, description="For whom.")
-    names: list[str] | None = Field(None, description="Names.")
+    start: str | None = Field(None, description="A start.")
+    share: bool | None = Field(None, description="For whom.")
+    names: str | Sequence[str] = Field((), description="Names.")
+    token: str | None = Field(None, description="Never an option.")
     size: int | str = Field("auto", description="Size.")
 
 
@@ -75,6 +79,7 @@ def test_help_has_names_descriptions_bounds_and_what_is_required_first(command):
     for line in ("--pace", "Periods.", "default: 3; x>=1", "--bar / --no-bar", "-f, --from", "--public / --private"):
         assert line in text
     assert "--no-dry-run" not in text
+    assert "token" not in text
     assert text.index("--out") < text.index("--pace")
 
 

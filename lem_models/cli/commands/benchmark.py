@@ -59,8 +59,8 @@ def benchmark(options: BenchmarkOptions) -> None:
 
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.guard.output import check_folder
-    from lem_models.report.benchmark import write_benchmark
-    from lem_models.report.console import print_benchmark
+    from lem_models.report.benchmark_console import print_benchmark
+    from lem_models.report.benchmark_report import write_benchmark
 
     costs, console = options.cost_model(), make_console()
     check_folder(options.out)

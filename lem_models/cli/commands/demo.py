@@ -33,8 +33,8 @@ def demo(options: DemoOptions) -> None:
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.guard.output import check_folder
     from lem_models.markets.synthetic import synthetic_bars
-    from lem_models.report.benchmark import write_benchmark
-    from lem_models.report.console import print_benchmark, print_execution
+    from lem_models.report.benchmark_console import print_benchmark, print_execution
+    from lem_models.report.benchmark_report import write_benchmark
     from lem_models.report.samples import sample_order
 
     console = make_console()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, ClassVar
 
 import typer
 from pydantic import Field
@@ -25,8 +25,10 @@ __all__ = ["ExecuteOptions", "execute"]
 class ExecuteOptions(CostOptions, ModelOptions, DataOptions):
     """Options of ``lem execute``."""
 
+    flags: ClassVar[dict[str, str]] = {"model": "--policy --model"}
+
     orders: Path = Field(description="Table of orders: .csv or .parquet.")
-    model: Annotated[str | None, typer.Option("--policy", "--model")] = Field(
+    model: str | None = Field(
         None,
         description="Model or baseline by name, or your own policy as file.py:Name; default the bundled model that "
         "fits the bars.",

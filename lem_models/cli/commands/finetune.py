@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import ClassVar
 
-import typer
 from pydantic import Field
 
 from lem_models.cli.bars import BarsOptions, DataOptions
@@ -22,10 +21,10 @@ __all__ = ["FinetuneOptions", "finetune"]
 class FinetuneOptions(ResumeOptions, FinetuneSettings, CostOptions, DataOptions):
     """Options of ``lem finetune``."""
 
+    flags: ClassVar[dict[str, str]] = {"start": "--from"}
+
     out: Path = Field(description="Folder of the new model.")
-    start: Annotated[str | None, typer.Option("--from")] = Field(
-        None, description="Model to start from; default the recipe's finetune.start."
-    )
+    start: str | None = Field(None, description="Model to start from; default the recipe's finetune.start.")
     config: Path | None = Field(None, description="Recipe (YAML); default recipes/finetune.yaml.")
 
 

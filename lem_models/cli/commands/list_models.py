@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import ClassVar
 
 import typer
 from pydantic import Field
@@ -16,7 +16,9 @@ __all__ = ["ListOptions", "list_models"]
 class ListOptions(Settings):
     """Options of ``lem list``."""
 
-    as_json: Annotated[bool, typer.Option("--json")] = Field(False, description="Everything that is known, as JSON.")
+    flags: ClassVar[dict[str, str]] = {"as_json": "--json"}
+
+    as_json: bool = Field(False, description="Everything that is known, as JSON.")
 
 
 def list_models(options: ListOptions) -> None:
