@@ -263,7 +263,13 @@ class LookAheadError(PolicyError):
 
 
 class UnknownNameError(LEMError, LookupError):
-    """A name that is in no registry; the message lists the closest names and the known ones."""
+    """A name that is in no registry; the message lists the closest names and the known ones.
+
+    Attributes:
+        known: The names that exist; empty where the set of names is open.
+    """
+
+    known: tuple[str, ...] = ()
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> Self:
@@ -289,7 +295,9 @@ class UnknownNameError(LEMError, LookupError):
             message += f"; did you mean {' or '.join(repr(lowered[match]) for match in close)}?"
         shown = ", ".join(repr(candidate) for candidate in names[:_NAMES_SHOWN])
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        return cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+        error = cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+        error.known = tuple(names)
+        return error
 
 
 class UntrainedHeadError(LEMError):

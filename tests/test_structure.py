@@ -40,6 +40,7 @@ ROOMS = (
 KNOWS_ONLY_ERRORS = ("guard", "statistics")
 
 DOORS: Mapping[str, str] = {
+    "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
     "lem_models.orders.order:Order.sample": "lem_models.markets.order_sampling",
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",
     "lem_models.markets.bars:Bars.push_to_hub": "lem_models.hub.datasets.push",

@@ -23,6 +23,7 @@ from torchmetrics import Metric, MetricCollection
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.result import ExecutionResult
 from lem_models.statistics.order_statistics import OrderStatistics
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
     "ImplementationShortfall",
@@ -92,8 +93,8 @@ class Improvement(Slippage):
 
     def compute(self) -> dict[str, Tensor]:
         """See :meth:`OrderStatistics.compute`."""
-        found = super().compute()
-        return found | {name: -found[name] for name in ("mean", "weighted_mean")}
+        values = super().compute()
+        return values | {name: -values[name] for name in ("mean", "weighted_mean")}
 
 
 class NetSlippage(Slippage):
@@ -156,8 +157,8 @@ class ImplementationShortfall(OrderStatistics):
 def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> MetricCollection:
     """All measures of a result, by name; update it with results.
 
-    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; ``interval_vwap``,
-    ``interval_twap``, ``full_vwap`` and ``pwp``: the slippage of the executed price against each of these prices.
+    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; the slippage of the executed
+    price against each other reference price, by its name in :mod:`lem_models.statistics.reference_prices`.
 
     Args:
         dtype: See :class:`OrderStatistics`.
@@ -169,12 +170,9 @@ def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> Me
         "net_slippage": NetSlippage(**given),
         "cost": TradingCost(**given),
         "shortfall": ImplementationShortfall(**given),
-        "interval_vwap": Slippage("interval_vwap", **given),
-        "interval_twap": Slippage("interval_twap", **given),
-        "full_vwap": Slippage("full_vwap", **given),
-        "pwp": Slippage("pwp_price", **given),
     }
-    # Groups of metrics are told by their states after the first update: two that agree there may differ later.
+    metrics |= {row.name: Slippage(row.column, **given) for row in REFERENCE_PRICES if row.slippage is None}
+    # torchmetrics groups metrics whose states agree after the first update, and they may differ later.
     return MetricCollection(metrics, compute_groups=False)
 
 

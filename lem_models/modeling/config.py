@@ -22,7 +22,6 @@ from lem_models.guard.settings import Settings
 from lem_models.guard.text import parse_json, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.markets.calendar.frequency import clock, read_frequency
-from lem_models.modeling.heads import head_names
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 
@@ -127,8 +126,10 @@ class LEMConfig(Settings):
     @field_validator("head")
     @classmethod
     def _known_head(cls, name: str) -> str:
-        if name not in head_names():
-            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(head_names())}")
+        from lem_models.modeling.heads import list_heads
+
+        if name not in list_heads():
+            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(list_heads())}")
         return name
 
     @field_validator("head_config")

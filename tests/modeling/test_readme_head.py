@@ -8,7 +8,7 @@ import yaml
 
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
-from lem_models.modeling.heads import base, head_names
+from lem_models.modeling.heads import base, list_heads
 from lem_models.orders import Order
 from tests.helpers import hourly
 from tests.training.tiny import BARS, TINY
@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 
 
 def test_the_table_names_every_head():
-    assert set(re.findall(r"^\| `(\w+)` \|", SECTION, re.MULTILINE)) == set(head_names())
+    assert set(re.findall(r"^\| `(\w+)` \|", SECTION, re.MULTILINE)) == set(list_heads())
 
 
 def test_the_head_is_short():
