@@ -23,21 +23,21 @@ _COLOURS: dict[Verdict, str] = {
 
 
 def print_finetune(console: Console, result: FinetuneResult) -> None:
-    """Print the comparison on the test part, the verdict and where everything is."""
-    found = result.comparison
+    """Print the comparison on the test part and the verdict."""
+    comparison = result.comparison
     test = result.split.test
     console.print(
-        f"\n[bold]{result.model.name}[/bold] (after) and {result.start.name} (before) on {found.orders:,} orders of up "
-        f"to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both sides"
+        f"\n[bold]{result.model.name}[/bold] (after) and {result.start.name} (before) on {comparison.orders:,} orders of "
+        f"up to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both sides"
     )
-    costs = " after costs" if found.net else ""
+    costs = " after costs" if comparison.net else ""
     console.print(f"[dim]{SIGN_CONVENTION}{costs}. vol: in bar volatilities. [ ]: 95 % interval.[/dim]")
     console.print(_table(result))
-    for reason, count in found.excluded.items():
+    for reason, count in comparison.excluded.items():
         console.print(f"[dim]left out of the test: {count:,} starts: {reason}[/dim]")
-    if found.untested:
-        console.print(f"[yellow]without any test order: {_listed(found.untested)}[/yellow]", soft_wrap=True)
-    for row in found.tracking.to_dict("records"):
+    if comparison.untested:
+        console.print(f"[yellow]without any test order: {_listed(comparison.untested)}[/yellow]", soft_wrap=True)
+    for row in comparison.tracking.to_dict("records"):
         if result.kept_start and row["policy"] == BEFORE:
             continue
         console.print(
@@ -52,9 +52,9 @@ def _table(result: FinetuneResult) -> Table:
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("min", "policy", "bps", "std", "vol", "", "std vol"):
         table.add_column(heading, justify="left" if heading in ("policy", "") else "right", no_wrap=True)
-    found = result.comparison
-    changes = {row["min_periods"]: row for row in found.differences.to_dict("records")}
-    for minimum, rows in found.policies.groupby("min_periods", sort=True):
+    comparison = result.comparison
+    changes = {row["min_periods"]: row for row in comparison.differences.to_dict("records")}
+    for minimum, rows in comparison.policies.groupby("min_periods", sort=True):
         for row in rows.to_dict("records"):
             if result.kept_start and row["policy"] == AFTER:
                 continue  # the same weights
