@@ -159,7 +159,7 @@ class MarketBatches:
         return self.gather(self.draw(number, training=training).share(self.rank, self.world_size))
 
     def draw(self, number: int, *, training: bool) -> Draw:
-        """Stretches and orders of the whole batch of a number: random sides of stretches, orders at random positions."""
+        """Stretches and orders of the whole batch of a number: random sides, orders at random positions."""
         rng = np.random.default_rng((self.seed, 1 if training else 2, number))
         bars, config, model = self.market.bars, self.data, self.model_config
         starts = self.starts(training=training)

@@ -28,7 +28,8 @@ def print_finetune(console: Console, result: FinetuneResult) -> None:
     test = result.split.test
     console.print(
         f"\n[bold]{result.model.name}[/bold] (after) and {result.start.name} (before) on {comparison.orders:,} orders "
-        f"of up to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both sides"
+        f"of up to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both "
+        "sides"
     )
     costs = " after costs" if comparison.net else ""
     console.print(f"[dim]{SIGN_CONVENTION}{costs}. vol: in bar volatilities. [ ]: 95 % interval.[/dim]")
