@@ -15,9 +15,9 @@ Politis and White for the daily means, but at least as many days as one order sp
 A few blocks give only a rough estimate of their own spread, and draws from them spread too little. With blocks of mean
 length ``b`` the variance of the draws is too small by a factor of ``1 - (2 b - 1) / D``: lag ``k`` counts with the
 weight ``(1 - 1/b)^k``, which sums to ``2 b - 1`` over both sides. So the draws are widened about the mean by its root,
-and by the ratio of Student's quantile with ``D / b - 1`` degrees of freedom to the normal one: by 2 % for a year of days in
-blocks of 3, by 10 % for three years in blocks of 30. A remainder stays: of 95 % intervals for orders that overlap over
-20 days, about 90 % hold the true mean in three years of data.
+and by the ratio of Student's quantile with ``D / b - 1`` degrees of freedom to the normal one: by 2 % for a year in
+blocks of 3 days, by 10 % for three years in blocks of 30. A remainder stays: of 95 % intervals for orders that overlap
+over 20 days, about 90 % hold the true mean in three years of data.
 
 Sources: Politis and Romano, "The stationary bootstrap", J. Am. Statist. Assoc. 89 (1994); Politis and White, "Automatic
 block-length selection for the dependent bootstrap", Econometric Reviews 23 (2004), with the correction of Patton,

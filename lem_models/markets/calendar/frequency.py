@@ -149,7 +149,7 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
     if offender is not None:
         row = int(odd[offender])
         raise BarsError(
-            f"the bars are {clock(common)} apart as a rule, but {clock(steps[offender])} from here on; "
+            f"the bars are {clock(common)} apart in most places, but {clock(steps[offender])} from here on; "
             "one table holds one frequency",
             symbol=symbol_of(symbols, offsets, row),
             timestamp=moment(timestamp[row]),
