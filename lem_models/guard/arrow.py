@@ -41,7 +41,7 @@ def check_size(path: Path, *, compressed: bool = True) -> None:
     if not compressed:
         raise ValueError("it is compressed: a file of bars that is mapped into memory is not")
     if expanded > max(_FREE, _RATIO * path.stat().st_size):
-        raise ValueError(f"it would become {expanded:,} bytes in memory, which so small a file of bars does not")
+        raise ValueError(f"it would expand to {expanded:,} bytes in memory, too many for its size")
 
 
 def expanded_size(path: Path) -> int | None:

@@ -1,6 +1,6 @@
 """Structures of the Thrift compact protocol, the format of footers and page headers of parquet.
 
-They are read here, and not by a library, because the files are untrusted: memory is bounded by the size of the file, and
+They are read here, and not by a library, because the files are untrusted: the size of the file bounds the memory, and
 malformed bytes raise a typed error. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
