@@ -63,7 +63,7 @@ def test_an_arrow_bomb_is_refused_before_it_is_read(form, table, tmp_path, monke
     del bomb, note
     assert path.stat().st_size < 1 << 20
     before = pa.total_allocated_bytes()
-    with pytest.raises(BarsError, match=r"would become 10\d,.* bytes in memory"):
+    with pytest.raises(BarsError, match=r"would expand to 10\d,.* bytes in memory"):
         Bars.read(path)
     assert pa.total_allocated_bytes() - before < 1 << 20
 
