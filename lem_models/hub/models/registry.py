@@ -200,7 +200,7 @@ def bundled_folder(name: str) -> Path:
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights in a model folder: results name it, so that nobody quotes them for other weights."""
+    """SHA-256 of the weights in a model folder. Results name it, so that they are not quoted for other weights."""
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 
