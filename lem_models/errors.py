@@ -263,7 +263,7 @@ class LookAheadError(PolicyError):
 
 
 class UnknownNameError(LEMError, LookupError):
-    """A name that is in no registry; the message lists the closest names and the known ones."""
+    """A name that no registry knows; the message lists the closest names and the known ones."""
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> Self:
