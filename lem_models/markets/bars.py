@@ -28,15 +28,22 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from lem_models.errors import BarsError, UnknownNameError
+from lem_models.errors import BarsError
 from lem_models.markets.calendar.choice import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
-from lem_models.markets.calendar.frequency import Moment, clock, nanoseconds, read_frequency
+from lem_models.markets.calendar.frequency import Moment, clock, read_frequency
 from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.epochs import check_unit
 from lem_models.markets.gaps import missing_bars, warn_of_gaps
 from lem_models.markets.placed_bars import PlacedBars
 from lem_models.markets.storage.files import format_of, read_table, write_table
-from lem_models.markets.storage.store import content_hash, open_store, symbol_type, verify_store, write_store
+from lem_models.markets.storage.store import (
+    content_hash,
+    open_store,
+    symbol_type,
+    verify_store,
+    with_calendar,
+    write_store,
+)
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
 
 if TYPE_CHECKING:
@@ -135,16 +142,9 @@ class Bars(PlacedBars):
             )
         if verify:
             verify_store(stored, file)
-        columns, grid = stored.columns, stored.grid
-        bars = cls.of_columns(columns, grid, stored.extra)
-        stored_as = (bars.calendar_names, bars.frequency)
-        names = bars.calendar_names if calendar == "auto" else calendar
-        length = bars.frequency if frequency is None else read_frequency(frequency)
-        if (names if isinstance(names, Mapping) else dict.fromkeys(columns.symbols, names), length) != stored_as:
-            built = build_calendars(names, columns.symbols, columns.offsets, columns.timestamp, length)
-            grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
-            bars = cls.of_columns(columns, grid, stored.extra)
-        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
+        stored = with_calendar(stored, calendar, frequency)
+        bars = cls.of_columns(stored.columns, stored.grid, stored.extra)
+        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, bars.frequency))
         return bars._with_gaps_filled(fill_gaps) if fill_gaps else bars
 
     @classmethod
@@ -344,26 +344,6 @@ class Bars(PlacedBars):
         pieces = [(index, first, last) for index, (first, last) in enumerate(rows) if last > first]
         return self._take(pieces, f"start in [{start}, {end})")
 
-    def rows_between(self, start: Moment | None = None, end: Moment | None = None) -> Integers:
-        """Find the bars of each symbol that start in a period.
-
-        Args:
-            start: First moment, inclusive; a date or time without a zone is UTC.
-            end: Last moment, exclusive.
-
-        Returns:
-            int64 [symbols, 2]: flat index of the first of them, and one past the last; equal if there is none.
-
-        Raises:
-            BarsError: A moment cannot be read.
-        """
-        lowest = np.iinfo(np.int64).min if start is None else nanoseconds(start)
-        highest = np.iinfo(np.int64).max if end is None else nanoseconds(end)
-        rows = np.empty((len(self.symbols), 2), dtype=np.int64)
-        for index, (low, high) in enumerate(pairwise(self.offsets.tolist())):
-            rows[index] = np.searchsorted(self.timestamp[low:high], [lowest, highest]) + low
-        return np.maximum(rows, rows[:, :1])
-
     def select(self, symbols: str | Iterable[str]) -> Bars:
         """Take the bars of some symbols, in the order given.
 
@@ -383,29 +363,9 @@ class Bars(PlacedBars):
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise BarsError("the symbol is selected twice", symbol=twice, rule="unique symbols")
-        chosen = [self._index(name) for name in names]
+        chosen = [self.number_of(name) for name in names]
         pieces = [(index, int(self.offsets[index]), int(self.offsets[index + 1])) for index in chosen]
         return self._take(pieces, f"are of the symbols {names}")
-
-    def locate(self, symbol: str, timestamp: npt.ArrayLike) -> Integers:
-        """Find bars by their start.
-
-        Args:
-            symbol: Name of the symbol.
-            timestamp: int64 [n], nanoseconds UTC.
-
-        Returns:
-            int64 [n], flat indices; -1 where the symbol has no such bar.
-
-        Raises:
-            UnknownNameError: There are no bars of this symbol.
-        """
-        wanted = np.asarray(timestamp, dtype=np.int64)
-        index = self._index(symbol)
-        low, high = int(self.offsets[index]), int(self.offsets[index + 1])
-        at = np.searchsorted(self.timestamp[low:high], wanted) + low
-        exists = self.timestamp[np.minimum(at, high - 1)] == wanted
-        return np.asarray(np.where(exists, at, -1), dtype=np.int64)
 
     def with_prices(
         self,
@@ -631,11 +591,6 @@ class Bars(PlacedBars):
         number = frame["symbol"].map(self.symbol_numbers)
         frame = frame.iloc[np.lexsort([frame["timestamp"], number])].reset_index(drop=True)
         return Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
-
-    def _index(self, symbol: str) -> int:
-        if symbol not in self.symbol_numbers:
-            raise UnknownNameError.among("symbol", symbol, self.symbols)
-        return self.symbol_numbers[symbol]
 
     def _take(self, pieces: Sequence[tuple[int, int, int]], which: str) -> Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lem_models.errors import UnknownNameError
+from lem_models.markets.calendar.frequency import Moment, nanoseconds
 from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.calendar.kinds import Calendar
 
@@ -46,6 +49,56 @@ class PlacedBars:
     def symbol_numbers(self) -> dict[str, int]:
         """Number of each symbol: its position in ``symbols``."""
         return {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    def number_of(self, symbol: str) -> int:
+        """Number of a symbol: its position in ``symbols``.
+
+        Raises:
+            UnknownNameError: There are no bars of this symbol.
+        """
+        if symbol not in self.symbol_numbers:
+            raise UnknownNameError.among("symbol", symbol, self.symbols)
+        return self.symbol_numbers[symbol]
+
+    def rows_between(self, start: Moment | None = None, end: Moment | None = None) -> Integers:
+        """Find the bars of each symbol that start in a period.
+
+        Args:
+            start: First moment, inclusive; a date or time without a zone is UTC.
+            end: Last moment, exclusive.
+
+        Returns:
+            int64 [symbols, 2]: flat index of the first of them, and one past the last; equal if there is none.
+
+        Raises:
+            BarsError: A moment cannot be read.
+        """
+        lowest = np.iinfo(np.int64).min if start is None else nanoseconds(start)
+        highest = np.iinfo(np.int64).max if end is None else nanoseconds(end)
+        rows = np.empty((len(self.symbols), 2), dtype=np.int64)
+        for index, (low, high) in enumerate(pairwise(self.offsets.tolist())):
+            rows[index] = np.searchsorted(self.timestamp[low:high], [lowest, highest]) + low
+        return np.maximum(rows, rows[:, :1])
+
+    def locate(self, symbol: str, timestamp: npt.ArrayLike) -> Integers:
+        """Find bars by their start.
+
+        Args:
+            symbol: Name of the symbol.
+            timestamp: int64 [n], nanoseconds UTC.
+
+        Returns:
+            int64 [n], flat indices; -1 where the symbol has no such bar.
+
+        Raises:
+            UnknownNameError: There are no bars of this symbol.
+        """
+        wanted = np.asarray(timestamp, dtype=np.int64)
+        index = self.number_of(symbol)
+        low, high = int(self.offsets[index]), int(self.offsets[index + 1])
+        at = np.searchsorted(self.timestamp[low:high], wanted) + low
+        exists = self.timestamp[np.minimum(at, high - 1)] == wanted
+        return np.asarray(np.where(exists, at, -1), dtype=np.int64)
 
     @cached_property
     def vwap(self) -> Floats:

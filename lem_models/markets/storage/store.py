@@ -15,7 +15,8 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,14 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 from lem_models.guard.arrow import check_size
-from lem_models.markets.calendar.choice import check_on_grid
+from lem_models.markets.calendar.choice import CalendarChoice, build_calendars, check_on_grid
 from lem_models.markets.calendar.frequency import GROUP, read_frequency
 from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.storage.files import writing
 from lem_models.markets.storage.grid_record import grid_of, grid_record
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
 
-__all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "write_store"]
+__all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "with_calendar", "write_store"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -194,6 +195,30 @@ def open_store(path: Path) -> StoredBars | None:
     ) as error:
         what = f"{error} is missing in its header" if isinstance(error, KeyError) else error
         raise BarsError(f"{path} cannot be read as arrow: {what}", rule="readable file") from error
+
+
+def with_calendar(stored: StoredBars, calendar: CalendarChoice, frequency: str | timedelta | None) -> StoredBars:
+    """Place stored bars on another grid, if the caller names another calendar or frequency.
+
+    Args:
+        stored: The bars.
+        calendar: See :meth:`~lem_models.markets.bars.Bars.read`.
+        frequency: See there.
+
+    Raises:
+        BarsError: A bar is not on that grid.
+        UnknownNameError: There is no calendar of this name.
+    """
+    columns, calendars = stored.columns, stored.grid.calendars
+    own_length = calendars.kinds[0].frequency
+    own_names = {name: calendars.kinds[kind].name for name, kind in zip(columns.symbols, calendars.which, strict=True)}
+    length = own_length if frequency is None else read_frequency(frequency)
+    names = own_names if calendar == "auto" else calendar
+    by_symbol = names if isinstance(names, Mapping) else dict.fromkeys(columns.symbols, names)
+    if by_symbol == own_names and length == own_length:
+        return stored
+    built = build_calendars(names, columns.symbols, columns.offsets, columns.timestamp, length)
+    return replace(stored, grid=Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
 
 
 def verify_store(stored: StoredBars, path: Path) -> None:
