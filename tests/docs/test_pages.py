@@ -1,9 +1,10 @@
 """The documentation is in step with the repository: links lead somewhere, commands and options exist."""
 
+import contextlib
+import importlib
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 from typer.main import get_command
@@ -11,6 +12,7 @@ from typer.main import get_command
 from lem_models.cli.app import app
 from tests.docs.pages import NOT_RUN, PAGES, ROOT, Page
 
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 MOST_NOT_RUN = 0
 """Blocks of Python that the tests do not run."""
 
@@ -110,6 +112,34 @@ def test_targets_of_make_exist():
         for line in page.commands:
             if line.startswith("make "):
                 assert line.split()[1] in targets, f"{page}: {line}"
+
+
+def _exists(dotted):
+    """Whether a dotted name is a module, or a name in one."""
+    module, name = dotted, ""
+    while module:
+        with contextlib.suppress(ImportError):
+            return not name or hasattr(importlib.import_module(module), name.split(".")[0])
+        module, _, last = module.rpartition(".")
+        name = f"{last}.{name}" if name else last
+    return False
+
+
+@named(PAGES)
+def test_names_of_the_package_exist(page):
+    for dotted in re.findall(r"`(lem_models(?:\.\w+)+)", page.prose):
+        assert _exists(dotted), f"{page}: {dotted}"
+
+
+def test_renamed_modules_have_their_new_names():
+    table = re.findall(r"^ *\| (`lem_models.+) \| (`lem_models.+) \|$", CHANGELOG, re.MULTILINE)
+    assert len(table) > 8
+    for old, new in table:
+        names = re.findall(r"`([\w.]+)`", new)
+        assert len(names) == len(re.findall("`", old)) // 2
+        parent = names[0].rpartition(".")[0]
+        for name in names:
+            assert _exists(parent + name if name.startswith(".") else name), name
 
 
 def test_files_named_in_code_exist():
