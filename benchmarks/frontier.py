@@ -31,6 +31,7 @@ from benchmarks.zoo import Plan, load_models, needed_bars, period_of, split_of, 
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.execution.policy import Policy
+from lem_models.execution.result import with_ends
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.report.figure_style import (
     dress,
@@ -41,7 +42,6 @@ from lem_models.report.figure_style import (
     policy_styles,
 )
 from lem_models.report.text import SIGN_CONVENTION
-from lem_models.statistics.groups import with_ends
 from lem_models.statistics.summary import paired_difference, summarise
 from lem_models.statistics.tracking import std_interval, std_ratio
 

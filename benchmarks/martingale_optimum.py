@@ -33,7 +33,7 @@ import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
 from lem_models import Bars, LEMConfig, LEMModel, Order, execute, load_policy, synthetic_bars
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.execution.policy import Policy
 from lem_models.training.recipe import DataConfig, Recipe, TrainerConfig
 from lem_models.training.run import train
@@ -162,7 +162,7 @@ def table(rows: list[dict[str, float | str]]) -> str:
 def main() -> None:
     """Print the table, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policies", nargs="+", default=policy_names(), help="names of policies or models")
+    parser.add_argument("--policies", nargs="+", default=list_policies(), help="names of policies or models")
     parser.add_argument(
         "--train", type=int, default=0, metavar="STEPS", help="train the flexible head for so many steps"
     )

@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import Policy
@@ -388,7 +388,7 @@ def command(given: argparse.Namespace) -> str:
     parts = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
     if given.models:
         parts.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
-    if given.rivals != policy_names():
+    if given.rivals != list_policies():
         parts.append(" ".join(["--rivals", *given.rivals]))
     if given.max_periods:
         parts.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
@@ -408,7 +408,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
     made.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     made.add_argument("--models", nargs="+", help="NAME, FOLDER or NAME=FOLDER; default the specialist and the base")
-    made.add_argument("--rivals", nargs="*", default=policy_names(), help="policies to run beside them; default all")
+    made.add_argument("--rivals", nargs="*", default=list_policies(), help="policies to run beside them; default all")
     made.add_argument("--max-periods", type=int, nargs="+", help="only the runs of these maximum durations")
     made.add_argument("--start", help="first day, inclusive; default the test period's")
     made.add_argument("--end", help="day by which orders have ended, exclusive")

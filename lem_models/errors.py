@@ -11,8 +11,6 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from lem_models.guard.text import one_line
-
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -29,6 +27,21 @@ __all__ = [
     "UntrainedHeadError",
     "WeightsError",
 ]
+
+
+def one_line(text: str) -> str:
+    r"""Escape every character of a text that does not print as itself.
+
+    Line ends and other control characters move the cursor of a terminal. Characters of direction reverse the text.
+    Characters without width hide in it.
+
+    Example:
+        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
+        a\x1b[31mb\nc \u202ed
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
 class LEMError(Exception):
@@ -250,7 +263,13 @@ class LookAheadError(PolicyError):
 
 
 class UnknownNameError(LEMError, LookupError):
-    """A name that is in no registry; the message lists the closest names and the known ones."""
+    """A name that is in no registry; the message lists the closest names and the known ones.
+
+    Attributes:
+        known: The names that exist; empty where the set of names is open.
+    """
+
+    known: tuple[str, ...] = ()
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> Self:
@@ -276,7 +295,9 @@ class UnknownNameError(LEMError, LookupError):
             message += f"; did you mean {' or '.join(repr(lowered[match]) for match in close)}?"
         shown = ", ".join(repr(candidate) for candidate in names[:_NAMES_SHOWN])
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        return cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+        error = cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+        error.known = tuple(names)
+        return error
 
 
 class UntrainedHeadError(LEMError):

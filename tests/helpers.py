@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.baselines import load_policy, policy_names
+from lem_models.baselines import list_policies, load_policy
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult
@@ -22,7 +22,7 @@ from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.heads import head_names
+from lem_models.modeling.heads import list_heads
 from lem_models.modeling.model import LEMModel
 from lem_models.orders.table import complete_orders
 
@@ -252,13 +252,13 @@ _RANDOM = {
     "random weights": {},
     **{
         f"random weights, {name}": {"head": name, "head_config": {"hidden_size": 8}, "hidden_size": 8}
-        for name in head_names()
+        for name in list_heads()
         if name != "flexible"
     },
     "random weights, gru": {"encoder": "gru", "hidden_size": 8},
 }
 
-POLICIES: tuple[str, ...] = (*policy_names(), *_RANDOM, *list_models())
+POLICIES: tuple[str, ...] = (*list_policies(), *_RANDOM, *list_models())
 """Every policy there is: the classical ones, models with random weights, and whatever the zoo holds."""
 
 

@@ -39,7 +39,9 @@ ROOMS = (
 
 KNOWS_ONLY_ERRORS = ("guard", "statistics")
 
-DOORS: Mapping[str, str] = {}
+DOORS: Mapping[str, str] = {
+    "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
+}
 """Doors, ``module:Class.method``, and the module that each opens."""
 
 MOST_FILES = 16

@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.errors import ConfigError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 
@@ -42,6 +43,7 @@ def remaining_share(kappa: Tensor, left: Tensor) -> Tensor:
     return torch.where(kappa > 1e-6, share, (left - 1) / left)
 
 
+@register_policy("almgren_chriss")
 class AlmgrenChriss(Policy):
     """The sinh schedule up to the maximum duration.
 

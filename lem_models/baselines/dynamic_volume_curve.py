@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.baselines.volume_forecast import Floats, History, VolumeForecaster
 from lem_models.errors import BarsError
 from lem_models.features.market import MAX_LOOKBACK
@@ -75,6 +76,7 @@ class _Fitted:
     specific: Mapping[str, SpecificPart] = field(default_factory=dict)
 
 
+@register_policy("dynamic_volume_curve")
 class DynamicVolumeCurve(VolumeForecaster):
     """Follows the VWAP by the curve and the specific part's forecast; see the module. Make one that knows a market with
     :meth:`fit`.

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from lem_models.baselines.path_basis import path_basis
+from lem_models.baselines.registry import register_policy
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
@@ -245,6 +246,7 @@ def _on_grid(risk_aversion: float) -> float:
     return 0.05 * 2.0 ** min(max(round(math.log2(risk_aversion / 0.05)), 0), 10)
 
 
+@register_policy("longstaff_schwartz")
 class LongstaffSchwartz(Policy):
     """Finishes when that is worth at least what going on is; see the module.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import MarketWindow
@@ -18,6 +19,7 @@ from lem_models.execution.simulator import MarketWindow
 __all__ = ["OracleVWAP"]
 
 
+@register_policy("oracle_vwap")
 class OracleVWAP(Policy):
     """A bound that cannot be executed.
 

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
 from lem_models.evaluation.bound import execute_bound, is_executable
-from lem_models.evaluation.null import NullDraws, martingale_null
+from lem_models.evaluation.null import martingale_null
 from lem_models.execution.costs import CostModel
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
-from lem_models.execution.result import ExecutionResult
+from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.guard.text import place, problem
@@ -31,7 +31,8 @@ from lem_models.modeling.config import LEMConfig
 from lem_models.orders import Order
 from lem_models.orders.table import COLUMNS
 from lem_models.statistics.accuracy_tests import holm
-from lem_models.statistics.groups import DERIVED_KEYS, with_ends
+from lem_models.statistics.groups import DERIVED_KEYS
+from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.summary import compare, null_split, paired_difference
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.orders.table import COLUMNS
+from lem_models.statistics.summary import summarise
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = ["ExecutionResult", "ResultPart", "first_bars"]
+__all__ = ["ExecutionResult", "ResultPart", "first_bars", "with_ends"]
 
 _COMPLETE = 1 - 1e-9
 _RESULT_COLUMNS = (
@@ -48,6 +49,12 @@ def first_bars(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:
         if symbol in bars.symbol_numbers:
             start[rows] = bars.locate(str(symbol), nanoseconds[rows])
     return start
+
+
+def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
+    """Add the column ``end`` to a table of orders: when the last bar of each order's maximum duration closes."""
+    last = bars.timestamp[first_bars(bars, orders) + orders["max_periods"].to_numpy() - 1]
+    return orders.assign(end=pd.to_datetime(last, utc=True) + bars.frequency)
 
 
 class ResultPart(NamedTuple):
@@ -226,9 +233,6 @@ class ExecutionResult:
             by: Column or columns to group by; ``None`` for one row over all orders.
             **settings: See :func:`lem_models.statistics.summary.summarise`.
         """
-        from lem_models.statistics.groups import with_ends
-        from lem_models.statistics.summary import summarise
-
         return summarise(with_ends(self.orders, self._bars), by, **settings)
 
     def __repr__(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError
+from lem_models.guard.replacing import replacing
 
 __all__ = ["Json", "check_file", "check_folder", "is_missing", "to_csv", "to_json", "write_bytes", "write_text"]
 
@@ -87,20 +87,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write beside the target and rename; nothing is left behind when that fails.
+    """Write a file, complete or not at all; folders that are missing are made.
 
     Raises:
         ConfigError: The file cannot be written, e.g. because the disk is full.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(target) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise ConfigError(
             f"{target} cannot be written: {error.strerror or error}. Free some space, or name another place"

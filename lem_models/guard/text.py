@@ -17,6 +17,8 @@ import stat
 from collections.abc import Iterable
 from typing import Any, BinaryIO
 
+from lem_models.errors import one_line
+
 __all__ = [
     "MAX_DEPTH",
     "MAX_RECORD_BYTES",
@@ -107,21 +109,6 @@ def parse_json(text: str) -> object:
         parse_float=_number,
         parse_constant=_not_finite,
     )
-
-
-def one_line(text: str) -> str:
-    r"""A text with everything escaped that does not print as itself.
-
-    Line ends and other control characters move the cursor of a terminal, characters of direction turn the text around,
-    and characters without width hide in it.
-
-    Example:
-        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
-        a\x1b[31mb\nc \u202ed
-    """
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
 def shown(value: object) -> str:

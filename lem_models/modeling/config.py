@@ -130,10 +130,10 @@ class LEMConfig(BaseModel):
     @field_validator("head")
     @classmethod
     def _known_head(cls, name: str) -> str:
-        from lem_models.modeling.heads import head_names
+        from lem_models.modeling.heads import list_heads
 
-        if name not in head_names():
-            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(head_names())}")
+        if name not in list_heads():
+            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(list_heads())}")
         return name
 
     @field_validator("head_config")

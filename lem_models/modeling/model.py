@@ -347,7 +347,7 @@ class LEMModel(L.LightningModule, Policy):
         The new model refuses to predict and to be saved until it is trained: ``train(recipe, start=model, ...)``.
 
         Args:
-            name: Registered name of the head (:func:`~lem_models.modeling.heads.head_names`).
+            name: Registered name of the head (:func:`~lem_models.modeling.heads.list_heads`).
             head_config: Settings of the head; its defaults if None.
             seed: Seed of its random weights.
 

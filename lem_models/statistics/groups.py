@@ -15,8 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lem_models.errors import OrderError, UnknownNameError
-from lem_models.execution.result import first_bars
-from lem_models.markets.bars import Bars
 
 __all__ = [
     "DERIVED_KEYS",
@@ -28,7 +26,6 @@ __all__ = [
     "require",
     "stack",
     "start_times",
-    "with_ends",
 ]
 
 Times: TypeAlias = "NDArray[np.datetime64]"
@@ -143,12 +140,6 @@ def end_times(orders: pd.DataFrame) -> Times:
         return start + np.timedelta64(1, "us")
     ended: Times = start + orders["max_periods"].to_numpy().astype(np.int64) * steps.min()
     return ended
-
-
-def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
-    """Orders table of a result with a column ``end``: when the last bar of each order's maximum duration closes."""
-    last = bars.timestamp[first_bars(bars, orders) + orders["max_periods"].to_numpy() - 1]
-    return orders.assign(end=pd.to_datetime(last, utc=True) + bars.frequency)
 
 
 # --- two tables ------------------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError
-from lem_models.evaluation.null import NullDraws
 from lem_models.statistics.accuracy_tests import diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, require, stack
+from lem_models.statistics.null_draws import NullDraws
 
 __all__ = [
     "ROUNDING_BPS",

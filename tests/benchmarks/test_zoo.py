@@ -13,7 +13,7 @@ from benchmarks import zoo
 from benchmarks.records import record_text
 from benchmarks.zoo import Plan, Run, evaluate, needed_bars, split_of
 from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings
 from lem_models.hub.models.zoo import list_models
@@ -252,7 +252,7 @@ def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan)
 
 
 def test_the_rivals_are_every_policy_that_can_be_executed():
-    assert arguments("--market", "m", "--data", "d").rivals == policy_names()
+    assert arguments("--market", "m", "--data", "d").rivals == list_policies()
 
 
 def test_a_record_has_a_line_per_row_six_digits_and_null_for_what_is_missing():

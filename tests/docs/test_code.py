@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from lem_models import LEMModel, synthetic_bars
+from lem_models.baselines import registry
 from lem_models.modeling.heads import base
 from tests.docs.pages import PAGES
 from tests.hub.server import HubServer, point_client_at
@@ -33,6 +34,7 @@ def desk(tmp_path, monkeypatch):
         (folder / name).write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(base, "_HEADS", dict(base._HEADS))
+    monkeypatch.setattr(registry, "_POLICIES", dict(registry._POLICIES))
     return folder
 
 

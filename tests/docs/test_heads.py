@@ -7,7 +7,7 @@ import yaml
 
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
-from lem_models.modeling.heads import base, head_names
+from lem_models.modeling.heads import base, list_heads
 from lem_models.orders import Order
 from tests.docs.pages import ROOT, Page
 from tests.helpers import hourly
@@ -18,7 +18,7 @@ BLOCKS = [block.text for block in PAGE.python]
 
 
 def test_the_table_names_every_head():
-    assert set(re.findall(r"^\| `(\w+)` \|", PAGE.text, re.MULTILINE)) == set(head_names())
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE.text, re.MULTILINE)) == set(list_heads())
 
 
 def test_the_head_is_short():

@@ -18,10 +18,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     """The rename is the only moment at which the target changes."""
     target = write_text(tmp_path / "report.html", "Old")
 
-    def fail(self: Path, _: Path) -> None:
+    def fail(_: Path, __: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(ConfigError, match="cannot be written: disk full"):
         write_text(target, "New")
     assert "Old" in target.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.execution.policy import Decision, Policy
 from lem_models.features.causal import FEATURES, bar_volatility, compute_features
 from lem_models.features.market import Market
@@ -63,7 +63,7 @@ def test_a_change_of_the_traded_bar_alone_moves_no_decision_about_it(name):
         assert first_moved(policy_named(name), BARS, changed, orders) is None
 
 
-@pytest.mark.parametrize("name", [*(n for n in policy_names() if n not in SCHEDULES), "random weights"])
+@pytest.mark.parametrize("name", [*(n for n in list_policies() if n not in SCHEDULES), "random weights"])
 def test_the_past_does_move_decisions(name):
     # Otherwise the tests above would prove nothing. (Schedules depend on nothing.)
     before, after = BARS, perturbed(BARS, np.arange(250, LENGTH), seed=1)

@@ -163,14 +163,14 @@ class HubStream:
             BarsError: A bar breaks a rule, rows are not sorted by symbol and time, or the file cannot be written.
             LEMError: The Hub fails.
         """
-        from lem_models.markets.storage.files import replacing
+        from lem_models.markets.storage.files import writing
         from lem_models.markets.storage.writer import store_bars
 
         first = self._open(self._files[0])
         record = Record.of(first.metadata, first.name)
         calendar, frequency = _as_recorded(record, self._calendar, self._frequency)
         target = Path(path)
-        with replacing(target) as partial:
+        with writing(target) as partial:
             aside = partial.with_suffix(".arrow")
             try:
                 bars = store_bars(self._pieces(), aside, calendar=calendar, frequency=frequency)

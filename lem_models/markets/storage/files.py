@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import os
-import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,8 +24,9 @@ from lem_models.errors import BarsError
 from lem_models.guard.arrow import check_size
 from lem_models.guard.columns import MAX_COLUMNS, check_columns
 from lem_models.guard.parquet import GuardedParquet, LocalFile
+from lem_models.guard.replacing import replacing
 
-__all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "replacing", "write_table"]
+__all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "write_table", "writing"]
 
 _MAX_LINE = 1 << 18
 _PACKED_FREE = 1 << 28
@@ -88,7 +87,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         BarsError: The suffix is none of these, or the file cannot be written.
     """
     kind = format_of(path)
-    with replacing(path) as partial:
+    with writing(path) as partial:
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if kind == "parquet":
             pyarrow.parquet.write_table(table, partial, compression="zstd")
@@ -100,20 +99,17 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file beside a target that takes its place when all went well, and is removed when not.
+def writing(path: Path) -> Iterator[Path]:
+    """Write a file of bars in the context, see :func:`~lem_models.guard.replacing.replacing`.
 
     Raises:
         BarsError: The file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            yield partial
     except (pa.ArrowException, OSError) as error:
         raise BarsError(f"{path} cannot be written: {error}", rule="writable file") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def parquet_pieces(path: Path) -> Iterator[pa.Table]:

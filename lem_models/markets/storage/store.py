@@ -29,7 +29,7 @@ from lem_models.guard.arrow import check_size
 from lem_models.markets.calendar.choice import check_on_grid
 from lem_models.markets.calendar.frequency import GROUP, read_frequency
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.storage.files import replacing
+from lem_models.markets.storage.files import writing
 from lem_models.markets.storage.grid_record import grid_of, grid_record
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
 
@@ -113,7 +113,7 @@ def write_store(
         "ends_hash": _ends_hash(columns.timestamp, columns.values),
     } | grid_record(grid)
     text = json.dumps(header, ensure_ascii=False).encode()
-    with replacing(path) as partial:
+    with writing(path) as partial:
         names, arrays = list(REQUIRED), _arrays(columns, symbol)
         if isinstance(extra, pd.DataFrame):
             extra = pa.Table.from_pandas(extra, preserve_index=False)

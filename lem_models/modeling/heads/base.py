@@ -18,7 +18,7 @@ from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths
 from lem_models.guard.text import place
 
-__all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
+__all__ = ["AllocationHead", "HeadConfig", "build_head", "list_heads", "register_head"]
 
 
 class HeadConfig(BaseModel):
@@ -120,7 +120,7 @@ def register_head(name: str) -> Callable[[HeadType], HeadType]:
     return register
 
 
-def head_names() -> list[str]:
+def list_heads() -> list[str]:
     """Names of the registered heads, sorted."""
     return sorted(_HEADS)
 
@@ -133,7 +133,7 @@ def build_head(name: str, context_size: int, horizon: int, settings: dict[str, A
         ConfigError: when the head refuses the settings.
     """
     if name not in _HEADS:
-        raise UnknownNameError.among("head", name, head_names())
+        raise UnknownNameError.among("head", name, list_heads())
     cls = _HEADS[name]
     try:
         config = cls.Config(**settings)

@@ -1,28 +1,21 @@
-"""Schedules that ignore prices: even pace, and the pace of the expected volume."""
+"""The expected volume curve: trade in proportion to the average volume of each time slot."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 
-__all__ = ["TWAP", "VolumeCurve"]
+__all__ = ["VolumeCurve"]
 
 
-class TWAP(Policy):
-    """The same fraction in every period up to the maximum; what could not be traded is spread over what is left."""
-
-    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """``remaining / periods left``."""
-        left = (orders.max_periods - state.period).clamp(min=1)
-        return Decision(fraction=state.remaining / left, finish=False)
-
-
+@register_policy("volume_curve")
 class VolumeCurve(Policy):
     """In proportion to the average volume of the same time slots over the past sessions, as known at the start.
 
-    Sessions averaged: as :func:`~lem_models.features.profile.profile_days` says for 256 bars. With no session before
-    the order, an even pace.
+    :func:`~lem_models.features.profile.profile_days` says how many sessions of 256 bars are averaged. Without a session
+    before the order the pace is even.
     """
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
