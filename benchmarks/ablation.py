@@ -37,6 +37,7 @@ from lem_models.errors import ConfigError, LEMError
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.training.recipe import Recipe, read_sections
 from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 
 MINIMA, LONGEST = (1, 6, 12), 12
 FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0
@@ -150,7 +151,9 @@ def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None
         folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')}-{recipe.seed}"
         if not (folder / "model.safetensors").is_file():
             progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
-            train(recipe, out=folder, data=data, overwrite=True, progress=False)  # what a run left that broke off
+            train(
+                recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False)
+            )  # what a run left that broke off
         models.append((label, LEMModel.from_pretrained(folder)))
     return models
 

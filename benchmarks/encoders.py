@@ -22,6 +22,7 @@ from lem_models.features.market import Market
 from lem_models.statistics.summary import improvement
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 
 ENCODERS = ("tkan", "gru", "lstm", "none")
 
@@ -110,7 +111,8 @@ def main() -> None:
                 }
             )
             folder = args.work / f"{encoder}-{seed}"
-            model = train(own, out=folder, data=args.data, overwrite=True, progress=False)
+            quiet = TrainingSettings(progress=False)
+            model = train(own, out=folder, data=args.data, overwrite=True, settings=quiet).model
             found = evaluate(model, market, orders)
             rows += [{"encoder": encoder, "seed": seed, **row} for row in found]
             print(table([row for row in rows if row["seed"] == seed]), flush=True)

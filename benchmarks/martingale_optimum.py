@@ -89,7 +89,7 @@ def trained_head(steps: int, seed: int) -> LEMModel:
     )
     with tempfile.TemporaryDirectory() as folder:
         bars.write(Path(folder) / "bars.arrow")
-        return train(recipe, out=Path(folder) / "run", data=Path(folder) / "bars.arrow")
+        return train(recipe, out=Path(folder) / "run", data=Path(folder) / "bars.arrow").model
 
 
 def optimum(minimum: int, maximum: int = 12, volume_std: float = 0.6, nodes: int = 15) -> float:

@@ -502,7 +502,16 @@ def train(
     from lem_models.training.folder import RunFolder
     from lem_models.training.recipe import Recipe
     from lem_models.training.run import train as fit
+    from lem_models.training.settings import TrainingSettings
 
+    settings = TrainingSettings(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=precision,
+        progress=progress,
+    )
     recipe = Recipe.read(config).pushed_to(push_to, push_branch)
     resumed = None if resume is None else RunFolder.of(resume)
     folder = out or (Path("runs") / recipe.name if resumed is None else resumed.path)
@@ -513,12 +522,7 @@ def train(
             data=data,
             resume=resume,
             overwrite=overwrite,
-            accelerator=accelerator,
-            devices=int(devices) if devices.isdigit() else devices,
-            num_nodes=num_nodes,
-            strategy=strategy,
-            precision=precision,
-            progress=progress,
+            settings=settings,
         )
     rank_zero_only(typer.echo)(f"model: {folder.resolve()}")
 
@@ -569,8 +573,21 @@ def finetune(
     from lem_models.execution.costs import CostModel
     from lem_models.training.finetune.run import finetune as adapt
     from lem_models.training.finetune.text import print_finetune
+    from lem_models.training.settings import FinetuneSettings
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
+    settings = FinetuneSettings(
+        method=method,
+        horizon=horizon,
+        train_end=train_end,
+        validation_end=validation_end,
+        steps=steps,
+        orders=orders,
+        name=name,
+        seed=seed,
+        accelerator=accelerator,
+        progress=progress,
+    )
     console = make_console()
 
     def report(line: str) -> None:
@@ -582,19 +599,10 @@ def finetune(
             data if (unit, calendar, fill_gaps) == (None, "auto", 0) else read_bars(data, unit, calendar, fill_gaps),
             out=out,
             config=config,
-            method=method,
-            horizon=horizon,
-            train_end=train_end,
-            validation_end=validation_end,
             costs=None if costs == CostModel() else costs,
-            steps=steps,
-            name=name,
-            seed=seed,
-            orders=orders,
             resume=resume,
             overwrite=overwrite,
-            accelerator=accelerator,
-            progress=progress,
+            settings=settings,
             report=report,
         )
     print_finetune(console, result)

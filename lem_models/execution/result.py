@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.orders.table import COLUMNS
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 from lem_models.statistics.summary import summarise
 
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ _RESULT_COLUMNS = (
     "arrival_price",
     "volatility_bps",
     "slippage_bps",
-    "interval_vwap",
-    "interval_twap",
-    "full_vwap",
-    "pwp_price",
+    *(row.column for row in REFERENCE_PRICES if row.column != "arrival_price"),
     "shortfall_bps",
     "order_value",
     "cost_bps",
@@ -89,9 +87,8 @@ class ExecutionResult:
     - ``interval_vwap``, ``interval_twap``: the market over periods ``0 .. max(min_periods, periods_used) - 1``; the
       order's own benchmark is one of the two
     - ``full_vwap``: the market's VWAP over all ``max_periods``
-    - ``pwp_price``: the market's VWAP until it has traded ten times the order
-      (:func:`~lem_models.execution.measures.participation_weighted_price`); NaN where the order has no size or the
-      volume does not suffice
+    - ``pwp_price``: the market's VWAP until it has traded ten times the order; NaN where the order has no size or the
+      volume does not suffice (:func:`~lem_models.statistics.reference_prices.participation_weighted_price`)
     - ``shortfall_bps``: implementation shortfall against the arrival price, what did not fill at the last close of the
       horizon (:func:`~lem_models.execution.measures.shortfall_bps`)
     - ``order_value``: money of the order at the arrival price; of an order that names no amount, the notional expected

@@ -38,7 +38,7 @@ _PROBLEMS_SHOWN = 8
 class _RaisesTypedErrors(ModelMetaclass):
     """Calls of a class raise its typed error; pydantic builds nested settings without a call and keeps their places."""
 
-    def __call__(cls, *arguments: Any, **values: Any) -> Any:  # noqa: ANN401
+    def __call__(cls, /, *arguments: Any, **values: Any) -> Any:  # noqa: ANN401
         try:
             return super().__call__(*arguments, **values)
         except ValidationError as error:

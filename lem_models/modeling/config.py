@@ -11,14 +11,15 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from lem_models.errors import ConfigError
 from lem_models.features.causal import FEATURES, SUPPORT
 from lem_models.features.market import MAX_LOOKBACK
-from lem_models.guard.text import parse_json, place, problem, read_text, shown
+from lem_models.guard.settings import Settings
+from lem_models.guard.text import parse_json, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.markets.calendar.frequency import clock, read_frequency
 
@@ -38,7 +39,7 @@ _CODE = ("_target_", "auto_map", "code", "custom_code", "custom_pipelines", "rem
 _Frequency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 .:]{1,32}$")]
 
 
-class LEMConfig(BaseModel):
+class LEMConfig(Settings):
     """Architecture of a model.
 
     Every size has a limit, so that a configuration that was published by a stranger cannot ask for much: ``horizon``
@@ -75,7 +76,8 @@ class LEMConfig(BaseModel):
         ConfigError: naming every field that is wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
+    refusal: ClassVar[str] = "configuration refused"
 
     schema_version: Literal[1] = 1
     horizon: int = Field(12, ge=1, le=512, strict=True)
@@ -96,21 +98,15 @@ class LEMConfig(BaseModel):
     unseen_from: dict[_Frequency, Day] = Field(default_factory=dict, max_length=64)
     frequencies: tuple[_Frequency, ...] = Field((), max_length=64)
 
-    def __init__(self, /, **data: Any) -> None:
-        code = [name for name in _CODE if name in data]
+    @model_validator(mode="before")
+    @classmethod
+    def _without_code(cls, data: Any) -> Any:  # noqa: ANN401
+        code = [name for name in _CODE if isinstance(data, dict) and name in data]
         if code:
-            raise ConfigError(
+            raise ValueError(
                 f"the configuration names code ({', '.join(code)}): none but the package's own is ever run"
             )
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            problems = "; ".join(
-                problem(place(e["loc"]) or "config", e["msg"]) for e in error.errors(include_url=False)[:8]
-            )
-            raise ConfigError(f"configuration refused: {problems}") from None
-        except UnicodeError:  # half a surrogate pair
-            raise ConfigError("configuration refused: a text in it is not valid Unicode") from None
+        return data
 
     @field_validator("features")
     @classmethod
@@ -144,7 +140,7 @@ class LEMConfig(BaseModel):
         values: list[tuple[str, object]] = list(settings.items())
         for key, value in values:  # which grows by what is nested
             if isinstance(value, dict | list | tuple):
-                values.extend((key, part) for part in (value.values() if isinstance(value, dict) else value))
+                values.extend((key, inner) for inner in (value.values() if isinstance(value, dict) else value))
             elif isinstance(value, int | float) and not abs(value) <= _MAX_HEAD_NUMBER:
                 raise ValueError(f"{shown(key)} is {shown(value)}; the largest number is {_MAX_HEAD_NUMBER:,}")
         return settings

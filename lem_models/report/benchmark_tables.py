@@ -21,6 +21,7 @@ from lem_models.report.tables import (
     null_table,
 )
 from lem_models.statistics.accuracy_tests import MULTIPLE_TESTING_NOTE
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = ["BOUND", "GROUPS", "BenchmarkTables", "cost_text", "excluded_counts", "universe_table"]
 
@@ -33,12 +34,7 @@ BOUND = "(bound)"
 _BY = "min_periods"
 _MOST_SYMBOLS = 300
 _BENCHMARK_NOTE = (
-    "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value. Arrival "
-    "price: implementation shortfall (what was not filled counts at the last close). Interval: over the periods that "
-    "the order took, at least its minimum. Full horizon: over its maximum, whatever it took."
-)
-_PARTICIPATION_NOTE = (
-    " Participation-weighted: the market's VWAP until it has traded ten times the order, where the order has a size."
+    "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value."
 )
 
 
@@ -107,7 +103,8 @@ class BenchmarkTables:
         if self.costs is not None:
             note = f"Costs: {cost_text(self.costs)}. The same fills, priced without and with them."
             tables.append(self._by_scenario(cost_table, (self.comparison, self.detail), "Costs: gross and net", note))
-        note = _BENCHMARK_NOTE + (_PARTICIPATION_NOTE if self.comparison["pwp_bps"].notna().any() else "")
+        shown = [row.note for row in REFERENCE_PRICES if self.comparison[row.improvement].notna().any()]
+        note = " ".join(dict.fromkeys([_BENCHMARK_NOTE, *shown]))
         title = "The same fills against other benchmarks"
         tables.append(self._by_scenario(benchmark_table, (self.comparison,), title, note))
         return tables

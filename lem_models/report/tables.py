@@ -8,6 +8,7 @@ import pandas as pd
 
 from lem_models.report.parts import Column, ReportTable
 from lem_models.report.text import p_text
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
     "benchmark_table",
@@ -25,13 +26,6 @@ _KEY_LABELS = {
     "risk_aversion": "risk aversion",
     "hour": "hour (UTC)",
     "volatility": "volatility tercile",
-}
-_BENCHMARKS = {
-    "arrival_bps": "arrival price",
-    "interval_vwap_bps": "interval VWAP",
-    "interval_twap_bps": "interval TWAP",
-    "full_vwap_bps": "full-horizon VWAP",
-    "pwp_bps": "part.-weighted",
 }
 _MOST_RIVALS = 3  # side by side in a breakdown: more would not fit on the page
 _VOL, _BPS = "{:+.3f}", "{:+.1f}"
@@ -194,7 +188,11 @@ def benchmark_table(
         Column("mean_bps", "equal weights", _BPS, own),
         Column("weighted_bps", "by value", _BPS, own),
         _interval_column("weighted_low_bps", "weighted_high_bps", own, _BPS, level),
-        *(Column(name, label, _BPS, other) for name, label in _BENCHMARKS.items() if comparison[name].notna().any()),
+        *(
+            Column(row.improvement, row.label, _BPS, other)
+            for row in REFERENCE_PRICES
+            if comparison[row.improvement].notna().any()
+        ),
     ]
     return _by_policy(title, comparison, note, columns, by, model, more=more)
 

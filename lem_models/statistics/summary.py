@@ -23,6 +23,7 @@ from lem_models.statistics.accuracy_tests import diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, require, stack
 from lem_models.statistics.null_draws import NullDraws
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
     "ROUNDING_BPS",
@@ -66,23 +67,13 @@ SUMMARY_COLUMNS = (
     "net_low_bps",
     "net_high_bps",
     "cost_bps",
-    "arrival_bps",
-    "interval_vwap_bps",
-    "interval_twap_bps",
-    "full_vwap_bps",
-    "pwp_bps",
+    *(reference.improvement for reference in REFERENCE_PRICES),
 )
 """Columns of :func:`summarise`, after the columns it is grouped by."""
 
 _UNITS: tuple[Unit, ...] = ("bps", "vol")
 _NEEDED = ("order_id", "start", "slippage_bps", "volatility_bps")
 _SUMMARISED = ("periods_used", "completed", "filled")
-_PRICES = {
-    "interval_vwap_bps": "interval_vwap",
-    "interval_twap_bps": "interval_twap",
-    "full_vwap_bps": "full_vwap",
-    "pwp_bps": "pwp_price",
-}
 
 
 def improvement(orders: pd.DataFrame, unit: Unit = "bps") -> pd.Series[float]:
@@ -167,7 +158,7 @@ def summarise(
             "net_bps": mean["net"],
             "net_low_bps": low[3],
             "net_high_bps": high[3],
-            **{name: mean[name] for name in ("cost_bps", "arrival_bps", *_PRICES)},
+            **{name: mean[name] for name in ("cost_bps", *(row.improvement for row in REFERENCE_PRICES))},
         }
         rows.append(keys.assign(**statistics))
     return stack(rows, by, SUMMARY_COLUMNS)
@@ -184,10 +175,12 @@ def _measured(orders: pd.DataFrame) -> pd.DataFrame:
     side = orders["side"].map({"buy": 1.0, "sell": -1.0}).astype(float)
     columns = {name: column(name) for name in ("volatility_bps", *_SUMMARISED, "cost_bps")}
     columns |= {"bps": improvement(orders, "bps"), "vol": improvement(orders, "vol")}
-    columns |= {"net": 0.0 - column("net_slippage_bps"), "arrival_bps": 0.0 - column("shortfall_bps")}
-    columns |= {"value": column("order_value"), "one": pd.Series(1.0, orders.index)}
+    columns |= {"net": 0.0 - column("net_slippage_bps"), "value": column("order_value")}
+    columns |= {"one": pd.Series(1.0, orders.index)}
     executed = column("executed_price")
-    columns |= {name: side * (1.0 - executed / column(price)) * 1e4 for name, price in _PRICES.items()}
+    for row in REFERENCE_PRICES:
+        simple = side * (1.0 - executed / column(row.column)) * 1e4
+        columns[row.improvement] = simple if row.slippage is None else 0.0 - column(row.slippage)
     return pd.DataFrame(columns)
 
 

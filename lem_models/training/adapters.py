@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError
 from lem_models.execution.simulator import simulate
+from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.model import LEMModel
-from lem_models.training.batches import TrainingBatch
-from lem_models.training.recipe import Method
+from lem_models.training.settings import Method
 
 __all__ = ["SCALE", "called_layers", "merged", "restrict"]
 
@@ -62,7 +62,7 @@ def called_layers(model: LEMModel, batch: TrainingBatch) -> list[str]:
     handles = [watch(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     try:
         with torch.no_grad():
-            simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+            simulate(model, batch.orders, batch.window, model.order_contexts(batch))
     finally:
         for handle in handles:
             handle.remove()

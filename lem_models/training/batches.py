@@ -10,14 +10,12 @@ computes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.costs import CostModel, relative_sizes
@@ -27,11 +25,12 @@ from lem_models.features.causal import FEATURES, SUPPORT
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.origins import Origins, stretch_starts
+from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.recipe import DataConfig
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
 
-__all__ = ["Draw", "MarketBatches", "TrainingBatch"]
+__all__ = ["Draw", "MarketBatches"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Draw:
         side: Side of the orders of each stretch, float32 [stretches].
         position: Position in its stretch of the last bar closed before each order, int64 [orders].
         orders: The orders, equally many in each stretch, stretch after stretch.
-        auxiliary_share: See :class:`TrainingBatch`.
+        auxiliary_share: See :class:`~lem_models.modeling.batch.TrainingBatch`.
     """
 
     first: npt.NDArray[np.int64]
@@ -70,49 +69,6 @@ class Draw:
 def _pairs(orders: OrderBatch) -> int:
     """Pairs of a period and one not before it, in all orders: what an auxiliary loss is a mean over."""
     return int((orders.max_periods * (orders.max_periods + 1) // 2).sum())
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """Stretches of bars and the orders drawn in them.
-
-    Attributes:
-        features: [stretches, warm-up + stretch, features].
-        side: Side of the orders of each stretch, [stretches].
-        stretch: Stretch of each order, [orders].
-        position: Position in the stretch of the last bar closed before each order, [orders].
-        orders: The orders.
-        window: Their market.
-        auxiliary_share: Weight of this batch's auxiliary loss in the mean over the processes, 1 with a single process.
-            That loss is a mean over pairs of periods, and orders of different lengths have different numbers of them;
-            the utility is a mean over orders, of which every process has equally many.
-    """
-
-    features: Tensor
-    side: Tensor
-    stretch: Tensor
-    position: Tensor
-    orders: OrderBatch
-    window: MarketWindow
-    auxiliary_share: float = 1.0
-
-    def to(self, device: torch.device | str) -> TrainingBatch:
-        """The batch on a device."""
-        return _moved(self, device)
-
-
-_Record = TypeVar("_Record", TrainingBatch, OrderBatch, MarketWindow)
-
-
-def _moved(record: _Record, device: torch.device | str) -> _Record:
-    """A record of tensors, and of records of tensors, on a device."""
-    values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            values[name] = value.to(device)
-        elif is_dataclass(value):
-            values[name] = _moved(value, device)  # type: ignore[type-var]
-    return type(record)(**values)
 
 
 class MarketBatches:

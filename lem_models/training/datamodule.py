@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from lem_models.training.batches import MarketBatches, TrainingBatch
+from lem_models.modeling.batch import TrainingBatch
+from lem_models.training.batches import MarketBatches
 
 __all__ = ["ExecutionDataModule"]
 

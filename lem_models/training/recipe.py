@@ -1,4 +1,4 @@
-"""A training recipe: one YAML file that says everything about a run.
+"""A training recipe: one YAML file that says what is trained on what.
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
 (how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
@@ -8,56 +8,45 @@ to, nowhere by default).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
-from lem_models.guard.text import place, problem, read_text, shown
+from lem_models.guard.hub_ids import is_hub_id
+from lem_models.guard.settings import Settings, problems
+from lem_models.guard.text import place, read_text
 from lem_models.guard.timestamps import Day
 from lem_models.guard.yaml import parse_yaml
+from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.training.sampling import OrderSampling
-
-if TYPE_CHECKING:
-    from lem_models.markets.bars import Bars
+from lem_models.training.settings import Method, Precision
 
 __all__ = [
     "DataConfig",
     "FinetuneConfig",
     "HubConfig",
-    "Method",
-    "OptimizerConfig",
-    "Precision",
     "Recipe",
     "TrainerConfig",
     "read_sections",
     "shipped_recipe",
 ]
 
-Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
-"""Precision of a training run, by Lightning's names."""
-
-Method: TypeAlias = Literal["full", "head", "lora"]
-"""What fine-tuning may change."""
-
 _MAX_BYTES = 1 << 17
-_PROBLEMS_SHOWN = 8
-_LOWEST = 1e-2  # share of the peak learning rate, at the start and at the end
+_KEYS_SHOWN = 8
 
 
 _Whole: TypeAlias = Annotated[int, Strict()]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Section(Settings):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -109,8 +98,6 @@ class DataConfig(_Section):
             BarsError: The file cannot be read, or a bar breaks a rule.
             UnknownNameError: There is no such calendar.
         """
-        from lem_models.markets.bars import Bars
-
         return Bars.read(source, unit=self.unit, calendar=self.calendar, fill_gaps=self.fill_gaps)
 
     def check_read(self) -> None:
@@ -150,52 +137,9 @@ class FinetuneConfig(_Section):
 
     start: str
     horizon: _Whole | None = Field(None, ge=1, le=512)
-    head_config: dict[str, Any] = {}
+    head_config: dict[str, Any] = Field(default_factory=dict)
     method: Method = "full"
     rank: _Whole = Field(8, ge=1, le=256)
-
-
-class OptimizerConfig(_Section):
-    """AdamW with linear warm-up and cosine decay to a hundredth of the peak.
-
-    Attributes:
-        learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay.
-        warmup_steps: Steps of linear warm-up.
-        auxiliary_weight: Weight of the head's auxiliary loss (forecasting volumes).
-    """
-
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    warmup_steps: _Whole = Field(100, ge=0)
-    auxiliary_weight: float = Field(0.1, ge=0)
-
-    def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:
-        """Optimiser and schedule in Lightning's form.
-
-        The rate is a function of the step alone, so that a resumed run may have another number of steps.
-
-        Args:
-            parameters: What to train.
-            total_steps: Steps of the run, where the decay ends; ``None`` for a run without end, which has no decay.
-        """
-        import torch
-
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(self._share_of_peak, total_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _share_of_peak(self, total_steps: int | None, step: int) -> float:
-        """Learning rate of a step, as a share of the peak."""
-        warmup = self.warmup_steps if total_steps is None else min(self.warmup_steps, max(total_steps // 5, 1))
-        if step < warmup:
-            return _LOWEST + (1 - _LOWEST) * step / warmup
-        if total_steps is None:
-            return 1.0
-        done = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
-        return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * done)) / 2
 
 
 class TrainerConfig(_Section):
@@ -240,6 +184,8 @@ class HubConfig(_Section):
         every: Validations from one push to the next, at least.
     """
 
+    refusal: ClassVar[str] = "pushing to the Hub is refused"
+
     repo_id: str
     branch: str | None = "training"
     private: bool | None = True
@@ -248,8 +194,6 @@ class HubConfig(_Section):
     @field_validator("repo_id")
     @classmethod
     def _is_hub_id(cls, name: str) -> str:
-        from lem_models.hub.models.resolve import is_hub_id
-
         if not is_hub_id(name):
             raise ValueError(f"a repository on the Hub is named org/name; got {name!r}")
         return name
@@ -271,6 +215,8 @@ class Recipe(_Section):
             without amounts, so an impact needs the costs' ``order_size``.
         hub: Where the best checkpoint is pushed to while training runs.
     """
+
+    refusal: ClassVar[str] = "recipe refused"
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: _Whole = Field(0, ge=0, lt=1 << 32)
@@ -305,6 +251,11 @@ class Recipe(_Section):
         return self
 
     @property
+    def method(self) -> Method:
+        """What training may change."""
+        return "full" if self.finetune is None else self.finetune.method
+
+    @property
     def validation_end(self) -> date:
         """First day that no market of the recipe uses."""
         return max(market.validation_end for market in self.data)
@@ -320,10 +271,7 @@ class Recipe(_Section):
             return self
         if repo_id is None and self.hub is None:
             raise ConfigError("a branch to push to needs a repository: pass --push-to org/name as well")
-        try:
-            hub = HubConfig(**((self.hub.model_dump() if self.hub is not None else {}) | given))
-        except ValidationError as error:
-            raise ConfigError("; ".join(problem("", e["msg"]) for e in error.errors(include_url=False))) from None
+        hub = HubConfig(**((self.hub.model_dump() if self.hub is not None else {}) | given))
         return self.model_copy(update={"hub": hub})
 
     @classmethod
@@ -348,17 +296,17 @@ class Recipe(_Section):
         Raises:
             ConfigError: naming the file and every wrong setting.
         """
-        problems = [f"{place(where)}: the name of a setting must be a text" for where in _unnamed(sections, ())]
-        if problems:
-            raise ConfigError(f"the recipe {name} is refused: {'; '.join(problems[:_PROBLEMS_SHOWN])}")
+        unnamed = [f"{place(keys)}: the name of a setting must be a text" for keys in _unnamed(sections, ())]
+        if unnamed:
+            raise ConfigError(f"the recipe {name} is refused: {'; '.join(unnamed[:_KEYS_SHOWN])}")
         # A section without settings is one that was left out.
         content = {key: value for key, value in sections.items() if value is not None}
+        has_one_market = not isinstance(content.get("data"), list)  # then its section is not numbered
         try:
-            recipe = cls(**content)
+            recipe = cls.model_validate(content)
         except ValidationError as error:
-            one_market = isinstance(content.get("data"), dict)  # which the reader has not numbered
-            problems = [problem(_place(e["loc"], one_market), _in_words(e)) for e in error.errors(include_url=False)]
-            raise ConfigError(f"the recipe {name} is refused: {'; '.join(problems[:_PROBLEMS_SHOWN])}") from None
+            where = without_number if has_one_market else place
+            raise ConfigError(f"the recipe {name} is refused: {problems(error, where)}") from None
         data = tuple(
             market if market.path is None else market.model_copy(update={"path": (folder / market.path).resolve()})
             for market in recipe.data
@@ -409,17 +357,12 @@ def _unnamed(value: object, location: tuple[object, ...]) -> Iterator[tuple[obje
         yield from _unnamed(part, (*location, key))
 
 
-def _in_words(error: ErrorDetails) -> str:
-    """What is wrong, for one who writes YAML and knows no Python."""
-    if error["type"] in ("model_type", "dict_type"):
-        return f"must hold settings, not {shown(error['input'])}"
-    if error["type"] == "tuple_type":
-        return f"must be a list, not {shown(error['input'])}"
-    return error["msg"]
+def without_number(keys: Iterable[object]) -> str:
+    """Where a setting of a recipe with one market stands: ``data.path``, not ``data.0.path``.
 
-
-def _place(location: Iterable[str | int], one_market: bool) -> str:
-    parts = [str(part) for part in location]
-    if one_market and parts[:2] == ["data", "0"]:
-        del parts[1]
-    return place(parts)
+    Example:
+        >>> without_number(("data", 0, "path")), without_number(("trainer", "steps"))
+        ('data.path', 'trainer.steps')
+    """
+    names = list(keys)
+    return place([*names[:1], *names[2:]] if names[:2] == ["data", 0] else names)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from lem_models.execution.policy import OrderBatch
+from lem_models.guard.settings import Settings
 from lem_models.modeling.config import LEMConfig
 
 __all__ = ["OrderSampling", "draw_orders", "validation_orders"]
 
 
-class OrderSampling(BaseModel):
+class OrderSampling(Settings):
     """How training orders are drawn; probabilities unless said.
 
     Attributes:
@@ -26,7 +29,7 @@ class OrderSampling(BaseModel):
         risk_aversion: Range of the log-uniform risk aversion.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[str] = "order sampling refused"
 
     twap: float = Field(0.25, ge=0, le=1)
     notional: float = Field(0.3, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""Policies by name: a user's own class runs everywhere by its name, and a wrong name is answered with the right ones."""
+"""Policies by name: a user's own class runs by its name, and a wrong name is answered with the right ones."""
 
 import pytest
 

@@ -8,16 +8,16 @@ import lightning as L
 import pandas as pd
 import torch
 
+import lem_models.training.run
 from lem_models.baselines import load_policy
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow
-from lem_models.training import run as fit
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.training.batches import MarketBatches
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import OptimizerConfig
 from tests.helpers import random_model
-from tests.training.tiny import BARS, Watched, tiny_recipe
+from tests.training.tiny import BARS, Watched, tiny_recipe, trained
 
 ACCUMULATE = 2
 RESUMED = tiny_recipe(trainer={"steps": 6, "steps_per_epoch": 2, "averaging": 0.9})
@@ -89,16 +89,9 @@ def main(folder):
     if run is not None:
         run.results["stopping_rule"].orders.to_pickle(folder / "orders.pkl")
         pd.to_pickle(run.nulls["stopping_rule"], folder / "null.pkl")
-    run = folder / "broken"
-    fit.MarketBatches = Watched
-    model = fit.train(
-        RESUMED,
-        out=run,
-        data=folder / "bars.parquet",
-        resume=run / "checkpoints" / "last.ckpt",
-        accelerator="cpu",
-        progress=False,
-    )
+    broken = folder / "broken"
+    lem_models.training.run.MarketBatches = Watched
+    model = trained(RESUMED, out=broken, data=folder / "bars.parquet", resume=broken / "checkpoints" / "last.ckpt")
     assert Watched.seen == [2, 3, 4, 5]
     torch.save(model.state_dict(), folder / f"resumed-{torch.distributed.get_rank()}.pt")
 

@@ -8,12 +8,11 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.model import LEMModel
-from lem_models.training.metrics import ValidationScore
+from lem_models.modeling.validation_score import ValidationScore
 from lem_models.training.recipe import Recipe
-from lem_models.training.run import train
 from tests.distributed.job import ACCUMULATE, RESUMED, benchmark, module_and_model, trained_gradients
 from tests.distributed.launch import torchrun
-from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
 
 
 @pytest.fixture
@@ -71,14 +70,16 @@ def test_stretches_that_cannot_be_shared_equally_are_refused(data, tmp_path):
     with pytest.raises(ConfigError, match=r"data\.stretches \(4\) .* by 8 processes; make it 8,"):
         tiny_batches().take_share(0, 8)
     with pytest.raises(ConfigError, match=r"by 3 processes"):
-        train(tiny_recipe(), out=tmp_path / "run", data=data, accelerator="cpu", devices=3, progress=False)
+        trained(tiny_recipe(), out=tmp_path / "run", data=data, devices=3)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("setting", [{"strategy": "nonsense"}, {"strategy": "fsdp"}, {"precision": "8-bit"}], ids=str)
 def test_settings_that_cannot_be_are_refused(setting, data, tmp_path):
-    with pytest.raises(ConfigError, match=r"nonsense|requires a GPU|one of 32-true, bf16-mixed"):
-        train(tiny_recipe(), out=tmp_path / "run", data=data, accelerator="cpu", progress=False, **setting)
+    with pytest.raises(
+        ConfigError, match=r"nonsense|requires a GPU|precision: Input should be '32-true', 'bf16-mixed'"
+    ):
+        trained(tiny_recipe(), out=tmp_path / "run", data=data, **setting)
     assert not (tmp_path / "run").exists()
 
 
@@ -110,7 +111,7 @@ def test_steps_are_steps_of_the_optimiser_however_many_batches_each_takes(data, 
     monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     recipe = tiny_recipe(trainer={"steps": 4, "steps_per_epoch": 2, "accumulate": 3})
-    train(recipe, out=tmp_path, data=data, accelerator="cpu", progress=False)
+    trained(recipe, out=tmp_path, data=data)
     assert Watched.seen == list(range(12))
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
@@ -120,7 +121,7 @@ def test_mixed_precision_trains_nearly_the_same_model(data, tmp_path):
     runs = {}
     for precision in ("32-true", "bf16-mixed"):
         out = tmp_path / precision
-        train(tiny_recipe(), out=out, data=data, accelerator="cpu", precision=precision, progress=False)
+        trained(tiny_recipe(), out=out, data=data, precision=precision)
         runs[precision] = pd.read_csv(out / "logs" / "csv" / "metrics.csv")["val_utility"].dropna().to_numpy()
         assert precision in (out / "run.json").read_text()
     assert not np.array_equal(*runs.values())
@@ -136,11 +137,11 @@ def test_two_processes_have_the_gradient_of_the_whole_batch_resume_a_run_of_one_
     monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     settings = {"data": data, "accelerator": "cpu", "progress": False}
-    straight = train(RESUMED, out=tmp_path / "straight", **settings)
+    straight = trained(RESUMED, out=tmp_path / "straight", **settings)
     monkeypatch.setattr(Watched, "seen", [])
     monkeypatch.setattr(Watched, "stop_at", 4)
     with pytest.raises(RuntimeError, match="power cut"):
-        train(RESUMED, out=tmp_path / "broken", **settings)
+        trained(RESUMED, out=tmp_path / "broken", **settings)
     torchrun("tests.distributed.job", tmp_path)
     wanted = _mean_gradients()
     for rank in range(2):
@@ -157,7 +158,7 @@ def test_a_run_on_two_processes_is_the_run_of_one(data, tmp_path):
     trainer = {"steps": 4, "steps_per_epoch": 2, "accumulate": 2, "averaging": 0.9}
     config = tmp_path / "recipe.yaml"
     config.write_text(yaml.safe_dump({**TINY, "trainer": trainer}))
-    train(Recipe.read(config), out=tmp_path / "one", data=data, accelerator="cpu", progress=False)
+    trained(Recipe.read(config), out=tmp_path / "one", data=data)
     arguments = ["--config", config, "--data", data, "--out", tmp_path / "two", "--accelerator", "cpu", "--no-progress"]
     printed = torchrun("lem_models.cli", "train", *arguments)
     assert printed.count("model: ") == 1

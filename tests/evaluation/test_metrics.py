@@ -14,12 +14,12 @@ from lem_models.evaluation.metrics import (
     ImplementationShortfall,
     Improvement,
     NetSlippage,
-    OrderStatistics,
     Slippage,
     TradingCost,
     execution_metrics,
 )
 from lem_models.execution.sharding import Ranks
+from lem_models.statistics.order_statistics import OrderStatistics
 from tests.distributed.launch import torchrun
 from tests.evaluation import metrics_job
 from tests.helpers import flat_bars, hourly, order_table

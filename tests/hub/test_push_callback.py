@@ -17,10 +17,9 @@ from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.modeling.model import LEMModel
 from lem_models.training.push import PushToHub
 from lem_models.training.recipe import HubConfig, Recipe
-from lem_models.training.run import train
 from tests.helpers import random_model, tiny_config
 from tests.hub.faults import Fault
-from tests.training.tiny import BARS, TINY, tiny_recipe
+from tests.training.tiny import BARS, TINY, tiny_recipe, trained
 
 NAME = "desk/lem-run"
 BRANCH = "training"
@@ -38,7 +37,7 @@ def _token(hub, monkeypatch):
 
 def run(folder: Path, **changes) -> LEMModel:
     recipe = tiny_recipe(hub=HubConfig(repo_id=NAME), **changes)
-    return train(recipe, out=folder, data=BARS, accelerator="cpu", devices=1, progress=False)
+    return trained(recipe, out=folder, data=BARS, devices=1)
 
 
 def same(a: LEMModel, b: LEMModel) -> bool:
@@ -107,7 +106,7 @@ def test_the_best_model_of_a_run_is_on_the_branch_and_the_main_one_is_untouched(
 
 
 def test_a_hub_that_is_down_costs_no_training(hub, tmp_path, waits):
-    expected = train(tiny_recipe(), out=tmp_path / "alone", data=BARS, accelerator="cpu", devices=1, progress=False)
+    expected = trained(tiny_recipe(), out=tmp_path / "alone", data=BARS, devices=1)
     hub.close()
     with pytest.warns(UserWarning, match="nothing was pushed to 'desk/lem-run'"):
         model = run(tmp_path / "run")

@@ -78,7 +78,7 @@ def test_training_improves_the_head_s_own_objective(name, loss):
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     values = []
     for _ in range(12):
-        paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+        paths = simulate(model, batch.orders, batch.window, model.order_contexts(batch))
         value = model.head.objective(paths, batch.orders, batch.window)
         assert value.shape == (len(batch.orders),)
         optimizer.zero_grad()
@@ -233,7 +233,7 @@ def test_heads_work_in_half_precision(name):
     model = LEMModel(module.model_config)
     batch = module.batch(1, training=True)
     with torch.autocast("cpu", torch.bfloat16):
-        paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+        paths = simulate(model, batch.orders, batch.window, model.order_contexts(batch))
         value = model.head.objective(paths, batch.orders, batch.window).mean()
     value.backward()
     assert paths.fills.dtype == torch.float32

@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.orders import Order
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import OptimizerConfig
 from tests.helpers import random_model
 from tests.training.tiny import BARS, tiny_batches, tiny_recipe
 

@@ -12,8 +12,7 @@ from lem_models.cli.app import app
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.modeling.model import LEMModel
 from lem_models.training.folder import RunFolder
-from lem_models.training.run import train
-from tests.training.tiny import BARS, TINY, Watched, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_recipe, trained
 
 LENGTH = {"steps": 6, "steps_per_epoch": 3}
 RESULT = {"config.json", "model.safetensors", "run.json"}
@@ -24,7 +23,7 @@ def _train(out, *, data=BARS, **settings):
     changes = {"trainer": LENGTH} | changes
     if "days" in settings:
         changes["data"] = settings.pop("days")
-    return train(tiny_recipe(**changes), out=out, data=data, accelerator="cpu", devices=1, progress=False, **settings)
+    return trained(tiny_recipe(**changes), out=out, data=data, devices=1, **settings)
 
 
 def _files(out):
@@ -54,12 +53,12 @@ def broken(tmp_path, monkeypatch):
             {"optimizer": {"learning_rate": 0.1, "weight_decay": 0.3}},
             ["optimizer.learning_rate 0.002 -> 0.1", "optimizer.weight_decay 0.01 -> 0.3"],
         ),
-        ({"days": {"train_end": "2024-01-27"}}, ["data.0.train_end '2024-01-28' -> '2024-01-27'"]),
-        ({"days": {"validation_end": "2024-02-13"}}, ["data.0.validation_end"]),
+        ({"days": {"train_end": "2024-01-27"}}, ["data.train_end '2024-01-28' -> '2024-01-27'"]),
+        ({"days": {"validation_end": "2024-02-13"}}, ["data.validation_end"]),
         ({"model": {"hidden_size": 16}}, ["model.hidden_size 8 -> 16"]),
         ({"trainer": {**LENGTH, "accumulate": 2}}, ["trainer.accumulate 1 -> 2"]),
         ({"trainer": {**LENGTH, "patience": 3}}, ["trainer.patience"]),
-        ({"data": BARS.between(end="2024-02-12")}, ["content of the bars of data.0"]),
+        ({"data": BARS.between(end="2024-02-12")}, ["content of the bars of data "]),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -243,7 +242,7 @@ def test_the_folder_of_the_start_is_left_alone(tmp_path):
 
             recipe = recipe.model_copy(update={"finetune": FinetuneConfig(start=str(tmp_path / "start"))})
         with pytest.raises(ConfigError, match="is the folder of the start"):
-            train(recipe, out=tmp_path / "start", data=BARS, accelerator="cpu", progress=False, **settings)
+            trained(recipe, out=tmp_path / "start", data=BARS, **settings)
     assert LEMModel.from_pretrained(tmp_path / "start").is_trained
 
 

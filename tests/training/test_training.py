@@ -20,10 +20,9 @@ from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
 from lem_models.training.recipe import Recipe
-from lem_models.training.run import train
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
 from tests.helpers import rebuilt, sessions
-from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
 
 REPOSITORY = Path(__file__).parents[2]
 # That of `lem finetune` takes its dates from the bars: test_finetune.py runs it.
@@ -38,7 +37,7 @@ def data(tmp_path_factory):
 
 
 def _train(recipe, out, data, **settings):
-    return train(recipe, out=out, data=data, accelerator="cpu", progress=False, **settings)
+    return trained(recipe, out=out, data=data, **settings)
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -170,7 +169,7 @@ def test_paths_start_at_the_recipe(tmp_path):
 
 def test_a_run_needs_bars(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.path"):
-        train(tiny_recipe(), out=tmp_path)
+        trained(tiny_recipe(), out=tmp_path)
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -298,7 +297,7 @@ def test_contexts_in_training_are_those_of_the_backbone():
     batch = module.batch(0, training=True)
     model = LEMModel(module.model_config).eval()
     with torch.no_grad():
-        contexts = model._order_contexts(batch)
+        contexts = model.order_contexts(batch)
         whole = model.head.project(model.contexts(model.oriented(batch.features, batch.side)))
     assert contexts.shape == (64, 6, whole.shape[-1])
     for order in range(0, 64, 7):
@@ -436,7 +435,7 @@ def test_every_shipped_recipe_runs_on_a_tiny_budget(path, tmp_path):
             "trainer": recipe.trainer.model_copy(update={"steps": 2, "steps_per_epoch": 1}),
         }
     )
-    model = train(tiny, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
+    model = trained(tiny, out=tmp_path / "run", data=files)
     assert model.is_trained
     assert LEMModel.from_pretrained(tmp_path / "run").config == model.config
 
@@ -449,7 +448,7 @@ def test_the_recipe_learns_more_than_the_stopping_rule_knows(shared_data, tmp_pa
         update={"trainer": recipe.trainer.model_copy(update={"steps": 120, "steps_per_epoch": 120, "averaging": 0.95})}
     )
     source = shared_data / "crypto_hourly.parquet"
-    model = train(short, out=tmp_path, data=source, accelerator="cpu", progress=False)
+    model = trained(short, out=tmp_path, data=source)
     bars = Bars.read(source).between("2023-06-01", "2024-01-01")
     orders = Order.sample(bars, every="12h", min_periods=[1, 6], max_periods=12, start="2023-07-01", limit=8000)
     for minimum in (1, 6):

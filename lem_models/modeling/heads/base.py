@@ -9,22 +9,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.objective import expected_utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths
-from lem_models.guard.text import place
+from lem_models.guard.settings import Settings
 
 __all__ = ["AllocationHead", "HeadConfig", "build_head", "list_heads", "register_head"]
 
 
-class HeadConfig(BaseModel):
+class HeadConfig(Settings):
     """Base class of a head's settings; unknown settings are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class AllocationHead(nn.Module, ABC):
@@ -135,9 +132,4 @@ def build_head(name: str, context_size: int, horizon: int, settings: dict[str, A
     if name not in _HEADS:
         raise UnknownNameError.among("head", name, list_heads())
     cls = _HEADS[name]
-    try:
-        config = cls.Config(**settings)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"head_config of {name!r}: {place(first['loc'])}: {first['msg']}") from None
-    return cls(context_size, horizon, config)
+    return cls(context_size, horizon, cls.Config.parse(settings, f"head_config of {name!r}"))

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 from torch import Tensor
 
 from lem_models.errors import ConfigError, WeightsError
@@ -46,9 +45,8 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], *, lookback: int)
     try:
         config = _config(weights, lookback)
         mapped = _mapped(weights, config)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc'])) or 'sizes'}: {first['msg']}") from None
+    except ConfigError:
+        raise
     except (ValueError, IndexError, RuntimeError) as error:
         raise WeightsError(f"the arrays do not fit each other: {error}") from None
     unused = sorted(set(named) - weights.used)

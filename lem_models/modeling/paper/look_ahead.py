@@ -15,10 +15,11 @@ from __future__ import annotations
 from typing import ClassVar, NoReturn
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, LookAheadError
+from lem_models.guard.settings import Settings
 from lem_models.modeling.backbone import WindowedAttention
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
@@ -35,7 +36,7 @@ EPSILON = 1e-7
 BRANCHES = 4
 
 
-class PaperConfig(BaseModel):
+class PaperConfig(Settings):
     """Sizes of the paper's model.
 
     Attributes:
@@ -49,7 +50,7 @@ class PaperConfig(BaseModel):
         mlp_hidden_size: Hidden size of the networks of the periods.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[str] = "sizes refused"
 
     features: int = Field(ge=3, le=4096)
     lookback: int = Field(ge=1, le=4096)

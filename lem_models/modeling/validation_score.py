@@ -1,7 +1,7 @@
-"""Validation metrics that do not depend on how orders are spread over batches and processes.
+"""Validation score: the same value however orders are spread over batches and processes.
 
-Of every order come the utility and the improvement in bar volatilities; kept are sums, the latter's by minimum
-duration (:class:`~lem_models.evaluation.metrics.OrderStatistics`).
+Each order gives its utility and its improvement in bar volatilities. The score keeps sums of both, of the improvement
+by minimum duration (:class:`~lem_models.statistics.order_statistics.OrderStatistics`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lem_models.evaluation.metrics import OrderStatistics
+from lem_models.statistics.order_statistics import OrderStatistics
 
 __all__ = ["ValidationScore"]
 
@@ -47,9 +47,9 @@ class ValidationScore(OrderStatistics):
 
     def compute(self) -> dict[str, Tensor]:
         """Values by the names that they are logged under."""
-        found = {"val_utility": self.utility / self.count.sum()}
+        values = {"val_utility": self.utility / self.count.sum()}
         mean, deviation = self.mean, self.std
         for minimum in torch.nonzero(self.count).ravel().tolist():
-            found[f"val/mean_min{minimum}"] = mean[minimum]
-            found[f"val/std_min{minimum}"] = deviation[minimum]
-        return found
+            values[f"val/mean_min{minimum}"] = mean[minimum]
+            values[f"val/std_min{minimum}"] = deviation[minimum]
+        return values
