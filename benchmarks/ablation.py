@@ -151,9 +151,8 @@ def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None
         folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')}-{recipe.seed}"
         if not (folder / "model.safetensors").is_file():
             progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
-            train(
-                recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False)
-            )  # what a run left that broke off
+            # An interrupted run is replaced.
+            train(recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False))
         models.append((label, LEMModel.from_pretrained(folder)))
     return models
 
@@ -184,7 +183,7 @@ def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[
         if given.data is None:
             raise ConfigError("to train, name --data")
         study = Study.read(given.study)
-        plan, start, end = Plan.read().market(study.market), str(study.start), str(study.end)
+        plan, start, end = Plan.of().market(study.market), str(study.start), str(study.end)
         market, models = study.market, trained(study, given.data, given.work, progress)
         note = given.note or f"{study.recipe}, shortened"
     else:
@@ -193,7 +192,7 @@ def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[
         labels = given.labels or [Path(name).name for name in given.models]
         if len(labels) != len(given.models):
             raise ConfigError(f"there are {len(given.models)} models and {len(labels)} labels; every model needs one")
-        plan, start, end = Plan.read().market(given.market), given.start, given.end
+        plan, start, end = Plan.of().market(given.market), given.start, given.end
         market, note = given.market, given.note
         models = [(label, LEMModel.from_pretrained(name)) for label, name in zip(labels, given.models, strict=True)]
     if split_of(plan, start, end) != "validation":
@@ -214,7 +213,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
     parser.add_argument("--models", nargs="+", help="folders or names")
     parser.add_argument("--labels", nargs="+", help="what each model is; the same for seeds of one choice")
-    parser.add_argument("--market", help="a market of benchmarks/zoo.yaml")
+    parser.add_argument("--market", help="a market of the zoo")
     parser.add_argument("--data", type=Path, help="folder of the bars, or the file itself")
     parser.add_argument("--start", help="first day of validation, inclusive")
     parser.add_argument("--end", help="day by which orders have ended, exclusive")

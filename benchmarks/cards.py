@@ -25,8 +25,9 @@ from lem_models import LEMModel
 from lem_models.errors import LEMError
 from lem_models.guard.output import write_text
 from lem_models.hub.cards import CardSources, metrics_of, metrics_text, render_card
-from lem_models.hub.models.contents import CARD_NAME
-from lem_models.hub.models.zoo import METRICS_NAME, ZooModel, list_models, weights_hash
+from lem_models.hub.models.registry import weights_hash
+from lem_models.hub.models.zoo import ZooModel, list_models
+from lem_models.hub.names import CARD_NAME, METRICS_NAME
 from lem_models.hub.results import Evaluation, check_weights, read_evaluation
 from lem_models.training.recipe import Recipe
 

@@ -11,7 +11,7 @@ are on the same orders. ``dominates`` says that the difference of the means is a
 interval is.
 
 Beside the JSON a picture is written, of the same name with ``.png``. Market, file and test period are those of
-``benchmarks/zoo.yaml``; ``--start`` and ``--end`` name another period.
+its row in ``lem_models/hub/models/zoo.yaml``; ``--start`` and ``--end`` name another period.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def main() -> None:
     """Measure, print the points, write JSON and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", required=True, help="NAME, FOLDER or NAME=FOLDER; one or several")
-    parser.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
+    parser.add_argument("--market", required=True, help="a market of the zoo")
     parser.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     parser.add_argument("--min-periods", type=int, nargs="+", default=[1, 6])
     parser.add_argument("--max-periods", type=int, default=12)
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file; the picture is put beside it")
     given = parser.parse_args()
     try:
-        record, figure = measure(given, Plan.read(), partial(print, flush=True))
+        record, figure = measure(given, Plan.of(), partial(print, flush=True))
     except LEMError as error:
         parser.error(str(error))
     if given.out:

@@ -101,6 +101,7 @@ def memory() -> dict[str, float]:
 
 def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
     """Everything measured about one file, in a process that has done nothing else."""
+    from lem_models.features.causal import SUPPORT
     from lem_models.features.market import Market
     from lem_models.markets.bars import Bars
     from lem_models.markets.origins import stretch_starts
@@ -113,7 +114,7 @@ def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
     found["bars"], found["file_bytes"] = len(bars), path.stat().st_size
 
     started = time.perf_counter()
-    starts = stretch_starts(bars, length=STRETCH)
+    starts = stretch_starts(bars, length=STRETCH, support=SUPPORT)
     found["index_s"] = time.perf_counter() - started
     found["stretches"] = len(starts)
     gc.collect()

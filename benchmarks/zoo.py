@@ -2,7 +2,8 @@
 
     python benchmarks/zoo.py --market crypto-hourly --data FOLDER --out benchmarks/results/crypto-hourly.json
 
-``benchmarks/zoo.yaml`` says what a market is: its file, the first day of its test period, its specialist and the runs.
+A row of ``lem_models/hub/models/zoo.yaml`` says what a market is: its file, the first day of its test period, its
+specialist and the orders.
 VWAP orders for a quantity, both sides, at the policies' own risk aversion; the specialist, the base model and all
 executable policies of the package execute the same orders, and the models the draws of the martingale null too.
 Tables are for all assets, for those that no model of the run was trained on, in this market or in another one
@@ -28,8 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
@@ -38,8 +38,9 @@ from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import Policy
 from lem_models.features.market import MAX_LOOKBACK
+from lem_models.guard.settings import Settings
+from lem_models.hub.models.registry import Registry, registry, weights_hash
 from lem_models.hub.models.resolve import resolve
-from lem_models.hub.models.zoo import weights_hash
 from lem_models.markets.calendar.frequency import Moment, clock
 from lem_models.report.text import SIGN_CONVENTION
 from lem_models.statistics.accuracy_tests import holm
@@ -56,11 +57,7 @@ COMPARED = (
 """Columns of the comparison that are kept: there are no costs and no sizes, the others repeat these or are empty."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Run(_Section):
+class Run(Settings):
     """Orders of one maximum duration.
 
     Attributes:
@@ -79,23 +76,23 @@ class Run(_Section):
         return tuple(sorted({1, *(max(1, round(self.max_periods * part / 4)) for part in (1, 2, 3, 4))}))
 
 
-class MarketPlan(_Section):
+class MarketPlan(Settings):
     """A market.
 
     Attributes:
         file: File of bars.
-        model: Its specialist.
+        model: Its specialist, if it has one.
         test_start: First day that no recipe has read.
         runs: What is run.
     """
 
     file: str
-    model: str
+    model: str | None
     test_start: date
     runs: tuple[Run, ...] = Field(min_length=1)
 
 
-class Plan(_Section):
+class Plan(Settings):
     """The markets of the zoo.
 
     Attributes:
@@ -109,20 +106,29 @@ class Plan(_Section):
     markets: dict[str, MarketPlan]
 
     @classmethod
-    def read(cls, path: Path | None = None) -> Plan:
-        """Read the plan; by default that of ``benchmarks/zoo.yaml``.
+    def of(cls, zoo: Registry | None = None) -> Plan:
+        """The plan of a registry; by default that of the package.
 
         Raises:
-            ConfigError: naming the file and what is wrong in it.
+            ConfigError: naming the row and what is wrong in it.
         """
-        path = path or Path(__file__).with_name("zoo.yaml")
-        try:
-            return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-            raise ConfigError(f"{path.name} is refused: {problems}") from None
-        except (OSError, TypeError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read {path.name}: {error}") from None
+        zoo = registry() if zoo is None else zoo
+        markets = {
+            name: {
+                "file": market.file,
+                "model": zoo.specialists.get(name),
+                "test_start": market.test_start,
+                "runs": market.test_orders,
+            }
+            for name, market in zoo.markets.items()
+        }
+        recipes = {name: entry.recipe for name, entry in zoo.models.items()}
+        return cls.parse({"base": zoo.base, "recipes": recipes, "markets": markets}, "zoo.yaml is refused")
+
+    def models(self, market: str) -> list[str]:
+        """The models that are tested on a market: its specialist and the base."""
+        specialist = self.market(market).model
+        return list(dict.fromkeys([*([specialist] if specialist else []), self.base]))
 
     def market(self, name: str) -> MarketPlan:
         """A market by its name.
@@ -333,7 +339,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
     """Everything that the command measures."""
     market = plan.market(given.market)
     split = split_of(market, given.start, given.end)
-    models = load_models(given.models or list(dict.fromkeys([market.model, plan.base])))
+    models = load_models(given.models or plan.models(given.market))
     policies: dict[str, Policy] = {**models, **{name: load_policy(name) for name in given.rivals}}
     path = given.data / market.file if given.data.is_dir() else given.data
     whole = Bars.read(path)
@@ -405,7 +411,7 @@ DEFAULTS = {"limit": 40_000, "seed": 0}
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
+    made.add_argument("--market", required=True, help="a market of the zoo")
     made.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     made.add_argument("--models", nargs="+", help="NAME, FOLDER or NAME=FOLDER; default the specialist and the base")
     made.add_argument("--rivals", nargs="*", default=list_policies(), help="policies to run beside them; default all")
@@ -429,7 +435,7 @@ def main() -> None:
     arguments = parser()
     given = arguments.parse_args()
     try:
-        record = measure(given, Plan.read(), stamped)
+        record = measure(given, Plan.of(), stamped)
     except LEMError as error:
         arguments.error(str(error))
     if given.out:

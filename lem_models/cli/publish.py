@@ -6,14 +6,11 @@ Tokens are no options: they would stay in the shell's history. They come from ``
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lem_models.cli.terminal import CONTEXT, show_help
-
-if TYPE_CHECKING:
-    from lem_models.hub.models.push import Plan
 
 __all__ = ["publish_app"]
 
@@ -56,8 +53,9 @@ def publish_model(
     """Publish a model with its card; print the URL."""
     from lem_models.errors import ConfigError
     from lem_models.hub.models.eval_results import parse_eval_data
-    from lem_models.hub.models.push import Destination, model_contents, plan_upload, upload
+    from lem_models.hub.models.push import plan_model, publish_model
     from lem_models.hub.models.zoo import list_models
+    from lem_models.hub.settings import ModelUpload
     from lem_models.modeling.model import LEMModel
 
     if name not in list_models() and not Path(name).is_dir() and "/" in name:
@@ -65,32 +63,20 @@ def publish_model(
             f"there is no folder {name!r}. A model of the Hub is published again from a copy, so that its card and its "
             f"licence come along: hf download {name} --local-dir FOLDER"
         )
-    destination = Destination(to, branch, private, create_pr, replace_card, message)
-    destination.check()
+    destination = ModelUpload(
+        repo_id=to,
+        private=private,
+        branch=branch,
+        create_pr=create_pr,
+        commit_message=message,
+        card=card,
+        replace_card=replace_card,
+        licence=licence,
+        eval_data=parse_eval_data(eval_data or []),
+    )
     model = LEMModel.from_pretrained(name)
-    contents = model_contents(model, to, card=card, licence=licence, eval_data=parse_eval_data(eval_data or []))
-    plan = plan_upload(contents, destination, offline_ok=dry_run)
-    _print_plan(plan)
     if dry_run:
-        typer.echo("\ndry run: nothing was sent")
+        typer.echo(f"{plan_model(model, destination)}\n\ndry run: nothing was sent")
         return
-    typer.echo(f"\npublished: {upload(contents, destination)}")
-
-
-def _print_plan(plan: Plan) -> None:
-    to = plan.destination
-    visibility = {True: "private", False: "public", None: "the account's default visibility"}[to.private]
-    made = {True: "", False: f" (to be made, {visibility})", None: " (not asked)"}
-    branch_made = " (to be made)" if plan.exists and plan.branch_exists is False else ""
-    typer.echo(f"repository: {plan.url}{made[plan.exists]}")
-    typer.echo(f"branch: {to.branch or 'main'}{branch_made}{', as a pull request' if to.create_pr else ''}")
-    if plan.head is not None:
-        typer.echo(f"builds on commit: {plan.head}")
-    width = max(len(file.path) for file in plan.files)
-    typer.echo("")
-    for file in plan.files:
-        typer.echo(f"{file.state:8}{file.path:{width}}  {file.size:>11,} bytes  sha256 {file.sha256}")
-    for path in plan.others:
-        typer.echo(f"{'stays':8}{path}")
-    for note in plan.notes:
-        typer.echo(f"note: {note}")
+    done = publish_model(model, destination)
+    typer.echo(f"{done}\n\npublished: {done.url}")

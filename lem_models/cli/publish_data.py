@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -48,31 +48,35 @@ def publish_data(
     """Publish bars as a data set of parquet shards with a card; print the URL."""
     from lem_models.errors import ConfigError
     from lem_models.hub.datasets.licence import read_licence
-    from lem_models.hub.datasets.push import plan_push, push_bars
+    from lem_models.hub.datasets.push import plan_bars, publish_bars
+    from lem_models.hub.settings import BarsUpload
 
     columns = {}
     for text in column or ():
-        name, found, meaning = text.partition("=")
-        if not (name and found and meaning):
+        name, _, meaning = text.partition("=")
+        if not (name and meaning):
             raise ConfigError(f"--column takes NAME=MEANING; got {text!r}")
         columns[name] = meaning
     read_licence(licence)  # before a large file is read
+    destination = BarsUpload(
+        repo_id=to,
+        split=split,
+        source=source,
+        licence=licence,
+        quirks=quirk or (),
+        columns=columns,
+        private=private,
+        branch=branch,
+        create_pr=create_pr,
+        commit_message=message,
+        max_shard_size=max_shard_size,
+        replace_card=replace_card,
+    )
     bars = read_bars(file, unit, calendar, fill_gaps)
     typer.echo(f"{file}: {bars!r}")
-    settings: dict[str, Any] = {
-        "split": split,
-        "source": source,
-        "licence": licence,
-        "quirks": quirk or (),
-        "columns": columns,
-        "private": private,
-        "branch": branch,
-        "max_shard_size": max_shard_size,
-        "replace_card": replace_card,
-    }
     if dry_run:
-        plan = plan_push(bars, to, **settings)
+        plan = plan_bars(bars, destination)
         typer.echo(f"{plan}\n\n{plan.card}\ndry run: nothing was sent")
         return
-    done = push_bars(bars, to, create_pr=create_pr, commit_message=message, **settings)
+    done = publish_bars(bars, destination)
     typer.echo(f"{done}\n\npublished: {done.url}")

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
 from lem_models.evaluation.bound import execute_bound, is_executable
@@ -24,7 +24,7 @@ from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.features.market import MAX_LOOKBACK, Market
-from lem_models.guard.text import place, problem
+from lem_models.guard.settings import Settings
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
@@ -38,7 +38,7 @@ from lem_models.statistics.summary import compare, null_split, paired_difference
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
 
-class BenchmarkSettings(BaseModel):
+class BenchmarkSettings(Settings):
     """Which orders, what trading costs, how often the null is drawn, and what is shown beside it.
 
     Attributes:
@@ -64,14 +64,7 @@ class BenchmarkSettings(BaseModel):
         allow_frequency: Whether models may run on bars of another length than they were trained on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, /, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            problems = "; ".join(problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False))
-            raise ConfigError(f"benchmark settings refused: {problems}") from None
+    refusal: ClassVar[str] = "benchmark settings refused"
 
     every: str | int = 6
     min_periods: tuple[int, ...] = Field((1, 3, 6, 9, 12), min_length=1)

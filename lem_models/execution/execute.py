@@ -32,7 +32,7 @@ from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.gaps import gap_advice
 from lem_models.markets.origins import REASONS, check_history, exclusion_codes
-from lem_models.markets.splits import find_splits, warn_of_splits
+from lem_models.markets.stock_splits import find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike, complete_orders, orders_frame, unread_columns
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 

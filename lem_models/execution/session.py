@@ -42,11 +42,12 @@ from lem_models.execution.simulator import average_prices
 from lem_models.features.market import Market
 from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.calendar.choice import Calendar, Exchange
+from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import moment
+from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by, last_bars
 from lem_models.markets.origins import REASONS, exclusion_codes
-from lem_models.markets.splits import Split, Traded, find_splits, is_wide, split_ratio, warn_of_splits
+from lem_models.markets.stock_splits import Split, Traded, find_splits, is_wide, split_ratio, warn_of_splits
 from lem_models.markets.validation import REQUIRED
 from lem_models.orders import Order
 from lem_models.orders.fields import plain_name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -14,9 +16,18 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError
-from lem_models.guard.replacing import replacing
 
-__all__ = ["Json", "check_file", "check_folder", "is_missing", "to_csv", "to_json", "write_bytes", "write_text"]
+__all__ = [
+    "Json",
+    "check_file",
+    "check_folder",
+    "is_missing",
+    "replacing",
+    "to_csv",
+    "to_json",
+    "write_bytes",
+    "write_text",
+]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 """What a JSON file can hold."""
@@ -79,6 +90,23 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
     """
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a hidden file beside a target; write that file in the context.
+
+    The file replaces the target when the context ends without an error. Otherwise it is removed, and the target stays.
+
+    Raises:
+        OSError: The file cannot be moved into its place.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

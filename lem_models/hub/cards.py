@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lem_models.hub.findings import ALPHA, dominance, findings, models_of
-from lem_models.hub.models.zoo import ZooMarket, ZooModel, ZooSource, list_models, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.zoo import ZooModel, list_models
 from lem_models.hub.results import Evaluation, Run
 from lem_models.hub.tables import (
     difference_table,

@@ -24,7 +24,7 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_DONE = frozenset({429, 503})
 _ATTEMPTS = 3
 _FIRST_WAIT = 1.0  # seconds, doubled with each attempt
-_LONGEST_WAIT = 30.0  # seconds; whoever is told to wait longer decides for himself
+_LONGEST_WAIT = 30.0  # seconds; a longer wait is the caller's decision
 _PATIENCE = 20.0  # seconds after which no further attempt starts: the client has made its own by then
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}|(?i:bearer)\s+[^\s'\"]+")
@@ -138,12 +138,12 @@ def _is_possible(token: str | bool | None) -> bool:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """An error and what led to it, the latest first."""
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
     one: BaseException | None = error
-    while one is not None and one not in found:
-        found.append(one)
+    while one is not None and one not in chain:
+        chain.append(one)
         one = one.__cause__ or one.__context__
-    return found
+    return chain
 
 
 def _answer(error: BaseException) -> tuple[int | None, float | None]:

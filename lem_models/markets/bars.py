@@ -21,7 +21,7 @@ from datetime import timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +32,15 @@ from lem_models.errors import BarsError, UnknownNameError
 from lem_models.markets.calendar.choice import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
 from lem_models.markets.calendar.frequency import Moment, clock, nanoseconds, read_frequency
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.epochs import check_unit
-from lem_models.markets.hub_bars import HubBars
+from lem_models.markets.gaps import missing_bars, warn_of_gaps
+from lem_models.markets.placed_bars import PlacedBars
 from lem_models.markets.storage.files import format_of, read_table, write_table
 from lem_models.markets.storage.store import content_hash, open_store, symbol_type, verify_store, write_store
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
 
 if TYPE_CHECKING:
+    from lem_models.hub.datasets.pull import HubStream
     from lem_models.markets.storage.writer import Dataset
 
 __all__ = ["Bars", "BarsLike"]
@@ -52,7 +53,7 @@ BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bars(DerivedColumns, HubBars):
+class Bars(PlacedBars):
     """Bars of one or more symbols at one frequency, immutable.
 
     Build it with :meth:`read` or :meth:`from_frame`. Every array is flat over the bars, symbol-major, and read-only.
@@ -80,16 +81,6 @@ class Bars(DerivedColumns, HubBars):
         array([10.5, 10.5, 10.5])
     """
 
-    symbols: tuple[str, ...]
-    offsets: Integers
-    timestamp: Integers
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-    notional: Floats
-    grid: Grid
     _extra: pd.DataFrame | pa.Table = field(repr=False)
     _source: _Source | None = field(default=None, init=False, repr=False)  # a copy with other arrays has none
 
@@ -145,20 +136,16 @@ class Bars(DerivedColumns, HubBars):
         if verify:
             verify_store(stored, file)
         columns, grid = stored.columns, stored.grid
-        bars = cls._of(columns, grid, stored.extra)
+        bars = cls.of_columns(columns, grid, stored.extra)
         stored_as = (bars.calendar_names, bars.frequency)
         names = bars.calendar_names if calendar == "auto" else calendar
         length = bars.frequency if frequency is None else read_frequency(frequency)
         if (names if isinstance(names, Mapping) else dict.fromkeys(columns.symbols, names), length) != stored_as:
             built = build_calendars(names, columns.symbols, columns.offsets, columns.timestamp, length)
             grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
-            bars = cls._of(columns, grid, stored.extra)
+            bars = cls.of_columns(columns, grid, stored.extra)
         object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
-        if fill_gaps:
-            from lem_models.markets.gaps import filled_gaps
-
-            return filled_gaps(bars, fill_gaps)
-        return bars
+        return bars._with_gaps_filled(fill_gaps) if fill_gaps else bars
 
     @classmethod
     def of(cls, bars: BarsLike) -> Bars:
@@ -206,9 +193,9 @@ class Bars(DerivedColumns, HubBars):
             BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
             UnknownNameError: There is no calendar, or no unit, of this name.
         """
-        from lem_models.markets.storage.writer import dataset_pieces, store_bars
+        from lem_models.markets.storage.writer import store_dataset
 
-        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency, unit=unit)
+        return store_dataset(dataset, path, calendar=calendar, frequency=frequency, unit=unit)
 
     @classmethod
     def from_frame(
@@ -258,17 +245,14 @@ class Bars(DerivedColumns, HubBars):
             columns.timestamp,
             None if frequency is None else read_frequency(frequency),
         )
-        bars = cls._of(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
-        from lem_models.markets.gaps import filled_gaps, warn_of_gaps
-
+        bars = cls.of_columns(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
         if fill_gaps:
-            bars = filled_gaps(bars, fill_gaps)
-        else:
-            warn_of_gaps(bars)
+            return bars._with_gaps_filled(fill_gaps)
+        warn_of_gaps(bars)
         return bars
 
     @classmethod
-    def _of(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:
+    def of_columns(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:
         """Bars from checked columns and their places; ``extra`` stands for the columns' own."""
         return cls(
             symbols=columns.symbols,
@@ -480,6 +464,174 @@ class Bars(DerivedColumns, HubBars):
         number = np.repeat(np.arange(len(self.symbols), dtype=symbol_type(len(self.symbols))), np.diff(self.offsets))
         write_store(columns, self.grid, number, self._extra, file)
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        split: str = "train",
+        source: str | None = None,
+        licence: str | None = None,
+        quirks: Sequence[str] = (),
+        columns: Mapping[str, str] | None = None,
+        private: bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        max_shard_size: int | str = "500MB",
+        replace_card: bool = False,
+    ) -> str:
+        """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
+
+        Bars of any size go shard by shard; those of an ``.arrow`` file are never loaded whole. The bars are checked
+        again before anything is sent. Other splits of the data set stay. A card that somebody wrote stays too, but for
+        the keys in its head that say which files there are.
+
+        Args:
+            repo_id: ``org/name``; the repository is made if there is none.
+            split: Name of the split, which is replaced if it is there.
+            source: Where the bars come from, for the card.
+            licence: Terms: a name that the Hub knows (``"cc-by-4.0"``), or ``"other: "`` and the terms in words.
+            quirks: What readers must know of the bars, one sentence each.
+            columns: Meaning and unit of other columns than those of a bar, by name.
+            private: Whether a new repository is private; default the organisation's.
+            branch: Branch to commit to, made if there is none; default the main one.
+            create_pr: Open a pull request instead.
+            token: Token with the right to write; default the one the machine is signed in with.
+            commit_message: Message of the commit.
+            max_shard_size: Size of a shard in memory at most, bytes or a text; its file is smaller.
+            replace_card: Write a new card over the one in the repository.
+
+        Returns:
+            URL of the commit or pull request.
+
+        Raises:
+            BarsError: The licence is empty or says nothing, a bar breaks a rule, or another column is of a type that is
+                not published; nothing is asked of the Hub then.
+            LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts what is published.
+        """
+        from lem_models.hub.datasets import push
+
+        return push.push_bars(
+            self,
+            push.BarsUpload(
+                repo_id=repo_id,
+                split=split,
+                source=source,
+                licence=licence,
+                quirks=quirks,
+                columns=columns,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+                token=token,
+                commit_message=commit_message,
+                max_shard_size=max_shard_size,
+                replace_card=replace_card,
+            ),
+        )
+
+    @overload
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        split: str = ...,
+        streaming: Literal[False] = ...,
+        config: str | None = ...,
+        revision: str | None = ...,
+        token: str | bool | None = ...,
+        cache_dir: str | Path | None = ...,
+        local_files_only: bool = ...,
+        calendar: CalendarChoice = ...,
+        frequency: str | pd.Timedelta | None = ...,
+    ) -> Bars: ...
+
+    @overload
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        split: str = ...,
+        streaming: Literal[True],
+        config: str | None = ...,
+        revision: str | None = ...,
+        token: str | bool | None = ...,
+        cache_dir: str | Path | None = ...,
+        local_files_only: bool = ...,
+        calendar: CalendarChoice = ...,
+        frequency: str | pd.Timedelta | None = ...,
+    ) -> HubStream: ...
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        split: str = "train",
+        streaming: bool = False,
+        config: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        calendar: CalendarChoice = "auto",
+        frequency: str | pd.Timedelta | None = None,
+    ) -> Bars | HubStream:
+        """Read bars from a data set of parquet files on the Hub, checked as any table of bars.
+
+        What was published with :meth:`push_to_hub` comes back exactly, and is compared with its content hash. No code
+        in a repository is ever run, and files that would expand enormously are refused before they are unpacked.
+
+        Args:
+            repo_id: ``org/name``.
+            split: Which split.
+            streaming: Give a stream that reads piece by piece as it is gone over, and downloads nothing before:
+                ``for piece in stream`` or ``stream.write("bars.arrow")``.
+            config: Which of several tables of the repository; default its default one.
+            revision: Branch, tag or commit; default the main branch.
+            token: Token for private data sets; default the one the machine is signed in with, ``False`` for none.
+            cache_dir: Folder of the cache; default the Hub's (``HF_HOME``).
+            local_files_only: Ask nothing of the Hub: take the cached copy. Without a connection that is taken anyway.
+            calendar: See :meth:`Bars.from_frame`; ``"auto"`` leaves published bars their calendar.
+            frequency: See :meth:`Bars.from_frame`; the same holds for none.
+
+        Returns:
+            The bars; with ``streaming`` a :class:`~lem_models.hub.datasets.pull.HubStream`.
+
+        Raises:
+            BarsError: A bar breaks a rule, or a file is damaged, of other types, or expands beyond bounds.
+            UnknownNameError: There is no such split, configuration or calendar.
+            LEMError: The Hub does not have it, does not let the token see it, or cannot be reached and it is not
+                cached; or a file is not what the Hub says it is.
+        """
+        from lem_models.hub.datasets.pull import load_bars
+
+        return load_bars(
+            repo_id,
+            streaming=streaming,
+            split=split,
+            config=config,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            calendar=calendar,
+            frequency=frequency,
+        )
+
+    def _with_gaps_filled(self, at_most: int) -> Bars:
+        """The bars with gaps of at most so many bars filled; other columns have no value there."""
+        added = missing_bars(self, at_most)
+        if added.empty:
+            return self
+        frame = pd.concat([self.frame, added], ignore_index=True)
+        number = frame["symbol"].map(self.symbol_numbers)
+        frame = frame.iloc[np.lexsort([frame["timestamp"], number])].reset_index(drop=True)
+        return Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
+
     def _index(self, symbol: str) -> int:
         if symbol not in self.symbol_numbers:
             raise UnknownNameError.among("symbol", symbol, self.symbols)
@@ -511,7 +663,7 @@ class Bars(DerivedColumns, HubBars):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
-        return self._of(columns, grid, extra)
+        return self.of_columns(columns, grid, extra)
 
     def _checked_extra(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
         """The other columns. Those of a mapped file are looked through first: texts and lists in it hold addresses."""

@@ -2,7 +2,7 @@
 
 A gap keeps every order away whose lookback or life touches it. Where that is much of the data, the reason is as a rule
 one of two: the market has a break that the inferred calendar does not know, or the vendor leaves out bars in which
-nothing traded. :func:`gap_advice` tells them apart; :func:`filled_gaps` closes gaps with bars without volume.
+nothing traded. :func:`gap_advice` tells them apart; :func:`missing_bars` closes gaps with bars without volume.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError, BarsWarning
-from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import DAY
+from lem_models.markets.placed_bars import PlacedBars
+from lem_models.orders.rules import MAX_LOOKBACK
 
-__all__ = ["filled_gaps", "gap_advice", "warn_of_gaps"]
+__all__ = ["gap_advice", "missing_bars", "starts_lost", "warn_of_gaps"]
 
 Integers = npt.NDArray[np.int64]
 
-LOOKBACK = 256  # bars of history that orders of models need
 _MUCH = 0.25  # of the starts that the bars have room for
 _FILLED = 12  # missing bars in a row that a vendor may have left out because nothing traded; more are rather a halt
 _NAMED = 3
@@ -37,31 +37,31 @@ _BREAKS = (
 )
 
 
-def warn_of_gaps(bars: Bars) -> None:
+def warn_of_gaps(bars: PlacedBars) -> None:
     """Warn where gaps keep a quarter or more of the possible orders away."""
     lost, possible = starts_lost(bars)
     if possible and lost > _MUCH * possible:
         warnings.warn(
             f"{lost:,} of {possible:,} possible starts of orders are lost to {len(bars.gaps):,} gaps, with "
-            f"{LOOKBACK} bars of history each; {gap_advice(bars)}",
+            f"{MAX_LOOKBACK} bars of history each; {gap_advice(bars)}",
             BarsWarning,
             stacklevel=3,
         )
 
 
-def starts_lost(bars: Bars) -> tuple[int, int]:
+def starts_lost(bars: PlacedBars) -> tuple[int, int]:
     """Bars whose lookback touches a gap, and bars that have as many bars of their symbol before them as it takes."""
-    whole = np.maximum(np.diff(bars.offsets) - LOOKBACK, 0).sum()
-    kept = np.maximum(np.diff(bars.grid.run) - LOOKBACK, 0).sum()
+    whole = np.maximum(np.diff(bars.offsets) - MAX_LOOKBACK, 0).sum()
+    kept = np.maximum(np.diff(bars.grid.run) - MAX_LOOKBACK, 0).sum()
     return int(whole - kept), int(whole)
 
 
-def gap_advice(bars: Bars) -> str:
+def gap_advice(bars: PlacedBars) -> str:
     """What the gaps look like, and the cure; one sentence."""
     return f"{_advice(bars)} (--calendar and --fill-gaps on the command line)"
 
 
-def _advice(bars: Bars) -> str:
+def _advice(bars: PlacedBars) -> str:
     holes = _recurring(bars)
     if holes:
         return _hours_in_words(holes)
@@ -96,7 +96,7 @@ class _Hole(NamedTuple):
         return f"{self.begin // 60:02d}:{self.begin % 60:02d} to {self.end // 60:02d}:{self.end % 60:02d}"
 
 
-def _recurring(bars: Bars) -> list[_Hole]:
+def _recurring(bars: PlacedBars) -> list[_Hole]:
     """The holes that most days of a symbol have, the largest first; of the symbol that has one most often."""
     last, missing = _before_gaps(bars)
     before, after = bars.timestamp[last] + bars.frequency.value, bars.timestamp[last + 1]
@@ -121,7 +121,7 @@ def _recurring(bars: Bars) -> list[_Hole]:
     return sorted(holes, key=lambda hole: -hole.bars)
 
 
-def _before_gaps(bars: Bars) -> tuple[Integers, Integers]:
+def _before_gaps(bars: PlacedBars) -> tuple[Integers, Integers]:
     """The row before each gap, and how many bars it lacks; int64 [gaps] both."""
     grid = bars.grid
     last = grid.run[1:-1] - 1
@@ -129,7 +129,7 @@ def _before_gaps(bars: Bars) -> tuple[Integers, Integers]:
     return last, np.asarray(grid.ordinal(last + 1) - grid.ordinal(last) - 1)
 
 
-def _days(bars: Bars, symbol: int) -> int:
+def _days(bars: PlacedBars, symbol: int) -> int:
     """Number of dates, UTC, on which a symbol has bars."""
     date = bars.timestamp[bars.offsets[symbol] : bars.offsets[symbol + 1]] // DAY
     return 1 + int(np.count_nonzero(np.diff(date)))
@@ -152,7 +152,7 @@ def _hours_in_words(holes: list[_Hole]) -> str:
     return f"{said}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
 
 
-def _holidays(bars: Bars) -> str | None:
+def _holidays(bars: PlacedBars) -> str | None:
     """Say that daily bars lack whole weeks, where a symbol does so more than once."""
     last, missing = _before_gaps(bars)
     if bars.frequency.value != DAY or not len(last):
@@ -170,17 +170,17 @@ def _holidays(bars: Bars) -> str | None:
     )
 
 
-def filled_gaps(bars: Bars, at_most: int) -> Bars:
-    """Close gaps with bars without volume, at the close before them.
+def missing_bars(bars: PlacedBars, at_most: int) -> pd.DataFrame:
+    """Bars without volume, at the close before them, for the bars that short gaps lack.
 
-    A bar without volume cannot be traded, so an order carries over it. What is filled in depends on earlier bars alone.
+    A bar without volume cannot be traded, so an order carries over it. Each of them depends on earlier bars alone.
 
     Args:
         bars: The bars.
         at_most: Gaps of more bars than this stay.
 
     Returns:
-        The bars with those filled in; other columns have no value there.
+        One row per missing bar, the columns of a table of bars.
 
     Raises:
         BarsError: ``at_most`` is not a positive whole number.
@@ -190,27 +190,17 @@ def filled_gaps(bars: Bars, at_most: int) -> Bars:
             f"fill_gaps is the largest number of missing bars to fill in a row, at least 1; got {at_most!r}",
             rule="gaps",
         )
-    grid, (last, missing) = bars.grid, _before_gaps(bars)
+    last, missing = _before_gaps(bars)
     last, missing = last[missing <= at_most], missing[missing <= at_most]
-    if not len(last):
-        return bars
-    at = np.repeat(np.arange(len(last)), missing)
-    ahead = np.arange(len(at)) - np.repeat(np.cumsum(missing) - missing, missing) + 1
-    rows = last[at]
-    close = bars.close[rows]
-    symbol = grid.symbol(rows)
-    added = pd.DataFrame(
+    gap = np.repeat(np.arange(len(last)), missing)
+    ahead = np.arange(len(gap)) - np.repeat(np.cumsum(missing) - missing, missing) + 1
+    rows = last[gap]
+    return pd.DataFrame(
         {
-            "timestamp": pd.DatetimeIndex(bars.timestamp[rows] + grid.until(rows, ahead), tz="UTC"),
-            "symbol": np.array(bars.symbols, dtype=object)[symbol],
-            **dict.fromkeys(("open", "high", "low", "close"), close),
+            "timestamp": pd.DatetimeIndex(bars.timestamp[rows] + bars.grid.until(rows, ahead), tz="UTC"),
+            "symbol": np.array(bars.symbols, dtype=object)[bars.grid.symbol(rows)],
+            **dict.fromkeys(("open", "high", "low", "close"), bars.close[rows]),
             "volume": 0.0,
             "notional": 0.0,
         }
-    )
-    number = np.concatenate([bars.symbol_index, symbol])
-    frame = pd.concat([bars.frame, added], ignore_index=True)
-    order = np.lexsort([frame["timestamp"].to_numpy(), number])
-    return Bars.from_frame(
-        frame.iloc[order].reset_index(drop=True), calendar=bars.calendar_names, frequency=bars.frequency
     )

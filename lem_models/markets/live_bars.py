@@ -15,10 +15,10 @@ import pandas as pd
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar.choice import Calendar, Calendars, RoundTheClock
 from lem_models.markets.calendar.frequency import DAY, moment
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.calendar.inference import InferredSessions
+from lem_models.markets.calendar.inferred_sessions import InferredSessions
+from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock
 from lem_models.markets.validation import (
     REQUIRED,
     ROUNDING,
@@ -88,7 +88,7 @@ def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[flo
     offsets = np.array([0, len(timestamp)])
     calendars = Calendars.all_of(calendar.followed_by(timestamp))
     grid = Grid.build(calendars, offsets, timestamp, table["volume"])
-    return Bars._of(
+    return Bars.of_columns(
         Columns(history.symbols, offsets, timestamp, table, pd.DataFrame(index=range(len(timestamp)))), grid
     )
 

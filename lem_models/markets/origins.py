@@ -188,6 +188,7 @@ def stretch_starts(
     bars: Bars,
     *,
     length: int,
+    support: int,
     skip: int = 0,
     start: Moment | None = None,
     end: Moment | None = None,
@@ -198,21 +199,20 @@ def stretch_starts(
     Args:
         bars: The market.
         length: Bars of a stretch.
+        support: Bars that the features of a bar are computed from, the bar itself included.
         skip: Bars left out at the beginning of every symbol.
-        start: First moment of the period, inclusive; the features of a stretch's first bar reach
-            :data:`~lem_models.features.causal.SUPPORT` - 1 bars back, and these lie in the period too.
+        start: First moment of the period, inclusive. The bars that the features of a stretch's first bar are computed
+            from lie in the period too.
         end: Last moment of the period, exclusive.
         reach_back: Bars before the period that a stretch and its features may use.
 
     Returns:
         The starts; a stretch may go over the ends of sessions.
     """
-    from lem_models.features.causal import SUPPORT
-
     rows = bars.rows_between(start, end)
-    first = np.maximum(rows[:, 0] + SUPPORT - 1 - reach_back, bars.offsets[:-1] + skip)
+    first = np.maximum(rows[:, 0] + support - 1 - reach_back, bars.offsets[:-1] + skip)
     candidates = intervals(first, rows[:, 1] - length + 1)
-    return origins(bars, lookback=SUPPORT - 1, horizon=length, within_session=False, candidates=candidates)
+    return origins(bars, lookback=support - 1, horizon=length, within_session=False, candidates=candidates)
 
 
 def sample_origins(

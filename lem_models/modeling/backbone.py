@@ -11,11 +11,10 @@ order that starts in it.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.layers.attention import WindowedAttention
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
     GatedResidualNetwork,
@@ -26,59 +25,7 @@ from lem_models.modeling.layers.tkan import TKAN
 
 _ENCODERS: dict[str, type[TKAN | nn.GRU | nn.LSTM]] = {"tkan": TKAN, "gru": nn.GRU, "lstm": nn.LSTM}
 
-__all__ = ["LEMBackbone", "WindowedAttention"]
-
-
-class WindowedAttention(nn.Module):
-    """Causal multi-head attention over the last ``window`` bars, with a learned bias per head and distance.
-
-    Positions enter through the distance alone, so the result does not depend on where in a stretch a bar lies. Queries
-    go in chunks of ``window`` bars, which see the keys of their own chunk and of the one before: work and memory grow
-    with the length of the stretch, not with its square.
-
-    Args:
-        hidden_size: Width, a multiple of ``heads``.
-        heads: Number of heads.
-        window: Bars attended to, the bar itself included.
-
-    Shape:
-        [batch, time, hidden] to [batch, time, hidden].
-    """
-
-    def __init__(self, hidden_size: int, heads: int, window: int) -> None:
-        super().__init__()
-        self.heads, self.window = heads, window
-        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
-        self.output = nn.Linear(hidden_size, hidden_size)
-        self.distance_bias = nn.Parameter(torch.zeros(heads, window))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
-        batch, time, hidden = x.shape
-        chunk = min(self.window, time)
-        chunks = -(-time // chunk)
-        query, key, value = self.query_key_value(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        query = functional.pad(query, (0, 0, 0, chunks * chunk - time)).view(batch, self.heads, chunks, chunk, -1)
-        # A chunk of nothing in front: [batch, heads, chunks, 2 * chunk, size], each chunk with the one before.
-        key, value = (
-            functional.pad(side, (0, 0, chunk, chunks * chunk - time)).unfold(2, 2 * chunk, chunk).transpose(3, 4)
-            for side in (key, value)
-        )
-        scores = torch.matmul(query, key.transpose(3, 4) * query.shape[-1] ** -0.5)
-        weights = torch.softmax(scores + self._bias(chunks, chunk).to(scores.dtype), dim=-1)
-        attended = torch.matmul(weights, value).flatten(2, 3)[:, :, :time]
-        result: Tensor = self.output(attended.transpose(1, 2).reshape(batch, time, hidden))
-        return result
-
-    def _bias(self, chunks: int, chunk: int) -> Tensor:
-        """Bias of every score, minus infinity where a bar is not seen, [heads, chunks, chunk, 2 * chunk]."""
-        device = self.distance_bias.device
-        at = torch.arange(2 * chunk, device=device)
-        distance = at[chunk:, None] - at[None, :]
-        visible = (distance >= 0) & (distance < self.window)
-        exists = torch.arange(chunks, device=device)[:, None] * chunk + at >= chunk
-        bias = self.distance_bias[:, distance.clamp(0, self.window - 1)].unsqueeze(1)
-        return bias.masked_fill(~(visible & exists[:, None, :]), -torch.inf)
+__all__ = ["LEMBackbone"]
 
 
 class LEMBackbone(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.features.causal import FEATURES
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
-from lem_models.modeling.config import MAX_WEIGHTS, ConfigFile, LEMConfig
+from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.module import LEMModule
 from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.modeling.transfer import HeadReport
@@ -90,7 +90,7 @@ class LEMModel(LEMModule):
         Raises:
             UntrainedHeadError: when no weights were loaded or trained.
         """
-        self._require_trained()
+        self.require_trained()
         config = self.config
         rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
         phase = rows - market.block_starts_at(config.block, rows)
@@ -118,7 +118,7 @@ class LEMModel(LEMModule):
         """
         from lem_models.modeling.stream import BackboneStream
 
-        self._require_trained()
+        self.require_trained()
         if self.config.encoder != "tkan":
             return None
         for name in ("contexts", "oriented", "encode", "decide"):
@@ -126,7 +126,12 @@ class LEMModel(LEMModule):
                 return None
         return BackboneStream(self, history, side)
 
-    def _require_trained(self) -> None:
+    def require_trained(self) -> None:
+        """Refuse a model whose weights were neither loaded nor trained.
+
+        Raises:
+            UntrainedHeadError: when it is one.
+        """
         if not self.is_trained:
             raise UntrainedHeadError(
                 f"the {self.config.head!r} head has random weights: train the model, or load one with from_pretrained()"
@@ -246,30 +251,11 @@ class LEMModel(LEMModule):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.models.load import check_links, read_pair, read_weights
-        from lem_models.hub.models.resolve import resolve
+        from lem_models.hub.models.load import load_model
 
-        def read(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, Tensor]]:
-            # The file is checked against shapes that take no memory before anything of its size is allocated.
-            with torch.device("meta"):
-                expected = {key: value for key, value in cls(file.config).state_dict().items()}
-            weights_in_all = sum(tensor.numel() for tensor in expected.values())
-            if weights_in_all > MAX_WEIGHTS:
-                raise ConfigError(
-                    f"the configuration asks for {weights_in_all:,} weights; at most {MAX_WEIGHTS:,} are loaded"
-                )
-            return file.config, read_weights(stored, expected, file.weights_sha256)
-
-        folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
-        check_links(folder)
-        config, weights = read_pair(folder, read)
-        with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten leave no trace
-            model = cls(config)
-        model.load_state_dict(weights, strict=True)
-        model.is_trained = True
-        model.name = Path(name).name
-        model.source = folder
-        return model.eval()
+        return load_model(
+            cls, name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
 
     @classmethod
     def load_from_checkpoint(cls, *args: object, **kwargs: object) -> LEMModel:
@@ -292,10 +278,9 @@ class LEMModel(LEMModule):
             UntrainedHeadError: when the model is untrained.
             ConfigError: when the folder cannot be written, e.g. because the disk is full.
         """
-        from lem_models.hub.models.save import write_model
+        from lem_models.hub.models.save import save_model
 
-        self._require_trained()
-        return write_model(Path(folder), self.config, self.state_dict())
+        return save_model(self, folder)
 
     def push_to_hub(
         self,
@@ -341,9 +326,21 @@ class LEMModel(LEMModule):
                 market of ``eval_data``.
             HubError: when the Hub refuses or cannot be reached.
         """
-        from lem_models.hub.models.push import Destination, push_model
+        from lem_models.hub.models import push
 
-        if branch is not None and revision not in (None, branch):
-            raise ConfigError(f"branch={branch!r} and revision={revision!r} mean the same: pass one of them")
-        to = Destination(repo_id, branch or revision, private, create_pr, replace_card, commit_message, token)
-        return push_model(self, to, card=card, licence=licence, eval_data=eval_data)
+        return push.push_model(
+            self,
+            push.ModelUpload(
+                repo_id=repo_id,
+                private=private,
+                token=token,
+                branch=branch,
+                revision=revision,
+                create_pr=create_pr,
+                commit_message=commit_message,
+                card=card,
+                replace_card=replace_card,
+                licence=licence,
+                eval_data=eval_data,
+            ),
+        )

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from lem_models.modeling.backbone import WindowedAttention
+from lem_models.modeling.layers.attention import WindowedAttention
 from lem_models.modeling.layers.kan import LAYER_NORM_EPS, KANLinear
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
@@ -277,7 +277,7 @@ class _RowKAN:
 
 
 class RowAttention:
-    """A :class:`~lem_models.modeling.backbone.WindowedAttention` of one new row to the rows before it.
+    """A :class:`~lem_models.modeling.layers.attention.WindowedAttention` of one new row to the rows before it.
 
     Args:
         module: The module.

@@ -24,7 +24,8 @@ import numpy as np
 
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
-from lem_models.orders.rules import CHOICES, DEFAULTS, as_text
+from lem_models.guard.timestamps import MomentError
+from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text
 
 __all__ = [
     "FIELDS",
@@ -33,8 +34,10 @@ __all__ = [
     "meant_field",
     "plain_name",
     "read_choice",
+    "read_field",
     "read_number",
     "read_symbol",
+    "start_rule",
     "unknown_field",
 ]
 
@@ -187,3 +190,36 @@ def read_symbol(value: object) -> str:
     if is_missing(value):
         raise OrderError("the symbol is missing", field="symbol", rule="required")
     raise OrderError(f"symbol must be a text; got {shown(value)}", field="symbol", rule="text")
+
+
+def read_field(name: str, value: object) -> object:
+    """Read the value of a field of one order, by the rules for tables; symbol and start are left as they are.
+
+    Raises:
+        OrderError: There is no such field, or the value cannot be read.
+
+    Example:
+        >>> read_field("side", " Buy "), read_field("max_periods", Decimal(12))
+        ('buy', 12)
+    """
+    if name not in FIELDS:
+        raise unknown_field(name, "order field")
+    if name in CHOICES:
+        return read_choice(value, name)
+    if isinstance(value, bool) and name == "order_id":
+        raise OrderError(f"order_id must be a text or a whole number; got {value}", field=name, rule="label")
+    if name not in NUMERIC:
+        return value
+    number = read_number(value, name)
+    if np.isnan(number):
+        raise OrderError(f"{name} is {shown(value)}; leave it out for its default", field=name, rule="number")
+    if not name.endswith("_periods"):
+        return number
+    if not number.is_integer():
+        raise OrderError(f"{name} must be a whole number; got {as_text(number)}", field=name, rule="integer")
+    return int(number)
+
+
+def start_rule(error: MomentError) -> str:
+    """Name of the rule that a start breaks, for one order and for a table alike."""
+    return {"missing": "required", "zone": "time zone"}.get(error.fault, "timestamp")

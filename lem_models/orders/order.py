@@ -9,48 +9,39 @@ This module imports neither torch nor pandas: making an order is instant.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, PlainValidator, StrictStr, ValidationError
+from pydantic import ConfigDict, PlainValidator, StrictStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from lem_models.errors import OrderError
+from lem_models.guard.settings import Settings
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, as_datetime, read_moment
-from lem_models.orders.fields import is_missing, read_choice, read_number, unknown_field
+from lem_models.orders.fields import read_field, start_rule
 from lem_models.orders.rules import (
-    CHOICES,
     DEFAULTS,
+    MAX_LOOKBACK,
     MAX_PERIODS,
     NUMERIC,
     Benchmark,
     Side,
     Target,
-    as_text,
     check_rules,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lem_models.markets.bars import Bars, BarsLike
+    from lem_models.markets.bars import BarsLike
     from lem_models.markets.calendar.frequency import Moment
-    from lem_models.markets.origins import Origins
 
-__all__ = ["Benchmark", "Order", "Side", "Target", "start_rule"]
+__all__ = ["Order"]
 
-DEFAULT_LOOKBACK = 256  # bars of history before an order; no policy of this package asks for more
-
-
-def start_rule(error: MomentError) -> str:
-    """Name of the rule that a start breaks, in one order and in a table alike."""
-    return {"missing": "required", "zone": "time zone"}.get(error.fault, "timestamp")
+_OPTIONAL = (*DEFAULTS, "order_id")
 
 
 def _read_start(value: object) -> datetime:
@@ -61,7 +52,7 @@ def _read_start(value: object) -> datetime:
         raise PydanticCustomError(start_rule(error), "{reason}", {"reason": error.reason}) from None
 
 
-class Order(BaseModel):
+class Order(Settings):
     """One order.
 
     Args:
@@ -95,7 +86,7 @@ class Order(BaseModel):
         (1, 1.0)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     symbol: StrictStr
     start: Annotated[datetime, PlainValidator(_read_start)]
@@ -113,23 +104,22 @@ class Order(BaseModel):
     order_id: int | str | None = None
 
     def __init__(self, /, **data: Any) -> None:
-        try:
-            given = {name: value for name, value in data.items() if not _is_left_out(name, value)}
-            super().__init__(**{name: _read(name, value) for name, value in given.items()})
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0])
-            got = "" if first["type"] == "missing" or field == "start" else f"; got {shown(first['input'])}"
-            raise OrderError(f"{field}: {first['msg']}{got}", field=field, rule=first["type"]) from None
-        # Without max_periods the policy's horizon decides; what can be said now is checked against a long one.
-        maximum = self.max_periods if self.max_periods is not None else MAX_PERIODS
-        numeric = {name: getattr(self, name) for name in NUMERIC}
-        numeric |= {
-            "max_periods": maximum,
-            "min_periods": self.min_periods if self.min_periods is not None else maximum,
-        }
-        numeric["risk_aversion"] = 0.0 if self.risk_aversion is None else self.risk_aversion
-        check_rules({k: np.array([np.nan if v is None else v], dtype=np.float64) for k, v in numeric.items()})
+        given = {name: value for name, value in data.items() if value is not None or name not in _OPTIONAL}
+        super().__init__(**{name: read_field(name, value) for name, value in given.items()})
+        # Without max_periods the policy's horizon decides. What can be checked now is checked against a long one.
+        numbers = {name: np.nan if (value := getattr(self, name)) is None else value for name in NUMERIC}
+        numbers["max_periods"] = MAX_PERIODS if self.max_periods is None else self.max_periods
+        numbers["min_periods"] = numbers["max_periods"] if self.min_periods is None else self.min_periods
+        numbers["risk_aversion"] = 0.0 if self.risk_aversion is None else self.risk_aversion
+        check_rules({name: np.array([number], dtype=np.float64) for name, number in numbers.items()})
+
+    @classmethod
+    def refused(cls, error: ValidationError) -> OrderError:
+        """The error of the first field that cannot be read."""
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        got = "" if first["type"] == "missing" or field == "start" else f"; got {shown(first['input'])}"
+        return OrderError(f"{field}: {first['msg']}{got}", field=field, rule=first["type"])
 
     @classmethod
     def sample(
@@ -140,7 +130,7 @@ class Order(BaseModel):
         side: str | Sequence[str] = "both",
         max_periods: int | Sequence[int] = 12,
         min_periods: int | Sequence[int] | None = None,
-        lookback: int = DEFAULT_LOOKBACK,
+        lookback: int = MAX_LOOKBACK,
         start: Moment | None = None,
         end: Moment | None = None,
         limit: int | None = None,
@@ -173,105 +163,19 @@ class Order(BaseModel):
         Raises:
             OrderError: for settings that no order may have, or when no origin is valid.
         """
-        from lem_models.markets.bars import Bars
-        from lem_models.markets.origins import sample_origins
-        from lem_models.orders.table import complete_orders
+        from lem_models.markets.order_sampling import sample_orders
 
-        bars = Bars.of(bars)
-        both = isinstance(side, str) and side.strip().lower() == "both"
-        sides = ["buy", "sell"] if both else _listed(side)
-        unknown = [name for name in settings if name not in DEFAULTS]
-        if unknown:
-            raise unknown_field(unknown[0], "order columns")
-        given = {"side": sides, "max_periods": max_periods, "min_periods": min_periods, **settings}
-        choices: dict[str, list[Any]] = {
-            name: [_setting(name, each) for each in _listed(value)] for name, value in given.items()
-        }
-        empty = next((name for name, values in choices.items() if not values), None)
-        if empty is not None:
-            raise OrderError(f"{empty} is an empty list: give a value, or leave it out", field=empty, rule="a value")
-        maxima = choices["max_periods"]
-        if not max(maxima) <= MAX_PERIODS:
-            raise OrderError(
-                f"max_periods must be given, and at most {MAX_PERIODS}; got {max(maxima)}", field="max_periods"
-            )
-        combinations = [
-            combination
-            for values in itertools.product(*choices.values())
-            if not (combination := dict(zip(choices, values, strict=True)))["min_periods"] > combination["max_periods"]
-        ]
-        if not combinations:
-            raise OrderError("min_periods exceeds max_periods in every combination", field="min_periods")
-        origins = sample_origins(
+        return sample_orders(
             bars,
-            lookback=lookback,
-            horizon=max(maxima),
             every=every,
+            side=side,
+            max_periods=max_periods,
+            min_periods=min_periods,
+            lookback=lookback,
             start=start,
             end=end,
+            limit=limit,
+            seed=seed,
             within_session=within_session,
+            **settings,
         )
-        if limit is not None and limit < 1:
-            raise OrderError(f"limit must be at least 1; got {limit}", field="limit")
-        count = len(origins) * len(combinations)
-        if limit is not None and count > limit:
-            keep = np.sort(np.random.default_rng(seed).choice(count, size=limit, replace=False))
-        else:
-            keep = np.arange(count)
-        table = _cross(bars, origins, combinations, keep)
-        table.insert(0, "order_id", np.arange(len(table)))
-        table = complete_orders(table, horizon=max(maxima), risk_aversion=None)
-        table.attrs["excluded"] = dict(origins.excluded)
-        return table
-
-
-def _is_left_out(name: str, value: object) -> bool:
-    return value is None and name in {*DEFAULTS, "order_id"}
-
-
-def _read(name: str, value: object) -> object:
-    """A field's value, read by the rules for tables too."""
-    if name not in Order.model_fields:
-        raise unknown_field(name, "order field")
-    if name in CHOICES:
-        return read_choice(value, name)
-    if isinstance(value, bool) and name == "order_id":
-        raise OrderError(f"order_id must be a text or a whole number; got {value}", field=name, rule="label")
-    if name not in NUMERIC:
-        return value
-    number = read_number(value, name)
-    if np.isnan(number):
-        raise OrderError(f"{name} is {shown(value)}; leave it out for its default", field=name, rule="number")
-    if not name.endswith("_periods"):
-        return number
-    if not number.is_integer():
-        raise OrderError(f"{name} must be a whole number; got {as_text(number)}", field=name, rule="integer")
-    return int(number)
-
-
-def _setting(name: str, value: object) -> object:
-    """A value of a column of a sample; NaN where an order has its default."""
-    return np.nan if is_missing(value) else _read(name, value)
-
-
-def _listed(value: object) -> list[Any]:
-    values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
-    return [v.value if isinstance(v, Enum) else v for v in values]
-
-
-def _cross(
-    bars: Bars, origins: Origins, combinations: list[dict[str, Any]], numbers: npt.NDArray[np.int64]
-) -> pd.DataFrame:
-    """Some of the orders that every origin makes with every combination; those of an origin follow each other."""
-    import pandas as pd
-
-    rows, which = origins.take(numbers // len(combinations)), numbers % len(combinations)
-    table = pd.DataFrame(
-        {
-            "symbol": np.array(bars.symbols, dtype=object)[bars.grid.symbol(rows)],
-            "start": pd.to_datetime(bars.timestamp[rows], utc=True),
-        }
-    )
-    for name in combinations[0]:
-        table[name] = np.array([c[name] for c in combinations])[which]
-    return table

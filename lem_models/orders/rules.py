@@ -23,6 +23,7 @@ from lem_models.errors import OrderError
 __all__ = [
     "CHOICES",
     "DEFAULTS",
+    "MAX_LOOKBACK",
     "MAX_LOTS",
     "MAX_PERIODS",
     "NUMERIC",
@@ -41,6 +42,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 MAX_PERIODS = 1_000_000
 """Longest order; of bars of a second they are eleven days."""
+MAX_LOOKBACK = 256
+"""Bars before an order that a policy may look at."""
 MAX_LOTS = 10**12
 """Most lots of an order. One of more would be lost in the rounding of the order's fractions."""
 

@@ -22,9 +22,10 @@ from lem_models.orders.fields import (
     read_choice,
     read_number,
     read_symbol,
+    start_rule,
     unknown_field,
 )
-from lem_models.orders.order import Order, start_rule
+from lem_models.orders.order import Order
 from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text, check_rules
 
 __all__ = ["COLUMNS", "OrdersLike", "complete_orders", "orders_frame", "unread_columns"]

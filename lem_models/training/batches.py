@@ -129,6 +129,7 @@ class MarketBatches:
         found = stretch_starts(
             self.market.bars,
             length=self._length,
+            support=SUPPORT,
             skip=self.data.skip_bars,
             start=start,
             end=end,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lem_models.errors import ConfigError
-from lem_models.hub.models.load import CONFIG_NAME, WEIGHTS_NAME
+from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
 from lem_models.modeling.model import LEMModel
 
 __all__ = ["FINETUNE_FILE", "RUN_FILE", "RunFolder"]

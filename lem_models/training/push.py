@@ -20,8 +20,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lem_models.errors import ConfigError
 from lem_models.hub.client import without_token
-from lem_models.hub.models.contents import CARD_NAME, Contents, contents_of
-from lem_models.hub.models.push import Destination, upload
+from lem_models.hub.models.contents import Contents, contents_of
+from lem_models.hub.models.push import publish_contents
+from lem_models.hub.names import CARD_NAME
+from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged
 from lem_models.training.checkpoint import read_checkpoint
@@ -82,8 +84,7 @@ class PushToHub(Checkpoint):
     ) -> None:
         if every < 1:
             raise ConfigError(f"every must be at least 1; got {every}")
-        self._destination = Destination(repo_id, branch=branch, private=private, token=token)
-        self._destination.check()
+        self._to = ModelUpload(repo_id=repo_id, branch=branch, private=private, token=token)
         self._folder = None if folder is None else Path(folder)
         self._every = every
         self._checkpoint = checkpoint
@@ -139,7 +140,7 @@ class PushToHub(Checkpoint):
             self._pushed, self.url = state_dict["pushed"], state_dict["url"]
 
     def _place(self) -> list[str | None]:
-        return [self._destination.repo_id, self._destination.branch]
+        return [self._to.repo_id, self._to.branch]
 
     # -- what ---------------------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class PushToHub(Checkpoint):
             self._thread.join(self._patience)
             if self._thread.is_alive():
                 rank_zero_warn(
-                    f"the push to {self._destination.repo_id!r} takes longer than {self._patience:g} seconds; training "
+                    f"the push to {self._to.repo_id!r} takes longer than {self._patience:g} seconds; training "
                     "goes on, and so does the push"
                 )
                 return False
@@ -196,15 +197,11 @@ class PushToHub(Checkpoint):
         folder = self._folder if self._folder is not None else path.parent / "model"
         model.save_pretrained(folder)
         beside = folder.parent / CARD_NAME
-        repo_id = self._destination.repo_id
-        return contents_of(
-            folder, name=repo_id.split("/")[-1], repo_id=repo_id, card=beside if beside.is_file() else None
-        )
+        return contents_of(folder, self._to.model_copy(update={"card": beside}) if beside.is_file() else self._to)
 
     def _send(self, contents: Contents, message: str, score: float) -> None:
-        to = self._destination
         try:
-            self.url = upload(contents, Destination(to.repo_id, to.branch, to.private, False, False, message, to.token))
+            self.url = publish_contents(contents, self._to.model_copy(update={"commit_message": message})).url
             self._pushed = score
             rank_zero_info(f"pushed to {self.url}")
         except Exception as error:
@@ -212,6 +209,6 @@ class PushToHub(Checkpoint):
 
     def _warn(self, error: Exception) -> None:
         rank_zero_warn(
-            f"nothing was pushed to {self._destination.repo_id!r}, training goes on and the model on this machine is "
-            f"safe: {without_token(str(error), self._destination.token)}"
+            f"nothing was pushed to {self._to.repo_id!r}, training goes on and the model on this machine is "
+            f"safe: {without_token(str(error), self._to.token)}"
         )

@@ -8,7 +8,8 @@ to, nowhere by default).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -305,8 +306,10 @@ class Recipe(_Section):
         try:
             recipe = cls.model_validate(content)
         except ValidationError as error:
-            where = without_number if has_one_market else place
-            raise ConfigError(f"the recipe {name} is refused: {problems(error, where)}") from None
+            raise ConfigError(
+                f"the recipe {name} is refused: "
+                f"{problems(error, lambda keys: without_number(place(keys)) if has_one_market else place(keys))}"
+            ) from None
         data = tuple(
             market if market.path is None else market.model_copy(update={"path": (folder / market.path).resolve()})
             for market in recipe.data
@@ -357,12 +360,11 @@ def _unnamed(value: object, location: tuple[object, ...]) -> Iterator[tuple[obje
         yield from _unnamed(part, (*location, key))
 
 
-def without_number(keys: Iterable[object]) -> str:
-    """Where a setting of a recipe with one market stands: ``data.path``, not ``data.0.path``.
+def without_number(setting: str) -> str:
+    """The name of a setting in a recipe with one market: ``data.path``, not ``data.0.path``.
 
     Example:
-        >>> without_number(("data", 0, "path")), without_number(("trainer", "steps"))
-        ('data.path', 'trainer.steps')
+        >>> without_number("data.0.path"), without_number("data.0"), without_number("trainer.steps")
+        ('data.path', 'data', 'trainer.steps')
     """
-    names = list(keys)
-    return place([*names[:1], *names[2:]] if names[:2] == ["data", 0] else names)
+    return re.sub(r"^data\.0(?=\.|$)", "data", setting)

@@ -25,7 +25,7 @@ def bars():
 
 @pytest.fixture(scope="module")
 def orders(bars):
-    return sampled(bars, Plan.read().market("crypto-hourly"), "2023-11-15", "2023-12-20", 300, 0)
+    return sampled(bars, Plan.of().market("crypto-hourly"), "2023-11-15", "2023-12-20", 300, 0)
 
 
 def test_orders_name_their_risk_aversion_so_that_models_cannot_differ_in_it(orders):
@@ -95,7 +95,7 @@ def test_a_study_changes_one_choice_at_a_time(tmp_path):
 
 def test_the_study_that_is_shipped_is_about_validation():
     study = Study.read(ablation.STUDY)
-    assert split_of(Plan.read().market(study.market), str(study.start), str(study.end)) == "validation"
+    assert split_of(Plan.of().market(study.market), str(study.start), str(study.end)) == "validation"
     assert all(market.validation_end <= study.end for _, recipe in study.runs() for market in recipe.data)
 
 

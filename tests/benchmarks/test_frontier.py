@@ -113,7 +113,7 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     random_model(LEMConfig(**SMALL, horizon=4)).save_pretrained(tmp_path / "ours")
     given = argparse.Namespace(model=[str(tmp_path / "ours")], market="crypto-hourly", data=tmp_path, seed=0, limit=150)
     given.start, given.end, given.min_periods, given.max_periods = "2023-11-10", "2023-12-10", [1], 4
-    record, _ = script.measure(given, Plan.read(), lambda _: None)
+    record, _ = script.measure(given, Plan.of(), lambda _: None)
     text = record_text(record)
     assert str(tmp_path) not in text
     content = json.loads(text)
@@ -122,4 +122,4 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     assert np.isfinite([row["std_vol"] for row in content["points"]]).all()
     given.max_periods = 5
     with pytest.raises(ConfigError, match="the horizon of ours is 4 periods, not 5"):
-        script.measure(given, Plan.read(), lambda _: None)
+        script.measure(given, Plan.of(), lambda _: None)

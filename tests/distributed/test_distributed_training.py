@@ -76,9 +76,7 @@ def test_stretches_that_cannot_be_shared_equally_are_refused(data, tmp_path):
 
 @pytest.mark.parametrize("setting", [{"strategy": "nonsense"}, {"strategy": "fsdp"}, {"precision": "8-bit"}], ids=str)
 def test_settings_that_cannot_be_are_refused(setting, data, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"nonsense|requires a GPU|precision: Input should be '32-true', 'bf16-mixed'"
-    ):
+    with pytest.raises(ConfigError, match=r"nonsense|requires a GPU|precision: Input should be '32-true'"):
         trained(tiny_recipe(), out=tmp_path / "run", data=data, **setting)
     assert not (tmp_path / "run").exists()
 

@@ -10,12 +10,12 @@ from benchmarks.martingale_optimum import table as optimum_table
 from benchmarks.speed_table import paths_table, scaling_table, tkan_table
 from benchmarks.zoo import Plan
 from benchmarks.zoo_table import zoo_table
-from lem_models.hub.models.zoo import bundled_folder, weights_hash
+from lem_models.hub.models.registry import bundled_folder, weights_hash
 from tests.docs.pages import ROOT
 
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 SPEED = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
-MARKETS = list(Plan.read().markets)
+MARKETS = list(Plan.of().markets)
 
 
 def read_record(name):
@@ -30,7 +30,7 @@ def test_the_table_of_a_market_is_that_of_its_recorded_run(market):
 
 @pytest.mark.parametrize("market", MARKETS)
 def test_a_recorded_run_is_of_the_whole_test_period_and_of_the_bundled_weights(market):
-    record, plan = read_record(market), Plan.read().market(market)
+    record, plan = read_record(market), Plan.of().market(market)
     assert record["split"] == "test"
     assert record["period"]["start"][:10] == str(plan.test_start)
     assert record["command"] == f"python benchmarks/zoo.py --market {market} --data FOLDER"

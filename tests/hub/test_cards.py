@@ -21,7 +21,8 @@ from lem_models.execution.result import with_ends
 from lem_models.guard.output import to_json
 from lem_models.hub.cards import card_metadata, metrics_of, metrics_text, render_card
 from lem_models.hub.findings import findings
-from lem_models.hub.models.zoo import ZooModel, weights_hash, zoo_source
+from lem_models.hub.models.registry import weights_hash, zoo_source
+from lem_models.hub.models.zoo import ZooModel
 from lem_models.hub.results import Evaluation, Run, read_evaluation
 from lem_models.statistics.seeds import across_seeds
 from tests.helpers import random_model, tiny_config

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 
 from lem_models.cli.app import app
 from lem_models.errors import BarsError, HubError, LEMError, UnknownNameError
-from lem_models.hub.datasets.push import plan_push
+from lem_models.hub.commit import Plan
+from lem_models.hub.datasets.push import plan_bars
+from lem_models.hub.settings import BarsUpload
 from lem_models.markets.bars import Bars
 from lem_models.markets.storage.writer import store_bars
 from tests.hub.dataset_client import point_datasets_at
@@ -461,7 +463,10 @@ def test_a_public_data_set_is_no_place_for_private_bars(hub):
 
 
 def test_a_plan_says_everything_and_does_nothing(hub):
-    plan = plan_push(market(), NAME, licence=LICENCE, token=hub.token, max_shard_size="40KB")
+    def plan_of(bars: Bars, **settings) -> Plan:
+        return plan_bars(bars, BarsUpload(repo_id=NAME, licence=LICENCE, token=hub.token, **settings))
+
+    plan = plan_of(market(), max_shard_size="40KB")
     assert hub.repositories == {}
     assert plan.exists is False
     push(hub)
@@ -470,17 +475,16 @@ def test_a_plan_says_everything_and_does_nothing(hub):
     assert {file.state for file in plan.files} == {"new"}
     assert plan.card == card(hub)
     before = len(hub.requests)
-    settings = {"licence": LICENCE, "token": hub.token}
-    again = plan_push(market(), NAME, max_shard_size="40KB", **settings)
+    again = plan_of(market(), max_shard_size="40KB")
     assert {file.state for file in again.files} == {"same"}
-    other = plan_push(market().select("S001"), NAME, max_shard_size="1GB", **settings)
+    other = plan_of(market().select("S001"), max_shard_size="1GB")
     states = {file.path: file.state for file in other.files}
     assert states["data/train-00000-of-00001.parquet"] == "new"
     assert states["data/train-00003-of-00004.parquet"] == "removed"
     assert states["README.md"] == "changed"
     assert {request.method for request in hub.requests[before:]} <= {"GET", "HEAD"}
     hub.close()
-    blind = plan_push(market(), NAME, max_shard_size="40KB", **settings)
+    blind = plan_of(market(), max_shard_size="40KB")
     assert blind.exists is None
     assert "not known" in str(blind)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lem_models.errors import BarsError, LEMError
 from lem_models.guard.parquet import GuardedParquet, Limits
-from lem_models.hub.datasets.pull import frame_of
+from lem_models.hub.datasets.pull import frame_of, load_bars
 from lem_models.markets.bars import Bars
 from tests.hub.hostile_data import HOSTILE
 from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
@@ -72,15 +72,13 @@ def test_every_limit_is_kept(field):
 
 
 def test_files_that_are_too_much_together_are_refused(hub):
-    from lem_models.hub.datasets.pull import pull_bars
-
     content = parquet(plain_frame(480).assign(volume=1.0), compression="zstd", use_dictionary=False)
     hub.create(NAME, {f"train-{number}.parquet": content for number in range(2)}, kind="datasets")
     with pytest.raises(BarsError, match=f"would take {2 * len(content):,} bytes.* it is read piece by piece"):
-        pull_bars(NAME, limits=Limits(total_bytes=2 * len(content) - 1))
+        load_bars(NAME, limits=Limits(total_bytes=2 * len(content) - 1))
     assert not [request for request in hub.requests if request.host == "storage"]
     with pytest.raises(BarsError, match="with streaming=True it is read piece by piece"):
-        pull_bars(NAME, limits=Limits(total_bytes=2 * len(content)))
+        load_bars(NAME, limits=Limits(total_bytes=2 * len(content)))
     assert [request for request in hub.requests if request.host == "storage"]
 
 

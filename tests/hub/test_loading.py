@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError, WeightsError
-from lem_models.hub.models.load import read_weights
+from lem_models.hub.models.folder import read_weights
 from lem_models.hub.models.resolve import resolve
 from lem_models.hub.models.save import write_model
-from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config

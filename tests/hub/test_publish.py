@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from lem_models.cli.app import app
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError
-from lem_models.hub.models import push as publish
+from lem_models.hub import commit as publish
 from lem_models.hub.models.contents import contents_of
-from lem_models.hub.models.push import Destination, plan_upload
-from lem_models.hub.models.zoo import bundled_folder, list_models, weights_hash
+from lem_models.hub.models.registry import bundled_folder, weights_hash
+from lem_models.hub.models.zoo import list_models
+from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY
 from tests.helpers import random_model, tiny_config
@@ -228,7 +229,7 @@ def test_pictures_outside_the_folder_stay(folder):
     (folder / "README.md").write_bytes(
         CARD + b"![a](../secret.png) ![b](link.png) ![c](run.json) ![d](https://x.org/y.png)"
     )
-    contents = contents_of(folder, name="x", repo_id=NAME)
+    contents = contents_of(folder, ModelUpload(repo_id=NAME))
     assert contents.card_files == {"README.md", "figures/gain.png"}
     assert sum("outside" in note for note in contents.notes) == 2
     assert any("run.json" in note for note in contents.notes)
@@ -413,7 +414,7 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(hub, folder):
         "figures/gain.png": "kept",
     }
     (weights,) = [line for line in lines if "model.safetensors" in line]
-    contents = contents_of(folder, name="x", repo_id=NAME)
+    contents = contents_of(folder, ModelUpload(repo_id=NAME))
     assert weights.endswith(f"{len(contents.files['model.safetensors']):,} bytes  sha256 {contents.weights_hash}")
     assert "stays   x.txt" in lines
     assert "branch: candidate (to be made)" in lines
@@ -471,4 +472,4 @@ def test_a_model_of_the_hub_is_not_published_again_without_its_card(hub):
 
 
 def test_a_destination_does_not_show_its_token():
-    assert "hf_secret" not in repr(Destination(NAME, token="hf_secret"))
+    assert "hf_secret" not in repr(ModelUpload(repo_id=NAME, token="hf_secret"))

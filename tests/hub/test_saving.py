@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from lem_models.errors import ConfigError, UnknownNameError, WeightsError
-from lem_models.hub.models import load as loading
+from lem_models.hub.models import folder as loading
 from lem_models.hub.models import save as saving
-from lem_models.hub.models.load import STAGED
+from lem_models.hub.names import STAGED
 from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel

@@ -20,7 +20,8 @@ from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Decision
 from lem_models.execution.simulator import simulate
 from lem_models.features.causal import SUPPORT
-from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.adapters import called_layers, merged, restrict
@@ -66,7 +67,7 @@ def small(tmp_path_factory):
     return path
 
 
-def tuned(start, bars, out, config=None, *, resume=None, overwrite=False, report=print, **settings):
+def tuned(start, bars, out, config=None, *, resume=None, overwrite=False, report=lambda _: None, **settings):
     """A fine-tuning on the CPU, without a progress bar."""
     quiet = FinetuneSettings(**{"accelerator": "cpu", "progress": False, "orders": 400} | settings)
     how = {"resume": resume, "overwrite": overwrite, "settings": quiet, "report": report}
@@ -563,7 +564,8 @@ def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, metho
     result = tuned(START, bars, tmp_path, method=method, orders=20_000)
     kept = "kept" if result.kept_start else "bettered"
     print(
-        f"{method}: start {kept} ({result.run.start_utility:.4f}, best step {result.run.best_utility:.4f}). {result.sentence}"
+        f"{method}: start {kept} ({result.run.start_utility:.4f}, best step {result.run.best_utility:.4f}). "
+        f"{result.sentence}"
     )
     assert result.verdict != "worse"
     assert result.comparison.difference > -0.01

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lem_models.errors import BarsError
-from lem_models.markets.calendar.choice import Calendar, Calendars
 from lem_models.markets.calendar.frequency import GROUP
+from lem_models.markets.calendar.kinds import Calendar, Calendars
 
 __all__ = ["Grid"]
 

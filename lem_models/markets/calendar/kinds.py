@@ -17,7 +17,7 @@ import pandas as pd
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.frequency import DAY, HOUR, clock, moment
 
-__all__ = ["Calendar", "Placement", "RoundTheClock", "Scheduled", "near_phase", "nearest"]
+__all__ = ["Calendar", "Calendars", "Placement", "RoundTheClock", "Scheduled", "near_phase", "nearest"]
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -299,6 +299,33 @@ class Scheduled(Calendar):
             return nearest(timestamp, DAY, self.phase)
         local = pd.DatetimeIndex(timestamp, tz="UTC").tz_convert(self.zone).tz_localize(None)
         return np.asarray(local.as_unit("ns").asi8 // DAY)
+
+
+@dataclass(frozen=True, eq=False)
+class Calendars:
+    """The calendars of a table of bars.
+
+    Attributes:
+        kinds: The different calendars.
+        which: int64 [symbols]: which of them each symbol has.
+    """
+
+    kinds: tuple[Calendar, ...]
+    which: Integers = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the array read-only."""
+        self.which.flags.writeable = False
+
+    @classmethod
+    def all_of(cls, calendar: Calendar, symbols: int = 1) -> Calendars:
+        """One calendar for so many symbols."""
+        return cls((calendar,), np.zeros(symbols, dtype=np.int64))
+
+    def take(self, symbols: Integers) -> Calendars:
+        """The calendars of some symbols, by number."""
+        kept, which = np.unique(self.which[symbols], return_inverse=True)
+        return Calendars(tuple(self.kinds[number] for number in kept.tolist()), which.astype(np.int64))
 
 
 def nearest(timestamp: Integers, step: int, phase: int) -> Integers:

@@ -23,8 +23,8 @@ import pyarrow.parquet
 from lem_models.errors import BarsError
 from lem_models.guard.arrow import check_size
 from lem_models.guard.columns import MAX_COLUMNS, check_columns
+from lem_models.guard.output import replacing
 from lem_models.guard.parquet import GuardedParquet, LocalFile
-from lem_models.guard.replacing import replacing
 
 __all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "write_table", "writing"]
 
@@ -100,7 +100,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Write a file of bars in the context, see :func:`~lem_models.guard.replacing.replacing`.
+    """Write a file of bars in the context, see :func:`~lem_models.guard.output.replacing`.
 
     Raises:
         BarsError: The file cannot be written.

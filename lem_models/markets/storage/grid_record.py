@@ -17,17 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError
-from lem_models.markets.calendar.choice import Calendars, Exchange
+from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import DAY, length_of
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.calendar.inference import (
-    InferredDays,
-    InferredSessions,
-    SessionClock,
-    infer_clock,
-    infer_days,
-)
-from lem_models.markets.calendar.kinds import Calendar, RoundTheClock, Scheduled
+from lem_models.markets.calendar.inferred_days import InferredDays, infer_days
+from lem_models.markets.calendar.inferred_sessions import InferredSessions, SessionClock, infer_clock
+from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock, Scheduled
 
 __all__ = ["grid_of", "grid_record"]
 

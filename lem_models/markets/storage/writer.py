@@ -44,9 +44,10 @@ from lem_models.markets.storage.pieces import Piece, PieceCheck
 from lem_models.markets.storage.store import symbol_type, write_store
 from lem_models.markets.validation import VALUES, Columns, warn_of_widened
 
-__all__ = ["BarsWriter", "dataset_pieces", "store_bars"]
+__all__ = ["BarsWriter", "Dataset", "store_bars", "store_dataset"]
 
-_ROWS = 1 << 20  # rows read together
+_ROWS = 1 << 20  # rows written together
+_DATASET_ROWS = 1 << 17  # rows of a data set read together
 
 
 class Dataset(Protocol):
@@ -280,23 +281,23 @@ class BarsWriter:
             raise BarsError(f"{self._path} cannot be written: {error}", rule="writable file") from error
 
 
-def dataset_pieces(dataset: Dataset, rows: int = _ROWS // 8) -> Iterator[pa.Table]:
-    """Pieces of a data set of the library ``datasets``, streaming or not, as Arrow tables.
-
-    Args:
-        dataset: A ``datasets.Dataset`` or ``datasets.IterableDataset``.
-        rows: Rows of a piece.
-
-    Raises:
-        BarsError: It is neither; a ``DatasetDict`` holds several.
-    """
+def store_dataset(
+    dataset: Dataset,
+    path: str | os.PathLike[str],
+    *,
+    calendar: CalendarChoice = "auto",
+    frequency: str | timedelta | None = None,
+    unit: str | None = None,
+) -> Bars:
+    """Write the bars of a data set of the library ``datasets``; see :meth:`Bars.from_dataset`."""
     if isinstance(dataset, Mapping):
         raise BarsError(f"the data set has the splits {list(dataset)}; take one of them", rule="one table")
     if not (callable(getattr(dataset, "with_format", None)) and callable(getattr(dataset, "iter", None))):
         raise BarsError(
             f"a datasets.Dataset or datasets.IterableDataset is needed, not a {type(dataset).__name__}", rule="table"
         )
-    yield from dataset.with_format("arrow").iter(batch_size=rows)
+    tables = dataset.with_format("arrow").iter(batch_size=_DATASET_ROWS)
+    return store_bars(tables, path, calendar=calendar, frequency=frequency, unit=unit)
 
 
 def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterator[Piece]:

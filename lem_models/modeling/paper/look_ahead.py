@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, LookAheadError
 from lem_models.guard.settings import Settings
-from lem_models.modeling.backbone import WindowedAttention
+from lem_models.modeling.layers.attention import WindowedAttention
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
     GatedResidualNetwork,

@@ -19,7 +19,7 @@ from lem_models.evaluation.benchmark import sample_orders
 from lem_models.execution.costs import CostModel
 from lem_models.guard.output import to_json
 from lem_models.guard.timestamps import MomentError, read_day
-from lem_models.hub.models.zoo import bundled_folder, weights_hash
+from lem_models.hub.models.registry import bundled_folder, weights_hash
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.model import LEMModel

@@ -10,7 +10,7 @@ from lem_models import Order, execute
 from lem_models.errors import BarsWarning
 from lem_models.execution.session import LiveSession
 from lem_models.markets.bars import Bars
-from lem_models.markets.splits import find_splits
+from lem_models.markets.stock_splits import find_splits
 
 RATIOS = [(0.25, "1/4"), (0.5, "1/2"), (1 / 3, "1/3"), (2 / 3, "1/1.5"), (0.1, "1/10"), (10, "10")]
 

@@ -1,16 +1,12 @@
-"""What the bars say of their market's clock: when sessions begin and end, and which dates have a bar.
+"""Sessions of intraday bars, inferred from the bars: when sessions begin and end.
 
-**Intraday bars.** A hole in the grid is the end of a session where the trading day changes, and a gap (a halt, a lunch
+A hole in the grid is the end of a session where the trading day changes, and a gap (a halt, a lunch
 break, missing data) anywhere else. Trading days change at a time of day at which the market is closed, read on a clock
 that keeps daylight saving as the market does: of the zones of the major exchanges the one on which fewest days begin
 or end at another time than most. A market that is closed only once a week has trading weeks instead.
 
 The slots of a session count from its usual opening, the most common one of the sessions *before* it, so a first bar
 that is missing is a gap and moves no other bar; later bars change nothing of an earlier session.
-
-**Daily and longer bars.** The market's week is the set of weekdays that usually have a bar. Bars of one day follow each
-other over a holiday; more than a week of the market's days without a bar is a gap. Longer bars follow each other as
-many of the market's days apart as they usually are; a step closer to two bars than to one is a gap.
 """
 
 from __future__ import annotations
@@ -20,24 +16,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.markets.calendar.frequency import DAY, HOUR, length_of, most_common, winner
-from lem_models.markets.calendar.kinds import Scheduled, near_phase, nearest
+from lem_models.markets.calendar.frequency import DAY, HOUR, length_of, winner
+from lem_models.markets.calendar.inferred_days import FEW, days_not_passed
+from lem_models.markets.calendar.kinds import Scheduled
 
 __all__ = [
     "CHANCE",
     "RARE",
-    "InferredDays",
     "InferredSessions",
     "SessionClock",
-    "date_stretches",
     "infer_clock",
-    "infer_days",
     "infer_sessions",
     "log_choose",
     "never_closes",
@@ -50,7 +43,6 @@ _SECOND = HOUR // 3600
 _MANY = 100  # sessions that say on which weekdays the market is open
 _WEEK = 7 * DAY
 _USUAL = 9  # sessions whose openings say when the next one usually opens: about two weeks
-_FEW = 0.25  # of the bars of the fullest weekday: weekdays with less are exceptions, such as a Saturday made up for
 
 CHANCE = 1e-3
 """What is less likely than this is no coincidence."""
@@ -210,7 +202,7 @@ class InferredSessions(Scheduled):
         days = self.clock.since_closing(self.start[-_MANY:])[0]
         # A trading day has the date of its middle: futures of a Monday open on Sunday evening.
         shift = (self.clock.closing + DAY // 2) // DAY
-        return frozenset((days % 7).tolist()) | _not_passed(days, shift)
+        return frozenset((days % 7).tolist()) | days_not_passed(days, shift)
 
     def _usual_opening(self, timestamp: int) -> int:
         """The usual opening of the sessions before a moment, and of its own; since the trading day began."""
@@ -222,63 +214,6 @@ class InferredSessions(Scheduled):
         """See :meth:`~lem_models.markets.calendar.kinds.Calendar.usual_slots`."""
         longest = np.maximum.accumulate(self.count)
         return np.asarray(np.append(DAY // self.frequency.value, longest)[np.clip(session, 0, len(longest))])
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class InferredDays(Scheduled):
-    """Dates of daily or longer bars, inferred from them.
-
-    Attributes:
-        week: The market's days of each week, Thursday first (1970-01-01 was one); bool [7].
-        usual: How many of the market's days bars usually are apart.
-    """
-
-    week: tuple[bool, ...]
-    usual: int
-
-    def followed_by(self, timestamp: Integers) -> InferredDays:
-        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.followed_by`."""
-        known = int(self.start[-1]) + (int(self.count[-1]) - 1) * self.stride
-        day = np.unique(nearest(timestamp, DAY, self.phase))
-        day = day[day > known]
-        if not len(day):
-            return self
-        last = int(self.number[-1] + self.count[-1] - 1)
-        ordinal = last + np.cumsum(1 + _missing(np.diff(day, prepend=known), day, self.week, self.usual, self.stride))
-        return replace(
-            self,
-            start=np.append(self.start, day),
-            number=np.append(self.number, ordinal),
-            count=np.append(self.count, np.ones(len(day), dtype=np.int64)),
-        )
-
-    def next_start(self, timestamp: int) -> int:
-        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.next_start`."""
-        if self.stride % 7 == 0:
-            return timestamp + self.stride * DAY
-        day = int(nearest(np.array([timestamp]), DAY, self.phase)[0])
-        following, left = day, self.usual
-        while left:
-            following += 1
-            left -= self.week[following % 7]
-        return timestamp + (following - day) * DAY
-
-    def start_of(self, ordinal: Integers) -> Integers:
-        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.start_of`; dates inside a gap are those expected."""
-        at = np.maximum(np.searchsorted(self.number, ordinal, side="right") - 1, 0)
-        beyond = np.maximum(ordinal - (self.number[at] + self.count[at] - 1), 0)
-        starts = super().start_of(ordinal - beyond)
-        for place in np.flatnonzero(beyond).tolist():
-            starts[place] = self.coming(int(starts[place]), int(beyond[place]) + 1)[-1]
-        return starts
-
-    def has_start(self, timestamp: int) -> bool:
-        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.has_start`."""
-        at = np.array([timestamp])
-        return self.week[int(nearest(at, DAY, self.phase)[0]) % 7] and bool(near_phase(at, DAY, self.phase)[0])
-
-
-# --- intraday bars ---------------------------------------------------------------------------------------------------
 
 
 def infer_sessions(union: Integers, step: int) -> InferredSessions:
@@ -440,7 +375,7 @@ def never_closes(union: Integers, step: int) -> bool:
         return bool(step < DAY <= span and len(union) >= 0.9 * span / step)
     if step == DAY and last - first >= 14:
         count = np.bincount(union // DAY % 7, minlength=7)
-        if np.any(count <= _FEW * count.max()):
+        if np.any(count <= FEW * count.max()):
             return False
     fill = np.diff(np.searchsorted(union, np.arange(first + 1, last + 1) * DAY)) / per_day
     weekday = (np.arange(first + 1, last) + 3) % 7
@@ -466,81 +401,3 @@ def _has_pause(union: Integers, step: int, fill: Floats) -> bool:
 def log_choose(count: int, chosen: int) -> float:
     """Logarithm of the number of ways to choose some of so many."""
     return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
-
-
-# --- daily and longer bars -------------------------------------------------------------------------------------------
-
-
-def infer_days(union: Integers, step: int, phase: int) -> InferredDays:
-    """Dates of daily or longer bars.
-
-    Args:
-        union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
-        step: Length of a bar, nanoseconds; a day or more.
-        phase: Time of day of the stamps, nanoseconds.
-    """
-    day = np.unique(nearest(union, DAY, phase))
-    count = np.bincount(day % 7, minlength=7)
-    unseen = _not_passed(day)
-    week = tuple(bool(seen > _FEW * count.max()) or number in unseen for number, seen in enumerate(count.tolist()))
-    stride = max(1, step // DAY)
-    apart = _days_apart(np.diff(day), day[1:], week, stride)
-    usual = max(most_common(apart[apart > 0]), 1) if np.any(apart > 0) else 1
-    ordinal = np.concatenate([[0], np.cumsum(1 + _missing(np.diff(day), day[1:], week, usual, stride))])
-    stretches = date_stretches(day, ordinal, stride)
-    return InferredDays(
-        "sessions",
-        length_of(step),
-        1,
-        is_session_bound=False,
-        opening=np.zeros(0, dtype=np.int64),
-        phase=phase,
-        week=week,
-        usual=usual,
-        **stretches,
-    )
-
-
-def _not_passed(day: Integers, shift: int = 0) -> frozenset[int]:
-    """Weekdays from Monday to Friday that a history of a few days does not hold: nothing says that they are closed.
-
-    Args:
-        day: int64 [days], ascending; day 0 is a Thursday.
-        shift: Days from each to the date that names it.
-
-    Returns:
-        Numbers of days modulo 7.
-    """
-    coming = range(int(day[-1]) + 1, int(day[0]) + 7)
-    return frozenset(number % 7 for number in coming if (number + shift + 3) % 7 < 5)
-
-
-def date_stretches(day: Integers, ordinal: Integers, stride: int) -> dict[str, Any]:
-    """Stretches of dates that are ``stride`` days apart and follow each other: start, number, count, and the stride."""
-    begins = np.concatenate([[0], np.flatnonzero((np.diff(day) != stride) | (np.diff(ordinal) != 1)) + 1])
-    count = np.diff(begins, append=len(day))
-    return {"start": day[begins], "number": ordinal[begins], "count": count, "stride": stride}
-
-
-def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...], stride: int) -> Integers:
-    """How many of the market's days lie between the date before (exclusive) and each date (inclusive).
-
-    Of bars of whole weeks every day counts: a bar that a holiday moves by a day is as far from its neighbours as usual.
-    """
-    if stride % 7 == 0:
-        return distance
-    before = np.concatenate([[0], np.cumsum(week)])
-
-    def elapsed(until: Integers) -> Integers:
-        return np.asarray(until // 7 * before[-1] + before[until % 7])
-
-    return np.asarray(elapsed(day + 1) - elapsed(day - distance + 1))
-
-
-def _missing(distance: Integers, day: Integers, week: tuple[bool, ...], usual: int, stride: int) -> Integers:
-    """Bars that are missing before each date; 0 where it follows the one before."""
-    apart = _days_apart(distance, day, week, stride)
-    missing = -((usual - 2 * apart) // (2 * usual)) - 1  # apart / usual rounded to the nearest, halves down, less 1
-    # Bars of one day follow each other over a holiday, which may take a whole week of the market.
-    tolerated = sum(week) if usual == 1 else 0
-    return np.asarray(np.where(missing > tolerated, missing, 0))

@@ -1,11 +1,12 @@
-"""Whole columns that follow from the seven arrays and the grid of a table of bars.
+"""Columns of bars, their places on the market's grid, and what follows from both.
 
-They are computed when they are first asked for, and kept: for users, tests and small tables. What goes over a market
-of any size asks the grid, and :meth:`DerivedColumns.vwap_at`, for the rows it needs.
+A derived column is computed when it is first asked for, and kept: for users, tests and small tables. Code for markets
+of any size asks the grid, and :meth:`PlacedBars.vwap_at`, for the rows that it needs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,21 +14,25 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lem_models.markets.calendar.choice import Calendar
 from lem_models.markets.calendar.grid import Grid
+from lem_models.markets.calendar.kinds import Calendar
 
-__all__ = ["DerivedColumns"]
+__all__ = ["PlacedBars"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-class DerivedColumns:
-    """What :class:`~lem_models.markets.bars.Bars` derives from its arrays; see there for these."""
+@dataclass(frozen=True, eq=False, repr=False)
+class PlacedBars:
+    """Columns of bars and their places on the market's grid; see :class:`~lem_models.markets.bars.Bars`."""
 
     symbols: tuple[str, ...]
     offsets: Integers
     timestamp: Integers
+    open: Floats
+    high: Floats
+    low: Floats
     close: Floats
     volume: Floats
     notional: Floats
