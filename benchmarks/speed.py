@@ -144,7 +144,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "device": options.device,
@@ -153,27 +153,27 @@ def main() -> None:
         "time": TIME,
     }
     if "tkan" in options.only:
-        found["tkan"] = race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)
-        _print_tkan(console, found["tkan"])
+        measured["tkan"] = race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)
+        _print_tkan(console, measured["tkan"])
     if "training" in options.only:
         for name, orders in (("training", None), ("training, 160 orders a stretch", 160)):
-            found[name] = training(options.repeats, options.data, options.precision, orders)
-            _print_facts(console, f"Crypto recipe: {name}", found[name])
+            measured[name] = training(options.repeats, options.data, options.precision, orders)
+            _print_facts(console, f"Crypto recipe: {name}", measured[name])
     if "execution" in options.only:
-        found["execution"] = execution(options.repeats, options.data, options.model)
-        _print_facts(console, "Execution", found["execution"])
+        measured["execution"] = execution(options.repeats, options.data, options.model)
+        _print_facts(console, "Execution", measured["execution"])
     if "live" in options.only:
-        found["live"] = live_latency(options.model)
+        measured["live"] = live_latency(options.model)
         _print_facts(
-            console, "Live decision, one thread", {k: v for k, v in found["live"].items() if k != "breakdown_us"}
+            console, "Live decision, one thread", {k: v for k, v in measured["live"].items() if k != "breakdown_us"}
         )
     if "startup" in options.only:
-        found["startup"] = startup(options.repeats)
-        _print_facts(console, "Start-up, seconds", found["startup"])
-    path = to_json(found, options.out / "speed.json")
-    if "tkan" in found:
+        measured["startup"] = startup(options.repeats)
+        _print_facts(console, "Start-up, seconds", measured["startup"])
+    path = to_json(measured, options.out / "speed.json")
+    if "tkan" in measured:
         picture = options.out / "speed.png"
-        picture.write_bytes(figure_to_png_bytes(speed_figure(found["tkan"]), background="#ffffff"))
+        picture.write_bytes(figure_to_png_bytes(speed_figure(measured["tkan"])))
     console.print(f"{path.resolve()}", soft_wrap=True)
 
 

@@ -42,7 +42,9 @@ from lem_models.guard.settings import Settings
 from lem_models.hub.models.registry import Registry, registry, weights_hash
 from lem_models.hub.models.resolve import resolve
 from lem_models.markets.calendar.frequency import Moment, clock
-from lem_models.report.text import SIGN_CONVENTION
+from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.markdown import markdown_table
+from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.summary import compare, null_split, paired_difference
 from lem_models.statistics.tracking import std_ratio
@@ -57,7 +59,7 @@ COMPARED = (
 """Columns of the comparison that are kept: there are no costs and no sizes, the others repeat these or are empty."""
 
 
-class Run(Settings):
+class RunPlan(Settings):
     """Orders of one maximum duration.
 
     Attributes:
@@ -73,7 +75,7 @@ class Run(Settings):
     @property
     def min_periods(self) -> tuple[int, ...]:
         """1 and the quarters of the maximum."""
-        return tuple(sorted({1, *(max(1, round(self.max_periods * part / 4)) for part in (1, 2, 3, 4))}))
+        return tuple(sorted({1, *(max(1, round(self.max_periods * quarter / 4)) for quarter in (1, 2, 3, 4))}))
 
 
 class MarketPlan(Settings):
@@ -89,7 +91,7 @@ class MarketPlan(Settings):
     file: str
     model: str | None
     test_start: date
-    runs: tuple[Run, ...] = Field(min_length=1)
+    runs: tuple[RunPlan, ...] = Field(min_length=1)
 
 
 class Plan(Settings):
@@ -245,18 +247,20 @@ def evaluate(
     for name in left_out:
         progress(f"{name} is left out: its horizon is {policies[name].horizon} periods, not {settings.max_periods}")
     settings = settings.model_copy(update={"null_of": tuple(models)})
-    run = run_benchmark(able, bars, settings, progress=progress)
-    if run is None:
+    benchmark = run_benchmark(able, bars, settings, progress=progress)
+    if benchmark is None:
         raise ConfigError("this benchmark runs in one process")
     progress("tables")
-    model = run.orders[models[0]]
+    model = benchmark.orders[models[0]]
     subsets = {
         "all": model["symbol"].notna(),
         "seen": ~model["symbol"].isin(unseen),
         "unseen": model["symbol"].isin(unseen),
     }
     chosen = {name: model.loc[rows, "order_id"] for name, rows in subsets.items() if rows.any()}
-    parts = [_tables(run, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen]
+    tables = [
+        _tables(benchmark, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen
+    ]
     return {
         "max_periods": settings.max_periods,
         "settings": settings.model_dump(
@@ -264,16 +268,16 @@ def evaluate(
         ),
         "orders": len(model),
         "left_out": left_out,
-        "excluded": dict(run.excluded),
+        "excluded": dict(benchmark.excluded),
         "volatility_bps": model["volatility_bps"].mean(),
-        **{name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]},
+        **{name: pd.concat([each[name] for each in tables], ignore_index=True) for name in tables[0]},
     }
 
 
-def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
+def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
     """Tables of one set of assets."""
-    orders = {name: table[table["order_id"].isin(order_id)] for name, table in run.orders.items()}
-    by, bootstrap = ["min_periods"], {"draws": run.settings.bootstrap, "seed": run.settings.seed}
+    orders = {name: table[table["order_id"].isin(order_id)] for name, table in benchmark.orders.items()}
+    by, bootstrap = ["min_periods"], {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
     differences, tracking, null = [], [], []
     for model in models:
@@ -287,8 +291,8 @@ def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series)
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
-        if model in run.nulls:
-            null.append(null_split(orders[model], run.nulls[model], by, **bootstrap).assign(model=model))
+        if model in benchmark.nulls:
+            null.append(null_split(orders[model], benchmark.nulls[model], by, **bootstrap).assign(model=model))
     tables = {
         "comparison": comparison,
         "differences": _stacked(differences),
@@ -310,29 +314,15 @@ def _utc(moment: Moment) -> pd.Timestamp:
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
-def markdown(run: Mapping[str, Any], models: list[str]) -> str:
+def printed(run: Mapping[str, Any]) -> str:
     """Mean and standard deviation of every policy in bar volatilities by minimum duration, and the forecast value."""
-    rows = run["comparison"]
-    minima = sorted(rows["min_periods"].unique())
-    lines = []
-    for assets, table in rows.groupby("assets", sort=False):
-        lines += [
-            "",
-            f"| {assets} | " + " | ".join(f"min {m}" for m in minima) + " |",
-            "|---" * (len(minima) + 1) + "|",
-        ]
-        for policy, own in table.groupby("policy", sort=False):
-            cells = [f"{r.mean_vol:.3f} ± {r.std_vol:.3f}" for r in own.itertuples()]
-            lines.append(f"| {policy} | " + " | ".join(cells) + " |")
-        null = run["null"]
-        for model in models if len(null) else ():
-            own = null[(null["assets"] == assets) & (null["model"] == model)]
-            cells = [
-                f"{r.forecast_vol:.3f} [{r.forecast_low_vol:.3f}, {r.forecast_high_vol:.3f}]" for r in own.itertuples()
-            ]
-            if cells:
-                lines.append(f"| forecast value of {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines).replace("-0.", "−0.")
+    tables = []
+    for assets, rows in run["comparison"].groupby("assets", sort=False):
+        tables.append(means_by_minimum(rows, corner=str(assets)))
+        null = run["null"][run["null"]["assets"] == assets] if len(run["null"]) else run["null"]
+        if len(null):
+            tables.append(forecasts_by_minimum(null.assign(policy=null["model"]), corner=f"{assets}, forecast value"))
+    return "\n\n".join(map(markdown_table, tables))
 
 
 def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -362,9 +352,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             seed=given.seed,
         )
         runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))
-        progress(
-            f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{markdown(runs[-1], list(models))}\n"
-        )
+        progress(f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{printed(runs[-1])}\n")
     if not runs:
         raise ConfigError(f"{given.market} has no run of {given.max_periods} periods")
     return {

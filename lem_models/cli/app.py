@@ -199,8 +199,8 @@ def demo(
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.guard.output import check_folder
     from lem_models.markets.synthetic import synthetic_bars
-    from lem_models.report.benchmark import write_benchmark
-    from lem_models.report.console import print_benchmark, print_execution
+    from lem_models.report.benchmark_console import print_benchmark, print_execution
+    from lem_models.report.benchmark_report import write_benchmark
     from lem_models.report.samples import sample_order
 
     console = make_console()
@@ -301,8 +301,8 @@ def benchmark(
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.execution.costs import CostModel
     from lem_models.guard.output import check_folder
-    from lem_models.report.benchmark import write_benchmark
-    from lem_models.report.console import print_benchmark
+    from lem_models.report.benchmark_console import print_benchmark
+    from lem_models.report.benchmark_report import write_benchmark
 
     costs = CostModel(half_spread_bps=half_spread, fee_bps=fee, impact=impact, order_size=order_size)
     console = make_console()

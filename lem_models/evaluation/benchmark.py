@@ -88,7 +88,7 @@ class BenchmarkSettings(Settings):
     @field_validator("by")
     @classmethod
     def _known_keys(cls, by: tuple[str, ...]) -> tuple[str, ...]:
-        """A report that fails at its last table would waste the run."""
+        """Refuse an unknown key before the orders run, not when the last table is made."""
         known = (*COLUMNS, *DERIVED_KEYS)
         for key in by:
             if key not in known:
@@ -98,7 +98,7 @@ class BenchmarkSettings(Settings):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark run found.
+    """Results of a benchmark.
 
     Attributes:
         settings: The settings.
@@ -109,7 +109,7 @@ class Benchmark:
             without a null.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
-        notes: What a reader must know of policies on bars of this length, a sentence each.
+        notes: What a reader must know about policies on bars of this length, a sentence each.
     """
 
     settings: BenchmarkSettings
@@ -206,7 +206,7 @@ def sample_orders(bars: BarsLike, settings: BenchmarkSettings) -> pd.DataFrame:
     """The orders that a benchmark runs, as :meth:`~lem_models.orders.Order.sample` gives them.
 
     Raises:
-        OrderError: when no order fits.
+        OrderError: If no order fits.
     """
     extra: dict[str, Any] = {} if settings.risk_aversion is None else {"risk_aversion": settings.risk_aversion}
     return Order.sample(
@@ -292,14 +292,16 @@ def run_benchmark(
             progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
             result = shared.execute(policies[name], market, null)
             if result is not None:
-                kept.append(NullDraws.of(result.orders))  # the rest of the result goes: 20 of them are gigabytes
+                kept.append(NullDraws.of(result.orders))  # not the whole result: 20 of them are gigabytes
     if shared.ranks.rank:
         return None
     config = getattr(policies[model], "config", None)
     unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
-    found = {name: result for name, result in results.items() if result is not None}
+    kept_results = {name: result for name, result in results.items() if result is not None}
     nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
-    return Benchmark(settings, bars, model, found, nulls, excluded, unseen, tuple(note for note in notes if note))
+    return Benchmark(
+        settings, bars, model, kept_results, nulls, excluded, unseen, tuple(note for note in notes if note)
+    )
 
 
 def _null_of(wanted: str | tuple[str, ...], policies: list[str]) -> list[str]:

@@ -93,8 +93,8 @@ class Improvement(Slippage):
 
     def compute(self) -> dict[str, Tensor]:
         """See :meth:`OrderStatistics.compute`."""
-        found = super().compute()
-        return found | {name: -found[name] for name in ("mean", "weighted_mean")}
+        values = super().compute()
+        return values | {name: -values[name] for name in ("mean", "weighted_mean")}
 
 
 class NetSlippage(Slippage):
@@ -172,7 +172,7 @@ def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> Me
         "shortfall": ImplementationShortfall(**given),
     }
     metrics |= {row.name: Slippage(row.column, **given) for row in REFERENCE_PRICES if row.slippage is None}
-    # Groups of metrics are told by their states after the first update: two that agree there may differ later.
+    # torchmetrics groups metrics whose states agree after the first update, and they may differ later.
     return MetricCollection(metrics, compute_groups=False)
 
 

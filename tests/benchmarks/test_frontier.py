@@ -104,7 +104,7 @@ def test_the_picture_has_a_panel_per_minimum_and_every_policy_in_its_legend(tabl
     assert shown == ["ours", RIVAL, "stopping_rule", "twap", "volume_curve"]
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels == ["λ 0.05", "λ 2"]  # Longstaff-Schwartz has one point here, and no curve
-    assert figure_to_png_bytes(figure, background="#ffffff").startswith(b"\x89PNG")
+    assert figure_to_png_bytes(figure).startswith(b"\x89PNG")
 
 
 def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch):

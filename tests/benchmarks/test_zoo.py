@@ -11,7 +11,7 @@ import yaml
 
 from benchmarks import zoo
 from benchmarks.records import record_text
-from benchmarks.zoo import Plan, Run, evaluate, needed_bars, split_of
+from benchmarks.zoo import Plan, RunPlan, evaluate, needed_bars, split_of
 from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
 from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError
@@ -103,9 +103,9 @@ def test_every_market_has_assets_that_the_base_never_saw(plan, shared_data):
 
 
 def test_minimum_durations_are_one_and_the_quarters():
-    assert Run(max_periods=12).min_periods == (1, 3, 6, 9, 12)
-    assert Run(max_periods=78).min_periods == (1, 20, 39, 58, 78)
-    assert Run(max_periods=1).min_periods == (1,)
+    assert RunPlan(max_periods=12).min_periods == (1, 3, 6, 9, 12)
+    assert RunPlan(max_periods=78).min_periods == (1, 20, 39, 58, 78)
+    assert RunPlan(max_periods=1).min_periods == (1,)
 
 
 def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path, plan):

@@ -12,7 +12,7 @@ from lem_models import load_policy, synthetic_bars
 from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.costs import CostModel
-from lem_models.report.benchmark import write_benchmark
+from lem_models.report.benchmark_report import write_benchmark
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.null_draws import NullDraws
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from lem_models.errors import ConfigError, LEMError, UnknownNameError, WeightsError
 from lem_models.hub.models.folder import read_weights
+from lem_models.hub.models.registry import bundled_folder
 from lem_models.hub.models.resolve import resolve
 from lem_models.hub.models.save import write_model
-from lem_models.hub.models.registry import bundled_folder
 from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel

@@ -283,7 +283,7 @@ def test_what_fine_tuning_measured_is_in_the_plain_card(hub, folder):
     lem(finetuned(folder), "--to", NAME)
     latest = hub.repository(NAME).at("main")
     text = latest.files["README.md"].decode()
-    assert "| 1 | after | 842 | 14.80 | 16.2 | 0.375 [0.286, 0.459] | 0.412 |" in text
+    assert "| 1 | **after** | 842 | 14.80 | 16.2 | 0.3750 [0.2860, 0.4590] | 0.4120 |" in text
     assert "0.772 [0.600, 1.060] of that of twap" in text
     (result,) = ModelCard(text).data.eval_results
     assert (result.metric_value, result.metric_args["orders"]) == (0.375, 842)

@@ -12,8 +12,8 @@ from huggingface_hub import hf_hub_download
 
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
 from lem_models.guard.hub_ids import is_hub_id
-from lem_models.hub.models.resolve import _LARGEST, resolve
 from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.resolve import _LARGEST, resolve
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY

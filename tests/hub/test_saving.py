@@ -17,8 +17,8 @@ import torch
 from lem_models.errors import ConfigError, UnknownNameError, WeightsError
 from lem_models.hub.models import folder as loading
 from lem_models.hub.models import save as saving
-from lem_models.hub.names import STAGED
 from lem_models.hub.models.zoo import list_models
+from lem_models.hub.names import STAGED
 from lem_models.modeling.config import ConfigFile
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, tiny_config

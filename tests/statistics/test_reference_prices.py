@@ -56,7 +56,7 @@ from lem_models import execute, load_policy, synthetic_bars
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.metrics import execution_metrics
 from lem_models.orders import Order
-from lem_models.report.benchmark import write_benchmark
+from lem_models.report.benchmark_report import write_benchmark
 
 bars = synthetic_bars(symbols=1, days=20, seed=1)
 result = execute("twap", bars, Order.sample(bars, every=10, max_periods=4))

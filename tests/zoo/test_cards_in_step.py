@@ -5,7 +5,7 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from benchmarks.cards import CARDS, make, stale
+from benchmarks.cards.make import CARDS, make, stale
 from lem_models.hub.models.zoo import METRICS_NAME, list_models, weights_hash
 from tests.conftest import REPOSITORY
 
@@ -17,7 +17,7 @@ def test_card_and_metrics_are_in_step(name):
     made = make(name)
     assert not made.missing, f"no results are recorded on {made.missing}"
     found = [str(path.relative_to(REPOSITORY)) for path in stale(made)]
-    assert found == [], "run: python benchmarks/cards.py"
+    assert found == [], "run: python benchmarks/cards/make.py"
 
 
 @pytest.mark.parametrize("name", MODELS)

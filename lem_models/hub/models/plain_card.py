@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,8 +14,10 @@ from lem_models.guard.settings import problems
 from lem_models.guard.text import one_line, read_json
 from lem_models.hub.models.registry import bundled_names
 from lem_models.hub.settings import ModelUpload
-from lem_models.hub.tables import interval, markdown_table, number
 from lem_models.modeling.config import LEMConfig
+from lem_models.report.markdown import markdown_table, markdown_text
+from lem_models.report.numbers import interval
+from lem_models.report.policy_tables import before_after_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -151,12 +154,7 @@ class _Markdown(str):
 
 
 def _written(value: object) -> object:
-    return value if isinstance(value, _Markdown) else _text(value)
-
-
-def _text(value: object) -> str:
-    """A value inside a line or a table of Markdown."""
-    return one_line(str(value)).replace("|", "\\|").replace("<", "&lt;")
+    return value if isinstance(value, _Markdown) else markdown_text(value)
 
 
 def _read(path: Path) -> _Measured | None:
@@ -196,23 +194,12 @@ def _index(measured: _Measured) -> list[EvalResult]:
 
 
 def _table(measured: _Measured) -> str:
-    rows = [
-        (
-            str(row.min_periods),
-            _text(row.policy),
-            f"{row.orders:,}",
-            number(row.mean_bps, ".2f"),
-            number(row.std_bps, ".1f"),
-            interval(row.model_dump(), "mean_vol", "low_vol", "high_vol", ".3f"),
-            number(row.std_vol, ".3f"),
-        )
-        for row in sorted(measured.test.policies, key=lambda row: row.min_periods)
-    ]
-    return markdown_table(("minimum", "policy", "orders", "bps", "std bps", "bar volatilities", "std"), rows)
+    rows = pd.DataFrame([row.model_dump() for row in measured.test.policies])
+    return markdown_table(before_after_table(rows))
 
 
 def _tracking(measured: _Measured) -> list[str]:
     return [
-        f"{interval(row.model_dump(), 'ratio', 'low', 'high', '.3f')} of that of {row.policy}"
+        f"{interval(row.ratio, row.low, row.high)} of that of {row.policy}"
         for row in measured.test.fixed_duration_std_ratio
     ]

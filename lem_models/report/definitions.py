@@ -1,17 +1,10 @@
-"""What every report says in the same words: the sign convention, the definitions, and how numbers are printed."""
+"""What every report says in the same words: the sign convention and the definitions."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 
-import numpy as np
-import pandas as pd
-
-from lem_models.guard.output import is_missing
-
-__all__ = ["DEFINITIONS", "MISSING", "SIGN_CONVENTION", "fact_text", "number_text", "p_text"]
+__all__ = ["DEFINITIONS", "SIGN_CONVENTION"]
 
 SIGN_CONVENTION = (
     "slippage = side \u00d7 (executed / benchmark \u2212 1) \u00d7 1e4 bps, positive = cost; improvement is minus that"
@@ -45,41 +38,3 @@ DEFINITIONS: Mapping[str, str] = {
     ),
 }
 """Definitions printed at the top of a report, term by term."""
-
-MISSING = "\u2013"
-"""What stands where a number is missing."""
-
-_SIGNED_ZERO = re.compile(r"[+-](?=0(?:\.0+)?(?![\d.]))")
-_MINUS = re.compile(r"(?<![\w-])-(?=\d)")
-
-
-def number_text(text: str) -> str:
-    """Formatted number with a true minus sign (as wide as the plus) and no sign before a zero."""
-    return _MINUS.sub("\u2212", _SIGNED_ZERO.sub("", text))
-
-
-def p_text(value: float) -> str:
-    """A p-value as printed: three decimals, ``<0.001`` below; a dash where there was no test.
-
-    Example:
-        >>> p_text(0.0312), p_text(2e-9)
-        ('0.031', '<0.001')
-    """
-    if math.isnan(value):
-        return MISSING
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def fact_text(value: object) -> str:
-    """Any value as text."""
-    if is_missing(value):
-        return MISSING
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return number_text(f"{value:,}")
-    if isinstance(value, float | np.floating):
-        return number_text(f"{value:,.6g}")
-    if isinstance(value, pd.Timestamp):
-        return value.strftime("%Y-%m-%d %H:%M")
-    return str(value)

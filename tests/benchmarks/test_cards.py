@@ -10,20 +10,19 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from benchmarks.cards import Made, sources_of, stale
+from benchmarks.cards.card import card_metadata, metrics_of, metrics_text, render_card
+from benchmarks.cards.findings import findings
+from benchmarks.cards.make import MadeFiles, sources_of, stale
 from benchmarks.frontier import frontier
-from benchmarks.records import plain
+from benchmarks.records import MarketRecord, RecordedRun, plain, read_market_record
 from benchmarks.zoo import evaluate
 from lem_models import LEMModel, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.evaluation.benchmark import BenchmarkSettings
 from lem_models.execution.result import with_ends
 from lem_models.guard.output import to_json
-from lem_models.hub.cards import card_metadata, metrics_of, metrics_text, render_card
-from lem_models.hub.findings import findings
 from lem_models.hub.models.registry import weights_hash, zoo_source
 from lem_models.hub.models.zoo import ZooModel
-from lem_models.hub.results import Evaluation, Run, read_evaluation
 from lem_models.statistics.seeds import across_seeds
 from tests.helpers import random_model, tiny_config
 
@@ -67,7 +66,7 @@ def record():
 
 
 def card_of(record, **sources):
-    given = {"evaluations": [Evaluation(record, "crypto-hourly.json")], "dials": [], **sources}
+    given = {"records": [MarketRecord(record, "crypto-hourly.json")], "dials": [], **sources}
     sources = dataclasses.replace(sources_of(NAME), **given)
     return render_card(sources, model())
 
@@ -83,8 +82,8 @@ def change(record, table, keys, **values):
         row.update(values)
 
 
-def said(record, name=str(NAME)):
-    return " ".join(findings(Run(record["runs"][0]), name, MODELS, "hour"))
+def sentences(record, name=str(NAME)):
+    return " ".join(findings(RecordedRun(record["runs"][0]), name, MODELS, "hour"))
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -109,12 +108,12 @@ def test_every_number_of_the_model_is_on_the_card(record):
 
 
 def test_another_number_makes_another_card_and_other_metrics(record):
-    before, evaluation = card_of(record), Evaluation(copy.deepcopy(record), "crypto-hourly.json")
+    before, evaluation = card_of(record), MarketRecord(copy.deepcopy(record), "crypto-hourly.json")
     assert card_of(copy.deepcopy(record)) == before
     change(record, "comparison", {"policy": NAME, "assets": "all", "min_periods": 6}, mean_vol=0.123456)
     assert card_of(record) != before
     assert "0.123" in card_of(record)
-    after = metrics_of(NAME, [Evaluation(record, "crypto-hourly.json")])
+    after = metrics_of(NAME, [MarketRecord(record, "crypto-hourly.json")])
     assert after["evaluations"][0]["runs"][0]["rows"][1]["mean_vol"] == 0.123456
     assert metrics_text(after) != metrics_text(metrics_of(NAME, [evaluation]))
 
@@ -174,13 +173,15 @@ def test_ahead_level_and_behind_follow_the_adjusted_p_value(record):
     keys = {"model": NAME, "policy": "twap", "assets": "all"}
     for minimum, mean, p_value in ((1, 5.0, 0.001), (6, 5.0, 0.2)):
         change(record, "differences", keys | {"min_periods": minimum}, mean_bps=mean, p_value=1e-4, p_holm=p_value)
-    assert "significantly ahead of `twap` at minimum 1 and not significantly different at minimum 6" in said(record)
+    assert "significantly ahead of `twap` at minimum 1 and not significantly different at minimum 6" in sentences(
+        record
+    )
     change(record, "differences", keys | {"min_periods": 6}, mean_bps=-5.0, p_holm=0.001)
-    assert "significantly ahead of `twap` at minimum 1 and significantly behind at minimum 6" in said(record)
+    assert "significantly ahead of `twap` at minimum 1 and significantly behind at minimum 6" in sentences(record)
     change(record, "differences", keys, mean_bps=-5.0, p_holm=0.001)
-    assert "significantly behind `twap` at every flexible minimum (1 and 6)" in said(record)
+    assert "significantly behind `twap` at every flexible minimum (1 and 6)" in sentences(record)
     change(record, "differences", keys, mean_bps=5.0, p_holm=0.06)
-    assert "not significantly different from `twap` at every flexible minimum" in said(record)
+    assert "not significantly different from `twap` at every flexible minimum" in sentences(record)
     # A star only where the test is passed.
     change(record, "differences", {"model": NAME, "assets": "all"}, p_holm=0.9)
     assert "]\\*" not in card_of(record)
@@ -188,14 +189,16 @@ def test_ahead_level_and_behind_follow_the_adjusted_p_value(record):
     assert card_of(record).count("]\\*") == 3
 
 
-def test_a_higher_standard_deviation_than_a_rival_s_is_said(record):
+def test_a_higher_standard_deviation_than_a_rival_s_is_sentences(record):
     change(record, "comparison", {"policy": NAME, "assets": "all"}, std_vol=0.5)
     for rival in RIVALS:
         change(record, "comparison", {"policy": rival, "assets": "all"}, std_vol=1.0)
-    assert "times theirs, nowhere above" in said(record).replace("the rival’s", "theirs").split("Fixed duration")[0]
-    assert "**above**" not in said(record).split("Fixed duration")[0]
+    assert (
+        "times theirs, nowhere above" in sentences(record).replace("the rival’s", "theirs").split("Fixed duration")[0]
+    )
+    assert "**above**" not in sentences(record).split("Fixed duration")[0]
     change(record, "comparison", {"policy": "stopping_rule", "assets": "all", "min_periods": 6}, std_vol=0.4)
-    assert "**above** that of `stopping_rule` at minimum 6" in said(record)
+    assert "**above** that of `stopping_rule` at minimum 6" in sentences(record)
 
 
 @pytest.mark.parametrize(
@@ -209,15 +212,15 @@ def test_a_higher_standard_deviation_than_a_rival_s_is_said(record):
 def test_tracking_is_claimed_when_the_interval_leaves_out_one(record, low, high, words):
     change(record, "tracking", {"model": NAME}, low=0.5, high=0.6)
     change(record, "tracking", {"model": NAME, "policy": "twap"}, std_ratio_vol=(low + high) / 2, low=low, high=high)
-    assert words in said(record)
-    assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}] times TWAP's" in said(record)
+    assert words in sentences(record)
+    assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}] times TWAP's" in sentences(record)
 
 
 def test_forecast_value_is_claimed_when_the_interval_leaves_out_zero(record):
     keys = {"model": NAME, "assets": "all"}
     for minimum, low, high in ((1, 0.01, 0.03), (6, -0.01, 0.03), (12, -0.03, -0.01)):
         change(record, "null", keys | {"min_periods": minimum}, forecast_low_vol=low, forecast_high_vol=high)
-    text = said(record)
+    text = sentences(record)
     assert "significantly above 0 at minimum 1," in text
     assert "not significantly different from 0 at minimum 6" in text
     assert "significantly **below** 0 at minimum 12" in text
@@ -233,11 +236,11 @@ def test_forecast_value_is_claimed_when_the_interval_leaves_out_zero(record):
 def test_assets_that_were_never_seen_are_compared_with_the_others(record, unseen, words):
     change(record, "comparison", {"policy": NAME, "assets": "seen"}, mean_vol=0.4, low_vol=0.3)
     change(record, "comparison", {"policy": NAME, "assets": "unseen"}, mean_vol=0.4 * unseen)
-    assert words in said(record)
-    assert f"{100 * unseen:.0f} % at minimum 1" in said(record)
+    assert words in sentences(record)
+    assert f"{100 * unseen:.0f} % at minimum 1" in sentences(record)
     # A share of what may be nothing means nothing.
     change(record, "comparison", {"policy": NAME, "assets": "seen"}, low_vol=-0.01)
-    assert "that it never saw" not in said(record)
+    assert "that it never saw" not in sentences(record)
 
 
 def test_the_other_model_is_no_rival_but_stands_beside(record):
@@ -246,11 +249,11 @@ def test_the_other_model_is_no_rival_but_stands_beside(record):
             if base != other:
                 for row in rows(record, "differences", model=base, policy=other):
                     row.update(p_holm=0.01, mean_bps=3.0 if base == NAME else -3.0)
-    text = said(record)
+    text = sentences(record)
     assert "Against `lem-base`, all assets:" in text
     assert "Against `lem-base`, assets that no model saw:" in text
     assert "`lem-base`, all assets: significantly ahead at every minimum (1, 6 and 12)" in text
-    assert f"Against `{NAME}`, all assets: significantly behind at every minimum" in said(record, "lem-base")
+    assert f"Against `{NAME}`, all assets: significantly behind at every minimum" in sentences(record, "lem-base")
     flexible = text.split("Fixed duration")[0]
     assert "lem-base" not in flexible
 
@@ -266,7 +269,7 @@ def test_a_period_that_is_no_test_is_marked(record):
 
 
 def test_a_card_without_any_record_says_so():
-    card = render_card(dataclasses.replace(sources_of(NAME), evaluations=[]), model())
+    card = render_card(dataclasses.replace(sources_of(NAME), records=[]), model())
     assert "No results are recorded for this market." in card
     assert "is not recorded for this model" in card
     assert "model-index" not in card
@@ -297,7 +300,7 @@ def test_results_of_other_weights_are_refused(record):
     with pytest.raises(ConfigError, match=r"other weights of lem-crypto-hourly.*python benchmarks/zoo\.py"):
         card_of(record)
     with pytest.raises(ConfigError, match="other weights"):
-        metrics_of(NAME, [Evaluation(record, "crypto-hourly.json")])
+        metrics_of(NAME, [MarketRecord(record, "crypto-hourly.json")])
 
 
 def test_a_frontier_of_other_weights_is_refused(tmp_path):
@@ -317,7 +320,7 @@ def test_what_is_not_on_disk_as_it_should_be_is_stale(tmp_path):
     paths = [tmp_path / name for name in ("same", "other", "missing")]
     paths[0].write_bytes(b"text")
     paths[1].write_bytes(b"older text")
-    assert stale(Made(dict.fromkeys(paths, b"text"), ())) == paths[1:]
+    assert stale(MadeFiles(dict.fromkeys(paths, b"text"), ())) == paths[1:]
 
 
 @pytest.mark.parametrize(
@@ -329,13 +332,13 @@ def test_what_is_not_on_disk_as_it_should_be_is_stale(tmp_path):
     ],
 )
 def test_a_damaged_record_is_refused(record, damage, message, tmp_path):
-    assert read_evaluation(to_json(record, tmp_path / "record.json")).content == record
+    assert read_market_record(to_json(record, tmp_path / "record.json")).content == record
     damage(record)
     with pytest.raises(ConfigError, match=message):
-        read_evaluation(to_json(record, tmp_path / "record.json"))
+        read_market_record(to_json(record, tmp_path / "record.json"))
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(ConfigError, match="cannot read the record"):
-        read_evaluation(tmp_path / "record.json")
+        read_market_record(tmp_path / "record.json")
 
 
 # --- metadata, seeds, dial -------------------------------------------------------------------------------------------
@@ -353,7 +356,7 @@ def test_the_hub_reads_the_results_from_the_metadata(record):
         assert (result.dataset_type, result.dataset_split) == ("crypto-hourly", "test")
     (ratio,) = rows(record, "tracking", model=NAME, policy="twap", assets="all")
     assert ratio["std_ratio_vol"] in [result.metric_value for result in found.values()]
-    metrics = metrics_of(NAME, [Evaluation(record, "crypto-hourly.json")])
+    metrics = metrics_of(NAME, [MarketRecord(record, "crypto-hourly.json")])
     assert card_metadata(NAME, metrics) in str(card)
 
 

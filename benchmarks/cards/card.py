@@ -1,8 +1,8 @@
-"""Model cards: made from measured results, recipe and configuration, never typed.
+"""The card of a bundled model and its metrics: made from recorded results, recipe and configuration, never typed.
 
-:func:`metrics_of` condenses the evaluation records of a model (``metrics.json``, which ``list_models()`` shows),
-:func:`render_card` writes the card as it is published, with the Hub's metadata and ``model-index``. Everything that
-depends on a number is derived from it (:mod:`lem_models.hub.findings`), and what is not recorded is said to be missing.
+:func:`metrics_of` condenses the market records of a model (``metrics.json``, which ``list_models()`` shows),
+:func:`render_card` writes the card as it is published, with the Hub's metadata and ``model-index``. Every sentence that
+depends on a number is derived from it (:mod:`benchmarks.cards.findings`). What is not recorded is named as missing.
 """
 
 from __future__ import annotations
@@ -10,30 +10,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import pandas as pd
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lem_models.hub.findings import ALPHA, dominance, findings, models_of
-from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
-from lem_models.hub.models.zoo import ZooModel, list_models
-from lem_models.hub.results import Evaluation, Run
-from lem_models.hub.tables import (
-    difference_table,
+from benchmarks.cards.findings import ALPHA, dominance, findings, models_of
+from benchmarks.cards.tables import (
+    dial_table,
+    differences_table,
     improvement_table,
-    interval,
-    markdown_table,
-    number,
-    policy_table,
+    policies_table,
+    seeds_table,
     tracking_table,
     unseen_table,
 )
-
-if TYPE_CHECKING:
-    from lem_models.modeling.model import LEMModel
-    from lem_models.training.recipe import Recipe
-
-__all__ = ["CardSources", "card_metadata", "metrics_of", "metrics_text", "render_card"]
+from benchmarks.records import MarketRecord, RecordedRun
+from lem_models import LEMModel
+from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.zoo import ZooModel, list_models
+from lem_models.report.markdown import markdown_table
+from lem_models.report.numbers import interval, number
+from lem_models.report.tables import Column, Table
+from lem_models.training.recipe import Recipe
 
 _COMPARED = ("orders", "mean_vol", "low_vol", "high_vol", "std_vol", "mean_bps", "low_bps", "high_bps", "std_bps")
 _SPLIT = ("option_vol", "forecast_vol", "forecast_low_vol", "forecast_high_vol")
@@ -46,7 +48,7 @@ class CardSources:
 
     Attributes:
         name: The model.
-        evaluations: Its evaluation records, in the order of its entry in the zoo; some may be missing.
+        records: Its market records, in the order of its entry in the zoo; some may be missing.
         recipe: The recipe that it was trained by.
         start: Name and recipe of the model that training started from, if there was one.
         seeds: Record of ``benchmarks/seeds.py`` for this recipe, if there is one.
@@ -56,45 +58,45 @@ class CardSources:
     """
 
     name: ZooModel
-    evaluations: Sequence[Evaluation]
+    records: Sequence[MarketRecord]
     recipe: Recipe
     start: tuple[str, Recipe] | None = None
     seeds: Mapping[str, Any] | None = None
     dials: Sequence[tuple[Mapping[str, Any], str | None]] = ()
     others: Sequence[str] = field(default_factory=list_models)
 
-    def models(self, evaluation: Evaluation) -> list[str]:
+    def models(self, record: MarketRecord) -> list[str]:
         """Every model of a record: this one, the specialist and the base of the record, and what else the zoo has."""
-        head = [evaluation.content.get("model"), evaluation.content.get("base"), *evaluation.content.get("models", ())]
-        return list(dict.fromkeys(str(name) for name in (self.name, *head, *self.others) if name))
+        named = [record.content.get("model"), record.content.get("base"), *record.content.get("models", ())]
+        return list(dict.fromkeys(str(name) for name in (self.name, *named, *self.others) if name))
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
 
 
-def metrics_of(name: ZooModel, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+def metrics_of(name: ZooModel, records: Sequence[MarketRecord]) -> dict[str, Any]:
     """Measured results of a model in few numbers: all assets, by market, run and minimum duration.
 
     Raises:
         ConfigError: When a record was measured with other weights than those bundled.
     """
     weights = weights_hash(name.folder)
-    found = []
-    for evaluation in evaluations:
-        evaluation.check_weights(name, weights)
-        runs = [_run_metrics(run, name) for run in evaluation.runs if run.row(name, run.minima[0]) is not None]
+    evaluations = []
+    for record in records:
+        record.check_weights(name, weights)
+        runs = [_run_metrics(run, name) for run in record.runs if run.row(name, run.minima[0]) is not None]
         if runs:
-            period = evaluation.content["period"]
-            found.append(
+            period = record.content["period"]
+            evaluations.append(
                 {
-                    "market": evaluation.market,
-                    "split": evaluation.content["split"],
+                    "market": record.market,
+                    "split": record.content["split"],
                     "start": period["start"],
                     "end": period["end"],
                     "runs": runs,
                 }
             )
-    return {"model": str(name), "weights_sha256": weights, "evaluations": found}
+    return {"model": str(name), "weights_sha256": weights, "evaluations": evaluations}
 
 
 def metrics_text(metrics: Mapping[str, Any]) -> str:
@@ -102,7 +104,7 @@ def metrics_text(metrics: Mapping[str, Any]) -> str:
     return json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _run_metrics(run: Run, model: str) -> dict[str, Any]:
+def _run_metrics(run: RecordedRun, model: str) -> dict[str, Any]:
     rows = []
     for minimum in run.minima:
         row, null = run.row(model, minimum), run.null(model, minimum)
@@ -127,8 +129,6 @@ def _run_metrics(run: Run, model: str) -> dict[str, Any]:
 
 def card_metadata(name: ZooModel, metrics: Mapping[str, Any]) -> str:
     """The YAML head of the card: what the Hub reads, with the results as ``model-index``."""
-    from huggingface_hub import EvalResult, ModelCardData
-
     results = []
     for evaluation in metrics["evaluations"]:
         market = zoo_market(evaluation["market"])
@@ -188,11 +188,11 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
         UnknownNameError: When the zoo does not say where a file that the model was trained on comes from.
     """
     name, config = sources.name, model.config
-    metrics = metrics_of(name, sources.evaluations)
-    measured = [evaluation.market for evaluation in sources.evaluations]
+    metrics = metrics_of(name, sources.records)
+    measured = [record.market for record in sources.records]
     markets = {key: zoo_market(key) for key in name.entry.evaluations}
     environment = Environment(
-        loader=PackageLoader("lem_models.hub"),
+        loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -212,7 +212,7 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
         unseen_from=config.unseen_from,
         markets=list(markets.items()),
         other_sources=_other_sources(sources, list(markets.values())),
-        evaluations=[_evaluation(evaluation, sources) for evaluation in sources.evaluations],
+        results=[_results(record, sources) for record in sources.records],
         unmeasured=[market.title for key, market in markets.items() if key not in measured],
         alpha=ALPHA,
         dials=[_dial(record, picture, name) for record, picture in sources.dials],
@@ -225,24 +225,24 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
 def _headlines(sources: CardSources) -> list[str]:
     """One line per market: improvement at the shortest minimum, and tracking at the fixed duration."""
     lines = []
-    for evaluation in sources.evaluations:
-        market, run = zoo_market(evaluation.market), evaluation.runs[0]
+    for record in sources.records:
+        market, run = zoo_market(record.market), record.runs[0]
         row = run.row(sources.name, run.minima[0])
         if row is None:
             continue
         line = (
-            f"{market.title}, {_days(evaluation.content['period'])}: mean improvement "
-            f"**{interval(row, 'mean_vol', 'low_vol', 'high_vol', '.3f')}** bar volatilities "
-            f"({number(row['mean_bps'], '.1f')} bps), standard deviation {number(row['std_vol'], '.3f')}, for orders "
+            f"{market.title}, {_days(record.content['period'])}: mean improvement "
+            f"**{interval(row['mean_vol'], row['low_vol'], row['high_vol'])}** bar volatilities "
+            f"({number(row['mean_bps'], '.1f')} bps), standard deviation {number(row['std_vol'])}, for orders "
             f"of {run.minima[0]} to {run.max_periods} {market.period}s"
         )
         twap = run.tracking(sources.name, "twap")
         if twap is not None:
             line += (
                 f"; at a fixed {run.max_periods} a standard deviation of "
-                f"**{interval(twap, 'std_ratio_vol', 'low', 'high', '.2f')}** times TWAP's"
+                f"**{interval(twap['std_ratio_vol'], twap['low'], twap['high'], '.2f')}** times TWAP's"
             )
-        lines.append(line + ("." if evaluation.is_test else ". **Not the test period.**"))
+        lines.append(line + ("." if record.is_test else ". **Not the test period.**"))
     return lines
 
 
@@ -288,25 +288,24 @@ def _other_sources(sources: CardSources, markets: Sequence[ZooMarket]) -> list[t
 def _markets_table(recipe: Recipe, horizon: int) -> str:
     total = sum(market.weight for market in recipe.data)
     rows = [
-        (
-            f"`{market.path.name}`" if market.path else "given on the command line",
-            f"{market.weight / total:.0%}",
-            f"{market.train_end}",
-            f"{market.validation_end}",
-            f"{market.horizon or horizon}",
-            ", ".join(market.held_out) or "none",
-            ", ".join(market.symbols) or "all others",
-        )
+        {
+            "bars": f"`{market.path.name}`" if market.path else "given on the command line",
+            "share of batches": f"{market.weight / total:.0%}",
+            "training before": f"{market.train_end}",
+            "validation before": f"{market.validation_end}",
+            "longest order": f"{market.horizon or horizon}",
+            "held out": ", ".join(market.held_out) or "none",
+            "assets": ", ".join(market.symbols) or "all others",
+        }
         for market in recipe.data
     ]
-    header = ("bars", "share of batches", "training before", "validation before", "longest order", "held out", "assets")
-    return markdown_table(header, rows)
+    return markdown_table(Table(pd.DataFrame(rows), [Column(name, name) for name in rows[0]]))
 
 
-def _evaluation(evaluation: Evaluation, sources: CardSources) -> dict[str, Any]:
-    content, market, name = evaluation.content, zoo_market(evaluation.market), sources.name
-    models = sources.models(evaluation)
-    runs = [run for run in evaluation.runs if run.row(name, run.minima[0]) is not None]
+def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
+    content, market, name = record.content, zoo_market(record.market), sources.name
+    models = sources.models(record)
+    runs = [run for run in record.runs if run.row(name, run.minima[0]) is not None]
     unseen = content["unseen_assets"]
     settings = runs[0].content["settings"] if runs else {}
     orders = [f"{int(run.content['orders']):,}" for run in runs]
@@ -315,11 +314,11 @@ def _evaluation(evaluation: Evaluation, sources: CardSources) -> dict[str, Any]:
         + (f", {len(unseen)} of them withheld from training ({', '.join(unseen)})" if unseen else "")
         + f". {' and '.join(orders)} orders"
         + (f", null of {settings['null']} draw{'s' if settings['null'] > 1 else ''}" if settings.get("null") else "")
-        + f". Record: `benchmarks/results/{evaluation.file}`; hash of the bars: "
+        + f". Record: `benchmarks/results/{record.file}`; hash of the bars: "
         + f"`{content['data']['content_hash'][:16]}`."
     )
     warning = None
-    if not evaluation.is_test:
+    if not record.is_test:
         warning = (
             "This is not the test period: the weights were chosen with a view of these days; the numbers are too good."
         )
@@ -332,15 +331,19 @@ def _evaluation(evaluation: Evaluation, sources: CardSources) -> dict[str, Any]:
             {
                 "max_periods": run.max_periods,
                 "findings": findings(run, name, models_of(run, models), market.period),
-                "improvement": improvement_table(run, name),
-                "policies": policy_table(run, name, models),
-                "differences": difference_table(run, name, ALPHA),
-                "tracking": tracking_table(run, name),
-                "unseen": unseen_table(run, name),
+                "improvement": markdown_table(improvement_table(run, name)),
+                "policies": markdown_table(policies_table(run, name, models)),
+                "differences": markdown_table(differences_table(run, name, ALPHA)),
+                "tracking": _optional(tracking_table(run, name)),
+                "unseen": _optional(unseen_table(run, name)),
             }
             for run in runs
         ],
     }
+
+
+def _optional(table: Table | None) -> str | None:
+    return None if table is None else markdown_table(table)
 
 
 def _seeds(sources: CardSources) -> str:
@@ -351,60 +354,34 @@ def _seeds(sources: CardSources) -> str:
             "training seeds is not recorded for this model."
         )
     (table,) = [table for table in sources.seeds["tables"] if table["against"] is None]
-    rows = [
-        (
-            str(row["min_periods"]),
-            interval(row, "mean_vol", "low_vol", "high_vol", ".3f"),
-            *(number(row[f"{part}_vol"], ".3f") for part in ("between", "worst", "best")),
-        )
-        for row in table["rows"]
-    ]
-    header = ("minimum", "mean [95 %, days and seeds]", "std between seeds", "worst seed", "best seed")
     return (
         f"{len(sources.seeds['models'])} models of the same recipe with different seeds, on the same orders; bar "
-        f"volatilities:\n\n{markdown_table(header, rows)}"
+        f"volatilities:\n\n{markdown_table(seeds_table(table['rows']))}"
     )
 
 
 def _dial(record: Mapping[str, Any], picture: str | None, model: str) -> str:
     """One measured frontier of mean and standard deviation: picture, points, and where it dominates its rivals."""
-    parts = [
+    blocks = [
         f"{zoo_market(record['market']).title}, {_days(record['period'])}"
         + ("" if record["split"] == "test" else " (**not the test period**)")
         + f", {int(record['orders']):,} orders of up to {record['max_periods']} periods; bar volatilities:"
     ]
     if picture:
-        parts.append(f"![Mean against standard deviation at several risk aversions]({picture})")
+        blocks.append(f"![Mean against standard deviation at several risk aversions]({picture})")
     points = [row for row in record["points"] if row["policy"] == model]
-    minima = sorted({int(row["min_periods"]) for row in points})
-    by_risk: dict[float, dict[int, Mapping[str, Any]]] = {}
-    for row in points:
-        by_risk.setdefault(float(row["risk_aversion"]), {})[int(row["min_periods"])] = row
-    rows = [
-        [
-            f"{risk:g}",
-            *(
-                f"{interval(own[m], 'mean_vol', 'low_vol', 'high_vol', '.3f')} ± {number(own[m]['std_vol'], '.3f')}"
-                for m in minima
-            ),
-        ]
-        for risk, own in sorted(by_risk.items())
-    ]
-    header = ["risk aversion", *(f"min {minimum}: mean [95 %] ± std" for minimum in minima)]
-    parts += [markdown_table(header, rows), "\n".join(f"- {line}" for line in dominance(record, model))]
-    return "\n\n".join(parts)
+    blocks += [markdown_table(dial_table(points)), "\n".join(f"- {line}" for line in dominance(record, model))]
+    return "\n\n".join(blocks)
 
 
 def _reproduce(sources: CardSources) -> str:
     commands = [f"lem train --config recipes/{sources.name.entry.recipe} --data FOLDER --out my-model"]
-    commands += [str(evaluation.content["command"]) for evaluation in sources.evaluations]
+    commands += [str(record.content["command"]) for record in sources.records]
     commands += [str(record["command"]) for record, _ in sources.dials]
     return "```\n" + "\n".join(commands) + "\n```"
 
 
 def _days(period: Mapping[str, Any]) -> str:
     """``2024-01-01 to 2024-12-31`` (the end is exclusive in a record and inclusive in a sentence)."""
-    from datetime import datetime, timedelta
-
     start, end = (datetime.fromisoformat(str(period[key])) for key in ("start", "end"))
     return f"{start:%Y-%m-%d} to {end - timedelta(microseconds=1):%Y-%m-%d}"

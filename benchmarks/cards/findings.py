@@ -1,8 +1,8 @@
-"""What the numbers of an evaluation say, in sentences that are derived from them: for model cards.
+"""Findings of a recorded run: sentences that are derived from its numbers, for model cards.
 
-A claim is made only if the record carries it: "ahead" and "behind" of a rival are mean differences, order by order,
+A claim is made only if the record supports it: "ahead" and "behind" of a rival are mean differences, order by order,
 whose p-value adjusted for all rows of the table (Holm) is below 5 %; a forecast value or a ratio of standard deviations
-is called significant when its 95 % interval leaves out 0 or 1. What is not significant, or negative, is said as well.
+is called significant when its 95 % interval leaves out 0 or 1. What is not significant, or negative, is stated as well.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from lem_models.hub.results import Row, Run
-from lem_models.hub.tables import interval, number
-
-__all__ = ["ALPHA", "dominance", "findings", "models_of", "outcome", "rivals_of"]
+from benchmarks.records import RecordedRun, Row
+from lem_models.report.numbers import interval, number
 
 ALPHA = 0.05
 """Level of the tests: an adjusted p-value below it is significant."""
@@ -29,18 +27,18 @@ def outcome(difference: Row) -> Outcome:
     return "ahead" if mean > 0 else "behind"
 
 
-def models_of(run: Run, among: Iterable[str]) -> list[str]:
+def models_of(run: RecordedRun, among: Iterable[str]) -> list[str]:
     """Which of these models took part in a run."""
     return [name for name in among if name in run.policies]
 
 
-def rivals_of(run: Run, models: Iterable[str]) -> list[str]:
+def rivals_of(run: RecordedRun, models: Iterable[str]) -> list[str]:
     """Policies of a run that are none of the models."""
     known = set(models)
     return [name for name in run.policies if name not in known]
 
 
-def findings(run: Run, model: str, models: Sequence[str], period: str) -> list[str]:
+def findings(run: RecordedRun, model: str, models: Sequence[str], period: str) -> list[str]:
     """Sentences on one run of one model.
 
     Args:
@@ -54,48 +52,48 @@ def findings(run: Run, model: str, models: Sequence[str], period: str) -> list[s
         the model never saw, other models.
     """
     rivals = rivals_of(run, models)
-    said = _flexible(run, model, rivals)
-    said += _fixed(run, model, rivals, period)
-    said += _forecast(run, model)
-    said += _unseen(run, model)
+    sentences = _flexible(run, model, rivals)
+    sentences += _fixed(run, model, rivals, period)
+    sentences += _forecast(run, model)
+    sentences += _unseen(run, model)
     for other in models_of(run, models):
         if other != model:
-            said += _other_model(run, model, other)
-    return said
+            sentences += _other_model(run, model, other)
+    return sentences
 
 
 # --- rivals ----------------------------------------------------------------------------------------------------------
 
 
-def _flexible(run: Run, model: str, rivals: Sequence[str]) -> list[str]:
+def _flexible(run: RecordedRun, model: str, rivals: Sequence[str]) -> list[str]:
     """Mean improvement for flexible orders: rivals with the same outcome at every minimum share a sentence."""
     patterns: dict[tuple[Outcome, ...], list[str]] = {}
     minima = [minimum for minimum in run.flexible if run.row(model, minimum) is not None]
     for rival in rivals:
         rows = [run.difference(model, rival, minimum) for minimum in minima]
-        found = [outcome(row) for row in rows if row is not None]
-        if minima and len(found) == len(minima):
-            patterns.setdefault(tuple(found), []).append(rival)
-    said = []
+        outcomes = [outcome(row) for row in rows if row is not None]
+        if minima and len(outcomes) == len(minima):
+            patterns.setdefault(tuple(outcomes), []).append(rival)
+    sentences = []
     for pattern, names in sorted(patterns.items(), key=lambda item: [*item[0]]):
         at = {
             kind: [m for m, o in zip(minima, pattern, strict=True) if o == kind]
             for kind in ("ahead", "level", "behind")
         }
-        parts = []
+        clauses = []
         if at["ahead"]:
-            parts.append(f"significantly ahead of {_names(names)} at {_minima(at['ahead'], run)}")
+            clauses.append(f"significantly ahead of {_names(names)} at {_minima(at['ahead'], run)}")
         if at["level"]:
             than = "" if at["ahead"] else f" from {_names(names)}"
-            parts.append(f"not significantly different{than} at {_minima(at['level'], run)}")
+            clauses.append(f"not significantly different{than} at {_minima(at['level'], run)}")
         if at["behind"]:
             of = "" if at["ahead"] or at["level"] else f" {_names(names)}"
-            parts.append(f"significantly behind{of} at {_minima(at['behind'], run)}")
-        said.append(f"Flexible end, mean improvement: {_joined(parts)}. {_spread(run, model, names, minima)}")
-    return said
+            clauses.append(f"significantly behind{of} at {_minima(at['behind'], run)}")
+        sentences.append(f"Flexible end, mean improvement: {_joined(clauses)}. {_spread(run, model, names, minima)}")
+    return sentences
 
 
-def _spread(run: Run, model: str, rivals: Sequence[str], minima: Sequence[int]) -> str:
+def _spread(run: RecordedRun, model: str, rivals: Sequence[str], minima: Sequence[int]) -> str:
     """How the model's standard deviation compares with that of each rival."""
     higher: list[str] = []
     ratios: list[float] = []
@@ -117,7 +115,7 @@ def _spread(run: Run, model: str, rivals: Sequence[str], minima: Sequence[int]) 
     return f"{text}, **above** {_joined(higher)}." if higher else f"{text}, nowhere above."
 
 
-def _fixed(run: Run, model: str, rivals: Sequence[str], period: str) -> list[str]:
+def _fixed(run: RecordedRun, model: str, rivals: Sequence[str], period: str) -> list[str]:
     """Tracking at the fixed duration: ratios of standard deviations."""
     rows = {
         rival: row for rival in rivals if (row := run.tracking(model, rival)) is not None and row["low"] is not None
@@ -127,26 +125,26 @@ def _fixed(run: Run, model: str, rivals: Sequence[str], period: str) -> list[str
     groups: dict[str, list[str]] = {"below": [], "level": [], "above": []}
     for rival, row in rows.items():
         groups["below" if row["high"] < 1.0 else "above" if row["low"] > 1.0 else "level"].append(rival)
-    parts = []
+    clauses = []
     if groups["below"]:
-        parts.append(f"significantly below that of {_names(groups['below'])}")
+        clauses.append(f"significantly below that of {_names(groups['below'])}")
     if groups["level"]:
-        parts.append(f"not significantly different from that of {_names(groups['level'])}")
+        clauses.append(f"not significantly different from that of {_names(groups['level'])}")
     if groups["above"]:
-        parts.append(f"significantly **above** that of {_names(groups['above'])}")
+        clauses.append(f"significantly **above** that of {_names(groups['above'])}")
     text = (
-        f"Fixed duration of {run.max_periods} {period}s: its tracking error (standard deviation) is {_joined(parts)}."
+        f"Fixed duration of {run.max_periods} {period}s: its tracking error (standard deviation) is {_joined(clauses)}."
     )
     if "twap" in rows:
         row = rows["twap"]
-        text += f" It is {interval(row, 'std_ratio_vol', 'low', 'high', '.2f')} times TWAP's."
+        text += f" It is {interval(row['std_ratio_vol'], row['low'], row['high'], '.2f')} times TWAP's."
     return [text]
 
 
 # --- what it is made of ----------------------------------------------------------------------------------------------
 
 
-def _forecast(run: Run, model: str) -> list[str]:
+def _forecast(run: RecordedRun, model: str) -> list[str]:
     """Option value and forecast value."""
     rows = {
         m: row for m in run.minima if (row := run.null(model, m)) is not None and row["forecast_low_vol"] is not None
@@ -161,19 +159,19 @@ def _forecast(run: Run, model: str) -> list[str]:
     text = (
         f"Of the improvement at minimum {first}, {number(row['option_vol'], '.3f')} bar volatilities are the value of "
         "the option to end, which the martingale null, with nothing left to forecast, earns too; the forecast is worth "
-        f"{interval(row, 'forecast_vol', 'forecast_low_vol', 'forecast_high_vol', '.3f')}. "
+        f"{interval(row['forecast_vol'], row['forecast_low_vol'], row['forecast_high_vol'])}. "
     )
-    parts = []
+    clauses = []
     if above:
-        parts.append(f"significantly above 0 at {_minima(above, run)}")
+        clauses.append(f"significantly above 0 at {_minima(above, run)}")
     if neither:
-        parts.append(f"not significantly different from 0 at {_minima(neither, run)}")
+        clauses.append(f"not significantly different from 0 at {_minima(neither, run)}")
     if below:
-        parts.append(f"significantly **below** 0 at {_minima(below, run)}")
-    return [f"{text}Forecast value, each minimum by itself: {_joined(parts)}."]
+        clauses.append(f"significantly **below** 0 at {_minima(below, run)}")
+    return [f"{text}Forecast value, each minimum by itself: {_joined(clauses)}."]
 
 
-def _unseen(run: Run, model: str) -> list[str]:
+def _unseen(run: RecordedRun, model: str) -> list[str]:
     """Assets that the model never saw, beside those it may have been trained on, where there is a gain to compare."""
     shares: dict[int, float] = {}
     for minimum in run.flexible:
@@ -193,9 +191,9 @@ def _unseen(run: Run, model: str) -> list[str]:
     ]
 
 
-def _other_model(run: Run, model: str, other: str) -> list[str]:
+def _other_model(run: RecordedRun, model: str, other: str) -> list[str]:
     """Another model of the zoo on the same orders: all assets, and those that no model saw."""
-    said = []
+    sentences = []
     for assets, where in (("all", "all assets"), ("unseen", "assets that no model saw")):
         rows: dict[int, Row] = {}
         for minimum in run.minima:
@@ -204,7 +202,7 @@ def _other_model(run: Run, model: str, other: str) -> list[str]:
                 rows[minimum] = row
         if not rows:
             continue
-        parts = []
+        clauses = []
         for kind, words in (
             ("ahead", "significantly ahead"),
             ("level", "not significantly different"),
@@ -212,13 +210,13 @@ def _other_model(run: Run, model: str, other: str) -> list[str]:
         ):
             at = [minimum for minimum, row in rows.items() if outcome(row) == kind]
             if at:
-                parts.append(f"{words} at {_minima(at, run)}")
+                clauses.append(f"{words} at {_minima(at, run)}")
         first = min(rows)
-        size = interval(rows[first], "mean_vol", "low_vol", "high_vol", "+.3f")
-        said.append(
-            f"Against {_names([other])}, {where}: {_joined(parts)}; {size} bar volatilities at minimum {first}."
+        size = interval(*(rows[first][name] for name in ("mean_vol", "low_vol", "high_vol")), "+.3f")
+        sentences.append(
+            f"Against {_names([other])}, {where}: {_joined(clauses)}; {size} bar volatilities at minimum {first}."
         )
-    return said
+    return sentences
 
 
 # --- the risk dial ---------------------------------------------------------------------------------------------------
@@ -235,7 +233,7 @@ def dominance(record: Mapping[str, Any], model: str) -> list[str]:
         A sentence per minimum duration and rival. Points of a rival that is calmer than every point of the model are
         counted as what they are: not comparable.
     """
-    said = []
+    sentences = []
     models = set(record["models"])
     for minimum in sorted({int(row["min_periods"]) for row in record["points"]}):
         for rival in dict.fromkeys(str(row["policy"]) for row in record["points"]):
@@ -255,8 +253,8 @@ def dominance(record: Mapping[str, Any], model: str) -> list[str]:
                 f"has a higher mean at an equal or lower standard deviation, significantly so at {clear}"
             )
             calmer = points - len(rows)
-            said.append(text + (f"; at {calmer} no setting of the model is as calm." if calmer else "."))
-    return said
+            sentences.append(text + (f"; at {calmer} no setting of the model is as calm." if calmer else "."))
+    return sentences
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -266,11 +264,11 @@ def _names(names: Sequence[str]) -> str:
     return _joined([f"`{name}`" for name in names])
 
 
-def _joined(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+def _joined(clauses: Sequence[str]) -> str:
+    return ", ".join(clauses[:-1]) + (" and " if len(clauses) > 1 else "") + clauses[-1]
 
 
-def _minima(minima: Sequence[int], run: Run) -> str:
+def _minima(minima: Sequence[int], run: RecordedRun) -> str:
     """``every flexible minimum (1, 3)``, ``minimum 6``, ``minimum 3 and 6``."""
     listed = _joined([str(minimum) for minimum in minima])
     every: Mapping[tuple[int, ...], str] = {

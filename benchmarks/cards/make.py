@@ -1,14 +1,17 @@
 """Model cards and metrics of every bundled model, from the recorded results: one command, and a check.
 
-    python benchmarks/cards.py            # writes model_cards/<name>/ and lem_models/pretrained/<name>/: metrics.json,
-                                          # and the card again, which an installed package publishes with the model
-    python benchmarks/cards.py --check    # exit code 1 if any of them is not what the records say
+    python benchmarks/cards/make.py            # writes the cards and the metrics
+    python benchmarks/cards/make.py --check    # exit code 1 if one of them is not what the records say
 
-Read are ``benchmarks/results/<market>.json`` (of ``benchmarks/zoo.py``) for the markets that
-``lem_models/hub/models/zoo.yaml`` names for a model, its recipe and configuration, and where they exist
-``seeds-<name>.json`` (of ``benchmarks/seeds.py``) and every ``frontier*.json`` (of ``benchmarks/frontier.py``) that the
-model takes part in, with its picture. A market without a record is named and counts as out of step, unless
-``--missing-ok``.
+It writes the card to ``model_cards/<name>/``, and the card again and ``metrics.json`` to
+``lem_models/pretrained/<name>/``: an installed package publishes them with the model. It reads the recipe and the
+configuration of the model, and from ``benchmarks/results/``:
+
+- ``<market>.json`` of ``benchmarks/zoo.py``, for the markets of the model in ``lem_models/hub/models/zoo.yaml``;
+- ``seeds-<name>.json`` of ``benchmarks/seeds.py``, if it exists;
+- every ``frontier*.json`` of ``benchmarks/frontier.py`` in which the model takes part, with its picture.
+
+A market without a record is named and counts as a fault, unless ``--missing-ok``.
 """
 
 from __future__ import annotations
@@ -21,23 +24,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cards.card import CardSources, metrics_of, metrics_text, render_card
+from benchmarks.records import MarketRecord, check_weights, read_market_record
 from lem_models import LEMModel
 from lem_models.errors import LEMError
 from lem_models.guard.output import write_text
-from lem_models.hub.cards import CardSources, metrics_of, metrics_text, render_card
 from lem_models.hub.models.registry import weights_hash
 from lem_models.hub.models.zoo import ZooModel, list_models
 from lem_models.hub.names import CARD_NAME, METRICS_NAME
-from lem_models.hub.results import Evaluation, check_weights, read_evaluation
 from lem_models.training.recipe import Recipe
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 CARDS = ROOT / "model_cards"
 
 
 @dataclass(frozen=True)
-class Made:
+class MadeFiles:
     """Files of one model, and the markets that it has no record for."""
 
     files: Mapping[Path, bytes]
@@ -50,7 +53,7 @@ def sources_of(name: ZooModel, results: Path = RESULTS) -> CardSources:
     Raises:
         ConfigError: When a record or a recipe cannot be read, or a frontier was measured with other weights.
     """
-    evaluations = [_evaluation(results / f"{market}.json", name) for market in name.entry.evaluations]
+    records = [_market_record(results / f"{market}.json", name) for market in name.entry.evaluations]
     recipe = Recipe.read(ROOT / "recipes" / name.entry.recipe)
     start = None
     if recipe.finetune is not None and recipe.finetune.start in list_models():
@@ -64,7 +67,7 @@ def sources_of(name: ZooModel, results: Path = RESULTS) -> CardSources:
             dials.append((record, picture.name if (picture := path.with_suffix(".png")).is_file() else None))
     return CardSources(
         name,
-        [evaluation for evaluation in evaluations if evaluation is not None],
+        [record for record in records if record is not None],
         recipe,
         start,
         seeds=_optional(results / f"seeds-{name}.json"),
@@ -72,7 +75,7 @@ def sources_of(name: ZooModel, results: Path = RESULTS) -> CardSources:
     )
 
 
-def make(name: ZooModel, results: Path = RESULTS) -> Made:
+def make(name: ZooModel, results: Path = RESULTS) -> MadeFiles:
     """Card, metrics and picture of a model, not yet written.
 
     Raises:
@@ -83,22 +86,22 @@ def make(name: ZooModel, results: Path = RESULTS) -> Made:
     shown = {CARD_NAME: render_card(sources, LEMModel.from_pretrained(name)).encode()}
     shown |= {picture: (results / picture).read_bytes() for _, picture in sources.dials if picture}
     files = {folder / file: content for folder in (card, name.folder) for file, content in shown.items()}
-    files[name.folder / METRICS_NAME] = metrics_text(metrics_of(name, sources.evaluations)).encode()
-    measured = {evaluation.market for evaluation in sources.evaluations}
-    return Made(files, tuple(market for market in name.entry.evaluations if market not in measured))
+    files[name.folder / METRICS_NAME] = metrics_text(metrics_of(name, sources.records)).encode()
+    measured = {record.market for record in sources.records}
+    return MadeFiles(files, tuple(market for market in name.entry.evaluations if market not in measured))
 
 
-def stale(made: Made) -> list[Path]:
+def stale(made: MadeFiles) -> list[Path]:
     """Files that are not on disk as they should be."""
     return [path for path, content in made.files.items() if not path.is_file() or path.read_bytes() != content]
 
 
-def _evaluation(path: Path, name: str) -> Evaluation | None:
+def _market_record(path: Path, name: str) -> MarketRecord | None:
     """The record, if there is one and the model took part in it."""
     if not path.is_file():
         return None
-    evaluation = read_evaluation(path)
-    return evaluation if any(name in run.policies for run in evaluation.runs) else None
+    record = read_market_record(path)
+    return record if any(name in run.policies for run in record.runs) else None
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
@@ -126,7 +129,9 @@ def main() -> None:
         for path in stale(made):
             shown = path.relative_to(ROOT)
             if given.check:
-                print(f"{name}: {shown} is not what the records say; run python benchmarks/cards.py", file=sys.stderr)
+                print(
+                    f"{name}: {shown} is not what the records say; run python benchmarks/cards/make.py", file=sys.stderr
+                )
                 faults += 1
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
