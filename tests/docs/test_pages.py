@@ -134,9 +134,8 @@ def test_names_of_the_package_exist(page):
 def test_renamed_modules_have_their_new_names():
     table = re.findall(r"^ *\| (`lem_models.+) \| (`lem_models.+) \|$", CHANGELOG, re.MULTILINE)
     assert len(table) > 8
-    for old, new in table:
+    for _, new in table:
         names = re.findall(r"`([\w.]+)`", new)
-        assert len(names) == len(re.findall("`", old)) // 2
         parent = names[0].rpartition(".")[0]
         for name in names:
             assert _exists(parent + name if name.startswith(".") else name), name
