@@ -26,16 +26,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import pandas as pd
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.live import live_latency
 from benchmarks.pictures import speed_figure
 from benchmarks.tkan_speed import race, timed
 from lem_models.guard.output import to_json
 from lem_models.modeling.kernels.library import kernels
+from lem_models.report.console import rich_table
 from lem_models.report.figure_style import figure_to_png_bytes
+from lem_models.report.tables import Column, Table
 
 SECTIONS = ("tkan", "training", "execution", "live", "startup")
 SIZES = (32, 64, 200)
@@ -178,28 +180,22 @@ def main() -> None:
 
 
 def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"TKAN, {BATCH} sequences of {TIME} steps, milliseconds")
-    for name in ("hidden", "layer", "forward", "+ backward", "faster than plain", "times LSTM", "kept, MB"):
-        table.add_column(name, justify="left" if name == "layer" else "right")
-    for row in rows:
-        table.add_row(
-            str(row["hidden"]),
-            row["layer"],
-            f"{row['forward_ms']:.1f}",
-            f"{row['both_ms']:.1f}",
-            f"{row['faster_than_plain']:.2f} x",
-            f"{row['times_lstm']:.2f} x",
-            "" if row["kept_mb"] is None else f"{row['kept_mb']:.0f}",
-            end_section=row["layer"].startswith("floor"),
-        )
-    console.print(table)
+    columns = [
+        Column("layer", "layer"),
+        Column("forward_ms", "forward", "{:.1f}"),
+        Column("both_ms", "+ backward", "{:.1f}"),
+        Column("faster_than_plain", "faster than plain", "{:.2f} x"),
+        Column("times_lstm", "times LSTM", "{:.2f} x"),
+        Column("kept_mb", "kept, MB", "{:.0f}"),
+    ]
+    title = f"TKAN, {BATCH} sequences of {TIME} steps, milliseconds"
+    console.print(rich_table(Table(pd.DataFrame(rows), columns, title=title, grouped=[Column("hidden", "hidden")])))
 
 
 def _print_facts(console: Console, title: str, facts: Mapping[str, Any]) -> None:
-    table = Table(title=title, show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else str(value))
-    console.print(table)
+    shown = {name: f"{value:,.3f}" if isinstance(value, float) else str(value) for name, value in facts.items()}
+    frame = pd.DataFrame(shown.items(), columns=["fact", "value"])
+    console.print(rich_table(Table(frame, [Column("fact", ""), Column("value", "")], title=title)))
 
 
 if __name__ == "__main__":

@@ -163,27 +163,27 @@ class Plan(Settings):
             recipes[name] = Recipe.read(ROOT / "recipes" / self.recipes[name])
             start = recipes[name].finetune.start if recipes[name].finetune else None
             waiting += [start] if start in self.recipes and start not in recipes else []
-        found = set(symbols) if recipes else set()
+        unseen = set(symbols) if recipes else set()
         for recipe in recipes.values():
-            found &= {symbol for section in recipe.data for symbol in section.held_out}
+            unseen &= {symbol for section in recipe.data for symbol in section.held_out}
             for section in recipe.data:
                 file = folder / section.path.name if section.path is not None else None
                 if file is not None and file.is_file():
                     used = section.symbols or Bars.read(file).symbols
-                    found -= set(used) - set(section.held_out)
-        return sorted(found)
+                    unseen -= set(used) - set(section.held_out)
+        return sorted(unseen)
 
 
 def load_models(given: list[str]) -> dict[str, LEMModel]:
     """Models by name, from ``NAME``, ``NAME=FOLDER`` or ``FOLDER``."""
-    found = {}
+    models: dict[str, LEMModel] = {}
     for item in given:
         name, _, folder = item.partition("=")
         name = name if folder else Path(item).name
-        if name in found:
+        if name in models:
             raise ConfigError(f"the model {name} was given twice")
-        found[name] = LEMModel.from_pretrained(folder or item)
-    return found
+        models[name] = LEMModel.from_pretrained(folder or item)
+    return models
 
 
 def weights_of(given: list[str]) -> dict[str, str]:

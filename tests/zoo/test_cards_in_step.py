@@ -6,7 +6,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from benchmarks.cards.make import CARDS, make, stale
-from lem_models.hub.models.zoo import METRICS_NAME, list_models, weights_hash
+from lem_models.hub.models.registry import weights_hash
+from lem_models.hub.models.zoo import list_models
+from lem_models.hub.names import METRICS_NAME
 from tests.conftest import REPOSITORY
 
 MODELS = list_models()
