@@ -17,7 +17,7 @@ from lem_models.guard.arrow import expanded_size
 from lem_models.markets.bars import Bars
 from lem_models.markets.storage.writer import store_bars
 from tests.helpers import hourly
-from tests.hub.hostile_data import HOSTILE
+from tests.hub.datasets.hostile_data import HOSTILE
 
 
 @pytest.fixture

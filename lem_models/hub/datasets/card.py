@@ -128,7 +128,7 @@ def measure_bars(bars: Bars, shards: ShardPlan, meanings: Mapping[str, str]) -> 
         )
         for number, name in enumerate(bars.symbols)
     ]
-    first, last = (_moment(edge) for edge in bars._edges())
+    first, last = min(symbol.first for symbol in symbols), max(symbol.last for symbol in symbols)
     count = f"{len(bars.symbols):,} symbol{'' if len(bars.symbols) == 1 else 's'}"
     return Facts(
         split=shards.split,

@@ -1,7 +1,7 @@
-"""Under which terms bars are published: stated by whoever publishes them, never guessed.
+"""Under which terms bars are published: the publisher states them, they are never guessed.
 
 The Hub knows licences by short names (https://huggingface.co/docs/hub/repositories-licenses). Terms that have none are
-given as a text; a word that is neither is taken for a slip.
+given as a text. A single word that is no short name is taken for a slip.
 """
 
 from __future__ import annotations
