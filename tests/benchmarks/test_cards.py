@@ -153,7 +153,7 @@ def test_every_file_that_the_model_was_trained_on_has_a_source_and_a_licence(rec
 def test_a_training_file_of_unknown_source_is_refused(record):
     recipe = sources_of(NAME).recipe
     market = recipe.data[0].model_copy(update={"path": Path("somewhere.parquet")})
-    with pytest.raises(UnknownNameError, match=r"unknown file of zoo\.yaml 'somewhere\.parquet'"):
+    with pytest.raises(UnknownNameError, match=r"zoo\.yaml, section sources, .*somewhere\.parquet"):
         card_of(record, recipe=recipe.model_copy(update={"data": (market,)}))
 
 
