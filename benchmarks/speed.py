@@ -114,7 +114,7 @@ def startup(repeats: int) -> dict[str, float]:
     commands = {
         "python": ["-c", "pass"],
         "import lem_models": ["-c", "import lem_models"],
-        "lem --help": ["-m", "lem_models.cli.app", "--help"],
+        "lem --help": ["-m", "lem_models.cli", "--help"],
     }
     best = dict.fromkeys(commands, float("inf"))
     for _ in range(max(3, repeats)):

@@ -22,6 +22,7 @@ from lem_models.guard.settings import Settings
 from lem_models.guard.text import parse_json, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.markets.calendar.frequency import clock, read_frequency
+from lem_models.modeling.heads import list_heads
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 
@@ -126,8 +127,6 @@ class LEMConfig(Settings):
     @field_validator("head")
     @classmethod
     def _known_head(cls, name: str) -> str:
-        from lem_models.modeling.heads import list_heads
-
         if name not in list_heads():
             raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(list_heads())}")
         return name
