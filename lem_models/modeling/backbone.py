@@ -38,6 +38,7 @@ class LEMBackbone(nn.Module):
         Features [batch, time, features] to contexts [batch, time, hidden].
 
     Example:
+        >>> import torch
         >>> backbone = LEMBackbone(LEMConfig(hidden_size=8, attention_heads=2))
         >>> backbone(torch.zeros(2, 16, len(LEMConfig().features))).shape
         torch.Size([2, 16, 8])
