@@ -81,7 +81,7 @@ class Draft:
 
     Attributes:
         files: The files. One with a state already keeps it, the states of others are worked out.
-        notes: What was left out, or ought to be known, one sentence each.
+        notes: What was left out and what the publisher should know, one sentence each.
     """
 
     files: tuple[PlannedFile, ...]
@@ -107,7 +107,7 @@ class Plan:
         head: Commit that the plan was made for.
         files: What would be sent, and what not.
         others: Files of the repository that stay as they are.
-        notes: What was left out, or ought to be known, one sentence each.
+        notes: What was left out and what the publisher should know, one sentence each.
         url: Page of the commit or pull request; of the latest commit when there was nothing to send; empty for a plan.
     """
 

@@ -54,7 +54,7 @@ def read_licence(licence: str | None) -> Licence:
     """Read what a user says of the licence.
 
     Raises:
-        BarsError: Nothing is said, or nothing that a reader could act on (``"unknown"``, ``"other"`` without a text).
+        BarsError: It is empty, or says nothing that a reader could act on (``"unknown"``, ``"other"`` without a text).
 
     Example:
         >>> read_licence("CC-BY-4.0")

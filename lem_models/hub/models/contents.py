@@ -37,17 +37,12 @@ class Contents:
     Attributes:
         files: Content by path in the repository.
         card_files: Those of them that belong to the card: it and its pictures.
-        notes: What was left out, or ought to be known, one sentence each.
+        notes: What was left out and what the publisher should know, one sentence each.
     """
 
     files: Mapping[str, bytes]
     card_files: frozenset[str]
     notes: tuple[str, ...]
-
-    @property
-    def weights_hash(self) -> str:
-        """SHA-256 of the weights."""
-        return hashlib.sha256(self.files[WEIGHTS_NAME]).hexdigest()
 
 
 def contents_of(folder: Path, to: ModelUpload) -> Contents:

@@ -2,8 +2,8 @@
 
 What a name may be, in this order:
 
-1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, whatever folder
-   of that name there is elsewhere (write ``"./lem-crypto-hourly"`` for that one);
+1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, also when the
+   working directory has a folder of that name (write ``"./lem-crypto-hourly"`` for that one);
 2. a folder that exists, relative or absolute; a :class:`~pathlib.Path` is always a folder;
 3. a Hub id, ``"org/name"``. It comes from the cache when it is there and the Hub cannot be asked.
 

@@ -138,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
-            # A process that ends its save removes the file: a lock on a removed one keeps nobody out.
+            # A process that ends its save removes the file, and a lock on a removed file does not lock the folder.
             if _try_lock(descriptor) and _is_at(descriptor, path):
                 break
         except BaseException:

@@ -416,7 +416,7 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(hub, folder):
     }
     (weights,) = [line for line in lines if "model.safetensors" in line]
     contents = contents_of(folder, ModelUpload(repo_id=NAME))
-    assert weights.endswith(f"{len(contents.files['model.safetensors']):,} bytes  sha256 {contents.weights_hash}")
+    assert weights.endswith(f"{len(contents.files['model.safetensors']):,} bytes  sha256 {weights_hash(folder)}")
     assert "stays   x.txt" in lines
     assert "branch: candidate (to be made)" in lines
     assert f"builds on commit: {before.sha}" in lines

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import cards, zoo
-from benchmarks.zoo import Plan, Run
+from benchmarks import zoo
+from benchmarks.cards import make as cards
+from benchmarks.zoo import Plan, RunPlan
 from lem_models import LEMModel, list_models
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.hub.models import registry as registry_module
@@ -134,7 +135,7 @@ def test_a_new_market_is_listed_and_loads(with_gold):
 
 def test_a_new_market_is_in_the_plan_of_the_benchmark(with_gold):
     plan = Plan.of()
-    assert plan.market("gold").runs == (Run(max_periods=12, every=5, null_draws=3),)
+    assert plan.market("gold").runs == (RunPlan(max_periods=12, every=5, null_draws=3),)
     assert plan.models("gold") == [with_gold, "lem-base"]
     assert plan.recipes[with_gold] == "gold_hourly.yaml"
 
