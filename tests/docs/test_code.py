@@ -28,8 +28,8 @@ def desk(tmp_path, monkeypatch):
     bars = synthetic_bars(symbols=("BTCUSDT", "ETHUSDT"), days=45, start="2024-03-17", seed=5)
     for name in ("bars.parquet", "bars.arrow", "crypto_hourly.parquet", "huge.parquet", "huge/0.parquet"):
         bars.write(folder / name)
-    following = synthetic_bars(symbols=("BTCUSDT",), days=1, start="2024-05-01", seed=6).frame
-    following.drop(columns="symbol").to_parquet(folder / "next_bars.parquet")
+    following = synthetic_bars(symbols=("BTCUSDT", "ETHUSDT"), days=1, start="2024-05-01", seed=6)
+    following.write(folder / "next_bars.parquet")
     for name in ("recipe.yaml", "recipes/scratch.yaml"):
         (folder / name).write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
     monkeypatch.chdir(folder)
