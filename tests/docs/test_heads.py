@@ -1,7 +1,6 @@
-"""The README's section on heads: its code runs as it stands there, and its table names every head."""
+"""The page on heads: its table names every head, and its example decides only after it was trained."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
@@ -10,16 +9,16 @@ from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.modeling.heads import base, list_heads
 from lem_models.orders import Order
+from tests.docs.pages import ROOT, Page
 from tests.helpers import hourly
 from tests.training.tiny import BARS, TINY
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-SECTION = README.split("\n## Heads\n")[1].split("\n## ")[0]
-BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+PAGE = Page(ROOT / "docs" / "heads.md")
+BLOCKS = [block.text for block in PAGE.python]
 
 
 def test_the_table_names_every_head():
-    assert set(re.findall(r"^\| `(\w+)` \|", SECTION, re.MULTILINE)) == set(list_heads())
+    assert set(re.findall(r"^\| `(\w+)` \|", PAGE.text, re.MULTILINE)) == set(list_heads())
 
 
 def test_the_head_is_short():
