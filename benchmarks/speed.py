@@ -98,7 +98,7 @@ def execution(repeats: int, data: Path | None, model_name: str) -> dict[str, Any
 
     model = LEMModel.from_pretrained(model_name)
     bars = synthetic_bars(symbols=8, days=120, seed=0) if data is None else Bars.read(data)
-    minima = sorted({1, *(max(1, model.horizon * part // 4) for part in (1, 2, 3)), model.horizon})
+    minima = sorted({1, *(max(1, model.horizon * quarter // 4) for quarter in (1, 2, 3)), model.horizon})
     orders = Order.sample(bars, every=1, side="both", min_periods=minima, max_periods=model.horizon, limit=100_000)
     best = min(timed(lambda: execute(model, bars, orders), torch.device("cpu")) for _ in range(max(2, repeats // 3)))
     return {

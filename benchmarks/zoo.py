@@ -232,7 +232,7 @@ def evaluate(
     """One run: its tables, as the record holds them.
 
     Args:
-        policies: All policies; those whose horizon is too short are left out, and said to be.
+        policies: All policies; those whose horizon is too short are left out and named.
         models: Which of them are the models.
         bars: The market.
         settings: The orders.
@@ -379,18 +379,18 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
 
 def command(given: argparse.Namespace) -> str:
     """The command as anybody can run it: folders of this machine left out."""
-    parts = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
+    words = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
     if given.models:
-        parts.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
+        words.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
     if given.rivals != list_policies():
-        parts.append(" ".join(["--rivals", *given.rivals]))
+        words.append(" ".join(["--rivals", *given.rivals]))
     if given.max_periods:
-        parts.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
+        words.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
     for name in ("start", "end", "limit", "null", "seed"):
         value = getattr(given, name)
         if value != DEFAULTS.get(name):
-            parts.append(f"--{name} {value}")
-    return " ".join(parts)
+            words.append(f"--{name} {value}")
+    return " ".join(words)
 
 
 DEFAULTS = {"limit": 40_000, "seed": 0}

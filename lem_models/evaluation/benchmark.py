@@ -173,23 +173,19 @@ class Benchmark:
         """
         return compare(self.main(), list(dict.fromkeys([key, "side"])), **self._bootstrap())
 
-    def split(self, by: list[str]) -> pd.DataFrame | None:
-        """Option value and forecast value of the policy under test; ``None`` without a null."""
-        if not self.nulls:
-            return None
-        return self._split(self.model, by)
-
     def splits(self, by: list[str]) -> pd.DataFrame | None:
-        """The same of every policy that the null was drawn for, with a first column ``policy``."""
+        """Option value and forecast value of every policy that the null was drawn for; ``None`` without a null.
+
+        The first column is ``policy``; the policy under test comes first.
+        """
         if not self.nulls:
             return None
-        tables = {name: self._split(name, by) for name in self.nulls}
-        for name, table in tables.items():
+        tables = []
+        for name, draws in self.nulls.items():
+            table = null_split(self.orders[name], draws, by, **self._bootstrap())
             table.insert(0, "policy", name)
-        return self._in_order(pd.concat(tables.values(), ignore_index=True))
-
-    def _split(self, policy: str, by: list[str]) -> pd.DataFrame:
-        return self._in_order(null_split(self.orders[policy], self.nulls[policy], by, **self._bootstrap()))
+            tables.append(table)
+        return self._in_order(pd.concat(tables, ignore_index=True))
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with benchmarks and targets in the order in which the settings name them, not by alphabet."""

@@ -1,4 +1,4 @@
-"""Tables and texts on disk: CSV and JSON, each file complete or not at all."""
+"""Output files: each is written completely or not at all. Tables as CSV, facts as strict JSON."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ __all__ = [
 ]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""What a JSON file can hold."""
+"""Content of a JSON file."""
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse, before any compute, a folder that files cannot be written into; one that is missing can be made.
+    """Refuse, before any compute, a folder in which no file can be written; a missing folder can be made.
 
     Raises:
-        ConfigError: When it is a file, lies under one, or may not be written.
+        ConfigError: The folder is a file, lies under a file, or may not be written.
     """
     path = Path(os.path.abspath(folder))
-    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise ConfigError(f"cannot write into the folder {folder}: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write into the folder {folder}: no permission to write in {there}")
+    existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise ConfigError(f"cannot write into the folder {folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write into the folder {folder}: no permission to write in {existing}")
 
 
 def check_file(file: str | os.PathLike[str]) -> None:
-    """Refuse, before any compute, a file that cannot be written; one that is there is replaced.
+    """Refuse, before any compute, a file that cannot be written; an existing file can be replaced.
 
     Raises:
-        ConfigError: When it is a folder, or its folder is missing or may not be written.
+        ConfigError: The file is a folder, or its folder is missing or may not be written.
     """
     path = Path(file)
     if path.is_dir():
@@ -66,7 +66,7 @@ def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
     Args:
         frame: The table.
-        path: Where to; folders that are missing are made.
+        path: The file; missing folders are made.
 
     Returns:
         The path of the file.
@@ -78,15 +78,15 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
     """Write tables and facts as strict JSON.
 
     Args:
-        content: Mappings, sequences, numbers, strings, times and data frames, nested at will. A data frame becomes a
-            list of records; NaN, infinities and missing times become null; keys keep their sequence.
-        path: Where to; folders that are missing are made.
+        content: Nested mappings, sequences, numbers, strings, times and data frames. A data frame becomes a list of
+            rows; NaN, infinities and missing times become null; keys keep their order.
+        path: The file; missing folders are made.
 
     Returns:
         The path of the file.
 
     Raises:
-        ConfigError: If something in it has no form in JSON.
+        ConfigError: A value has no form in JSON.
     """
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n")
@@ -133,15 +133,15 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def _plain(value: object) -> Json:
-    """Content in the types that JSON knows."""
+    """Content in the types of JSON."""
     if is_missing(value):
         return None
     if isinstance(value, pd.DataFrame):
-        return [_plain(record) for record in value.to_dict("records")]
+        return [_plain(row) for row in value.to_dict("records")]
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | pd.Series | np.ndarray):
-        return [_plain(part) for part in value]
+        return [_plain(each) for each in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):

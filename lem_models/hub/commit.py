@@ -264,7 +264,9 @@ def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
         _make_branch(api, to)
     with tempfile.TemporaryDirectory(prefix="lem-upload-") as folder:
         large = [_upload(api, to, path, write, Path(folder)) for path, write in (writers or {}).items()]
-        for attempt in range(1, _PLANS + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             plan = _plan(to, draw, large)
             if not plan.to_send:
                 return replace(plan, url=f"{plan.page}/commit/{plan.head}")
@@ -273,7 +275,6 @@ def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
             except HubError as error:
                 if error.status != _MOVED or attempt == _PLANS:
                     raise
-    raise AssertionError("unreachable")
 
 
 def _make_repository(api: HfApi, to: Destination) -> None:

@@ -6,8 +6,8 @@ The cache is the client's own (``hf cache`` lists it), laid out as it documents:
     models--org--name/blobs/<hash>                     content: SHA-256 of large files, git's SHA-1 of small ones
     models--org--name/snapshots/<commit>/<path>        link to the content
 
-Everything that becomes a part of a path there is checked or computed here, and never taken from an answer as it is. A
-content gets into the cache once it is whole and has the hash that the Hub states.
+Every part of a path in it is checked or computed here; none is taken from an answer as it is. A file gets into the
+cache once it is complete and has the hash that the Hub states.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Repository:
         return cached_card(self.fetch(self.files[CARD_NAME], cache_root(cache_dir)), self.repo_id)
 
     def note(self, name: str, cache: Path) -> None:
-        """Note in the cache that a branch or tag is at this commit, so that it is found without a connection."""
+        """Note in the cache that a branch or tag is at this commit, for readers without a connection."""
         path = cache_folder(self.repo_id, self.repo_type, cache) / "refs" / name
         if name == self.commit or not safe_path(name):
             return
@@ -183,7 +183,7 @@ class Repository:
 
 
 def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str | bool | None) -> Repository:
-    """Look at a repository; errors of the client as they are.
+    """Look at a repository; errors of the client stay as they are.
 
     Args:
         repo_id: ``org/name``.

@@ -1,14 +1,14 @@
 """Bars of prices and volumes: read, checked, placed on their market's grid, and never changed afterwards.
 
 A table of bars is long: one row per bar, columns ``timestamp`` (tz-aware, start of the bar), ``symbol``, ``open``,
-``high``, ``low``, ``close``, ``volume`` (base units) and ``notional`` (quote units). The price at which a bar could be
+``high``, ``low``, ``close``, ``volume`` (base units) and ``notional`` (quote units). The price at which a bar can be
 traded is its VWAP, ``notional / volume``.
 
-:class:`Bars` holds it as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of the
-second. Seven arrays are all there is per bar, 56 bytes; where a bar lies (ordinal, session, slot, the bounds of the
-stretch without a gap) follows from a compact :class:`~lem_models.markets.calendar.grid.Grid` for the rows that are
-asked for, so "is there a gap between bars a and b" is one comparison, and windows never have to be materialised. The
-whole columns (:attr:`Bars.session` and the like) exist too: computed when first asked for, for users and small tables.
+:class:`Bars` holds the table as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of
+the second. Seven arrays take 56 bytes per bar. Ordinal, session, slot and gaps of a bar follow from a compact
+:class:`~lem_models.markets.calendar.grid.Grid`, which computes them for the rows that are asked for. "Is there a gap
+between the bars a and b" is one comparison, and windows are never copied. The whole columns, such as
+:attr:`Bars.session`, are computed when they are first asked for.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
-"""What stands for bars wherever they are asked for, see :meth:`Bars.of`; tables of other libraries too."""
+"""What functions take as bars, see :meth:`Bars.of`; tables of other libraries too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,17 +101,17 @@ class Bars(PlacedBars):
     ) -> Bars:
         """Read bars from a file.
 
-        An ``.arrow`` file that :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` made is mapped
-        into memory: it is open at once whatever its size, and what is looked at is loaded. Its bars were checked when
-        it was written. It may be replaced while it is open (as writing does), but not changed in place.
+        An ``.arrow`` file of :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` is mapped into
+        memory: it opens at once whatever its size, and only the bars that are used are loaded. Its bars were checked
+        when it was written. The file may be replaced while it is open, as writing does, but not changed in place.
 
         Args:
             path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
-            calendar: See :meth:`from_frame`; ``"auto"`` leaves a mapped file the calendar it was written with.
-            frequency: See :meth:`from_frame`; the same holds for none.
+            calendar: See :meth:`from_frame`; with ``"auto"`` a mapped file keeps the calendar that it was written with.
+            frequency: See :meth:`from_frame`; with ``None`` a mapped file keeps its own.
             unit: See :meth:`from_frame`.
-            fill_gaps: See :meth:`from_frame`; filled bars are in memory.
-            verify: Check the bars of a mapped file again, and compare their hash. (Others are always checked.)
+            fill_gaps: See :meth:`from_frame`; bars with filled gaps are held in memory.
+            verify: Check the bars of a mapped file again, and compare their hash. Other files are always checked.
 
         Returns:
             The bars.
@@ -149,14 +149,14 @@ class Bars(PlacedBars):
 
     @classmethod
     def of(cls, bars: BarsLike) -> Bars:
-        """The bars of whatever stands for bars: themselves, a table of them, or a file.
+        """Bars from bars, from a table, or from a file.
 
         Args:
-            bars: Bars, which are given back as they are; a table as :meth:`from_frame` takes it; or the path of a file
-                as :meth:`read` takes it. Read a table or a file yourself to choose its calendar.
+            bars: Bars, which are returned unchanged; a table for :meth:`from_frame`; or the path of a file for
+                :meth:`read`. To choose the calendar, call these yourself.
 
         Raises:
-            BarsError: It is none of these, the file cannot be read, or a bar breaks a rule.
+            BarsError: The argument is none of these, the file cannot be read, or a bar breaks a rule.
         """
         if isinstance(bars, Bars):
             return bars
@@ -176,7 +176,7 @@ class Bars(PlacedBars):
     ) -> Bars:
         """Check the bars of a data set of the library ``datasets`` and write them to an ``.arrow`` file.
 
-        The data set goes through memory piece by piece, so a streaming one may be of any size.
+        The data set is read piece by piece, so a streaming one may have any size.
 
         Args:
             dataset: A ``datasets.Dataset`` or ``datasets.IterableDataset`` with the columns of :meth:`from_frame`, its
@@ -190,7 +190,7 @@ class Bars(PlacedBars):
             The bars, mapped from the file.
 
         Raises:
-            BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
+            BarsError: The argument is no such data set, a bar breaks a rule, or the file cannot be written.
             UnknownNameError: There is no calendar, or no unit, of this name.
         """
         from lem_models.markets.storage.writer import store_dataset
@@ -212,20 +212,20 @@ class Bars(PlacedBars):
         Args:
             frame: A DataFrame of pandas or polars, a table of pyarrow, a mapping of columns or a list of rows. One row
                 per bar; columns timestamp (datetimes or ISO 8601, with a zone), symbol, open, high, low, close, volume,
-                notional. Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time
-                order. Where prices contradict each other by a rounding (at most 1e-6, relative), low and high are
-                widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
-            calendar: ``"auto"`` tells ``"24/7"`` from ``"sessions"`` by the bars; an exchange code such as ``"XNYS"``
+                notional. Other columns are carried along. Symbols may be interleaved; the rows of each symbol are in
+                time order. If prices of a bar contradict each other by a rounding (at most 1e-6, relative), low and
+                high are widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
+            calendar: ``"auto"`` infers ``"24/7"`` or ``"sessions"`` from the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
-                own (``{"SPY": "XNYS", "VOD": "XLON"}``), and with ``"auto"`` a column ``calendar`` does; symbols that
-                neither names are inferred.
+                own (``{"SPY": "XNYS", "VOD": "XLON"}``). With ``"auto"`` a column ``calendar`` does the same. The
+                calendars of symbols without a name are inferred.
             frequency: Length of a bar, e.g. ``"1h"``; by default the most common step between bars.
-            unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; ``"auto"``
-                takes the one in which the first lies between 1980 and 2262, as the others then must. Without a unit
-                numbers are refused, and with one everything else is.
-            fill_gaps: Fill gaps of at most so many missing bars with bars without volume, at the close before; for
-                vendors that leave out bars in which nothing traded. Without it gaps keep orders away, and where they
-                cost a quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` says so.
+            unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``. ``"auto"``
+                takes the unit in which the first number lies between 1980 and 2262; all numbers must fit it. Without a
+                unit numbers are refused. With a unit everything else is refused.
+            fill_gaps: Fill gaps of at most so many missing bars with bars without volume, at the close before them; for
+                vendors that leave out bars in which nothing traded. Gaps that stay exclude orders. If they exclude a
+                quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` says so.
 
         Returns:
             The bars.
@@ -253,7 +253,7 @@ class Bars(PlacedBars):
 
     @classmethod
     def of_columns(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:
-        """Bars from checked columns and their places; ``extra`` stands for the columns' own."""
+        """Bars from checked columns and their places on the grid; ``extra`` replaces the columns' own."""
         return cls(
             symbols=columns.symbols,
             offsets=columns.offsets,
@@ -288,7 +288,7 @@ class Bars(PlacedBars):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of :attr:`frame`: the eight of every table of bars, and the others that are carried along."""
+        """Columns of :attr:`frame`: the eight of every table of bars, and those that are carried along."""
         extra = self._extra.columns if isinstance(self._extra, pd.DataFrame) else self._extra.column_names
         return (*REQUIRED, *map(str, extra))
 
@@ -314,9 +314,9 @@ class Bars(PlacedBars):
         return f"calendars {', '.join(parts)}"
 
     def by_calendar(self) -> list[Bars]:
-        """The bars of the symbols of each calendar; the bars themselves if there is one.
+        """Split the bars by calendar; bars with one calendar are returned unchanged.
 
-        Features, models and policies read one market at a time; :func:`~lem_models.execute` takes markets apart itself.
+        Features, models and policies read one market at a time; :func:`~lem_models.execute` splits the bars itself.
         """
         kinds, which = self.grid.calendars.kinds, self.grid.calendars.which
         if len(kinds) == 1:
@@ -327,7 +327,7 @@ class Bars(PlacedBars):
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Bars:
         """Take the bars that start in a period.
 
-        The bars keep their places on the grid (ordinals, sessions, slots). A symbol without a bar in the period drops
+        The bars keep their places on the grid (ordinals, sessions, slots). A symbol without a bar in the period is left
         out.
 
         Args:
@@ -367,7 +367,7 @@ class Bars(PlacedBars):
     def select(self, symbols: str | Iterable[str]) -> Bars:
         """Take the bars of some symbols, in the order given.
 
-        The bars keep their places on the grid: where a symbol lacks a bar that another one had, it still has a gap.
+        The bars keep their places on the grid: if a symbol lacks a bar that another symbol had, it still has a gap.
 
         Args:
             symbols: One name or several.
@@ -404,8 +404,8 @@ class Bars(PlacedBars):
         index = self._index(symbol)
         low, high = int(self.offsets[index]), int(self.offsets[index + 1])
         at = np.searchsorted(self.timestamp[low:high], wanted) + low
-        found = self.timestamp[np.minimum(at, high - 1)] == wanted
-        return np.asarray(np.where(found, at, -1), dtype=np.int64)
+        exists = self.timestamp[np.minimum(at, high - 1)] == wanted
+        return np.asarray(np.where(exists, at, -1), dtype=np.int64)
 
     def with_prices(
         self,
@@ -426,7 +426,7 @@ class Bars(PlacedBars):
             notional: float64 [bars].
 
         Returns:
-            Bars with the new prices, the VWAP follows from the notional.
+            Bars with the new prices; the VWAP follows from the notional.
 
         Raises:
             BarsError: An array has another length, or a bar breaks a rule.
@@ -449,8 +449,8 @@ class Bars(PlacedBars):
         """Write the bars to a file, complete or not at all.
 
         Args:
-            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing one is replaced. An ``.arrow``
-                file is larger than a ``.parquet`` one, and :meth:`read` opens it without reading it.
+            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing file is replaced. An ``.arrow``
+                file is larger than a ``.parquet`` file, but :meth:`read` maps it instead of reading it.
 
         Raises:
             BarsError: The suffix is none of these, or the file cannot be written.
@@ -483,32 +483,32 @@ class Bars(PlacedBars):
     ) -> str:
         """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
 
-        Bars of any size go shard by shard; those of an ``.arrow`` file are never loaded whole. The bars are checked
-        again before anything is sent. Other splits of the data set stay. A card that somebody wrote stays too, but for
-        the keys in its head that say which files there are.
+        Bars are sent shard by shard, so an ``.arrow`` file is never loaded whole. The bars are checked again before
+        anything is sent. Other splits of the data set stay. A card written by hand stays too, except for the keys in
+        its head that list the files.
 
         Args:
-            repo_id: ``org/name``; the repository is made if there is none.
-            split: Name of the split, which is replaced if it is there.
+            repo_id: ``org/name``; the repository is made if it does not exist.
+            split: Name of the split; an existing split of this name is replaced.
             source: Where the bars come from, for the card.
             licence: Terms: a name that the Hub knows (``"cc-by-4.0"``), or ``"other: "`` and the terms in words.
             quirks: What readers must know of the bars, one sentence each.
             columns: Meaning and unit of other columns than those of a bar, by name.
-            private: Whether a new repository is private; default the organisation's.
-            branch: Branch to commit to, made if there is none; default the main one.
+            private: Whether a new repository is private; default the organisation's setting.
+            branch: Branch to commit to, made if it does not exist; default the main branch.
             create_pr: Open a pull request instead.
-            token: Token with the right to write; default the one the machine is signed in with.
+            token: Token with the right to write; default the token that the machine is signed in with.
             commit_message: Message of the commit.
-            max_shard_size: Size of a shard in memory at most, bytes or a text; its file is smaller.
+            max_shard_size: Largest size of a shard in memory, in bytes or as a text; its file is smaller.
             replace_card: Write a new card over the one in the repository.
 
         Returns:
             URL of the commit or pull request.
 
         Raises:
-            BarsError: The licence is empty or says nothing, a bar breaks a rule, or another column is of a type that is
-                not published; nothing is asked of the Hub then.
-            LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts what is published.
+            BarsError: The licence is empty, a bar breaks a rule, or another column has a type that is not published.
+                Then no request is sent to the Hub.
+            LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts the bars.
         """
         from lem_models.hub.datasets import push
 
@@ -580,32 +580,32 @@ class Bars(PlacedBars):
         calendar: CalendarChoice = "auto",
         frequency: str | pd.Timedelta | None = None,
     ) -> Bars | HubStream:
-        """Read bars from a data set of parquet files on the Hub, checked as any table of bars.
+        """Read bars from a data set of parquet files on the Hub, checked like any table of bars.
 
-        What was published with :meth:`push_to_hub` comes back exactly, and is compared with its content hash. No code
-        in a repository is ever run, and files that would expand enormously are refused before they are unpacked.
+        Bars that :meth:`push_to_hub` published are read back exactly, and compared with their content hash. Code in a
+        repository is never run. Files that would expand enormously are refused before they are unpacked.
 
         Args:
             repo_id: ``org/name``.
             split: Which split.
-            streaming: Give a stream that reads piece by piece as it is gone over, and downloads nothing before:
-                ``for piece in stream`` or ``stream.write("bars.arrow")``.
-            config: Which of several tables of the repository; default its default one.
+            streaming: Return a stream, which downloads piece by piece while it is read: ``for piece in stream`` or
+                ``stream.write("bars.arrow")``.
+            config: Which of several tables of the repository; default the repository's default.
             revision: Branch, tag or commit; default the main branch.
-            token: Token for private data sets; default the one the machine is signed in with, ``False`` for none.
+            token: Token for private data sets; default that of the machine, ``False`` for none.
             cache_dir: Folder of the cache; default the Hub's (``HF_HOME``).
-            local_files_only: Ask nothing of the Hub: take the cached copy. Without a connection that is taken anyway.
-            calendar: See :meth:`Bars.from_frame`; ``"auto"`` leaves published bars their calendar.
-            frequency: See :meth:`Bars.from_frame`; the same holds for none.
+            local_files_only: Send no request: take the cached copy. Without a connection it is taken anyway.
+            calendar: See :meth:`Bars.from_frame`; with ``"auto"`` published bars keep their calendar.
+            frequency: See :meth:`Bars.from_frame`; with ``None`` published bars keep theirs.
 
         Returns:
             The bars; with ``streaming`` a :class:`~lem_models.hub.datasets.pull.HubStream`.
 
         Raises:
-            BarsError: A bar breaks a rule, or a file is damaged, of other types, or expands beyond bounds.
+            BarsError: A bar breaks a rule; or a file is damaged, has other types, or expands beyond bounds.
             UnknownNameError: There is no such split, configuration or calendar.
-            LEMError: The Hub does not have it, does not let the token see it, or cannot be reached and it is not
-                cached; or a file is not what the Hub says it is.
+            LEMError: The Hub does not have the data set, does not show it to this token, or cannot be reached and the
+                data set is not cached; or a file differs from what the Hub says of it.
         """
         from lem_models.hub.datasets.pull import load_bars
 
@@ -666,7 +666,7 @@ class Bars(PlacedBars):
         return self.of_columns(columns, grid, extra)
 
     def _checked_extra(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
-        """The other columns. Those of a mapped file are looked through first: texts and lists in it hold addresses."""
+        """The other columns; those of a mapped file are validated first, because texts and lists hold addresses."""
         extra = self._extra
         if isinstance(extra, pd.DataFrame):
             return extra
@@ -687,7 +687,7 @@ class Bars(PlacedBars):
                 value.flags.writeable = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle (for data loader workers) a mapped file by its name, other bars by their columns."""
+        """Pickle, for data loader workers: a mapped file by its path, other bars by their columns."""
         if self._source is not None:
             return _reopened, (self._source,)
         return _rebuilt, ({item.name: getattr(self, item.name) for item in fields(self) if item.init},)

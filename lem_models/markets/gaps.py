@@ -1,8 +1,8 @@
-"""Gaps in bars: what they cost, what they look like, and how to close them.
+"""Gaps in bars: how many orders they exclude, their likely reason, and bars that fill them.
 
-A gap keeps every order away whose lookback or life touches it. Where that is much of the data, the reason is as a rule
-one of two: the market has a break that the inferred calendar does not know, or the vendor leaves out bars in which
-nothing traded. :func:`gap_advice` tells them apart; :func:`missing_bars` closes gaps with bars without volume.
+A gap excludes every order whose lookback or duration touches it. If gaps exclude many orders, there are two usual
+reasons: the market has a break that the inferred calendar does not know, or the vendor leaves out bars in which nothing
+traded. :func:`gap_advice` distinguishes them; :func:`missing_bars` gives bars without volume for the gaps.
 """
 
 from __future__ import annotations
@@ -23,13 +23,12 @@ __all__ = ["gap_advice", "missing_bars", "starts_lost", "warn_of_gaps"]
 
 Integers = npt.NDArray[np.int64]
 
-_MUCH = 0.25  # of the starts that the bars have room for
-_FILLED = 12  # missing bars in a row that a vendor may have left out because nothing traded; more are rather a halt
+_MANY = 0.25  # share of the possible starts
+_LONGEST_IDLE = 12  # missing bars in a row that a vendor may leave out because nothing traded; more are likely a halt
 _NAMED = 3
-_LEAST_DAYS = 5  # on which a hole is found before it counts as one of the market
+_LEAST_DAYS = 5  # with a hole, before it counts as a break of the market
 _MINUTE, _MINUTES = 60_000_000_000, 1440
-# Lunch breaks, UTC, of exchanges without daylight saving whose schedules the library has with their breaks: first
-# missing moment, first moment after, codes.
+# Lunch breaks of exchanges without daylight saving, UTC: first missing moment, first moment after, exchange code.
 _BREAKS = (
     ("02:30", "03:30", "XTKS"),
     ("03:30", "05:00", "XSHG"),
@@ -38,9 +37,9 @@ _BREAKS = (
 
 
 def warn_of_gaps(bars: PlacedBars) -> None:
-    """Warn where gaps keep a quarter or more of the possible orders away."""
+    """Warn if gaps exclude a quarter or more of the possible orders."""
     lost, possible = starts_lost(bars)
-    if possible and lost > _MUCH * possible:
+    if possible and lost > _MANY * possible:
         warnings.warn(
             f"{lost:,} of {possible:,} possible starts of orders are lost to {len(bars.gaps):,} gaps, with "
             f"{MAX_LOOKBACK} bars of history each; {gap_advice(bars)}",
@@ -50,14 +49,14 @@ def warn_of_gaps(bars: PlacedBars) -> None:
 
 
 def starts_lost(bars: PlacedBars) -> tuple[int, int]:
-    """Bars whose lookback touches a gap, and bars that have as many bars of their symbol before them as it takes."""
+    """Starts whose lookback touches a gap, and starts with enough bars of their symbol before them."""
     whole = np.maximum(np.diff(bars.offsets) - MAX_LOOKBACK, 0).sum()
     kept = np.maximum(np.diff(bars.grid.run) - MAX_LOOKBACK, 0).sum()
     return int(whole - kept), int(whole)
 
 
 def gap_advice(bars: PlacedBars) -> str:
-    """What the gaps look like, and the cure; one sentence."""
+    """The likely reason of the gaps, and the cure, in one sentence."""
     return f"{_advice(bars)} (--calendar and --fill-gaps on the command line)"
 
 
@@ -70,15 +69,16 @@ def _advice(bars: PlacedBars) -> str:
         return weeks
     _, missing = _before_gaps(bars)
     longest = int(missing.max(initial=0))
-    short = missing[missing <= _FILLED]
-    said = f"{missing.sum():,} bars are missing, at most {longest:,} in a row"
+    short = missing[missing <= _LONGEST_IDLE]
+    count = int(missing.sum())
+    counted = f"{count:,} bars are missing, at most {longest:,} in a row" if count > 1 else "1 bar is missing"
     fill = "if the vendor leaves out bars in which nothing traded, fill them with bars without volume"
-    if longest <= _FILLED:
-        return f"{said}: {fill}: fill_gaps={longest}"
+    if longest <= _LONGEST_IDLE:
+        return f"{counted}: {fill}: fill_gaps={longest}"
     if not len(short):
-        return f"{said}, never fewer than {missing.min():,}: these may be halts, or data that is to be had elsewhere"
+        return f"{counted}, never fewer than {missing.min():,}: these may be halts, or data that another source has"
     return (
-        f"{said}: {fill}: fill_gaps={short.max()} closes {len(short):,} of the {len(missing):,} gaps; the longer ones "
+        f"{counted}: {fill}: fill_gaps={short.max()} fills {len(short):,} of the {len(missing):,} gaps; longer ones "
         "may be halts, and stay"
     )
 
@@ -97,11 +97,11 @@ class _Hole(NamedTuple):
 
 
 def _recurring(bars: PlacedBars) -> list[_Hole]:
-    """The holes that most days of a symbol have, the largest first; of the symbol that has one most often."""
+    """Holes that most days of a symbol have, largest first, of the symbol with the most frequent hole."""
     last, missing = _before_gaps(bars)
     before, after = bars.timestamp[last] + bars.frequency.value, bars.timestamp[last + 1]
     short = after - before < DAY
-    # One number per symbol, begin and end: to write all of them down and count the texts would take seconds.
+    # Symbol, begin and end as one number, because counting texts would take seconds.
     symbol = bars.grid.symbol(last[short])
     begin, end = before[short] % DAY // _MINUTE, after[short] % DAY // _MINUTE
     kinds, place, count = np.unique(
@@ -136,24 +136,24 @@ def _days(bars: PlacedBars, symbol: int) -> int:
 
 
 def _hours_in_words(holes: list[_Hole]) -> str:
-    """Say which hours are missing day by day, and which calendar may know them."""
+    """Name the hours that are missing on most days, and a calendar that may have them as a break."""
     largest = holes[0]
     named = ", ".join(str(hole) for hole in holes[:_NAMED])
-    said = f"{largest.symbol} lacks {named} UTC on {min(hole.days for hole in holes[:_NAMED])} days"
-    fill = f"fill_gaps={largest.bars} closes them with bars without volume"
+    missing = f"{largest.symbol} lacks {named} UTC on {min(hole.days for hole in holes[:_NAMED])} days"
+    fill = f"fill_gaps={largest.bars} fills them with bars without volume"
     if len(holes) > 1:
-        return f"{said}: if these are breaks of the market, no exchange's calendar knows several a day; {fill}"
+        return f"{missing}: if these are breaks of the market, no exchange calendar has several a day; {fill}"
     code = next((name for begin, end, name in _BREAKS if str(largest) == f"{begin} to {end}"), None)
     cure = (
         f"calendar={code!r} knows it"
         if code
         else f"calendar='XTKS' (or another code) takes an exchange's hours; where these have no break, {fill}"
     )
-    return f"{said}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
+    return f"{missing}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
 
 
 def _holidays(bars: PlacedBars) -> str | None:
-    """Say that daily bars lack whole weeks, where a symbol does so more than once."""
+    """Describe whole weeks that daily bars of a symbol lack, if this happens more than once."""
     last, missing = _before_gaps(bars)
     if bars.frequency.value != DAY or not len(last):
         return None

@@ -1,7 +1,7 @@
-"""Bars one at a time: check a new bar and place it on the market's grid, by the rules for whole tables.
+"""Bars one at a time: check a new bar by the rules for whole tables, and place it on the market's grid.
 
-A bar of plain numbers that breaks no rule takes a short way past :func:`~lem_models.markets.validation.validate_frame`;
-any other goes through it as a table of one row, so it is refused with the same error, or accepted for the same reason.
+A bar of plain numbers that breaks no rule takes a short path. Any other bar is checked by
+:func:`~lem_models.markets.validation.validate_frame` as a table of one row, and so raises the same error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lem_models.markets.validation import (
 
 __all__ = ["BarReader", "ClosedBar", "followed_by", "last_bars"]
 
-_EXACT = 2**53  # whole numbers below this are floats
+_EXACT = 2**53  # floats hold whole numbers below this
 
 
 class ClosedBar(NamedTuple):
@@ -48,7 +48,7 @@ class ClosedBar(NamedTuple):
         vwap: ``notional / volume``, the close where nothing was traded.
         session: Number of the session, rising; equal for bars of one session.
         slot: Position in the session, from 0.
-        usual_slots: Slots that the session usually has, as far as it was known when it began.
+        usual_slots: Usual number of slots of the session, known when it began.
     """
 
     timestamp: int
@@ -105,7 +105,7 @@ class BarReader:
         last: The bar after which the next one is expected.
 
     Raises:
-        BarsError: when the history holds several symbols.
+        BarsError: The history holds several symbols.
     """
 
     def __init__(self, history: Bars) -> None:
@@ -132,7 +132,7 @@ class BarReader:
             bar: Columns of a table of bars; ``symbol`` may be left out.
 
         Raises:
-            BarsError: when the bar breaks a rule of :class:`Bars`, or is not the next one.
+            BarsError: The bar breaks a rule of :class:`Bars`, or is not the next one.
         """
         row = self._row(bar)
         values = _plain(row) or self._checked(row)
@@ -140,7 +140,7 @@ class BarReader:
         return ClosedBar(*values, notional / volume if volume > 0 else close, *self.place(stamp))
 
     def accept(self, bar: ClosedBar) -> None:
-        """Move on to a bar that :meth:`read` gave."""
+        """Accept a bar of :meth:`read`: the next bar follows it."""
         self._starts.append(bar.timestamp)
         if bar.session != self.last.session:
             self.calendar = self.calendar.followed_by(np.array(self._starts, dtype=np.int64))
@@ -172,7 +172,7 @@ class BarReader:
         return bar
 
     def _checked(self, row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float]:
-        """What a table of this one bar holds; its errors are those of a table."""
+        """The numbers of the bar, checked as a table of one row."""
         frame = pd.DataFrame([{name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": self.symbol}])
         try:
             columns = validate_frame(frame)
@@ -188,7 +188,7 @@ class BarReader:
         """Session, slot and usual slots of the next bar, from its start in nanoseconds UTC.
 
         Raises:
-            BarsError: when the next bar does not start then.
+            BarsError: The next bar does not start then.
         """
         last = self.last
         if stamp == last.timestamp + self._step:
@@ -225,7 +225,7 @@ class BarReader:
 
 
 def _plain(row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float] | None:
-    """The bar's numbers if they are plain ones that break no rule; ``None`` to have it looked at closely.
+    """The bar's numbers if they are plain and break no rule; ``None`` if it needs the full check.
 
     The rules of :func:`~lem_models.markets.validation.check_values` on one bar, written so that NaN fails them.
     """

@@ -61,7 +61,7 @@ class PlacedBars:
     def ordinal(self) -> Integers:
         """Position on the market's grid, int64 [bars].
 
-        Bars that follow each other without a gap differ by exactly 1, over a night or a weekend too.
+        Neighbouring bars without a gap between them differ by exactly 1, also over a night or a weekend.
         """
         run = self.grid.run
         return _locked(np.arange(len(self.timestamp)) + np.repeat(self.grid.number - run[:-1], np.diff(run)))
@@ -78,7 +78,7 @@ class PlacedBars:
 
     @cached_property
     def usual_slots(self) -> Integers:
-        """Slots that each bar's session usually has, as far as it is known when it begins, int64 [bars]."""
+        """Usual number of slots of each bar's session, known when the session begins, int64 [bars]."""
         return _locked(self.grid.usual_slots(np.arange(len(self.timestamp))))
 
     @property
@@ -86,7 +86,7 @@ class PlacedBars:
         """The market's grid: ``calendar.name`` is ``"24/7"``, ``"sessions"`` or an exchange code.
 
         Raises:
-            BarsError: The symbols have different calendars; :meth:`Bars.by_calendar` takes them apart.
+            BarsError: The symbols have different calendars; :meth:`Bars.by_calendar` splits them.
         """
         return self.grid.calendar
 
@@ -98,7 +98,7 @@ class PlacedBars:
 
     @cached_property
     def run_start(self) -> Integers:
-        """Flat index of the first bar of the gapless run each bar belongs to, int64 [bars]."""
+        """Flat index of the first bar of the gapless run that each bar belongs to, int64 [bars]."""
         run = self.grid.run
         return _locked(np.repeat(run[:-1], np.diff(run)))
 
@@ -131,7 +131,7 @@ class PlacedBars:
 
     @cached_property
     def gaps(self) -> pd.DataFrame:
-        """Where bars are missing: columns symbol, before and after (the bars next to the gap), missing (bars)."""
+        """Table of gaps: symbol, start of the bar before and of the bar after, number of missing bars."""
         last = self.grid.run[1:-1] - 1
         symbol = self.grid.symbol(last)
         inside = self.offsets[symbol + 1] > last + 1

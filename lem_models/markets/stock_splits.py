@@ -1,10 +1,10 @@
-"""Stock splits that the prices are not adjusted for: the price jumps, and the money traded stays as it was.
+"""Stock splits for which the prices are not adjusted: the price jumps, and the traded money stays the same.
 
-A price that jumps by a ratio ``a / b`` of small whole numbers from one bar's close to the next bar's open, while the
-volume changes by about ``b / a``, is a split and not a return: as much money is traded as before. A crash by as much
-trades many times the money, most of all in its first bar. Bars are compared with those of the same slot of other
-sessions, as an opening trades more than a close. Features, benchmark and slippage over such a jump mean nothing, so it
-is reported. It changes no decision: what follows the jump is looked at.
+In a split the price jumps by a ratio ``a / b`` of small whole numbers from a bar's close to the next open, and the
+volume changes by about ``b / a``: the traded money stays the same. In a crash of the same size it rises many times,
+most of all in the first bar. Bars are compared with bars in the same slot of other sessions, because an opening
+trades more than a close. Features, benchmark and slippage over such a jump mean nothing, so a warning reports it. It
+changes no decision, because it is detected from bars after the jump.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 SMALLEST = 1.4
-"""Ratio of a price jump from which on it is looked at: smaller jumps, of crashes, come too near to 4/3 and 5/4."""
+"""Smallest ratio of a price jump that is examined: smaller jumps of crashes come too near to 4/3 and 5/4."""
 REACH = 4096
-"""Bars on each side of a jump that are looked at, at most."""
-_SESSIONS = 20  # on each side that are looked at, at most
+"""Most bars on each side of a jump that are examined."""
+_SESSIONS = 20  # most sessions on each side that are examined
 _RATIOS = sorted(
     {a / b for a in range(1, 11) for b in range(1, 5) if math.gcd(a, b) == 1 and a / b > SMALLEST}
     | {12.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 100.0}
 )
-_RETURN = 0.06  # how far the market may have moved beside the split, in logarithms
-_FIRST = 4.0  # times the money of its slot before that the first bar trades at most
-# Sessions after the jump, and how far the money of their slots may be from that before, in logarithms. The fewer, the
-# further: on real bars 19 of 20 moments without a split are within it.
+_RETURN = 0.06  # largest log return of the market beside the split
+_FIRST = 4.0  # most money that the first bar trades, as a multiple of the usual money of its slot
+# Sessions after the jump, and the largest difference of the log money of their slots to that before. It is larger for
+# fewer sessions: on real bars 19 of 20 moments without a split are within it.
 _APART = ((10.0, 0.6), (3.0, 0.8), (0.0, math.log(_FIRST)))
-_LOOKED = 1000  # jumps looked at; a price with more of them moves by ticks that are large for it
+_MOST_JUMPS = 1000  # that are examined; a price with more jumps has a large tick
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split that the prices are not adjusted for.
+    """A split for which the prices are not adjusted.
 
     Attributes:
         symbol: The symbol.
@@ -79,18 +79,18 @@ class Traded:
 
 
 def is_wide(close: float, opened: float) -> bool:
-    """Whether the price jumps far enough, from a close to the next open, that a split is looked for."""
+    """Whether the jump from a close to the next open is large enough for a split."""
     return not 1 / SMALLEST <= opened / close <= SMALLEST
 
 
 def split_ratio(close: float, opened: float, before: Traded, after: Traded) -> float | None:
-    """Ratio of the split between two bars, new price over old; ``None`` if nothing speaks for one.
+    """Ratio of the split between two bars, new price over old; ``None`` if there is no sign of a split.
 
     Args:
         close: Close of the bar before.
         opened: Open of the bar after.
         before: The bars before, in order of time.
-        after: The bars after; the first one may be the only one.
+        after: The bars after, at least one.
     """
     if not is_wide(close, opened):
         return None
@@ -102,21 +102,21 @@ def split_ratio(close: float, opened: float, before: Traded, after: Traded) -> f
     old, new = before.by_slot(), after.by_slot()
     if not len(old) or not len(new):
         return None
-    # A slot that was never seen before is compared with all that was.
+    # A slot without bars before is compared with all bars before.
     known = old.reindex(new.index).fillna(old.median())
     first = int(after.slot[0])
     if first in new.index and float(after.notional[0]) > _FIRST * float(known[first]):
         return None
     sessions = len(after.notional) / len(old)
     allowed = next(apart for least, apart in _APART if sessions >= least)
-    # Or nearer to the inverse of the jump than to no change of the volume.
+    # The change of the volume must also be nearer to the inverse of the jump than to 1.
     if abs(float(np.median(np.log(new / known)))) >= max(allowed, math.log(size) / 2):
         return None
     return nearest if jump > 1 else 1 / nearest
 
 
 def find_splits(bars: Bars, first: Integers, last: Integers, back: int) -> list[Split]:
-    """Splits inside orders and their lookbacks that the prices are not adjusted for.
+    """Splits inside orders and their lookbacks for which the prices are not adjusted.
 
     Args:
         bars: The market.
@@ -133,18 +133,18 @@ def find_splits(bars: Bars, first: Integers, last: Integers, back: int) -> list[
     jump = parts.open[1:] / parts.close[:-1]
     wide = (jump > SMALLEST) | (jump < 1 / SMALLEST)
     wide[parts.offsets[1:-1] - 1] = False
-    found = []
-    for place in (np.flatnonzero(wide)[:_LOOKED] + 1).tolist():
+    splits = []
+    for place in (np.flatnonzero(wide)[:_MOST_JUMPS] + 1).tolist():
         row = int(parts.rows[place])
         symbol = int(bars.grid.symbol(np.array([row]))[0])
         ratio = split_ratio(float(bars.close[row - 1]), float(bars.open[row]), *_around(bars, symbol, row))
         if ratio is not None:
-            found.append(Split(bars.symbols[symbol], moment(bars.timestamp[row]), ratio))
-    return found
+            splits.append(Split(bars.symbols[symbol], moment(bars.timestamp[row]), ratio))
+    return splits
 
 
 def _around(bars: Bars, symbol: int, row: int) -> tuple[Traded, Traded]:
-    """The bars of a symbol before a row, and those from it on, as far as they are looked at."""
+    """The examined bars of a symbol before a row, and from the row on."""
     slots = bars.grid.calendars.kinds[bars.grid.calendars.which[symbol]].slots_per_session
     reach = min(_SESSIONS * slots, REACH)
     begin, end = max(int(bars.offsets[symbol]), row - reach), min(int(bars.offsets[symbol + 1]), row + reach)
@@ -156,7 +156,7 @@ def _around(bars: Bars, symbol: int, row: int) -> tuple[Traded, Traded]:
 
 
 def warn_of_splits(splits: list[Split]) -> None:
-    """Warn of splits, if there are any: one line that names the first of them."""
+    """Warn of splits, if there are any; the warning names the first of them."""
     if not splits:
         return
     named = "; ".join(
@@ -164,7 +164,7 @@ def warn_of_splits(splits: list[Split]) -> None:
     )
     more = f" and {len(splits) - _SHOWN} more" if len(splits) > _SHOWN else ""
     warnings.warn(
-        "prices jump like a stock split that they are not adjusted for, inside an order or its lookback: "
+        "prices jump like a stock split for which they are not adjusted, inside an order or its lookback: "
         f"{named}{more}; results over it mean nothing: adjust prices and volumes",
         BarsWarning,
         stacklevel=3,

@@ -1,10 +1,10 @@
-"""Orders: what is to be traded, by when, and against which benchmark.
+"""Orders: what to trade, by when, and against which benchmark.
 
-An :class:`Order` is one order; a *table of orders* is a ``pandas.DataFrame`` with one row per order and the same field
-names as columns (:mod:`lem_models.orders.table`). Both obey the same rules (:mod:`lem_models.orders.rules`), checked
-when the order is made, so that an order that cannot be carried out never reaches a market.
+An :class:`Order` is one order. A *table of orders* is a ``pandas.DataFrame`` with one row per order and the same field
+names as columns (:mod:`lem_models.orders.table`). Both obey the same rules (:mod:`lem_models.orders.rules`), which are
+checked when the order is made: an order that cannot be executed is never made.
 
-This module imports neither torch nor pandas: making an order is instant.
+This module imports neither torch nor pandas, so an order is made at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _OPTIONAL = (*DEFAULTS, "order_id")
 
 
 def _read_start(value: object) -> datetime:
-    """A moment with a zone, in UTC, as a table of orders reads it."""
+    """Read a start as a table of orders does: a moment with a zone, in UTC."""
     try:
         return as_datetime(read_moment(value, needs_zone=True))
     except MomentError as error:
@@ -57,28 +57,28 @@ class Order(Settings):
 
     Args:
         symbol: Symbol of the bars to trade.
-        start: Start of the first bar in which the order may trade: a text in ISO 8601 or a datetime, with a zone. Kept
-            in UTC.
+        start: Start of the first bar in which the order may trade: a text in ISO 8601 or a datetime, with a zone. It is
+            kept in UTC.
         side: ``"buy"`` or ``"sell"``.
         benchmark: ``"vwap"`` or ``"twap"``.
         target: ``"quantity"`` (a fixed number of units) or ``"notional"`` (a fixed amount of money).
-        min_periods: The benchmark runs over at least so many bars, and the order is not *finished* early before them.
-            Default: ``max_periods`` (a fixed duration).
-        max_periods: The order is complete after at most so many bars. Default: the policy's horizon.
+        min_periods: The benchmark covers at least so many bars, and a policy cannot finish the order before. Default:
+            ``max_periods`` (a fixed duration).
+        max_periods: The order ends after at most so many bars. Default: the policy's horizon.
         min_rate: Smallest fraction of the order per period while anything remains.
-        max_rate: Largest fraction of the order per period, on every period.
+        max_rate: Largest fraction of the order in each period.
         risk_aversion: Weight of the squared slippage in the model's utility. Default: the policy's own.
-        amount: Size in units (quantity target) or in money (notional target); only lots and participation need it.
-        lot_size: Fills are whole multiples of this (same unit as ``amount``), and so is the amount, without any
-            tolerance: both are the decimal numbers that they print as.
-        max_participation: Fills are at most this fraction of the bar's volume (of its notional for a notional target).
+        amount: Size in units (quantity target) or in money (notional target); lots and participation need it.
+        lot_size: Fills and amount are whole multiples of this (same unit as ``amount``). There is no tolerance: both
+            are the decimal numbers that they print as.
+        max_participation: Largest fraction of a bar's volume to fill (of its notional for a notional target).
         order_id: Any label; kept in the results. Default: the row number.
 
-    What is left out, or ``None``, has its default. How names and values are read is told in
-    :mod:`lem_models.orders.fields`.
+    A field that is left out, or is ``None``, has its default. :mod:`lem_models.orders.fields` describes how names and
+    values are read.
 
     Raises:
-        OrderError: when the order cannot be carried out, or a value cannot be read; names the field.
+        OrderError: The order cannot be executed, or a value cannot be read; the error names the field.
 
     Example:
         >>> order = Order(symbol="BTCUSDT", start="2024-05-01T00:00Z", side="buy", min_periods=1, max_periods=12)
@@ -138,30 +138,31 @@ class Order(Settings):
         within_session: bool | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
-        """Table of orders over a market: each valid origin times each combination of the settings.
+        """Sample a table of orders: each valid origin of a market times each combination of the settings.
 
-        Origins whose lookback or horizon touches a gap or a halt (a bar without volume), or that lack history, are
-        left out; ``table.attrs["excluded"]`` counts them by reason.
+        An origin is left out if it lacks history, or if a gap or a halt (a bar without volume) lies in its lookback or
+        horizon. ``table.attrs["excluded"]`` counts these origins by reason.
 
         Args:
             bars: The market: bars, a table of bars, or a file of them.
             every: Step between starts: a duration such as ``"6h"`` on the UTC grid, or a number of bars.
             side: ``"buy"``, ``"sell"`` or ``"both"``.
-            max_periods: Maximum duration in bars, or several.
-            min_periods: Minimum duration, or several (those above a maximum are left out). Default: ``max_periods``.
+            max_periods: Maximum duration in bars, or several of them.
+            min_periods: Minimum duration, or several of them; those above a maximum are left out. Default:
+                ``max_periods``.
             lookback: Bars of history required before each start.
-            start: First start time (inclusive), default the first bar.
-            end: Last time by which every order has ended (exclusive), default the last bar.
-            limit: Draw at most so many orders (without replacement, in time order), reproducibly by ``seed``.
+            start: First start (inclusive). Default: the first bar.
+            end: Time by which every order has ended (exclusive). Default: the last bar.
+            limit: Draw at most so many orders, without replacement and in time order.
             seed: Seed of the draw.
-            within_session: Orders stay inside one session. Default: the market's own rule.
-            **settings: Any other order column: one value, or a list of values to be combined.
+            within_session: Whether an order must end in the session that it starts in. Default: the rule of the market.
+            **settings: Other columns of orders: one value, or a list of values to combine.
 
         Returns:
             DataFrame of orders, sorted by symbol and start.
 
         Raises:
-            OrderError: for settings that no order may have, or when no origin is valid.
+            OrderError: No order may have these settings, or no origin is valid.
         """
         from lem_models.markets.order_sampling import sample_orders
 

@@ -220,12 +220,12 @@ def universe_table(benchmark: Benchmark) -> Table:
 
 def cost_text(costs: CostModel) -> str:
     """A cost model in words."""
-    parts = [f"half-spread {costs.half_spread_bps:g} bps", f"fees {costs.fee_bps:g} bps"]
+    terms = [f"half-spread {costs.half_spread_bps:g} bps", f"fees {costs.fee_bps:g} bps"]
     if costs.impact > 0:
-        parts.append(f"impact {costs.impact:g} \u00d7 bar volatility \u00d7 \u221aparticipation")
+        terms.append(f"impact {costs.impact:g} \u00d7 bar volatility \u00d7 \u221aparticipation")
     if costs.order_size is not None:
-        parts.append(f"orders of {100 * costs.order_size:g} % of the volume expected over their maximum duration")
-    return ", ".join(parts)
+        terms.append(f"orders of {100 * costs.order_size:g} % of the volume expected over their maximum duration")
+    return ", ".join(terms)
 
 
 def _rows(table: pd.DataFrame, benchmark: str, target: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What the same orders gained on draws of the martingale null (:func:`~lem_models.evaluation.null.martingale_null`)."""
+"""Improvements of the same orders on draws of the martingale null."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NullDraws:
     Attributes:
         order_id: Identifiers, [orders].
         improvement_bps: Improvement, [draws, orders]; NaN where nothing was filled.
-        volatility_bps: Bar volatility known at the start, [draws, orders]: it is that of the draw's own bars.
+        volatility_bps: Bar volatility known at the start, [draws, orders], from the bars of the draw.
     """
 
     order_id: npt.NDArray[Any]
@@ -43,11 +43,11 @@ class NullDraws:
 
     @classmethod
     def join(cls, draws: Sequence[NullDraws]) -> NullDraws:
-        """Several draws of the same orders in the same sequence, at least one.
+        """Join draws of the same orders in the same order, at least one.
 
         Raises:
-            ConfigError: If there is none.
-            OrderError: If they hold different orders.
+            ConfigError: There is no draw.
+            OrderError: The draws hold different orders.
         """
         if not draws:
             raise ConfigError("the split needs at least one draw of the martingale null")
@@ -58,10 +58,10 @@ class NullDraws:
         return cls(draws[0].order_id, np.concatenate(improvements), np.concatenate(volatilities))
 
     def of_orders(self, order_id: npt.ArrayLike) -> NullDraws:
-        """The draws of some of the orders, in the sequence asked for.
+        """The draws of some of the orders, in the order of the ids.
 
         Raises:
-            OrderError: If one of them is not there.
+            OrderError: The draws lack one of the orders.
         """
         wanted = np.asarray(order_id)
         position = pd.Index(self.order_id).get_indexer(pd.Index(wanted))

@@ -42,7 +42,6 @@ __all__ = [
 _MAX_BYTES = 1 << 17
 _KEYS_SHOWN = 8
 
-
 _Whole: TypeAlias = Annotated[int, Strict()]
 
 
@@ -56,22 +55,22 @@ class DataConfig(_Section):
     Attributes:
         path: File of bars; relative paths start at the recipe's folder. ``lem train --data`` overrides it.
         unit: Unit of timestamps that are numbers, see :meth:`~lem_models.markets.bars.Bars.read`.
-        calendar: Trading hours, one name or names by symbol; see there.
-        fill_gaps: Fill gaps of at most so many missing bars with bars without volume; see there.
+        calendar: Trading hours, one name or names by symbol; see the same method.
+        fill_gaps: Longest gap in bars that is filled with bars without volume; see the same method.
         train_end: Last day (exclusive) of training; orders end before it.
         validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
         symbols: Symbols to use, all if empty.
-        held_out: Symbols that neither training nor validation use, to be tested on as assets that the model never saw.
+        held_out: Symbols that neither training nor validation use: the model is tested on them as unseen assets.
         horizon: Longest order in this market; default the model's.
-        weight: How often a training batch comes from this market rather than from the recipe's others.
+        weight: Weight of this market in the draw of training batches.
         skip_bars: Bars to skip at the start of each symbol (the first days of a listing are extreme).
         stretches: Stretches of bars in a batch, over all devices; each is read in one pass of the backbone.
         orders_per_stretch: Orders drawn in each stretch.
         stretch: Bars of a stretch after the warm-up.
         validation_batches: Fixed batches to validate on.
-        validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch weighs much.
-        shared_lookback: Whether the bars that validation orders look back at may lie in the training period; their
-            decisions and fills never do. For short histories, of which a lookback would be a large part.
+        validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch has much weight.
+        shared_lookback: Whether the lookback of validation orders may lie in the training period; their decisions and
+            fills never do. For short histories, where a lookback is a large share of the bars.
     """
 
     path: Path | None = None
@@ -83,7 +82,7 @@ class DataConfig(_Section):
     symbols: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     horizon: _Whole | None = Field(None, ge=1)
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(1.0, gt=0)
     skip_bars: _Whole = Field(0, ge=0)
     stretches: _Whole = Field(64, ge=1)
     orders_per_stretch: _Whole = Field(64, ge=1)
@@ -93,7 +92,7 @@ class DataConfig(_Section):
     shared_lookback: bool = False
 
     def read(self, source: str | Path) -> Bars:
-        """The bars of a file, read as the section says.
+        """Read the bars of a file with the options of this section.
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
@@ -102,16 +101,16 @@ class DataConfig(_Section):
         return Bars.read(source, unit=self.unit, calendar=self.calendar, fill_gaps=self.fill_gaps)
 
     def check_read(self) -> None:
-        """Refuse options of reading where the bars have been read.
+        """Refuse options of reading for bars that are read already.
 
         Raises:
-            ConfigError: One is given.
+            ConfigError: when the section has one.
         """
         given = [name for name in ("unit", "calendar", "fill_gaps") if name in self.model_fields_set]
         if given:
             raise ConfigError(
-                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), and bars that "
-                "have been read are given: give the file, or leave that out"
+                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), but the bars are "
+                "read already: pass the file, or leave these settings out"
             )
 
     @model_validator(mode="after")
@@ -132,7 +131,7 @@ class FinetuneConfig(_Section):
         head_config: Settings of the head that the start lacks
             (:meth:`~lem_models.modeling.model.LEMModel.with_head_settings`).
         method: What may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank adapters
-            (:mod:`lem_models.training.adapters`), merged into the weights in the end.
+            (:mod:`lem_models.training.adapters`), merged into the weights at the end.
         rank: Rank of the adapters.
     """
 
@@ -144,18 +143,18 @@ class FinetuneConfig(_Section):
 
 
 class TrainerConfig(_Section):
-    """Length of a run.
+    """Length, validation and precision of a run.
 
     Attributes:
         steps: Optimiser steps at most.
         steps_per_epoch: Steps between two validations.
-        keep: Which weights come out: ``"best"``, those with the best validation utility; ``"last"``, those after all
-            steps, for a validation period too short to tell checkpoints apart. Nothing stops such a run early, and the
-            model that it starts from does not compete.
+        keep: Which weights are the result: ``"best"``, those with the best validation utility; ``"last"``, those after
+            all steps, for a validation period that is too short to compare checkpoints. A run that keeps the last
+            weights does not stop early, and the start does not compete.
         patience: Validations without a better utility before the run stops.
-        accumulate: Batches whose gradients are averaged for one optimiser step. Together with ``data.stretches`` it is
-            the size of a step; less fits into memory at a time.
-        precision: ``"32-true"``, or ``"bf16-mixed"`` or ``"16-mixed"``: products of matrices in 16 bits, weights in 32.
+        accumulate: Batches whose gradients are averaged for one optimiser step, where the stretches of a step do not
+            fit into memory at once.
+        precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` for matrix products in 16 bits and weights in 32.
             The simulator always books fills in 32 bits.
         cuda_graphs: Record the backbone's kernels once and replay them, on a single CUDA device.
         gradient_clip: Largest gradient norm.
@@ -176,13 +175,13 @@ class TrainerConfig(_Section):
 class HubConfig(_Section):
     """Where the best checkpoint is pushed to while training runs; see :class:`~lem_models.training.push.PushToHub`.
 
-    The token is no setting: it comes from ``HF_TOKEN`` or ``hf auth login``.
+    The token is not a setting: it comes from ``HF_TOKEN`` or ``hf auth login``.
 
     Attributes:
-        repo_id: Repository on the Hub, ``org/name``; made when it is not there.
-        branch: Branch, made when it is not there; null for the main one.
-        private: Whether the repository is private; one that is public is then refused. Null for the account's default.
-        every: Validations from one push to the next, at least.
+        repo_id: Repository on the Hub, ``org/name``; created if it does not exist.
+        branch: Branch, created if it does not exist; null for the main one.
+        private: Whether the repository is private; a public one is then refused. Null for the account's default.
+        every: Fewest validations between two pushes.
     """
 
     refusal: ClassVar[str] = "pushing to the Hub is refused"
@@ -204,16 +203,16 @@ class Recipe(_Section):
     """A training run.
 
     Attributes:
-        name: Name of the model that comes out.
+        name: Name of the new model.
         seed: Seed of weights and data.
         data: Bars and batches, of one market or of several.
         orders: How training orders are drawn.
         model: Architecture.
-        finetune: Model to start from, whose architecture is then taken instead of ``model``.
+        finetune: Model to start from; its architecture replaces ``model``.
         optimizer: Optimiser.
-        trainer: Length of the run.
-        costs: What trading costs: training and validation are then on improvements net of them. The orders are drawn
-            without amounts, so an impact needs the costs' ``order_size``.
+        trainer: Length, validation and precision.
+        costs: What trading costs: training and validation then use improvements net of costs. Training orders have no
+            amount, so an impact needs the costs' ``order_size``.
         hub: Where the best checkpoint is pushed to while training runs.
     """
 
@@ -235,7 +234,7 @@ class Recipe(_Section):
     def _one_or_several(cls, data: object) -> object:
         return (data,) if isinstance(data, DataConfig | dict) else data
 
-    # Not min_length: pydantic counts the markets that passed, and would miss those that it has just refused.
+    # Not min_length: pydantic counts only the markets that are valid.
     @field_validator("data")
     @classmethod
     def _at_least_one(cls, data: tuple[DataConfig, ...]) -> tuple[DataConfig, ...]:
@@ -262,7 +261,7 @@ class Recipe(_Section):
         return max(market.validation_end for market in self.data)
 
     def pushed_to(self, repo_id: str | None, branch: str | None = None) -> Recipe:
-        """The recipe with another repository, another branch, or both; ``None`` keeps what it says.
+        """The recipe with another repository, another branch, or both; ``None`` keeps the recipe's.
 
         Raises:
             ConfigError: when the name has not the form ``org/name``, or a branch is named and no repository.
@@ -300,9 +299,9 @@ class Recipe(_Section):
         unnamed = [f"{place(keys)}: the name of a setting must be a text" for keys in _unnamed(sections, ())]
         if unnamed:
             raise ConfigError(f"the recipe {name} is refused: {'; '.join(unnamed[:_KEYS_SHOWN])}")
-        # A section without settings is one that was left out.
+        # An empty section counts as left out.
         content = {key: value for key, value in sections.items() if value is not None}
-        has_one_market = not isinstance(content.get("data"), list)  # then its section is not numbered
+        has_one_market = not isinstance(content.get("data"), list)  # its section is not numbered
         try:
             recipe = cls.model_validate(content)
         except ValidationError as error:
@@ -352,12 +351,12 @@ def shipped_recipe(name: str) -> Path:
 
 
 def _unnamed(value: object, location: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
-    """Places of keys that are no texts: YAML reads ``1:``, ``yes:`` and ``2024-01-01:`` as something else."""
-    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in parts:
+    """Places of keys that are not texts: YAML reads ``1:``, ``yes:`` and ``2024-01-01:`` as other types."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
         if isinstance(value, Mapping) and not isinstance(key, str):
             yield (*location, key)
-        yield from _unnamed(part, (*location, key))
+        yield from _unnamed(item, (*location, key))
 
 
 def without_number(setting: str) -> str:

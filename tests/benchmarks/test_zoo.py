@@ -1,6 +1,7 @@
 """The evaluation of the zoo: what it compares, on which assets, over which period, and what it writes."""
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -16,6 +17,7 @@ from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
 from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings
+from lem_models.hub.models.registry import registry
 from lem_models.hub.models.zoo import list_models
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.summary import paired_difference
@@ -46,7 +48,7 @@ def run(bars):
 
 @pytest.fixture(scope="module")
 def plan():
-    return Plan.read()
+    return Plan.of()
 
 
 def test_every_bundled_model_has_a_recipe_in_the_plan(plan):
@@ -108,12 +110,11 @@ def test_minimum_durations_are_one_and_the_quarters():
     assert RunPlan(max_periods=1).min_periods == (1,)
 
 
-def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path, plan):
-    content = yaml.safe_load((zoo.ROOT / "benchmarks" / "zoo.yaml").read_text())
-    content["markets"]["crypto-hourly"]["runs"] = [{"max_periods": 0}]
-    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match=r"zoo.yaml is refused: markets.crypto-hourly.runs.0.max_periods"):
-        Plan.read(tmp_path / "zoo.yaml")
+def test_a_plan_that_is_wrong_is_refused_by_name(plan):
+    zoo_registry = registry()
+    market = replace(zoo_registry.markets["crypto-hourly"], test_orders=({"max_periods": 0},))
+    with pytest.raises(ConfigError, match=r"zoo.yaml is refused: markets.'crypto-hourly'.runs.0.max_periods"):
+        Plan.of(replace(zoo_registry, markets={"crypto-hourly": market}))
     with pytest.raises(ConfigError, match="there is no market 'gold'; there are crypto-hourly"):
         plan.market("gold")
 

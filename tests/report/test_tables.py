@@ -127,7 +127,8 @@ class TestRenderers:
         assert "<i>" not in html
 
     def test_a_title_is_printed_as_it_is(self) -> None:
-        assert "[red]Title" in in_terminal(Table(pd.DataFrame({"x": [1]}), [Column("x", "x")], title="[red]Title"))
+        table = Table(pd.DataFrame({"x": ["a wide cell"]}), [Column("x", "x")], title="[red]Title")
+        assert "[red]Title" in in_terminal(table)
 
 
 class TestOverview:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from lem_models.cli.app import app
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.modeling.model import LEMModel
+from lem_models.training.checkpoint import RunStamp, stamp_of
 from lem_models.training.folder import RunFolder
 from tests.training.tiny import BARS, TINY, Watched, tiny_recipe, trained
 
@@ -71,6 +73,17 @@ def test_another_recipe_or_other_bars_are_refused_and_named(broken, changes, nam
     assert "\n" not in str(error.value)
     assert str(error.value).count(" -> ") == len(named)
     assert {path: path.read_bytes() for path in broken.rglob("*") if path.is_file()} == before
+
+
+def test_several_markets_are_numbered_as_in_the_recipe():
+    (market,) = tiny_recipe().data
+    recipe = tiny_recipe().model_copy(update={"data": (market, market)})
+    other = recipe.model_copy(update={"data": (market, market.model_copy(update={"stretch": 20}))})
+    stamp = RunStamp()
+    stamp.stamp = stamp_of(recipe, ["a", "b"], None)
+    content = {"run": stamp_of(other, ["a", "c"], None), "optimizer_states": [1], "global_step": 0}
+    with pytest.raises(ConfigError, match=r"data\.1\.stretch 20 -> 24; content of the bars of data\.1 'c' -> 'b'"):
+        stamp.check(Path("last.ckpt"), content, steps=1)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+from lem_models.training.settings import TrainingSettings
 from tests.helpers import rebuilt, sessions
 from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
 
@@ -326,6 +328,22 @@ def test_a_run_leaves_a_model_logs_and_checkpoints(data, tmp_path, watched):
     assert np.isfinite(log["val_utility"].dropna()).all()
     orders = Order.sample(BARS, every=50, min_periods=1, max_periods=6)
     assert execute(again, BARS, orders).orders["completed"].all()
+
+
+def test_a_run_says_what_it_made_from_what(data, tmp_path):
+    recipe = tiny_recipe()
+    run = train(recipe, out=tmp_path, data=data, settings=TrainingSettings(accelerator="cpu", progress=False))
+    assert (run.folder, run.recipe) == (tmp_path, recipe)
+    assert run.bars_hashes == (BARS.content_hash,)
+    assert run.start_utility == -np.inf
+    assert np.isfinite(run.best_utility)
+    assert run.seconds > 0
+    start = run.model
+    settings = TrainingSettings(accelerator="cpu", progress=False, precision="bf16-mixed")
+    tuned = train(recipe, out=tmp_path / "tuned", data=data, start=start, settings=settings)
+    assert np.isfinite(tuned.start_utility)
+    assert tuned.recipe.trainer.precision == "bf16-mixed"
+    assert tuned.recipe.model == start.config
 
 
 def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(data, tmp_path):

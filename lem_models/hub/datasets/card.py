@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from lem_models.markets.calendar.frequency import GROUP, clock
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = ["Facts", "measure_bars", "updated_card"]
+__all__ = ["measure_bars", "updated_card"]
 
 _SYMBOLS_SHOWN = 100
 _MEANINGS = {
@@ -60,47 +60,11 @@ _SECTION = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    kind: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class _Symbol:
-    name: str
-    first: str
-    last: str
-    bars: int
-    gaps: int
-    longest: int
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the card says of the bars of a split; times are UTC, texts are ready for a cell of a table."""
-
-    split: str
-    first: str
-    last: str
-    frequency: str
-    calendar: str
-    bars: int
-    gaps: int
-    missing: int
-    idle: int
-    content_hash: str
-    columns: Sequence[_Column]
-    symbols: Sequence[_Symbol]
-    summary: str
-
-
-def measure_bars(bars: Bars, shards: ShardPlan, meanings: Mapping[str, str]) -> Facts:
-    """Measure what the card says.
+def measure_bars(bars: Bars, shards: ShardPlan, meanings: Mapping[str, str]) -> dict[str, Any]:
+    """Measure what the card says of the bars of one split; times are UTC, texts are ready for a cell of a table.
 
     Args:
-        bars: The bars of one split.
+        bars: The bars.
         shards: Their columns and shards.
         meanings: Meaning and unit of other columns, by name.
 
@@ -110,45 +74,41 @@ def measure_bars(bars: Bars, shards: ShardPlan, meanings: Mapping[str, str]) -> 
     unknown = sorted(set(meanings) - set(shards.schema.names))
     if unknown:
         raise LEMError(f"the bars have no column {unknown[0]!r} to describe; they have {shards.schema.names}")
-    columns = [
-        _Column(_cell(f.name), _kind(f.type), _cell(meanings.get(f.name) or _MEANINGS.get(f.name, "not described")))
-        for f in shards.schema
-    ]
-    gaps = bars.gaps
-    by_symbol = gaps.groupby("symbol")["missing"].agg(["size", "max"])
-    counts, longest = by_symbol["size"].to_dict(), by_symbol["max"].to_dict()
+    meanings = _MEANINGS | {name: meaning for name, meaning in meanings.items() if meaning}
+    by_symbol = bars.gaps.groupby("symbol")["missing"].agg(["size", "max"])
+    gaps, longest = by_symbol["size"].to_dict(), by_symbol["max"].to_dict()
     symbols = [
-        _Symbol(
-            _cell(name),
-            _moment(bars.timestamp[bars.offsets[number]]),
-            _moment(bars.timestamp[bars.offsets[number + 1] - 1]),
-            int(bars.offsets[number + 1] - bars.offsets[number]),
-            int(counts.get(name, 0)),
-            int(longest.get(name, 0)),
-        )
-        for number, name in enumerate(bars.symbols)
+        {
+            "name": _cell(name),
+            "first": _moment(bars.timestamp[begin]),
+            "last": _moment(bars.timestamp[end - 1]),
+            "bars": int(end - begin),
+            "gaps": int(gaps.get(name, 0)),
+            "longest": int(longest.get(name, 0)),
+        }
+        for name, (begin, end) in zip(bars.symbols, pairwise(bars.offsets), strict=True)
     ]
-    first, last = (_moment(edge) for edge in bars._edges())
-    count = f"{len(bars.symbols):,} symbol{'' if len(bars.symbols) == 1 else 's'}"
-    return Facts(
-        split=shards.split,
-        first=first,
-        last=last,
-        frequency=clock(bars.frequency),
-        calendar=bars.calendar.name,
-        bars=len(bars),
-        gaps=len(gaps),
-        missing=int(gaps["missing"].sum()),
-        idle=sum(int(np.sum(bars.volume[at : at + GROUP] == 0.0)) for at in range(0, len(bars), GROUP)),
-        content_hash=bars.content_hash,
-        columns=columns,
-        symbols=symbols,
-        summary=f"{count}, every {clock(bars.frequency)}, {first} to {last} UTC",
-    )
+    return {
+        "split": shards.split,
+        "first": min(str(symbol["first"]) for symbol in symbols),
+        "last": max(str(symbol["last"]) for symbol in symbols),
+        "frequency": clock(bars.frequency),
+        "calendar": bars.calendar.name,
+        "bars": len(bars),
+        "gaps": len(bars.gaps),
+        "missing": int(bars.gaps["missing"].sum()),
+        "idle": sum(int(np.sum(bars.volume[at : at + GROUP] == 0.0)) for at in range(0, len(bars), GROUP)),
+        "content_hash": bars.content_hash,
+        "columns": [
+            {"name": _cell(f.name), "kind": _kind(f.type), "meaning": _cell(meanings.get(f.name, "not described"))}
+            for f in shards.schema
+        ],
+        "symbols": symbols,
+    }
 
 
 def updated_card(
-    old: Card, facts: Facts, to: BarsUpload, licence: Licence, metadata: Mapping[str, Any]
+    old: Card, facts: Mapping[str, Any], to: BarsUpload, licence: Licence, metadata: Mapping[str, Any]
 ) -> tuple[str, tuple[str, ...]]:
     """The card after a push.
 
@@ -180,7 +140,7 @@ def updated_card(
     _check_licence(old, licence, to.repo_id)
     if not old.metadata.get("license"):
         metadata = {**_licence_keys(licence), **metadata}
-    text = _with_section(old.text, facts.split, section)
+    text = _with_section(old.text, facts["split"], section)
     if text is not None:
         return Card(text).with_metadata(metadata).text, ()
     note = (
@@ -190,13 +150,15 @@ def updated_card(
     return old.with_metadata(metadata).text, (note,)
 
 
-def _new_card(facts: Facts, to: BarsUpload, licence: Licence, metadata: Mapping[str, Any], section: str) -> str:
+def _new_card(
+    facts: Mapping[str, Any], to: BarsUpload, licence: Licence, metadata: Mapping[str, Any], section: str
+) -> str:
     name = to.repo_id.partition("/")[2]
     head = {
         **_licence_keys(licence),
         "pretty_name": name,
         "tags": ["finance", "time-series", "bars", "ohlcv", "lem_models"],
-        "size_categories": [next((name for most, name in _SIZES if facts.bars < most), "n>1T")],
+        "size_categories": [next((name for most, name in _SIZES if facts["bars"] < most), "n>1T")],
         **metadata,
     }
     text = _render(
@@ -206,7 +168,7 @@ def _new_card(facts: Facts, to: BarsUpload, licence: Licence, metadata: Mapping[
         repo_id=to.repo_id,
         facts=facts,
         licence=_line(str(licence)),
-        section=_marked(facts.split, section),
+        section=_marked(facts["split"], section),
     )
     return text.rstrip("\n") + "\n"
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -116,12 +117,9 @@ def check_bars(bars: Bars) -> None:
     """
     for begin in range(0, len(bars), GROUP):
         first, last = max(begin - 1, 0), min(begin + GROUP, len(bars))  # one bar before, for the order of time
-        inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
-        edges = np.concatenate([[first], inner, [last]])
-        numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
+        symbols, offsets = _symbols_of(bars, first, last)
         values = {name: np.asarray(getattr(bars, name)[first:last]) for name in VALUES}
-        symbols = tuple(bars.symbols[number] for number in numbers)
-        piece = Columns(symbols, edges - first, bars.timestamp[first:last], values, pd.DataFrame())
+        piece = Columns(symbols, offsets, bars.timestamp[first:last], values, pd.DataFrame())
         check_time_order(piece)
         check_values(piece)
     values = {name: getattr(bars, name) for name in VALUES}
@@ -181,17 +179,23 @@ def write_shard(bars: Bars, plan: ShardPlan, number: int, path: Path) -> None:
         raise BarsError(f"the shard {path.name} cannot be written: {error}", rule="writable file") from error
 
 
+def _symbols_of(bars: Bars, first: int, last: int) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Symbols of the bars ``first`` to before ``last``, and where each begins and ends there, [symbols + 1]."""
+    inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
+    edges = np.concatenate([[first], inner, [last]])
+    numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
+    return tuple(bars.symbols[number] for number in numbers), edges - first
+
+
 def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
     return pairwise([*range(first, last, _ROWS), last])
 
 
 def _table(bars: Bars, plan: ShardPlan, first: int, last: int) -> pa.Table:
-    inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
-    edges = np.concatenate([[first], inner, [last]])
-    numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
-    names = pa.array([bars.symbols[number] for number in numbers], pa.string())
-    which = pa.array(np.repeat(np.arange(len(numbers), dtype=np.int32), np.diff(edges)))
-    arrays = [pa.array(np.asarray(bars.timestamp[first:last])).view(_TIMESTAMP), names.take(which)]
+    symbols, offsets = _symbols_of(bars, first, last)
+    which = pa.array(np.repeat(np.arange(len(symbols), dtype=np.int32), np.diff(offsets)))
+    arrays = [pa.array(np.asarray(bars.timestamp[first:last])).view(_TIMESTAMP)]
+    arrays.append(pa.array(symbols, pa.string()).take(which))
     arrays += [pa.array(np.asarray(getattr(bars, name)[first:last])) for name in VALUES]
     columns: list[pa.Array | pa.ChunkedArray] = list(arrays)
     others = plan.schema.names[2 + len(VALUES) :]

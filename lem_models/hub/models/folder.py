@@ -1,8 +1,8 @@
 """Model folders: ``config.json`` and ``model.safetensors``, nothing else, never pickle.
 
 The two files belong together: the configuration names the SHA-256 of its weights. Another process may save to the
-folder at the same moment (:mod:`~lem_models.hub.models.save` says in which order files are replaced), or may have been
-killed while it did; what is read then is the model before or after, never some of each.
+folder at the same moment, or may have been killed while it did (:mod:`~lem_models.hub.models.save` says in which order
+files are replaced). Then the model before or after the save is read, never a mixture.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def read_pair(folder: Path, read: Callable[[ConfigFile, BinaryIO], _T]) -> _T:
-    """Read a configuration and the weights that belong to it, whoever saves to the folder meanwhile.
+    """Read a configuration and the weights that belong to it, also while another process saves to the folder.
 
     Args:
         folder: The folder.
@@ -96,8 +96,8 @@ def read_pair(folder: Path, read: Callable[[ConfigFile, BinaryIO], _T]) -> _T:
 
 def _read_once(folder: Path, read: Callable[[ConfigFile, BinaryIO], _T]) -> _T:
     try:
-        # Opened before the configurations are read: what is open stays what it is, and the configuration that belongs
-        # to it is in the folder before it and stays there longer.
+        # Opened before the configurations are read. An open file stays what it is, and the configuration that belongs
+        # to it enters the folder earlier and stays there longer.
         weights = open_regular(folder / WEIGHTS_NAME)
     except (OSError, ValueError) as error:
         raise WeightsError(f"cannot read the weights {WEIGHTS_NAME}: {error}") from None

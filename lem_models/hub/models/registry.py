@@ -165,7 +165,7 @@ def zoo_entry(name: str) -> ZooEntry:
     Raises:
         UnknownNameError: When it has none.
     """
-    return _look_up("model of zoo.yaml", name, registry().models)
+    return _look_up("models", name, registry().models)
 
 
 def zoo_market(name: str) -> ZooMarket:
@@ -174,7 +174,7 @@ def zoo_market(name: str) -> ZooMarket:
     Raises:
         UnknownNameError: When it has none.
     """
-    return _look_up("market of zoo.yaml", name, registry().markets)
+    return _look_up("markets", name, registry().markets)
 
 
 def zoo_source(file: str) -> ZooSource:
@@ -186,7 +186,7 @@ def zoo_source(file: str) -> ZooSource:
     for market in registry().markets.values():
         if market.file == file:
             return ZooSource(market.title, market.source, market.licence)
-    return _look_up("file of zoo.yaml", file, registry().sources)
+    return _look_up("sources", file, registry().sources)
 
 
 def bundled_names() -> list[str]:
@@ -204,9 +204,9 @@ def weights_hash(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 
-def _look_up(kind: str, name: str, rows: Mapping[str, _T]) -> _T:
+def _look_up(section: str, name: str, rows: Mapping[str, _T]) -> _T:
     if name not in rows:
-        raise UnknownNameError.among(kind, str(name), rows)
+        raise UnknownNameError.among(f"entry of zoo.yaml, section {section},", str(name), rows)
     return rows[name]
 
 

@@ -118,7 +118,7 @@ def _from_hub(
             repository = describe(name, "model", revision, token)
         except (LEMError, RevisionNotFoundError):
             raise
-        except Exception:  # whatever it is, a copy in the cache will do
+        except Exception:  # a copy in the cache serves as well, whatever the reason
             with contextlib.suppress(Exception):
                 return cached()
             raise

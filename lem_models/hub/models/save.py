@@ -1,4 +1,4 @@
-"""Saving a model folder in one step, as far as anybody can see.
+"""Saving a model folder so that a reader sees the old model or the new one.
 
 Two files of fixed names cannot be replaced at once, so they are replaced in a sequence that a reader can follow. The
 configuration names the hash of its weights:

@@ -60,10 +60,10 @@ __all__ = [
 
 Integers = npt.NDArray[np.int64]
 CalendarChoice: TypeAlias = "str | Mapping[str, str]"
-"""Name of a calendar for all symbols, or names by symbol; symbols that a mapping leaves out are inferred."""
+"""Name of a calendar for all symbols, or names by symbol; other symbols are inferred."""
 
 CALENDAR_COLUMN = "calendar"
-"""Column of a table of bars that names each symbol's calendar, where the caller names none."""
+"""Column of a table of bars that names each symbol's calendar, if the caller names none."""
 _OWN = ("auto", "24/7", "sessions")
 
 
@@ -77,8 +77,7 @@ def build_calendars(
     """Build the calendars of a table of bars and check that every bar lies on its grid.
 
     Args:
-        calendar: ``"auto"``, ``"24/7"``, ``"sessions"``, or an exchange code (``"XNYS"``), for all symbols or by
-            symbol.
+        calendar: ``"auto"``, ``"24/7"``, ``"sessions"`` or an exchange code (``"XNYS"``), for all symbols or by symbol.
         symbols: Names of the symbols.
         offsets: int64 [symbols + 1]; the rows of symbol ``i`` are ``offsets[i]:offsets[i + 1]``.
         timestamp: int64 [bars], nanoseconds UTC, symbol-major, ascending inside a symbol.
@@ -110,7 +109,7 @@ def build_calendars(
 
 
 def calendar_column(column: pd.Series, symbols: tuple[str, ...], offsets: Integers) -> dict[str, str]:
-    """Names of calendars by symbol, from a column of a table of bars; symbols without a name are left out.
+    """Read the names of calendars by symbol from a column of a table of bars; symbols without a name are left out.
 
     Args:
         column: The column, symbol-major.
@@ -118,7 +117,7 @@ def calendar_column(column: pd.Series, symbols: tuple[str, ...], offsets: Intege
         offsets: int64 [symbols + 1].
 
     Raises:
-        BarsError: A symbol has several names, or a value is no text.
+        BarsError: A symbol has several names, or a value is not a text.
     """
     codes, names = pd.factorize(column)
     for name in names:
@@ -145,7 +144,7 @@ def check_calendar_names(calendar: CalendarChoice) -> None:
 
     Raises:
         UnknownNameError: There is no calendar of this name.
-        BarsError: It is neither a name nor a mapping from symbols to names.
+        BarsError: The argument is neither a name nor a mapping from symbols to names.
     """
     names = list(calendar.values()) if isinstance(calendar, Mapping) else [calendar]
     for name in names:
@@ -179,7 +178,7 @@ def _names_by_symbol(calendar: CalendarChoice, symbols: tuple[str, ...]) -> list
 
 
 def _built(name: str, union: Integers, step: int) -> Calendar:
-    """The calendar of this name for symbols that have these bar starts together."""
+    """Build the calendar of this name from the bar starts of its symbols."""
     if name == "24/7" or (name == "auto" and never_closes(union, step)):
         slots = max(1, -(-DAY // step))
         return RoundTheClock("24/7", length_of(step), slots, is_session_bound=False, phase=_phase(union, step))
@@ -189,7 +188,7 @@ def _built(name: str, union: Integers, step: int) -> Calendar:
 
 
 def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integers, timestamp: Integers) -> None:
-    """Refuse bars that do not start on the grid of their symbol's calendar, and two in one place of it.
+    """Refuse bars that do not start on the grid of their symbol's calendar, and two bars in one place of it.
 
     Args:
         calendars: The calendars of the symbols.
@@ -198,7 +197,7 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
         timestamp: int64 [bars], symbol-major, ascending inside a symbol.
 
     Raises:
-        BarsError: The first such bar of the first symbol that has one, and how many of its calendar there are.
+        BarsError: There is such a bar; the error names the first one and the number of them.
     """
     for kind, calendar in enumerate(calendars.kinds):
         outside, first = 0, None
@@ -213,7 +212,7 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
                 f"the bar does not start on the grid of the calendar {calendar.name!r} at "
                 f"{clock(calendar.frequency)}; {outside:,} of {int(np.diff(offsets)[members].sum()):,} bars do not"
                 + (
-                    "; if the market has breaks of its own, name the exchange: calendar='XTKS' (--calendar XTKS), say"
+                    "; if the market has breaks of its own, name the exchange, e.g. calendar='XTKS' (--calendar XTKS)"
                     if isinstance(calendar, InferredSessions)
                     else ""
                 ),
@@ -223,7 +222,7 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
                 rule="one grid",
             )
         if calendar.frequency.value < DAY:
-            continue  # the grid is the bar starts themselves
+            continue  # the grid consists of the bar starts themselves
         for begin, end in _pieces(calendars, kind, offsets):
             begin = max(begin - 1, 0)  # across the border of two pieces too
             step = np.diff(calendar.ordinal(timestamp[begin:end]))
@@ -254,13 +253,13 @@ def _pieces(calendars: Calendars, kind: int, offsets: Integers) -> Iterator[tupl
 
 
 def _phase(timestamp: Integers, step: int) -> int:
-    """The most common lateness of bar starts against whole multiples of the step."""
+    """The most common distance of bar starts from whole multiples of the step before them."""
     counts: Counter[int] = Counter()
-    for part in _blocks(timestamp):
-        count_values(part % step, counts)
+    for block in _blocks(timestamp):
+        count_values(block % step, counts)
     return winner(counts)
 
 
 def _blocks(timestamp: Integers) -> Iterator[Integers]:
-    """The bar starts in pieces, so that what is computed from them stays small."""
+    """The bar starts block by block, to bound memory."""
     return (timestamp[begin : begin + GROUP] for begin in range(0, len(timestamp), GROUP))

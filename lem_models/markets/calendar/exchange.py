@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-_MARGIN = pd.Timedelta(days=21)  # around the bars of an exchange: more than its longest holiday
+_MARGIN = pd.Timedelta(days=21)  # before and after the bars: more than the longest holiday
 _DAY = pd.Timedelta(days=1)
 
 
@@ -42,8 +42,8 @@ class Exchange(Scheduled):
 
         Args:
             code: Its code in the library ``exchange_calendars``.
-            first: First bar start that it is to hold, nanoseconds UTC.
-            last: Last one.
+            first: First bar start, nanoseconds UTC.
+            last: Last bar start, nanoseconds UTC.
             step: Length of a bar, nanoseconds; a day at most.
             at_midnight: Whether daily bars are stamped at midnight UTC, and not on the clock of the exchange.
 
@@ -74,7 +74,7 @@ class Exchange(Scheduled):
             np.array(pd.DatetimeIndex(schedule[name]).as_unit("ns").asi8)
             for name in ("open", "break_start", "break_end", "close")
         )
-        # With a lunch break a session is two stretches; bars start whole steps after the first bar of theirs.
+        # A session with a lunch break has two stretches; bars start whole steps after the first bar of their stretch.
         split = pause != pd.NaT.value
         begin = np.stack([opening, np.where(split, resume, closing)], 1)
         end = np.stack([np.where(split, pause, closing), closing], 1)
@@ -104,7 +104,7 @@ class Exchange(Scheduled):
 
 
 def _schedule(code: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[ExchangeCalendar, pd.DataFrame]:
-    """Schedule of an exchange from some weeks before a day to some weeks after another, as far as it is known."""
+    """Schedule of an exchange from some weeks before the first day to some weeks after the last, as far as known."""
     import exchange_calendars
 
     error: Exception | None = None

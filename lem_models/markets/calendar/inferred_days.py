@@ -1,8 +1,8 @@
 """Dates of daily and longer bars, inferred from the bars.
 
-The market's week is the set of weekdays that usually have a bar. Bars of one day follow each
-other over a holiday; more than a week of the market's days without a bar is a gap. Longer bars follow each other as
-many of the market's days apart as they usually are; a step closer to two bars than to one is a gap.
+The market's week is the set of weekdays that usually have a bar. Between daily bars a holiday is no gap; more than a
+week of the market's days without a bar is one. Longer bars are usually the same number of the market's days apart; a
+step closer to two bars than to one is a gap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["FEW", "InferredDays", "date_stretches", "days_not_passed", "infer_da
 Integers = npt.NDArray[np.int64]
 
 FEW = 0.25
-"""Share of the bars of the fullest weekday: weekdays with less are exceptions, such as a Saturday made up for."""
+"""Share of the bars of the fullest weekday: a weekday with less is an exception, such as a make-up Saturday."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,7 +30,7 @@ class InferredDays(Scheduled):
 
     Attributes:
         week: The market's days of each week, Thursday first (1970-01-01 was one); bool [7].
-        usual: How many of the market's days bars usually are apart.
+        usual: Usual distance of bars, in the market's days.
     """
 
     week: tuple[bool, ...]
@@ -64,7 +64,7 @@ class InferredDays(Scheduled):
         return timestamp + (following - day) * DAY
 
     def start_of(self, ordinal: Integers) -> Integers:
-        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.start_of`; dates inside a gap are those expected."""
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.start_of`; inside a gap: the expected dates."""
         at = np.maximum(np.searchsorted(self.number, ordinal, side="right") - 1, 0)
         beyond = np.maximum(ordinal - (self.number[at] + self.count[at] - 1), 0)
         starts = super().start_of(ordinal - beyond)
@@ -109,7 +109,7 @@ def infer_days(union: Integers, step: int, phase: int) -> InferredDays:
 
 
 def days_not_passed(day: Integers, shift: int = 0) -> frozenset[int]:
-    """Weekdays from Monday to Friday that a history of a few days does not hold: nothing says that they are closed.
+    """Weekdays from Monday to Friday that a history of a few days does not cover, so that they may be open.
 
     Args:
         day: int64 [days], ascending; day 0 is a Thursday.
@@ -123,16 +123,16 @@ def days_not_passed(day: Integers, shift: int = 0) -> frozenset[int]:
 
 
 def date_stretches(day: Integers, ordinal: Integers, stride: int) -> dict[str, Any]:
-    """Stretches of dates that are ``stride`` days apart and follow each other: start, number, count, and the stride."""
+    """Stretches of dates that are ``stride`` days apart, without a gap: start, number, count, and the stride."""
     begins = np.concatenate([[0], np.flatnonzero((np.diff(day) != stride) | (np.diff(ordinal) != 1)) + 1])
     count = np.diff(begins, append=len(day))
     return {"start": day[begins], "number": ordinal[begins], "count": count, "stride": stride}
 
 
 def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...], stride: int) -> Integers:
-    """How many of the market's days lie between the date before (exclusive) and each date (inclusive).
+    """Number of the market's days from the date before (exclusive) to each date (inclusive).
 
-    Of bars of whole weeks every day counts: a bar that a holiday moves by a day is as far from its neighbours as usual.
+    For bars of whole weeks every day counts, because a holiday may move a bar by a day.
     """
     if stride % 7 == 0:
         return distance
@@ -145,9 +145,9 @@ def _days_apart(distance: Integers, day: Integers, week: tuple[bool, ...], strid
 
 
 def _missing(distance: Integers, day: Integers, week: tuple[bool, ...], usual: int, stride: int) -> Integers:
-    """Bars that are missing before each date; 0 where it follows the one before."""
+    """Number of missing bars before each date; 0 where it follows the date before."""
     apart = _days_apart(distance, day, week, stride)
     missing = -((usual - 2 * apart) // (2 * usual)) - 1  # apart / usual rounded to the nearest, halves down, less 1
-    # Bars of one day follow each other over a holiday, which may take a whole week of the market.
+    # Between daily bars a holiday is no gap; it may take a whole week of the market.
     tolerated = sum(week) if usual == 1 else 0
     return np.asarray(np.where(missing > tolerated, missing, 0))

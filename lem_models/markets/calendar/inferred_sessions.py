@@ -1,12 +1,12 @@
 """Sessions of intraday bars, inferred from the bars: when sessions begin and end.
 
-A hole in the grid is the end of a session where the trading day changes, and a gap (a halt, a lunch
-break, missing data) anywhere else. Trading days change at a time of day at which the market is closed, read on a clock
-that keeps daylight saving as the market does: of the zones of the major exchanges the one on which fewest days begin
-or end at another time than most. A market that is closed only once a week has trading weeks instead.
+A hole in the grid is the end of a session if the trading day changes in it. Any other hole is a gap: a halt, a lunch
+break, or missing data. The trading day changes at a time of day at which the market is closed. That time is read on the
+clock of the market: of the zones of the major exchanges, the one on which the fewest days begin or end at an unusual
+time. A market that is closed only once a week has trading weeks instead.
 
-The slots of a session count from its usual opening, the most common one of the sessions *before* it, so a first bar
-that is missing is a gap and moves no other bar; later bars change nothing of an earlier session.
+Slots count from the usual opening, the most common one of the sessions *before*. So a missing first bar is a gap and
+moves no other bar, and later bars change nothing in an earlier session.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _SECOND = HOUR // 3600
-_MANY = 100  # sessions that say on which weekdays the market is open
+_MANY = 100  # sessions from which the open weekdays are inferred
 _WEEK = 7 * DAY
-_USUAL = 9  # sessions whose openings say when the next one usually opens: about two weeks
+_USUAL = 9  # sessions from which the usual opening is inferred: about two weeks
 
 CHANCE = 1e-3
-"""What is less likely than this is no coincidence."""
+"""An event with a lower probability is no coincidence."""
 RARE = 0.05
-"""Times of day that fewer days use, against the most usual time, count as closed."""
+"""Times of day with a smaller share of the bars of the most usual time count as closed."""
 
-# Opening and closing hours of exchanges in local time. Zones without daylight saving are the same clock as UTC, and
-# zones whose clocks change together are one. They only decide between clocks that fit the bars equally well, which are
-# those that no change of the clock has told apart yet.
+# Opening and closing hours of exchanges in local time. Zones without daylight saving have the same clock as UTC, and
+# zones whose clocks change together are one. The hours only decide between clocks that fit the bars equally well, as
+# clocks do before one of them has changed.
 _HOURS: tuple[tuple[str, str, str], ...] = (
     ("America/New_York", "09:30", "16:00"),
     ("America/New_York", "04:00", "20:00"),
@@ -76,17 +76,17 @@ _HOURS: tuple[tuple[str, str, str], ...] = (
 _WEEKS = tuple(("America/New_York", time, time) for time in ("17:00", "18:00", "20:00"))
 # Trading weeks of currencies and of markets that are open day and night.
 ZONES: tuple[str, ...] = ("UTC", *dict.fromkeys(zone for zone, _, _ in _HOURS if zone != "UTC"))
-"""Clocks that sessions are read on, one for each rule of daylight saving."""
+"""Zones on whose clocks sessions are read, one for each rule of daylight saving."""
 
 
 @dataclass(frozen=True)
 class SessionClock:
-    """When one trading day (or trading week) of a market ends and the next begins.
+    """The time at which a trading day, or a trading week, of a market ends and the next begins.
 
     Attributes:
-        zone: The clock on which the market's hours stay the same through daylight saving.
-        closing: Time of day at which the market is closed, nanoseconds after midnight in the zone; of a market that
-            is closed once a week, nanoseconds after midnight of Monday.
+        zone: The zone in which the market's hours stay the same through daylight saving.
+        closing: Time of day at which the market is closed, nanoseconds after midnight in the zone; for a market that
+            closes once a week, nanoseconds after midnight of Monday.
         cycle: Length of a trading day or week, nanoseconds.
     """
 
@@ -100,7 +100,7 @@ class SessionClock:
         return day, since
 
     def moment(self, day: int, since: int) -> int:
-        """The moment so many nanoseconds after a trading day began, in nanoseconds UTC."""
+        """The moment ``since`` nanoseconds after a trading day began, in nanoseconds UTC."""
         local = pd.Timestamp(day * self.cycle + self._origin + since, unit="ns")
         moment = local.tz_localize(self.zone, ambiguous=True, nonexistent="shift_forward")
         return int(moment.as_unit("ns").value)
@@ -121,12 +121,12 @@ def local_time(timestamp: Integers, zone: str) -> Integers:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InferredSessions(Scheduled):
-    """Sessions of intraday bars, inferred from them; each session is one stretch of the grid.
+    """Sessions inferred from intraday bars; each session is one stretch of the grid.
 
     Attributes:
         clock: When trading days change.
-        opened: int64 [sessions]: start of the first bar that each session had, at or after its place on the grid.
-        last: Start of the last bar that is known.
+        opened: int64 [sessions]: start of the first bar of each session, at or after the start of the session.
+        last: Start of the last known bar.
     """
 
     clock: SessionClock
@@ -140,7 +140,7 @@ class InferredSessions(Scheduled):
         if not len(later):
             return self
         added = _sessions_of(np.append(self.last, later), step, self.clock, self.opened)
-        # The first of these goes on where the last session is.
+        # The first of these continues the last session.
         begin, opened, last_bar = (array[1:] for array in added)
         ahead = int(added[2][0]) - int(self.start[-1])
         count = self.count.copy()
@@ -194,18 +194,18 @@ class InferredSessions(Scheduled):
         return int(day[0]), int(since[0])
 
     def _has_session(self, day: int) -> bool:
-        """Whether trading days of this weekday have had sessions lately."""
+        """Whether recent trading days of this weekday had sessions."""
         return self.clock.cycle != DAY or day % 7 in self._weekdays
 
     @cached_property
     def _weekdays(self) -> frozenset[int]:
         days = self.clock.since_closing(self.start[-_MANY:])[0]
-        # A trading day has the date of its middle: futures of a Monday open on Sunday evening.
+        # The date of a trading day is that of its middle: futures of a Monday open on Sunday evening.
         shift = (self.clock.closing + DAY // 2) // DAY
         return frozenset((days % 7).tolist()) | days_not_passed(days, shift)
 
     def _usual_opening(self, timestamp: int) -> int:
-        """The usual opening of the sessions before a moment, and of its own; since the trading day began."""
+        """The usual opening of the sessions up to a moment, in nanoseconds since the trading day began."""
         session = max(int(np.searchsorted(self.start, timestamp, side="right")), 1)
         kept = self.opened[max(session - _USUAL, 0) : session]
         return _most_usual(self.clock.since_closing(kept)[1].tolist())
@@ -244,10 +244,10 @@ def infer_sessions(union: Integers, step: int) -> InferredSessions:
 
 
 def infer_clock(union: Integers, step: int) -> SessionClock:
-    """The clock on which the market keeps its hours, and the time at which its trading days change.
+    """Infer the clock on which the market keeps its hours, and the time at which its trading days change.
 
-    It is the clock on which the fewest trading days begin or end at another time than most do. Clocks that no change of
-    the clock has told apart yet are equally good; the hours of a known exchange decide between these.
+    It is the clock on which the fewest trading days begin or end at an unusual time. Between clocks that fit equally
+    well, the hours of a known exchange decide.
 
     Args:
         union: int64 [starts], all bar starts of the market, ascending, nanoseconds UTC.
@@ -270,7 +270,7 @@ def infer_clock(union: Integers, step: int) -> SessionClock:
 
 
 def _alike(union: Integers) -> list[dict[str, int]]:
-    """Zones whose clocks stay the same distance apart over the bars: nanoseconds ahead of the first, by zone."""
+    """Groups of zones whose clocks keep their distance over the bars: nanoseconds ahead of the first zone, by zone."""
     noons = np.unique(union // DAY) * DAY + DAY // 2
     groups: dict[bytes, dict[str, int]] = {}
     for zone in ZONES:
@@ -280,7 +280,7 @@ def _alike(union: Integers) -> list[dict[str, int]]:
 
 
 def _clock_of(union: Integers, step: int, cycle: int, zone: str) -> tuple[SessionClock, int, int]:
-    """The clock of a zone, the usual time after its longest closed stretch, and the length of that."""
+    """The clock of a zone, the usual opening after the longest closed time, and the length of that time."""
     local = local_time(union, zone) + (3 * DAY if cycle == _WEEK else 0)
     count = np.bincount(local % cycle // _SECOND)
     usual = np.flatnonzero(count > RARE * count.max()) * _SECOND
@@ -291,7 +291,7 @@ def _clock_of(union: Integers, step: int, cycle: int, zone: str) -> tuple[Sessio
 
 
 def _unusual_days(union: Integers, clock: SessionClock) -> int:
-    """Trading days that begin at another time than most, and those that end so; the table's own ends are left out."""
+    """Trading days with an unusual first bar, plus those with an unusual last bar, without the ends of the table."""
     day, since = clock.since_closing(union)
     ends = np.flatnonzero(np.diff(day))
     return sum(
@@ -303,11 +303,11 @@ def _unusual_days(union: Integers, clock: SessionClock) -> int:
 def _unlikeliness(zone: str, opening: int, length: int, step: int, cycle: int) -> int:
     """0 for the hours of a known exchange, 1 for its opening alone, 2 for UTC, 3 for any other clock."""
     closing = opening - length + step
-    found = 3 - (zone == "UTC")
+    rank = 3 - (zone == "UTC")
     for name, opens, closes in _HOURS if cycle == DAY else _WEEKS:
         if name == zone and _is_near(opening, opens, step):
-            found = min(found, 0 if _is_near(closing, closes, step) else 1)
-    return found
+            rank = min(rank, 0 if _is_near(closing, closes, step) else 1)
+    return rank
 
 
 def _is_near(time: int, named: str, step: int) -> bool:
@@ -319,13 +319,13 @@ def _is_near(time: int, named: str, step: int) -> bool:
 def _sessions_of(
     union: Integers, step: int, clock: SessionClock, opened: Integers
 ) -> tuple[Integers, Integers, Integers]:
-    """Sessions of bar starts: where each begins on the grid, its first bar, and its last bar on the grid.
+    """Sessions of bar starts: the start of each on the grid, its first bar, and its last bar on the grid.
 
     Args:
         union: int64 [starts], ascending.
         step: Length of a bar.
         clock: When trading days change.
-        opened: First bars of the sessions before; with any, the first start lies in the last of these.
+        opened: First bars of the sessions before; if there are any, the first start lies in the last of these.
     """
     day, since = clock.since_closing(union)
     closes = (np.diff(union) > step) & (np.diff(day) > 0)
@@ -340,7 +340,7 @@ def _sessions_of(
         if late > 0 and late % step == 0:
             begin[number] -= late
         openings = [*openings[1 - _USUAL :], opening]
-    # Bars that start no whole number of steps after their session's first are left out of the grid, to be refused.
+    # A bar that does not start whole steps after the start of its session is not on the grid, and is refused later.
     ahead = union - np.repeat(begin, np.diff(begins, append=len(union)))
     last_slot = np.maximum.reduceat(np.where(ahead % step == 0, ahead // step, 0), begins)
     return begin, first, begin + last_slot * step
@@ -352,7 +352,7 @@ def _most_usual(openings: Sequence[int]) -> int:
 
 
 def never_closes(union: Integers, step: int) -> bool:
-    """Whether bars are there round the clock and at weekends.
+    """Whether there are bars round the clock and at weekends.
 
     Only days that lie wholly between the first and the last bar count. Saturdays after a Friday with bars must be at
     least half full, as the median day; without such a Saturday the days must be nearly full. No time of day may be
@@ -389,7 +389,7 @@ def never_closes(union: Integers, step: int) -> bool:
 
 
 def _has_pause(union: Integers, step: int, fill: Floats) -> bool:
-    """Whether times of day lack their bar on all days, which bars that are missing by chance would not bring about."""
+    """Whether times of day lack their bar on all days, beyond chance."""
     slots = DAY // step
     absent = slots - len(np.unique(union % DAY))
     if DAY % step or absent <= 0:
@@ -399,5 +399,5 @@ def _has_pause(union: Integers, step: int, fill: Floats) -> bool:
 
 
 def log_choose(count: int, chosen: int) -> float:
-    """Logarithm of the number of ways to choose some of so many."""
+    """Logarithm of the number of ways to choose ``chosen`` of ``count``."""
     return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)

@@ -1,4 +1,4 @@
-"""Which symbols of a table keep the same hours, so that one calendar is inferred from their bars together."""
+"""Symbols of a table that keep the same hours: one calendar is inferred from all their bars."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["same_hours", "union_of"]
 
 Integers = npt.NDArray[np.int64]
 
-_ENDS = 10  # bars
-_MARKETS = 3  # that have the same hours; with more of them in few symbols, days are missing at random
+_ENDS = 10  # bars that may define the hours themselves
+_MARKETS = 3  # with the same hours; more of them among few symbols mean that days are missing at random
 
 
 def same_hours(members: Integers, offsets: Integers, timestamp: Integers, step: int) -> list[Integers]:
-    """Symbols by the hours of the week that they keep, and by their trading days; the most complete ones first.
+    """Group symbols by the hours of the week and the trading days that they keep, the most complete group first.
 
-    A symbol keeps the hours of a group if its bars lie in them, and if it would be no coincidence that they leave out
-    some of them: a stock beside pairs that trade at night has hours of its own, a pair with few bars does not.
+    A symbol joins a group if its bars lie in the hours of the group, and if the hours that it leaves out may be missing
+    by chance. A stock beside pairs that trade at night gets its own hours. A pair with few bars does not.
     """
     if len(members) == 1:
         return [members]
     union = union_of(members, offsets, timestamp)
     first, last = offsets[members], offsets[members + 1] - 1
-    # The places of a symbol's first and last bar among all: it is complete if it has all bars between.
+    # Places of each symbol's first and last bar among all bar starts: a complete symbol has every bar between them.
     begin, end = np.searchsorted(union, timestamp[first]), np.searchsorted(union, timestamp[last])
     is_complete = last - first >= 0.999 * (end - begin)
     if is_complete.all():
@@ -55,8 +55,8 @@ def same_hours(members: Integers, offsets: Integers, timestamp: Integers, step: 
             min(fitting, key=lambda group: group.length).members.append(number)
         else:
             groups.append(_Hours.of([number], mine, union, step))
-    parts = [part for group in groups for part in group.by_trading_days(offsets, timestamp, union)]
-    return [np.sort(np.array(part, dtype=np.int64)) for part in parts]
+    markets = [market for group in groups for market in group.by_trading_days(offsets, timestamp, union)]
+    return [np.sort(np.array(numbers, dtype=np.int64)) for numbers in markets]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +65,14 @@ class _Hours:
 
     Attributes:
         members: Numbers of the symbols.
-        days: Days of the trading week that usually have bars; one where a trading day is a week.
+        days: Days of the trading week that usually have bars; one if a trading day is a week.
         first: Usual start of the first bar, nanoseconds since the trading day began.
         last: Usual start of the last bar.
         step: Length of a bar.
         never_closes: Whether there are bars round the clock.
         day: int64 [all bar starts], trading day of each, on this clock.
         since: int64 [all bar starts], nanoseconds since it began.
-        fits: bool [all bar starts], whether it lies in the hours, whole bars from those of the group.
+        fits: bool [all bar starts], whether it lies in the hours, whole bars after a bar of the group.
     """
 
     members: list[int]
@@ -87,7 +87,7 @@ class _Hours:
 
     @classmethod
     def of(cls, members: list[int], starts: Integers, union: Integers, step: int) -> _Hours:
-        """The hours of symbols that have these bar starts together; ``union`` are those of all symbols."""
+        """The hours of the symbols with these bar starts; ``union`` are the bar starts of all symbols."""
         clock = infer_clock(starts, step) if step < DAY else SessionClock("UTC", 0)
         day, since = clock.since_closing(union)
         rows = np.searchsorted(union, starts)
@@ -113,7 +113,7 @@ class _Hours:
         traded = np.unique(day[inside])
         if earliest <= self.first and latest >= self.last and len(np.unique(traded % 7)) == len(self.days):
             return True
-        # Of the hours on its trading days, and of the days in its time: how many there are, and how many it keeps to.
+        # How many places its trading days have in the hours, and how many of them lie in its own hours; days likewise.
         span = slice(int(rows[0]), int(rows[-1]) + 1)
         all_days, all_since = self.day[span], self.since[span]
         possible = np.isin(all_days, traded) & self.fits[span]
@@ -124,10 +124,10 @@ class _Hours:
         return bool(chance + _log_chance(len(traded), own_days, len(open_days)) > math.log(CHANCE))
 
     def by_trading_days(self, offsets: Integers, timestamp: Integers, union: Integers) -> list[list[int]]:
-        """The symbols by market: those of two exchanges each lack days that the other has.
+        """Split the symbols by market: symbols of two exchanges each lack days that the other has.
 
-        Only days count that many symbols have and many lack. A symbol that lacks days, and has none that its market
-        lacks, has gaps; and so have symbols of which nearly everyone lacks other days.
+        Only days count that many symbols have and many lack. A symbol whose days are a subset of its market's days has
+        gaps. If nearly every symbol lacks other days, all of them have gaps.
         """
         if self.never_closes or len(self.members) == 1:
             return [self.members]
@@ -156,7 +156,7 @@ class _Hours:
 
 
 def _contested_days(days: list[Integers]) -> Integers:
-    """Days that a tenth or more of the symbols have, and a tenth or more lack, of those that have days around them."""
+    """Days that at least a tenth of the symbols active then have, and at least a tenth lack."""
     every, count = np.unique(np.concatenate(days), return_counts=True)
     begins = np.sort([mine[0] for mine in days])
     ends = np.sort([mine[-1] for mine in days])
@@ -165,9 +165,9 @@ def _contested_days(days: list[Integers]) -> Integers:
 
 
 def _log_chance(bars: int, own: int, possible: int) -> float:
-    """Logarithm of the chance that bars at random places all lie among ``own`` of the ``possible`` ones.
+    """Logarithm of the chance that all bars, at random places, lie in ``own`` of the ``possible`` places.
 
-    Few bars say less: some of them make up the hours that they are held against.
+    The chance counts less for few bars, because some of them define the hours that they are compared with.
     """
     bars, own = min(bars, own), min(own, possible)
     chance = log_choose(own, bars) - log_choose(possible, bars)
@@ -175,17 +175,17 @@ def _log_chance(bars: int, own: int, possible: int) -> float:
 
 
 def _usual(values: Integers) -> list[int]:
-    """Values that are not rare among these."""
+    """Values that are not rare."""
     distinct, count = np.unique(values, return_counts=True)
     kept: list[int] = distinct[count > RARE * count.max()].tolist()
     return kept
 
 
 def union_of(members: Integers, offsets: Integers, timestamp: Integers) -> Integers:
-    """All bar starts of some symbols, ascending, each once. Symbols share most of them: memory is that of the union."""
+    """Distinct bar starts of some symbols, ascending; memory is that of the result."""
     union = np.zeros(0, dtype=np.int64)
     whole = len(members) == len(offsets) - 1
-    # Many small symbols at once where they lie side by side, as a whole table does.
+    # Neighbouring symbols are processed together, which is much faster for many small ones.
     groups = symbol_groups(offsets) if whole else ((number, number + 1) for number in members.tolist())
     for first, last in groups:
         mine = timestamp[offsets[first] : offsets[last]]

@@ -1,8 +1,7 @@
-"""Tables of bars on disk: read as they are, written completely or not at all.
+"""Files of bars: read without interpretation, written completely or not at all.
 
-Reading interprets nothing: timestamps and symbols of a CSV stay texts, so that a zone that is missing, or a ticker
-called "NA", is seen by the validation and not guessed away. Writing goes to a temporary file beside the target, which
-then takes its place in one step.
+Timestamps and symbols of a CSV stay texts, so that the validation sees a missing zone, or a ticker called "NA". A file
+is written beside its target, which it replaces in one step.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ FORMATS = ("parquet", "csv", "csv.gz", "arrow")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a file into a table, without interpreting it.
+    """Read a file into a table, without interpreting its values.
 
     Args:
         path: A ``.parquet``, ``.csv``, ``.csv.gz`` or ``.arrow`` file (an Arrow file or stream).
 
     Returns:
-        The table; an index that pandas stored in a parquet file is a column like the others.
+        The table; an index of pandas in a parquet file becomes a column.
 
     Raises:
         BarsError: The suffix is none of these, there is no such file, or it cannot be read.
@@ -58,7 +57,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = _read_arrow(path)
         else:
             table = _read_csv(path, is_packed=kind == "csv.gz")
-            check_columns(str(path), table.schema)  # texts that are not UTF-8 come as bytes
+            check_columns(str(path), table.schema)  # texts that are not UTF-8 are columns of bytes
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     except BarsError:
         raise
@@ -116,8 +115,8 @@ def parquet_pieces(path: Path) -> Iterator[pa.Table]:
     """Rows of a parquet file, some 100,000 at a time; at least one table, which may be empty.
 
     Raises:
-        BarsError: It cannot be read, or becomes far larger in memory than it is.
-        OSError: It cannot be opened.
+        BarsError: The file cannot be read, or would expand to far more memory than its size.
+        OSError: The file cannot be opened.
     """
     source = LocalFile(path, str(path))
     try:
@@ -134,7 +133,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_arrow(path: Path) -> pa.Table:
-    """An Arrow file, or a stream as the library ``datasets`` writes."""
+    """An Arrow file, or an Arrow stream, which the library ``datasets`` writes."""
     with pa.memory_map(str(path)) as source:
         try:
             reader = pa.ipc.open_file(source)
@@ -146,7 +145,7 @@ def _read_arrow(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
-    """A CSV file, of which pyarrow parses the floats without loss."""
+    """A CSV file; pyarrow parses floats exactly."""
     texts = pyarrow.csv.ConvertOptions(column_types={"timestamp": pa.string(), "symbol": pa.string()})
     packed = gzip.GzipFile(path) if is_packed else None
     with packed or path.open("rb") as file:
@@ -163,7 +162,7 @@ def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that fails when it has given more than it may: a packed file can stand for a thousand times its size."""
+    """A stream with a limit, because a packed file may expand to a thousand times its size."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
         super().__init__()
@@ -176,23 +175,23 @@ class _Bounded(io.RawIOBase):
         content = self._stream.read(size if size >= 0 else self._limit - self._given + 1)
         self._given += len(content)
         if self._given > self._limit:
-            raise ValueError(f"it would become more than {self._limit:,} bytes, which so small a file of bars does not")
+            raise ValueError(f"it would expand to more than {self._limit:,} bytes, too many for its size")
         return content
 
 
 def _with_short_timestamps(table: pa.Table) -> pa.Table:
-    """Print timestamps as 2024-01-01 00:00:00Z, without nine zeros, if they are whole seconds."""
+    """Write timestamps as 2024-01-01 00:00:00Z, without nine zeros, if they are whole seconds."""
     try:
         return table.set_column(0, "timestamp", table["timestamp"].cast(pa.timestamp("s", "UTC")))
-    except pa.ArrowInvalid:  # a cast that would lose something is refused
+    except pa.ArrowInvalid:  # they are not whole seconds
         return table
 
 
 def format_of(path: Path) -> str:
-    """One of :data:`FORMATS`, by the suffix.
+    """Format of a file, one of :data:`FORMATS`, by its suffix.
 
     Raises:
-        BarsError: It is none of these.
+        BarsError: The suffix is none of these.
     """
     for suffix in reversed(FORMATS):
         if path.name.lower().endswith(f".{suffix}"):

@@ -34,8 +34,8 @@ class AllocationHead(nn.Module, ABC):
 
     Attributes:
         per_period: Names of the weights with a row for each period ahead, if nothing else depends on the horizon; None
-            where more does, so that another horizon needs a fresh head.
-        neutral: Names of weights that some settings add and that change nothing until they are trained.
+            otherwise: another horizon then needs a fresh head.
+        neutral: Names of weights that some settings add and that change no decision until they are trained.
     """
 
     Config: ClassVar[type[HeadConfig]] = HeadConfig
@@ -47,7 +47,7 @@ class AllocationHead(nn.Module, ABC):
         self.context_size, self.horizon, self.config = context_size, horizon, config
 
     def project(self, contexts: Tensor) -> Tensor:
-        """What the head takes from contexts alone, computed once per bar and not once per order; by default themselves.
+        """The part of a decision that needs the context alone, computed once per bar; the context itself by default.
 
         Args:
             contexts: As the side of their orders sees them, [..., context_size].
@@ -64,14 +64,14 @@ class AllocationHead(nn.Module, ABC):
         Args:
             context: :meth:`project` of the context of the last closed bar, [orders, width].
             orders: The orders.
-            state: What has happened so far.
+            state: State of the orders.
         """
 
     def objective(self, paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """What training maximises; by default the exact expected utility over the finishing period.
+        """The objective of training; by default the exact expected utility over the finishing period.
 
         Args:
-            paths: What the head did.
+            paths: Paths of the head's decisions.
             orders: The orders.
             window: Their market.
 
@@ -81,7 +81,7 @@ class AllocationHead(nn.Module, ABC):
         return expected_utility(paths, orders, window)
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """What the head wants to learn besides trading well; 0 by default.
+        """A loss that the head learns besides its objective; 0 by default.
 
         A mean over the pairs (period, period not before it) within ``max_periods``: processes that share a batch weigh
         theirs by the number of these pairs.
@@ -103,7 +103,7 @@ _HEADS: dict[str, type[AllocationHead]] = {}
 
 
 def register_head(name: str) -> Callable[[HeadType], HeadType]:
-    """Class decorator that makes a head known under a name.
+    """Class decorator that registers a head under a name.
 
     Raises:
         ConfigError: when another class has the name.

@@ -187,10 +187,10 @@ class LookAheadPaperModel(nn.Module):
 
 def _joined(seen: Tensor, chosen: list[Tensor], running: list[Tensor], market: list[Tensor], minima: int) -> Tensor:
     """Input of a period's networks, [batch, minima, hidden + features + 18 * period]."""
-    parts = [seen.unsqueeze(1).expand(-1, minima, -1)]
+    inputs = [seen.unsqueeze(1).expand(-1, minima, -1)]
     if chosen:
         # [batch, minima, target, branch, period]: targets one after the other, each branch by branch.
         for curves in (chosen, running):
-            parts.append(torch.stack(curves, -1).transpose(2, 3).flatten(2))
-        parts.append(torch.stack(market, -1).flatten(1).unsqueeze(1).expand(-1, minima, -1))
-    return torch.cat(parts, -1)
+            inputs.append(torch.stack(curves, -1).transpose(2, 3).flatten(2))
+        inputs.append(torch.stack(market, -1).flatten(1).unsqueeze(1).expand(-1, minima, -1))
+    return torch.cat(inputs, -1)

@@ -89,7 +89,7 @@ class PaperMetrics(Metric):
         self.fixed += fixed.abs().sum()
         volume, price = y_true[:, :, 0, 0].unbind(-1)
         # Period after period, as the published sums: of nearly equal numbers in single precision the order decides.
-        money, units, prices = (sum(part.unbind(1), part.new_zeros(())) for part in (volume * price, volume, price))
+        money, units, prices = (sum(x.unbind(1), x.new_zeros(())) for x in (volume * price, volume, price))
         base = (prices / price.shape[1] / ((money + _EPSILON) / (units + _EPSILON)) - 1).to(self.base)
         self.base += torch.stack([functional.relu(base).sum(), functional.relu(-base).sum(), base.abs().sum()])
         self.early_count += early[:, :, 0].numel()

@@ -24,21 +24,22 @@ _COLOURS: dict[Verdict, str] = {
 
 
 def print_finetune(console: Console, result: FinetuneResult) -> None:
-    """Print the comparison on the test part, the verdict and where everything is."""
-    found = result.comparison
+    """Print the comparison on the test part and the verdict."""
+    comparison = result.comparison
     test = result.split.test
     console.print(
-        f"\n[bold]{result.model.name}[/bold] (after) and {result.start.name} (before) on {found.orders:,} orders of up "
-        f"to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both sides"
+        f"\n[bold]{result.model.name}[/bold] (after) and {result.start.name} (before) on {comparison.orders:,} orders "
+        f"of up to {result.model.horizon} periods in the test part, {test.start} to {test.end}; VWAP, quantity, both "
+        "sides"
     )
-    costs = " after costs" if found.net else ""
+    costs = " after costs" if comparison.net else ""
     console.print(f"[dim]{SIGN_CONVENTION}{costs}. bar vol.: in bar volatilities. \\[ ]: interval.[/dim]")
     console.print(fitting_table(console, _table(result)))
-    for reason, count in found.excluded.items():
+    for reason, count in comparison.excluded.items():
         console.print(f"[dim]left out of the test: {count:,} starts: {reason}[/dim]")
-    if found.untested:
-        console.print(f"[yellow]without any test order: {_listed(found.untested)}[/yellow]", soft_wrap=True)
-    for row in found.tracking.to_dict("records"):
+    if comparison.untested:
+        console.print(f"[yellow]without any test order: {_listed(comparison.untested)}[/yellow]", soft_wrap=True)
+    for row in comparison.tracking.to_dict("records"):
         if result.kept_start and row["policy"] == BEFORE:
             continue
         console.print(

@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from lem_models.cli.app import app
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError
-from lem_models.hub import commit as publish
+from lem_models.hub import commit, repository
 from lem_models.hub.models.contents import contents_of
 from lem_models.hub.models.registry import bundled_folder, weights_hash
 from lem_models.hub.models.zoo import list_models
+from lem_models.hub.repository import Repository
 from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.model import LEMModel
 from tests.conftest import REPOSITORY
@@ -104,32 +105,32 @@ def test_a_card_in_the_repository_stays_unless_its_replacement_is_asked_for(hub,
 
 def test_a_card_that_is_written_meanwhile_stays_too(hub, folder, monkeypatch):
     hub.create(NAME)
-    plans, theirs = [], b"# written between the plan and the commit"
+    looks, theirs = [], b"# written between the plan and the commit"
 
-    def plan(*arguments, **settings):
-        made = plan_upload(*arguments, **settings)
-        if not plans:
+    def describe(*arguments) -> Repository:
+        looks.append(repository.describe(*arguments))
+        if len(looks) == 2:  # the first look is for what can be refused at once
             hub.repository(NAME).commit({"README.md": theirs}, message="somebody else")
-        plans.append(made)
-        return made
+        return looks[-1]
 
-    monkeypatch.setattr(publish, "plan_upload", plan)
+    monkeypatch.setattr(commit, "describe", describe)
     LEMModel.from_pretrained(folder).push_to_hub(NAME)
-    assert len(plans) == 2
+    assert len(looks) == 3
     assert hub.repository(NAME).at("main").files["README.md"] == theirs
 
 
 @pytest.mark.parametrize("private", [True, None])
 def test_a_repository_that_somebody_else_makes_meanwhile_is_looked_at_too(hub, folder, monkeypatch, private):
-    plans, theirs = [], b"# written between the plan and the commit"
+    theirs = b"# written between the plan and the commit"
 
-    def plan(*arguments, **settings):
-        plans.append(plan_upload(*arguments, **settings))
-        if len(plans) == 1:
-            hub.create(NAME, {"README.md": theirs})
-        return plans[-1]
+    def describe(*arguments) -> Repository:
+        try:
+            return repository.describe(*arguments)
+        finally:
+            if not hub.repositories:
+                hub.create(NAME, {"README.md": theirs})
 
-    monkeypatch.setattr(publish, "plan_upload", plan)
+    monkeypatch.setattr(commit, "describe", describe)
     model = LEMModel.from_pretrained(folder)
     if private:
         with pytest.raises(HubError, match="it exists and is public"):
@@ -301,14 +302,14 @@ def test_results_of_other_weights_are_not_quoted(hub, folder):
     ("changes", "message"),
     [
         ({"test": {}}, "test.orders: Field required"),
-        ({"test": 5}, "test: Input should be a valid dictionary"),
+        ({"test": 5}, "test: must hold settings, not 5"),
         ({"sentence": ["BETTER"]}, "sentence: Input should be a valid string"),
         ({"warnings": 5}, "warnings: Input should be a valid list"),
         ({"parts": {}}, "KeyError: 'test'"),
         ({"data": {"content_hash": "a", "symbols": {}, "bars": 1}}, "data.symbols: Input should be a valid integer"),
     ],
 )
-def test_a_damaged_record_is_refused(hub, folder, changes, message):
+def test_a_damaged_file_of_results_is_refused(hub, folder, changes, message):
     with pytest.raises(ConfigError, match=rf"finetune\.json: {message}") as error:
         lem(finetuned(folder, **changes), "--to", NAME)
     assert "\n" not in str(error.value)

@@ -20,11 +20,11 @@ from lem_models.hub.datasets.push import plan_bars
 from lem_models.hub.settings import BarsUpload
 from lem_models.markets.bars import Bars
 from lem_models.markets.storage.writer import store_bars
-from tests.hub.dataset_client import point_datasets_at
-from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
+from tests.hub.datasets.dataset_client import point_datasets_at
+from tests.hub.datasets.market_data import LICENCE, NAME, market, parquet, plain_frame
 from tests.hub.server import HubServer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own
 
@@ -533,7 +533,7 @@ def test_the_command_refuses_before_it_reads(hub, tmp_path, options, message):
 @pytest.mark.slow
 def test_a_market_larger_than_what_is_held_in_memory(hub, tmp_path):
     """4 million bars (256 MB in memory) pushed from a mapped file and streamed back: memory is that of a shard."""
-    code = (REPOSITORY / "tests" / "hub" / "push_large.py").read_text()
+    code = (REPOSITORY / "tests" / "hub" / "datasets" / "push_large.py").read_text()
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), NAME],
         env={**hub.environment(tmp_path / "other"), "HF_TOKEN": hub.token, "OMP_NUM_THREADS": "1"},

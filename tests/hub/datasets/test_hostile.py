@@ -15,8 +15,8 @@ from lem_models.errors import BarsError, LEMError
 from lem_models.guard.parquet import GuardedParquet, Limits
 from lem_models.hub.datasets.pull import frame_of, load_bars
 from lem_models.markets.bars import Bars
-from tests.hub.hostile_data import HOSTILE
-from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
+from tests.hub.datasets.hostile_data import HOSTILE
+from tests.hub.datasets.market_data import LICENCE, NAME, market, parquet, plain_frame
 
 LARGEST = 150 << 20
 """Bytes that reading a hostile file may take."""

@@ -15,7 +15,7 @@ from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.model import LEMModel
 from tests.helpers import hourly, order_table, random_model, tiny_config
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 MODEL_FILES = {"config.json", "model.safetensors"}
 NAME = "desk/lem-tiny"
 

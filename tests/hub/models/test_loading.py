@@ -137,7 +137,7 @@ def test_the_package_may_be_installed_as_links_and_a_folder_may_be_one(folder, t
         (installed / file.name).symlink_to(file)
     with pytest.raises(ConfigError, match="leads out of its folder"):
         LEMModel.from_pretrained(installed)
-    monkeypatch.setattr("lem_models.hub.models.zoo._PRETRAINED", installed.parent)
+    monkeypatch.setattr("lem_models.hub.models.registry.PRETRAINED", installed.parent)
     assert LEMModel.from_pretrained("lem-linked").is_trained
     (tmp_path / "link").symlink_to(folder)
     assert LEMModel.from_pretrained(tmp_path / "link").is_trained

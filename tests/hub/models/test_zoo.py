@@ -4,18 +4,12 @@ import json
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from benchmarks.zoo import Plan
 from lem_models import LEMConfig, list_models
-from lem_models.errors import ConfigError, UnknownNameError
-from lem_models.hub.models import zoo as registry
-from lem_models.hub.models.zoo import ZooModel, weights_hash, zoo_entry, zoo_market, zoo_source
-from lem_models.training.recipe import Recipe
-
-REPOSITORY = Path(__file__).parents[2]
+from lem_models.hub.models import registry
+from lem_models.hub.models.registry import weights_hash, zoo_market
 
 
 def test_the_list_is_one_of_names():
@@ -64,7 +58,7 @@ def _bundle(folder, monkeypatch, metrics=None):
     (model / "config.json").write_text('{"horizon": 78}')
     if metrics is not None:
         (model / "metrics.json").write_text(json.dumps(metrics))
-    monkeypatch.setattr(registry, "_PRETRAINED", folder)
+    monkeypatch.setattr(registry, "PRETRAINED", folder)
     return list_models()
 
 
@@ -86,8 +80,8 @@ def test_a_model_without_results_says_so(tmp_path, monkeypatch):
 
 
 def test_the_headline_is_the_shortest_minimum_of_the_first_run_of_each_market(tmp_path, monkeypatch):
-    found = [_evaluation("crypto-hourly", tracking=0.66), _evaluation("dow-daily", "validation", mean=-0.1)]
-    models = _bundle(tmp_path, monkeypatch, {"evaluations": found})
+    evaluations = [_evaluation("crypto-hourly", tracking=0.66), _evaluation("dow-daily", "validation", mean=-0.1)]
+    models = _bundle(tmp_path, monkeypatch, {"evaluations": evaluations})
     first, second = models[0].headlines
     assert (first.min_periods, first.max_periods, first.mean_vol, first.tracking) == (1, 12, 0.4, 0.66)
     assert models[0].headline == first
@@ -100,44 +94,3 @@ def test_the_headline_is_the_shortest_minimum_of_the_first_run_of_each_market(tm
     assert "78" in lines[1]
     assert lines[1].endswith(f"crypto-hourly: {text}")
     assert lines[2].strip().startswith("dow-daily: -0.100")
-
-
-# --- what people wrote -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(registry._zoo()["models"]))
-def test_every_entry_is_complete_and_names_markets_that_exist(name):
-    entry = zoo_entry(name)
-    assert entry.evaluations
-    assert entry.description
-    assert entry.frequency.split(", ") == [zoo_market(market).frequency for market in entry.evaluations]
-
-
-def test_a_market_names_the_file_that_it_is_evaluated_on():
-    plan = Plan.read()
-    assert {key: zoo_market(key).file for key in registry._zoo()["markets"]} == {
-        key: market.file for key, market in plan.markets.items()
-    }
-
-
-@pytest.mark.parametrize("name", list_models())
-def test_every_file_that_a_recipe_trains_on_has_a_source(name):
-    for market in Recipe.read(REPOSITORY / "recipes" / name.entry.recipe).data:
-        assert zoo_source(market.path.name).licence
-
-
-def test_an_unknown_name_is_answered_with_the_closest():
-    with pytest.raises(UnknownNameError, match="lem-dow-daily"):
-        zoo_entry("lem-dow-dayly")
-    with pytest.raises(UnknownNameError, match="crypto-hourly"):
-        zoo_market("crypto-hourli")
-    with pytest.raises(UnknownNameError, match=r"zoo\.yaml"):
-        ZooModel("a-folder-without-words").market  # noqa: B018
-
-
-def test_an_entry_that_lacks_or_adds_a_field_is_refused(monkeypatch):
-    entry = dict(registry._zoo()["markets"]["dow-daily"])
-    del entry["licence"]
-    monkeypatch.setattr(registry, "_zoo", lambda: {"markets": {"dow-daily": {**entry, "license": "?"}}})
-    with pytest.raises(ConfigError, match=r"dow-daily: missing \['licence'\], unexpected \['license'\]"):
-        zoo_market("dow-daily")

@@ -14,13 +14,13 @@ from huggingface_hub import hf_hub_download, scan_cache_dir
 
 from lem_models.errors import BarsError, HubError, LEMError
 from lem_models.markets.bars import Bars
+from tests.hub.datasets.market_data import LICENCE, NAME, market, parquet, plain_frame
 from tests.hub.faults import Fault
 from tests.hub.leaks import everything_said
-from tests.hub.market_data import LICENCE, NAME, market, parquet, plain_frame
 from tests.hub.repository import lfs_oid
 from tests.hub.server import HubServer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 OBJECT = r"^/[0-9a-f]{64}$"  # on the storage host
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own

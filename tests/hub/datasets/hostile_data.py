@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lem_models.hub.datasets.shards import KEY
-from tests.hub.market_data import parquet, plain_frame
+from tests.hub.datasets.market_data import parquet, plain_frame
 
 Builder = Callable[[], bytes]
 HOSTILE: dict[str, tuple[Builder, str]] = {}

@@ -323,7 +323,7 @@ def test_several_breaks_a_day_are_told_the_largest_first():
     parts = (("09:00", "10:15"), ("10:30", "11:30"), ("13:30", "15:00"), ("21:00", "23:00"))
     each = [hours("2024-03-01", "2024-04-30", *part, zone="Asia/Shanghai") for part in parts]
     frame = priced(each[0].append(each[1:]).sort_values())
-    told = r"lacks 07:00 to 13:00, 03:30 to 05:30, 02:15 to 02:30 UTC on 43 days: .* fill_gaps=72 closes them"
+    told = r"lacks 07:00 to 13:00, 03:30 to 05:30, 02:15 to 02:30 UTC on 43 days: .* fill_gaps=72 fills them"
     with pytest.warns(BarsWarning, match=told):
         Bars.from_frame(frame)
     assert Bars.from_frame(frame, fill_gaps=72).gaps.empty
@@ -332,7 +332,7 @@ def test_several_breaks_a_day_are_told_the_largest_first():
 def test_a_lunch_break_that_no_calendar_knows_names_no_exchange_of_its_own():
     morning = hours("2024-02-01", "2024-03-29", "10:00", "12:30", "15min", "Asia/Bangkok")
     starts = morning.append(hours("2024-02-01", "2024-03-29", "14:00", "16:30", "15min", "Asia/Bangkok")).sort_values()
-    with pytest.warns(BarsWarning, match=r"05:30 to 07:00 UTC on 42 days.*have no break, fill_gaps=6 closes them"):
+    with pytest.warns(BarsWarning, match=r"05:30 to 07:00 UTC on 42 days.*have no break, fill_gaps=6 fills them"):
         Bars.from_frame(priced(starts))
 
 
@@ -348,8 +348,8 @@ def test_daily_bars_that_lack_weeks_are_told_with_a_calendar_that_has_holidays()
     ("removed", "told"),
     [
         (range(1000, 1030), r"30 bars are missing.*never fewer than 30: these may be halts"),
-        ([500, 501, *range(1000, 1030)], r"fill_gaps=2 closes 1 of the 2 gaps; the longer ones may be halts"),
-        ([500], r"at most 1 in a row.*fill_gaps=1 \(--calendar and --fill-gaps on the command line\)$"),
+        ([500, 501, *range(1000, 1030)], r"fill_gaps=2 fills 1 of the 2 gaps; longer ones may be halts"),
+        ([500], r"1 bar is missing: .*fill_gaps=1 \(--calendar and --fill-gaps on the command line\)$"),
     ],
 )
 def test_only_gaps_that_it_closes_are_said_to_be_filled(removed, told):
