@@ -3,14 +3,11 @@
 import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from lem_models import synthetic_bars
-from lem_models.cli.app import app
-from tests.distributed.launch import torchrun
-from tests.helpers import rebuilt
+from tests.distributed.job import benchmark, benchmark_command, run_command
 
 
 def _assert_same(found, wanted, where="summary"):
@@ -34,21 +31,27 @@ def _without_numbers(text):
     return re.sub(r"[+-]?\d[\d,.]*|\s+", " ", text)
 
 
-def test_a_benchmark_on_two_processes_has_the_table_of_one(tmp_path):
-    bars = synthetic_bars(symbols=3, days=30, seed=4)
-    rebuilt(bars, bars.frame.drop(index=[500])).write(tmp_path / "bars.parquet")
-    arguments = ["benchmark", "--data", str(tmp_path / "bars.parquet"), "--baselines", "stopping_rule", "--null", "1"]
-    arguments += ["--limit", "500", "--benchmark", "vwap"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    alone = CliRunner().invoke(app, [*arguments, "--out", str(one)])
-    assert alone.exit_code == 0, alone.output
-    printed = torchrun("lem_models.cli", *arguments, "--out", two)
+@pytest.mark.xdist_group("two processes")
+def test_a_benchmark_on_two_processes_has_the_table_of_one(two_processes, tmp_path):
+    alone = run_command(benchmark_command(two_processes / "gap.parquet", tmp_path))
+    two = two_processes / "benchmark"
+    printed = (two_processes / "benchmark-0.txt").read_text()
+    assert (two_processes / "benchmark-1.txt").read_text() == ""
     # Digits apart: where a number lies between two roundings, a last bit decides. The numbers are compared below.
-    assert _without_numbers(printed.replace(str(two), str(one))) == _without_numbers(alone.stdout)
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (two, one)]
+    assert _without_numbers(printed.replace(str(two), str(tmp_path))) == _without_numbers(alone)
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (two, tmp_path)]
     assert len(summaries[1].pop("command")) != len(summaries[0].pop("command"))
     assert summaries[1]["excluded"]
     assert len(summaries[1]["breakdowns"]["symbol"]) >= 3
     _assert_same(*summaries)
-    pd.testing.assert_frame_equal(*(pd.read_csv(folder / "summary.csv") for folder in (two, one)), rtol=1e-6, atol=1e-5)
-    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
+    tables = (pd.read_csv(folder / "summary.csv") for folder in (two, tmp_path))
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6, atol=1e-5)
+    assert {path.name for path in two.iterdir()} == {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.xdist_group("two processes")
+def test_a_benchmark_keeps_the_order_of_orders(two_processes):
+    alone = benchmark()
+    pd.testing.assert_frame_equal(pd.read_pickle(two_processes / "orders.pkl"), alone.results["stopping_rule"].orders)
+    null = pd.read_pickle(two_processes / "null.pkl")
+    np.testing.assert_array_equal(null.improvement_bps, alone.nulls["stopping_rule"].improvement_bps)

@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.model import LEMModel
 from lem_models.training.metrics import ValidationScore
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
-from tests.distributed.job import ACCUMULATE, RESUMED, benchmark, module_and_model, trained_gradients
-from tests.distributed.launch import torchrun
-from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
+from tests.distributed.job import ACCUMULATE, RESUMED, module_and_model, trained_gradients
+from tests.training.tiny import BARS, Watched, tiny_batches, tiny_recipe
+
+TWO_PROCESSES = pytest.mark.xdist_group("two processes")
 
 
 @pytest.fixture
@@ -130,40 +130,32 @@ def test_mixed_precision_trains_nearly_the_same_model(data, tmp_path):
 # --- two processes ---------------------------------------------------------------------------------------------------
 
 
-def test_two_processes_have_the_gradient_of_the_whole_batch_resume_a_run_of_one_and_keep_the_order_of_orders(
-    data, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
-    monkeypatch.setattr(Watched, "seen", [])
-    settings = {"data": data, "accelerator": "cpu", "progress": False}
-    straight = train(RESUMED, out=tmp_path / "straight", **settings)
-    monkeypatch.setattr(Watched, "seen", [])
-    monkeypatch.setattr(Watched, "stop_at", 4)
-    with pytest.raises(RuntimeError, match="power cut"):
-        train(RESUMED, out=tmp_path / "broken", **settings)
-    torchrun("tests.distributed.job", tmp_path)
+@TWO_PROCESSES
+def test_two_processes_have_the_gradient_of_the_whole_batch(two_processes):
     wanted = _mean_gradients()
     for rank in range(2):
-        _assert_same(torch.load(tmp_path / f"gradients-{rank}.pt"), wanted, atol=1e-12)
+        _assert_same(torch.load(two_processes / f"gradients-{rank}.pt"), wanted, atol=1e-12)
+
+
+@TWO_PROCESSES
+def test_two_processes_resume_a_run_of_one(two_processes, tmp_path):
+    data = two_processes / "bars.parquet"
+    straight = train(RESUMED, out=tmp_path / "straight", data=data, accelerator="cpu", progress=False)
+    for rank in range(2):
         # In float32: sums of two halves differ in the last bit from sums over all, and Adam enlarges what is small.
-        _assert_same(torch.load(tmp_path / f"resumed-{rank}.pt"), straight.state_dict(), atol=2e-5)
-    alone = benchmark()
-    pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / "orders.pkl"), alone.results["stopping_rule"].orders)
-    null = pd.read_pickle(tmp_path / "null.pkl")
-    np.testing.assert_array_equal(null.improvement_bps, alone.nulls["stopping_rule"].improvement_bps)
+        _assert_same(torch.load(two_processes / f"resumed-{rank}.pt"), straight.state_dict(), atol=2e-5)
 
 
-def test_a_run_on_two_processes_is_the_run_of_one(data, tmp_path):
-    trainer = {"steps": 4, "steps_per_epoch": 2, "accumulate": 2, "averaging": 0.9}
-    config = tmp_path / "recipe.yaml"
-    config.write_text(yaml.safe_dump({**TINY, "trainer": trainer}))
-    train(Recipe.read(config), out=tmp_path / "one", data=data, accelerator="cpu", progress=False)
-    arguments = ["--config", config, "--data", data, "--out", tmp_path / "two", "--accelerator", "cpu", "--no-progress"]
-    printed = torchrun("lem_models.cli", "train", *arguments)
-    assert printed.count("model: ") == 1
-    one, two = (LEMModel.from_pretrained(tmp_path / name).state_dict() for name in ("one", "two"))
+@TWO_PROCESSES
+def test_a_run_on_two_processes_is_the_run_of_one(two_processes, tmp_path):
+    recipe, data = two_processes / "recipe.yaml", two_processes / "bars.parquet"
+    train(Recipe.read(recipe), out=tmp_path, data=data, accelerator="cpu", progress=False)
+    assert (two_processes / "train-0.txt").read_text().count("model: ") == 1
+    assert (two_processes / "train-1.txt").read_text() == ""
+    one, two = (LEMModel.from_pretrained(folder).state_dict() for folder in (tmp_path, two_processes / "train"))
     _assert_same(two, one, atol=2e-5)
-    one, two = (pd.read_csv(tmp_path / name / "logs" / "csv" / "metrics.csv") for name in ("one", "two"))
+    logs = [folder / "logs" / "csv" for folder in (tmp_path, two_processes / "train")]
+    one, two = (pd.read_csv(log / "metrics.csv") for log in logs)
     pd.testing.assert_frame_equal(two, one, atol=2e-5, rtol=0)
-    assert {path.name for path in (tmp_path / "two" / "logs" / "csv").iterdir()} == {"metrics.csv"}
-    assert (tmp_path / "two" / "run.json").read_text() == (tmp_path / "one" / "run.json").read_text()
+    assert {path.name for path in logs[1].iterdir()} == {"metrics.csv"}
+    assert (two_processes / "train" / "run.json").read_text() == (tmp_path / "run.json").read_text()
