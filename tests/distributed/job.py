@@ -7,11 +7,10 @@ processes leave the process group of the last one: a job finds what newly starte
 import os
 import socket
 import sys
-from dataclasses import fields, replace
 from pathlib import Path
 
-import lightning as L
 import pandas as pd
+import pytest
 import torch
 from typer.testing import CliRunner
 
@@ -21,17 +20,12 @@ from lem_models.cli.app import app
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.metrics import execution_metrics
 from lem_models.execution.execute import execute_silently
-from lem_models.execution.policy import OrderBatch
 from lem_models.execution.sharding import Ranks, SharedOrders, join_ranks
-from lem_models.execution.simulator import MarketWindow
 from lem_models.training import run as fit
-from lem_models.training.batches import MarketBatches
-from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import OptimizerConfig
-from tests.helpers import random_model
+from tests.pictures import blank_pictures
+from tests.training.gradients import trained_gradients
 from tests.training.tiny import BARS, Watched, tiny_recipe
 
-ACCUMULATE = 2
 RESUMED = tiny_recipe(trainer={"steps": 6, "steps_per_epoch": 2, "averaging": 0.9})
 
 
@@ -51,66 +45,14 @@ def train_command(recipe, bars, out):
 
 
 def run_command(arguments):
-    """What a command prints on the standard output."""
-    done = CliRunner().invoke(app, arguments)
+    """What a command prints on the standard output; its pictures are blank."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lem", *arguments])
+        blank_pictures(patch)
+        done = CliRunner().invoke(app, arguments)
     if done.exception is not None:
         raise done.exception
     return done.stdout
-
-
-# --- gradients -------------------------------------------------------------------------------------------------------
-
-
-def _in_double(record):
-    """The same record in float64: what differs then differs by more than rounding."""
-    values = {f.name: getattr(record, f.name) for f in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, OrderBatch | MarketWindow):
-            values[name] = _in_double(value)
-        elif isinstance(value, torch.Tensor) and value.is_floating_point():
-            values[name] = value.double()
-    return replace(record, **values)
-
-
-class _Exact(MarketBatches):
-    def gather(self, draw):
-        return _in_double(super().gather(draw))
-
-
-def module_and_model():
-    """Orders of many lengths, so that the processes have different numbers of periods, and a model in float64."""
-    recipe = tiny_recipe(orders={"full_horizon": 0.3})
-    market = _Exact(BARS, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed)
-    module = ExecutionDataModule([market], batches_per_epoch=ACCUMULATE, seed=recipe.seed)
-    model = random_model(recipe.model).double().train()
-    model.optimizer_config = OptimizerConfig(auxiliary_weight=1.0)
-    return module, model
-
-
-class _Keep(L.Callback):
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.gradients = {name: weight.grad.clone() for name, weight in pl_module.named_parameters()}
-
-
-def trained_gradients(processes):
-    """Gradients at the optimiser step of a Lightning run."""
-    module, model = module_and_model()
-    keep = _Keep()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        devices=processes,
-        max_steps=1,
-        accumulate_grad_batches=ACCUMULATE,
-        callbacks=[keep],
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, datamodule=module)
-    assert trainer.world_size == processes
-    return keep.gradients
 
 
 # --- a benchmark and metrics in a process group that is there --------------------------------------------------------

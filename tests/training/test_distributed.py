@@ -1,4 +1,4 @@
-"""Training on two processes is training on one: the same gradients, weights and metrics, up to the rounding of sums."""
+"""What training in several processes needs: shares of batches, metrics of shares, accumulated gradients, precision."""
 
 import numpy as np
 import pandas as pd
@@ -6,37 +6,16 @@ import pytest
 import torch
 
 from lem_models.errors import ConfigError
-from lem_models.modeling.model import LEMModel
 from lem_models.training.metrics import ValidationScore
-from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
-from tests.distributed.job import ACCUMULATE, RESUMED, module_and_model, trained_gradients
+from tests.training.gradients import assert_same_tensors, mean_gradients, trained_gradients
 from tests.training.tiny import BARS, Watched, tiny_batches, tiny_recipe
-
-TWO_PROCESSES = pytest.mark.xdist_group("two processes")
 
 
 @pytest.fixture
 def data(tmp_path):
     BARS.write(tmp_path / "bars.parquet")
     return tmp_path / "bars.parquet"
-
-
-def _mean_gradients():
-    """Mean of the gradients of the first batches, each taken whole, without a trainer."""
-    module, model = module_and_model()
-    for number in range(ACCUMULATE):
-        batch = module.training_batch(number)
-        (model.training_step(batch, number) / ACCUMULATE).backward()
-    return {name: weight.grad for name, weight in model.named_parameters()}
-
-
-def _assert_same(found, wanted, *, atol, rtol=0.0):
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        torch.testing.assert_close(
-            found[name], value, atol=atol, rtol=rtol, msg=lambda text, name=name: f"{name}: {text}"
-        )
 
 
 # --- the shares ------------------------------------------------------------------------------------------------------
@@ -103,7 +82,7 @@ def test_validation_metrics_are_those_of_all_orders_however_they_are_spread():
 
 
 def test_accumulated_batches_give_the_gradient_of_all_of_them():
-    _assert_same(trained_gradients(1), _mean_gradients(), atol=1e-12)
+    assert_same_tensors(trained_gradients(1), mean_gradients(), atol=1e-12)
 
 
 def test_steps_are_steps_of_the_optimiser_however_many_batches_each_takes(data, tmp_path, monkeypatch):
@@ -125,37 +104,3 @@ def test_mixed_precision_trains_nearly_the_same_model(data, tmp_path):
         assert precision in (out / "run.json").read_text()
     assert not np.array_equal(*runs.values())
     np.testing.assert_allclose(*runs.values(), atol=0.01)
-
-
-# --- two processes ---------------------------------------------------------------------------------------------------
-
-
-@TWO_PROCESSES
-def test_two_processes_have_the_gradient_of_the_whole_batch(two_processes):
-    wanted = _mean_gradients()
-    for rank in range(2):
-        _assert_same(torch.load(two_processes / f"gradients-{rank}.pt"), wanted, atol=1e-12)
-
-
-@TWO_PROCESSES
-def test_two_processes_resume_a_run_of_one(two_processes, tmp_path):
-    data = two_processes / "bars.parquet"
-    straight = train(RESUMED, out=tmp_path / "straight", data=data, accelerator="cpu", progress=False)
-    for rank in range(2):
-        # In float32: sums of two halves differ in the last bit from sums over all, and Adam enlarges what is small.
-        _assert_same(torch.load(two_processes / f"resumed-{rank}.pt"), straight.state_dict(), atol=2e-5)
-
-
-@TWO_PROCESSES
-def test_a_run_on_two_processes_is_the_run_of_one(two_processes, tmp_path):
-    recipe, data = two_processes / "recipe.yaml", two_processes / "bars.parquet"
-    train(Recipe.read(recipe), out=tmp_path, data=data, accelerator="cpu", progress=False)
-    assert (two_processes / "train-0.txt").read_text().count("model: ") == 1
-    assert (two_processes / "train-1.txt").read_text() == ""
-    one, two = (LEMModel.from_pretrained(folder).state_dict() for folder in (tmp_path, two_processes / "train"))
-    _assert_same(two, one, atol=2e-5)
-    logs = [folder / "logs" / "csv" for folder in (tmp_path, two_processes / "train")]
-    one, two = (pd.read_csv(log / "metrics.csv") for log in logs)
-    pd.testing.assert_frame_equal(two, one, atol=2e-5, rtol=0)
-    assert {path.name for path in logs[1].iterdir()} == {"metrics.csv"}
-    assert (two_processes / "train" / "run.json").read_text() == (tmp_path / "run.json").read_text()
