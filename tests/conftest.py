@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.pictures import blank_pictures
+
 # Several test processes on a few cores: one thread each. The variable is read when torch is first imported, and that is
 # still to come, so tests that need no torch do not pay for it.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,6 +19,12 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are saved as blank pictures."""
+    blank_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="session")
