@@ -123,6 +123,7 @@ def test_the_twap_policy_has_no_slippage_against_the_twap(run):
     assert np.abs(against_twap["slippage_bps"]).max() < 1e-9
 
 
+@pytest.mark.usefixtures("quick_pictures")
 def test_a_run_is_written_as_report_tables_and_figures(run, tmp_path):
     path = write_benchmark(run, tmp_path / "out", command="lem benchmark --data <bars>")
     html = path.read_text(encoding="utf-8")

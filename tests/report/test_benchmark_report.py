@@ -123,6 +123,7 @@ class TestSections:
             letters = sum(max(len(row[column]) for row in rows[1:]) for column in range(len(rows[-1])))
             assert 6.6 * letters + 12 * len(rows[-1]) + 14 * table.count("named") <= 1180
 
+    @pytest.mark.usefixtures("quick_pictures")
     def test_days_seen_in_training_are_a_warning_above_the_first_number(self, benchmark, html, tmp_path):
         seen = write_benchmark(replace(benchmark, unseen_from=date(2030, 1, 1)), tmp_path, command="").read_text(
             "utf-8"
@@ -130,6 +131,11 @@ class TestSections:
         text = text_of(seen)
         assert text.index("100 % of the orders start before 2030-01-01") < text.index("bps 95 % interval")
         assert "too good" not in text_of(html)
+
+    def test_its_pictures_are_drawn(self, report):
+        pictures = [path.read_bytes() for path in report.parent.glob("*.png")]
+        assert len(pictures) >= 5
+        assert all(picture.startswith(b"\x89PNG") and len(picture) > 5_000 for picture in pictures)
 
     def test_the_same_benchmark_gives_the_same_bytes(self, benchmark, html, tmp_path):
         assert write_benchmark(benchmark, tmp_path, command="lem benchmark").read_text("utf-8") == html

@@ -87,9 +87,9 @@ def test_a_plain_trainer_fits_every_model(make, kind, tmp_path):
 @pytest.mark.parametrize(
     ("length", "rate"),
     [
-        ({"max_steps": 200}, 2e-5),
+        ({"max_steps": 20}, 2e-5),
         ({"max_epochs": 2}, 2e-5),
-        ({"max_steps": -1, "max_epochs": -1, "max_time": {"seconds": 1}}, None),
+        ({"max_steps": -1, "max_epochs": -1, "max_time": {"milliseconds": 200}}, None),
     ],
     ids=str,
 )

@@ -1,6 +1,7 @@
 """A run goes on as it began or not at all, and its folder never holds a record beside another model."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -32,17 +33,25 @@ def _files(out):
     return {path.name for path in out.iterdir() if path.is_file()}
 
 
-@pytest.fixture
-def broken(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def power_cut(tmp_path_factory):
     """The folder of a run that a power cut ended in its second epoch."""
+    out = tmp_path_factory.mktemp("power-cut") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lem_models.training.run.MarketBatches", Watched)
+        patch.setattr(Watched, "seen", [])
+        patch.setattr(Watched, "stop_at", 5)
+        with pytest.raises(RuntimeError, match="power cut"):
+            _train(out)
+    return out
+
+
+@pytest.fixture
+def broken(power_cut, tmp_path, monkeypatch):
+    """A copy of that folder."""
     monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
-    monkeypatch.setattr(Watched, "stop_at", 5)
-    with pytest.raises(RuntimeError, match="power cut"):
-        _train(tmp_path / "run")
-    Watched.seen.clear()
-    monkeypatch.setattr(Watched, "stop_at", None)
-    return tmp_path / "run"
+    return Path(shutil.copytree(power_cut, tmp_path / "run"))
 
 
 # --- the same run ----------------------------------------------------------------------------------------------------

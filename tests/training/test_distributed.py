@@ -1,41 +1,20 @@
-"""Training on two processes is training on one: the same gradients, weights and metrics, up to the rounding of sums."""
+"""What training in several processes needs: shares of batches, metrics of shares, accumulated gradients, precision."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from lem_models.errors import ConfigError
-from lem_models.modeling.model import LEMModel
 from lem_models.modeling.validation_score import ValidationScore
-from lem_models.training.recipe import Recipe
-from tests.distributed.job import ACCUMULATE, RESUMED, benchmark, module_and_model, trained_gradients
-from tests.distributed.launch import torchrun
-from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
+from tests.training.gradients import assert_same_tensors, mean_gradients, trained_gradients
+from tests.training.tiny import BARS, Watched, tiny_batches, tiny_recipe, trained
 
 
 @pytest.fixture
 def data(tmp_path):
     BARS.write(tmp_path / "bars.parquet")
     return tmp_path / "bars.parquet"
-
-
-def _mean_gradients():
-    """Mean of the gradients of the first batches, each taken whole, without a trainer."""
-    module, model = module_and_model()
-    for number in range(ACCUMULATE):
-        batch = module.training_batch(number)
-        (model.training_step(batch, number) / ACCUMULATE).backward()
-    return {name: weight.grad for name, weight in model.named_parameters()}
-
-
-def _assert_same(found, wanted, *, atol, rtol=0.0):
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        torch.testing.assert_close(
-            found[name], value, atol=atol, rtol=rtol, msg=lambda text, name=name: f"{name}: {text}"
-        )
 
 
 # --- the shares ------------------------------------------------------------------------------------------------------
@@ -102,7 +81,7 @@ def test_validation_metrics_are_those_of_all_orders_however_they_are_spread():
 
 
 def test_accumulated_batches_give_the_gradient_of_all_of_them():
-    _assert_same(trained_gradients(1), _mean_gradients(), atol=1e-12)
+    assert_same_tensors(trained_gradients(1), mean_gradients(), atol=1e-12)
 
 
 def test_steps_are_steps_of_the_optimiser_however_many_batches_each_takes(data, tmp_path, monkeypatch):
@@ -124,45 +103,3 @@ def test_mixed_precision_trains_nearly_the_same_model(data, tmp_path):
         assert precision in (out / "run.json").read_text()
     assert not np.array_equal(*runs.values())
     np.testing.assert_allclose(*runs.values(), atol=0.01)
-
-
-# --- two processes ---------------------------------------------------------------------------------------------------
-
-
-def test_two_processes_have_the_gradient_of_the_whole_batch_resume_a_run_of_one_and_keep_the_order_of_orders(
-    data, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
-    monkeypatch.setattr(Watched, "seen", [])
-    settings = {"data": data, "accelerator": "cpu", "progress": False}
-    straight = trained(RESUMED, out=tmp_path / "straight", **settings)
-    monkeypatch.setattr(Watched, "seen", [])
-    monkeypatch.setattr(Watched, "stop_at", 4)
-    with pytest.raises(RuntimeError, match="power cut"):
-        trained(RESUMED, out=tmp_path / "broken", **settings)
-    torchrun("tests.distributed.job", tmp_path)
-    wanted = _mean_gradients()
-    for rank in range(2):
-        _assert_same(torch.load(tmp_path / f"gradients-{rank}.pt"), wanted, atol=1e-12)
-        # In float32: sums of two halves differ in the last bit from sums over all, and Adam enlarges what is small.
-        _assert_same(torch.load(tmp_path / f"resumed-{rank}.pt"), straight.state_dict(), atol=2e-5)
-    alone = benchmark()
-    pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / "orders.pkl"), alone.results["stopping_rule"].orders)
-    null = pd.read_pickle(tmp_path / "null.pkl")
-    np.testing.assert_array_equal(null.improvement_bps, alone.nulls["stopping_rule"].improvement_bps)
-
-
-def test_a_run_on_two_processes_is_the_run_of_one(data, tmp_path):
-    trainer = {"steps": 4, "steps_per_epoch": 2, "accumulate": 2, "averaging": 0.9}
-    config = tmp_path / "recipe.yaml"
-    config.write_text(yaml.safe_dump({**TINY, "trainer": trainer}))
-    trained(Recipe.read(config), out=tmp_path / "one", data=data)
-    arguments = ["--config", config, "--data", data, "--out", tmp_path / "two", "--accelerator", "cpu", "--no-progress"]
-    printed = torchrun("lem_models.cli", "train", *arguments)
-    assert printed.count("model: ") == 1
-    one, two = (LEMModel.from_pretrained(tmp_path / name).state_dict() for name in ("one", "two"))
-    _assert_same(two, one, atol=2e-5)
-    one, two = (pd.read_csv(tmp_path / name / "logs" / "csv" / "metrics.csv") for name in ("one", "two"))
-    pd.testing.assert_frame_equal(two, one, atol=2e-5, rtol=0)
-    assert {path.name for path in (tmp_path / "two" / "logs" / "csv").iterdir()} == {"metrics.csv"}
-    assert (tmp_path / "two" / "run.json").read_text() == (tmp_path / "one" / "run.json").read_text()
