@@ -4,6 +4,7 @@
 # CPU=1    take the CPU-only build of torch from PyTorch's own index (on Linux, PyPI's is the much larger CUDA build)
 # DATA     bars to use instead of the embedded synthetic market: .parquet, .csv or .csv.gz
 # WORKERS  test processes, one torch thread each
+# ROOM     folder of tests for `make test-fast`, such as markets or hub; several with spaces between
 
 PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14 python3.10
 WORKERS ?= 2
@@ -16,7 +17,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: help install dev demo test check test-slow bench speed clean distclean
+# Orders, bars, features, simulator and models: what most changes touch, and quick to test.
+ROOM ?= guard orders markets statistics features modeling evaluation parity test_structure.py
+# A file of tests runs in one process, so what its tests share is made once.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: help install dev demo test test-fast check test-slow bench speed clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,10 +36,13 @@ demo: install ## run the main job and write an HTML report (DATA=bars.parquet: o
 	@$(BIN)/lem demo $(if $(DATA),--data "$(DATA)")
 
 test: check ## checks, then the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 5
+	$(PYTEST) --durations 5
+
+test-fast: dev ## the tests of orders, bars, features and models (ROOM=hub: of another folder)
+	$(PYTEST) $(addprefix tests/,$(ROOM))
 
 test-slow: dev ## the tests that take long
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m slow --durations 5
+	$(PYTEST) -m slow --durations 5
 
 check: dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,12 +1,12 @@
 """What each choice of a recipe is worth: models on a validation period, a row per choice.
 
     python benchmarks/ablation.py --train --data FOLDER
-    python benchmarks/ablation.py --models run0 run1 --labels "GRU" "GRU" --market crypto-hourly --data FOLDER \
+    python benchmarks/ablation.py --models gru0 gru1 --labels "GRU" "GRU" --market crypto-hourly --data FOLDER \
         --start 2023-07-01 --end 2024-01-01
     python benchmarks/ablation.py --table
 
 ``--train`` trains what ``benchmarks/ablation.yaml`` lists: a recipe with one choice changed at a time, from several
-seeds (a run that is complete in ``--work`` is not trained again). Models with one label are training seeds of one
+seeds (a model that is complete in ``--work`` is not trained again). Models with one label are training seeds of one
 choice, and their numbers are averaged. All execute the same VWAP orders for a quantity, both sides, up to 12 periods,
 minimum 1, 6 and 12, at risk aversion 0.5, and 2 at the fixed duration. "Utility" is the mean-variance utility that
 training maximises, over all orders; means and standard deviations (of improvements within 10 either way) are in bar
@@ -35,8 +35,12 @@ from benchmarks.zoo import ROOT, MarketPlan, Plan, needed_bars, split_of
 from lem_models import Bars, LEMModel, Order
 from lem_models.errors import ConfigError, LEMError
 from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.report.markdown import markdown_table
+from lem_models.report.numbers import mean_std, number
+from lem_models.report.tables import Column, Table
 from lem_models.training.recipe import Recipe, read_sections
 from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 
 MINIMA, LONGEST = (1, 6, 12), 12
 FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0
@@ -52,15 +56,16 @@ def ablation_rows(models: list[tuple[str, LEMModel]], bars: Bars, orders: pd.Dat
         bars: The market.
         orders: The orders, with their risk aversion.
     """
-    market, found = Market(bars), {}
+    market = Market(bars)
+    by_label: dict[str, list[dict[str, float]]] = {}
     for label, model in models:
         table = pd.DataFrame(evaluate(model, market, orders))
         values = {"utility": np.average(table["utility"], weights=table["orders"])}
         for row in table.itertuples():
             values |= {f"mean_{row.minimum}": row.mean, f"std_{row.minimum}": row.std}
-        found.setdefault(label, []).append(values)
+        by_label.setdefault(label, []).append(values)
     rows = []
-    for label, seeds in found.items():
+    for label, seeds in by_label.items():
         table = pd.DataFrame(seeds)
         spread = table["utility"].std() if len(seeds) > 1 else None
         rows.append({"what": label, **table.mean().to_dict(), "seeds": len(seeds), "utility_between_seeds": spread})
@@ -94,7 +99,7 @@ class Study(BaseModel):
         start: First day of validation.
         end: Day by which orders have ended, exclusive.
         seeds: Training seeds of every choice.
-        shared: What every run changes in the sections of the recipe.
+        shared: What every training changes in the sections of the recipe.
         choices: What else a choice changes, by label.
     """
 
@@ -121,8 +126,8 @@ class Study(BaseModel):
             problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
             raise ConfigError(f"{path.name} is refused: {problems}") from None
 
-    def runs(self) -> Iterator[tuple[str, Recipe]]:
-        """Label and recipe of every run, seed by seed.
+    def trainings(self) -> Iterator[tuple[str, Recipe]]:
+        """Label and recipe of every training, seed by seed.
 
         Raises:
             ConfigError: when a choice makes no recipe.
@@ -136,21 +141,22 @@ class Study(BaseModel):
 
 def changed(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Sections with changes: settings of a section one by one, everything else as a whole."""
-    found = dict(sections)
+    result = dict(sections)
     for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = changed(found[key], value) if both else value
-    return found
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = changed(result[key], value) if both else value
+    return result
 
 
 def trained(study: Study, data: Path, work: Path, progress: Callable[[str], None]) -> list[tuple[str, LEMModel]]:
-    """The model of every run, trained if its folder in ``work`` does not hold it yet."""
+    """The model of every training; it is trained if its folder in ``work`` does not hold it yet."""
     models = []
-    for label, recipe in study.runs():
+    for label, recipe in study.trainings():
         folder = work / f"{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')}-{recipe.seed}"
         if not (folder / "model.safetensors").is_file():
             progress(f"{label}, seed {recipe.seed}: {recipe.trainer.steps} steps")
-            train(recipe, out=folder, data=data, overwrite=True, progress=False)  # what a run left that broke off
+            # An interrupted run is replaced.
+            train(recipe, out=folder, data=data, overwrite=True, settings=TrainingSettings(progress=False))
         models.append((label, LEMModel.from_pretrained(folder)))
     return models
 
@@ -162,17 +168,27 @@ def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[st
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table, market by market; a blank where a row says nothing."""
-    lines = ["| market | what | utility | min 1 | min 6 | fixed 12 | seeds | note |", "|---" * 8 + "|"]
-    for row in sorted(rows, key=lambda row: row["market"]):
-        spread = row.get("utility_between_seeds")
-        utility = f"{row['utility']:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
-        pairs = [(row.get(f"mean_{m}"), row.get(f"std_{m}")) for m in MINIMA]
-        cells = ["" if mean is None or std is None else f"{mean:.3f} ± {std:.3f}" for mean, std in pairs]
-        numbers = [cell.replace("-0.", "−0.") for cell in (utility, *cells)]
-        texts = [row["market"], row["what"], *numbers, str(row.get("seeds", 1)), row.get("note") or ""]
-        lines.append(f"| {' | '.join(texts)} |")
-    return "\n".join(lines)
+    """The table, market by market; a dash where a row has no number."""
+    frame = pd.DataFrame(sorted(rows, key=lambda row: row["market"]))
+    columns = [
+        Column("market", "market"),
+        Column("what", "what"),
+        Column(("utility", "utility_between_seeds"), "utility", _utility),
+        *(
+            Column(
+                (f"mean_{minimum}", f"std_{minimum}"), "fixed 12" if minimum == LONGEST else f"min {minimum}", mean_std
+            )
+            for minimum in MINIMA
+        ),
+        Column("seeds", "seeds"),
+        Column("note", "note"),
+    ]
+    known = frame.reindex(columns=[name for column in columns for name in column.sources])
+    return markdown_table(Table(known.fillna({"seeds": 1, "note": ""}), columns))
+
+
+def _utility(utility: float, between_seeds: float | None) -> str:
+    return number(utility, ".4f") if pd.isna(between_seeds) else mean_std(utility, between_seeds, ".4f")
 
 
 def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -181,7 +197,7 @@ def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[
         if given.data is None:
             raise ConfigError("to train, name --data")
         study = Study.read(given.study)
-        plan, start, end = Plan.read().market(study.market), str(study.start), str(study.end)
+        plan, start, end = Plan.of().market(study.market), str(study.start), str(study.end)
         market, models = study.market, trained(study, given.data, given.work, progress)
         note = given.note or f"{study.recipe}, shortened"
     else:
@@ -190,7 +206,7 @@ def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[
         labels = given.labels or [Path(name).name for name in given.models]
         if len(labels) != len(given.models):
             raise ConfigError(f"there are {len(given.models)} models and {len(labels)} labels; every model needs one")
-        plan, start, end = Plan.read().market(given.market), given.start, given.end
+        plan, start, end = Plan.of().market(given.market), given.start, given.end
         market, note = given.market, given.note
         models = [(label, LEMModel.from_pretrained(name)) for label, name in zip(labels, given.models, strict=True)]
     if split_of(plan, start, end) != "validation":
@@ -208,10 +224,10 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the rows that were kept, measure nothing")
     parser.add_argument("--train", action="store_true", help="train and measure the choices of --study")
     parser.add_argument("--study", type=Path, default=STUDY, help="file of choices; default benchmarks/ablation.yaml")
-    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the runs")
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="folder of the trainings")
     parser.add_argument("--models", nargs="+", help="folders or names")
     parser.add_argument("--labels", nargs="+", help="what each model is; the same for seeds of one choice")
-    parser.add_argument("--market", help="a market of benchmarks/zoo.yaml")
+    parser.add_argument("--market", help="a market of the zoo")
     parser.add_argument("--data", type=Path, help="folder of the bars, or the file itself")
     parser.add_argument("--start", help="first day of validation, inclusive")
     parser.add_argument("--end", help="day by which orders have ended, exclusive")

@@ -19,18 +19,22 @@ import torch
 from lem_models import Bars, LEMModel, Order, execute
 from lem_models.execution.objective import utility
 from lem_models.features.market import Market
+from lem_models.report.markdown import markdown_table
+from lem_models.report.numbers import mean_std, number
+from lem_models.report.tables import Column, Table, pivot
 from lem_models.statistics.summary import improvement
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 
 ENCODERS = ("tkan", "gru", "lstm", "none")
 
 
 def evaluate(model: LEMModel, market: Market, orders: pd.DataFrame) -> list[dict[str, float]]:
     """Utility, mean and standard deviation of the improvement by minimum duration."""
-    found = execute(model, market, orders).orders
+    executed = execute(model, market, orders).orders
     rows = []
-    for minimum, group in found.groupby("min_periods"):
+    for minimum, group in executed.groupby("min_periods"):
         x = improvement(group, "vol").dropna()
         risk = torch.from_numpy(group.loc[x.index, "risk_aversion"].to_numpy(np.float64, copy=True))
         value = utility(torch.from_numpy(x.to_numpy(copy=True)), risk).mean().item()
@@ -47,23 +51,26 @@ def evaluate(model: LEMModel, market: Market, orders: pd.DataFrame) -> list[dict
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: one row per encoder, one column per minimum duration."""
-    minima = sorted({row["minimum"] for row in rows})
-    lines = [
-        "| encoder | utility, all | " + " | ".join(f"min {m}: mean ± std" for m in minima) + " |",
-        "|" + "---|" * (len(minima) + 2),
+    """Markdown: a row per encoder, a column per minimum duration; mean and deviation are averages over the seeds."""
+    frame = pd.DataFrame(rows)
+    by_minimum = frame.groupby(["encoder", "minimum"], sort=False)[["mean", "std"]].mean().reset_index()
+    means = pivot(
+        by_minimum,
+        "encoder",
+        "minimum",
+        lambda row: mean_std(row["mean"], row["std"]),
+        corner="encoder",
+        label="min {}: mean ± std",
+    )
+    overall = frame.groupby(["encoder", "seed"], sort=False)["utility"].mean().groupby("encoder")
+    spread = overall.agg(["mean", "std"]).loc[means.frame["encoder"]]
+    utilities = [
+        number(mean, ".4f") if np.isnan(std) else mean_std(mean, std, ".4f")
+        for mean, std in spread.itertuples(index=False)
     ]
-    for encoder in dict.fromkeys(row["encoder"] for row in rows):
-        own = [row for row in rows if row["encoder"] == encoder]
-        seeds = sorted({row["seed"] for row in own})
-        overall = [np.mean([row["utility"] for row in own if row["seed"] == seed]) for seed in seeds]
-        spread = f" ± {np.std(overall, ddof=1):.4f}" if len(seeds) > 1 else ""
-        cells = []
-        for minimum in minima:
-            at = [row for row in own if row["minimum"] == minimum]
-            cells.append(f"{np.mean([r['mean'] for r in at]):.3f} ± {np.mean([r['std'] for r in at]):.3f}")
-        lines.append(f"| {encoder} | {np.mean(overall):.4f}{spread} | {' | '.join(cells)} |")
-    return "\n".join(lines).replace("-0.", "−0.")
+    encoder, *minima = means.columns
+    columns = [encoder, Column("utility", "utility, all"), *minima]
+    return markdown_table(Table(means.frame.assign(utility=utilities), columns))
 
 
 def main() -> None:
@@ -90,7 +97,7 @@ def main() -> None:
         bars,
         every=6,
         side="both",
-        min_periods=sorted({max(1, round(horizon * part)) for part in (0, 0.25, 0.5, 0.75, 1)}),
+        min_periods=sorted({max(1, round(horizon * share)) for share in (0, 0.25, 0.5, 0.75, 1)}),
         max_periods=horizon,
         lookback=recipe.model.lookback,
         start=str(data.train_end),
@@ -110,9 +117,9 @@ def main() -> None:
                 }
             )
             folder = args.work / f"{encoder}-{seed}"
-            model = train(own, out=folder, data=args.data, overwrite=True, progress=False)
-            found = evaluate(model, market, orders)
-            rows += [{"encoder": encoder, "seed": seed, **row} for row in found]
+            quiet = TrainingSettings(progress=False)
+            model = train(own, out=folder, data=args.data, overwrite=True, settings=quiet).model
+            rows += [{"encoder": encoder, "seed": seed, **row} for row in evaluate(model, market, orders)]
             print(table([row for row in rows if row["seed"] == seed]), flush=True)
             if args.out:
                 record = {

@@ -11,7 +11,7 @@ are on the same orders. ``dominates`` says that the difference of the means is a
 interval is.
 
 Beside the JSON a picture is written, of the same name with ``.png``. Market, file and test period are those of
-``benchmarks/zoo.yaml``; ``--start`` and ``--end`` name another period.
+its row in ``lem_models/hub/models/zoo.yaml``; ``--start`` and ``--end`` name another period.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from benchmarks.zoo import Plan, load_models, needed_bars, period_of, split_of, 
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.execution.policy import Policy
+from lem_models.execution.result import with_ends
 from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.figure_style import (
     dress,
     empty_figure,
@@ -40,8 +42,6 @@ from lem_models.report.figure_style import (
     legend_above,
     policy_styles,
 )
-from lem_models.report.text import SIGN_CONVENTION
-from lem_models.statistics.groups import with_ends
 from lem_models.statistics.summary import paired_difference, summarise
 from lem_models.statistics.tracking import std_interval, std_ratio
 
@@ -84,7 +84,7 @@ def frontier(
     """
     shared: dict[str, Any] = {"draws": bootstrap, "seed": seed}
     market, rivals = Market(bars), {name: load_policy(name) for name in (RIVAL, *WITHOUT_DIAL)}
-    found: dict[tuple[str, float | None], pd.DataFrame] = {}
+    results: dict[tuple[str, float | None], pd.DataFrame] = {}
     points = []
     for name, policy in {**models, **rivals}.items():
         progress(f"{name}: {len(orders):,} orders")
@@ -92,7 +92,7 @@ def frontier(
         for risk in risks:
             table = orders if risk is None else orders.assign(risk_aversion=risk)
             result = with_ends(execute(policy, market, table).orders, bars)
-            found[name, risk] = result
+            results[name, risk] = result
             spread = std_interval(result, "min_periods", **shared)
             mean = summarise(result, "min_periods", **shared)
             row = mean[["min_periods", "orders", "mean_vol", "low_vol", "high_vol", "std_vol"]]
@@ -101,7 +101,7 @@ def frontier(
     table = pd.concat(points, ignore_index=True).astype({"risk_aversion": float})
     table = table[["policy", "risk_aversion", *(c for c in table if c not in ("policy", "risk_aversion"))]]
     rows = [
-        _dominance(name, rival, minimum, table, found, shared)
+        _dominance(name, rival, minimum, table, results, shared)
         for name in models
         for minimum in sorted(table["min_periods"].unique())
         for rival in table[(table["min_periods"] == minimum) & ~table["policy"].isin(models)].itertuples()
@@ -114,7 +114,7 @@ def _dominance(
     rival: Any,  # noqa: ANN401 - a row of the table of points
     minimum: int,
     points: pd.DataFrame,
-    found: Mapping[tuple[str, float | None], pd.DataFrame],
+    results: Mapping[tuple[str, float | None], pd.DataFrame],
     shared: Mapping[str, Any],
 ) -> dict[str, Any] | None:
     """The model's point at or just below the rival's standard deviation, against the rival; ``None`` without one."""
@@ -124,7 +124,9 @@ def _dominance(
         return None
     risk = float(own.loc[own["std_vol"].idxmax(), "risk_aversion"])
     rival_risk = None if np.isnan(rival.risk_aversion) else float(rival.risk_aversion)
-    a, b = (table[table["min_periods"] == minimum] for table in (found[model, risk], found[rival.policy, rival_risk]))
+    a, b = (
+        table[table["min_periods"] == minimum] for table in (results[model, risk], results[rival.policy, rival_risk])
+    )
     mean = paired_difference(a, b, **shared).iloc[0]
     ratio = std_ratio(a, b, **shared).iloc[0]
     return {
@@ -195,7 +197,7 @@ def main() -> None:
     """Measure, print the points, write JSON and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", nargs="+", required=True, help="NAME, FOLDER or NAME=FOLDER; one or several")
-    parser.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
+    parser.add_argument("--market", required=True, help="a market of the zoo")
     parser.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     parser.add_argument("--min-periods", type=int, nargs="+", default=[1, 6])
     parser.add_argument("--max-periods", type=int, default=12)
@@ -206,13 +208,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file; the picture is put beside it")
     given = parser.parse_args()
     try:
-        record, figure = measure(given, Plan.read(), partial(print, flush=True))
+        record, figure = measure(given, Plan.of(), partial(print, flush=True))
     except LEMError as error:
         parser.error(str(error))
     if given.out:
         print(write_record(record, given.out))
         picture = given.out.with_suffix(".png")
-        picture.write_bytes(figure_to_png_bytes(figure, background="#ffffff"))
+        picture.write_bytes(figure_to_png_bytes(figure))
         print(picture)
 
 

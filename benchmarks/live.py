@@ -46,17 +46,17 @@ def live_latency(
     Returns:
         ``p50_ms, p90_ms, p99_ms, max_ms``: percentiles over the decisions, of each the fastest of its repeats;
         ``all_p50_ms, ...``: over all runs of all decisions; ``create_p50_ms, create_p99_ms``: of making a session, in
-        the same way as the first; ``decisions``; ``breakdown_us``: the median time of each part of a decision.
+        the same way as the first; ``decisions``; ``breakdown_us``: the median time of each step of a decision.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         policy = load_policy(model_name)
-        runs = list(_runs(orders, seed))
-        for run in runs[:3]:  # the first calls of anything are slow
-            _run(policy, *run)
-        timed = [[_run(policy, *run) for _ in range(repeats)] for run in runs]
-        parts = [_parts(policy, *run) for run in runs]
+        replays = list(_replays(orders, seed))
+        for replay in replays[:3]:  # the first calls of anything are slow
+            _time(policy, *replay)
+        timed = [[_time(policy, *replay) for _ in range(repeats)] for replay in replays]
+        steps = [_time_steps(policy, *replay) for replay in replays]
     finally:
         torch.set_num_threads(threads)
     every = np.concatenate([np.stack([one.decisions for one in same], 1) for same in timed])  # [decisions, repeats]
@@ -73,14 +73,14 @@ def live_latency(
         "create_p50_ms": 1e3 * float(np.percentile(create, 50)),
         "create_p99_ms": 1e3 * float(np.percentile(create, 99)),
         "breakdown_us": {
-            name: 1e6 * float(np.median(np.concatenate([part[name] for part in parts]))) for name in parts[0]
+            name: 1e6 * float(np.median(np.concatenate([times[name] for times in steps]))) for name in steps[0]
         },
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
     }
 
 
-def _runs(count: int, seed: int) -> Iterator[tuple[Order, Bars, list[dict[Any, Any]]]]:
+def _replays(count: int, seed: int) -> Iterator[tuple[Order, Bars, list[dict[Any, Any]]]]:
     """Orders of all kinds with their history and the bars that they will see."""
     rng = np.random.default_rng(seed)
     market = synthetic_bars(symbols=1, days=120, seed=seed)
@@ -108,7 +108,7 @@ class _Times(NamedTuple):
     decisions: np.ndarray
 
 
-def _run(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]]) -> _Times:
+def _time(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]]) -> _Times:
     begin = time.perf_counter()
     session = policy.session(order, history)
     create = time.perf_counter() - begin
@@ -124,8 +124,8 @@ def _run(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]]
     return _Times(create, np.array(seconds))
 
 
-def _parts(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]]) -> dict[str, np.ndarray]:
-    """Times of the parts of the decisions of one order in seconds; the order of calls is that of the session."""
+def _time_steps(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]]) -> dict[str, np.ndarray]:
+    """Seconds of each step of the decisions of one order; the calls are those of the session, in its order."""
     session = policy.session(order, history)
     session._decider = timed = _Timed(session._decider)
     names = ("check the bar", "features and context", "book the fill", "decide, the policy", "decide, the rest")
@@ -156,7 +156,7 @@ def _parts(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any
 
 
 class _Timed:
-    """A policy that says how long it took to decide."""
+    """A policy that adds up the time that it takes to decide."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy, self.seconds = policy, 0.0
@@ -184,7 +184,7 @@ def main() -> None:
     table = pd.DataFrame({title: [result[f"{kind}{name}_ms"] for name in names] for title, kind in columns.items()})
     print(table.set_index(pd.Index(names)).round(3).to_string())
     print(f"making a session: p50 {result['create_p50_ms']:.1f} ms, p99 {result['create_p99_ms']:.1f} ms")
-    print("median time of the parts, us:")
+    print("median time of the steps, us:")
     for name, value in result["breakdown_us"].items():
         print(f"  {name:24s}{value:8.0f}")
     if settings.json:

@@ -27,14 +27,21 @@ volatility, moves no money, and costs variance; no policy here goes after it.
 import argparse
 import json
 import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.interpolate import RegularGridInterpolator
 
 from lem_models import Bars, LEMConfig, LEMModel, Order, execute, load_policy, synthetic_bars
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.execution.policy import Policy
+from lem_models.report.markdown import markdown_table
+from lem_models.report.numbers import number_text
+from lem_models.report.tables import pivot
 from lem_models.training.recipe import DataConfig, Recipe, TrainerConfig
 from lem_models.training.run import train
 from lem_models.training.sampling import OrderSampling
@@ -89,7 +96,7 @@ def trained_head(steps: int, seed: int) -> LEMModel:
     )
     with tempfile.TemporaryDirectory() as folder:
         bars.write(Path(folder) / "bars.arrow")
-        return train(recipe, out=Path(folder) / "run", data=Path(folder) / "bars.arrow")
+        return train(recipe, out=Path(folder) / "run", data=Path(folder) / "bars.arrow").model
 
 
 def optimum(minimum: int, maximum: int = 12, volume_std: float = 0.6, nodes: int = 15) -> float:
@@ -114,7 +121,7 @@ def optimum(minimum: int, maximum: int = 12, volume_std: float = 0.6, nodes: int
     return float(q_weight @ first(np.stack([np.log(v), np.zeros(nodes)], -1)))
 
 
-def run(policies: dict[str, Policy], orders: int, seed: int) -> list[dict[str, float | str]]:
+def measure(policies: dict[str, Policy], orders: int, seed: int) -> list[dict[str, float | str]]:
     """One row per policy and minimum."""
     days = max(orders * 12 / 24 / 50, 20)
     bars = market(days, seed)
@@ -123,9 +130,9 @@ def run(policies: dict[str, Policy], orders: int, seed: int) -> list[dict[str, f
     best = {minimum: optimum(minimum) for minimum in MINIMA}
     for name, policy in policies.items():
         risk_aversion = LOWEST_RISK if isinstance(policy, LEMModel) else 0.0
-        found = execute(policy, bars, table.assign(risk_aversion=risk_aversion)).orders
+        executed = execute(policy, bars, table.assign(risk_aversion=risk_aversion)).orders
         for minimum in MINIMA:
-            some = found[found["min_periods"] == minimum]
+            some = executed[executed["min_periods"] == minimum]
             true = -some["slippage_bps"] / (1e4 * VOLATILITY)
             # Buy and sell from the same bar are one draw, and nearly each other's mirror image.
             pairs = true.groupby([some["symbol"], some["start"]]).mean()
@@ -145,24 +152,24 @@ def run(policies: dict[str, Policy], orders: int, seed: int) -> list[dict[str, f
 
 
 def table(rows: list[dict[str, float | str]]) -> str:
-    """Markdown: one row per policy, one column per minimum."""
-    best = {row["minimum"]: row["optimum"] for row in rows}
-    lines = [
-        "| | " + " | ".join(f"minimum {minimum}" for minimum in best) + " |",
-        "|" + "---|" * (len(best) + 1),
-        "| optimum | " + " | ".join(f"**{value:.3f}**" for value in best.values()) + " |",
+    """Markdown: the optimum and a row per policy, a column per minimum."""
+    frame = pd.DataFrame(rows)
+    best = frame.drop_duplicates("minimum").assign(policy="optimum")
+    blocks = [
+        pivot(best, "policy", "minimum", lambda row: number_text(f"**{row['optimum']:.3f}**"), label="minimum {}"),
+        pivot(frame, "policy", "minimum", _improvement),
     ]
-    for name in dict.fromkeys(row["policy"] for row in rows):
-        own = [row for row in rows if row["policy"] == name]
-        cells = (f"{row['improvement']:.3f} ± {row['standard_error']:.3f}" for row in own)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines).replace("-0.", "−0.").replace("−0.000", "0.000")
+    return markdown_table(replace(blocks[0], frame=pd.concat([block.frame for block in blocks])))
+
+
+def _improvement(row: Mapping[str, Any]) -> str:
+    return number_text(f"{row['improvement']:.3f} ± {row['standard_error']:.3f}")
 
 
 def main() -> None:
     """Print the table, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--policies", nargs="+", default=policy_names(), help="names of policies or models")
+    parser.add_argument("--policies", nargs="+", default=list_policies(), help="names of policies or models")
     parser.add_argument(
         "--train", type=int, default=0, metavar="STEPS", help="train the flexible head for so many steps"
     )
@@ -173,7 +180,7 @@ def main() -> None:
     policies: dict[str, Policy] = {name: load_policy(name) for name in args.policies}
     if args.train:
         policies["flexible head"] = trained_head(args.train, args.seed)
-    rows = run(policies, args.orders, args.seed)
+    rows = measure(policies, args.orders, args.seed)
     print(table(rows))
     if args.out:
         args.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,31 +1,53 @@
-"""Results on disk: JSON with few digits and one line per row of a table, so that files stay small and diffs legible."""
+"""Records: what a benchmark measured, as a JSON file.
+
+Numbers have few digits, and a table has one line per row, so that files stay small and diffs legible. The record that
+``benchmarks/zoo.py`` writes for one market has a head (market, data, period, unseen assets, command) and ``runs``, one
+per maximum duration, each with four tables: ``comparison`` (every policy), ``differences`` (models minus policies,
+order by order), ``null`` (option and forecast value of the models) and ``tracking`` (ratios of standard deviations at
+the fixed duration).
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from lem_models.errors import ConfigError
 from lem_models.guard.output import Json, is_missing, write_text
+from lem_models.guard.text import read_json
+
+Row: TypeAlias = Mapping[str, Any]
+"""A row of a table: numbers by the name of the column."""
+
+Assets: TypeAlias = Literal["all", "seen", "unseen"]
+"""All assets of a market, those that a model may have been trained on, or those withheld from it."""
 
 DIGITS = 6
+_HEAD = ("command", "market", "data", "period", "unseen_assets", "split", "runs")
+_TABLES = ("comparison", "differences", "null", "tracking")
+_RUN = ("max_periods", "settings", "orders", "volatility_bps", *_TABLES)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def plain(value: object) -> Json:
-    """Content in the types that JSON knows: tables as records, floats with six digits, what is missing as null."""
+    """Content in the types that JSON knows: tables as rows, floats with six digits, what is missing as null."""
     if is_missing(value):
         return None
     if isinstance(value, pd.DataFrame):
-        return [plain(record) for record in value.to_dict("records")]
+        return [plain(row) for row in value.to_dict("records")]
     if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [plain(part) for part in value]
+        return [plain(item) for item in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):
@@ -47,13 +69,147 @@ def write_record(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Pa
 
 def _indented(value: Json, margin: str) -> str:
     inner = margin + " "
-    if isinstance(value, dict) and any(_is_table(part) or isinstance(part, dict) for part in value.values()):
-        parts = [f"{json.dumps(key)}: {_indented(part, inner)}" for key, part in value.items()]
-        return "{\n" + ",\n".join(inner + part for part in parts) + f"\n{margin}}}"
+    if isinstance(value, dict) and any(_is_table(item) or isinstance(item, dict) for item in value.values()):
+        items = [f"{json.dumps(key)}: {_indented(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(inner + item for item in items) + f"\n{margin}}}"
     if _is_table(value):
-        return "[\n" + ",\n".join(inner + _indented(part, inner) for part in value) + f"\n{margin}]"
+        return "[\n" + ",\n".join(inner + _indented(item, inner) for item in value) + f"\n{margin}]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _is_table(value: Json) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """The orders of one maximum duration.
+
+    Attributes:
+        content: The run as recorded.
+    """
+
+    content: Mapping[str, Any]
+
+    @property
+    def max_periods(self) -> int:
+        """Maximum duration of the orders."""
+        return int(self.content["max_periods"])
+
+    @property
+    def minima(self) -> tuple[int, ...]:
+        """Minimum durations, ascending."""
+        return tuple(sorted({int(row["min_periods"]) for row in self.content["comparison"]}))
+
+    @property
+    def flexible(self) -> tuple[int, ...]:
+        """Minimum durations that leave the end free."""
+        return tuple(minimum for minimum in self.minima if minimum < self.max_periods)
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Names of every policy, in the order of the record."""
+        return tuple(dict.fromkeys(str(row["policy"]) for row in self.content["comparison"]))
+
+    def row(self, policy: str, minimum: int, assets: Assets = "all") -> Row | None:
+        """What a policy earned; ``None`` if that is not recorded."""
+        return self._row("comparison", policy=policy, min_periods=minimum, assets=assets)
+
+    def difference(self, model: str, policy: str, minimum: int, assets: Assets = "all") -> Row | None:
+        """A model minus another policy, order by order."""
+        return self._row("differences", model=model, policy=policy, min_periods=minimum, assets=assets)
+
+    def null(self, model: str, minimum: int, assets: Assets = "all") -> Row | None:
+        """Option and forecast value of a model."""
+        return self._row("null", model=model, min_periods=minimum, assets=assets)
+
+    def tracking(self, model: str, policy: str, assets: Assets = "all") -> Row | None:
+        """Standard deviation of a model over that of a policy at the fixed duration."""
+        return self._row("tracking", model=model, policy=policy, assets=assets)
+
+    def rows(self, table: str, **keys: object) -> list[Row]:
+        """Rows of a table with some values, by minimum duration."""
+        chosen = [row for row in self.content[table] if all(row.get(key) == value for key, value in keys.items())]
+        return sorted(chosen, key=lambda row: int(row["min_periods"]))
+
+    def _row(self, table: str, **keys: object) -> Row | None:
+        return next(iter(self.rows(table, **keys)), None)
+
+
+@dataclass(frozen=True)
+class MarketRecord:
+    """A record of ``benchmarks/zoo.py``: several models and every baseline in one market.
+
+    Attributes:
+        content: The record as read.
+        file: Name of its file.
+    """
+
+    content: Mapping[str, Any]
+    file: str
+
+    @property
+    def market(self) -> str:
+        """Key of the market in the zoo."""
+        return str(self.content["market"])
+
+    @property
+    def runs(self) -> tuple[RecordedRun, ...]:
+        """Its runs: headlines are of the first one."""
+        return tuple(RecordedRun(run) for run in self.content["runs"])
+
+    @property
+    def is_test(self) -> bool:
+        """Whether its period was used neither in training nor in any choice."""
+        return bool(self.content["split"] == "test")
+
+    def check_weights(self, model: str, sha256: str) -> None:
+        """See :func:`check_weights`."""
+        check_weights(self.content, self.file, model, sha256)
+
+
+def check_weights(record: Mapping[str, Any], file: str, model: str, sha256: str) -> None:
+    """Refuse a record, of whatever kind, that was measured with other weights.
+
+    Args:
+        record: The record, with its ``command``, and where it names them its ``weights`` by model.
+        file: Name of its file.
+        model: Name of the model.
+        sha256: Hash of the bundled weights.
+
+    Raises:
+        ConfigError: If the record names the weights that it measured and these are others.
+    """
+    measured = record.get("weights", {}).get(model, sha256)
+    if measured != sha256:
+        raise ConfigError(
+            f"{file} was measured with other weights of {model} (SHA-256 {str(measured)[:12]}..., "
+            f"bundled are {sha256[:12]}...); run it again: {record['command']}"
+        )
+
+
+def read_market_record(path: Path) -> MarketRecord:
+    """Read a record of ``benchmarks/zoo.py``.
+
+    Raises:
+        ConfigError: If the file cannot be read, or a field is missing; the message names file and field.
+    """
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the record {path.name}: {error}") from None
+    _require(content, _HEAD, path.name)
+    if not content["runs"]:
+        raise ConfigError(f"the record {path.name} has no runs")
+    for number, run in enumerate(content["runs"]):
+        _require(run, _RUN, f"{path.name}, run {number}")
+    return MarketRecord(content, path.name)
+
+
+def _require(content: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise ConfigError(f"the record {where} lacks {', '.join(missing)}")

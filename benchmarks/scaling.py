@@ -101,23 +101,24 @@ def memory() -> dict[str, float]:
 
 def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
     """Everything measured about one file, in a process that has done nothing else."""
+    from lem_models.features.causal import SUPPORT
     from lem_models.features.market import Market
     from lem_models.markets.bars import Bars
     from lem_models.markets.origins import stretch_starts
 
-    found: dict[str, Any] = {"at_start": memory()}
+    measured: dict[str, Any] = {"at_start": memory()}
     started = time.perf_counter()
     bars = Bars.read(path)
-    found["open_s"] = time.perf_counter() - started
-    found["after_open"] = memory()
-    found["bars"], found["file_bytes"] = len(bars), path.stat().st_size
+    measured["open_s"] = time.perf_counter() - started
+    measured["after_open"] = memory()
+    measured["bars"], measured["file_bytes"] = len(bars), path.stat().st_size
 
     started = time.perf_counter()
-    starts = stretch_starts(bars, length=STRETCH)
-    found["index_s"] = time.perf_counter() - started
-    found["stretches"] = len(starts)
+    starts = stretch_starts(bars, length=STRETCH, support=SUPPORT)
+    measured["index_s"] = time.perf_counter() - started
+    measured["stretches"] = len(starts)
     gc.collect()
-    found["after_index"] = memory()
+    measured["after_index"] = memory()
 
     market = Market(bars, cache=False)
     rng = np.random.default_rng(0)
@@ -130,8 +131,8 @@ def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
         market.feature_windows(first, STRETCH)
         market.window_arrays(start, np.full(len(start), HORIZON), HORIZON)
         times.append(time.perf_counter() - began)
-    found["batch_s"] = float(np.median(times))
-    found["after_batches"] = memory()
+    measured["batch_s"] = float(np.median(times))
+    measured["after_batches"] = memory()
 
     from lem_models.baselines.registry import load_policy
     from lem_models.execution.execute import execute
@@ -139,35 +140,35 @@ def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
 
     started = time.perf_counter()
     table = Order.sample(bars, side="both", max_periods=HORIZON, limit=orders)
-    found["sample_s"] = time.perf_counter() - started
+    measured["sample_s"] = time.perf_counter() - started
     started = time.perf_counter()
     result = execute(load_policy("twap"), market, table)
-    found["execute_s"] = time.perf_counter() - started
-    found["orders"] = len(result.orders)
-    found["at_end"] = memory()
-    return found
+    measured["execute_s"] = time.perf_counter() - started
+    measured["orders"] = len(result.orders)
+    measured["at_end"] = memory()
+    return measured
 
 
-def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """One record per size."""
-    records = []
+def measure_sizes(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """One measurement per size."""
+    measurements = []
     with tempfile.TemporaryDirectory(dir=arguments.dir, prefix="scaling-") as scratch:
         folder = Path(arguments.dir) if arguments.keep else Path(scratch)
         for count in arguments.bars:
             path = folder / f"minute_bars_{count}.arrow"
-            record: dict[str, Any] = {}
+            measurement: dict[str, Any] = {}
             if not path.exists():
-                record = _fresh_process("generate", path, count)
+                measurement = _fresh_process("generate", path, count)
             turns = [
                 _fresh_process("measure", path, arguments.orders, arguments.batches) for _ in range(arguments.turns)
             ]
-            record |= turns[0]
-            record |= {name: min(turn[name] for turn in turns) for name in turns[0] if name.endswith("_s")}
-            records.append(record)
+            measurement |= turns[0]
+            measurement |= {name: min(turn[name] for turn in turns) for name in turns[0] if name.endswith("_s")}
+            measurements.append(measurement)
             print(f"{count:,} bars done", file=sys.stderr, flush=True)
             if not arguments.keep:
                 path.unlink()
-    return records
+    return measurements
 
 
 def measure_symbols(count: int, turns: int) -> dict[str, float]:
@@ -201,14 +202,16 @@ def measure_symbols(count: int, turns: int) -> dict[str, float]:
     }
 
 
-def run_symbols(counts: list[int], turns: int) -> list[dict[str, Any]]:
-    """One record per number of symbols."""
-    records = [_fresh_process("measure-symbols", count, turns) for count in counts]
+def measure_numbers_of_symbols(counts: list[int], turns: int) -> list[dict[str, Any]]:
+    """One measurement per number of symbols."""
+    measurements = [_fresh_process("measure-symbols", count, turns) for count in counts]
     print(f"{'symbols':>10}{'orders':>12}{'µs per order':>16}{'ratio to the first':>22}")
-    for record in records:
-        ratio = record["us_per_order"] / records[0]["us_per_order"]
-        print(f"{record['symbols']:>10,}{record['orders']:>12,}{record['us_per_order']:>16.2f}{ratio:>22.2f}")
-    return records
+    for measurement in measurements:
+        ratio = measurement["us_per_order"] / measurements[0]["us_per_order"]
+        print(
+            f"{measurement['symbols']:>10,}{measurement['orders']:>12,}{measurement['us_per_order']:>16.2f}{ratio:>22.2f}"
+        )
+    return measurements
 
 
 def _fresh_process(step: str, *settings: object) -> dict[str, Any]:
@@ -219,31 +222,31 @@ def _fresh_process(step: str, *settings: object) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def summary(records: list[dict[str, Any]]) -> pd.DataFrame:
+def summary(measurements: list[dict[str, Any]]) -> pd.DataFrame:
     """Figures per bar and per batch, one row per size."""
     rows = []
-    for record in records:
-        bars = record["bars"]
-        opened, indexed = record["after_open"], record["after_index"]
-        anonymous = indexed.get("anonymous_mib", np.nan) - record["at_start"].get("anonymous_mib", np.nan)
+    for measurement in measurements:
+        bars = measurement["bars"]
+        opened, indexed = measurement["after_open"], measurement["after_index"]
+        anonymous = indexed.get("anonymous_mib", np.nan) - measurement["at_start"].get("anonymous_mib", np.nan)
         rows.append(
             {
                 "bars": bars,
-                "write_us_per_bar": record.get("write_s", np.nan) / bars * 1e6,
-                "write_peak_mib": record.get("write_peak_mib", np.nan),
-                "file_bytes_per_bar": record["file_bytes"] / bars,
-                "open_ms": record["open_s"] * 1e3,
+                "write_us_per_bar": measurement.get("write_s", np.nan) / bars * 1e6,
+                "write_peak_mib": measurement.get("write_peak_mib", np.nan),
+                "file_bytes_per_bar": measurement["file_bytes"] / bars,
+                "open_ms": measurement["open_s"] * 1e3,
                 "open_peak_mib": opened["peak_mib"],
-                "index_ms": record["index_s"] * 1e3,
-                "index_ns_per_bar": record["index_s"] / bars * 1e9,
+                "index_ms": measurement["index_s"] * 1e3,
+                "index_ns_per_bar": measurement["index_s"] / bars * 1e9,
                 "memory_bytes_per_bar": anonymous * MIB / bars,
                 "memory_over_bars": anonymous * MIB / bars / BAR_BYTES,
-                "batch_ms": record["batch_s"] * 1e3,
-                "batch_us_per_bar": record["batch_s"] / (STRETCHES * STRETCH) * 1e6,
-                "sample_ms": record["sample_s"] * 1e3,
-                "orders_per_s": record["orders"] / record["execute_s"],
-                "own_mib": record["at_end"].get("anonymous_mib", np.nan),
-                "mapped_mib": record["at_end"].get("file_mib", np.nan),
+                "batch_ms": measurement["batch_s"] * 1e3,
+                "batch_us_per_bar": measurement["batch_s"] / (STRETCHES * STRETCH) * 1e6,
+                "sample_ms": measurement["sample_s"] * 1e3,
+                "orders_per_s": measurement["orders"] / measurement["execute_s"],
+                "own_mib": measurement["at_end"].get("anonymous_mib", np.nan),
+                "mapped_mib": measurement["at_end"].get("file_mib", np.nan),
             }
         )
     return pd.DataFrame(rows)
@@ -312,7 +315,7 @@ def figure(table: pd.DataFrame) -> bytes:
         axes.minorticks_off()
     for axes in panels[1]:
         axes.set_xlabel("bars")
-    return figure_to_png_bytes(page, background=ink.page)
+    return figure_to_png_bytes(page)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -344,20 +347,20 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.symbols:
         if min(arguments.symbols) < 1:
             parser.error("--symbols: at least 1")
-        records = run_symbols(arguments.symbols, arguments.turns)
+        measurements = measure_numbers_of_symbols(arguments.symbols, arguments.turns)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "symbols.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        (arguments.out / "symbols.json").write_text(json.dumps(measurements, indent=2) + "\n", encoding="utf-8")
         print(f"\nwritten: {arguments.out / 'symbols.json'}")
         return
     if min(arguments.bars) < 2_000:
         parser.error("--bars: at least 2,000, so that there are stretches to draw")
     if arguments.keep and not arguments.dir:
         parser.error("--keep needs --dir, the folder to keep the files in")
-    records = run(arguments)
-    table = summary(records)
+    measurements = measure_sizes(arguments)
+    table = summary(measurements)
     print(printed(table))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    content = {"summary": table.replace({np.nan: None}).to_dict("records"), "measured": records}
+    content = {"summary": table.replace({np.nan: None}).to_dict("records"), "measured": measurements}
     (arguments.out / "scaling.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (arguments.out / "scaling.png").write_bytes(figure(table))
     print(f"\nwritten: {arguments.out / 'scaling.json'}, {arguments.out / 'scaling.png'}")

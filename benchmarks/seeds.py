@@ -1,6 +1,6 @@
-"""What a recipe is worth, whatever the seed: models that differ in their training seed only, on the same orders.
+"""The gain of a recipe whatever the training seed: models that differ in their seed only, on the same orders.
 
-    python benchmarks/seeds.py --models run0 run1 run2 --data bars.parquet --against twap stopping_rule --out seeds.json
+    python benchmarks/seeds.py --models seed0 seed1 seed2 --data bars.parquet --against twap --out seeds.json
 
 At least three models (folders, Hub ids or bundled names), trained with the same recipe and different seeds. All of them
 and the policies that they are compared with execute the same orders. Per benchmark, target and minimum duration the
@@ -14,16 +14,17 @@ from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from lem_models import Bars, LEMModel, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.guard.output import to_json
-from lem_models.report.text import SIGN_CONVENTION
+from lem_models.report.console import rich_table
+from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.tables import Column, Table
 from lem_models.statistics.seeds import MIN_SEEDS, across_seeds
 
-GROUPS = ["benchmark", "target", "min_periods"]
+KEYS = {"benchmark": "benchmark", "target": "target", "min_periods": "min"}
 
 
 def load_seeds(names: list[str]) -> dict[str, LEMModel]:
@@ -41,33 +42,33 @@ def load_seeds(names: list[str]) -> dict[str, LEMModel]:
 def measure(names: list[str], against: list[str], bars: Bars, settings: BenchmarkSettings) -> list[dict[str, Any]]:
     """Tables of the improvement, and of the difference from each other policy."""
     models = load_seeds(names)
-    run = run_benchmark({**models, **{name: load_policy(name) for name in against}}, bars, settings, progress=print)
-    if run is None:
+    policies = {**models, **{name: load_policy(name) for name in against}}
+    benchmark = run_benchmark(policies, bars, settings, progress=print)
+    if benchmark is None:
         return []  # rank 0 has the results
-    runs = {name: run.orders[name] for name in models}
+    seeds = {name: benchmark.orders[name] for name in models}
     shared = {"draws": settings.bootstrap, "seed": settings.seed}
-    tables = [{"against": None, "rows": across_seeds(runs, GROUPS, **shared)}]
+    tables = [{"against": None, "rows": across_seeds(seeds, list(KEYS), **shared)}]
     for name in against:
-        tables.append({"against": name, "rows": across_seeds(runs, GROUPS, against=run.orders[name], **shared)})
+        tables.append(
+            {"against": name, "rows": across_seeds(seeds, list(KEYS), against=benchmark.orders[name], **shared)}
+        )
     return tables
 
 
-def printed(table: pd.DataFrame, title: str) -> Table:
+def seeds_table(frame: pd.DataFrame, title: str) -> Table:
     """Both units of one table, for the terminal."""
-    shown = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
-    names = ["benchmark", "target", "min", "orders"]
-    for unit in ("bps", "bar vol."):
-        names += [unit, "95 %", "between seeds", "worst", "best"]
-    for name in names:
-        shown.add_column(name, justify="right", no_wrap=True)
-    for row in table.to_dict("records"):
-        cells = [str(row["benchmark"]), str(row["target"]), str(row["min_periods"]), f"{row['orders']:,}"]
-        for unit, shape in (("bps", "+.2f"), ("vol", "+.3f")):
-            value = {part: format(row[f"{part}_{unit}"], shape) for part in ("mean", "low", "high", "worst", "best")}
-            spread = format(row[f"between_{unit}"], shape[1:])
-            cells += [value["mean"], f"{value['low']} {value['high']}", spread, value["worst"], value["best"]]
-        shown.add_row(*cells)
-    return shown
+    columns = [Column(name, label) for name, label in KEYS.items()] + [Column("orders", "orders")]
+    for unit, label, form in (("bps", "bps", ".2f"), ("vol", "bar vol.", ".3f")):
+        signed = f"{{:+{form}}}"
+        columns += [
+            Column(f"mean_{unit}", label, signed),
+            Column((f"low_{unit}", f"high_{unit}"), "95 %", f"{signed} {signed}"),
+            Column(f"between_{unit}", "between seeds", f"{{:{form}}}"),
+            Column(f"worst_{unit}", "worst", signed),
+            Column(f"best_{unit}", "best", signed),
+        ]
+    return Table(frame, columns, title=title)
 
 
 def main() -> None:
@@ -100,7 +101,7 @@ def main() -> None:
         return
     for table in tables:
         what = "Improvement" if table["against"] is None else f"Improvement minus that of {table['against']}"
-        console.print(printed(table["rows"], f"\n{what}, {len(given.models)} training seeds"))
+        console.print(rich_table(seeds_table(table["rows"], f"\n{what}, {len(given.models)} training seeds")))
     console.print(f"{SIGN_CONVENTION}\nIntervals cover days and seeds.", style="dim")
     if given.out is not None:
         facts = {"content_hash": bars.content_hash, "symbols": list(bars.symbols), "bars": len(bars)}

@@ -26,16 +26,18 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import pandas as pd
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.live import live_latency
 from benchmarks.pictures import speed_figure
 from benchmarks.tkan_speed import race, timed
 from lem_models.guard.output import to_json
 from lem_models.modeling.kernels.library import kernels
+from lem_models.report.console import rich_table
 from lem_models.report.figure_style import figure_to_png_bytes
+from lem_models.report.tables import Column, Table
 
 SECTIONS = ("tkan", "training", "execution", "live", "startup")
 SIZES = (32, 64, 200)
@@ -96,7 +98,7 @@ def execution(repeats: int, data: Path | None, model_name: str) -> dict[str, Any
 
     model = LEMModel.from_pretrained(model_name)
     bars = synthetic_bars(symbols=8, days=120, seed=0) if data is None else Bars.read(data)
-    minima = sorted({1, *(max(1, model.horizon * part // 4) for part in (1, 2, 3)), model.horizon})
+    minima = sorted({1, *(max(1, model.horizon * quarter // 4) for quarter in (1, 2, 3)), model.horizon})
     orders = Order.sample(bars, every=1, side="both", min_periods=minima, max_periods=model.horizon, limit=100_000)
     best = min(timed(lambda: execute(model, bars, orders), torch.device("cpu")) for _ in range(max(2, repeats // 3)))
     return {
@@ -112,7 +114,7 @@ def startup(repeats: int) -> dict[str, float]:
     commands = {
         "python": ["-c", "pass"],
         "import lem_models": ["-c", "import lem_models"],
-        "lem --help": ["-m", "lem_models.cli.app", "--help"],
+        "lem --help": ["-m", "lem_models.cli", "--help"],
     }
     best = dict.fromkeys(commands, float("inf"))
     for _ in range(max(3, repeats)):
@@ -144,7 +146,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "device": options.device,
@@ -153,53 +155,47 @@ def main() -> None:
         "time": TIME,
     }
     if "tkan" in options.only:
-        found["tkan"] = race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)
-        _print_tkan(console, found["tkan"])
+        measured["tkan"] = race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)
+        _print_tkan(console, measured["tkan"])
     if "training" in options.only:
         for name, orders in (("training", None), ("training, 160 orders a stretch", 160)):
-            found[name] = training(options.repeats, options.data, options.precision, orders)
-            _print_facts(console, f"Crypto recipe: {name}", found[name])
+            measured[name] = training(options.repeats, options.data, options.precision, orders)
+            _print_facts(console, f"Crypto recipe: {name}", measured[name])
     if "execution" in options.only:
-        found["execution"] = execution(options.repeats, options.data, options.model)
-        _print_facts(console, "Execution", found["execution"])
+        measured["execution"] = execution(options.repeats, options.data, options.model)
+        _print_facts(console, "Execution", measured["execution"])
     if "live" in options.only:
-        found["live"] = live_latency(options.model)
+        measured["live"] = live_latency(options.model)
         _print_facts(
-            console, "Live decision, one thread", {k: v for k, v in found["live"].items() if k != "breakdown_us"}
+            console, "Live decision, one thread", {k: v for k, v in measured["live"].items() if k != "breakdown_us"}
         )
     if "startup" in options.only:
-        found["startup"] = startup(options.repeats)
-        _print_facts(console, "Start-up, seconds", found["startup"])
-    path = to_json(found, options.out / "speed.json")
-    if "tkan" in found:
+        measured["startup"] = startup(options.repeats)
+        _print_facts(console, "Start-up, seconds", measured["startup"])
+    path = to_json(measured, options.out / "speed.json")
+    if "tkan" in measured:
         picture = options.out / "speed.png"
-        picture.write_bytes(figure_to_png_bytes(speed_figure(found["tkan"]), background="#ffffff"))
+        picture.write_bytes(figure_to_png_bytes(speed_figure(measured["tkan"])))
     console.print(f"{path.resolve()}", soft_wrap=True)
 
 
 def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"TKAN, {BATCH} sequences of {TIME} steps, milliseconds")
-    for name in ("hidden", "layer", "forward", "+ backward", "faster than plain", "times LSTM", "kept, MB"):
-        table.add_column(name, justify="left" if name == "layer" else "right")
-    for row in rows:
-        table.add_row(
-            str(row["hidden"]),
-            row["layer"],
-            f"{row['forward_ms']:.1f}",
-            f"{row['both_ms']:.1f}",
-            f"{row['faster_than_plain']:.2f} x",
-            f"{row['times_lstm']:.2f} x",
-            "" if row["kept_mb"] is None else f"{row['kept_mb']:.0f}",
-            end_section=row["layer"].startswith("floor"),
-        )
-    console.print(table)
+    columns = [
+        Column("layer", "layer"),
+        Column("forward_ms", "forward", "{:.1f}"),
+        Column("both_ms", "+ backward", "{:.1f}"),
+        Column("faster_than_plain", "faster than plain", "{:.2f} x"),
+        Column("times_lstm", "times LSTM", "{:.2f} x"),
+        Column("kept_mb", "kept, MB", "{:.0f}"),
+    ]
+    title = f"TKAN, {BATCH} sequences of {TIME} steps, milliseconds"
+    console.print(rich_table(Table(pd.DataFrame(rows), columns, title=title, grouped=[Column("hidden", "hidden")])))
 
 
 def _print_facts(console: Console, title: str, facts: Mapping[str, Any]) -> None:
-    table = Table(title=title, show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else str(value))
-    console.print(table)
+    shown = {name: f"{value:,.3f}" if isinstance(value, float) else str(value) for name, value in facts.items()}
+    frame = pd.DataFrame(shown.items(), columns=["fact", "value"])
+    console.print(rich_table(Table(frame, [Column("fact", ""), Column("value", "")], title=title)))
 
 
 if __name__ == "__main__":

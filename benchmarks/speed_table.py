@@ -8,59 +8,60 @@ import json
 from pathlib import Path
 from typing import Any
 
-FLOOR = "floor of the products"
+import pandas as pd
+
+from benchmarks.tkan_speed import FLOOR
+from lem_models.report.markdown import markdown_table
+from lem_models.report.tables import Column, Table
 
 
 def tkan_table(speed: dict[str, Any]) -> str:
     """TKAN beside its competitors, one row per size."""
-    lines = [
-        "| hidden | TKAN, forward + backward | plain loop | `nn.LSTM` | `nn.GRU` | floor | memory kept for backward |",
-        "|" + "---|" * 7,
+    times = pd.DataFrame(speed["tkan"]).pivot(index="hidden", columns="layer")
+    ours = times.xs("TKAN", axis=1, level=1)
+    ratios = {name: ours["both_ms"] / times["both_ms", name] for name in ("LSTM", "GRU", FLOOR)}
+    frame = ours.assign(**ratios, plain_kept_mb=times["kept_mb", "plain loop"]).reset_index()
+    columns = [
+        Column("hidden", "hidden"),
+        Column("both_ms", "TKAN, forward + backward", "{:.0f} ms"),
+        Column("faster_than_plain", "plain loop", "**{:.1f} × faster**"),
+        Column("LSTM", "`nn.LSTM`", "{:.2f} ×"),
+        Column("GRU", "`nn.GRU`", "{:.2f} ×"),
+        Column(FLOOR, "floor", "{:.2f} ×"),
+        Column(("kept_mb", "plain_kept_mb"), "memory kept for backward", "{:.0f} MB, plain loop {:.0f} MB"),
     ]
-    for size in sorted({row["hidden"] for row in speed["tkan"]}):
-        by_layer = {row["layer"]: row for row in speed["tkan"] if row["hidden"] == size}
-        ours, plain = by_layer["TKAN"], by_layer["plain loop"]
-        times = (f"{ours['both_ms'] / by_layer[name]['both_ms']:.2f} ×" for name in ("LSTM", "GRU", FLOOR))
-        lines.append(
-            f"| {size} | {ours['both_ms']:.0f} ms | **{ours['faster_than_plain']:.1f} × faster** | "
-            f"{' | '.join(times)} | {ours['kept_mb']:.0f} MB, plain loop {plain['kept_mb']:.0f} MB |"
-        )
-    return "\n".join(lines)
+    return markdown_table(Table(frame, columns))
 
 
 def paths_table(speed: dict[str, Any]) -> str:
     """The other hot paths, one row each."""
     training, execution, live, startup = (speed[name] for name in ("training", "execution", "live", "startup"))
-    rows = (
-        (
-            "training, crypto recipe, 4 orders per origin",
-            f"{training['origins_per_second']:,.0f} origins/s, {training['against_authors']:.0f} × the published code",
+    facts = {
+        "training, crypto recipe, 4 orders per origin": (
+            f"{training['origins_per_second']:,.0f} origins/s, {training['against_authors']:.0f} × the published code"
         ),
-        (
-            f"execution, {execution['model']}, 12 periods",
-            f"{execution['orders_per_second']:,.0f} orders/s",
+        f"execution, {execution['model']}, 12 periods": f"{execution['orders_per_second']:,.0f} orders/s",
+        f"live decision after a new bar, {live['model']}, one thread": (
+            f"p50 {live['p50_ms']:.2f} ms, p99 {live['p99_ms']:.2f} ms"
         ),
-        (
-            f"live decision after a new bar, {live['model']}, one thread",
-            f"p50 {live['p50_ms']:.2f} ms, p99 {live['p99_ms']:.2f} ms",
-        ),
-        ("`import lem_models` / `lem --help`", f"{startup['import lem_models']:.2f} s / {startup['lem --help']:.2f} s"),
-    )
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+        "`import lem_models` / `lem --help`": f"{startup['import lem_models']:.2f} s / {startup['lem --help']:.2f} s",
+    }
+    frame = pd.DataFrame(facts.items(), columns=["path", "speed"])
+    return markdown_table(Table(frame, [Column("path", ""), Column("speed", "")]))
 
 
 def scaling_table(scaling: dict[str, Any]) -> str:
     """Bars of growing number, one row each."""
-    lines = [
-        "| bars | open | resident then | training index | training batch | own memory / bars | TWAP orders/s |",
-        "|" + "---|" * 7,
+    columns = [
+        Column("bars", "bars"),
+        Column("open_ms", "open", "{:.1f} ms"),
+        Column("open_peak_mib", "resident then", "{:.0f} MiB"),
+        Column("index_ms", "training index", "{:.1f} ms"),
+        Column("batch_ms", "training batch", "{:.0f} ms"),
+        Column("memory_over_bars", "own memory / bars", "{:.4f} ×"),
+        Column("orders_per_s", "TWAP orders/s", "{:,.0f}"),
     ]
-    for row in scaling["summary"]:
-        lines.append(
-            f"| {row['bars']:,} | {row['open_ms']:.1f} ms | {row['open_peak_mib']:.0f} MiB | {row['index_ms']:.1f} ms "
-            f"| {row['batch_ms']:.0f} ms | {row['memory_over_bars']:.4f} × | {row['orders_per_s']:,.0f} |"
-        )
-    return "\n".join(lines)
+    return markdown_table(Table(pd.DataFrame(scaling["summary"]), columns))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python benchmarks/zoo.py --market crypto-hourly --data FOLDER --out benchmarks/results/crypto-hourly.json
 
-``benchmarks/zoo.yaml`` says what a market is: its file, the first day of its test period, its specialist and the runs.
+A row of ``lem_models/hub/models/zoo.yaml`` says what a market is: its file, the first day of its test period, its
+specialist and the orders.
 VWAP orders for a quantity, both sides, at the policies' own risk aversion; the specialist, the base model and all
 executable policies of the package execute the same orders, and the models the draws of the martingale null too.
 Tables are for all assets, for those that no model of the run was trained on, in this market or in another one
@@ -28,20 +29,22 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import Policy
 from lem_models.features.market import MAX_LOOKBACK
+from lem_models.guard.settings import Settings
+from lem_models.hub.models.registry import Registry, registry, weights_hash
 from lem_models.hub.models.resolve import resolve
-from lem_models.hub.models.zoo import weights_hash
 from lem_models.markets.calendar.frequency import Moment, clock
-from lem_models.report.text import SIGN_CONVENTION
+from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.markdown import markdown_table
+from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.summary import compare, null_split, paired_difference
 from lem_models.statistics.tracking import std_ratio
@@ -56,11 +59,7 @@ COMPARED = (
 """Columns of the comparison that are kept: there are no costs and no sizes, the others repeat these or are empty."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Run(_Section):
+class RunPlan(Settings):
     """Orders of one maximum duration.
 
     Attributes:
@@ -76,26 +75,26 @@ class Run(_Section):
     @property
     def min_periods(self) -> tuple[int, ...]:
         """1 and the quarters of the maximum."""
-        return tuple(sorted({1, *(max(1, round(self.max_periods * part / 4)) for part in (1, 2, 3, 4))}))
+        return tuple(sorted({1, *(max(1, round(self.max_periods * quarter / 4)) for quarter in (1, 2, 3, 4))}))
 
 
-class MarketPlan(_Section):
+class MarketPlan(Settings):
     """A market.
 
     Attributes:
         file: File of bars.
-        model: Its specialist.
+        model: Its specialist, if it has one.
         test_start: First day that no recipe has read.
         runs: What is run.
     """
 
     file: str
-    model: str
+    model: str | None
     test_start: date
-    runs: tuple[Run, ...] = Field(min_length=1)
+    runs: tuple[RunPlan, ...] = Field(min_length=1)
 
 
-class Plan(_Section):
+class Plan(Settings):
     """The markets of the zoo.
 
     Attributes:
@@ -109,20 +108,29 @@ class Plan(_Section):
     markets: dict[str, MarketPlan]
 
     @classmethod
-    def read(cls, path: Path | None = None) -> Plan:
-        """Read the plan; by default that of ``benchmarks/zoo.yaml``.
+    def of(cls, zoo: Registry | None = None) -> Plan:
+        """The plan of a registry; by default that of the package.
 
         Raises:
-            ConfigError: naming the file and what is wrong in it.
+            ConfigError: naming the row and what is wrong in it.
         """
-        path = path or Path(__file__).with_name("zoo.yaml")
-        try:
-            return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-            raise ConfigError(f"{path.name} is refused: {problems}") from None
-        except (OSError, TypeError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read {path.name}: {error}") from None
+        zoo = registry() if zoo is None else zoo
+        markets = {
+            name: {
+                "file": market.file,
+                "model": zoo.specialists.get(name),
+                "test_start": market.test_start,
+                "runs": market.test_orders,
+            }
+            for name, market in zoo.markets.items()
+        }
+        recipes = {name: entry.recipe for name, entry in zoo.models.items()}
+        return cls.parse({"base": zoo.base, "recipes": recipes, "markets": markets}, "zoo.yaml is refused")
+
+    def models(self, market: str) -> list[str]:
+        """The models that are tested on a market: its specialist and the base."""
+        specialist = self.market(market).model
+        return list(dict.fromkeys([*([specialist] if specialist else []), self.base]))
 
     def market(self, name: str) -> MarketPlan:
         """A market by its name.
@@ -155,27 +163,27 @@ class Plan(_Section):
             recipes[name] = Recipe.read(ROOT / "recipes" / self.recipes[name])
             start = recipes[name].finetune.start if recipes[name].finetune else None
             waiting += [start] if start in self.recipes and start not in recipes else []
-        found = set(symbols) if recipes else set()
+        unseen = set(symbols) if recipes else set()
         for recipe in recipes.values():
-            found &= {symbol for section in recipe.data for symbol in section.held_out}
+            unseen &= {symbol for section in recipe.data for symbol in section.held_out}
             for section in recipe.data:
                 file = folder / section.path.name if section.path is not None else None
                 if file is not None and file.is_file():
                     used = section.symbols or Bars.read(file).symbols
-                    found -= set(used) - set(section.held_out)
-        return sorted(found)
+                    unseen -= set(used) - set(section.held_out)
+        return sorted(unseen)
 
 
 def load_models(given: list[str]) -> dict[str, LEMModel]:
     """Models by name, from ``NAME``, ``NAME=FOLDER`` or ``FOLDER``."""
-    found = {}
+    models: dict[str, LEMModel] = {}
     for item in given:
         name, _, folder = item.partition("=")
         name = name if folder else Path(item).name
-        if name in found:
+        if name in models:
             raise ConfigError(f"the model {name} was given twice")
-        found[name] = LEMModel.from_pretrained(folder or item)
-    return found
+        models[name] = LEMModel.from_pretrained(folder or item)
+    return models
 
 
 def weights_of(given: list[str]) -> dict[str, str]:
@@ -224,7 +232,7 @@ def evaluate(
     """One run: its tables, as the record holds them.
 
     Args:
-        policies: All policies; those whose horizon is too short are left out, and said to be.
+        policies: All policies; those whose horizon is too short are left out and named.
         models: Which of them are the models.
         bars: The market.
         settings: The orders.
@@ -239,18 +247,20 @@ def evaluate(
     for name in left_out:
         progress(f"{name} is left out: its horizon is {policies[name].horizon} periods, not {settings.max_periods}")
     settings = settings.model_copy(update={"null_of": tuple(models)})
-    run = run_benchmark(able, bars, settings, progress=progress)
-    if run is None:
+    benchmark = run_benchmark(able, bars, settings, progress=progress)
+    if benchmark is None:
         raise ConfigError("this benchmark runs in one process")
     progress("tables")
-    model = run.orders[models[0]]
+    model = benchmark.orders[models[0]]
     subsets = {
         "all": model["symbol"].notna(),
         "seen": ~model["symbol"].isin(unseen),
         "unseen": model["symbol"].isin(unseen),
     }
     chosen = {name: model.loc[rows, "order_id"] for name, rows in subsets.items() if rows.any()}
-    parts = [_tables(run, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen]
+    tables = [
+        _tables(benchmark, models, name, order_id) for name, order_id in chosen.items() if name == "all" or unseen
+    ]
     return {
         "max_periods": settings.max_periods,
         "settings": settings.model_dump(
@@ -258,16 +268,16 @@ def evaluate(
         ),
         "orders": len(model),
         "left_out": left_out,
-        "excluded": dict(run.excluded),
+        "excluded": dict(benchmark.excluded),
         "volatility_bps": model["volatility_bps"].mean(),
-        **{name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]},
+        **{name: pd.concat([each[name] for each in tables], ignore_index=True) for name in tables[0]},
     }
 
 
-def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
+def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.Series) -> dict[str, pd.DataFrame]:
     """Tables of one set of assets."""
-    orders = {name: table[table["order_id"].isin(order_id)] for name, table in run.orders.items()}
-    by, bootstrap = ["min_periods"], {"draws": run.settings.bootstrap, "seed": run.settings.seed}
+    orders = {name: table[table["order_id"].isin(order_id)] for name, table in benchmark.orders.items()}
+    by, bootstrap = ["min_periods"], {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
     differences, tracking, null = [], [], []
     for model in models:
@@ -281,8 +291,8 @@ def _tables(run: Benchmark, models: list[str], assets: str, order_id: pd.Series)
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
-        if model in run.nulls:
-            null.append(null_split(orders[model], run.nulls[model], by, **bootstrap).assign(model=model))
+        if model in benchmark.nulls:
+            null.append(null_split(orders[model], benchmark.nulls[model], by, **bootstrap).assign(model=model))
     tables = {
         "comparison": comparison,
         "differences": _stacked(differences),
@@ -304,36 +314,22 @@ def _utc(moment: Moment) -> pd.Timestamp:
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
-def markdown(run: Mapping[str, Any], models: list[str]) -> str:
+def printed(run: Mapping[str, Any]) -> str:
     """Mean and standard deviation of every policy in bar volatilities by minimum duration, and the forecast value."""
-    rows = run["comparison"]
-    minima = sorted(rows["min_periods"].unique())
-    lines = []
-    for assets, table in rows.groupby("assets", sort=False):
-        lines += [
-            "",
-            f"| {assets} | " + " | ".join(f"min {m}" for m in minima) + " |",
-            "|---" * (len(minima) + 1) + "|",
-        ]
-        for policy, own in table.groupby("policy", sort=False):
-            cells = [f"{r.mean_vol:.3f} ± {r.std_vol:.3f}" for r in own.itertuples()]
-            lines.append(f"| {policy} | " + " | ".join(cells) + " |")
-        null = run["null"]
-        for model in models if len(null) else ():
-            own = null[(null["assets"] == assets) & (null["model"] == model)]
-            cells = [
-                f"{r.forecast_vol:.3f} [{r.forecast_low_vol:.3f}, {r.forecast_high_vol:.3f}]" for r in own.itertuples()
-            ]
-            if cells:
-                lines.append(f"| forecast value of {model} | " + " | ".join(cells) + " |")
-    return "\n".join(lines).replace("-0.", "−0.")
+    tables = []
+    for assets, rows in run["comparison"].groupby("assets", sort=False):
+        tables.append(means_by_minimum(rows, corner=str(assets)))
+        null = run["null"][run["null"]["assets"] == assets] if len(run["null"]) else run["null"]
+        if len(null):
+            tables.append(forecasts_by_minimum(null.assign(policy=null["model"]), corner=f"{assets}, forecast value"))
+    return "\n\n".join(map(markdown_table, tables))
 
 
 def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     """Everything that the command measures."""
     market = plan.market(given.market)
     split = split_of(market, given.start, given.end)
-    models = load_models(given.models or list(dict.fromkeys([market.model, plan.base])))
+    models = load_models(given.models or plan.models(given.market))
     policies: dict[str, Policy] = {**models, **{name: load_policy(name) for name in given.rivals}}
     path = given.data / market.file if given.data.is_dir() else given.data
     whole = Bars.read(path)
@@ -356,9 +352,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             seed=given.seed,
         )
         runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))
-        progress(
-            f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{markdown(runs[-1], list(models))}\n"
-        )
+        progress(f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{printed(runs[-1])}\n")
     if not runs:
         raise ConfigError(f"{given.market} has no run of {given.max_periods} periods")
     return {
@@ -385,18 +379,18 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
 
 def command(given: argparse.Namespace) -> str:
     """The command as anybody can run it: folders of this machine left out."""
-    parts = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
+    words = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
     if given.models:
-        parts.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
-    if given.rivals != policy_names():
-        parts.append(" ".join(["--rivals", *given.rivals]))
+        words.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
+    if given.rivals != list_policies():
+        words.append(" ".join(["--rivals", *given.rivals]))
     if given.max_periods:
-        parts.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
+        words.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
     for name in ("start", "end", "limit", "null", "seed"):
         value = getattr(given, name)
         if value != DEFAULTS.get(name):
-            parts.append(f"--{name} {value}")
-    return " ".join(parts)
+            words.append(f"--{name} {value}")
+    return " ".join(words)
 
 
 DEFAULTS = {"limit": 40_000, "seed": 0}
@@ -405,10 +399,10 @@ DEFAULTS = {"limit": 40_000, "seed": 0}
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--market", required=True, help="a market of benchmarks/zoo.yaml")
+    made.add_argument("--market", required=True, help="a market of the zoo")
     made.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     made.add_argument("--models", nargs="+", help="NAME, FOLDER or NAME=FOLDER; default the specialist and the base")
-    made.add_argument("--rivals", nargs="*", default=policy_names(), help="policies to run beside them; default all")
+    made.add_argument("--rivals", nargs="*", default=list_policies(), help="policies to run beside them; default all")
     made.add_argument("--max-periods", type=int, nargs="+", help="only the runs of these maximum durations")
     made.add_argument("--start", help="first day, inclusive; default the test period's")
     made.add_argument("--end", help="day by which orders have ended, exclusive")
@@ -429,7 +423,7 @@ def main() -> None:
     arguments = parser()
     given = arguments.parse_args()
     try:
-        record = measure(given, Plan.read(), stamped)
+        record = measure(given, Plan.of(), stamped)
     except LEMError as error:
         arguments.error(str(error))
     if given.out:

@@ -1,66 +1,66 @@
-"""The tables of recorded zoo evaluations in Markdown, as in the README.
+"""The tables of the market records in Markdown, as in the documentation.
 
     python benchmarks/zoo_table.py benchmarks/results/dow-daily.json benchmarks/results/equity-5min.json
 
-One table per record: improvement in bar volatilities, mean ± standard deviation, of the shortest run over all assets;
-"forecast" is real bars minus martingale null, "unseen assets" those that no model was trained on. Brackets are 95 %
+One table per record: improvement in bar volatilities, mean ± standard deviation, of the first run over all assets.
+"forecast" is real bars minus martingale null; "unseen assets" are those that no model was trained on. Brackets are 95 %
 intervals over days.
 """
 
 import argparse
-import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+
+from benchmarks.records import RecordedRun, Row, read_market_record
+from lem_models.report.markdown import markdown_table
+from lem_models.report.numbers import interval, mean_std
+from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
+from lem_models.report.tables import Table, pivot
 
 SHOWN = ("stopping_rule", "longstaff_schwartz", "twap", "volume_curve", "dynamic_volume_curve", "kalman_volume")
 
 
-def zoo_table(record: dict[str, Any]) -> str:
-    """The table of one record."""
-    run = record["runs"][0]
-    rows = {(r["assets"], r["policy"], r["min_periods"]): r for r in run["comparison"]}
-    forecasts = {(r["model"], r["min_periods"]): r for r in run["null"] if r["assets"] == "all"}
-    minima = sorted({minimum for _, _, minimum in rows})
-    lines = [
-        f"| {record['market']}, from {record['period']['start'][:10]} | "
-        + " | ".join(f"minimum {minimum}" for minimum in minima)
-        + " |",
-        "|" + "---|" * (len(minima) + 1),
-    ]
+def zoo_table(record: Mapping[str, Any]) -> str:
+    """The table of one record: each model, its unseen assets and its forecast value; then the policies."""
+    blocks = list(_blocks(record))
+    return markdown_table(replace(blocks[0], frame=pd.concat([table.frame for table in blocks])))
 
-    def line(name: str, cells: list[str]) -> None:
-        lines.append(f"| {name} | " + " | ".join(cells).replace("-", "−") + " |")
 
+def _blocks(record: Mapping[str, Any]) -> Iterator[Table]:
+    """Rows of the table, as tables of one or several rows."""
+    run = RecordedRun(record["runs"][0])
+    corner, label = f"{record['market']}, from {record['period']['start'][:10]}", "minimum {}"
     for model in (record["model"], record["base"]):
-        if ("all", model, minima[0]) not in rows:
-            continue
-        line(
-            f"**{model}**",
-            [f"**{_mean_std(rows['all', model, m])}** {_interval(rows['all', model, m])}" for m in minima],
-        )
-        if ("unseen", model, minima[0]) in rows:
-            line("– unseen assets", [_mean_std(rows["unseen", model, m]) for m in minima])
-        if (model, minima[0]) in forecasts:
-            cells = [forecasts[model, m] for m in minima]
-            line(
-                "– forecast",
-                [f"{r['forecast_vol']:.3f} [{r['forecast_low_vol']:.3f}, {r['forecast_high_vol']:.3f}]" for r in cells],
+        all_assets = run.rows("comparison", policy=model, assets="all")
+        unseen = run.rows("comparison", policy=model, assets="unseen")
+        forecasts = run.rows("null", model=model, assets="all")
+        if all_assets:
+            yield pivot(
+                _named(all_assets, f"**{model}**"), "policy", "min_periods", _strong, corner=corner, label=label
             )
+        if unseen:
+            yield means_by_minimum(_named(unseen, "– unseen assets"))
+        if forecasts:
+            yield forecasts_by_minimum(_named(forecasts, "– forecast"))
     for policy in SHOWN:
-        if ("all", policy, minima[0]) in rows:
-            line(policy, [_mean_std(rows["all", policy, m]) for m in minima])
-    return "\n".join(lines)
+        if rows := run.rows("comparison", policy=policy, assets="all"):
+            yield means_by_minimum(pd.DataFrame(rows))
 
 
-def _mean_std(row: dict[str, Any]) -> str:
-    return f"{row['mean_vol']:.3f} ± {row['std_vol']:.3f}"
+def _named(rows: list[Row], name: str) -> pd.DataFrame:
+    return pd.DataFrame(rows).assign(policy=name)
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return f"[{row['low_vol']:.3f}, {row['high_vol']:.3f}]"
+def _strong(row: Row) -> str:
+    ends = interval(row["mean_vol"], row["low_vol"], row["high_vol"]).split(" ", 1)[1]
+    return f"**{mean_std(row['mean_vol'], row['std_vol'])}** {ends}"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="+", help="JSON files of benchmarks/zoo.py")
-    print("\n\n".join(zoo_table(json.loads(path.read_text(encoding="utf-8"))) for path in parser.parse_args().records))
+    print("\n\n".join(zoo_table(read_market_record(path).content) for path in parser.parse_args().records))

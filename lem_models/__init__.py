@@ -33,9 +33,12 @@ __all__ = [
     "Target",
     "__version__",
     "execute",
+    "list_heads",
     "list_models",
+    "list_policies",
     "load_policy",
     "register_head",
+    "register_policy",
     "synthetic_bars",
 ]
 
@@ -54,14 +57,17 @@ _MODULE_OF = {
     "TKAN": "lem_models.modeling.layers.tkan",
     "Target": "lem_models.orders",
     "execute": "lem_models.execution.execute",
+    "list_heads": "lem_models.modeling.heads",
     "list_models": "lem_models.hub.models.zoo",
+    "list_policies": "lem_models.baselines",
     "load_policy": "lem_models.baselines",
     "register_head": "lem_models.modeling.heads",
+    "register_policy": "lem_models.baselines",
     "synthetic_bars": "lem_models.markets.synthetic",
 }
 
 if TYPE_CHECKING:
-    from lem_models.baselines import load_policy
+    from lem_models.baselines import list_policies, load_policy, register_policy
     from lem_models.errors import LEMError
     from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute
@@ -71,7 +77,7 @@ if TYPE_CHECKING:
     from lem_models.markets.synthetic import synthetic_bars
     from lem_models.modeling.backbone import LEMBackbone
     from lem_models.modeling.config import LEMConfig
-    from lem_models.modeling.heads import AllocationHead, register_head
+    from lem_models.modeling.heads import AllocationHead, list_heads, register_head
     from lem_models.modeling.layers.tkan import TKAN
     from lem_models.modeling.model import LEMModel
     from lem_models.orders import Benchmark, Order, Side, Target

@@ -1,8 +1,8 @@
-"""Typed errors: what goes wrong, where, and what to do about it.
+"""Typed errors: what is wrong, where, and how to mend it.
 
 Every error of the package derives from :class:`LEMError`, so one ``except`` clause catches them all. Errors about
-values also derive from :class:`ValueError` (or :class:`LookupError` for unknown names), so code that knows nothing of
-this package still handles them sensibly. An error is raised before any compute starts and before anything is written.
+values also derive from :class:`ValueError`, and errors about unknown names from :class:`LookupError`, so code that does
+not know this package can handle them too. An error is raised before any compute starts and before anything is written.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-from lem_models.guard.text import one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,10 +29,25 @@ __all__ = [
 ]
 
 
+def one_line(text: str) -> str:
+    r"""Escape every character of a text that does not print as itself.
+
+    Line ends and other control characters move the cursor of a terminal. Characters of direction reverse the text.
+    Characters without width hide in it.
+
+    Example:
+        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
+        a\x1b[31mb\nc \u202ed
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
 class LEMError(Exception):
     r"""Base class of every error that the package raises on purpose.
 
-    Its message is one line. It may quote files and servers of strangers, so what does not print as itself is escaped.
+    Its message is one line. It may quote text from untrusted files and servers, so :func:`one_line` escapes it.
 
     Example:
         >>> print(LEMError("no model \x1b[2J\n'a'"))
@@ -43,20 +56,20 @@ class LEMError(Exception):
 
     def __init__(self, *arguments: object) -> None:
         """See the class."""
-        super().__init__(*(one_line(part) if isinstance(part, str) else part for part in arguments))
+        super().__init__(*(one_line(each) if isinstance(each, str) else each for each in arguments))
 
 
 class BarsError(LEMError, ValueError):
     """A table of bars that breaks a rule.
 
-    The message starts with what went wrong and ends with every coordinate that is known, e.g.
+    The message starts with what is wrong and ends with every coordinate that is known, e.g.
     ``the price is not positive (symbol 'BTCUSDT', timestamp 2024-01-01 00:00:00+00:00, column 'low', rule 'positive
     price')``.
 
     Args:
-        message: What is wrong, and what to do about it.
+        message: What is wrong, and the cure.
         symbol: Symbol of the first row that breaks the rule.
-        timestamp: Timestamp of that row (anything that prints well; a ``pandas.Timestamp`` as a rule).
+        timestamp: Timestamp of that row, usually a ``pandas.Timestamp``.
         column: Column that breaks the rule.
         rule: Short name of the rule.
 
@@ -94,21 +107,21 @@ class BarsError(LEMError, ValueError):
 
 
 class BarsWarning(UserWarning):
-    """Bars that were read, but not quite as they stand in their table, or that need a look; the message says where.
+    """Bars that were changed while they were read, or that the user should check; the message says where.
 
-    It is one line, as that of a :class:`LEMError`.
+    The message is one line, like that of a :class:`LEMError`.
     """
 
     def __init__(self, *arguments: object) -> None:
         """See the class."""
-        super().__init__(*(one_line(part) if isinstance(part, str) else part for part in arguments))
+        super().__init__(*(one_line(each) if isinstance(each, str) else each for each in arguments))
 
 
 class OrderError(LEMError, ValueError):
-    """An order that cannot be carried out, or a column of an orders table that is wrong.
+    """An order that cannot be executed, or a wrong column of a table of orders.
 
     Args:
-        message: What is wrong, and what to do about it.
+        message: What is wrong, and the cure.
         field: Name of the offending field, e.g. ``"max_rate"``.
         rule: Short name of the rule that it breaks.
         row: Row of the orders table (0-based position), if the order came from a table.
@@ -139,7 +152,7 @@ class OrderError(LEMError, ValueError):
         super().__init__(message + _coordinates(**self._known()))
 
     def at(self, row: int, order_id: object | None = None) -> Self:
-        """The same error, of an order that stands in a table."""
+        """The same error for an order in a table."""
         return type(self)(self.message, **self._known() | {"row": row, "order_id": order_id})
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -151,29 +164,29 @@ class OrderError(LEMError, ValueError):
 
 
 class ConfigError(LEMError, ValueError):
-    """A configuration that is malformed, contradictory, or asks for something out of bounds."""
+    """A configuration that is malformed, contradictory or out of bounds."""
 
 
 class WeightsError(LEMError):
-    """Weights that cannot be loaded: truncated, of the wrong shape, missing, unexpected, or not finite."""
+    """Weights that cannot be loaded: truncated, of the wrong shape, missing, unexpected or not finite."""
 
 
 class HubError(LEMError):
-    """The Hugging Face Hub refused, failed, or could not be reached; or the cache of its files cannot be used.
+    """The Hugging Face Hub refused, failed or could not be reached, or the cache of its files cannot be used.
 
-    The message is one line and never holds a token, and no error of the client hangs on it: those carry the requests,
-    and with them their headers.
+    The message is one line and never holds a token. No error of the Hub's client is chained to it, because those hold
+    the request and its headers.
 
     Args:
         message: What went wrong, and what to do about it.
         repo_id: The repository.
-        status: Status of the answer, e.g. 429.
-        retry_after: Seconds to wait that the Hub asked for.
+        status: HTTP status of the answer, e.g. 429.
+        retry_after: Seconds that the Hub asks to wait.
 
     Attributes:
         repo_id: See above; ``None`` when the error is not about one repository.
         status: See above; ``None`` when there was no answer.
-        retry_after: See above; ``None`` when it asked for none.
+        retry_after: See above; ``None`` when it asks for none.
     """
 
     def __init__(
@@ -187,11 +200,11 @@ class HubError(LEMError):
 
 
 class PolicyError(LEMError):
-    """A policy that broke its protocol: no ``decide``, or an answer that is not one finite number per order.
+    """A policy that breaks its protocol: it has no ``decide``, or it does not give one finite number per order.
 
     Args:
-        message: What is wrong, and what to do about it.
-        positions: Positions of the orders that it is wrong for, among those that the policy was asked about.
+        message: What is wrong, and the cure.
+        positions: Positions of the orders with a wrong decision, among the orders that the policy decided for.
         policy: Name of the policy.
         order_id: Label of the first of these orders.
         symbol: Its symbol.
@@ -199,7 +212,7 @@ class PolicyError(LEMError):
 
     Attributes:
         message: See above.
-        positions: See above; empty when it is wrong for all orders.
+        positions: See above; empty when the decisions for all orders are wrong.
         policy: See above; ``None`` when not known.
         order_id: See above; ``None`` when not known, and likewise below.
         symbol: See above.
@@ -238,23 +251,29 @@ class PolicyError(LEMError):
 
 
 class LookAheadError(PolicyError):
-    """Something that reads bars before they have closed was about to be executed, benchmarked or published."""
+    """A model that reads bars before they have closed was to be executed, benchmarked or published."""
 
     @classmethod
     def of(cls, model: object) -> Self:
         """Build the error for a model that looks ahead."""
         return cls(
-            f"{type(model).__name__} looks ahead: its decisions read the bars that they trade. It reproduces published "
-            "numbers and nothing else; the causal head is named 'paper'"
+            f"{type(model).__name__} looks ahead: its decisions read the bars that they trade. It only reproduces "
+            "published numbers; the causal head is named 'paper'"
         )
 
 
 class UnknownNameError(LEMError, LookupError):
-    """A name that is in no registry; the message lists the closest names and the known ones."""
+    """A name that no registry knows; the message lists the closest names and the known ones.
+
+    Attributes:
+        known: The names that exist; empty where the set of names is open.
+    """
+
+    known: tuple[str, ...] = ()
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str]) -> Self:
-        """Build the error for a name looked up in a closed set of names.
+        """Build the error for a name that is not in a set of names.
 
         Args:
             kind: What the name stands for, e.g. ``"model"``.
@@ -276,24 +295,26 @@ class UnknownNameError(LEMError, LookupError):
             message += f"; did you mean {' or '.join(repr(lowered[match]) for match in close)}?"
         shown = ", ".join(repr(candidate) for candidate in names[:_NAMES_SHOWN])
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        return cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+        error = cls(message + (" known: " if close else "; known: ") + (shown or "none") + more)
+        error.known = tuple(names)
+        return error
 
 
 class UntrainedHeadError(LEMError):
-    """A head without trained weights was asked to predict."""
+    """A head without trained weights was to predict."""
 
 
 _NAMES_SHOWN = 20
 
 
 def _coordinates(**known: object | None) -> str:
-    """Format the coordinates that are known as `` (symbol 'X', rule 'y')``; nothing when none is."""
-    parts = [
+    """Format the known coordinates as `` (symbol 'X', rule 'y')``; empty when none is known."""
+    named = [
         f"{name} {value!r}" if isinstance(value, str) else f"{name} {value}"
         for name, value in known.items()
         if value is not None
     ]
-    return f" ({', '.join(parts)})" if parts else ""
+    return f" ({', '.join(named)})" if named else ""
 
 
 def _rebuild(kind: type[LEMError], message: str, coordinates: dict[str, Any]) -> LEMError:

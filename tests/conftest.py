@@ -1,10 +1,13 @@
 """Settings and fixtures that every test shares."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.pictures import blank_pictures
 
 # Several test processes on a few cores: one thread each. The variable is read when torch is first imported, and that is
 # still to come, so tests that need no torch do not pay for it.
@@ -17,6 +20,19 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of tests that hold an address: they differ from process to process."""
+    unstable = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]{6,}", item.nodeid)]
+    if unstable:
+        raise pytest.UsageError(f"names of tests hold addresses of objects, give ids: {', '.join(unstable)}")
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are saved as blank pictures."""
+    blank_pictures(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.baselines import load_policy, policy_names
+from lem_models.baselines import list_policies, load_policy
+from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.result import ExecutionResult
@@ -22,7 +23,7 @@ from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.heads import head_names
+from lem_models.modeling.heads import list_heads
 from lem_models.modeling.model import LEMModel
 from lem_models.orders.table import complete_orders
 
@@ -252,19 +253,21 @@ _RANDOM = {
     "random weights": {},
     **{
         f"random weights, {name}": {"head": name, "head_config": {"hidden_size": 8}, "hidden_size": 8}
-        for name in head_names()
+        for name in list_heads()
         if name != "flexible"
     },
     "random weights, gru": {"encoder": "gru", "hidden_size": 8},
 }
 
-POLICIES: tuple[str, ...] = (*policy_names(), *_RANDOM, *list_models())
+POLICIES: tuple[str, ...] = (*list_policies(), *_RANDOM, *list_models())
 """Every policy there is: the classical ones, models with random weights, and whatever the zoo holds."""
 
 
 @lru_cache
 def policy_named(name: str) -> Any:
     """One of :data:`POLICIES`; the laws hold on bars of every length, so none of them refuses any."""
+    if name == "longstaff_schwartz":
+        return LongstaffSchwartz(paths=1024)  # learns in a tenth of the time
     policy = random_model(LEMConfig(**_RANDOM[name])) if name in _RANDOM else load_policy(name)
     if isinstance(policy, LEMModel):
         policy.config = policy.config.model_copy(update={"frequencies": ()})
@@ -284,33 +287,49 @@ class Moved:
     after: tuple[float, float]
 
 
-def first_moved(policy: Any, bars: Bars, changed: Bars, orders: pd.DataFrame) -> Moved | None:
+@dataclass(frozen=True)
+class Decided:
+    """What a policy decided for orders, and what came of it."""
+
+    decisions: np.ndarray
+    result: ExecutionResult
+
+
+def decided(policy: Any, bars: Bars, orders: pd.DataFrame) -> Decided:
+    """Execute orders and keep the decisions of the continuing path."""
+    recorder = Recorder(policy)
+    result = execute(recorder, bars, orders)
+    return Decided(recorder.decisions(), result)
+
+
+def first_moved(
+    policy: Any, bars: Bars, changed: Bars, orders: pd.DataFrame, *, before: Decided | None = None
+) -> Moved | None:
     """The first decision about a bar at or before the first changed one that is not bit-identical, or None.
 
     Compares the decisions of the continuing path (fraction and finish probability), and then what was traded before the
-    first changed bar.
+    first changed bar. ``before`` are the decisions on the unchanged bars, where they are known.
     """
     first_changed = _first_change(bars, changed)
-    recorders = Recorder(policy), Recorder(policy)
-    results = [execute(recorder, market, orders) for recorder, market in zip(recorders, (bars, changed), strict=True)]
-    tables = [recorder.decisions() for recorder in recorders]
+    both = [before or decided(policy, bars, orders), decided(policy, changed, orders)]
     # A bar silenced just before an order may exclude it: compare the orders that ran in both.
-    ids = [result.orders["order_id"].to_numpy() for result in results]
+    ids = [each.result.orders["order_id"].to_numpy() for each in both]
     _, *rows = np.intersect1d(*ids, return_indices=True)
-    run = results[0].orders.iloc[rows[0]]
-    start = run["start"].astype("int64").to_numpy()
-    limit = np.array([first_changed.get(symbol, np.iinfo(np.int64).max) for symbol in run["symbol"]])
-    periods = np.arange(tables[0].shape[1])
-    at = np.stack([_bar_times(bars, s, t, len(periods)) for s, t in zip(run["symbol"], start, strict=True)])
-    known = (at <= limit[:, None]) & (periods < run["max_periods"].to_numpy()[:, None])
-    before, after = tables[0][rows[0]], tables[1][rows[1]]
-    moved = np.argwhere(known & (before.view(np.int64) != after.view(np.int64)).any(-1))
+    executed = both[0].result.orders.iloc[rows[0]]
+    start = executed["start"].astype("int64").to_numpy()
+    limit = np.array([first_changed.get(symbol, np.iinfo(np.int64).max) for symbol in executed["symbol"]])
+    decisions = [each.decisions[chosen] for each, chosen in zip(both, rows, strict=True)]
+    periods = np.arange(decisions[0].shape[1])
+    at = np.stack([_bar_times(bars, s, t, len(periods)) for s, t in zip(executed["symbol"], start, strict=True)])
+    known = (at <= limit[:, None]) & (periods < executed["max_periods"].to_numpy()[:, None])
+    old, new = decisions
+    moved = np.argwhere(known & (old.view(np.int64) != new.view(np.int64)).any(-1))
     if len(moved):
         order, period = moved[0]
         return Moved(
-            run["order_id"].iloc[order], int(period), tuple(before[order, period]), tuple(after[order, period])
+            executed["order_id"].iloc[order], int(period), tuple(old[order, period]), tuple(new[order, period])
         )
-    traded = [_traded_before(result, first_changed, set(run["order_id"])) for result in results]
+    traded = [_traded_before(each.result, first_changed, set(executed["order_id"])) for each in both]
     if not traded[0].equals(traded[1]):
         return Moved(None, -1, (len(traded[0]), 0.0), (len(traded[1]), 0.0))
     return None

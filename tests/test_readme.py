@@ -1,66 +1,54 @@
-"""The numbers in the README are those of the recorded benchmark runs."""
+"""The README is short, and its tables are in step with the package and the recorded results."""
 
 import json
-from pathlib import Path
+import re
 
-import pytest
+from typer.testing import CliRunner
 
-from benchmarks.ablation import markdown as ablation_table
-from benchmarks.encoders import table as encoder_table
-from benchmarks.martingale_optimum import table as optimum_table
-from benchmarks.speed_table import paths_table, scaling_table, tkan_table
-from benchmarks.zoo import Plan
-from benchmarks.zoo_table import zoo_table
-from lem_models.hub.models.zoo import bundled_folder, weights_hash
+from lem_models.cli.app import app
+from tests.docs.pages import ROOT
+from tests.test_structure import ROOMS
 
-ROOT = Path(__file__).resolve().parents[1]
-MARKETS = list(Plan.read().markets)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODELS = {model["name"]: model for model in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)}
 
 
-def read_record(name):
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+def rows_of_the_zoo():
+    rows = re.findall(r"^\| `(lem-[\w-]+)` \|(.+)\|$", README, re.MULTILINE)
+    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
 
 
-@pytest.mark.parametrize("market", MARKETS)
-def test_the_table_of_a_market_is_that_of_its_recorded_run(market):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert zoo_table(read_record(market)) in readme
-    assert f"benchmarks/results/{market}.json" in readme
+def test_the_readme_is_short():
+    assert len(README.encode()) <= 8192
 
 
-@pytest.mark.parametrize("market", MARKETS)
-def test_a_recorded_run_is_of_the_whole_test_period_and_of_the_bundled_weights(market):
-    record, plan = read_record(market), Plan.read().market(market)
-    assert record["split"] == "test"
-    assert record["period"]["start"][:10] == str(plan.test_start)
-    assert record["command"] == f"python benchmarks/zoo.py --market {market} --data FOLDER"
-    for name in (record["model"], record["base"]):
-        assert record["weights"][name] == weights_hash(bundled_folder(name))
+def test_the_map_names_every_room_in_the_order_of_imports():
+    plan = README.split("\n## Rooms\n")[1].split("```")[1]
+    assert [line.split()[0] for line in plan.strip().splitlines()] == [room for room in ROOMS if room]
 
 
-def test_the_table_of_choices_is_that_of_the_recorded_rows():
-    assert ablation_table(read_record("ablation")["rows"]) in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_table_of_the_zoo_is_that_of_lem_list():
+    rows = rows_of_the_zoo()
+    assert rows.keys() == MODELS.keys()
+    for name, (trades, longest, improvement, tracking) in rows.items():
+        model, headlines = MODELS[name], MODELS[name]["headlines"]
+        assert longest == str(model["horizon"])
+        assert {(h["min_periods"], h["max_periods"]) for h in headlines} == {(1, 12)}
+        if len(headlines) == 1:
+            headline = headlines[0]
+            assert trades == f"{model['market']}, {model['frequency']} bars"
+            interval = f"[{headline['low_vol']:.3f}, {headline['high_vol']:.3f}]"
+            assert improvement == f"{headline['mean_vol']:.3f} {interval}"
+        else:
+            assert improvement == ", ".join(f"{h['mean_vol']:.3f}" for h in headlines)
+        assert tracking == ", ".join(f"{h['tracking']:.2f}" for h in headlines)
 
 
-@pytest.mark.parametrize(
-    ("record", "table"), [("speed", tkan_table), ("speed", paths_table), ("scaling", scaling_table)]
-)
-def test_the_tables_of_speed_are_those_of_the_recorded_runs(record, table):
-    recorded = read_record(record)
-    assert table(recorded) in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(("record", "table"), [("martingale_optimum", optimum_table), ("encoders", encoder_table)])
-def test_the_tables_of_theory_and_ablation_are_those_of_the_recorded_runs(record, table):
-    recorded = read_record(record)
-    rows = recorded["rows"] if isinstance(recorded, dict) else recorded
-    assert table(rows) in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_optimum_is_reached_and_not_beaten():
-    rows = read_record("martingale_optimum")
-    for row in rows:
-        slack = 3 * row["standard_error"]
-        assert row["improvement"] < row["optimum"] + slack, row
-        if row["policy"] in ("longstaff_schwartz", "flexible head"):
-            assert row["improvement"] > 0.97 * row["optimum"] - slack, row
+def test_the_forecast_values_are_those_of_the_specialists_records():
+    values = []
+    for name in list(rows_of_the_zoo())[:4]:
+        metrics = json.loads((ROOT / "lem_models" / "pretrained" / name / "metrics.json").read_text(encoding="utf-8"))
+        row = metrics["evaluations"][0]["runs"][0]["rows"][0]
+        assert row["min_periods"] == 1
+        values.append(f"{row['forecast_vol']:.3f}")
+    assert f"the forecast adds {', '.join(values[:3])} and {values[3]}" in README

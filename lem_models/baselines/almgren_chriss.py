@@ -10,8 +10,8 @@ order traded in a period) and risk aversion ``lambda``, expected cost plus ``lam
 with large impact it is the even pace, with little impact everything is traded at once. It is time-consistent: from any
 fraction left the same formula over what is left of the time gives the same schedule.
 
-An order's VWAP is no arrival price: against it this is a baseline of what hurry costs. There is no impact in the
-simulator's prices, so ``eta`` is a setting.
+The schedule minimises risk against the arrival price. Against an order's VWAP it is a baseline that shows the cost of
+trading early. The simulator's prices have no impact, so ``eta`` is a setting.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.errors import ConfigError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 
@@ -42,6 +43,7 @@ def remaining_share(kappa: Tensor, left: Tensor) -> Tensor:
     return torch.where(kappa > 1e-6, share, (left - 1) / left)
 
 
+@register_policy("almgren_chriss")
 class AlmgrenChriss(Policy):
     """The sinh schedule up to the maximum duration.
 

@@ -1,12 +1,12 @@
 r"""Dynamic volume curve: Bialkowski, Darolles, Le Fol (2008), "Improving VWAP strategies: a dynamic volume approach".
 
-Turnover (volume over its recent mean) of stock ``i`` is a common part, what the market's factors make of it, and a
-specific one:
+The turnover of stock ``i`` (volume over its recent mean) is the sum of a common part, which follows the factors of the
+market, and a specific part:
 
 .. math:: x_{it} = c_{it} + y_{it}, \qquad c_{it} = \bar x_i + \sum_k \lambda_{ik} f_{kt},
 
-factors by principal components over the cross-section. The common part is seasonal and forecast by its mean in the same
-slot over past days; the specific part follows ARMA(1, 1) with a constant or SETAR, whichever fits better by AIC:
+The factors are principal components over the cross-section. The common part is seasonal: its forecast is its mean in
+the same slot over past days. The specific part follows ARMA(1, 1) with a constant, or SETAR if its AIC is lower:
 
 .. math:: y_t = \psi + \varphi y_{t-1} + e_t + \theta e_{t-1}; \qquad
     y_t = \begin{cases} \varphi_{11} y_{t-1} + \varphi_{12} + e_t & y_{t-1} \le \tau \\
@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.baselines.volume_forecast import Floats, History, VolumeForecaster
 from lem_models.errors import BarsError
 from lem_models.features.market import MAX_LOOKBACK
@@ -75,6 +76,7 @@ class _Fitted:
     specific: Mapping[str, SpecificPart] = field(default_factory=dict)
 
 
+@register_policy("dynamic_volume_curve")
 class DynamicVolumeCurve(VolumeForecaster):
     """Follows the VWAP by the curve and the specific part's forecast; see the module. Make one that knows a market with
     :meth:`fit`.
@@ -110,7 +112,7 @@ class DynamicVolumeCurve(VolumeForecaster):
         common = _common_part(turnover, factors)
         slot = bars.slot[: bars.offsets[1]]  # slots by time, from the first symbol
         slots = pd.Series(slot, index=bars.timestamp[: bars.offsets[1]]).reindex(turnover.index).to_numpy(np.int64)
-        # The slots of one symbol are everybody's: the panel holds only times at which all of them traded.
+        # All symbols have the slots of the first one: the panel holds only times at which all of them traded.
         by_slot = common.groupby(slots).mean()
         count = bars.slots_per_session if profile_days(bars.slots_per_session, MAX_LOOKBACK) else 1
         seasonal = by_slot.reindex(range(bars.slots_per_session)).fillna(common.mean()) if count > 1 else None
@@ -180,7 +182,7 @@ def _turnover(bars: Bars) -> pd.DataFrame:
 
 
 def _common_part(turnover: pd.DataFrame, factors: int) -> pd.DataFrame:
-    """What the first principal components make of the turnovers."""
+    """Projection of the turnovers on the first principal components."""
     if turnover.shape[1] < 2:
         return turnover
     from statsmodels.multivariate.pca import PCA
@@ -200,11 +202,11 @@ def fit_specific(y: npt.NDArray[np.float64]) -> SpecificPart:
     from statsmodels.tsa.arima.model import ARIMA
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # starting values outside the stationary region are told of, and replaced
+        warnings.simplefilter("ignore")  # starting values outside the stationary region are replaced, with a warning
         arma = ARIMA(y, order=(1, 0, 1), trend="c").fit()
     mean, phi, theta, _ = (float(value) for value in arma.params)
     phi = float(np.clip(phi, -0.98, 0.98))
-    best, found = float(arma.aic), SpecificPart((1 - phi) * mean, phi, (1 - phi) * mean, phi, 0.0, theta)
+    best, chosen = float(arma.aic), SpecificPart((1 - phi) * mean, phi, (1 - phi) * mean, phi, 0.0, theta)
     previous, current = y[:-1], y[1:]
     for threshold in np.quantile(previous, np.linspace(0.15, 0.85, 15)):
         below = previous <= threshold
@@ -214,5 +216,5 @@ def fit_specific(y: npt.NDArray[np.float64]) -> SpecificPart:
         if aic < best:
             values = [float(value) for value in setar.params]
             low, high = float(np.clip(values[1], -0.98, 0.98)), float(np.clip(values[3], -0.98, 0.98))
-            best, found = aic, SpecificPart(values[0], low, values[2], high, float(threshold), 0.0)
-    return found
+            best, chosen = aic, SpecificPart(values[0], low, values[2], high, float(threshold), 0.0)
+    return chosen

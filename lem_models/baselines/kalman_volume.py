@@ -21,18 +21,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.baselines.volume_forecast import Floats, History, VolumeForecaster
 
 __all__ = ["KalmanVolume"]
 
-_DAILY = 0.95  # a_eta: the daily level is close to a random walk, a history of some days cannot tell
+_DAILY = 0.95  # a_eta: the daily level is close to a random walk; some days of history are too few to estimate it
 _BAND = 3.0
 _PRIOR_BARS = 64.0
 _PRIOR = (0.20, 0.10, 0.07)  # c_0, c_1, c_2 of a market that nothing is known of
 
 
+@register_policy("kalman_volume")
 class KalmanVolume(VolumeForecaster):
-    """Follows the VWAP by the filter's forecast of every bar to come; see the modules.
+    """Follows the VWAP by the filter's forecast of every bar to come; see the module.
 
     Example:
         >>> KalmanVolume().lookback

@@ -1,21 +1,21 @@
 r"""Optimal stopping and trading by regression: least-squares Monte Carlo on paths of the market.
 
-A flexible order is an American option: when the order ends, so does its benchmark. Following Longstaff and Schwartz
-(2001, "Valuing American options by simulation: a simple least-squares approach"), the policy goes back in time over the
-periods. With the decisions of all later periods known, period ``s`` compares, path by path,
+A flexible order is an American option: when the order ends, so does its benchmark. As in Longstaff and Schwartz (2001,
+"Valuing American options by simulation: a simple least-squares approach"), the regressions go back in time over the
+periods. The decisions of all later periods are known, and period ``s`` compares, path by path,
 
 .. math:: \Delta_s = u(x^{\text{finish at } s}) - u(x^{\text{go on}}), \qquad E[\Delta_s \mid F_{s-1}] \approx
     \beta_s \cdot \phi(\text{state}_s),
 
-``x`` the realised improvement in bar volatilities and ``u`` the utility of :mod:`lem_models.execution.objective` (its
-risk aversion 0 is risk-neutral, else mean-variance). It finishes where the regression is positive. As in the original,
-realised payoffs are regressed, not fitted values: an error of one period does not add up over the others.
+``x`` is the realised improvement in bar volatilities and ``u`` the utility of :mod:`lem_models.execution.objective`
+(risk-neutral at risk aversion 0, else mean-variance). The policy finishes where the regression is positive. As in the
+original, realised payoffs are regressed and not fitted values, so that errors do not add up over the periods.
 
-The fraction traded before finishing is decided by the same means (regression Monte Carlo with randomised controls,
-Kharroubi, Langrené, Pham 2014): every path is carried on with three paces, and a parabola through their three regressed
-utilities has its top at the pace to take. On a martingale the *mean* of the improvement does not depend on the pace
-(to first order every adapted schedule executes at the arrival price in expectation), only its variance does; so a
-risk-neutral order takes, among paces worth the same, the one of little variance (:data:`PACE_RISK_AVERSION`).
+The fraction traded before finishing is decided in the same way (regression Monte Carlo with randomised controls,
+Kharroubi, Langrené, Pham 2014). Every path is continued with three paces, and the pace to take is where the parabola
+through their three regressed utilities is highest. On a martingale only the *variance* of the improvement depends on
+the pace: to first order every adapted schedule executes at the arrival price in expectation. A risk-neutral order
+therefore takes the pace of least variance among those of equal mean (:data:`PACE_RISK_AVERSION`).
 
 All fills, caps and benchmarks in the fit are those of the simulator.
 """
@@ -32,11 +32,14 @@ import torch
 from torch import Tensor
 
 from lem_models.baselines.path_basis import path_basis
+from lem_models.baselines.registry import register_policy
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.result import first_bars
 from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
+from lem_models.orders import Order
 
 __all__ = ["PACE_RISK_AVERSION", "LongstaffSchwartz", "OrderKind", "martingale_window"]
 
@@ -132,7 +135,7 @@ def martingale_window(process: Process, periods: int, count: int, seed: int, vol
 def _fraction(orders: OrderBatch, state: ExecutionState, ratio: Tensor | float) -> Tensor:
     """Remaining times this period's share of the expected benchmark weight up to the maximum times a ratio, [orders].
 
-    Something is always kept: who goes on keeps the option to finish later, and completing is what finishing is for.
+    A part is always kept, and with it the option to finish later.
     """
     expected = state.expected_volume[:, state.period :]
     share = expected[:, 0] / expected.sum(1).clamp(min=1e-12)
@@ -161,7 +164,7 @@ class _Plan:
 
 
 def _product(basis: Tensor, coefficients: Tensor) -> Tensor:
-    """Fitted values, [orders]: each row the same whatever stands beside it, which a matrix product does not promise."""
+    """Fitted values, [orders]: each row alone, because a matrix product may round a row differently among others."""
     return (basis * coefficients).sum(1)
 
 
@@ -177,7 +180,7 @@ def _top(slow: Tensor, fast: Tensor) -> Tensor:
 
 
 class _Carried(Policy):
-    """Given paces before a period, one pace in it, and the plan from then on."""
+    """Given paces before a period, one pace in that period, and the plan afterwards."""
 
     def __init__(self, plan: _Plan, before: Tensor, period: int, pace: float | None) -> None:
         self._plan, self._before, self._period, self._own = plan, before, period, pace
@@ -201,7 +204,7 @@ def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
     count, periods = window.price.shape
     orders, plan = kind.orders(count), _Plan(kind.max_periods)
     generator = torch.Generator().manual_seed(seed)
-    # Paths arrive with all kinds of fills: a pace of their own, and another one in every period.
+    # Paths arrive with all kinds of fills: each has a pace of its own, with noise in every period.
     before = 2 * torch.rand((count, 1), generator=generator, dtype=torch.float64)
     before = before + 0.5 * (torch.rand((count, periods), generator=generator, dtype=torch.float64) - 0.5)
     cautious = torch.full((count,), max(kind.risk_aversion, PACE_RISK_AVERSION), dtype=torch.float64)
@@ -214,10 +217,10 @@ def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
 
     for s in reversed(plan.knots):
         if s + 1 >= kind.max_periods:
-            continue  # the last period trades the rest: nothing is to be decided
-        runs = [_Carried(plan, before, s, pace) for pace in _PACES]
-        slow, middle, fast = (utility(improvement(run), cautious) for run in runs)
-        basis = runs[0].basis
+            continue  # the last period trades the rest: there is no decision
+        carried = [_Carried(plan, before, s, pace) for pace in _PACES]
+        slow, middle, fast = (utility(improvement(policy), cautious) for policy in carried)
+        basis = carried[0].basis
         assert basis is not None
         plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle], 1))
         if s + 1 >= kind.min_periods:
@@ -230,7 +233,7 @@ def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
 
 
 def _regress(basis: Tensor, values: Tensor) -> Tensor:
-    """Least squares with a ridge that only settles what the paths leave open."""
+    """Least squares with a small ridge, for what the paths do not determine."""
     gram = basis.T @ basis / len(basis)
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
     moments = basis.T @ values / len(basis)
@@ -245,14 +248,14 @@ def _on_grid(risk_aversion: float) -> float:
     return 0.05 * 2.0 ** min(max(round(math.log2(risk_aversion / 0.05)), 0), 10)
 
 
+@register_policy("longstaff_schwartz")
 class LongstaffSchwartz(Policy):
-    """Finishes when that is worth at least what going on is; see the module.
+    """Finishes when finishing is worth more than going on; see the module.
 
-    Regressions are computed when an order of a new kind comes (minimum, maximum, cap, benchmark, risk aversion; about
-    a second each) and kept. By default the paths are simulated martingales, so the policy needs no data: it earns
-    the value of the option and no forecast. Bars whose close is their own VWAP get the regressions of prices that
-    jump from bar to bar, other bars those of prices that move inside the bars. :meth:`fit` takes the paths from history
-    instead.
+    The first order of a new kind (minimum, maximum, cap, benchmark, risk aversion) computes its regressions, in about a
+    second; they are kept. By default the paths are simulated martingales. The policy then needs no data, and it earns
+    the value of the option and no forecast. Bars whose close is their own VWAP get the regressions of prices that jump
+    from bar to bar, other bars those of prices that move inside the bars. :meth:`fit` takes the paths from history.
 
     Args:
         paths: Paths of a regression.
@@ -289,9 +292,6 @@ class LongstaffSchwartz(Policy):
         Returns:
             A new policy.
         """
-        from lem_models.execution.result import first_bars
-        from lem_models.orders import Order
-
         bars = Bars.of(bars)
         policy, market = cls(paths=paths, seed=seed, risk_aversion=risk_aversion), Market(bars)
 
@@ -327,7 +327,7 @@ class LongstaffSchwartz(Policy):
     def _kinds(self, orders: OrderBatch, state: ExecutionState) -> list[tuple[OrderKind, Tensor]]:
         """The kinds of the orders under way, and the rows of each."""
         live = (state.period < orders.max_periods) & (state.remaining > 0)
-        # Before the first period there is no bar to tell by; nothing but the first pace depends on it.
+        # Before the first period there is no bar to look at; only the first pace depends on it.
         inside = (state.last_close / state.last_price - 1).abs() > 1e-9
         if state.period == 0 or self._history is not None:
             inside = torch.ones_like(live)
@@ -336,11 +336,11 @@ class LongstaffSchwartz(Policy):
         table = torch.stack([column.to(torch.float64) for column in columns], 1)
         table[:, 4] = torch.tensor([_on_grid(value) for value in orders.risk_aversion.tolist()], dtype=torch.float64)
         rows = torch.nonzero(live)[:, 0]
-        found, which = torch.unique(table[rows], dim=0, return_inverse=True)
+        kinds, which = torch.unique(table[rows], dim=0, return_inverse=True)
         return [
             (
                 OrderKind(int(n), int(m), int(c), bool(twap), float(risk), "path" if path else "bar"),
                 rows[which == i],
             )
-            for i, (n, m, c, twap, risk, path) in enumerate(found.tolist())
+            for i, (n, m, c, twap, risk, path) in enumerate(kinds.tolist())
         ]

@@ -1,9 +1,9 @@
 """The VWAP oracle: trades in proportion to volumes that nobody knows in advance. A bound, never a policy to run.
 
-Whoever knows the volumes of the order's periods buys the same share of each and pays the VWAP itself: nothing tracks
-the benchmark closer. (A mean better than 0 is possible without knowing volumes; the bound is on the spread.) The future
-is not handed to ``decide``, which refuses: :func:`lem_models.evaluation.bound.execute_bound` asks for the fills as a
-whole.
+With the volumes of the order's periods known, the oracle trades the same share of each and pays the VWAP itself:
+nothing tracks the benchmark closer. (The bound is on the spread; a mean better than 0 is possible without knowing
+volumes.) ``decide`` does not get the future and refuses. :func:`lem_models.evaluation.bound.execute_bound` asks for the
+fills as a whole.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lem_models.baselines.registry import register_policy
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
 from lem_models.execution.simulator import MarketWindow
@@ -18,6 +19,7 @@ from lem_models.execution.simulator import MarketWindow
 __all__ = ["OracleVWAP"]
 
 
+@register_policy("oracle_vwap")
 class OracleVWAP(Policy):
     """A bound that cannot be executed.
 

@@ -1,11 +1,11 @@
-"""Where an order stands, as regressors: the basis functions of :mod:`lem_models.baselines.longstaff_schwartz`.
+"""The state of an order as regressors: the basis functions of :mod:`lem_models.baselines.longstaff_schwartz`.
 
-Everything is oriented so that positive is good for the order, in units of the bar volatility: with ``B`` the benchmark
-so far, ``c`` the last close, ``E`` the average price executed so far, ``f`` the fraction filled, before period ``s``,
+Positive is good for the order, and the unit is the bar volatility. With ``B`` the benchmark so far, ``c`` the last
+close, ``E`` the average price executed so far and ``f`` the fraction filled, before period ``s``,
 
-    z = side * log(B / c) / sigma / sqrt(s + 1)            what the benchmark is above the price still to be paid
-    g = - f * side * log(E / c) / sigma / sqrt(s + 1)      what the fills so far have gained on it
-    h = log(past weight / (s * weight of this period))     how heavy the benchmark's past is
+    z = side * log(B / c) / sigma / sqrt(s + 1)            the benchmark so far against the current price
+    g = - f * side * log(E / c) / sigma / sqrt(s + 1)      the fills so far against the current price
+    h = log(past weight / (s * weight of this period))     weight of the past periods in the benchmark
 """
 
 from __future__ import annotations

@@ -1,67 +1,90 @@
-"""Policies by name."""
+"""Policies by name: the classical ones, a user's own, and models.
+
+A class becomes known by a decorator, and then every function and command that takes a policy takes its name::
+
+    @register_policy("hasty")
+    class Hasty(Policy):
+        def decide(self, context, orders, state):
+            return Decision(fraction=2.0 / orders.max_periods, finish=False)
+
+    execute("hasty", bars, orders)
+"""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from lem_models.baselines.almgren_chriss import AlmgrenChriss
-from lem_models.baselines.dynamic_volume_curve import DynamicVolumeCurve
-from lem_models.baselines.kalman_volume import KalmanVolume
-from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
-from lem_models.baselines.oracle_vwap import OracleVWAP
-from lem_models.baselines.schedules import TWAP, VolumeCurve
-from lem_models.baselines.stopping_rule import StoppingRule
-from lem_models.errors import UnknownNameError
+from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.policy import Policy
+from lem_models.guard.text import shown
 
-__all__ = ["bound_names", "load_policy", "policy_names"]
+__all__ = ["list_policies", "load_policy", "register_policy"]
 
-_POLICIES: dict[str, type[Policy]] = {
-    "twap": TWAP,
-    "volume_curve": VolumeCurve,
-    "dynamic_volume_curve": DynamicVolumeCurve,
-    "kalman_volume": KalmanVolume,
-    "almgren_chriss": AlmgrenChriss,
-    "stopping_rule": StoppingRule,
-    "longstaff_schwartz": LongstaffSchwartz,
-}
-_BOUNDS: dict[str, type[Policy]] = {"oracle_vwap": OracleVWAP}
+PolicyType = TypeVar("PolicyType", bound=type[Any])
+_POLICIES: dict[str, type[Any]] = {}
 
 
-def policy_names() -> list[str]:
-    """Names of the classical policies that can be executed."""
-    return list(_POLICIES)
+def register_policy(name: str) -> Callable[[PolicyType], PolicyType]:
+    """Class decorator that makes a policy known under a name.
+
+    The class has a method ``decide`` (see :class:`~lem_models.execution.policy.Policy`) and is made without arguments.
+
+    Args:
+        name: Letters, digits and underscores, so that it is no name of a bundled model and no Hub id.
+
+    Raises:
+        ConfigError: The name has other characters, or another class has it.
+    """
+    if not (isinstance(name, str) and name.isidentifier()):
+        raise ConfigError(
+            f"{shown(name)} cannot be the name of a policy: take letters, digits and underscores, not a digit first"
+        )
+
+    def register(cls: PolicyType) -> PolicyType:
+        if _POLICIES.setdefault(name, cls) is not cls:
+            raise ConfigError(f"policy {name!r} is already registered as {_POLICIES[name].__name__}")
+        return cls
+
+    return register
 
 
-def bound_names() -> list[str]:
-    """Names of the bounds: benchmarks compute them, nobody can execute them."""
-    return list(_BOUNDS)
+def list_policies() -> list[str]:
+    """Names of the registered policies that can be executed, sorted; models are in ``list_models()``.
+
+    Example:
+        >>> "twap" in list_policies()
+        True
+    """
+    return sorted(name for name, cls in _POLICIES.items() if getattr(cls, "executable", True))
 
 
 def load_policy(name: str) -> Policy:
-    """A policy by name: a classical one, or a model as :meth:`LEMModel.from_pretrained` finds it.
+    """A policy by name: a registered one, or a model as :meth:`LEMModel.from_pretrained` takes it.
 
-    A bound (:func:`bound_names`) comes with a warning, and ``executable`` is ``False``.
+    A bound (``"oracle_vwap"``) is loaded with a warning: its ``executable`` is ``False``, and only benchmarks compute
+    it.
 
     Raises:
-        UnknownNameError: naming the closest known policies.
+        UnknownNameError: There is no such policy; names the closest ones and all known ones.
 
     Example:
         >>> load_policy("twap").horizon is None
         True
     """
     if name in _POLICIES:
-        return _POLICIES[name]()
-    if name in _BOUNDS:
-        logging.getLogger("lem_models").warning(
-            "%s is a bound, not a policy: it sees what no order can know, and only benchmarks compute it", name
-        )
-        return _BOUNDS[name]()
-    from lem_models.hub.models.zoo import list_models
+        policy = cast(Policy, _POLICIES[name]())
+        if not getattr(policy, "executable", True):
+            logging.getLogger("lem_models").warning(
+                "%s is a bound, not a policy: it sees what no order can know, and only benchmarks compute it", name
+            )
+        return policy
+    from lem_models.modeling.model import LEMModel
 
-    if name in list_models() or "/" in name or Path(name).is_dir():
-        from lem_models.modeling.model import LEMModel
-
+    try:
         return LEMModel.from_pretrained(name)
-    raise UnknownNameError.among("policy", name, [*_POLICIES, *_BOUNDS, *list_models()])
+    except UnknownNameError as error:
+        if not error.known:  # the name is right: a folder or a Hub repository that is not a model
+            raise
+        raise UnknownNameError.among("policy", name, [*_POLICIES, *error.known]) from None

@@ -8,12 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lem_models.baselines.schedules import TWAP
+from lem_models.baselines.registry import register_policy
+from lem_models.baselines.twap import TWAP
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 
 __all__ = ["StoppingRule"]
 
 
+@register_policy("stopping_rule")
 class StoppingRule(TWAP):
     """TWAP pace; finishes when the last price is better than the benchmark so far."""
 

@@ -1,8 +1,8 @@
 r"""Dynamic VWAP: trading by a forecast of the volumes still to come, renewed after every bar.
 
-The VWAP is followed by holding, after each period, the fraction that the benchmark still has to come. With ``V`` the
-volume of the order's periods so far and ``v_s, ..., v_{n-1}`` the forecast of the others, period ``s`` brings the
-fraction left to
+An order follows the VWAP when, after each period, the fraction left of the order is the fraction left of the volume.
+With ``V`` the volume of the order's periods so far and ``v_s, ..., v_{n-1}`` the forecast of the others, period ``s``
+brings the fraction left to
 
 .. math:: \frac{\sum_{r>s} v_r}{V + \sum_{r \ge s} v_r},
 
@@ -28,7 +28,7 @@ __all__ = ["History", "VolumeForecaster"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-_ROWS = 4096  # windows looked at together
+_ROWS = 4096  # windows computed together
 _LAST = 8  # bars whose volumes are in a context
 
 
@@ -84,7 +84,7 @@ class History:
 
 
 class VolumeForecaster(Policy):
-    """A policy that follows the VWAP by a forecast. The context of a bar is that forecast in a few numbers."""
+    """A policy that follows the VWAP by a forecast; the context of a bar is what its forecast needs."""
 
     lookback = MAX_LOOKBACK
 
@@ -110,21 +110,21 @@ class VolumeForecaster(Policy):
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor:
         """The last volumes, the number of slots and :meth:`summary`, from at most 256 bars; the same for both sides."""
         unique, back = np.unique(rows, return_inverse=True)
-        parts = [np.empty((0, _LAST + 2))]
+        contexts = [np.empty((0, _LAST + 2))]
         for first in range(0, len(unique), _ROWS):
             some = unique[first : first + _ROWS]
             history = History(market, some)
             symbols = [market.bars.symbols[i] for i in market.bars.grid.symbol(some)]
             slots = np.full((len(some), 1), float(history.slots))
-            parts.append(np.concatenate([history.volume[:, -_LAST:], slots, self.summary(history, symbols)], 1))
-        return torch.from_numpy(np.concatenate(parts[1:] or parts)[back])
+            contexts.append(np.concatenate([history.volume[:, -_LAST:], slots, self.summary(history, symbols)], 1))
+        return torch.from_numpy(np.concatenate(contexts[1:] or contexts)[back])
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Bring the fraction left to the share of the benchmark that is forecast to come after this period."""
         assert context is not None
         s, periods = state.period, state.expected_volume.shape[1]
         ahead = self.forecast(context[:, _LAST + 1 :], int(context[0, _LAST]), periods - s)
-        # The forecast counts in means of the history, the state in expected volumes: bars that both know tell the unit.
+        # The forecast is in means of the history, the state in expected volumes. Bars that both have give the ratio.
         both = min(s, _LAST)
         ours, theirs = context[:, _LAST - both : _LAST].sum(1), state.volumes[:, s - both :].sum(1)
         unit = torch.where((theirs > 0) & (ours > 0), ours / torch.where(theirs > 0, theirs, 1.0), 1.0)

@@ -1,39 +1,59 @@
-"""How commands read bars: the options that say it, declared once."""
+"""How commands read bars."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from pydantic import Field
 
 from lem_models.cli.paths import check_readable
 from lem_models.errors import ConfigError
+from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.calendar.choice import CalendarChoice
 
-__all__ = ["Calendar", "Data", "FillGaps", "Unit", "as_options", "calendar_choice", "read_bars"]
+__all__ = ["BARS", "BarsOptions", "DataOptions", "calendar_choice"]
 
-Data = Annotated[Path, typer.Option("--data", help="Bars: .arrow, .parquet, .csv or .csv.gz.")]
-Unit = Annotated[
-    str | None,
-    typer.Option("--unit", help="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."),
-]
-Calendar = Annotated[
-    str,
-    typer.Option(
-        "--calendar",
-        help="Trading hours: auto, 24/7, sessions, an exchange code such as XNYS, or by symbol: SPY=XNYS,VOD=XLON.",
-    ),
-]
-FillGaps = Annotated[
-    int,
-    typer.Option(
-        "--fill-gaps", min=0, help="Fill gaps of at most so many missing bars with bars without volume; 0 for none."
-    ),
-]
+BARS = "Bars: .arrow, .parquet, .csv or .csv.gz."
+"""Help of every option and argument that names a file of bars."""
+
+
+class BarsOptions(Settings):
+    """Options that say how a file of bars is read."""
+
+    unit: str | None = Field(
+        None, description="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."
+    )
+    calendar: str = Field(
+        "auto",
+        description="Trading hours: auto, 24/7, sessions, an exchange code such as XNYS, or by symbol: "
+        "SPY=XNYS,VOD=XLON.",
+    )
+    fill_gaps: int = Field(
+        0, ge=0, description="Fill gaps of at most so many missing bars with bars without volume; 0 for none."
+    )
+
+    def read(self, path: Path) -> Bars:
+        """The bars of a file as the options say.
+
+        Raises:
+            BarsError: The file cannot be read, or a bar breaks a rule.
+            ConfigError: An option cannot be read.
+            UnknownNameError: There is no calendar, or no unit, of this name.
+        """
+        from lem_models.markets.bars import Bars
+
+        check_readable(path)
+        return Bars.read(path, calendar=calendar_choice(self.calendar), unit=self.unit, fill_gaps=self.fill_gaps)
+
+
+class DataOptions(BarsOptions):
+    """A file of bars, and how it is read."""
+
+    data: Path = Field(description=BARS)
 
 
 def calendar_choice(text: str) -> CalendarChoice:
@@ -49,29 +69,9 @@ def calendar_choice(text: str) -> CalendarChoice:
     if "=" not in text:
         return text
     calendars: dict[str, str] = {}
-    for part in text.split(","):
-        symbol, _, name = (piece.strip() for piece in part.rpartition("="))
+    for choice in text.split(","):
+        symbol, _, name = (piece.strip() for piece in choice.rpartition("="))
         if not symbol or not name or symbol in calendars:
             raise ConfigError(f"--calendar takes one name, or SYMBOL=NAME once a symbol, comma-separated; got {text!r}")
         calendars[symbol] = name
     return calendars
-
-
-def as_options(unit: str | None, calendar: str, fill_gaps: int) -> list[str]:
-    """The options of a command line that say so, as far as they are not the defaults."""
-    given = (("--unit", unit, None), ("--calendar", calendar, "auto"), ("--fill-gaps", fill_gaps, 0))
-    return [text for option, value, default in given if value != default for text in (option, str(value))]
-
-
-def read_bars(path: Path, unit: str | None = None, calendar: str = "auto", fill_gaps: int = 0) -> Bars:
-    """The bars of a file as the options say.
-
-    Raises:
-        BarsError: The file cannot be read, or a bar breaks a rule.
-        ConfigError: An option cannot be read.
-        UnknownNameError: There is no calendar, or no unit, of this name.
-    """
-    from lem_models.markets.bars import Bars
-
-    check_readable(path)
-    return Bars.read(path, calendar=calendar_choice(calendar), unit=unit, fill_gaps=fill_gaps)

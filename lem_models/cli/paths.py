@@ -1,4 +1,4 @@
-"""Paths that a user names are looked at before anything is computed."""
+"""Checks of the paths that a user names, before anything is computed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["check_readable"]
 
 
 def check_readable(path: Path, kind: type[BarsError | OrderError] = BarsError) -> None:
-    """Refuse what is no readable file.
+    """Refuse a path that is not a readable file.
 
     Args:
         path: The path.
         kind: Error to raise.
 
     Raises:
-        BarsError: or the other kind: when it is a folder, is missing, or may not be read.
+        BarsError: The path is a folder, is missing, or may not be read; or the other kind of error.
     """
     if path.is_dir():
         problem = f"{path} is a folder; name a file"

@@ -1,4 +1,4 @@
-"""Signals that ask the ``lem`` command to stop: it tidies up as after an error, and its exit code names the signal.
+"""Signals that ask the ``lem`` command to stop: it cleans up as after an error, and its exit code names the signal.
 
 A signal becomes a ``SystemExit``, so that every ``finally`` and every context manager on the way out runs and removes
 what is half-written. Exit codes are those of a shell: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that closes.
@@ -18,7 +18,7 @@ from types import FrameType
 
 __all__ = ["Stopped", "stopping_on_signals", "telling_how_to_go_on"]
 
-_PATIENCE = 10.0  # seconds for tidying up, in which further signals are not heard
+_PATIENCE = 10.0  # seconds for cleaning up, in which further signals are ignored
 
 
 class Stopped(SystemExit):
@@ -40,8 +40,8 @@ class Stopped(SystemExit):
 def stopping_on_signals() -> Iterator[None]:
     """Raise :class:`Stopped` in the main thread for SIGINT, SIGTERM and SIGHUP.
 
-    A second signal does not break off the tidying up, unless that takes longer than ten seconds. A signal that the
-    process was told to ignore (``nohup``, a job in the background) stays ignored.
+    A second signal does not interrupt the clean-up, unless that takes longer than ten seconds. A signal that the
+    process ignored from its start (``nohup``, a job in the background) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -64,11 +64,11 @@ def stopping_on_signals() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # On its way out a Stopped may have become another error, which is none of its own.
+        # On its way out a Stopped may have become another error; that error is not reported.
         if not stops:
             raise
     finally:
-        if not stops:  # otherwise the interpreter has its own tidying up to do, which is not broken off either
+        if not stops:  # otherwise the clean-up of the interpreter follows, which is not interrupted either
             for number, handler in before.items():
                 if handler is not None:
                     signal.signal(number, handler)
@@ -80,7 +80,7 @@ def stopping_on_signals() -> Iterator[None]:
 
 @contextmanager
 def telling_how_to_go_on(folder: Path) -> Iterator[None]:
-    """Print the command that goes on with a training, where a signal stops it.
+    """Print the command that resumes a training when a signal stops it.
 
     Args:
         folder: Folder of the run.
@@ -107,7 +107,7 @@ def _advice(folder: Path) -> str:
 
 
 def _without_choice(arguments: list[str]) -> list[str]:
-    """Arguments without what said whether to resume or to overwrite."""
+    """Arguments without --resume and --overwrite."""
     kept, rest = [], iter(arguments)
     for argument in rest:
         if argument == "--resume":

@@ -1,9 +1,9 @@
-"""How ``lem`` talks: streams that take every text and may be closed at any time, a console for tables, help.
+"""The terminal of ``lem``: streams that take every text and may be closed at any time, a console for tables, help.
 
-Exit codes: 0 it worked; 1 it worked, and the answer is no (a leak, no order that could run); 2 something was refused;
-141 whoever read the output has closed it (``lem list | head -1``), as for any Unix tool that SIGPIPE ends: what was not
-read was not delivered, and a script that asks for ``pipefail`` is told so. The signal itself would also end the
-process when a connection to the Hub breaks, so the error of the one stream is looked at instead.
+Exit codes: 0 success; 1 success with the answer no (a leak, no order could run); 2 something was refused; 141 the
+reader of the output has closed it (``lem list | head -1``), as for any Unix tool that SIGPIPE ends, so that a script
+with ``pipefail`` sees it. SIGPIPE itself stays ignored, because it would also end the process when a connection to the
+Hub breaks; the error of the stream is handled instead.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _PLAIN = {
 
 
 def printable(text: str, encoding: str) -> str:
-    r"""The text with what an encoding lacks in ASCII: a likeness of signs and lines, escapes of anything else.
+    r"""The text in the characters of an encoding: signs and lines become similar ones of ASCII, others are escaped.
 
     Example:
         >>> printable("0.31 ± 0.02 → 日", "cp1252")
@@ -85,10 +85,10 @@ def _in_encoding(character: str, encoding: str) -> str:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Let standard output and standard error take every text, and end the process well when they are closed.
+    """Let standard output and standard error take every text, and be closed at any time.
 
-    A standard output that was closed by its reader ends the process with 141; one that cannot be written (a full disk)
-    raises OSError; a standard error that is closed swallows what is written to it.
+    A standard output that its reader has closed ends the process with 141. One that cannot be written (a full disk)
+    raises OSError. What is written to a closed standard error is lost.
     """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = cast(TextIO, _Stream(before[0], _give_up)), cast(TextIO, _Stream(before[1], _carry_on))
@@ -105,13 +105,13 @@ def _give_up(error: OSError) -> None:
 
 
 def _carry_on(error: OSError) -> None:
-    """Nobody reads what else there is to say."""
+    """A closed standard error has no reader: the text is lost."""
 
 
 class _Stream(io.TextIOBase):
     """A text stream over another one, which is ``None`` where the process was started without it.
 
-    It has no ``buffer``: whoever finds one writes bytes of another encoding past the stream.
+    It has no ``buffer``: libraries that find one write bytes of another encoding past the stream.
     """
 
     def __init__(self, stream: TextIO | None, failed: Callable[[OSError], None]) -> None:
@@ -169,15 +169,13 @@ def make_console() -> Console:
     from rich.console import Console
     from rich.text import Text
 
-    from lem_models.execution.sharding import launched_ranks
-
     class Plain(Console):
         """A console that lays tables out with the characters that it can print."""
 
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, self.encoding), **settings)
 
-    quiet = launched_ranks().rank > 0
+    quiet = "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"  # set by torchrun
     made = Plain(quiet=quiet)
     return made if made.is_terminal else Plain(width=max(made.width, _FILE_WIDTH), quiet=quiet)
 

@@ -10,34 +10,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
 from lem_models.evaluation.bound import execute_bound, is_executable
-from lem_models.evaluation.null import NullDraws, martingale_null
+from lem_models.evaluation.null import martingale_null
 from lem_models.execution.costs import CostModel
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
-from lem_models.execution.result import ExecutionResult
+from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.execution.sharding import SharedOrders, join_ranks
 from lem_models.features.market import MAX_LOOKBACK, Market
-from lem_models.guard.text import place, problem
+from lem_models.guard.settings import Settings
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
 from lem_models.orders import Order
 from lem_models.orders.table import COLUMNS
 from lem_models.statistics.accuracy_tests import holm
-from lem_models.statistics.groups import DERIVED_KEYS, with_ends
+from lem_models.statistics.groups import DERIVED_KEYS
+from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.summary import compare, null_split, paired_difference
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
 
-class BenchmarkSettings(BaseModel):
+class BenchmarkSettings(Settings):
     """Which orders, what trading costs, how often the null is drawn, and what is shown beside it.
 
     Attributes:
@@ -63,14 +64,7 @@ class BenchmarkSettings(BaseModel):
         allow_frequency: Whether models may run on bars of another length than they were trained on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, /, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            problems = "; ".join(problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False))
-            raise ConfigError(f"benchmark settings refused: {problems}") from None
+    refusal: ClassVar[str] = "benchmark settings refused"
 
     every: str | int = 6
     min_periods: tuple[int, ...] = Field((1, 3, 6, 9, 12), min_length=1)
@@ -94,7 +88,7 @@ class BenchmarkSettings(BaseModel):
     @field_validator("by")
     @classmethod
     def _known_keys(cls, by: tuple[str, ...]) -> tuple[str, ...]:
-        """A report that fails at its last table would waste the run."""
+        """Refuse an unknown key before the orders run, not when the last table is made."""
         known = (*COLUMNS, *DERIVED_KEYS)
         for key in by:
             if key not in known:
@@ -104,7 +98,7 @@ class BenchmarkSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark run found.
+    """Results of a benchmark.
 
     Attributes:
         settings: The settings.
@@ -115,7 +109,7 @@ class Benchmark:
             without a null.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
-        notes: What a reader must know of policies on bars of this length, a sentence each.
+        notes: What a reader must know about policies on bars of this length, a sentence each.
     """
 
     settings: BenchmarkSettings
@@ -179,23 +173,19 @@ class Benchmark:
         """
         return compare(self.main(), list(dict.fromkeys([key, "side"])), **self._bootstrap())
 
-    def split(self, by: list[str]) -> pd.DataFrame | None:
-        """Option value and forecast value of the policy under test; ``None`` without a null."""
-        if not self.nulls:
-            return None
-        return self._split(self.model, by)
-
     def splits(self, by: list[str]) -> pd.DataFrame | None:
-        """The same of every policy that the null was drawn for, with a first column ``policy``."""
+        """Option value and forecast value of every policy that the null was drawn for; ``None`` without a null.
+
+        The first column is ``policy``; the policy under test comes first.
+        """
         if not self.nulls:
             return None
-        tables = {name: self._split(name, by) for name in self.nulls}
-        for name, table in tables.items():
+        tables = []
+        for name, draws in self.nulls.items():
+            table = null_split(self.orders[name], draws, by, **self._bootstrap())
             table.insert(0, "policy", name)
-        return self._in_order(pd.concat(tables.values(), ignore_index=True))
-
-    def _split(self, policy: str, by: list[str]) -> pd.DataFrame:
-        return self._in_order(null_split(self.orders[policy], self.nulls[policy], by, **self._bootstrap()))
+            tables.append(table)
+        return self._in_order(pd.concat(tables, ignore_index=True))
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with benchmarks and targets in the order in which the settings name them, not by alphabet."""
@@ -212,7 +202,7 @@ def sample_orders(bars: BarsLike, settings: BenchmarkSettings) -> pd.DataFrame:
     """The orders that a benchmark runs, as :meth:`~lem_models.orders.Order.sample` gives them.
 
     Raises:
-        OrderError: when no order fits.
+        OrderError: If no order fits.
     """
     extra: dict[str, Any] = {} if settings.risk_aversion is None else {"risk_aversion": settings.risk_aversion}
     return Order.sample(
@@ -298,14 +288,16 @@ def run_benchmark(
             progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
             result = shared.execute(policies[name], market, null)
             if result is not None:
-                kept.append(NullDraws.of(result.orders))  # the rest of the result goes: 20 of them are gigabytes
+                kept.append(NullDraws.of(result.orders))  # not the whole result: 20 of them are gigabytes
     if shared.ranks.rank:
         return None
     config = getattr(policies[model], "config", None)
     unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
-    found = {name: result for name, result in results.items() if result is not None}
+    kept_results = {name: result for name, result in results.items() if result is not None}
     nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
-    return Benchmark(settings, bars, model, found, nulls, excluded, unseen, tuple(note for note in notes if note))
+    return Benchmark(
+        settings, bars, model, kept_results, nulls, excluded, unseen, tuple(note for note in notes if note)
+    )
 
 
 def _null_of(wanted: str | tuple[str, ...], policies: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Bounds: what could be had with knowledge of the future, settled by the simulator beside the policies.
+"""Bounds: the result that knowledge of the future allows, priced by the same simulator as the policies.
 
-A bound is not executed. It gives the fills of its orders as a whole, knowing all of their bars, and they are priced
-like everybody's; nothing of the future ever reaches a policy's ``decide``.
+A bound is not executed. It returns the fills of its orders as a whole, from all of their bars. The simulator prices
+these fills as it prices those of a policy. Nothing of the future reaches a policy's ``decide``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def execute_bound(
     costs: CostModel | None = None,
     within_session: bool | None = None,
 ) -> ExecutionResult:
-    """What a bound would have traded.
+    """Fills of a bound, priced by the simulator.
 
     Args:
         policy: A bound: ``executable`` is ``False``, and it has ``fills``.
@@ -82,5 +82,5 @@ def execute_bound(
     if not len(table):
         return ExecutionResult.assemble(market.bars, table, excluded.reset_index(drop=True), None)
     batch, window, size = traded_market(market, table, start, costs)
-    found = settled(policy.fills(batch, window), batch.max_periods - 1, batch, window, size)
-    return ExecutionResult.assemble(market.bars, table, excluded.reset_index(drop=True), found)
+    outcome = settled(policy.fills(batch, window), batch.max_periods - 1, batch, window, size)
+    return ExecutionResult.assemble(market.bars, table, excluded.reset_index(drop=True), outcome)

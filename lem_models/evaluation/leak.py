@@ -1,10 +1,10 @@
-"""Does a policy look ahead? Change the future and see whether the past moves.
+"""Whether a policy looks ahead: change the future bars and compare the decisions before them.
 
 A decision about bar ``k`` may use the bars before ``k`` and the calendar. So prices and volumes of all bars from a
 random time on are replaced, the same orders run in both markets, and every decision about a bar up to that time must be
 bit-identical: fractions and finishing probabilities, on the path that never finishes early. The bar that is traded is
-itself among the changed ones, so looking ahead by a single bar is caught. A policy that passes has not been proven
-causal; one that fails leaks.
+itself among the changed ones, so looking ahead by a single bar is caught. A policy that passes is not proven
+causal. A policy that fails leaks.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _cut(bars: Bars, horizon: int, rng: np.random.Generator) -> tuple[Bars, int]
     chosen = [symbol, *rng.permutation(np.array(others, dtype=object))[: _SYMBOLS - 1]]
     span = bars.timestamp[[low, high]]
     last = pd.Timestamp(int(max(span)), unit="ns", tz="UTC") + bars.frequency
-    part = bars.select([name for name in bars.symbols if name in chosen])
-    return part.between(pd.Timestamp(int(min(span)), unit="ns", tz="UTC"), last), int(bars.timestamp[row])
+    few = bars.select([name for name in bars.symbols if name in chosen])
+    return few.between(pd.Timestamp(int(min(span)), unit="ns", tz="UTC"), last), int(bars.timestamp[row])
 
 
 def _changed(bars: Bars, cut: int, rng: np.random.Generator, *, volumes: bool) -> Bars:
@@ -145,33 +145,33 @@ def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) 
     tables = [recorder.decisions() for recorder in recorders]
     if tables[0].shape != tables[1].shape or not len(tables[0]):
         return None, 0  # the changed bars let other orders run: nothing to compare one by one
-    run = result.orders
-    start = run["start"].astype("int64").to_numpy()
-    symbols = run["symbol"].to_numpy(dtype=object)
-    row = np.empty(len(run), dtype=np.int64)
+    executed = result.orders
+    start = executed["start"].astype("int64").to_numpy()
+    symbols = executed["symbol"].to_numpy(dtype=object)
+    row = np.empty(len(executed), dtype=np.int64)
     for symbol in set(symbols):
         row[symbols == symbol] = changed.locate(str(symbol), start[symbols == symbol])
     periods = np.arange(tables[0].shape[1])
     bar = changed.timestamp[np.minimum(row[:, None] + periods, len(changed) - 1)]
-    known = (bar <= cut) & (periods < run["max_periods"].to_numpy()[:, None])
+    known = (bar <= cut) & (periods < executed["max_periods"].to_numpy()[:, None])
     moved = known[:, :, None] & (tables[0].view(np.int64) != tables[1].view(np.int64))
     if not moved.any():
-        return None, len(run)
+        return None, len(executed)
     # The earliest bar first: what moved there made the rest move.
-    found = np.argwhere(moved)
-    order, period, what = found[np.argmin(bar[found[:, 0], found[:, 1]])]
+    places = np.argwhere(moved)
+    order, period, what = places[np.argmin(bar[places[:, 0], places[:, 1]])]
     return Leak(
         symbol=str(symbols[order]),
-        start=run["start"].iloc[order],
-        side=str(run["side"].iloc[order]),
-        min_periods=int(run["min_periods"].iloc[order]),
+        start=executed["start"].iloc[order],
+        side=str(executed["side"].iloc[order]),
+        min_periods=int(executed["min_periods"].iloc[order]),
         period=int(period),
         bar=pd.Timestamp(int(bar[order, period]), unit="ns", tz="UTC"),
         changed_from=pd.Timestamp(cut, unit="ns", tz="UTC"),
         what=("fraction", "finish")[what],
         before=float(tables[0][order, period, what]),
         after=float(tables[1][order, period, what]),
-    ), len(run)
+    ), len(executed)
 
 
 def _orders(bars: Bars, cut: int, horizon: int) -> pd.DataFrame:
@@ -180,8 +180,8 @@ def _orders(bars: Bars, cut: int, horizon: int) -> pd.DataFrame:
     settings = {"benchmark": ["vwap", "twap"], "target": ["quantity", "notional"], "side": ["buy", "sell"]}
     rows = []
     for symbol in bars.symbols:
-        found = bars.locate(symbol, np.array(sorted(before)))
-        starts = bars.timestamp[found[found >= 0]]
+        rows_before = bars.locate(symbol, np.array(sorted(before)))
+        starts = bars.timestamp[rows_before[rows_before >= 0]]
         for kind, minimum in enumerate(dict.fromkeys((1, max(1, horizon // 2), horizon))):
             rows.append(
                 pd.DataFrame(

@@ -1,14 +1,7 @@
-r"""Execution quality as torchmetrics: the same value however orders are spread over batches and processes.
+"""Execution quality as torchmetrics: the same value however orders are spread over batches and processes.
 
-Every measure is one number ``x`` per order, positive = cost, and is kept as sums: of ``1``, ``x``, ``x^2``, of the
-orders that did better than their benchmark (``x < 0``, beyond rounding), of the weights ``w`` and of ``w x``. Those of
-batches and of processes add up, so that
-
-.. math::
-    \bar x = \frac{\sum x}{n}, \qquad s^2 = \frac{\sum x^2 - n \bar x^2}{n - 1}, \qquad
-    \bar x_w = \frac{\sum w x}{\sum w}
-
-are those of all orders together; averages of the batches' deviations would not be.
+Every measure is one number per order, positive = cost
+(:class:`~lem_models.statistics.order_statistics.OrderStatistics`).
 
 Metrics are updated with tensors, or with a whole result:
 
@@ -29,13 +22,13 @@ from torchmetrics import Metric, MetricCollection
 
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.result import ExecutionResult
-from lem_models.statistics.summary import ROUNDING_BPS
+from lem_models.statistics.order_statistics import OrderStatistics
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
     "ImplementationShortfall",
     "Improvement",
     "NetSlippage",
-    "OrderStatistics",
     "Slippage",
     "TradingCost",
     "execution_metrics",
@@ -43,76 +36,6 @@ __all__ = [
 
 Result: TypeAlias = "ExecutionResult | pd.DataFrame"
 """A result, or its table of orders."""
-
-
-class OrderStatistics(Metric):
-    """Statistics of one number per order, positive = cost; the base of the metrics here.
-
-    Args:
-        groups: Number of groups that statistics are kept of.
-        dtype: Type of the sums; float32 where a device has no float64.
-        **settings: Of :class:`torchmetrics.Metric`.
-
-    Example:
-        >>> statistics = OrderStatistics()
-        >>> statistics.update(torch.tensor([1.0, -3.0, float("nan")]), torch.tensor([3.0, 1.0, 1.0]))
-        >>> {name: round(value.item(), 3) for name, value in statistics.compute().items()}
-        {'orders': 2, 'mean': -1.0, 'std': 2.828, 'better': 0.5, 'weighted_mean': 0.0}
-    """
-
-    full_state_update = False
-    count: Tensor
-    total: Tensor
-    squares: Tensor
-    below: Tensor
-    weight: Tensor
-    weighted: Tensor
-
-    def __init__(self, groups: int = 1, dtype: torch.dtype = torch.float64, **settings: Any) -> None:
-        super().__init__(**settings)
-        for name in ("count", "below"):
-            self.add_state(name, torch.zeros(groups, dtype=torch.int64), dist_reduce_fx="sum")
-        for name in ("total", "squares", "weight", "weighted"):
-            self.add_state(name, torch.zeros(groups, dtype=dtype), dist_reduce_fx="sum")
-
-    def update(self, values: Tensor, weight: Tensor | None = None, group: Tensor | None = None) -> None:
-        """Add orders.
-
-        Args:
-            values: One number per order, [orders]; orders whose number is NaN are left out.
-            weight: Weights for the weighted mean, [orders]; default: equal.
-            group: Group of each order, int64 [orders]; default: the first.
-        """
-        x = values.to(self.total)
-        known = ~torch.isnan(x)
-        x = torch.where(known, x, 0.0)
-        w = torch.where(known, torch.ones_like(x) if weight is None else weight.to(x), 0.0)
-        index = torch.zeros_like(known, dtype=torch.int64) if group is None else group.to(known.device)
-        self.count.index_add_(0, index, known.to(torch.int64))
-        self.below.index_add_(0, index, (x < -ROUNDING_BPS).to(torch.int64))
-        for state, part in ((self.total, x), (self.squares, x * x), (self.weight, w), (self.weighted, w * x)):
-            state.index_add_(0, index, part)
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of each group, [groups]; NaN without orders."""
-        return self.total / self.count
-
-    @property
-    def std(self) -> Tensor:
-        """Standard deviation of each group, [groups]; NaN with fewer than two orders."""
-        return ((self.squares - self.count * self.mean**2).clamp(min=0) / (self.count - 1)).sqrt()
-
-    def compute(self) -> dict[str, Tensor]:
-        """``orders``, ``mean``, ``std``, ``better`` (share below 0) and ``weighted_mean`` of the first group."""
-        found = {
-            "orders": self.count,
-            "mean": self.mean,
-            "std": self.std,
-            "better": self.below.to(self.total) / self.count,
-            "weighted_mean": self.weighted / self.weight,
-        }
-        return {name: values[0] for name, values in found.items()}
 
 
 class Slippage(OrderStatistics):
@@ -170,8 +93,8 @@ class Improvement(Slippage):
 
     def compute(self) -> dict[str, Tensor]:
         """See :meth:`OrderStatistics.compute`."""
-        found = super().compute()
-        return found | {name: -found[name] for name in ("mean", "weighted_mean")}
+        values = super().compute()
+        return values | {name: -values[name] for name in ("mean", "weighted_mean")}
 
 
 class NetSlippage(Slippage):
@@ -234,8 +157,8 @@ class ImplementationShortfall(OrderStatistics):
 def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> MetricCollection:
     """All measures of a result, by name; update it with results.
 
-    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; ``interval_vwap``,
-    ``interval_twap``, ``full_vwap`` and ``pwp``: the slippage of the executed price against each of these prices.
+    ``slippage``, ``net_slippage`` and ``cost``; ``shortfall`` against the arrival price; the slippage of the executed
+    price against each other reference price, by its name in :mod:`lem_models.statistics.reference_prices`.
 
     Args:
         dtype: See :class:`OrderStatistics`.
@@ -247,12 +170,9 @@ def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> Me
         "net_slippage": NetSlippage(**given),
         "cost": TradingCost(**given),
         "shortfall": ImplementationShortfall(**given),
-        "interval_vwap": Slippage("interval_vwap", **given),
-        "interval_twap": Slippage("interval_twap", **given),
-        "full_vwap": Slippage("full_vwap", **given),
-        "pwp": Slippage("pwp_price", **given),
     }
-    # Groups of metrics are told by their states after the first update: two that agree there may differ later.
+    metrics |= {row.name: Slippage(row.column, **given) for row in REFERENCE_PRICES if row.slippage is None}
+    # torchmetrics groups metrics whose states agree after the first update, and they may differ later.
     return MetricCollection(metrics, compute_groups=False)
 
 

@@ -10,18 +10,12 @@ owes to its last close stay as they are. Signs are independent between bars and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from lem_models.errors import ConfigError, OrderError
 from lem_models.markets.bars import Bars, BarsLike
 
-__all__ = ["NullDraws", "martingale_null"]
+__all__ = ["martingale_null"]
 
 
 def martingale_null(bars: BarsLike, seed: int) -> Bars:
@@ -60,74 +54,3 @@ def martingale_null(bars: BarsLike, seed: int) -> Bars:
         close=np.clip(close, bottom, top),
         notional=vwap * bars.volume,
     )
-
-
-@dataclass(frozen=True)
-class NullDraws:
-    """What the same orders gained on draws of the null: the little of each result that the split needs.
-
-    Attributes:
-        order_id: Identifiers, [orders].
-        improvement_bps: Improvement, [draws, orders]; NaN where nothing was filled.
-        volatility_bps: Bar volatility known at the start, [draws, orders]: it is that of the draw's own bars.
-    """
-
-    order_id: npt.NDArray[Any]
-    improvement_bps: npt.NDArray[np.float64]
-    volatility_bps: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        """Number of draws."""
-        return len(self.improvement_bps)
-
-    @classmethod
-    def of(cls, orders: pd.DataFrame) -> NullDraws:
-        """One draw, from the orders table of its result."""
-        improvement = 0.0 - orders["slippage_bps"].to_numpy(np.float64)
-        return cls(
-            orders["order_id"].to_numpy(), improvement[None], orders["volatility_bps"].to_numpy(np.float64)[None]
-        )
-
-    @classmethod
-    def join(cls, draws: Sequence[NullDraws]) -> NullDraws:
-        """Several draws of the same orders in the same sequence, at least one.
-
-        Raises:
-            ConfigError: If there is none.
-            OrderError: If they hold different orders.
-        """
-        if not draws:
-            raise ConfigError("the split needs at least one draw of the martingale null")
-        for draw in draws[1:]:
-            if not np.array_equal(draw.order_id, draws[0].order_id):
-                raise OrderError("draws of the null hold different orders", field="order_id", rule="same orders")
-        improvements, volatilities = zip(*((d.improvement_bps, d.volatility_bps) for d in draws), strict=True)
-        return cls(draws[0].order_id, np.concatenate(improvements), np.concatenate(volatilities))
-
-    def of_orders(self, order_id: npt.ArrayLike) -> NullDraws:
-        """The draws of some of the orders, in the sequence asked for.
-
-        Raises:
-            OrderError: If one of them is not there.
-        """
-        wanted = np.asarray(order_id)
-        position = pd.Index(self.order_id).get_indexer(pd.Index(wanted))
-        if (position < 0).any():
-            raise OrderError(
-                f"the draws of the null hold different orders (e.g. {wanted[position < 0][0]} is not there)",
-                field="order_id",
-                rule="same orders",
-            )
-        return NullDraws(wanted, self.improvement_bps[:, position], self.volatility_bps[:, position])
-
-    def means(self) -> npt.NDArray[np.float64]:
-        """Mean improvement of each order over the draws in which it was priced: bps and bar volatilities, [orders, 2].
-
-        NaN where there is no such draw.
-        """
-        volatility = np.where(self.volatility_bps > 0, self.volatility_bps, np.nan)
-        columns = []
-        for drawn in (self.improvement_bps, self.improvement_bps / volatility):
-            known = np.isfinite(drawn).sum(axis=0)
-            columns.append(np.where(known > 0, np.nansum(drawn, axis=0) / np.maximum(known, 1), np.nan))
-        return np.column_stack(columns)

@@ -15,22 +15,22 @@ Costs change what fills are worth, never what is filled: policies decide and the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
-from lem_models.errors import ConfigError, OrderError
+from lem_models.errors import OrderError
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import CostlyWindow, MarketWindow
-from lem_models.guard.text import place, problem
+from lem_models.guard.settings import Settings
 
 __all__ = ["CostModel", "relative_sizes"]
 
 
-class CostModel(BaseModel):
+class CostModel(Settings):
     """Costs of trading; see the module for the formula.
 
     Args:
@@ -48,19 +48,12 @@ class CostModel(BaseModel):
         0.5
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[str] = "cost model refused"
 
     half_spread_bps: float = Field(0.0, ge=0, le=1000)
     fee_bps: float = Field(0.0, ge=0, le=1000)
     impact: float = Field(0.0, ge=0, allow_inf_nan=False)
     order_size: float | None = Field(None, gt=0, allow_inf_nan=False)
-
-    def __init__(self, /, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            problems = "; ".join(problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False)[:8])
-            raise ConfigError(f"cost model refused: {problems}") from None
 
     @property
     def needs_size(self) -> bool:

@@ -14,7 +14,7 @@ import torch
 from lem_models.errors import PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.frequency_check import check_frequency
-from lem_models.execution.measures import interval_price, participation_weighted_price, shortfall_bps, slippage_bps
+from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.policy import (
     OrderBatch,
     Policy,
@@ -32,8 +32,9 @@ from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.gaps import gap_advice
 from lem_models.markets.origins import REASONS, check_history, exclusion_codes
-from lem_models.markets.splits import find_splits, warn_of_splits
+from lem_models.markets.stock_splits import find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike, complete_orders, orders_frame, unread_columns
+from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
 __all__ = ["NO_SYMBOL", "complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
 
@@ -338,21 +339,11 @@ def settled(
     outcome = settle(fills[:, None], orders, window)
     executed, net, benchmark = outcome.executed_price[:, 0], outcome.net_price[:, 0], outcome.benchmark_price[:, 0]
     used, filled = outcome.periods_used[:, 0], outcome.filled[:, 0]
-    price, volume, side, arrival = window.price, window.volume, orders.side, window.arrival_price
-    end, longest = torch.maximum(used, orders.min_periods)[:, None] - 1, orders.max_periods[:, None] - 1
-    # The benchmark is one of the two averages over the interval: only the other has to be computed.
-    other = interval_price(price, torch.where(orders.is_twap[:, None], volume, (volume > 0).to(volume)), end)[:, 0]
-    one = torch.ones_like(arrival)
-    prices = {
-        "executed_price": executed,
-        "benchmark_price": benchmark,
-        "arrival_price": one,
-        "interval_vwap": torch.where(orders.is_twap, other, benchmark),
-        "interval_twap": torch.where(orders.is_twap, benchmark, other),
-        "full_vwap": interval_price(price, volume, longest)[:, 0],
-        "pwp_price": participation_weighted_price(price, volume, size, orders.is_notional),
-        "net_price": net,
-    }
+    side, arrival, one = orders.side, window.arrival_price, torch.ones_like(window.arrival_price)
+    end, last = torch.maximum(used, orders.min_periods)[:, None] - 1, orders.max_periods[:, None] - 1
+    market = OrderMarket(window.price, window.volume, end, last, orders.is_notional, size)
+    prices = {"executed_price": executed, "benchmark_price": benchmark, "net_price": net}
+    prices |= {row.column: row.price(market)[:, 0] for row in REFERENCE_PRICES}
     found = {
         "fills": fills,
         "finish_period": finish,
@@ -360,7 +351,7 @@ def settled(
         "filled": filled,
         "volatility_bps": window.volatility * 1e4,
         "slippage_bps": slippage_bps(executed, benchmark, side),
-        "shortfall_bps": shortfall_bps(executed, filled, window.close.gather(1, longest)[:, 0], one, side),
+        "shortfall_bps": shortfall_bps(executed, filled, window.close.gather(1, last)[:, 0], one, side),
         "order_value": torch.where(torch.isnan(size), orders.max_periods, size) * window.volume_unit * arrival,
         "cost_bps": slippage_bps(net, executed, side).abs(),  # no costs are 0 and not -0
         "net_slippage_bps": slippage_bps(net, benchmark, side),

@@ -44,12 +44,12 @@ from lem_models.execution.roll import Roll, mapped
 from lem_models.execution.simulator import MarketWindow, average_prices
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.calendar.choice import Exchange
+from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
 from lem_models.markets.origins import REASONS, exclusion_codes
-from lem_models.markets.splits import LiveSplits, find_splits, warn_of_splits
+from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike
 
 __all__ = ["LIVE_TOLERANCE", "LiveOrders"]

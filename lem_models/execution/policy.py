@@ -232,6 +232,17 @@ class Policy(ABC):
     fixed_risk_aversion: float | None = None
     frequencies: tuple[str, ...] | None = None
 
+    @staticmethod
+    def by_name(name: str) -> Policy:
+        """A policy by name; see :func:`~lem_models.baselines.registry.load_policy`.
+
+        Raises:
+            UnknownNameError: There is no policy and no model of this name; names the closest ones.
+        """
+        from lem_models.baselines import load_policy
+
+        return load_policy(name)
+
     @abstractmethod
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period of a batch of orders.
@@ -351,16 +362,8 @@ def lookback_of(policy: Policy) -> int:
 
 
 def policy_of(policy: Policy | str) -> Policy:
-    """The policy itself, or the one of a name, as :func:`~lem_models.baselines.registry.load_policy` finds it.
-
-    Raises:
-        UnknownNameError: There is none of this name; names the closest ones.
-    """
-    if not isinstance(policy, str):
-        return policy
-    from lem_models.baselines.registry import load_policy
-
-    return load_policy(policy)
+    """The policy itself, or the one of a name; see :meth:`Policy.by_name`."""
+    return Policy.by_name(policy) if isinstance(policy, str) else policy
 
 
 @contextmanager

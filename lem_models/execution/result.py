@@ -12,11 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.orders.table import COLUMNS
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
+from lem_models.statistics.summary import summarise
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = ["ExecutionResult", "ResultPart", "first_bars"]
+__all__ = ["ExecutionResult", "ResultPart", "first_bars", "with_ends"]
 
 _COMPLETE = 1 - 1e-9
 _RESULT_COLUMNS = (
@@ -28,10 +30,7 @@ _RESULT_COLUMNS = (
     "arrival_price",
     "volatility_bps",
     "slippage_bps",
-    "interval_vwap",
-    "interval_twap",
-    "full_vwap",
-    "pwp_price",
+    *(row.column for row in REFERENCE_PRICES if row.column != "arrival_price"),
     "shortfall_bps",
     "order_value",
     "cost_bps",
@@ -48,6 +47,12 @@ def first_bars(bars: Bars, table: pd.DataFrame) -> npt.NDArray[np.int64]:
         if symbol in bars.symbol_numbers:
             start[rows] = bars.locate(str(symbol), nanoseconds[rows])
     return start
+
+
+def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
+    """Add the column ``end`` to a table of orders: when the last bar of each order's maximum duration closes."""
+    last = bars.timestamp[first_bars(bars, orders) + orders["max_periods"].to_numpy() - 1]
+    return orders.assign(end=pd.to_datetime(last, utc=True) + bars.frequency)
 
 
 class ResultPart(NamedTuple):
@@ -82,9 +87,8 @@ class ExecutionResult:
     - ``interval_vwap``, ``interval_twap``: the market over periods ``0 .. max(min_periods, periods_used) - 1``; the
       order's own benchmark is one of the two
     - ``full_vwap``: the market's VWAP over all ``max_periods``
-    - ``pwp_price``: the market's VWAP until it has traded ten times the order
-      (:func:`~lem_models.execution.measures.participation_weighted_price`); NaN where the order has no size or the
-      volume does not suffice
+    - ``pwp_price``: the market's VWAP until it has traded ten times the order; NaN where the order has no size or the
+      volume does not suffice (:func:`~lem_models.statistics.reference_prices.participation_weighted_price`)
     - ``shortfall_bps``: implementation shortfall against the arrival price, what did not fill at the last close of the
       horizon (:func:`~lem_models.execution.measures.shortfall_bps`)
     - ``order_value``: money of the order at the arrival price; of an order that names no amount, the notional expected
@@ -226,9 +230,6 @@ class ExecutionResult:
             by: Column or columns to group by; ``None`` for one row over all orders.
             **settings: See :func:`lem_models.statistics.summary.summarise`.
         """
-        from lem_models.statistics.groups import with_ends
-        from lem_models.statistics.summary import summarise
-
         return summarise(with_ends(self.orders, self._bars), by, **settings)
 
     def __repr__(self) -> str:

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lem_models.execution.measures import interval_price
 from lem_models.execution.policy import OrderBatch, Policy
 from lem_models.execution.roll import Paths, Roll, dust
+from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
 __all__ = [
     "CostlyWindow",
@@ -168,7 +168,7 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
     Returns:
         Outcome with tensors [orders, choices].
     """
-    price, volume = window.price, window.volume
+    price = window.price
     filled = fills.sum(-1)
     executed, net = average_prices(fills, filled, orders, window)
     periods = torch.arange(1, fills.shape[-1] + 1, device=fills.device)
@@ -176,9 +176,9 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
     last_fill = ((fills > 0) * periods).amax(-1)
     used = torch.where(complete, last_fill, orders.max_periods[:, None])
     end = torch.maximum(used, orders.min_periods[:, None]) - 1
-    traded = (volume > 0).to(price.dtype)
-    weight = torch.where(orders.is_twap[:, None], traded, volume)
-    benchmark = interval_price(price, weight, end)
+    market = OrderMarket(price, window.volume, end, orders.max_periods[:, None] - 1, orders.is_notional)
+    benchmarks = {row.benchmark: row.price(market) for row in REFERENCE_PRICES if row.benchmark is not None}
+    benchmark = torch.where(orders.is_twap[:, None], benchmarks["twap"], benchmarks["vwap"])
     improvement = -orders.side[:, None] * (net / benchmark - 1)
     return Outcome(executed, net, benchmark, improvement, used, filled)
 

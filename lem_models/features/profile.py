@@ -16,14 +16,13 @@ import numpy.typing as npt
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import symbol_groups
 from lem_models.markets.parts import BarColumns, BarParts, reaching_back
+from lem_models.orders.rules import MAX_LOOKBACK
 
 __all__ = ["LEVEL_WINDOW", "MAX_LOOKBACK", "VolumeProfile", "profile_days", "slot_profile"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-MAX_LOOKBACK = 256
-"""Bars before an order that anything may look at."""
 LEVEL_WINDOW = 96
 """Bars whose mean volume is the level of the volume."""
 

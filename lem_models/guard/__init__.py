@@ -1,1 +1,1 @@
-"""Bytes of strangers: what is in a file is known and bounded before any of it is unpacked."""
+"""Untrusted files: their content is known and bounded before it is unpacked."""

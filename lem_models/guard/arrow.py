@@ -1,8 +1,8 @@
-"""How large an Arrow file becomes in memory, known before anything of it is read.
+"""The size of an Arrow file in memory, computed before it is read.
 
-Arrow files may be compressed, buffer by buffer; each compressed buffer begins with the size that it will have, and a
-reader sets that much memory aside. Which messages are compressed is said in their metadata, a flatbuffer (Arrow's
-``Message.fbs``), of which pyarrow shows only the bytes: the few fields needed are looked up here.
+Arrow files may be compressed, buffer by buffer. Each compressed buffer begins with its expanded size, and a reader
+allocates that much memory. The metadata of a message say whether it is compressed. They are a flatbuffer (Arrow's
+``Message.fbs``), of which pyarrow gives only the bytes; the needed fields are read here.
 
     Message:     2 header (RecordBatch, or DictionaryBatch: 1 data, a RecordBatch), 4 custom metadata
     RecordBatch: 2 buffers (offset and length in the body, 8 bytes each), 3 compression
@@ -25,15 +25,15 @@ _RATIO = 100
 
 
 def check_size(path: Path, *, compressed: bool = True) -> None:
-    """Check that an Arrow file or stream does not become far larger in memory than it is.
+    """Check that an Arrow file or stream does not expand to far more memory than its size.
 
     Args:
         path: The file.
         compressed: Whether it may be compressed at all.
 
     Raises:
-        ValueError: when it is compressed and may not be, or becomes more than 100 times as large and over 1 GiB.
-        OSError: when it cannot be read; also ``pyarrow.ArrowException`` and ``struct.error``.
+        ValueError: The file is compressed and may not be, or expands to more than 100 times its size and 1 GiB.
+        OSError: The file cannot be read; also ``pyarrow.ArrowException`` and ``struct.error``.
     """
     expanded = expanded_size(path)
     if expanded is None:
@@ -41,14 +41,14 @@ def check_size(path: Path, *, compressed: bool = True) -> None:
     if not compressed:
         raise ValueError("it is compressed: a file of bars that is mapped into memory is not")
     if expanded > max(_FREE, _RATIO * path.stat().st_size):
-        raise ValueError(f"it would become {expanded:,} bytes in memory, which so small a file of bars does not")
+        raise ValueError(f"it would expand to {expanded:,} bytes in memory, too many for its size")
 
 
 def expanded_size(path: Path) -> int | None:
-    """Bytes of all compressed buffers once expanded; None if no message is compressed.
+    """Expanded size of all compressed buffers in bytes; ``None`` if no message is compressed.
 
     Raises:
-        OSError: when the file cannot be read; also ``ValueError``, ``pyarrow.ArrowException`` and ``struct.error``.
+        OSError: The file cannot be read; also ``ValueError``, ``pyarrow.ArrowException`` and ``struct.error``.
     """
     total, is_compressed = 0, False
     with pa.memory_map(str(path)) as source:
@@ -60,7 +60,7 @@ def expanded_size(path: Path) -> int | None:
 
 
 def _messages(source: pa.MemoryMappedFile) -> Iterator[pa.Message]:
-    """All messages with data, by the footer of a file, or in sequence for a stream."""
+    """All messages with data: those in the footer of a file, or all messages of a stream."""
     size = source.size()
     source.seek(max(size - 10, 0))
     end = source.read(10)
@@ -96,11 +96,11 @@ def _blocks(footer: _Table) -> Iterator[int]:
 
 
 def _expanded(message: pa.Message) -> int | None:
-    """Bytes of the buffers of a message once expanded; None if it is not compressed."""
+    """Expanded size of the buffers of a message in bytes; ``None`` if it is not compressed."""
     if message.type not in ("record batch", "dictionary"):
         return None
     table = _Table.root(message.metadata.to_pybytes())
-    if table.vector(4)[1]:  # where early versions of Arrow wrote the compression; nobody writes anything there now
+    if table.vector(4)[1]:  # early versions of Arrow wrote the compression there; no version writes there now
         raise ValueError("a record batch has metadata of its own")
     batch = table.table(2)
     if batch is not None and message.type == "dictionary":
@@ -122,7 +122,7 @@ def _expanded(message: pa.Message) -> int | None:
 
 
 class _Table:
-    """A table of a flatbuffer: where its fields lie. ``struct.error`` where it points out of the bytes."""
+    """A table of a flatbuffer, for the places of its fields; ``struct.error`` if it points outside of the bytes."""
 
     def __init__(self, content: bytes, at: int) -> None:
         self.content, self.at = content, at
@@ -132,11 +132,11 @@ class _Table:
 
     @classmethod
     def root(cls, content: bytes) -> _Table:
-        """The table that the bytes begin with."""
+        """The root table of the bytes."""
         return cls(content, struct.unpack_from("<I", content)[0])
 
     def field(self, number: int) -> int | None:
-        """Where a field lies, if it is there."""
+        """Where a field lies; ``None`` if it is missing."""
         slot = 4 + 2 * number
         if slot + 2 > self._size:
             return None

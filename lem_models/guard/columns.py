@@ -1,4 +1,4 @@
-"""Which columns a table of a stranger may have: flat ones, of types that have a plain form, and not very many."""
+"""Columns that an untrusted table may have: a bounded number of flat columns of plain types."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lem_models.errors import BarsError
 __all__ = ["MAX_COLUMNS", "check_columns", "is_text"]
 
 MAX_COLUMNS = 1024
-"""Each column takes memory of its own, however few rows it has."""
+"""Largest number of columns: each takes memory, however few rows it has."""
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a type is one of texts."""
+    """Whether a type holds texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
@@ -26,7 +26,7 @@ def check_columns(name: str, schema: pa.Schema, limit: int = MAX_COLUMNS) -> Non
         limit: How many it may have.
 
     Raises:
-        BarsError: There are more, two have one name, a type is not flat, or a time zone is not known.
+        BarsError: There are too many columns, two have the same name, a type is not flat, or a time zone is unknown.
     """
     if len(schema) > limit:
         raise BarsError(f"{name} has {len(schema):,} columns, at most {limit:,} are read", rule="flat columns")

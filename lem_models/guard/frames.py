@@ -1,8 +1,8 @@
 """Tables of any library as pandas data frames.
 
 A table of bars or of orders comes from pandas, from polars, pyarrow or another library whose tables speak the Arrow
-PyCapsule interface, as a mapping of columns, or as a list of rows. Nothing in it is interpreted here: whoever reads a
-column checks its values.
+PyCapsule interface, as a mapping of columns, or as a list of rows. Nothing is interpreted here: the reader of a column
+checks its values.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from lem_models.guard.text import shown
 __all__ = ["as_pandas", "is_table"]
 
 _COLLECT = ("collect", "compute", "to_pandas", "toPandas")
-"""Methods that load a lazy or remote table into memory: named as the cure, never called."""
+"""Methods that load a lazy or remote table into memory. The error names them as the cure; they are never called."""
 
 
 def as_pandas(table: object, what: str, error: type[LEMError]) -> pd.DataFrame:
     """A table of any library as a pandas DataFrame.
 
     Args:
-        table: A pandas DataFrame, which is given back as it is; a table that speaks the Arrow PyCapsule interface
+        table: A pandas DataFrame, which is returned unchanged; a table with the Arrow PyCapsule interface
             (``polars.DataFrame``, ``pyarrow.Table`` or ``RecordBatch``, and others); a mapping from names of columns to
-            values; or a list of mappings, one a row.
-        what: What the table holds, in the plural and for the message: ``"bars"``, ``"orders"``.
+            values; or a list of mappings, one per row.
+        what: What the table holds, in the plural, for the message: ``"bars"``, ``"orders"``.
         error: The error to raise.
 
     Returns:
-        The table. Whoever changes it copies it first.
+        The table. Copy it before changing it.
 
     Raises:
-        LEMError: Of the kind ``error``: it is no such table. The message names what it is, and the cure.
+        LEMError: The argument is no such table; an error of the type ``error`` that names its type and the cure.
 
     Example:
         >>> from lem_models.errors import BarsError
@@ -68,7 +68,7 @@ def as_pandas(table: object, what: str, error: type[LEMError]) -> pd.DataFrame:
 
 
 def is_table(table: object) -> bool:
-    """Whether something is one table, and not several of them in sequence."""
+    """Whether something is one table, and not several tables in sequence."""
     return isinstance(table, pd.DataFrame | Mapping) or (_speaks_arrow(table) and not isinstance(table, Iterator))
 
 
@@ -77,7 +77,7 @@ def _speaks_arrow(table: object) -> bool:
 
 
 def _from_arrow(table: pa.Table) -> pd.DataFrame:
-    """A table of Arrow; whole numbers with missing ones among them stay whole: floats lose digits above 2**53."""
+    """An Arrow table as a data frame; integer columns with missing values stay integers, as floats lose digits."""
     holed = {column.type for column in table.columns if pa.types.is_integer(column.type) and column.null_count}
     frame: pd.DataFrame = table.to_pandas(
         ignore_metadata=True, types_mapper=lambda kind: pd.ArrowDtype(kind) if kind in holed else None

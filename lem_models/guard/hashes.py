@@ -12,7 +12,7 @@ def file_sha256(path: Path) -> str:
     """SHA-256 (hexadecimal) of a file, read piece by piece.
 
     Raises:
-        OSError: when it cannot be read.
+        OSError: The file cannot be read.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:

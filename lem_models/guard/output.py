@@ -1,12 +1,13 @@
-"""Tables and texts on disk: CSV and JSON, each file complete or not at all."""
+"""Output files: each is written completely or not at all. Tables as CSV, facts as strict JSON."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -16,31 +17,41 @@ import pandas as pd
 
 from lem_models.errors import ConfigError
 
-__all__ = ["Json", "check_file", "check_folder", "is_missing", "to_csv", "to_json", "write_bytes", "write_text"]
+__all__ = [
+    "Json",
+    "check_file",
+    "check_folder",
+    "is_missing",
+    "replacing",
+    "to_csv",
+    "to_json",
+    "write_bytes",
+    "write_text",
+]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""What a JSON file can hold."""
+"""Content of a JSON file."""
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
-    """Refuse, before any compute, a folder that files cannot be written into; one that is missing can be made.
+    """Refuse, before any compute, a folder in which no file can be written; a missing folder can be made.
 
     Raises:
-        ConfigError: When it is a file, lies under one, or may not be written.
+        ConfigError: The folder is a file, lies under a file, or may not be written.
     """
     path = Path(os.path.abspath(folder))
-    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise ConfigError(f"cannot write into the folder {folder}: {there} is not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write into the folder {folder}: no permission to write in {there}")
+    existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        raise ConfigError(f"cannot write into the folder {folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write into the folder {folder}: no permission to write in {existing}")
 
 
 def check_file(file: str | os.PathLike[str]) -> None:
-    """Refuse, before any compute, a file that cannot be written; one that is there is replaced.
+    """Refuse, before any compute, a file that cannot be written; an existing file can be replaced.
 
     Raises:
-        ConfigError: When it is a folder, or its folder is missing or may not be written.
+        ConfigError: The file is a folder, or its folder is missing or may not be written.
     """
     path = Path(file)
     if path.is_dir():
@@ -55,7 +66,7 @@ def to_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
     Args:
         frame: The table.
-        path: Where to; folders that are missing are made.
+        path: The file; missing folders are made.
 
     Returns:
         The path of the file.
@@ -67,18 +78,35 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
     """Write tables and facts as strict JSON.
 
     Args:
-        content: Mappings, sequences, numbers, strings, times and data frames, nested at will. A data frame becomes a
-            list of records; NaN, infinities and missing times become null; keys keep their sequence.
-        path: Where to; folders that are missing are made.
+        content: Nested mappings, sequences, numbers, strings, times and data frames. A data frame becomes a list of
+            rows; NaN, infinities and missing times become null; keys keep their order.
+        path: The file; missing folders are made.
 
     Returns:
         The path of the file.
 
     Raises:
-        ConfigError: If something in it has no form in JSON.
+        ConfigError: A value has no form in JSON.
     """
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the path of a hidden file beside a target; write that file in the context.
+
+    The file replaces the target when the context ends without an error. Otherwise it is removed, and the target stays.
+
+    Raises:
+        OSError: The file cannot be moved into its place.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -87,20 +115,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write beside the target and rename; nothing is left behind when that fails.
+    """Write a file, complete or not at all; folders that are missing are made.
 
     Raises:
         ConfigError: The file cannot be written, e.g. because the disk is full.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(target) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise ConfigError(
             f"{target} cannot be written: {error.strerror or error}. Free some space, or name another place"
@@ -109,15 +133,15 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def _plain(value: object) -> Json:
-    """Content in the types that JSON knows."""
+    """Content in the types of JSON."""
     if is_missing(value):
         return None
     if isinstance(value, pd.DataFrame):
-        return [_plain(record) for record in value.to_dict("records")]
+        return [_plain(row) for row in value.to_dict("records")]
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | pd.Series | np.ndarray):
-        return [_plain(part) for part in value]
+        return [_plain(each) for each in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):

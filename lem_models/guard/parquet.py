@@ -1,10 +1,10 @@
-"""Parquet files from strangers: how much there is in them is known before any of it is unpacked.
+"""Untrusted parquet files: their size in memory is known before they are unpacked.
 
-A few kilobytes of parquet can hold, by compression, dictionaries or run lengths, terabytes of equal values. Three
-things are checked, in this order: the footer (rows, columns, types, claimed sizes) against limits; the bytes of a row
-group, which must lie where the footer says; the headers of its pages against the footer
-(:mod:`~lem_models.guard.parquet_pages`). Texts are read as dictionaries, so that one long text that stands in every row
-is held once, and by encodings that cannot repeat more than that. Only flat columns are read.
+By compression, dictionaries or run lengths, a few kilobytes of parquet can hold terabytes of equal values. Three things
+are checked, in this order: the footer (rows, columns, types, claimed sizes) against limits; the bytes of a row group,
+which must lie where the footer says; the headers of its pages against the footer
+(:mod:`~lem_models.guard.parquet_pages`). Texts are read as dictionaries, so that a long text in every row is held once,
+and only in encodings that cannot repeat it. Only flat columns are read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TAIL = 1 << 16
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may expand to.
+    """Limits of the size of a file in memory.
 
     Attributes:
         footer: Bytes of the footer.
@@ -48,7 +48,7 @@ class Limits:
         group_rows: Rows of a row group.
         group_bytes: Bytes of a row group in memory.
         total_bytes: Bytes of all files together in memory, when they are read at once.
-        ratio: Expanded over packed size, for what is larger than ``small_bytes``.
+        ratio: Expanded size over packed size, for files larger than ``small_bytes``.
         small_bytes: See ``ratio``.
     """
 
@@ -96,21 +96,21 @@ class LocalFile:
 
 
 class GuardedParquet:
-    """A parquet file whose footer was checked.
+    """A parquet file with a checked footer.
 
     Args:
         source: The file.
-        limits: What it may expand to.
+        limits: Limits of its size in memory.
 
     Attributes:
         name: What it is called in messages.
         rows: Number of rows.
-        expanded: Bytes that it takes in memory, at most, as the footer says.
+        expanded: Bytes in memory, at most, by the footer.
         metadata: Key-value metadata of the footer.
         schema: Arrow schema; texts are dictionaries.
 
     Raises:
-        BarsError: It is no parquet file, or asks for more than the limits.
+        BarsError: It is no parquet file, or exceeds the limits.
     """
 
     def __init__(self, source: Source, limits: Limits | None = None) -> None:
@@ -145,7 +145,7 @@ class GuardedParquet:
             raise self._error(str(error), "readable file") from None
 
     def pieces(self) -> Iterator[pa.Table]:
-        """Rows, some 100,000 at a time; a row group is fetched when it comes to its turn.
+        """Rows, some 100,000 at a time; a row group is fetched when its turn comes.
 
         Raises:
             BarsError: A page is not what the footer says, or is damaged.
@@ -205,7 +205,7 @@ class GuardedParquet:
         return size
 
     def _fetch(self, index: int) -> _Window:
-        """The bytes of a row group, looked through."""
+        """The bytes of a row group, with checked pages."""
         chunks = []
         for chunk in self._footer.groups[index].chunks:
             last = chunk.first + chunk.packed
@@ -217,8 +217,8 @@ class GuardedParquet:
         window = self._window()
         if not chunks:
             return window
-        first, last = min(part[0] for part in chunks), max(part[1] for part in chunks)
-        if last - first > sum(part[1] - part[0] for part in chunks) + (1 << 20):
+        first, last = min(begin for begin, _, _ in chunks), max(end for _, end, _ in chunks)
+        if last - first > sum(end - begin for begin, end, _ in chunks) + (1 << 20):
             raise self._error(f"the columns of its row group {index} do not stand together", "readable file")
         data = memoryview(self._source.fetch(first, last))
         if len(data) != last - first:
@@ -249,15 +249,15 @@ class GuardedParquet:
 
 
 class _Window(io.RawIOBase):
-    """A file of which some stretches are at hand; reading another one is an error."""
+    """A file of which some ranges are in memory; reading another range is an error."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self._size, self._at = size, 0
-        self._stretches: list[tuple[int, memoryview]] = []
+        self._ranges: list[tuple[int, memoryview]] = []
 
     def put(self, first: int, data: bytes | memoryview) -> None:
-        self._stretches.append((first, memoryview(data)))
+        self._ranges.append((first, memoryview(data)))
 
     def readable(self) -> bool:
         return True
@@ -274,16 +274,16 @@ class _Window(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         last = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        for first, data in self._stretches:
+        for first, data in self._ranges:
             if first <= self._at and last <= first + len(data):
-                found = bytes(data[self._at - first : last - first])
+                content = bytes(data[self._at - first : last - first])
                 self._at = last
-                return found
+                return content
         raise OSError("the footer points outside of the row group")
 
 
 def _footer(source: Source, limits: Limits) -> tuple[bytes, int]:
-    """The end of the file with the whole footer, and where the footer begins; nothing of it is interpreted."""
+    """The end of the file with the whole footer, not yet interpreted, and where the footer begins."""
     if source.size < 12:
         raise _refusal(source, f"it is no parquet file, it has {source.size} bytes")
     tail = bytes(source.fetch(max(0, source.size - _TAIL), source.size))
@@ -302,7 +302,7 @@ def _refusal(source: Source, message: str, rule: str = "readable file") -> BarsE
 
 
 def _check_nesting(name: str, schema: pa.Schema, columns: int) -> None:
-    """Check that each column of the table is one of the file: a nested one is several, or none of its own name."""
+    """Check that each column of the table is one column of the file, and so not nested."""
     if columns != len(schema):
         raise BarsError(
             f"{name} has {len(schema):,} columns in {columns:,} parts; only flat columns are read", rule="flat columns"
@@ -314,7 +314,7 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _plain(table: pa.Table, limits: Limits) -> pa.Table:
-    """A piece with plain values instead of numbered ones, but for the symbols, which stay numbered texts."""
+    """Expand dictionaries into plain values, except for the symbols."""
     for index, field in enumerate(table.schema):
         if not pa.types.is_dictionary(field.type):
             continue

@@ -1,6 +1,6 @@
-"""The footer of a parquet file: how many rows it claims, where they lie, and what they are said to expand to.
+"""The footer of a parquet file: the number of its rows, where they lie, and their claimed size.
 
-It is read here before pyarrow sees the file: pyarrow ends the whole process at some footers that make no sense. Field
+It is read here before pyarrow opens the file, because pyarrow ends the whole process at some malformed footers. Field
 numbers: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
@@ -48,7 +48,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Footer:
-    """What is used of a footer.
+    """The used fields of a footer.
 
     Attributes:
         rows: Number of rows.
@@ -80,12 +80,12 @@ def _chunk(column: dict[int, Any]) -> Chunk:
     if not isinstance(meta, dict):
         raise ThriftError("a column is not described")
     path = meta.get(3)
-    if not isinstance(path, list) or not all(isinstance(part, memoryview) for part in path):
+    if not isinstance(path, list) or not all(isinstance(name, memoryview) for name in path):
         raise ThriftError("a column has no name")
     first = _count(meta, 9)
     if 11 in meta:
         first = min(first, _count(meta, 11) or first)
-    name = ".".join(bytes(part).decode("utf-8", "replace") for part in path)
+    name = ".".join(bytes(level).decode("utf-8", "replace") for level in path)
     return Chunk(name[:200], _count(meta, 5), first, _count(meta, 7), _count(meta, 6))
 
 

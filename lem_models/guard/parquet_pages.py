@@ -1,7 +1,7 @@
-"""The pages of a parquet file as their headers announce them, without unpacking one.
+"""The headers of the pages of a parquet file, read without unpacking a page.
 
-A reader allocates what the header of a page says that it unpacks to, whatever the footer of the file says. So the
-headers (Thrift, compact protocol) are read here first, and compared with the footer. Format:
+A reader allocates the size that the header of a page claims, whatever the footer of the file claims. So the headers
+(Thrift, compact protocol) are read here first, and compared with the footer. Format:
 https://parquet.apache.org/docs/file-format/data-pages/
 """
 
@@ -20,7 +20,7 @@ _MAX_HEADER = 1 << 20
 
 @dataclass(frozen=True)
 class Page:
-    """What the header of a page says.
+    """The header of a page.
 
     Attributes:
         kind: 0 data, 1 index, 2 dictionary, 3 data of version 2.

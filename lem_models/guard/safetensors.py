@@ -4,8 +4,8 @@
     N bytes         JSON: name -> {dtype, shape, data_offsets: [begin, end]}, and "__metadata__" (texts)
     the rest        the numbers, one tensor after the other
 
-What the header may say follows from what the model expects: names, types and shapes are known, so its length is
-bounded, and the offsets have to cut the rest of the file into pieces of the right sizes, without a gap or an overlap.
+The model determines names, types and shapes, and so the largest length of the header. The offsets must cut the rest of
+the file into pieces of the right sizes, without a gap or an overlap.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def check_header(file: BinaryIO, name: str, expected: Mapping[str, Tensor]) -> N
 
     Args:
         file: The file, open.
-        name: What it is called in messages.
-        expected: Tensors (meta tensors will do) of the names, shapes and types that the file must have.
+        name: Its name in messages.
+        expected: Tensors, e.g. meta tensors, with the names, shapes and types that the file must have.
 
     Raises:
-        WeightsError: when it is damaged, lacks or adds tensors, or has others than those.
+        WeightsError: The file is damaged, lacks tensors, or has other tensors.
     """
     header, size = _read(file, name, _ROOM + sum(_ROOM_EACH + 6 * len(key) for key in expected))
     missing, extra = sorted(set(expected) - set(header)), sorted(set(header) - set(expected))
@@ -90,7 +90,7 @@ def _read(file: BinaryIO, name: str, limit: int) -> tuple[dict[str, Any], int]:
 
 
 def _check_offsets(name: str, pieces: list[tuple[int, int, str, int]], size: int) -> None:
-    """Check that the tensors fill the rest of the file, each byte belonging to one of them."""
+    """Check that the tensors fill the rest of the file without an overlap."""
     at = 0
     for begin, end, key, wanted in sorted(pieces):
         if begin != at or end - begin != wanted:
@@ -104,7 +104,7 @@ def _check_offsets(name: str, pieces: list[tuple[int, int, str, int]], size: int
 
 
 def _integers(entry: object, name: str) -> list[int] | None:
-    """A list of integers of an entry of the header; None if it is anything else."""
+    """A list of integers in an entry of the header; ``None`` if it is anything else."""
     values = entry.get(name) if isinstance(entry, dict) else None
     if not isinstance(values, list) or len(values) > 16:
         return None

@@ -1,9 +1,9 @@
-"""Reading small text files of unknown origin: regular files of bounded size and depth, in which every key stands once.
+"""Small untrusted text files: regular files of bounded size and depth, in which every key occurs once.
 
-JSON lets a key occur twice (the last one silently wins), and lets a short text ask for a lot: brackets nested without
-end, numbers of a million digits. Here that is an error, before anything is built from it; likewise for YAML in
-:mod:`lem_models.guard.yaml`. Errors are plain ``ValueError``s that say what is wrong; who reads a file says which
-file it was.
+In JSON a key may occur twice, and the last one silently wins. A short text may be expensive: it may nest brackets
+without end or hold numbers of a million digits. Here these are errors, before anything is built from the text;
+:mod:`lem_models.guard.yaml` does the same for YAML. Errors are ``ValueError``s that describe the fault; the caller adds
+the name of the file.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import reprlib
 import stat
 from collections.abc import Iterable
 from typing import Any, BinaryIO
+
+from lem_models.errors import one_line
 
 __all__ = [
     "MAX_DEPTH",
@@ -31,10 +33,10 @@ __all__ = [
 ]
 
 MAX_DEPTH = 32
-"""How deep lists and mappings may be nested."""
+"""Largest depth of nested lists and mappings."""
 
 MAX_RECORD_BYTES = 1 << 24
-"""Bytes that a file of results may have."""
+"""Largest size of a file of results, in bytes."""
 
 _MAX_DIGITS = 32
 _MAX_BITS = 1024
@@ -43,11 +45,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a file to read its bytes, if it is a regular one: a device has no end, and a pipe would wait forever.
+    """Open a regular file to read its bytes; a device may have no end, and a pipe may wait forever.
 
     Raises:
-        OSError: when it cannot be opened.
-        ValueError: when it is a folder, a device, a pipe or a socket.
+        OSError: The file cannot be opened.
+        ValueError: It is a folder, a device, a pipe or a socket.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(path, flags)
@@ -64,8 +66,8 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
     """Text (UTF-8) of a regular file of at most ``limit`` bytes.
 
     Raises:
-        OSError: when it cannot be read.
-        ValueError: when it is no regular file, is too large or is no UTF-8.
+        OSError: The file cannot be read.
+        ValueError: It is no regular file, is too large, or is not UTF-8.
     """
     with open_regular(path) as file:
         content = file.read(limit + 1)
@@ -75,11 +77,11 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
 
 
 def read_json(path: str | os.PathLike[str], limit: int = MAX_RECORD_BYTES) -> dict[str, Any]:
-    """The object that a JSON file of at most ``limit`` bytes holds.
+    """The object in a JSON file of at most ``limit`` bytes.
 
     Raises:
-        OSError: when it cannot be read.
-        ValueError: when :func:`read_text` or :func:`parse_json` refuses it, or it holds something else than an object.
+        OSError: The file cannot be read.
+        ValueError: :func:`read_text` or :func:`parse_json` refuses it, or it does not hold an object.
     """
     content = parse_json(read_text(path, limit))
     if not isinstance(content, dict):
@@ -88,10 +90,10 @@ def read_json(path: str | os.PathLike[str], limit: int = MAX_RECORD_BYTES) -> di
 
 
 def parse_json(text: str) -> object:
-    """What a JSON text says.
+    """Parse a JSON text.
 
     Raises:
-        ValueError: when it is no JSON, is nested deeper than :data:`MAX_DEPTH`, repeats a key, or holds a number that
+        ValueError: The text is no JSON, is nested deeper than :data:`MAX_DEPTH`, repeats a key, or holds a number that
             is not finite or has more than 32 digits.
 
     Example:
@@ -109,23 +111,8 @@ def parse_json(text: str) -> object:
     )
 
 
-def one_line(text: str) -> str:
-    r"""A text with everything escaped that does not print as itself.
-
-    Line ends and other control characters move the cursor of a terminal, characters of direction turn the text around,
-    and characters without width hide in it.
-
-    Example:
-        >>> print(one_line("a\x1b[31mb\nc \u202ed"))
-        a\x1b[31mb\nc \u202ed
-    """
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
-
-
 def shown(value: object) -> str:
-    r"""A value as it may stand in a message: short, on one line, without control characters.
+    r"""Write a value for a message: short, on one line, without control characters.
 
     Example:
         >>> shown("x" * 1000), shown("a\x1b[31mb")
@@ -139,17 +126,17 @@ def shown(value: object) -> str:
 
 
 def place(location: Iterable[object]) -> str:
-    r"""Where in a file a value stands, by the keys that lead to it: ``model.horizon``.
+    r"""Place of a value in a file, by the keys that lead to it: ``model.horizon``.
 
     Example:
         >>> place(["data", 0, "path"]), place(["a\nb"])
         ('data.0.path', "'a\\nb'")
     """
-    return ".".join(str(part) if _PLAIN.fullmatch(str(part)) else shown(part) for part in location)
+    return ".".join(str(key) if _PLAIN.fullmatch(str(key)) else shown(key) for key in location)
 
 
 def problem(where: str, message: str) -> str:
-    """What is wrong and where, without the place where there is none, and without pydantic's "Value error".
+    """A place and a message, without pydantic's "Value error"; the message alone if there is no place.
 
     Example:
         >>> problem("data", "Value error, the ends are out of order"), problem("", "Value error, too long")
@@ -168,7 +155,7 @@ class _Repr(reprlib.Repr):
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = 5
 
     def repr_int(self, x: int, level: int) -> str:
-        """A number of thousands of digits, which Python refuses to print, by its size."""
+        """A number of thousands of digits, which Python refuses to print, as its size."""
         return super().repr_int(x, level) if x.bit_length() <= _MAX_BITS else f"<int of {x.bit_length():,} bits>"
 
 
@@ -179,7 +166,7 @@ _REPR = _Repr()
 
 
 def _check_depth(text: str) -> None:
-    """Count brackets outside of strings: the parser itself goes as deep as the stack."""
+    """Count brackets outside of strings, because the parser recurses as deep as the text."""
     depth, quoted, escaped = 0, False, -1
     for mark in _MARKS.finditer(text):
         at, sign = mark.start(), mark[0]
@@ -196,12 +183,12 @@ def _check_depth(text: str) -> None:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in content:
             raise ValueError(f"a key occurs twice: {shown(key)}")
-        found[key] = value
-    return found
+        content[key] = value
+    return content
 
 
 def _integer(digits: str) -> int:

@@ -1,7 +1,7 @@
-"""Structures of the Thrift compact protocol, of which parquet's footers and page headers are made.
+"""Structures of the Thrift compact protocol, the format of footers and page headers of parquet.
 
-Read here, and not by a library, where they come from strangers: nothing is allocated but what is there, and nothing but
-a typed error comes of nonsense. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+They are read here, and not by a library, because the files are untrusted: the size of the file bounds the memory, and
+malformed bytes raise a typed error. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _MAX_DEPTH = 8
 
 
 class ThriftError(ValueError):
-    """Bytes that are no such structure."""
+    """Malformed bytes of a structure."""
 
 
 def read_struct(data: memoryview, at: int, depth: int = 0) -> tuple[dict[int, Any], int]:
@@ -23,11 +23,11 @@ def read_struct(data: memoryview, at: int, depth: int = 0) -> tuple[dict[int, An
     Args:
         data: The bytes, and more.
         at: Where it begins.
-        depth: Of the structure in others.
+        depth: Number of structures around it.
 
     Returns:
-        Its fields by number (whole numbers, truth values, texts as they lie in ``data``, lists, structures by field;
-        other numbers as ``None``), and where it ends.
+        Its fields by number (integers, booleans, texts as views of ``data``, lists, structures by field; other numbers
+        as ``None``), and where it ends.
 
     Raises:
         ThriftError: The bytes are no structure.
@@ -105,10 +105,10 @@ def _within(data: memoryview, at: int) -> int:
 
 
 def whole(fields: dict[int, Any], number: int) -> int:
-    """A field that is a whole number.
+    """A field that is an integer.
 
     Raises:
-        ThriftError: It is none.
+        ThriftError: The field is missing, or is no integer.
     """
     value = fields.get(number)
     if not isinstance(value, int) or isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Moments in time as people and files write them: ISO 8601, and nothing that would have to be guessed.
+"""Moments in time: ISO 8601 is read, and everything ambiguous is refused.
 
 A moment is a text of the extended format, ``2024-01-31T09:30:00Z``, or an object that holds date and time:
 ``datetime``, ``date``, ``pandas.Timestamp``, ``numpy.datetime64``. In a text the ``T`` may be a space, as in a CSV of
@@ -6,10 +6,10 @@ pandas; seconds, and a fraction of them of up to nine digits, may be left out; t
 (``+01:00``, ``+0100``, ``+01``). What has another form is refused: slashes, years of two digits, months without a day,
 names of months, times alone, weeks, ``24:00``, leap seconds, and every number.
 
-One reader serves bars, orders, periods, recipes and the command line, one value at a time (:func:`read_moment`) or a
-column at a time (:func:`read_moments`). The result is nanoseconds UTC, which reach from 1677 to 2262.
+Bars, orders, periods, recipes and the command line share this reader, one value at a time (:func:`read_moment`) or a
+column at a time (:func:`read_moments`). The result is in nanoseconds UTC, which reach from 1677 to 2262.
 
-This module imports neither torch nor pandas: an order is made in an instant.
+This module imports neither torch nor pandas, so that an order is made at once.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ _UTC = frozenset({"UTC", "UTC+00:00", "tzutc()", "Etc/UTC", "GMT", "+00:00"})
 
 
 class MomentError(ValueError):
-    """Something that is not a moment; who reads it says where it stands.
+    """A value that is not a moment; the caller adds where it stands.
 
     Args:
-        reason: What is wrong, and what to do about it.
+        reason: What is wrong, and the cure.
         fault: ``"missing"``, ``"form"`` (not ISO 8601), ``"zone"`` (it has none), ``"mixed"`` (a column has several
             zones), ``"range"`` (out of reach) or ``"unit"`` (of a number).
-        row: Position in the column that it was read from.
+        row: Position in its column.
 
     Attributes:
         reason: See above.
         fault: See above.
-        row: See above; ``None`` for a value that stands alone.
+        row: See above; ``None`` for a single value.
     """
 
     def __init__(self, reason: str, fault: Fault, row: int | None = None) -> None:
@@ -77,7 +77,7 @@ def read_moment(value: object, *, needs_zone: bool) -> int:
         Nanoseconds UTC.
 
     Raises:
-        MomentError: It is no moment, or has no zone and needs one.
+        MomentError: The value is no moment, or lacks a zone that it needs.
 
     Example:
         >>> read_moment("1970-01-01 01:00:00.5+01:00", needs_zone=True)
@@ -93,7 +93,7 @@ def read_moment(value: object, *, needs_zone: bool) -> int:
 
 
 def as_datetime(nanoseconds: int) -> datetime:
-    """Nanoseconds UTC as a datetime; a ``pandas.Timestamp``, which is one, if they are not whole microseconds."""
+    """Nanoseconds UTC as a datetime; a ``pandas.Timestamp``, a subclass, if they are not whole microseconds."""
     microseconds, rest = divmod(nanoseconds, 1000)
     if not rest:
         return _EPOCH.replace(tzinfo=timezone.utc) + timedelta(microseconds=microseconds)
@@ -107,7 +107,7 @@ def read_day(value: object) -> date:
     """Read a day: a text such as ``2024-01-31``, or a date.
 
     Raises:
-        MomentError: It is none; a datetime is more than a day.
+        MomentError: The value is no day; a datetime is refused too.
     """
     reason = ""
     if isinstance(value, str) and _DAY.fullmatch(value):
@@ -129,14 +129,15 @@ def read_moments(column: pd.Series, *, one_zone: bool = False) -> npt.NDArray[np
     """Read a column of moments, each with a zone.
 
     Args:
-        column: Datetimes with a zone, or texts, or objects, of any type that pandas keeps them in.
+        column: Datetimes with a zone, texts, or objects, in any dtype of pandas.
         one_zone: Whether all of them must have the same zone.
 
     Returns:
-        Nanoseconds UTC, int64 [rows], in memory of its own.
+        Nanoseconds UTC, int64 [rows], a new array.
 
     Raises:
-        MomentError: A moment is missing, is none, has no zone, or one of several; names the first row that does.
+        MomentError: A value is missing, is no moment, has no zone, or has another zone than the first; the error names
+            the first such row.
     """
     import pandas as pd
     import pyarrow as pa
@@ -148,7 +149,7 @@ def read_moments(column: pd.Series, *, one_zone: bool = False) -> npt.NDArray[np
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         return _read_datetimes(pd.DatetimeIndex(column))
     if pd.api.types.infer_dtype(column, skipna=True) == "string":
-        which, distinct = pd.factorize(column)  # bars of several symbols share their times: each text is read once
+        which, distinct = pd.factorize(column)  # symbols share their times: each text is read once
         values = list(distinct)
     else:
         which, values = np.arange(len(column)), list(column.array)
@@ -185,7 +186,7 @@ def _read_datetimes(index: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
 
 
 def _read(value: object) -> tuple[int, str]:
-    """Nanoseconds UTC and the name of the zone; a value without a zone is taken for UTC, and the name is empty."""
+    """Nanoseconds UTC and the name of the zone; without a zone it is UTC, and the name is empty."""
     if isinstance(value, str):
         return _read_text(value)
     if isinstance(value, datetime) and value == value:  # pandas.NaT is a datetime

@@ -1,8 +1,8 @@
-"""YAML of unknown origin: plain values only, every key once, and no short text that stands for a long one.
+"""Untrusted YAML: plain values only, every key once, and a bounded number of values.
 
-YAML has aliases: ``[*a, *a]`` twice is four of ``a``, and thirty lines of it are a billion. Their size with all aliases
-written out is known while the text is put together, before any value is made of it, and is bounded here. Merging
-(``<<: *a``) works as always: a key of the mapping itself beats a merged one.
+YAML has aliases: ``[*a, *a]`` twice is four of ``a``, and thirty such lines are a billion. The number of values with
+aliases expanded is known while the nodes are composed, before any value is built, and is bounded here. Merging
+(``<<: *a``) works as usual: a key of the mapping itself overrides a merged one.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from lem_models.guard.text import MAX_DEPTH, shown
 __all__ = ["MAX_VALUES", "parse_yaml"]
 
 MAX_VALUES = 20_000
-"""How many values a text may stand for, with its aliases written out."""
+"""Largest number of values of a text, with its aliases expanded."""
 
 
 def parse_yaml(text: str) -> object:
-    r"""What a YAML text says, in the types of YAML alone (no Python objects).
+    r"""Parse a YAML text into the types of YAML alone, without Python objects.
 
     Raises:
-        ValueError: when it is no YAML, is nested deeper than :data:`~lem_models.guard.text.MAX_DEPTH`, repeats a key,
-            contains itself, or stands for more than :data:`MAX_VALUES` values.
+        ValueError: The text is no YAML, is nested deeper than :data:`~lem_models.guard.text.MAX_DEPTH`, repeats a key,
+            contains itself, or has more than :data:`MAX_VALUES` values.
 
     Example:
         >>> parse_yaml("a: 1\na: 2")
@@ -34,18 +34,18 @@ def parse_yaml(text: str) -> object:
     try:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None  # the library's own text has several lines
-    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # of the library: `!!int ""`, `!!bool x`
+        raise ValueError(" ".join(str(error).split())) from None  # the message of the library has several lines
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # e.g. of `!!int ""` or `!!bool x`
         raise ValueError(f"a value is not what its tag says: {type(error).__name__}") from None
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Looks at nodes while they are put together."""
+    """Checks nodes while they are composed."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self._depth = 0
-        self._sizes: dict[int, int] = {}  # values that a finished node stands for, by the node's id
+        self._sizes: dict[int, int] = {}  # number of values of a finished node, by the node's id
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._depth += 1
@@ -67,7 +67,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: dict[str, yaml.Node]) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        self._measure(node, [part for pair in node.value for part in pair])
+        self._measure(node, [child for pair in node.value for child in pair])
         seen: set[object] = set()
         for key, _ in node.value:
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
@@ -76,12 +76,12 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(name)
         return node
 
-    def _measure(self, node: yaml.Node, parts: Iterable[yaml.Node]) -> None:
+    def _measure(self, node: yaml.Node, children: Iterable[yaml.Node]) -> None:
         size = 1
-        for part in parts:
-            if id(part) not in self._sizes:  # begun and not finished
+        for child in children:
+            if id(child) not in self._sizes:  # begun and not finished
                 raise ValueError(f"a value contains itself (line {node.start_mark.line + 1})")
-            size += self._sizes[id(part)]
+            size += self._sizes[id(child)]
         if size > MAX_VALUES:
             raise ValueError(f"it stands for more than {MAX_VALUES:,} values")
         self._sizes[id(node)] = size

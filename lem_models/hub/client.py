@@ -1,8 +1,8 @@
-"""Asking the Hub: the client's errors as typed ones, one line and without a token, and another try where it may help.
+"""Calls of the Hub's client: its errors become typed ones, and temporary failures are tried again.
 
-The client already repeats uploads of large files on 429, 5xx and a cut connection; it waits as long as ``Retry-After``
-says. What it does not repeat, questions about a repository, downloads and commits among it, is repeated here a few
-times; a pull request only where the Hub said that it did nothing.
+A message is one line and holds no token. The client already repeats uploads of large files on 429, 5xx and a cut
+connection, and waits as long as ``Retry-After`` says. Other calls (questions about a repository, downloads, commits)
+are repeated here a few times. A pull request is repeated only if the Hub said that it did nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_DONE = frozenset({429, 503})
 _ATTEMPTS = 3
 _FIRST_WAIT = 1.0  # seconds, doubled with each attempt
-_LONGEST_WAIT = 30.0  # seconds; whoever is told to wait longer decides for himself
-_PATIENCE = 20.0  # seconds after which no further attempt starts: the client has made its own by then
+_LONGEST_WAIT = 30.0  # seconds; a longer wait is the caller's decision
+_PATIENCE = 20.0  # seconds after which no further attempt starts: by then the client has made its own
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}|(?i:bearer)\s+[^\s'\"]+")
 _LOGIN = re.compile(r"(https?://)[^\s/'\"]+@")
@@ -52,10 +52,10 @@ def ask(
         call: The call.
         token: The token that it uses; no message repeats it.
         cache: Folder that it writes to.
-        once: Whether the Hub must not do it twice: it is not tried again where the answer may have been lost.
+        once: Whether the Hub must not do it twice. Then it is not tried again if the answer may have been lost.
 
     Raises:
-        HubError: when it fails for good. Other errors of this package that the call raises are left as they are.
+        HubError: when it fails for good. Other errors of this package that the call raises stay as they are.
     """
     if not _is_possible(token):
         # The client would log the header that it cannot send.
@@ -126,7 +126,7 @@ def _client_token() -> str | None:
         from huggingface_hub import get_token
 
         return get_token()
-    except Exception:  # a broken token file: then there is nothing to hide
+    except Exception:  # a broken token file holds nothing to hide
         return None
 
 
@@ -138,16 +138,16 @@ def _is_possible(token: str | bool | None) -> bool:
 
 def _chain(error: BaseException) -> list[BaseException]:
     """An error and what led to it, the latest first."""
-    found: list[BaseException] = []
+    chain: list[BaseException] = []
     one: BaseException | None = error
-    while one is not None and one not in found:
-        found.append(one)
+    while one is not None and one not in chain:
+        chain.append(one)
         one = one.__cause__ or one.__context__
-    return found
+    return chain
 
 
 def _answer(error: BaseException) -> tuple[int | None, float | None]:
-    """Status and ``Retry-After`` of the answer behind an error, as far as there was one."""
+    """Status and ``Retry-After`` of the answer behind an error; ``None`` where there was no answer."""
     for one in _chain(error):
         response = getattr(one, "response", None)
         if response is not None:
@@ -169,7 +169,7 @@ def _is_temporary(error: BaseException) -> bool:
 
 
 def _advice(error: BaseException, status: int | None, retry_after: float | None, cache: Path | None) -> str:
-    """What is wrong in plain words, and what to do; empty when the client's own words must do."""
+    """What is wrong in plain words, and what to do; empty when there is nothing to add to the client's words."""
     numbers = {one.errno for one in _chain(error) if isinstance(one, OSError)}
     where = f" {cache}" if cache is not None else ""
     if numbers & _FULL:

@@ -1,8 +1,8 @@
 """Fetching from the Hub within bounds: no more bytes than were stated, and no longer than a slow line takes.
 
-The client's own downloads have neither bound: it reads to the end of an answer however long it is, waits as long as a
-byte comes now and then, and names files of its cache by what the server answers (``ETag``, ``X-Repo-Commit``). So
-answers and files are fetched here, over the client's connection and with its token, and files of the cache are named by
+The client's own downloads have neither bound. It reads an answer to its end, however long it is; it waits as long as a
+byte comes now and then; and it names files of its cache by what the server answers (``ETag``, ``X-Repo-Commit``). So
+answers and files are fetched here, over the client's connection and with its token. Files of the cache are named by
 what they hold (:mod:`~lem_models.hub.repository`).
 """
 

@@ -6,8 +6,8 @@ The cache is the client's own (``hf cache`` lists it), laid out as it documents:
     models--org--name/blobs/<hash>                     content: SHA-256 of large files, git's SHA-1 of small ones
     models--org--name/snapshots/<commit>/<path>        link to the content
 
-Everything that becomes a part of a path there is checked or computed here, and never taken from an answer as it is. A
-content gets into the cache once it is whole and has the hash that the Hub states.
+Every part of a path in it is checked or computed here; none is taken from an answer as it is. A file gets into the
+cache once it is complete and has the hash that the Hub states.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any
 from urllib.parse import quote
 
 from lem_models.errors import HubError, LEMError
+from lem_models.guard.output import replacing
+from lem_models.hub.card import MAX_CARD_BYTES, Card
 from lem_models.hub.client import ask
 from lem_models.hub.download import Deadline, fetch_answer, fetch_file, fetch_range
+from lem_models.hub.names import CARD_NAME, RepoType
 
-__all__ = ["HubFile", "Kind", "Repository", "cache_folder", "describe", "safe_path"]
-
-Kind: TypeAlias = Literal["models", "datasets"]
+__all__ = ["HubFile", "Repository", "cache_folder", "cache_root", "cached_card", "describe", "is_damaged", "safe_path"]
 
 _MAX_FILES = 100_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -60,7 +61,7 @@ class Repository:
 
     Attributes:
         repo_id: ``org/name``.
-        kind: Models or data sets.
+        repo_type: Models or data sets.
         commit: The commit, 40 hexadecimal digits.
         files: By path.
         is_private: Whether it is private.
@@ -68,11 +69,11 @@ class Repository:
     """
 
     repo_id: str
-    kind: Kind
+    repo_type: RepoType
     commit: str
     files: Mapping[str, HubFile]
     is_private: bool
-    token: str | bool | None
+    token: str | bool | None = field(repr=False)
 
     def fetch(self, file: HubFile, cache: Path) -> Path:
         """A copy of a file in the cache; fetched if it is not there.
@@ -87,7 +88,7 @@ class Repository:
         """
         if not safe_path(file.path):
             raise LEMError(f"a file of {self.repo_id!r} is named {file.path!r}, which may lead out of it: not fetched")
-        storage = cache_folder(self.repo_id, self.kind, cache)
+        storage = cache_folder(self.repo_id, self.repo_type, cache)
         copy = storage / "snapshots" / self.commit / file.path
         if copy.exists():
             return copy
@@ -98,10 +99,10 @@ class Repository:
         for _ in range(2):
             partial = blobs / f"{secrets.token_hex(8)}.incomplete"
             try:
-                found = self._fetch_to(partial, file, cache)
-                if stated in (None, found):
-                    os.replace(partial, blobs / found)
-                    return self._linked(blobs / found, copy, cache)
+                digest = self._fetch_to(partial, file, cache)
+                if stated in (None, digest):
+                    os.replace(partial, blobs / digest)
+                    return self._linked(blobs / digest, copy, cache)
             finally:
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
@@ -125,9 +126,23 @@ class Repository:
             token=self.token,
         )
 
+    def read_card(self, cache_dir: str | Path | None = None) -> Card:
+        """The card; an empty one where there is none.
+
+        Raises:
+            HubError: It cannot be fetched.
+            LEMError: It is too large or is no UTF-8.
+        """
+        if CARD_NAME not in self.files:
+            return Card()
+        size = self.files[CARD_NAME].size
+        if size is not None and size > MAX_CARD_BYTES:
+            raise LEMError(f"the card of {self.repo_id!r} has {size:,} bytes, more than {MAX_CARD_BYTES:,}")
+        return cached_card(self.fetch(self.files[CARD_NAME], cache_root(cache_dir)), self.repo_id)
+
     def note(self, name: str, cache: Path) -> None:
-        """Note in the cache that a branch or tag is at this commit, so that it is found without a connection."""
-        path = cache_folder(self.repo_id, self.kind, cache) / "refs" / name
+        """Note in the cache that a branch or tag is at this commit, for readers without a connection."""
+        path = cache_folder(self.repo_id, self.repo_type, cache) / "refs" / name
         if name == self.commit or not safe_path(name):
             return
         with contextlib.suppress(OSError):  # the files are there; only the next time without a connection needs it
@@ -146,8 +161,7 @@ class Repository:
                 fetch_file(url, content, size, name, self.repo_id, self.token, deadline)
 
         ask(f"download {name}", self.repo_id, call, token=self.token, cache=cache)
-        with partial.open("rb") as content:
-            return _hash(content, hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size))
+        return _hash_of(partial, hashlib.sha256() if file.sha256 else hashlib.sha1(b"blob %d\0" % size))
 
     def _linked(self, blob: Path, copy: Path, cache: Path) -> Path:
         def link(partial: Path) -> None:
@@ -165,15 +179,15 @@ class Repository:
     def _url(self, file: HubFile) -> str:
         from huggingface_hub import hf_hub_url
 
-        return str(hf_hub_url(self.repo_id, file.path, repo_type=self.kind.removesuffix("s"), revision=self.commit))
+        return str(hf_hub_url(self.repo_id, file.path, repo_type=self.repo_type, revision=self.commit))
 
 
-def describe(repo_id: str, kind: Kind, revision: str | None, token: str | bool | None) -> Repository:
-    """Look at a repository; errors of the client as they are.
+def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str | bool | None) -> Repository:
+    """Look at a repository; errors of the client stay as they are.
 
     Args:
         repo_id: ``org/name``.
-        kind: Models or data sets.
+        repo_type: Models or data sets.
         revision: Branch, tag or commit; default the main branch.
         token: Token; default the client's.
 
@@ -184,7 +198,7 @@ def describe(repo_id: str, kind: Kind, revision: str | None, token: str | bool |
     from huggingface_hub import constants
 
     at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
-    url = f"{constants.ENDPOINT}/api/{kind}/{repo_id}{at}?blobs=true"
+    url = f"{constants.ENDPOINT}/api/{repo_type}s/{repo_id}{at}?blobs=true"
     what = f"the description of {repo_id!r}"
     answer = fetch_answer(url, what, repo_id, token)
     try:
@@ -199,12 +213,32 @@ def describe(repo_id: str, kind: Kind, revision: str | None, token: str | bool |
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else error
         raise HubError(f"{what} makes no sense, nothing was downloaded: {why}", repo_id=repo_id) from None
-    return Repository(repo_id, kind, commit, {file.path: file for file in files}, bool(answer.get("private")), token)
+    by_path = {file.path: file for file in files}
+    return Repository(repo_id, repo_type, commit, by_path, bool(answer.get("private")), token)
 
 
-def cache_folder(repo_id: str, kind: Kind, cache: Path) -> Path:
+def cache_root(cache_dir: str | Path | None) -> Path:
+    """Folder of the cache; default the client's (``HF_HUB_CACHE``)."""
+    from huggingface_hub import constants
+
+    return Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+
+
+def cache_folder(repo_id: str, repo_type: RepoType, cache: Path) -> Path:
     """Where the cache keeps a repository."""
-    return cache / f"{kind}--{repo_id.replace('/', '--')}"
+    return cache / f"{repo_type}s--{repo_id.replace('/', '--')}"
+
+
+def cached_card(path: Path, repo_id: str) -> Card:
+    """A card in the cache.
+
+    Raises:
+        LEMError: It is too large or is no UTF-8.
+    """
+    try:
+        return Card.read(path)
+    except (OSError, ValueError) as error:
+        raise LEMError(f"the card of {repo_id!r} cannot be read: {error}") from None
 
 
 def safe_path(path: str) -> bool:
@@ -213,6 +247,26 @@ def safe_path(path: str) -> bool:
     return not any(part in ("", ".", "..") for part in parts) and not any(
         character in '\\:*?"<>|' or not character.isprintable() for character in path
     )
+
+
+def is_damaged(path: Path, sha256: str | None = None) -> bool:
+    """Whether the content of a cached copy is not what the Hub or the cache says it is.
+
+    A copy is a link to a blob that is named by its hash: SHA-256 of large files, git's SHA-1 of small ones (of some
+    mirrors: plain SHA-1). Where the file system has no links, only what the Hub states is known.
+
+    Args:
+        path: The copy.
+        sha256: SHA-256 (hexadecimal) that the Hub states.
+    """
+    blob = path.resolve()
+    stated = sha256 or (blob.name if path.is_symlink() and blob.parent.name == "blobs" else "")
+    if not blob.is_file() or not (_SHA256.fullmatch(stated) or _COMMIT.fullmatch(stated)):
+        return False
+    if _SHA256.fullmatch(stated):
+        return _hash_of(blob, hashlib.sha256()) != stated
+    with_header = hashlib.sha1(b"blob %d\0" % blob.stat().st_size)
+    return stated not in (_hash_of(blob, with_header), _hash_of(blob, hashlib.sha1()))
 
 
 def _file(entry: Mapping[str, Any]) -> HubFile:
@@ -229,18 +283,15 @@ def _is_hash(value: object, form: re.Pattern[str]) -> bool:
     return isinstance(value, str) and bool(form.fullmatch(value))
 
 
-def _hash(content: BinaryIO, digest: Any) -> str:  # noqa: ANN401
-    while block := content.read(1 << 20):
-        digest.update(block)
+def _hash_of(path: Path, digest: Any) -> str:  # noqa: ANN401
+    with path.open("rb") as content:
+        while block := content.read(1 << 20):
+            digest.update(block)
     return str(digest.hexdigest())
 
 
 def _put(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its place, and move it there."""
+    """Write a file of the cache, complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with replacing(path) as partial:
         write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

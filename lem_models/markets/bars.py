@@ -1,14 +1,14 @@
 """Bars of prices and volumes: read, checked, placed on their market's grid, and never changed afterwards.
 
 A table of bars is long: one row per bar, columns ``timestamp`` (tz-aware, start of the bar), ``symbol``, ``open``,
-``high``, ``low``, ``close``, ``volume`` (base units) and ``notional`` (quote units). The price at which a bar could be
+``high``, ``low``, ``close``, ``volume`` (base units) and ``notional`` (quote units). The price at which a bar can be
 traded is its VWAP, ``notional / volume``.
 
-:class:`Bars` holds it as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of the
-second. Seven arrays are all there is per bar, 56 bytes; where a bar lies (ordinal, session, slot, the bounds of the
-stretch without a gap) follows from a compact :class:`~lem_models.markets.calendar.grid.Grid` for the rows that are
-asked for, so "is there a gap between bars a and b" is one comparison, and windows never have to be materialised. The
-whole columns (:attr:`Bars.session` and the like) exist too: computed when first asked for, for users and small tables.
+:class:`Bars` holds the table as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of
+the second. Seven arrays take 56 bytes per bar. Ordinal, session, slot and gaps of a bar follow from a compact
+:class:`~lem_models.markets.calendar.grid.Grid`, which computes them for the rows that are asked for. "Is there a gap
+between the bars a and b" is one comparison, and windows are never copied. The whole columns, such as
+:attr:`Bars.session`, are computed when they are first asked for.
 """
 
 from __future__ import annotations
@@ -21,25 +21,33 @@ from datetime import timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from lem_models.errors import BarsError, UnknownNameError
+from lem_models.errors import BarsError
 from lem_models.markets.calendar.choice import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
-from lem_models.markets.calendar.frequency import Moment, clock, nanoseconds, read_frequency
+from lem_models.markets.calendar.frequency import Moment, clock, read_frequency
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.columns import DerivedColumns
 from lem_models.markets.epochs import check_unit
-from lem_models.markets.hub_bars import HubBars
+from lem_models.markets.gaps import missing_bars, warn_of_gaps
+from lem_models.markets.placed_bars import PlacedBars
 from lem_models.markets.storage.files import format_of, read_table, write_table
-from lem_models.markets.storage.store import content_hash, open_store, symbol_type, verify_store, write_store
+from lem_models.markets.storage.store import (
+    content_hash,
+    open_store,
+    symbol_type,
+    verify_store,
+    with_calendar,
+    write_store,
+)
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
 
 if TYPE_CHECKING:
+    from lem_models.hub.datasets.pull import HubStream
     from lem_models.markets.storage.writer import Dataset
 
 __all__ = ["Bars", "BarsLike"]
@@ -48,11 +56,11 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
-"""What stands for bars wherever they are asked for, see :meth:`Bars.of`; tables of other libraries too."""
+"""What functions take as bars, see :meth:`Bars.of`; tables of other libraries too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Bars(DerivedColumns, HubBars):
+class Bars(PlacedBars):
     """Bars of one or more symbols at one frequency, immutable.
 
     Build it with :meth:`read` or :meth:`from_frame`. Every array is flat over the bars, symbol-major, and read-only.
@@ -80,16 +88,6 @@ class Bars(DerivedColumns, HubBars):
         array([10.5, 10.5, 10.5])
     """
 
-    symbols: tuple[str, ...]
-    offsets: Integers
-    timestamp: Integers
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-    notional: Floats
-    grid: Grid
     _extra: pd.DataFrame | pa.Table = field(repr=False)
     _source: _Source | None = field(default=None, init=False, repr=False)  # a copy with other arrays has none
 
@@ -110,17 +108,17 @@ class Bars(DerivedColumns, HubBars):
     ) -> Bars:
         """Read bars from a file.
 
-        An ``.arrow`` file that :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` made is mapped
-        into memory: it is open at once whatever its size, and what is looked at is loaded. Its bars were checked when
-        it was written. It may be replaced while it is open (as writing does), but not changed in place.
+        An ``.arrow`` file of :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` is mapped into
+        memory: it opens at once whatever its size, and only the bars that are used are loaded. Its bars were checked
+        when it was written. The file may be replaced while it is open, as writing does, but not changed in place.
 
         Args:
             path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
-            calendar: See :meth:`from_frame`; ``"auto"`` leaves a mapped file the calendar it was written with.
-            frequency: See :meth:`from_frame`; the same holds for none.
+            calendar: See :meth:`from_frame`; with ``"auto"`` a mapped file keeps the calendar that it was written with.
+            frequency: See :meth:`from_frame`; with ``None`` a mapped file keeps its own.
             unit: See :meth:`from_frame`.
-            fill_gaps: See :meth:`from_frame`; filled bars are in memory.
-            verify: Check the bars of a mapped file again, and compare their hash. (Others are always checked.)
+            fill_gaps: See :meth:`from_frame`; bars with filled gaps are held in memory.
+            verify: Check the bars of a mapped file again, and compare their hash. Other files are always checked.
 
         Returns:
             The bars.
@@ -144,32 +142,21 @@ class Bars(DerivedColumns, HubBars):
             )
         if verify:
             verify_store(stored, file)
-        columns, grid = stored.columns, stored.grid
-        bars = cls._of(columns, grid, stored.extra)
-        stored_as = (bars.calendar_names, bars.frequency)
-        names = bars.calendar_names if calendar == "auto" else calendar
-        length = bars.frequency if frequency is None else read_frequency(frequency)
-        if (names if isinstance(names, Mapping) else dict.fromkeys(columns.symbols, names), length) != stored_as:
-            built = build_calendars(names, columns.symbols, columns.offsets, columns.timestamp, length)
-            grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
-            bars = cls._of(columns, grid, stored.extra)
-        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, length))
-        if fill_gaps:
-            from lem_models.markets.gaps import filled_gaps
-
-            return filled_gaps(bars, fill_gaps)
-        return bars
+        stored = with_calendar(stored, calendar, frequency)
+        bars = cls.of_columns(stored.columns, stored.grid, stored.extra)
+        object.__setattr__(bars, "_source", _Source(file.absolute(), stored.content_hash, calendar, bars.frequency))
+        return bars._with_gaps_filled(fill_gaps) if fill_gaps else bars
 
     @classmethod
     def of(cls, bars: BarsLike) -> Bars:
-        """The bars of whatever stands for bars: themselves, a table of them, or a file.
+        """Bars from bars, from a table, or from a file.
 
         Args:
-            bars: Bars, which are given back as they are; a table as :meth:`from_frame` takes it; or the path of a file
-                as :meth:`read` takes it. Read a table or a file yourself to choose its calendar.
+            bars: Bars, which are returned unchanged; a table for :meth:`from_frame`; or the path of a file for
+                :meth:`read`. To choose the calendar, call these yourself.
 
         Raises:
-            BarsError: It is none of these, the file cannot be read, or a bar breaks a rule.
+            BarsError: The argument is none of these, the file cannot be read, or a bar breaks a rule.
         """
         if isinstance(bars, Bars):
             return bars
@@ -189,7 +176,7 @@ class Bars(DerivedColumns, HubBars):
     ) -> Bars:
         """Check the bars of a data set of the library ``datasets`` and write them to an ``.arrow`` file.
 
-        The data set goes through memory piece by piece, so a streaming one may be of any size.
+        The data set is read piece by piece, so a streaming one may have any size.
 
         Args:
             dataset: A ``datasets.Dataset`` or ``datasets.IterableDataset`` with the columns of :meth:`from_frame`, its
@@ -203,12 +190,12 @@ class Bars(DerivedColumns, HubBars):
             The bars, mapped from the file.
 
         Raises:
-            BarsError: It is no such data set, a bar breaks a rule, or the file cannot be written.
+            BarsError: The argument is no such data set, a bar breaks a rule, or the file cannot be written.
             UnknownNameError: There is no calendar, or no unit, of this name.
         """
-        from lem_models.markets.storage.writer import dataset_pieces, store_bars
+        from lem_models.markets.storage.writer import store_dataset
 
-        return store_bars(dataset_pieces(dataset), path, calendar=calendar, frequency=frequency, unit=unit)
+        return store_dataset(dataset, path, calendar=calendar, frequency=frequency, unit=unit)
 
     @classmethod
     def from_frame(
@@ -225,20 +212,20 @@ class Bars(DerivedColumns, HubBars):
         Args:
             frame: A DataFrame of pandas or polars, a table of pyarrow, a mapping of columns or a list of rows. One row
                 per bar; columns timestamp (datetimes or ISO 8601, with a zone), symbol, open, high, low, close, volume,
-                notional. Other columns are carried along. Symbols may be interleaved, each symbol's rows are in time
-                order. Where prices contradict each other by a rounding (at most 1e-6, relative), low and high are
-                widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
-            calendar: ``"auto"`` tells ``"24/7"`` from ``"sessions"`` by the bars; an exchange code such as ``"XNYS"``
+                notional. Other columns are carried along. Symbols may be interleaved; the rows of each symbol are in
+                time order. If prices of a bar contradict each other by a rounding (at most 1e-6, relative), low and
+                high are widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
+            calendar: ``"auto"`` infers ``"24/7"`` or ``"sessions"`` from the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
-                own (``{"SPY": "XNYS", "VOD": "XLON"}``), and with ``"auto"`` a column ``calendar`` does; symbols that
-                neither names are inferred.
+                own (``{"SPY": "XNYS", "VOD": "XLON"}``). With ``"auto"`` a column ``calendar`` does the same. The
+                calendars of symbols without a name are inferred.
             frequency: Length of a bar, e.g. ``"1h"``; by default the most common step between bars.
-            unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; ``"auto"``
-                takes the one in which the first lies between 1980 and 2262, as the others then must. Without a unit
-                numbers are refused, and with one everything else is.
-            fill_gaps: Fill gaps of at most so many missing bars with bars without volume, at the close before; for
-                vendors that leave out bars in which nothing traded. Without it gaps keep orders away, and where they
-                cost a quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` says so.
+            unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``. ``"auto"``
+                takes the unit in which the first number lies between 1980 and 2262; all numbers must fit it. Without a
+                unit numbers are refused. With a unit everything else is refused.
+            fill_gaps: Fill gaps of at most so many missing bars with bars without volume, at the close before them; for
+                vendors that leave out bars in which nothing traded. Gaps that stay exclude orders. If they exclude a
+                quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` says so.
 
         Returns:
             The bars.
@@ -258,18 +245,15 @@ class Bars(DerivedColumns, HubBars):
             columns.timestamp,
             None if frequency is None else read_frequency(frequency),
         )
-        bars = cls._of(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
-        from lem_models.markets.gaps import filled_gaps, warn_of_gaps
-
+        bars = cls.of_columns(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
         if fill_gaps:
-            bars = filled_gaps(bars, fill_gaps)
-        else:
-            warn_of_gaps(bars)
+            return bars._with_gaps_filled(fill_gaps)
+        warn_of_gaps(bars)
         return bars
 
     @classmethod
-    def _of(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:
-        """Bars from checked columns and their places; ``extra`` stands for the columns' own."""
+    def of_columns(cls, columns: Columns, grid: Grid, extra: pd.DataFrame | pa.Table | None = None) -> Bars:
+        """Bars from checked columns and their places on the grid; ``extra`` replaces the columns' own."""
         return cls(
             symbols=columns.symbols,
             offsets=columns.offsets,
@@ -304,7 +288,7 @@ class Bars(DerivedColumns, HubBars):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of :attr:`frame`: the eight of every table of bars, and the others that are carried along."""
+        """Columns of :attr:`frame`: the eight of every table of bars, and those that are carried along."""
         extra = self._extra.columns if isinstance(self._extra, pd.DataFrame) else self._extra.column_names
         return (*REQUIRED, *map(str, extra))
 
@@ -330,9 +314,9 @@ class Bars(DerivedColumns, HubBars):
         return f"calendars {', '.join(parts)}"
 
     def by_calendar(self) -> list[Bars]:
-        """The bars of the symbols of each calendar; the bars themselves if there is one.
+        """Split the bars by calendar; bars with one calendar are returned unchanged.
 
-        Features, models and policies read one market at a time; :func:`~lem_models.execute` takes markets apart itself.
+        Features, models and policies read one market at a time; :func:`~lem_models.execute` splits the bars itself.
         """
         kinds, which = self.grid.calendars.kinds, self.grid.calendars.which
         if len(kinds) == 1:
@@ -343,7 +327,7 @@ class Bars(DerivedColumns, HubBars):
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Bars:
         """Take the bars that start in a period.
 
-        The bars keep their places on the grid (ordinals, sessions, slots). A symbol without a bar in the period drops
+        The bars keep their places on the grid (ordinals, sessions, slots). A symbol without a bar in the period is left
         out.
 
         Args:
@@ -360,26 +344,6 @@ class Bars(DerivedColumns, HubBars):
         pieces = [(index, first, last) for index, (first, last) in enumerate(rows) if last > first]
         return self._take(pieces, f"start in [{start}, {end})")
 
-    def rows_between(self, start: Moment | None = None, end: Moment | None = None) -> Integers:
-        """Find the bars of each symbol that start in a period.
-
-        Args:
-            start: First moment, inclusive; a date or time without a zone is UTC.
-            end: Last moment, exclusive.
-
-        Returns:
-            int64 [symbols, 2]: flat index of the first of them, and one past the last; equal if there is none.
-
-        Raises:
-            BarsError: A moment cannot be read.
-        """
-        lowest = np.iinfo(np.int64).min if start is None else nanoseconds(start)
-        highest = np.iinfo(np.int64).max if end is None else nanoseconds(end)
-        rows = np.empty((len(self.symbols), 2), dtype=np.int64)
-        for index, (low, high) in enumerate(pairwise(self.offsets.tolist())):
-            rows[index] = np.searchsorted(self.timestamp[low:high], [lowest, highest]) + low
-        return np.maximum(rows, rows[:, :1])
-
     def last(self, count: int) -> Bars:
         """Take the last bars of each symbol, at most so many; they keep their places on the grid."""
         ends = self.offsets[1:].tolist()
@@ -389,7 +353,7 @@ class Bars(DerivedColumns, HubBars):
     def select(self, symbols: str | Iterable[str]) -> Bars:
         """Take the bars of some symbols, in the order given.
 
-        The bars keep their places on the grid: where a symbol lacks a bar that another one had, it still has a gap.
+        The bars keep their places on the grid: if a symbol lacks a bar that another symbol had, it still has a gap.
 
         Args:
             symbols: One name or several.
@@ -405,29 +369,9 @@ class Bars(DerivedColumns, HubBars):
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise BarsError("the symbol is selected twice", symbol=twice, rule="unique symbols")
-        chosen = [self._index(name) for name in names]
+        chosen = [self.number_of(name) for name in names]
         pieces = [(index, int(self.offsets[index]), int(self.offsets[index + 1])) for index in chosen]
         return self._take(pieces, f"are of the symbols {names}")
-
-    def locate(self, symbol: str, timestamp: npt.ArrayLike) -> Integers:
-        """Find bars by their start.
-
-        Args:
-            symbol: Name of the symbol.
-            timestamp: int64 [n], nanoseconds UTC.
-
-        Returns:
-            int64 [n], flat indices; -1 where the symbol has no such bar.
-
-        Raises:
-            UnknownNameError: There are no bars of this symbol.
-        """
-        wanted = np.asarray(timestamp, dtype=np.int64)
-        index = self._index(symbol)
-        low, high = int(self.offsets[index]), int(self.offsets[index + 1])
-        at = np.searchsorted(self.timestamp[low:high], wanted) + low
-        found = self.timestamp[np.minimum(at, high - 1)] == wanted
-        return np.asarray(np.where(found, at, -1), dtype=np.int64)
 
     def with_prices(
         self,
@@ -448,7 +392,7 @@ class Bars(DerivedColumns, HubBars):
             notional: float64 [bars].
 
         Returns:
-            Bars with the new prices, the VWAP follows from the notional.
+            Bars with the new prices; the VWAP follows from the notional.
 
         Raises:
             BarsError: An array has another length, or a bar breaks a rule.
@@ -471,8 +415,8 @@ class Bars(DerivedColumns, HubBars):
         """Write the bars to a file, complete or not at all.
 
         Args:
-            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing one is replaced. An ``.arrow``
-                file is larger than a ``.parquet`` one, and :meth:`read` opens it without reading it.
+            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing file is replaced. An ``.arrow``
+                file is larger than a ``.parquet`` file, but :meth:`read` maps it instead of reading it.
 
         Raises:
             BarsError: The suffix is none of these, or the file cannot be written.
@@ -486,10 +430,173 @@ class Bars(DerivedColumns, HubBars):
         number = np.repeat(np.arange(len(self.symbols), dtype=symbol_type(len(self.symbols))), np.diff(self.offsets))
         write_store(columns, self.grid, number, self._extra, file)
 
-    def _index(self, symbol: str) -> int:
-        if symbol not in self.symbol_numbers:
-            raise UnknownNameError.among("symbol", symbol, self.symbols)
-        return self.symbol_numbers[symbol]
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        split: str = "train",
+        source: str | None = None,
+        licence: str | None = None,
+        quirks: Sequence[str] = (),
+        columns: Mapping[str, str] | None = None,
+        private: bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+        max_shard_size: int | str = "500MB",
+        replace_card: bool = False,
+    ) -> str:
+        """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
+
+        Bars are sent shard by shard, so an ``.arrow`` file is never loaded whole. The bars are checked again before
+        anything is sent. Other splits of the data set stay. A card written by hand stays too, except for the keys in
+        its head that list the files.
+
+        Args:
+            repo_id: ``org/name``; the repository is made if it does not exist.
+            split: Name of the split; an existing split of this name is replaced.
+            source: Where the bars come from, for the card.
+            licence: Terms: a name that the Hub knows (``"cc-by-4.0"``), or ``"other: "`` and the terms in words.
+            quirks: What readers must know of the bars, one sentence each.
+            columns: Meaning and unit of other columns than those of a bar, by name.
+            private: Whether a new repository is private; default the organisation's setting.
+            branch: Branch to commit to, made if it does not exist; default the main branch.
+            create_pr: Open a pull request instead.
+            token: Token with the right to write; default the token that the machine is signed in with.
+            commit_message: Message of the commit.
+            max_shard_size: Largest size of a shard in memory, in bytes or as a text; its file is smaller.
+            replace_card: Write a new card over the one in the repository.
+
+        Returns:
+            URL of the commit or pull request.
+
+        Raises:
+            BarsError: The licence is empty, a bar breaks a rule, or another column has a type that is not published.
+                Then no request is sent to the Hub.
+            LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts the bars.
+        """
+        from lem_models.hub.datasets import push
+
+        return push.push_bars(
+            self,
+            push.BarsUpload(
+                repo_id=repo_id,
+                split=split,
+                source=source,
+                licence=licence,
+                quirks=quirks,
+                columns=columns,
+                private=private,
+                branch=branch,
+                create_pr=create_pr,
+                token=token,
+                commit_message=commit_message,
+                max_shard_size=max_shard_size,
+                replace_card=replace_card,
+            ),
+        )
+
+    @overload
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        split: str = ...,
+        streaming: Literal[False] = ...,
+        config: str | None = ...,
+        revision: str | None = ...,
+        token: str | bool | None = ...,
+        cache_dir: str | Path | None = ...,
+        local_files_only: bool = ...,
+        calendar: CalendarChoice = ...,
+        frequency: str | pd.Timedelta | None = ...,
+    ) -> Bars: ...
+
+    @overload
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        split: str = ...,
+        streaming: Literal[True],
+        config: str | None = ...,
+        revision: str | None = ...,
+        token: str | bool | None = ...,
+        cache_dir: str | Path | None = ...,
+        local_files_only: bool = ...,
+        calendar: CalendarChoice = ...,
+        frequency: str | pd.Timedelta | None = ...,
+    ) -> HubStream: ...
+
+    @classmethod
+    def from_hub(
+        cls,
+        repo_id: str,
+        *,
+        split: str = "train",
+        streaming: bool = False,
+        config: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        calendar: CalendarChoice = "auto",
+        frequency: str | pd.Timedelta | None = None,
+    ) -> Bars | HubStream:
+        """Read bars from a data set of parquet files on the Hub, checked like any table of bars.
+
+        Bars that :meth:`push_to_hub` published are read back exactly, and compared with their content hash. Code in a
+        repository is never run. Files that would expand enormously are refused before they are unpacked.
+
+        Args:
+            repo_id: ``org/name``.
+            split: Which split.
+            streaming: Return a stream, which downloads piece by piece while it is read: ``for piece in stream`` or
+                ``stream.write("bars.arrow")``.
+            config: Which of several tables of the repository; default the repository's default.
+            revision: Branch, tag or commit; default the main branch.
+            token: Token for private data sets; default that of the machine, ``False`` for none.
+            cache_dir: Folder of the cache; default the Hub's (``HF_HOME``).
+            local_files_only: Send no request: take the cached copy. Without a connection it is taken anyway.
+            calendar: See :meth:`Bars.from_frame`; with ``"auto"`` published bars keep their calendar.
+            frequency: See :meth:`Bars.from_frame`; with ``None`` published bars keep theirs.
+
+        Returns:
+            The bars; with ``streaming`` a :class:`~lem_models.hub.datasets.pull.HubStream`.
+
+        Raises:
+            BarsError: A bar breaks a rule; or a file is damaged, has other types, or expands beyond bounds.
+            UnknownNameError: There is no such split, configuration or calendar.
+            LEMError: The Hub does not have the data set, does not show it to this token, or cannot be reached and the
+                data set is not cached; or a file differs from what the Hub says of it.
+        """
+        from lem_models.hub.datasets.pull import load_bars
+
+        return load_bars(
+            repo_id,
+            streaming=streaming,
+            split=split,
+            config=config,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            calendar=calendar,
+            frequency=frequency,
+        )
+
+    def _with_gaps_filled(self, at_most: int) -> Bars:
+        """The bars with gaps of at most so many bars filled; other columns have no value there."""
+        added = missing_bars(self, at_most)
+        if added.empty:
+            return self
+        frame = pd.concat([self.frame, added], ignore_index=True)
+        number = frame["symbol"].map(self.symbol_numbers)
+        frame = frame.iloc[np.lexsort([frame["timestamp"], number])].reset_index(drop=True)
+        return Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
 
     def _take(self, pieces: Sequence[tuple[int, int, int]], which: str) -> Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""
@@ -517,10 +624,10 @@ class Bars(DerivedColumns, HubBars):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
-        return self._of(columns, grid, extra)
+        return self.of_columns(columns, grid, extra)
 
     def _checked_extra(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
-        """The other columns. Those of a mapped file are looked through first: texts and lists in it hold addresses."""
+        """The other columns; those of a mapped file are validated first, because texts and lists hold addresses."""
         extra = self._extra
         if isinstance(extra, pd.DataFrame):
             return extra
@@ -541,7 +648,7 @@ class Bars(DerivedColumns, HubBars):
                 value.flags.writeable = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle (for data loader workers) a mapped file by its name, other bars by their columns."""
+        """Pickle, for data loader workers: a mapped file by its path, other bars by their columns."""
         if self._source is not None:
             return _reopened, (self._source,)
         return _rebuilt, ({item.name: getattr(self, item.name) for item in fields(self) if item.init},)

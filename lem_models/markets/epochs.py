@@ -1,9 +1,9 @@
-"""Timestamps that are numbers: seconds, or parts of them, since 1970.
+"""Timestamps that are numbers: seconds, or fractions of them, since 1970.
 
-A number does not say its unit, and a wrong one is off by a factor of 1000: hourly bars become bars of 3.6 seconds, or
-of 3.6 milliseconds, in January 1970. So whoever reads numbers names their unit. From 1980 on, where bars begin
-(:data:`EARLIEST`), no number is a time in two units: ``"auto"`` takes the one that fits the first row, and every other
-row must fit it too.
+A number does not show its unit, and a wrong unit is wrong by a factor of 1000: hourly bars become bars of 3.6 seconds,
+or of 3.6 milliseconds, in January 1970. So the caller names the unit. Bars begin in 1980 or later (:data:`EARLIEST`),
+and since then no number is a time in two units: ``"auto"`` takes the unit that fits the first row, and every other row
+must fit it too.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ EARLIEST = 315_532_800 * 10**9
 """1980-01-01 in nanoseconds UTC: no table of bars begins earlier."""
 
 _LATEST = np.iinfo(np.int64).max
-_EXACT = 2**53  # whole numbers below this are floats
-_LONG = 10**32  # no time has so many digits, and to print millions of them takes long
+_EXACT = 2**53  # floats hold whole numbers below this
+_LONG = 10**32  # no time has so many digits, and printing millions of them takes long
 _DIGITS = re.compile(r"(-?[0-9]{1,32})(?:\.0+)?")
 
 
@@ -58,7 +58,7 @@ def epoch_unit(number: int) -> str | None:
 
 
 def whole_number(value: object) -> int | None:
-    """A whole number, also as a text (a CSV has no other) or as a float that is exact; ``None`` if it is none."""
+    """Read a whole number, also from a text, as in a CSV, or from an exact float; ``None`` for any other value."""
     if isinstance(value, str):
         match = _DIGITS.fullmatch(value)
         return int(match[1]) if match else None
@@ -83,8 +83,8 @@ def read_epochs(column: pd.Series, unit: str) -> tuple[Integers, str]:
         Nanoseconds UTC, int64 [rows], and their unit.
 
     Raises:
-        MomentError: A row is missing, is no whole number, or no time from 1980 on in this unit; names the first such
-            row.
+        MomentError: A row is missing, is no whole number, or is no time since 1980 in this unit; the error names the
+            first such row.
     """
     if isinstance(column.dtype, pd.ArrowDtype):
         column = pa.array(column).to_pandas(integer_object_nulls=True)
@@ -109,7 +109,7 @@ def read_epochs(column: pd.Series, unit: str) -> tuple[Integers, str]:
 
 
 def _distinct(column: pd.Series) -> tuple[npt.NDArray[np.intp], Iterable[object]]:
-    """Number of each row's value among the distinct ones, and these: symbols share timestamps."""
+    """Number of each row's value among the distinct values, and these values; symbols share timestamps."""
     try:
         which, distinct = pd.factorize(column)
     except TypeError:  # something that cannot be hashed is no number either

@@ -1,8 +1,8 @@
-"""Gaps in bars: what they cost, what they look like, and how to close them.
+"""Gaps in bars: how many orders they exclude, their likely reason, and bars that fill them.
 
-A gap keeps every order away whose lookback or life touches it. Where that is much of the data, the reason is as a rule
-one of two: the market has a break that the inferred calendar does not know, or the vendor leaves out bars in which
-nothing traded. :func:`gap_advice` tells them apart; :func:`filled_gaps` closes gaps with bars without volume.
+A gap excludes every order whose lookback or duration touches it. If gaps exclude many orders, there are two usual
+reasons: the market has a break that the inferred calendar does not know, or the vendor leaves out bars in which nothing
+traded. :func:`gap_advice` distinguishes them; :func:`missing_bars` gives bars without volume for the gaps.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError, BarsWarning
-from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import DAY
+from lem_models.markets.placed_bars import PlacedBars
+from lem_models.orders.rules import MAX_LOOKBACK
 
-__all__ = ["filled_gaps", "gap_advice", "warn_of_gaps"]
+__all__ = ["gap_advice", "missing_bars", "starts_lost", "warn_of_gaps"]
 
 Integers = npt.NDArray[np.int64]
 
-LOOKBACK = 256  # bars of history that orders of models need
-_MUCH = 0.25  # of the starts that the bars have room for
-_FILLED = 12  # missing bars in a row that a vendor may have left out because nothing traded; more are rather a halt
+_MANY = 0.25  # share of the possible starts
+_LONGEST_IDLE = 12  # missing bars in a row that a vendor may leave out because nothing traded; more are likely a halt
 _NAMED = 3
-_LEAST_DAYS = 5  # on which a hole is found before it counts as one of the market
+_LEAST_DAYS = 5  # with a hole, before it counts as a break of the market
 _MINUTE, _MINUTES = 60_000_000_000, 1440
-# Lunch breaks, UTC, of exchanges without daylight saving whose schedules the library has with their breaks: first
-# missing moment, first moment after, codes.
+# Lunch breaks of exchanges without daylight saving, UTC: first missing moment, first moment after, exchange code.
 _BREAKS = (
     ("02:30", "03:30", "XTKS"),
     ("03:30", "05:00", "XSHG"),
@@ -37,31 +36,31 @@ _BREAKS = (
 )
 
 
-def warn_of_gaps(bars: Bars) -> None:
-    """Warn where gaps keep a quarter or more of the possible orders away."""
+def warn_of_gaps(bars: PlacedBars) -> None:
+    """Warn if gaps exclude a quarter or more of the possible orders."""
     lost, possible = starts_lost(bars)
-    if possible and lost > _MUCH * possible:
+    if possible and lost > _MANY * possible:
         warnings.warn(
             f"{lost:,} of {possible:,} possible starts of orders are lost to {len(bars.gaps):,} gaps, with "
-            f"{LOOKBACK} bars of history each; {gap_advice(bars)}",
+            f"{MAX_LOOKBACK} bars of history each; {gap_advice(bars)}",
             BarsWarning,
             stacklevel=3,
         )
 
 
-def starts_lost(bars: Bars) -> tuple[int, int]:
-    """Bars whose lookback touches a gap, and bars that have as many bars of their symbol before them as it takes."""
-    whole = np.maximum(np.diff(bars.offsets) - LOOKBACK, 0).sum()
-    kept = np.maximum(np.diff(bars.grid.run) - LOOKBACK, 0).sum()
+def starts_lost(bars: PlacedBars) -> tuple[int, int]:
+    """Starts whose lookback touches a gap, and starts with enough bars of their symbol before them."""
+    whole = np.maximum(np.diff(bars.offsets) - MAX_LOOKBACK, 0).sum()
+    kept = np.maximum(np.diff(bars.grid.run) - MAX_LOOKBACK, 0).sum()
     return int(whole - kept), int(whole)
 
 
-def gap_advice(bars: Bars) -> str:
-    """What the gaps look like, and the cure; one sentence."""
+def gap_advice(bars: PlacedBars) -> str:
+    """The likely reason of the gaps, and the cure, in one sentence."""
     return f"{_advice(bars)} (--calendar and --fill-gaps on the command line)"
 
 
-def _advice(bars: Bars) -> str:
+def _advice(bars: PlacedBars) -> str:
     holes = _recurring(bars)
     if holes:
         return _hours_in_words(holes)
@@ -70,15 +69,16 @@ def _advice(bars: Bars) -> str:
         return weeks
     _, missing = _before_gaps(bars)
     longest = int(missing.max(initial=0))
-    short = missing[missing <= _FILLED]
-    said = f"{missing.sum():,} bars are missing, at most {longest:,} in a row"
+    short = missing[missing <= _LONGEST_IDLE]
+    count = int(missing.sum())
+    counted = f"{count:,} bars are missing, at most {longest:,} in a row" if count > 1 else "1 bar is missing"
     fill = "if the vendor leaves out bars in which nothing traded, fill them with bars without volume"
-    if longest <= _FILLED:
-        return f"{said}: {fill}: fill_gaps={longest}"
+    if longest <= _LONGEST_IDLE:
+        return f"{counted}: {fill}: fill_gaps={longest}"
     if not len(short):
-        return f"{said}, never fewer than {missing.min():,}: these may be halts, or data that is to be had elsewhere"
+        return f"{counted}, never fewer than {missing.min():,}: these may be halts, or data that another source has"
     return (
-        f"{said}: {fill}: fill_gaps={short.max()} closes {len(short):,} of the {len(missing):,} gaps; the longer ones "
+        f"{counted}: {fill}: fill_gaps={short.max()} fills {len(short):,} of the {len(missing):,} gaps; longer ones "
         "may be halts, and stay"
     )
 
@@ -96,12 +96,12 @@ class _Hole(NamedTuple):
         return f"{self.begin // 60:02d}:{self.begin % 60:02d} to {self.end // 60:02d}:{self.end % 60:02d}"
 
 
-def _recurring(bars: Bars) -> list[_Hole]:
-    """The holes that most days of a symbol have, the largest first; of the symbol that has one most often."""
+def _recurring(bars: PlacedBars) -> list[_Hole]:
+    """Holes that most days of a symbol have, largest first, of the symbol with the most frequent hole."""
     last, missing = _before_gaps(bars)
     before, after = bars.timestamp[last] + bars.frequency.value, bars.timestamp[last + 1]
     short = after - before < DAY
-    # One number per symbol, begin and end: to write all of them down and count the texts would take seconds.
+    # Symbol, begin and end as one number, because counting texts would take seconds.
     symbol = bars.grid.symbol(last[short])
     begin, end = before[short] % DAY // _MINUTE, after[short] % DAY // _MINUTE
     kinds, place, count = np.unique(
@@ -121,7 +121,7 @@ def _recurring(bars: Bars) -> list[_Hole]:
     return sorted(holes, key=lambda hole: -hole.bars)
 
 
-def _before_gaps(bars: Bars) -> tuple[Integers, Integers]:
+def _before_gaps(bars: PlacedBars) -> tuple[Integers, Integers]:
     """The row before each gap, and how many bars it lacks; int64 [gaps] both."""
     grid = bars.grid
     last = grid.run[1:-1] - 1
@@ -129,31 +129,31 @@ def _before_gaps(bars: Bars) -> tuple[Integers, Integers]:
     return last, np.asarray(grid.ordinal(last + 1) - grid.ordinal(last) - 1)
 
 
-def _days(bars: Bars, symbol: int) -> int:
+def _days(bars: PlacedBars, symbol: int) -> int:
     """Number of dates, UTC, on which a symbol has bars."""
     date = bars.timestamp[bars.offsets[symbol] : bars.offsets[symbol + 1]] // DAY
     return 1 + int(np.count_nonzero(np.diff(date)))
 
 
 def _hours_in_words(holes: list[_Hole]) -> str:
-    """Say which hours are missing day by day, and which calendar may know them."""
+    """Name the hours that are missing on most days, and a calendar that may have them as a break."""
     largest = holes[0]
     named = ", ".join(str(hole) for hole in holes[:_NAMED])
-    said = f"{largest.symbol} lacks {named} UTC on {min(hole.days for hole in holes[:_NAMED])} days"
-    fill = f"fill_gaps={largest.bars} closes them with bars without volume"
+    missing = f"{largest.symbol} lacks {named} UTC on {min(hole.days for hole in holes[:_NAMED])} days"
+    fill = f"fill_gaps={largest.bars} fills them with bars without volume"
     if len(holes) > 1:
-        return f"{said}: if these are breaks of the market, no exchange's calendar knows several a day; {fill}"
+        return f"{missing}: if these are breaks of the market, no exchange calendar has several a day; {fill}"
     code = next((name for begin, end, name in _BREAKS if str(largest) == f"{begin} to {end}"), None)
     cure = (
         f"calendar={code!r} knows it"
         if code
         else f"calendar='XTKS' (or another code) takes an exchange's hours; where these have no break, {fill}"
     )
-    return f"{said}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
+    return f"{missing}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
 
 
-def _holidays(bars: Bars) -> str | None:
-    """Say that daily bars lack whole weeks, where a symbol does so more than once."""
+def _holidays(bars: PlacedBars) -> str | None:
+    """Describe whole weeks that daily bars of a symbol lack, if this happens more than once."""
     last, missing = _before_gaps(bars)
     if bars.frequency.value != DAY or not len(last):
         return None
@@ -170,17 +170,17 @@ def _holidays(bars: Bars) -> str | None:
     )
 
 
-def filled_gaps(bars: Bars, at_most: int) -> Bars:
-    """Close gaps with bars without volume, at the close before them.
+def missing_bars(bars: PlacedBars, at_most: int) -> pd.DataFrame:
+    """Bars without volume, at the close before them, for the bars that short gaps lack.
 
-    A bar without volume cannot be traded, so an order carries over it. What is filled in depends on earlier bars alone.
+    A bar without volume cannot be traded, so an order carries over it. Each of them depends on earlier bars alone.
 
     Args:
         bars: The bars.
         at_most: Gaps of more bars than this stay.
 
     Returns:
-        The bars with those filled in; other columns have no value there.
+        One row per missing bar, the columns of a table of bars.
 
     Raises:
         BarsError: ``at_most`` is not a positive whole number.
@@ -190,27 +190,17 @@ def filled_gaps(bars: Bars, at_most: int) -> Bars:
             f"fill_gaps is the largest number of missing bars to fill in a row, at least 1; got {at_most!r}",
             rule="gaps",
         )
-    grid, (last, missing) = bars.grid, _before_gaps(bars)
+    last, missing = _before_gaps(bars)
     last, missing = last[missing <= at_most], missing[missing <= at_most]
-    if not len(last):
-        return bars
-    at = np.repeat(np.arange(len(last)), missing)
-    ahead = np.arange(len(at)) - np.repeat(np.cumsum(missing) - missing, missing) + 1
-    rows = last[at]
-    close = bars.close[rows]
-    symbol = grid.symbol(rows)
-    added = pd.DataFrame(
+    gap = np.repeat(np.arange(len(last)), missing)
+    ahead = np.arange(len(gap)) - np.repeat(np.cumsum(missing) - missing, missing) + 1
+    rows = last[gap]
+    return pd.DataFrame(
         {
-            "timestamp": pd.DatetimeIndex(bars.timestamp[rows] + grid.until(rows, ahead), tz="UTC"),
-            "symbol": np.array(bars.symbols, dtype=object)[symbol],
-            **dict.fromkeys(("open", "high", "low", "close"), close),
+            "timestamp": pd.DatetimeIndex(bars.timestamp[rows] + bars.grid.until(rows, ahead), tz="UTC"),
+            "symbol": np.array(bars.symbols, dtype=object)[bars.grid.symbol(rows)],
+            **dict.fromkeys(("open", "high", "low", "close"), bars.close[rows]),
             "volume": 0.0,
             "notional": 0.0,
         }
-    )
-    number = np.concatenate([bars.symbol_index, symbol])
-    frame = pd.concat([bars.frame, added], ignore_index=True)
-    order = np.lexsort([frame["timestamp"].to_numpy(), number])
-    return Bars.from_frame(
-        frame.iloc[order].reset_index(drop=True), calendar=bars.calendar_names, frequency=bars.frequency
     )

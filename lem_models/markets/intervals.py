@@ -1,7 +1,7 @@
-"""Sets of rows as intervals: what is true of whole stretches of bars is stored and combined by their ends.
+"""Sets of rows as intervals.
 
-A set is two int64 arrays, first rows and one past the last rows, ascending, disjoint and none empty. Intersections cost
-as much as there are intervals, however many rows these hold.
+A set is two int64 arrays: first rows, and one past the last rows. Intervals are ascending, disjoint and not empty. The
+cost of an intersection grows with the number of intervals, not with the number of rows.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Intervals(NamedTuple):
 
 
 def intervals(first: Integers, last: Integers) -> Intervals:
-    """The set of ``first .. last - 1`` of each pair, which are disjoint and ascending; empty ones drop out."""
+    """The set of the rows ``first .. last - 1`` of each pair; pairs are disjoint and ascending, and may be empty."""
     exists = last > first
     return Intervals(first[exists], last[exists])
 
@@ -55,7 +55,7 @@ def intersect(one: Intervals, other: Intervals) -> Intervals:
 
 
 def around(rows: Integers, before: int, after: int) -> Intervals:
-    """Rows at most ``before`` before or ``after`` after one of some ascending rows."""
+    """Rows that are at most ``before`` rows before or ``after`` rows after one of some ascending rows."""
     first, last = rows - before, rows + after + 1
     new = np.ones(len(rows), dtype=bool)
     new[1:] = first[1:] > last[:-1]
@@ -65,7 +65,7 @@ def around(rows: Integers, before: int, after: int) -> Intervals:
 
 
 def complement(some: Intervals, size: int) -> Intervals:
-    """Rows of ``0 .. size - 1`` that are not in a set; what the set holds beyond does not matter."""
+    """Rows of ``0 .. size - 1`` that are not in a set; the set may hold other rows."""
     edges = np.array([0]), np.array([size])
     return intervals(
         np.maximum(np.concatenate([edges[0], some.last]), 0), np.minimum(np.concatenate([some.first, edges[1]]), size)

@@ -1,7 +1,7 @@
-"""Bars one at a time: check a new bar and place it on the market's grid, by the rules for whole tables.
+"""Bars one at a time: check a new bar by the rules for whole tables, and place it on the market's grid.
 
-A bar of plain numbers that breaks no rule takes a short way past :func:`~lem_models.markets.validation.validate_frame`;
-any other goes through it as a table of one row, so it is refused with the same error, or accepted for the same reason.
+A bar of plain numbers that breaks no rule takes a short path. Any other bar is checked by
+:func:`~lem_models.markets.validation.validate_frame` as a table of one row, and so raises the same error.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pandas as pd
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar.choice import Calendar, Calendars, RoundTheClock
 from lem_models.markets.calendar.frequency import DAY, moment
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.calendar.inference import InferredSessions
+from lem_models.markets.calendar.inferred_sessions import InferredSessions
+from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock
 from lem_models.markets.validation import (
     REQUIRED,
     ROUNDING,
@@ -32,7 +32,7 @@ from lem_models.markets.validation import (
 
 __all__ = ["BarReader", "ClosedBar", "followed_by"]
 
-_EXACT = 2**53  # whole numbers below this are floats
+_EXACT = 2**53  # floats hold whole numbers below this
 
 
 class ClosedBar(NamedTuple):
@@ -49,7 +49,7 @@ class ClosedBar(NamedTuple):
         vwap: ``notional / volume``, the close where nothing was traded.
         session: Number of the session, rising; equal for bars of one session.
         slot: Position in the session, from 0.
-        usual_slots: Slots that the session usually has, as far as it was known when it began.
+        usual_slots: Usual number of slots of the session, known when it began.
     """
 
     timestamp: int
@@ -89,7 +89,7 @@ def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[Seq
     calendars = Calendars.all_of(calendar.followed_by(np.unique(timestamp)), len(values))
     grid = Grid.build(calendars, offsets, timestamp, table["volume"])
     extra = pd.DataFrame(index=pd.RangeIndex(len(timestamp)))
-    return Bars._of(Columns(history.symbols, offsets, timestamp, table, extra), grid)
+    return Bars.of_columns(Columns(history.symbols, offsets, timestamp, table, extra), grid)
 
 
 class BarReader:
@@ -128,7 +128,7 @@ class BarReader:
             bar: Columns of a table of bars; ``symbol`` may be left out.
 
         Raises:
-            BarsError: when the bar breaks a rule of :class:`Bars`, or is not the next one.
+            BarsError: The bar breaks a rule of :class:`Bars`, or is not the next one.
         """
         row = self._row(bar)
         values = _plain(row) or self._checked(row)
@@ -136,7 +136,7 @@ class BarReader:
         return ClosedBar(*values, notional / volume if volume > 0 else close, *self.place(stamp))
 
     def accept(self, bar: ClosedBar) -> None:
-        """Move on to a bar that :meth:`read` gave."""
+        """Accept a bar of :meth:`read`: the next bar follows it."""
         self._starts.append(bar.timestamp)
         if bar.session != self.last.session:
             self.calendar = self.calendar.followed_by(np.array(self._starts, dtype=np.int64))
@@ -168,7 +168,7 @@ class BarReader:
         return bar
 
     def _checked(self, row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float]:
-        """What a table of this one bar holds; its errors are those of a table."""
+        """The numbers of the bar, checked as a table of one row."""
         frame = pd.DataFrame([{name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": self.symbol}])
         try:
             columns = validate_frame(frame)
@@ -184,7 +184,7 @@ class BarReader:
         """Session, slot and usual slots of the next bar, from its start in nanoseconds UTC.
 
         Raises:
-            BarsError: when the next bar does not start then.
+            BarsError: The next bar does not start then.
         """
         last = self.last
         if stamp == last.timestamp + self._step:
@@ -221,7 +221,7 @@ class BarReader:
 
 
 def _plain(row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float] | None:
-    """The bar's numbers if they are plain ones that break no rule; ``None`` to have it looked at closely.
+    """The bar's numbers if they are plain and break no rule; ``None`` if it needs the full check.
 
     The rules of :func:`~lem_models.markets.validation.check_values` on one bar, written so that NaN fails them.
     """

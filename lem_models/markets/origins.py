@@ -1,7 +1,7 @@
-"""Origins: where an order may start, as an index into the bars (windows are never copied).
+"""Origins: where an order may start, as an index into the bars. Windows are never copied.
 
-The window of an order that starts at bar ``i`` is ``i - lookback .. i + horizon - 1``. It must lie in one symbol, in
-one gapless run, and, in an intraday market with sessions, the part ``i ..`` in one session.
+The window of an order that starts at bar ``i`` is ``i - lookback .. i + horizon - 1``. It must lie in one symbol and in
+one gapless run. In an intraday market with sessions, the bars ``i .. i + horizon - 1`` must lie in one session.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ REASONS: dict[int, str] = {
     7: "a halt (bars without volume) in the lookback",
     8: "a halt (bars without volume) inside the order",
 }
-"""Why an order cannot run, by code; 0 is a valid window."""
+"""Why an order is excluded, by code; 0 is a valid window."""
 
 
 @dataclass(frozen=True, eq=False)
 class Origins:
-    """Valid origins as stretches of neighbouring bars: memory grows with the gaps and halts, not with the bars.
+    """Valid origins as intervals of neighbouring bars: memory grows with gaps and halts, not with bars.
 
     Attributes:
-        first: Flat index of the first origin of each stretch, int64 [ranges], ascending.
-        count: Origins of each stretch, int64 [ranges].
-        excluded: Number of candidates left out, by reason.
+        first: Flat index of the first origin of each interval, int64 [intervals], ascending.
+        count: Origins of each interval, int64 [intervals].
+        excluded: Number of candidates that are no origins, by reason.
     """
 
     first: Integers
@@ -78,12 +78,12 @@ class Origins:
 
     @property
     def index(self) -> Integers:
-        """Flat index of the first bar of every window, int64 [origins], ascending; as long as there are origins."""
+        """Flat index of the first bar of every window, int64 [origins], ascending."""
         return self.take(np.arange(len(self)))
 
     @cached_property
     def _before(self) -> Integers:
-        """Number of origins before each stretch."""
+        """Number of origins before each interval."""
         return np.cumsum(self.count) - self.count
 
 
@@ -96,7 +96,7 @@ def exclusion_codes(
     within_session: bool | None = None,
     halts: bool = False,
 ) -> npt.NDArray[np.int8]:
-    """Why each window cannot run, as a code of :data:`REASONS`.
+    """Why each window is not valid, as a code of :data:`REASONS`.
 
     Args:
         bars: The market.
@@ -104,8 +104,8 @@ def exclusion_codes(
         horizon: Number of periods, scalar or [orders].
         lookback: Bars of history needed before the start.
         within_session: Whether an order must end in the session it starts in; default the market's own rule.
-        halts: Also refuse any bar without volume in the window. Otherwise such bars are executed around, and only a
-            lookback of which more than half had no volume is refused.
+        halts: Also refuse a window with a bar without volume. Otherwise orders wait for volume, and a window is only
+            refused if more than half of its lookback has no volume.
 
     Returns:
         int8 [orders], 0 = valid.
@@ -116,7 +116,7 @@ def exclusion_codes(
     end = np.asarray(at + horizon, dtype=np.int64)
     in_lookback = grid.idle_between(at - lookback, at)
     bounded = grid.is_session_bound(at) if within_session is None else np.full(len(at), within_session)
-    # In order of rising priority: what is written last is what is reported.
+    # In order of rising priority: the last code that is written is reported.
     codes = np.zeros(len(at), dtype=np.int8)
     if halts:
         codes[grid.idle_between(at, end) > 0] = 8
@@ -139,16 +139,16 @@ def origins(
     within_session: bool | None = None,
     candidates: Intervals | Integers | None = None,
 ) -> Origins:
-    """Every origin whose window is whole: no gap, no halt (a bar without volume), enough history.
+    """Every origin with enough history whose window has no gap and no halt (a bar without volume).
 
-    The same rules as :func:`exclusion_codes` with ``halts=True``, for all bars of stretches at once.
+    The rules are those of :func:`exclusion_codes` with ``halts=True``, for all candidates at once.
 
     Args:
         bars: The market.
         lookback: Bars of history needed before the start.
         horizon: Number of periods.
         within_session: Whether an order must end in the session it starts in; default the market's own rule.
-        candidates: Rows that may be origins, ascending, or the stretches of them; default all.
+        candidates: Rows that may be origins, ascending or as intervals; default all rows.
 
     Returns:
         The origins; memory and time grow with the number of gaps, halts and sessions.
@@ -157,7 +157,7 @@ def origins(
     runs, symbols = grid.run, bars.offsets
     bounded = grid.is_session_bound(symbols[:-1])
     bounded = bounded if within_session is None else np.full(len(bounded), within_session)
-    # Rows that each rule allows, in the order of exclusion_codes: the first one that a row breaks is counted.
+    # Rows that each rule allows, in the order of exclusion_codes: a row is counted for the first rule that it breaks.
     allowed = {
         2: intervals(symbols[:-1] + lookback, symbols[1:]),
         3: intervals(runs[:-1] + lookback, runs[1:]),
@@ -172,47 +172,47 @@ def origins(
         allowed[7] = complement(around(grid.idle, -1, lookback), size)
     allowed[8] = complement(around(grid.idle, horizon - 1, 0), size)
     if candidates is None:
-        found = intervals(symbols[:-1], symbols[1:])
+        valid = intervals(symbols[:-1], symbols[1:])
     else:
-        found = candidates if isinstance(candidates, Intervals) else of_rows(candidates)
+        valid = candidates if isinstance(candidates, Intervals) else of_rows(candidates)
     excluded = {}
     for code, rows in sorted(allowed.items()):
-        left = intersect(found, rows)
-        if left.size() < found.size():
-            excluded[REASONS[code]] = found.size() - left.size()
-        found = left
-    return Origins(found.first, found.last - found.first, excluded)
+        left = intersect(valid, rows)
+        if left.size() < valid.size():
+            excluded[REASONS[code]] = valid.size() - left.size()
+        valid = left
+    return Origins(valid.first, valid.last - valid.first, excluded)
 
 
 def stretch_starts(
     bars: Bars,
     *,
     length: int,
+    support: int,
     skip: int = 0,
     start: Moment | None = None,
     end: Moment | None = None,
     reach_back: int = 0,
 ) -> Origins:
-    """First bar of each whole stretch of bars that lies, with what its features reach back to, in a period.
+    """First bar of each training stretch that lies, with the bars of its features, in a period.
 
     Args:
         bars: The market.
         length: Bars of a stretch.
+        support: Bars that the features of a bar are computed from, the bar itself included.
         skip: Bars left out at the beginning of every symbol.
-        start: First moment of the period, inclusive; the features of a stretch's first bar reach
-            :data:`~lem_models.features.causal.SUPPORT` - 1 bars back, and these lie in the period too.
+        start: First moment of the period, inclusive. The bars that the features of a stretch's first bar are computed
+            from lie in the period too.
         end: Last moment of the period, exclusive.
         reach_back: Bars before the period that a stretch and its features may use.
 
     Returns:
-        The starts; a stretch may go over the ends of sessions.
+        The starts; a stretch may cross the ends of sessions.
     """
-    from lem_models.features.causal import SUPPORT
-
     rows = bars.rows_between(start, end)
-    first = np.maximum(rows[:, 0] + SUPPORT - 1 - reach_back, bars.offsets[:-1] + skip)
+    first = np.maximum(rows[:, 0] + support - 1 - reach_back, bars.offsets[:-1] + skip)
     candidates = intervals(first, rows[:, 1] - length + 1)
-    return origins(bars, lookback=SUPPORT - 1, horizon=length, within_session=False, candidates=candidates)
+    return origins(bars, lookback=support - 1, horizon=length, within_session=False, candidates=candidates)
 
 
 def sample_origins(
@@ -240,20 +240,20 @@ def sample_origins(
         OrderError: when ``every`` is not a positive number of bars, or no origin is left.
     """
     period = bars.rows_between(start, end)
-    # Where the period ends before the bars do, orders end with it; where the bars end first, that is counted below.
+    # Orders end with the period. If the bars end first, the origins are excluded for that reason below.
     cut = period[:, 1] < bars.offsets[1:]
     candidates = intervals(period[:, 0], np.where(cut, period[:, 1] - horizon + 1, period[:, 1]))
     step = _step(bars, every)
     if step is not None:
         candidates = _on_grid(bars, candidates, every=step, by_bars=isinstance(every, int | np.integer))
-    found = origins(bars, lookback=lookback, horizon=horizon, within_session=within_session, candidates=candidates)
-    if not len(found):
+    sampled = origins(bars, lookback=lookback, horizon=horizon, within_session=within_session, candidates=candidates)
+    if not len(sampled):
         raise OrderError(
             f"no order of {horizon} periods with {lookback} bars of history fits into {bars!r}; "
-            f"left out: {found.excluded or 'nothing: no bar lies on this grid of starts'}",
+            f"left out: {sampled.excluded or 'nothing: no bar lies on this grid of starts'}",
             field="start",
         )
-    return found
+    return sampled
 
 
 def _step(bars: Bars, every: str | int) -> int | None:
@@ -278,22 +278,23 @@ def _step(bars: Bars, every: str | int) -> int | None:
 
 
 def _on_grid(bars: Bars, candidates: Intervals, *, every: int, by_bars: bool) -> Intervals:
-    """The candidates whose ordinal, or whose timestamp, is a whole multiple of a step. Looked at piece by piece."""
+    """The candidates whose ordinal or timestamp is a whole multiple of a step, computed block by block."""
     chosen = [np.zeros(0, dtype=np.int64)]
     for begin in range(0, len(bars), GROUP):
-        part = intersect(candidates, intervals(np.array([begin]), np.array([min(begin + GROUP, len(bars))])))
-        rows = np.repeat(part.first - np.cumsum(part.last - part.first), part.last - part.first)
-        rows = rows + np.arange(len(rows)) + np.repeat(part.last - part.first, part.last - part.first)
+        block = intersect(candidates, intervals(np.array([begin]), np.array([min(begin + GROUP, len(bars))])))
+        size = block.last - block.first
+        rows = np.repeat(block.last - np.cumsum(size), size)
+        rows += np.arange(len(rows))
         place = bars.grid.ordinal(rows) if by_bars else bars.timestamp[rows]
         chosen.append(rows[place % every == 0])
     return of_rows(np.concatenate(chosen))
 
 
 def check_history(bars: Bars, lookback: int) -> None:
-    """Refuse a market of which no symbol has more bars than the lookback.
+    """Refuse a market in which no symbol has more bars than the lookback.
 
     Raises:
-        BarsError: naming the symbol with most bars.
+        BarsError: No symbol has; the error names the symbol with most bars.
     """
     counts = np.diff(bars.offsets)
     longest = int(np.argmax(counts))

@@ -1,8 +1,7 @@
-"""Parts of a table of bars: the rows that a computation reaches, as columns of their own.
+"""Parts of a table of bars: ranges of rows, as columns of their own.
 
-What is computed causally of a bar depends on a few hundred bars before it. So of a market that is too large to compute
-everything, the stretches that matter are taken out, and put through the same code as a whole market: every stretch
-looks like a symbol.
+A causal computation for a bar depends on a few hundred bars before it. If a market is too large to compute every bar,
+only the needed parts are computed, by the same code: each part looks like a symbol.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ Integers = npt.NDArray[np.int64]
 
 
 class BarColumns(Protocol):
-    """Columns of bars, symbol-major: what features are computed from. :class:`Bars` and :class:`BarParts` are such.
+    """Columns from which features are computed, symbol-major; :class:`Bars` and :class:`BarParts` have them.
 
     Attributes:
-        offsets: int64 [symbols + 1]; the rows of symbol (or stretch) ``i`` are ``offsets[i]:offsets[i + 1]``.
+        offsets: int64 [symbols + 1]; the rows of symbol (or part) ``i`` are ``offsets[i]:offsets[i + 1]``.
         timestamp: int64 [bars], start of the bar in nanoseconds UTC.
         open: float64 [bars].
         high: float64 [bars].
@@ -36,7 +35,7 @@ class BarColumns(Protocol):
         vwap: float64 [bars].
         session: int64 [bars], rising with time; equal inside a session.
         slot: int64 [bars], position in the session.
-        usual_slots: int64 [bars], slots that a bar's session usually has, as far as it is known when it begins.
+        usual_slots: int64 [bars], usual number of slots of a bar's session, known when the session begins.
         slots_per_session: Largest number of bars of a session.
     """
 
@@ -68,12 +67,12 @@ class BarColumns(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BarParts:
-    """Stretches of bars, each inside one symbol, as columns. A column is read when it is first asked for.
+    """Ranges of bars, each inside one symbol, as columns. A column is read when it is first asked for.
 
     Attributes:
         bars: The whole table.
-        first: int64 [parts], first row of each stretch, ascending.
-        last: int64 [parts], one past its last row; stretches do not overlap.
+        first: int64 [parts], first row of each part, ascending.
+        last: int64 [parts], one past its last row; parts do not overlap.
     """
 
     bars: Bars
@@ -82,12 +81,12 @@ class BarParts:
 
     @cached_property
     def offsets(self) -> Integers:
-        """Bounds of the stretches in the columns, int64 [parts + 1]."""
+        """Bounds of the parts in the columns, int64 [parts + 1]."""
         return np.concatenate([[0], np.cumsum(self.last - self.first)])
 
     @cached_property
     def _rows(self) -> slice | Integers:
-        """Where the columns come from: a slice of the table if they lie side by side, which copies nothing."""
+        """Rows of the columns in the table: a slice if the parts are contiguous, which copies nothing."""
         if not len(self.first):
             return slice(0, 0)
         if np.array_equal(self.first[1:], self.last[:-1]):
@@ -102,7 +101,7 @@ class BarParts:
         return self._rows
 
     def find(self, rows: Integers) -> Integers:
-        """Where rows of the whole table are in the columns here; every one lies in a stretch."""
+        """Rows of the columns for rows of the whole table, which must lie in a part."""
         at = np.searchsorted(self.first, rows, side="right") - 1
         return np.asarray(self.offsets[at] + (rows - self.first[at]))
 
@@ -163,16 +162,16 @@ class BarParts:
 
 
 def reaching_back(bars: Bars, first: Integers, last: Integers, back: int) -> BarParts:
-    """The stretches ``first .. last - 1`` and the bars of the same symbol before them.
+    """The ranges ``first .. last - 1`` with the bars of the same symbol before them.
 
     Args:
         bars: The market.
-        first: int64 [stretches], in any order; stretches may overlap.
-        last: int64 [stretches], one past the last row, in the symbol of the first one.
-        back: Bars before each stretch, as far as its symbol has them.
+        first: int64 [ranges], in any order; ranges may overlap.
+        last: int64 [ranges], one past the last row, in the same symbol.
+        back: Bars before each range, if the symbol has them.
 
     Returns:
-        The parts; stretches that overlap are one.
+        The parts; overlapping ranges become one part.
     """
     order = np.argsort(first, kind="stable")
     begin, end = first[order], last[order]

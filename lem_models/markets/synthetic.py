@@ -23,14 +23,15 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from lem_models.guard.settings import Settings
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import DAY, read_frequency
 
@@ -40,15 +41,18 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-class SyntheticMarket(BaseModel):
+class SyntheticMarket(Settings):
     """Settings of a simulated market; equal settings give equal bars.
+
+    Raises:
+        ConfigError: A setting is out of range; the message names every one.
 
     Example:
         >>> SyntheticMarket(symbols=2, days=7, seed=1).bars()
         Bars(2 symbols, 336 bars, 2024-01-01 00:00 to 2024-01-07 23:00 UTC, every 1h, calendar 24/7, 0 gaps)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[str] = "synthetic market refused"
 
     symbols: int | tuple[str, ...] = Field(
         default=("S000", "S001"), description="Names, or how many (S000, S001, ...)."

@@ -1,11 +1,11 @@
-"""Validation of a table of bars: what is wrong is said by name, before anything is built.
+"""Validation of a table of bars, before anything is built from it.
 
 A table of bars is *long*: one row per bar, columns ``timestamp`` (tz-aware, start of the bar), ``symbol``, ``open``,
 ``high``, ``low``, ``close``, ``volume`` and ``notional`` (traded value in quote units, so that a bar's VWAP is
 ``notional / volume``). The rows of one symbol are in time order; the rows of different symbols may be interleaved.
 
-Every rule is a vectorised test over all rows. The first rule that is broken raises a :class:`BarsError` with the first
-row that breaks it (symbol, timestamp, column, rule), and says how many rows break it. Gaps and bars without volume are
+Every rule is a vectorised test over all rows. The first broken rule raises a :class:`BarsError` that names the first
+row that breaks it (symbol, timestamp, column, rule) and the number of these rows. Gaps and bars without volume are
 legal.
 """
 
@@ -50,17 +50,17 @@ VALUES = (*PRICES, "volume", "notional")
 REQUIRED = ("timestamp", "symbol", *VALUES)
 
 VWAP_TOLERANCE = 5e-4
-"""How far ``notional / volume`` may lie outside [low, high], relative: vendors round volumes and notionals."""
+"""Tolerance of ``notional / volume`` against [low, high], relative: vendors round volumes and notionals."""
 
 MAX_SYMBOL = 128
-"""Characters of a symbol."""
+"""Largest number of characters of a symbol."""
 
 ROUNDING = 1e-9
-"""Relative slack for open and close against [low, high]: adjusted prices differ in their last bits."""
+"""Tolerance of open and close against [low, high], relative: adjusted prices differ in their last bits."""
 
 VENDOR_ROUNDING = 1e-6
-"""How far the prices of a bar that is read may contradict each other, relative: some vendors keep single precision,
-whose steps are up to 1.2e-7 wide. Beyond :data:`ROUNDING` the range of the bar is then widened to hold them all."""
+"""How far the prices of a bar may contradict each other when it is read, relative: some vendors keep single precision,
+whose steps are up to 1.2e-7. Beyond :data:`ROUNDING` the range of the bar is widened to hold all its prices."""
 
 _RULES: dict[Fault, str] = {
     "missing": "timestamp",
@@ -82,7 +82,7 @@ class Columns:
         timestamp: int64 [bars], nanoseconds UTC, start of the bar.
         values: float64 [bars] for each of open, high, low, close, volume, notional.
         extra: All other columns of the table, in the same row order.
-        unit: Unit of the timestamps where they were numbers.
+        unit: Unit of the timestamps, if they were numbers.
         widened: int64 [n], rows whose range was widened by a rounding (:data:`VENDOR_ROUNDING`).
     """
 
@@ -108,15 +108,15 @@ def validate_frame(table: object, *, unit: str | None = None) -> Columns:
 
     Args:
         table: One row per bar, with at least the columns in ``REQUIRED``, of any kind that
-            :func:`~lem_models.guard.frames.as_pandas` reads. It is not modified, and nothing in the result shares
-            memory with it.
+            :func:`~lem_models.guard.frames.as_pandas` reads. It is not modified, and the result shares no memory with
+            it.
         unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"``, ``"ns"``, or ``"auto"``.
 
     Returns:
         The checked columns.
 
     Raises:
-        BarsError: The table breaks a rule; the error names symbol, timestamp, column and rule as far as they apply.
+        BarsError: The table breaks a rule; the error names symbol, timestamp, column and rule where they apply.
         UnknownNameError: There is no such unit.
     """
     check_unit(unit)
@@ -141,16 +141,16 @@ def validate_frame(table: object, *, unit: str | None = None) -> Columns:
 
 
 def _widen(values: dict[str, Floats]) -> Integers:
-    """Widen the range of bars whose prices contradict each other by a rounding: the rows that were, ascending.
+    """Widen the range of bars whose prices contradict each other by a rounding; gives their rows, ascending.
 
-    The open and the close were traded, so the range holds them; low and high of a bar that hardly moved may be rounded
-    past each other. After this every price lies in its bar, as what is computed from bars relies on.
+    Open and close were traded, so the range holds them. Low and high of a bar that hardly moved may be rounded past
+    each other. After this every price lies in the range of its bar, on which all computations rely.
     """
     low, high = values["low"], values["high"]
     top = np.maximum(np.maximum(values["open"], values["close"]), np.maximum(low, high))
     bottom = np.minimum(np.minimum(values["open"], values["close"]), np.minimum(low, high))
     fine, near = 1.0 + ROUNDING, 1.0 + VENDOR_ROUNDING
-    with np.errstate(over="ignore"):  # what is too large is infinite, and NaN compares as False: both are refused later
+    with np.errstate(over="ignore"):  # infinity and NaN are refused later; NaN compares as False
         wrong = (top > high * fine) | (bottom * fine < low) | (low > high)
         rows = np.flatnonzero(wrong & (top <= high * near) & (bottom * near >= low))
     high[rows], low[rows] = top[rows], bottom[rows]
@@ -158,7 +158,7 @@ def _widen(values: dict[str, Floats]) -> Integers:
 
 
 def warn_of_widened(count: int, first: tuple[str, pd.Timestamp] | None) -> None:
-    """Warn of bars whose range was widened, by their number and the first of them, if there is one."""
+    """Warn of bars whose range was widened, if there are any: how many, and the first of them."""
     if first is None:
         return
     bars = "1 bar has" if count == 1 else f"{count:,} bars have"
@@ -203,10 +203,10 @@ def check_values(columns: Columns) -> None:
     _refuse(idle & (notional > 0.0), columns, "notional", rule, message)
     rule, message = "no volume without notional", "notional is 0, volume is {volume}"
     _refuse(~idle & (notional == 0.0), columns, "notional", rule, message)
-    # Compared as notional against price x volume: no division, so no special case for idle bars. The same factor on
-    # both sides: bars mirrored in log price (high and low swapped) pass or fail alike.
+    # Compared without a division, so idle bars need no special case. The factor is the same on both sides, so bars
+    # mirrored in log price (high and low swapped) pass or fail alike.
     slack = 1.0 + VWAP_TOLERANCE
-    with np.errstate(over="ignore"):  # a product that is too large is infinite, which compares as it should
+    with np.errstate(over="ignore"):  # a product may be infinite, which compares correctly
         outside = (notional * slack < low * volume) | (notional > high * volume * slack)
     _refuse(
         outside,
@@ -236,7 +236,7 @@ def _check_shape(frame: pd.DataFrame) -> None:
 
 
 def is_printable_symbol(name: str) -> bool:
-    """Whether a symbol can stand in a log or a terminal as it is: one short line without control characters."""
+    """Whether a symbol is one short line without control characters, so that it can be printed."""
     return len(name) <= MAX_SYMBOL and name.isprintable()
 
 
@@ -302,7 +302,7 @@ def _read_numbers(
 
 
 def _number(value: object) -> float | None:
-    """A number as the nearest float, NaN for a missing one; ``None`` if it is no real number."""
+    """A number as the nearest float, a missing one as NaN, any other value as ``None``."""
     if value is None or value is pd.NA:
         return np.nan
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
@@ -347,7 +347,7 @@ def check_time_order(columns: Columns) -> None:
     """Check that the timestamps of every symbol lie in 1980 or later, and rise strictly.
 
     Raises:
-        BarsError: They do not, with the first bar that breaks the rule.
+        BarsError: They do not; the error names the first bar that breaks the rule.
     """
     message = (
         "the bar lies before 1980: if its timestamp was made from a number, name the number's unit (unit='s', 'ms', "

@@ -1,7 +1,7 @@
 """Configuration of a Large Execution Model: everything that its architecture needs, and nothing else.
 
-A configuration is a JSON file with a ``schema_version``. It can only name what is registered (heads, features); nothing
-is imported because a configuration says so, and sizes are bounded, so a hostile file cannot ask for much.
+A configuration is a JSON file with a ``schema_version``. It names heads and features from a registry and imports
+nothing. Sizes are bounded, so a hostile file cannot ask for much memory.
 """
 
 from __future__ import annotations
@@ -11,37 +11,39 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from lem_models.errors import ConfigError
 from lem_models.features.causal import FEATURES, SUPPORT
 from lem_models.features.market import MAX_LOOKBACK
-from lem_models.guard.text import parse_json, place, problem, read_text, shown
+from lem_models.guard.settings import Settings
+from lem_models.guard.text import parse_json, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.markets.calendar.frequency import clock, read_frequency
+from lem_models.modeling.heads import list_heads
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 
 SCHEMA_VERSION: Literal[1] = 1
 MAX_WEIGHTS = 1 << 28
-"""Weights that a model may have to be loaded, 1 GiB of them."""
+"""Most weights of a model that is loaded; 1 GiB."""
 MAX_CONFIG_BYTES = 1 << 18
-"""Bytes that a file of a configuration may have."""
+"""Most bytes of a configuration file."""
 _WEIGHTS_KEY = "weights_sha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_HEAD_SETTINGS = 64
 _MAX_HEAD_NUMBER = 1_000_000
-# What libraries that run the code of a repository call it.
+# Keys of libraries that run the code of a repository.
 _CODE = ("_target_", "auto_map", "code", "custom_code", "custom_pipelines", "remote_code", "trust_remote_code")
 _Frequency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 .:]{1,32}$")]
 
 
-class LEMConfig(BaseModel):
+class LEMConfig(Settings):
     """Architecture of a model.
 
-    Every size has a limit, so that a configuration that was published by a stranger cannot ask for much: ``horizon``
+    Every size has a limit, so that a configuration from a stranger cannot ask for much memory: ``horizon``
     512, ``warmup`` + ``block`` within the 256 bars that may be asked for, ``embedding_dim`` 256, ``hidden_size`` 2,048,
     ``tkan_layers`` 16, ``attention_heads`` 64, ``attention_window`` 4,096, numbers of ``head_config`` 1,000,000 (the
     built-in heads allow less); and all weights together 268,435,456, when a model is loaded.
@@ -49,23 +51,23 @@ class LEMConfig(BaseModel):
     Args:
         schema_version: Version of this format.
         horizon: Longest order in periods.
-        warmup: Bars that the backbone reads before the first context it gives.
-        block: Bars that one pass of the backbone gives contexts for. Blocks are aligned to the market's grid, so the
+        warmup: Bars that the backbone reads before its first context.
+        block: Contexts of one pass of the backbone, in bars. Blocks are aligned to the market's grid, so the
             context of a bar does not depend on how much history was loaded.
         features: Names of the input features, in order.
         embedding_dim: Size of the embedding of one feature.
         hidden_size: Width of the backbone.
         encoder: Recurrent network of the backbone: ``"tkan"``, ``"gru"``, ``"lstm"``, or ``"none"`` for the gate
             and the attention alone.
-        tkan_layers: Number of its layers, whichever it is.
+        tkan_layers: Number of layers of the encoder, of any kind.
         attention_heads: Heads of the attention.
         attention_window: Bars that each bar attends to, itself included.
         dropout: Dropout in the backbone.
         head: Registered name of the allocation head.
         head_config: Settings of the head, checked by the head's own ``Config``.
         risk_aversion: Default for orders that name none.
-        fixed_risk_aversion: The same for orders of a fixed duration (minimum = maximum), where there is no option to
-            trade against and tracking the benchmark is what is asked for.
+        fixed_risk_aversion: Default for orders of a fixed duration (minimum = maximum): they have no option to end
+            early and only track the benchmark.
         unseen_from: First day that was used neither in training nor in validation, by the frequency of the bars
             (``{"1h": "2024-01-01"}``); benchmarks start there by default.
         frequencies: Lengths of the bars that the weights were last trained on (``("1h",)``): bars of another length are
@@ -75,7 +77,8 @@ class LEMConfig(BaseModel):
         ConfigError: naming every field that is wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
+    refusal: ClassVar[str] = "configuration refused"
 
     schema_version: Literal[1] = 1
     horizon: int = Field(12, ge=1, le=512, strict=True)
@@ -96,21 +99,15 @@ class LEMConfig(BaseModel):
     unseen_from: dict[_Frequency, Day] = Field(default_factory=dict, max_length=64)
     frequencies: tuple[_Frequency, ...] = Field((), max_length=64)
 
-    def __init__(self, /, **data: Any) -> None:
-        code = [name for name in _CODE if name in data]
+    @model_validator(mode="before")
+    @classmethod
+    def _without_code(cls, data: Any) -> Any:  # noqa: ANN401
+        code = [name for name in _CODE if isinstance(data, dict) and name in data]
         if code:
-            raise ConfigError(
+            raise ValueError(
                 f"the configuration names code ({', '.join(code)}): none but the package's own is ever run"
             )
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            problems = "; ".join(
-                problem(place(e["loc"]) or "config", e["msg"]) for e in error.errors(include_url=False)[:8]
-            )
-            raise ConfigError(f"configuration refused: {problems}") from None
-        except UnicodeError:  # half a surrogate pair
-            raise ConfigError("configuration refused: a text in it is not valid Unicode") from None
+        return data
 
     @field_validator("features")
     @classmethod
@@ -130,10 +127,8 @@ class LEMConfig(BaseModel):
     @field_validator("head")
     @classmethod
     def _known_head(cls, name: str) -> str:
-        from lem_models.modeling.heads import head_names
-
-        if name not in head_names():
-            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(head_names())}")
+        if name not in list_heads():
+            raise ValueError(f"unknown head {shown(name)}; registered: {', '.join(list_heads())}")
         return name
 
     @field_validator("head_config")
@@ -142,9 +137,9 @@ class LEMConfig(BaseModel):
         if len(settings) > _MAX_HEAD_SETTINGS:
             raise ValueError(f"a head has at most {_MAX_HEAD_SETTINGS} settings, not {len(settings)}")
         values: list[tuple[str, object]] = list(settings.items())
-        for key, value in values:  # which grows by what is nested
+        for key, value in values:  # the list grows by nested values
             if isinstance(value, dict | list | tuple):
-                values.extend((key, part) for part in (value.values() if isinstance(value, dict) else value))
+                values.extend((key, inner) for inner in (value.values() if isinstance(value, dict) else value))
             elif isinstance(value, int | float) and not abs(value) <= _MAX_HEAD_NUMBER:
                 raise ValueError(f"{shown(key)} is {shown(value)}; the largest number is {_MAX_HEAD_NUMBER:,}")
         return settings
@@ -187,12 +182,12 @@ class LEMConfig(BaseModel):
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What the file ``config.json`` of a model folder says.
+    """The file ``config.json`` of a model folder.
 
     Attributes:
         config: The configuration.
-        weights_sha256: SHA-256 (hexadecimal) of the file of weights that it belongs to; ``None`` where it names none.
-        text: The file as it was read; empty if it was not.
+        weights_sha256: SHA-256 (hexadecimal) of its file of weights; ``None`` if the file has none.
+        text: The text of the file; empty if it was not read from one.
     """
 
     config: LEMConfig

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +28,7 @@ from lem_models.markets.calendar.frequency import DAY
 from lem_models.markets.calendar.kinds import Calendar, RoundTheClock
 from lem_models.markets.live_bars import ClosedBar
 from lem_models.modeling.backbone import BackboneState
-
-if TYPE_CHECKING:
-    from lem_models.modeling.model import LEMModel
+from lem_models.modeling.module import LEMModule
 
 __all__ = ["ModelStream"]
 
@@ -78,7 +75,7 @@ class ModelStream:
         model: The model.
     """
 
-    def __init__(self, model: LEMModel) -> None:
+    def __init__(self, model: LEMModule) -> None:
         config = model.config
         self._model, self._backbone = model, model.backbone
         self._maps = model.backbone.scalar_maps()

@@ -1,41 +1,33 @@
-"""The Large Execution Model: backbone and head as one policy that loads, trains, saves and publishes."""
+"""The Large Execution Model: a policy that is trained, loaded, saved, published and given another head."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from lem_models.errors import ConfigError, UntrainedHeadError
-from lem_models.execution.objective import utility
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
-from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
-from lem_models.modeling.backbone import LEMBackbone
-from lem_models.modeling.config import MAX_WEIGHTS, ConfigFile, LEMConfig
-from lem_models.modeling.heads import build_head
+from lem_models.features.causal import FEATURES
+from lem_models.features.market import Market
+from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.live import ModelStream
+from lem_models.modeling.module import LEMModule
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.modeling.transfer import HeadReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lem_models.features.market import Market
-    from lem_models.training.batches import TrainingBatch
-    from lem_models.training.recipe import OptimizerConfig
-
 __all__ = ["LEMModel"]
 
 _SEQUENCES_PER_PASS = 256
-_TRAINED = "head_is_trained"  # key in a checkpoint
 
 
-class LEMModel(L.LightningModule, Policy):
+class LEMModel(LEMModule):
     """A Large Execution Model: a policy (``execute(model, bars, orders)``) and a LightningModule.
 
     Args:
@@ -44,8 +36,8 @@ class LEMModel(L.LightningModule, Policy):
         optimizer: Settings of the optimiser; its defaults if None. Only training reads them.
 
     Attributes:
-        is_trained: Whether the head has learnt: weights were loaded, or an optimiser has taken a step with gradients of
-            the head. A fit that takes none leaves it untrained.
+        name: Name of the model: the one that it was loaded or trained under.
+        source: Folder that it was loaded from; ``None`` if it was not.
 
     Example:
         >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
@@ -54,22 +46,10 @@ class LEMModel(L.LightningModule, Policy):
     """
 
     def __init__(self, config: LEMConfig | None = None, *, optimizer: OptimizerConfig | None = None) -> None:
-        from lem_models.features.causal import FEATURES, SIGNED
-
-        super().__init__()
-        self.config = config or LEMConfig()
-        self.optimizer_config = optimizer
-        self.is_trained = False
+        super().__init__(config, optimizer=optimizer)
         self.name = "untrained"
-        self.source: Path | None = None  # folder that it was loaded from
-        inputs = len(self.config.features)
-        self.backbone = LEMBackbone(self.config)
-        self.head = build_head(
-            self.config.head, self.config.hidden_size + 2 * inputs, self.config.horizon, self.config.head_config
-        )
+        self.source: Path | None = None
         self._columns = [FEATURES.index(name) for name in self.config.features]
-        signs = [-1.0 if SIGNED[name] else 1.0 for name in self.config.features]
-        self.register_buffer("_mirror", torch.tensor(signs), persistent=False)
 
     # -- policy ------------------------------------------------------------------------------------------------------
 
@@ -90,30 +70,13 @@ class LEMModel(L.LightningModule, Policy):
 
     @property
     def fixed_risk_aversion(self) -> float:  # type: ignore[override]
-        """The same for orders of a fixed duration."""
+        """Default risk aversion of orders of a fixed duration."""
         return self.config.fixed_risk_aversion
 
     @property
     def frequencies(self) -> tuple[str, ...]:  # type: ignore[override]
         """Lengths of the bars that the weights were trained on; empty where they are not recorded."""
         return self.config.frequencies
-
-    def contexts(self, features: Tensor) -> Tensor:
-        """Context per bar: the backbone's, and the features of the bar and of the one before.
-
-        Args:
-            features: [batch, time, features], already turned to the order's side (:meth:`oriented`).
-
-        Returns:
-            [batch, time, hidden + 2 * features].
-        """
-        previous = torch.cat([features[:, :1], features[:, :-1]], 1)
-        return torch.cat([self.backbone(features), features, previous], -1)
-
-    def oriented(self, features: Tensor, side: Tensor) -> Tensor:
-        """Features [batch, time, features] as an order of ``side`` [batch] sees them: a sell (-1) sees the mirror."""
-        mirror: Tensor = self._mirror  # type: ignore[assignment]
-        return torch.where(side[:, None, None] > 0, features, features * mirror)
 
     @torch.no_grad()
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor:
@@ -125,7 +88,7 @@ class LEMModel(L.LightningModule, Policy):
         Raises:
             UntrainedHeadError: when no weights were loaded or trained.
         """
-        self._require_trained()
+        self.require_trained()
         config = self.config
         rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
         phase = rows - market.block_starts_at(config.block, rows)
@@ -151,141 +114,30 @@ class LEMModel(L.LightningModule, Policy):
 
         ``None`` where a subclass computes contexts in its own way.
         """
-        self._require_trained()
+        self.require_trained()
         for name in ("contexts", "oriented", "encode"):
             if getattr(getattr(self, name), "__func__", None) is not getattr(LEMModel, name):
                 return None
         return ModelStream(self)
 
-    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """Decide one period; see :meth:`Policy.decide`."""
-        if context is None:
-            raise ConfigError("a Large Execution Model decides from a context; use execute() or encode() first")
-        return self.head.decide(context, orders, state)
+    def require_trained(self) -> None:
+        """Refuse a model whose weights were neither loaded nor trained.
 
-    def _require_trained(self) -> None:
+        Raises:
+            UntrainedHeadError: when it is one.
+        """
         if not self.is_trained:
             raise UntrainedHeadError(
                 f"the {self.config.head!r} head has random weights: train the model, or load one with from_pretrained()"
             )
 
-    # -- training ----------------------------------------------------------------------------------------------------
-
-    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Minus the mean of the head's objective over a batch of stretches and orders, plus its auxiliary loss."""
-        contexts = self._order_contexts(batch)
-        paths = simulate(self, batch.orders, batch.window, contexts)
-        value = self.head.objective(paths, batch.orders, batch.window).mean()
-        self.log("train_objective", value, prog_bar=True, sync_dist=True)
-        auxiliary = batch.auxiliary_share * self.head.auxiliary_loss(contexts, batch.orders, batch.window)
-        self.log("train_auxiliary", auxiliary, sync_dist=True)
-        return self._optimizer_settings().auxiliary_weight * auxiliary - value
-
-    def on_validation_epoch_start(self) -> None:
-        """Start the sums of the validation metrics."""
-        from lem_models.training.metrics import ValidationScore
-
-        # Sums of many orders want float64, which Apple's devices lack.
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
-        self._score = ValidationScore(self.config.horizon, dtype).to(self.device)
-
-    def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Utility and improvement as executed (finish above 1/2), in bar volatilities."""
-        orders, window = batch.orders, batch.window
-        paths = simulate(self, orders, window, self._order_contexts(batch))
-        outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
-        x = outcome.improvement[:, 0] / window.volatility
-        self._score.update(utility(x, orders.risk_aversion), x, orders.min_periods)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log mean utility, and mean and deviation of the improvement, over the orders of all batches and processes."""
-        for name, value in self._score.compute().items():
-            self.log(name, value, prog_bar=name == "val_utility", sync_dist=True)
-
-    def _order_contexts(self, batch: TrainingBatch) -> Tensor:
-        contexts = self.head.project(self.contexts(self.oriented(batch.features, batch.side)))
-        periods = torch.arange(batch.window.price.shape[1], device=contexts.device)
-        # Orders shorter than the horizon need no context after their maximum: the clamp only keeps the index valid.
-        last_closed = (batch.position[:, None] + periods).clamp(max=contexts.shape[1] - 1)
-        return contexts[batch.stretch[:, None], last_closed]
-
-    def test_step(self, *_: object) -> None:
-        """Refused: a test executes orders, see :meth:`setup`."""
-        self.setup("test")
-
-    def predict_step(self, *_: object) -> None:
-        """Refused: a prediction is an execution, see :meth:`setup`."""
-        self.setup("predict")
-
-    def prepare_data(self) -> None:
-        """Refuse stages that this model has not: Lightning asks for data right after this, and would miss those."""
-        if self.trainer.state.fn is not None:
-            self.setup(self.trainer.state.fn.value)
-
-    def setup(self, stage: str) -> None:
-        """Refuse stages that this model has not.
-
-        Raises:
-            ConfigError: for ``trainer.test`` and ``trainer.predict``: batches of stretches hold no orders of a user.
-        """
-        if stage in ("test", "predict"):
-            raise ConfigError(
-                f"trainer.{stage} does not run orders: use execute(model, bars, orders) for decisions and slippage, "
-                "run_benchmark or `lem benchmark` for a test against baselines"
-            )
-
-    def on_fit_start(self) -> None:
-        """Leave the evaluation mode that a loaded model is in; parts of a model that trains may stay in it."""
-        if not self.training:
-            self.train()
-
-    def on_train_start(self) -> None:
-        """Watch the optimisers."""
-        for optimizer in self.trainer.optimizers:
-            optimizer.register_step_post_hook(self._note_step)
-
-    def _note_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
-        """An optimiser has taken a step: a scaler that skips one, or an unfinished accumulation, never gets here."""
-        if self.is_trained:
-            return
-        ours = {id(weight) for weight in self.head.parameters()}
-        gradients = [
-            weight.grad
-            for group in optimizer.param_groups
-            for weight in group["params"]
-            if id(weight) in ours and weight.grad is not None
-        ]
-        self.is_trained = bool(gradients) and all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep in a checkpoint whether its head has learnt."""
-        checkpoint[_TRAINED] = self.is_trained
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The head has learnt what that of the checkpoint has."""
-        self.is_trained = bool(checkpoint.get(_TRAINED, checkpoint.get("global_step", 0) > 0))
-
-    def on_fit_end(self) -> None:
-        """A fitted model predicts without dropout."""
-        self.eval()
-
-    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        """AdamW, linear warm-up, cosine decay to a hundredth over the steps of the trainer, if it has an end."""
-        steps = self.trainer.estimated_stepping_batches
-        return self._optimizer_settings().build(self.parameters(), int(steps) if 0 < steps < math.inf else None)
-
-    def _optimizer_settings(self) -> OptimizerConfig:
-        from lem_models.training.recipe import OptimizerConfig
-
-        return self.optimizer_config or OptimizerConfig()
-
     # -- another horizon, another head -----------------------------------------------------------------------------
 
     def with_horizon(self, horizon: int) -> LEMModel:
-        """The same model for orders of up to ``horizon`` periods; this model stays as it is.
+        """This model for orders of up to ``horizon`` periods; this model stays as it is.
 
-        Up to this model's horizon decisions stay what they are. Beyond it the head's forecasts go on as for its last
-        period, which nothing has trained: fine-tune before use.
+        Decisions up to this model's horizon do not change. Beyond it the head repeats the forecast of its last period,
+        which is untrained there: fine-tune before use.
 
         Raises:
             ConfigError: when the head's weights cannot be cut or continued, or the horizon is out of range.
@@ -295,44 +147,34 @@ class LEMModel(L.LightningModule, Policy):
         names = self.head.per_period
         if names is None:
             raise ConfigError(f"the {self.config.head!r} head has a fixed horizon of {self.horizon} periods")
-        model = LEMModel(
-            LEMConfig(**(self.config.model_dump() | {"horizon": horizon})), optimizer=self.optimizer_config
-        )
         rows = torch.arange(horizon).clamp(max=self.horizon - 1)
-        model.load_state_dict(
-            {
-                key: value[rows] if key.removeprefix("head.") in names else value
-                for key, value in self.state_dict().items()
-            },
-            strict=True,
-        )
-        model.is_trained, model.name = self.is_trained, self.name
-        return model.eval()
+        weights = {
+            key: value[rows] if key.removeprefix("head.") in names else value
+            for key, value in self.state_dict().items()
+        }
+        return self._derived(self._fresh(horizon=horizon), weights)
 
     def with_head_settings(self, **settings: Any) -> LEMModel:
-        """The same model with settings of its head that add weights and, until these are trained, change no decision.
+        """This model with more settings of its head, which add weights but change no decision until trained.
 
         Args:
             **settings: Settings of the head, e.g. ``profile_exponent=True`` of the flexible head.
 
         Raises:
-            ConfigError: when the head refuses the settings, or they change more than what its class calls neutral.
+            ConfigError: when the head refuses the settings, or they add or change other weights than its class lists
+                as neutral.
         """
         head_config = self.config.head_config | settings
         if head_config == self.config.head_config:
             return self
-        model = LEMModel(
-            LEMConfig(**(self.config.model_dump() | {"head_config": head_config})), optimizer=self.optimizer_config
-        )
+        model = self._fresh(head_config=head_config)
         own, fresh = self.state_dict(), model.state_dict()
         added = {f"head.{name}" for name in self.head.neutral}
         if not fresh.keys() - own.keys() <= added or any(
             name not in fresh or fresh[name].shape != value.shape for name, value in own.items()
         ):
             raise ConfigError(f"{settings} changes what the {self.config.head!r} head has learnt; use with_head")
-        model.load_state_dict(fresh | own, strict=True)
-        model.is_trained, model.name = self.is_trained, self.name
-        return model.eval()
+        return self._derived(model, fresh | own)
 
     def with_head(
         self, name: str, head_config: dict[str, Any] | None = None, *, seed: int = 0
@@ -342,12 +184,12 @@ class LEMModel(L.LightningModule, Policy):
         The new model refuses to predict and to be saved until it is trained: ``train(recipe, start=model, ...)``.
 
         Args:
-            name: Registered name of the head (:func:`~lem_models.modeling.heads.head_names`).
+            name: Registered name of the head (:func:`~lem_models.modeling.heads.list_heads`).
             head_config: Settings of the head; its defaults if None.
             seed: Seed of its random weights.
 
         Returns:
-            The model, and what became of every tensor.
+            The model, and which tensors were kept, dropped and freshly initialised.
 
         Raises:
             ConfigError: when no head has the name, or the head refuses the settings.
@@ -358,14 +200,23 @@ class LEMModel(L.LightningModule, Policy):
             >>> other.is_trained, sorted(report.fresh)[:2]
             (False, ['head.from_context.weight', 'head.from_path.bias'])
         """
-        settings = self.config.model_dump() | {"head": name, "head_config": head_config or {}}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = LEMModel(LEMConfig(**settings), optimizer=self.optimizer_config)
+            model = self._fresh(head=name, head_config=head_config or {})
         model.backbone.load_state_dict(self.backbone.state_dict(), strict=True)
         weight = self.backbone.attention.output.weight
         model.to(device=weight.device, dtype=weight.dtype).train(self.training)
         return model, HeadReport.between(name, self.state_dict(), model.state_dict())
+
+    def _fresh(self, **changes: Any) -> LEMModel:
+        """A model with random weights, of this architecture but for some changes."""
+        return LEMModel(LEMConfig(**(self.config.model_dump() | changes)), optimizer=self.optimizer_config)
+
+    def _derived(self, model: LEMModel, weights: dict[str, Tensor]) -> LEMModel:
+        """``model`` with weights derived from this one's, under this one's name."""
+        model.load_state_dict(weights, strict=True)
+        model.is_trained, model.name = self.is_trained, self.name
+        return model.eval()
 
     # -- storage -----------------------------------------------------------------------------------------------------
 
@@ -394,30 +245,11 @@ class LEMModel(L.LightningModule, Policy):
             ConfigError: when the configuration is refused.
             WeightsError: when the weights are damaged or do not fit the configuration.
         """
-        from lem_models.hub.models.load import check_links, read_pair, read_weights
-        from lem_models.hub.models.resolve import resolve
+        from lem_models.hub.models.load import load_model
 
-        def read(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, Tensor]]:
-            # The file is checked against shapes that take no memory before anything of its size is allocated.
-            with torch.device("meta"):
-                expected = {key: value for key, value in cls(file.config).state_dict().items()}
-            weights_in_all = sum(tensor.numel() for tensor in expected.values())
-            if weights_in_all > MAX_WEIGHTS:
-                raise ConfigError(
-                    f"the configuration asks for {weights_in_all:,} weights; at most {MAX_WEIGHTS:,} are loaded"
-                )
-            return file.config, read_weights(stored, expected, file.weights_sha256)
-
-        folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
-        check_links(folder)
-        config, weights = read_pair(folder, read)
-        with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten leave no trace
-            model = cls(config)
-        model.load_state_dict(weights, strict=True)
-        model.is_trained = True
-        model.name = Path(name).name
-        model.source = folder
-        return model.eval()
+        return load_model(
+            cls, name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+        )
 
     @classmethod
     def load_from_checkpoint(cls, *args: object, **kwargs: object) -> LEMModel:
@@ -440,10 +272,9 @@ class LEMModel(L.LightningModule, Policy):
             UntrainedHeadError: when the model is untrained.
             ConfigError: when the folder cannot be written, e.g. because the disk is full.
         """
-        from lem_models.hub.models.save import write_model
+        from lem_models.hub.models.save import save_model
 
-        self._require_trained()
-        return write_model(Path(folder), self.config, self.state_dict())
+        return save_model(self, folder)
 
     def push_to_hub(
         self,
@@ -489,9 +320,21 @@ class LEMModel(L.LightningModule, Policy):
                 market of ``eval_data``.
             HubError: when the Hub refuses or cannot be reached.
         """
-        from lem_models.hub.models.push import Destination, push_model
+        from lem_models.hub.models import push
 
-        if branch is not None and revision not in (None, branch):
-            raise ConfigError(f"branch={branch!r} and revision={revision!r} mean the same: pass one of them")
-        to = Destination(repo_id, branch or revision, private, create_pr, replace_card, commit_message, token)
-        return push_model(self, to, card=card, licence=licence, eval_data=eval_data)
+        return push.push_model(
+            self,
+            push.ModelUpload(
+                repo_id=repo_id,
+                private=private,
+                token=token,
+                branch=branch,
+                revision=revision,
+                create_pr=create_pr,
+                commit_message=commit_message,
+                card=card,
+                replace_card=replace_card,
+                licence=licence,
+                eval_data=eval_data,
+            ),
+        )

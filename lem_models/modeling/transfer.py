@@ -1,4 +1,4 @@
-"""What became of every tensor when a model got another head."""
+"""Report on the tensors of a model that got another head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class HeadReport:
 
     Attributes:
         head: Registered name of the new head.
-        kept: Tensors whose values were taken over from the old model, the backbone's.
+        kept: Tensors of the backbone, with the values of the old model.
         dropped: Tensors of the old model that are not in the new one.
         fresh: Tensors of the new model with random values: it refuses to predict until they are trained.
     """
@@ -30,7 +30,7 @@ class HeadReport:
 
     @classmethod
     def between(cls, head: str, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> HeadReport:
-        """The report on two state dicts: of ``new`` everything outside ``head.`` comes from ``old``."""
+        """The report on two state dicts; everything in ``new`` outside ``head.`` comes from ``old``."""
 
         def shapes(weights: Mapping[str, Tensor], *, in_head: bool) -> Shapes:
             return {name: tuple(value.shape) for name, value in weights.items() if name.startswith("head.") == in_head}

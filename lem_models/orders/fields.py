@@ -1,12 +1,12 @@
-"""Fields of an order as people write them: their names, and the values in their cells.
+"""Fields of an order: how their names and values are read.
 
-A name that is not a field, but looks like one, is refused: ``Side``, ``max period``, ``ammount``, and the other words
-for fields in :data:`OTHER_WORDS`. A value is read, or refused, never guessed:
+A name that resembles a field is refused: ``Side``, ``max period``, ``ammount``, and the other words for fields in
+:data:`OTHER_WORDS`. A value is read or refused, never guessed:
 
 - A number is an ``int``, a ``float``, a ``Decimal`` or a number of numpy. A float is the number that it prints as:
-  ``0.1`` is a tenth. Truth values, texts, times, complex numbers and arrays are no numbers.
+  ``0.1`` is a tenth. Booleans, texts, times, complex numbers and arrays are refused.
 - A choice is its word in any case, ``BUY`` or `` buy ``, or a member of its enumeration. Initials, signs and numbers
-  are no words.
+  are refused.
 
 This module imports neither torch nor pandas.
 """
@@ -24,7 +24,8 @@ import numpy as np
 
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
-from lem_models.orders.rules import CHOICES, DEFAULTS, as_text
+from lem_models.guard.timestamps import MomentError
+from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text
 
 __all__ = [
     "FIELDS",
@@ -33,13 +34,15 @@ __all__ = [
     "meant_field",
     "plain_name",
     "read_choice",
+    "read_field",
     "read_number",
     "read_symbol",
+    "start_rule",
     "unknown_field",
 ]
 
 FIELDS: tuple[str, ...] = ("order_id", "symbol", "start", "side", *DEFAULTS)
-"""Fields of an order, which are the columns of a complete table of orders, in order."""
+"""Fields of an order: the columns of a complete table of orders, in order."""
 
 OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "order_id": ("id", "client_order_id", "cl_ord_id", "oid"),
@@ -60,16 +63,16 @@ OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "lot_size": ("lot", "lots", "round_lot", "board_lot", "min_lot", "step_size"),
     "max_participation": ("participation", "participation_rate", "participation_limit", "pov", "max_pov"),
 }
-"""Other words for the fields, as desks and data vendors use them. Tables with such columns are refused."""
+"""Other words for the fields that desks and data vendors use. Tables with such columns are refused."""
 
 EXACT = ("amount", "lot_size")
-"""Fields that are read to the last digit: their ratio is a number of lots."""
+"""Fields that are read exactly: their ratio is a number of lots."""
 
 _CLOSE = 0.85  # by difflib: "ammount" and "max_preiods" are that close to a field, "desk" and "venue" are not
 
 
 def plain_name(name: object) -> str:
-    """A name without its case and what stands between its words.
+    """A name in lower case, without spaces and punctuation.
 
     Example:
         >>> plain_name("Max periods"), plain_name("max_periods")
@@ -84,7 +87,7 @@ _MEANT = {plain_name(field): field for field in FIELDS} | {
 
 
 def meant_field(name: object) -> str | None:
-    """The field that a name which is none looks like; ``None`` if it looks like none of them.
+    """The field that another name resembles; ``None`` if it resembles none.
 
     Example:
         >>> meant_field("Qty"), meant_field("max period"), meant_field("desk")
@@ -96,11 +99,11 @@ def meant_field(name: object) -> str | None:
 
 
 def unknown_field(name: object, where: str) -> OrderError:
-    """The error of a name that is no field, or looks like one and is none.
+    """Build the error for a name that is not a field; it names the field that the name resembles.
 
     Args:
         name: The name.
-        where: What has this name: ``"order field"``, ``"column"``.
+        where: What has the name: ``"order field"``, ``"column"``.
     """
     field = meant_field(name)
     hint = f"did you mean {field!r}? Rename it, or leave it out" if field else f"known: {', '.join(FIELDS)}"
@@ -115,7 +118,7 @@ def is_missing(value: object) -> bool:
 
 
 def _is_number(value: object) -> TypeGuard[int | float | Decimal | np.integer | np.floating]:
-    """Whether a value is a number; truth values and numpy's time differences are kinds of whole numbers in Python."""
+    """Whether a value is a number; booleans and numpy time differences, which Python takes for integers, are not."""
     return isinstance(value, int | float | Decimal | np.integer | np.floating) and not isinstance(
         value, bool | np.timedelta64
     )
@@ -125,7 +128,7 @@ def read_number(value: object, field: str) -> float:
     """Read the number in a cell; NaN where there is none (``None``, NaN or ``pandas.NA``).
 
     Raises:
-        OrderError: It is not a number, or has more digits than a float where every digit counts.
+        OrderError: The value is not a number, or a float cannot hold its digits where every digit counts.
 
     Example:
         >>> read_number(Decimal("0.3"), "amount"), read_number(np.float32(0.1), "lot_size")
@@ -158,7 +161,7 @@ def read_choice(value: object, field: str) -> str | None:
     """Read the word in a cell of ``side``, ``benchmark`` or ``target``; ``None`` where there is none.
 
     Raises:
-        OrderError: It is none of the words.
+        OrderError: The value is none of the words.
 
     Example:
         >>> read_choice(" Buy ", "side"), read_choice(None, "target")
@@ -175,10 +178,10 @@ def read_choice(value: object, field: str) -> str | None:
 
 
 def read_symbol(value: object) -> str:
-    """Read the symbol in a cell: a text, or a whole number (of exchanges whose symbols are numbers).
+    """Read the symbol in a cell: a text, or a whole number, because symbols of some exchanges are numbers.
 
     Raises:
-        OrderError: It is missing, or neither.
+        OrderError: The symbol is missing, or has another type.
     """
     if isinstance(value, str):
         return str(value)
@@ -187,3 +190,36 @@ def read_symbol(value: object) -> str:
     if is_missing(value):
         raise OrderError("the symbol is missing", field="symbol", rule="required")
     raise OrderError(f"symbol must be a text; got {shown(value)}", field="symbol", rule="text")
+
+
+def read_field(name: str, value: object) -> object:
+    """Read the value of a field of one order, by the rules for tables; symbol and start are left as they are.
+
+    Raises:
+        OrderError: There is no such field, or the value cannot be read.
+
+    Example:
+        >>> read_field("side", " Buy "), read_field("max_periods", Decimal(12))
+        ('buy', 12)
+    """
+    if name not in FIELDS:
+        raise unknown_field(name, "order field")
+    if name in CHOICES:
+        return read_choice(value, name)
+    if isinstance(value, bool) and name == "order_id":
+        raise OrderError(f"order_id must be a text or a whole number; got {value}", field=name, rule="label")
+    if name not in NUMERIC:
+        return value
+    number = read_number(value, name)
+    if np.isnan(number):
+        raise OrderError(f"{name} is {shown(value)}; leave it out for its default", field=name, rule="number")
+    if not name.endswith("_periods"):
+        return number
+    if not number.is_integer():
+        raise OrderError(f"{name} must be a whole number; got {as_text(number)}", field=name, rule="integer")
+    return int(number)
+
+
+def start_rule(error: MomentError) -> str:
+    """Name of the rule that a start breaks, for one order and for a table alike."""
+    return {"missing": "required", "zone": "time zone"}.get(error.fault, "timestamp")

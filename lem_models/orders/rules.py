@@ -1,10 +1,10 @@
-"""What an order may be: sides, benchmarks, targets, and the rules that every order obeys.
+"""Sides, benchmarks and targets of orders, and the rules that every order obeys.
 
 The feasibility rule: the fractions ``w_s`` of an order satisfy ``0 <= w_s <= max_rate``, sum to 1 and end by
 ``max_periods``, which is possible exactly when ``max_rate * max_periods >= 1``.
 
-Amounts and lots are the decimal numbers that they print as, and an amount is a whole number of lots without any
-tolerance: the float closest to it. 0.3 is three lots of 0.1, 2000001.5 is no number of lots of 1.
+Amounts and lots are the decimal numbers that they print as. An amount is a whole number of lots, without tolerance: the
+float closest to it. 0.3 is three lots of 0.1. 2000001.5 is no whole number of lots of 1.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from lem_models.errors import OrderError
 __all__ = [
     "CHOICES",
     "DEFAULTS",
+    "MAX_LOOKBACK",
     "MAX_LOTS",
     "MAX_PERIODS",
     "NUMERIC",
@@ -40,9 +41,11 @@ Columns: TypeAlias = Mapping[str, npt.NDArray[np.float64]]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 MAX_PERIODS = 1_000_000
-"""Longest order; of bars of a second they are eleven days."""
+"""Longest order; with bars of one second it takes eleven days."""
+MAX_LOOKBACK = 256
+"""Bars before an order that a policy may look at."""
 MAX_LOTS = 10**12
-"""Most lots of an order. One of more would be lost in the rounding of the order's fractions."""
+"""Most lots of an order. With more lots, one lot would be lost in the rounding of the order's fractions."""
 
 _TOLERANCE = 1e-9
 _DIGITS = Context(prec=60)  # of products of a number of lots (13 digits) and a lot (17 digits), with some to spare
@@ -76,12 +79,19 @@ class Target(str, Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that every order obeys: ``holds`` maps columns (arrays) to a boolean array [orders]."""
+    """A rule that every order obeys.
+
+    Attributes:
+        field: The field that breaks it.
+        text: The rule, as it follows the name of the field in messages.
+        holds: Maps columns (arrays) to a boolean array [orders].
+        got: Describes the values of a row, where the value of the field alone does not explain the error.
+    """
 
     field: str
     text: str
     holds: Callable[[Columns], Mask]
-    got: Callable[[Columns, int], str] | None = None  # what a row has, where its field does not say all
+    got: Callable[[Columns, int], str] | None = None
 
 
 def as_text(number: float) -> str:
@@ -95,12 +105,12 @@ def as_text(number: float) -> str:
 
 
 def lot_counts(amount: npt.NDArray[np.float64], lot_size: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Number of lots of each order, [orders]: whole numbers, exact for orders that obey the rules; NaN without lots."""
+    """Number of lots of each order, [orders]: whole numbers, exact for valid orders; NaN without lots."""
     return np.asarray(np.rint(amount / lot_size))
 
 
 def lots_per_period(max_rate: npt.NDArray[np.float64], lots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Most lots that a largest rate lets trade in a period, [orders]."""
+    """Most lots that ``max_rate`` allows in one period, [orders]."""
     return np.asarray(np.minimum(np.floor(max_rate * lots * (1 + _TOLERANCE) + _TOLERANCE), lots))
 
 
@@ -192,10 +202,10 @@ def check_rules(columns: Columns, *, order_ids: Sequence[object] | None = None) 
 
     Args:
         columns: The columns.
-        order_ids: Labels of the orders; ``None`` for one order that stands in no table.
+        order_ids: Labels of the orders; ``None`` for one order that is in no table.
 
     Raises:
-        OrderError: naming the field, the rule and the first row that breaks it.
+        OrderError: An order breaks a rule; the error names the field, the rule and the first row.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for rule in RULES:

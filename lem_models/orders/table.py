@@ -1,4 +1,4 @@
-"""Tables of orders: one row per order, completed with defaults and checked before anything runs."""
+"""Tables of orders: one row per order, completed with defaults and checked before any compute."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from lem_models.orders.fields import (
     read_choice,
     read_number,
     read_symbol,
+    start_rule,
     unknown_field,
 )
-from lem_models.orders.order import Order, start_rule
+from lem_models.orders.order import Order
 from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text, check_rules
 
 __all__ = ["COLUMNS", "OrdersLike", "complete_orders", "orders_frame", "unread_columns"]
@@ -33,24 +34,24 @@ COLUMNS = FIELDS
 """Columns of a complete table of orders, in order."""
 
 OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
-"""What stands for orders wherever they are asked for, see :func:`orders_frame`; tables of other libraries too."""
+"""What functions take as orders, see :func:`orders_frame`; tables of other libraries too."""
 
-_EXACT_INTEGERS = 2**53  # whole numbers up to this are floats
+_EXACT_INTEGERS = 2**53  # floats hold whole numbers up to this
 _Value = TypeVar("_Value")
 
 
 def orders_frame(orders: OrdersLike) -> pd.DataFrame:
-    """Table of orders from one order, several orders, or a table.
+    """Make a table of orders from one order, several orders, or a table.
 
     Args:
         orders: An :class:`Order`; a mapping of its fields; a list or tuple of these; or a table with a column per
             field: a DataFrame of pandas, or what :func:`~lem_models.guard.frames.as_pandas` makes one of.
 
     Returns:
-        A table of its own: one that was given is copied. Its values are as they were given.
+        A new table; a table is copied. The values are unchanged.
 
     Raises:
-        OrderError: It is nothing of that kind, an order breaks a rule, or a name of a column cannot stand.
+        OrderError: The argument is none of these, an order breaks a rule, or the name of a column is refused.
     """
     if isinstance(orders, Order | Mapping):
         return _listed([orders], in_table=False)
@@ -68,7 +69,7 @@ def orders_frame(orders: OrdersLike) -> pd.DataFrame:
 
 
 def _is_one_by_one(orders: object) -> bool:
-    """Whether something only gives its orders one by one: a generator, a set; read twice, it is empty."""
+    """Whether orders come one by one, as from a generator or a set, which may be empty when it is read again."""
     return hasattr(orders, "__iter__") and not hasattr(orders, "columns") and not hasattr(orders, "__arrow_c_stream__")
 
 
@@ -104,7 +105,7 @@ def _order(order: object) -> Order:
             field=str(several),
             rule="one value",
         )
-    # As in a table, a cell without a number has the default.
+    # As in a table, an empty cell has the default.
     return Order(**{str(name): value for name, value in order.items() if not is_missing(value)})
 
 
@@ -126,7 +127,7 @@ def _check_names(table: pd.DataFrame) -> None:
 
 
 def unread_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of a table of orders that are no fields: nothing reads them, results carry them along."""
+    """Columns of a table of orders that are no fields. Results carry them along, and nothing reads them."""
     return [str(name) for name in table.columns if name not in COLUMNS]
 
 
@@ -137,19 +138,19 @@ def complete_orders(
     risk_aversion: float | None,
     fixed_risk_aversion: float | None = None,
 ) -> pd.DataFrame:
-    """Complete and check a table of orders: every column present, typed, defaults filled in; row order kept.
+    """Complete and check a table of orders: every column has its type and no missing default; the row order is kept.
 
     Args:
         orders: One order, several, or a table. Columns beyond :data:`COLUMNS` are kept.
-        horizon: The policy's horizon, default of ``max_periods`` and its upper bound; ``None`` when it has none.
-        risk_aversion: The policy's default; ``None`` leaves missing values missing.
+        horizon: The policy's horizon: the default of ``max_periods`` and its upper bound; ``None`` if it has none.
+        risk_aversion: The policy's default; with ``None`` missing values stay missing.
         fixed_risk_aversion: The policy's default for orders of a fixed duration, if it differs.
 
     Returns:
         DataFrame with :data:`COLUMNS` first; ``start`` in UTC.
 
     Raises:
-        OrderError: naming field, rule and row, and the order's label if it has one.
+        OrderError: An order breaks a rule; the error names the field, the rule, the row and the label of the order.
     """
     table = orders_frame(orders).reset_index(drop=True)
     missing = [name for name in ("symbol", "start", "side") if name not in table]
@@ -208,7 +209,7 @@ def _not_whole(name: str, periods: npt.NDArray[np.float64], row: int) -> str:
 def _refuse(
     mask: npt.NDArray[np.bool_], labels: Sequence[object], message: Callable[[int], str], *, field: str, rule: str
 ) -> None:
-    """Raise the error of the first row that a mask names, if there is one."""
+    """Raise an error for the first row in a mask, if there is one."""
     rows = np.flatnonzero(mask)
     if rows.size:
         row = int(rows[0])
@@ -216,7 +217,7 @@ def _refuse(
 
 
 def _labels(table: pd.DataFrame) -> pd.Series[Any]:
-    """The column ``order_id``: row numbers where there is no label, no label twice."""
+    """The column ``order_id``: row numbers where labels are missing; repeated labels are refused."""
     numbers = pd.Series(np.arange(len(table)))
     if "order_id" not in table:
         return numbers
@@ -245,7 +246,7 @@ def _labels(table: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _cells(column: pd.Series[Any], read: Callable[[object], _Value], labels: Sequence[object]) -> npt.NDArray[Any]:
-    """Read a column cell by cell, object [orders]; each different text of a column of texts once."""
+    """Read a column cell by cell, object [orders]; of a column of texts each distinct text is read once."""
     which: npt.NDArray[np.intp] = np.arange(len(column))
     if pd.api.types.infer_dtype(column, skipna=True) == "string":
         which, distinct = pd.factorize(column, use_na_sentinel=False)
@@ -297,7 +298,7 @@ def _number(table: pd.DataFrame, name: str, labels: Sequence[object]) -> npt.NDA
         isinstance(column.dtype, np.dtype)
         and column.dtype.kind in "iu"
         and (column.abs() <= _EXACT_INTEGERS).all()
-        and column.min() >= -_EXACT_INTEGERS  # the smallest whole number of 64 bits is its own absolute value
+        and column.min() >= -_EXACT_INTEGERS  # the absolute value of the smallest int64 overflows to itself
     )
     if plain:
         values = column.to_numpy(dtype=np.float64)

@@ -30,7 +30,6 @@ __all__ = [
     "empty_figure",
     "figure_to_data_uri",
     "figure_to_png_bytes",
-    "figure_to_svg_text",
     "ink_of",
     "legend_above",
     "mark",
@@ -201,47 +200,28 @@ def mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, low: bool =
         )
 
 
-def figure_to_png_bytes(figure: Figure, *, dpi: int = 160, background: str | None = None) -> bytes:
-    """Render a figure as PNG.
+def figure_to_png_bytes(figure: Figure, *, dpi: int = 160) -> bytes:
+    """Render a figure as PNG on a white page.
 
     Args:
         figure: The figure.
         dpi: Dots per inch.
-        background: Colour of the page behind the figure; ``None`` for transparent.
 
     Returns:
         The file's content, the same bytes for figures made from the same numbers.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=background or "none", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def figure_to_svg_text(figure: Figure) -> str:
-    """Render a figure as SVG with the letters drawn as paths, so that it looks the same without our fonts.
+def figure_to_data_uri(figure: Figure) -> str:
+    """Render a figure as SVG, in a ``data:`` URI that an HTML page carries inside itself.
 
-    Args:
-        figure: The figure.
-
-    Returns:
-        The file's content, the same text for figures made from the same numbers.
+    Letters are drawn as paths, so that the figure looks the same without our fonts. Figures made from the same numbers
+    give the same URI.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "lem-models", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def figure_to_data_uri(figure: Figure, kind: Literal["svg", "png"] = "svg") -> str:
-    """Render a figure as a ``data:`` URI that an HTML page can carry inside itself.
-
-    Args:
-        figure: The figure.
-        kind: Format of the image.
-
-    Returns:
-        The URI, base64.
-    """
-    content = figure_to_svg_text(figure).encode() if kind == "svg" else figure_to_png_bytes(figure)
-    media = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue().encode()).decode('ascii')}"

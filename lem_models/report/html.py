@@ -1,41 +1,160 @@
-"""Report of an evaluation: one self-contained HTML file.
+"""A report: one HTML file that needs nothing else.
 
-The HTML carries its styles and figures inside itself: it needs no network, no script and no font, follows the light or
-dark setting of the reader, and can be mailed. Whatever comes from outside (symbols, policy names, commands) is escaped.
-Files are written to a temporary name beside the target and renamed, so a reader never meets half a file. The same
-content gives the same bytes: a date is printed only when one is given.
+The page carries its styles and figures inside itself: it needs no network, no script and no font, follows the light or
+dark setting of the reader, and can be mailed. Everything that comes from outside (symbols, policy names, commands) is
+escaped. The file is written under a temporary name and renamed, so nobody reads half of it. The same content gives the
+same bytes: a date is printed only when one is given.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
-import pandas as pd
+from matplotlib.figure import Figure
 
-from lem_models.guard.output import is_missing, write_text
-from lem_models.report.figure_style import policy_styles
-from lem_models.report.parts import (
-    Column,
-    FigureGroup,
-    Headline,
-    ReportTable,
-    SampleExecution,
-    SampleGroup,
-)
-from lem_models.report.text import DEFINITIONS, MISSING, SIGN_CONVENTION, fact_text, number_text
+from lem_models.errors import ConfigError
+from lem_models.guard.output import write_text
+from lem_models.report.definitions import DEFINITIONS, SIGN_CONVENTION
+from lem_models.report.figure_style import Theme, figure_to_data_uri, policy_styles
+from lem_models.report.numbers import MISSING, fact_text, number_text
+from lem_models.report.tables import Table
 
-__all__ = ["ReportData", "write_report"]
+__all__ = ["FigureGroup", "Headline", "Report", "ReportFigure", "SampleExecution", "SampleGroup", "write_report"]
 
 
 @dataclass(frozen=True)
-class ReportData:
-    """Everything that a report shows, in the sequence in which it shows it.
+class Headline:
+    """One of the few numbers at the top.
+
+    Attributes:
+        label: What it is.
+        value: The number with its unit.
+        detail: What stands below it, e.g. the interval.
+        tone: ``"good"``, ``"bad"`` or ``"plain"``.
+    """
+
+    label: str
+    value: str
+    detail: str = ""
+    tone: Literal["good", "bad", "plain"] = "plain"
+
+    @classmethod
+    def interval(cls, label: str, mean: float, low: float, high: float, *, unit: str, more: str = "") -> Headline:
+        """Headline of a mean: good or bad only if its 95 % interval lies on one side of zero.
+
+        Args:
+            label: What it is.
+            mean: The mean, positive is better.
+            low: Lower end of its interval.
+            high: Upper end of its interval.
+            unit: Unit, e.g. ``"bps"``.
+            more: What else stands below the number, after the interval.
+        """
+        value, *ends = (number_text(f"{x:+.1f}") if math.isfinite(x) else MISSING for x in (mean, low, high))
+        # As read: an interval printed "to 0.0" does not leave out zero.
+        shown_low, shown_high = round(low, 1), round(high, 1)
+        tone: Literal["good", "bad", "plain"] = "good" if shown_low > 0 else "bad" if shown_high < 0 else "plain"
+        return cls(label, f"{value} {unit}", f"95 % interval {' to '.join(ends)}" + (more and f"; {more}"), tone)
+
+
+@dataclass(frozen=True)
+class ReportFigure:
+    """A figure, in a variant for light pages and one for dark pages.
+
+    Attributes:
+        title: Heading.
+        caption: What the figure shows, also its text for readers who do not see it.
+        light: Image as a ``data:`` URI.
+        dark: Variant for dark pages; ``None`` shows the light one everywhere.
+        wide: Whether the figure takes the full width of the page.
+
+    Raises:
+        ConfigError: If an image is anything but a ``data:image/...`` URI.
+    """
+
+    title: str
+    caption: str
+    light: str
+    dark: str | None = None
+    wide: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse images that live outside the report."""
+        for uri in (self.light, self.dark):
+            if uri is not None and not uri.startswith("data:image/"):
+                raise ConfigError(f"a figure of a report is a data:image/ URI, got {uri[:40]!r}")
+
+    @classmethod
+    def from_plot(
+        cls, title: str, caption: str, draw: Callable[[Theme], Figure], *, wide: bool = False
+    ) -> ReportFigure:
+        """Draw both variants, as SVG.
+
+        Args:
+            title: Heading.
+            caption: What the figure shows.
+            draw: Function of the theme that returns the figure, e.g. ``lambda theme: frontier(table, theme=theme)``.
+            wide: Whether the figure takes the full width of the page.
+        """
+        return cls(title, caption, figure_to_data_uri(draw("light")), figure_to_data_uri(draw("dark")), wide)
+
+
+@dataclass(frozen=True)
+class FigureGroup:
+    """Figures side by side.
+
+    Attributes:
+        title: Heading.
+        figures: The figures.
+    """
+
+    title: str
+    figures: Sequence[ReportFigure]
+
+
+@dataclass(frozen=True)
+class SampleExecution:
+    """One order shown bar by bar.
+
+    Attributes:
+        title: Heading, e.g. ``"Buy, median order"``.
+        facts: Facts of the order and its outcome.
+        schedule: A row per period traded, folded below the figure.
+        figure: Figure of the execution.
+    """
+
+    title: str
+    facts: Mapping[str, object]
+    schedule: Table
+    figure: ReportFigure
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Orders shown bar by bar, side by side.
+
+    Attributes:
+        title: Heading.
+        samples: The orders.
+        note: How they were chosen.
+    """
+
+    title: str
+    samples: Sequence[SampleExecution]
+    note: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows, from top to bottom.
 
     Attributes:
         title: Title of the report.
@@ -44,14 +163,14 @@ class ReportData:
         generated_at: Time printed on the report; ``None`` prints none and keeps the file reproducible.
         warnings: What a reader must know before the first number, e.g. that orders lie in training days.
         headlines: The three or four numbers that matter.
-        summary: Executive summary, one paragraph.
+        summary: One paragraph.
         definitions: Definitions by term; the sign convention stands above them in any case.
         data: Facts of the data by name: hash, symbols, period, bars.
         excluded: Number of orders that could not run, by reason.
         universe: Table of the symbols, folded below the data.
         sections: Tables, figures and sample executions.
         model: Facts of the model by name.
-        command: Command that prints the report again.
+        command: Command that makes the report again.
     """
 
     title: str
@@ -64,13 +183,13 @@ class ReportData:
     definitions: Mapping[str, str] = field(default_factory=lambda: dict(DEFINITIONS))
     data: Mapping[str, object] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
-    universe: ReportTable | None = None
-    sections: Sequence[ReportTable | FigureGroup | SampleGroup] = ()
+    universe: Table | None = None
+    sections: Sequence[Table | FigureGroup | SampleGroup] = ()
     model: Mapping[str, object] = field(default_factory=dict)
     command: str = ""
 
 
-def write_report(path: str | os.PathLike[str], report: ReportData) -> Path:
+def write_report(path: str | os.PathLike[str], report: Report) -> Path:
     """Write the report as one HTML file.
 
     Args:
@@ -99,9 +218,9 @@ def write_report(path: str | os.PathLike[str], report: ReportData) -> Path:
     return write_text(path, html)
 
 
-def _section_view(section: ReportTable | FigureGroup | SampleGroup, policies: Sequence[str]) -> dict[str, Any]:
+def _section_view(section: Table | FigureGroup | SampleGroup, policies: Sequence[str]) -> dict[str, Any]:
     """A section, ready for the template, with its kind."""
-    if isinstance(section, ReportTable):
+    if isinstance(section, Table):
         return {"kind": "table", **_table_view(section, policies)}
     if isinstance(section, FigureGroup):
         return {"kind": "figures", "title": section.title, "figures": section.figures}
@@ -109,60 +228,48 @@ def _section_view(section: ReportTable | FigureGroup | SampleGroup, policies: Se
         "kind": "samples",
         "title": section.title,
         "note": section.note,
-        "samples": [_sample_view(sample) for sample in section.samples],
+        "samples": [
+            {
+                "title": sample.title,
+                "facts": sample.facts,
+                "figure": sample.figure,
+                "schedule": _table_view(sample.schedule, ()),
+            }
+            for sample in section.samples
+        ],
     }
 
 
-def _sample_view(sample: SampleExecution) -> dict[str, Any]:
-    schedule = ReportTable(f"Schedule: {sample.title}", sample.schedule, columns=sample.columns)
-    return {
-        "title": sample.title,
-        "facts": sample.facts,
-        "figure": sample.figure,
-        "schedule": _table_view(schedule, ()),
-    }
-
-
-def _table_view(table: ReportTable, policies: Sequence[str]) -> dict[str, Any]:
+def _table_view(table: Table, policies: Sequence[str]) -> dict[str, Any]:
     """Texts and classes of a table, ready for the template."""
-    frame = table.frame
-    columns = (
-        list(table.columns) if table.columns is not None else [Column(str(name), str(name)) for name in frame.columns]
-    )
-    groups: list[list[Any]] = []
-    for column in columns:
-        if groups and groups[-1][0] == column.group:
-            groups[-1][1] += 1
-        else:
-            groups.append([column.group, 1])
+    columns = table.columns
     classes = []
     for position, column in enumerate(columns):
-        names = ["num"] if all(pd.api.types.is_numeric_dtype(frame[source]) for source in column.sources) else []
-        names += ["policy"] if column.source == "policy" else []
-        names += ["interval"] if len(column.sources) > 1 else []
-        names += ["start"] if column.group and position and column.group != columns[position - 1].group else []
-        classes.append(" ".join(names))
-    swatches = _swatches(frame, policies)
-    rows = []
-    previous = ""
-    for record in frame.to_dict("records"):
-        heading = ", ".join(f"{column.label} {_text(column, record)}" for column in table.grouped)
-        cells = [
-            {
-                "text": _text(column, record),
-                "css": css,
-                "swatch": swatches.get(str(record["policy"])) if column.source == "policy" else None,
-            }
-            for column, css in zip(columns, classes, strict=True)
-        ]
-        rows.append(
-            {
-                "cells": cells,
-                "highlight": table.highlight is not None and record[table.highlight[0]] == table.highlight[1],
-                "heading": heading if heading != previous else "",
-            }
-        )
-        previous = heading
+        begins = column.group and position and column.group != columns[position - 1].group
+        names = {
+            "num": table.is_numeric(column),
+            "policy": column.source == "policy",
+            "interval": len(column.sources) > 1,
+            "start": begins,
+        }
+        classes.append(" ".join(name for name, holds in names.items() if holds))
+    groups = [(name, len(list(members))) for name, members in groupby(columns, lambda column: column.group)]
+    swatches = _swatches(table, policies)
+    rows = [
+        {
+            "heading": ", ".join(
+                f"{column.label} {text}" for column, text in zip(table.grouped, row.group, strict=True)
+            )
+            if row.is_first
+            else "",
+            "highlight": row.emphasis == "strong",
+            "cells": [
+                {"text": text, "css": css, "swatch": swatches.get(text) if column.source == "policy" else None}
+                for column, text, css in zip(columns, row.cells, classes, strict=True)
+            ],
+        }
+        for row in table.rows()
+    ]
     return {
         "title": table.title,
         "note": table.note,
@@ -174,22 +281,10 @@ def _table_view(table: ReportTable, policies: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _swatches(frame: pd.DataFrame, policies: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Colour of each policy in both themes, the ones it has in the figures."""
-    if "policy" not in frame.columns:
+def _swatches(table: Table, policies: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Colour of each policy in both themes, the one that it has in the figures."""
+    if "policy" not in table.frame.columns:
         return {}
-    names = [*policies, *(str(name) for name in frame["policy"].unique())]
+    names = [*policies, *(str(name) for name in table.frame["policy"].unique())]
     light, dark = policy_styles(names, "light"), policy_styles(names, "dark")
     return {name: {"light": light[name].colour, "dark": dark[name].colour} for name in names}
-
-
-def _text(column: Column, record: Mapping[Any, Any]) -> str:
-    """Text of one cell."""
-    values = [record[source] for source in column.sources]
-    if any(is_missing(value) for value in values):
-        return MISSING
-    if callable(column.format):
-        return column.format(*values)
-    if column.format == "{}":
-        return fact_text(values[0])
-    return number_text(column.format.format(*values))

@@ -1,7 +1,7 @@
 """Figures of executed orders: improvement, performance curves, frontier, distribution, completion.
 
-Every function takes tables (of :mod:`lem_models.statistics.summary`, or orders of a result) and returns
-a ``matplotlib.figure.Figure`` for a light or a dark page; its background is transparent.
+Every function takes tables of :mod:`lem_models.statistics.summary`, or the orders of results, and returns a figure for
+a light or a dark page. Its background is transparent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ def improvement_by_minimum(
     *,
     unit: Unit = "vol",
     theme: Theme = "light",
-    null_label: str = "martingale null",
 ) -> Figure:
     """Mean improvement with its interval against the minimum duration, one line per policy.
 
@@ -52,7 +51,6 @@ def improvement_by_minimum(
         null: Table of ``statistics.null_split(..., by="min_periods")`` of the first policy, drawn as a dashed line.
         unit: Unit of the improvement.
         theme: Page that the figure is made for.
-        null_label: Name of the null in the legend.
 
     Returns:
         The figure.
@@ -63,7 +61,7 @@ def improvement_by_minimum(
     for policy, style in styles.items():
         table = comparison[comparison["policy"] == policy].sort_values("min_periods")
         minimum = table["min_periods"].to_numpy(dtype=float)
-        mean, low, high = (table[f"{part}_{unit}"].to_numpy(dtype=float) for part in ("mean", "low", "high"))
+        mean, low, high = (table[f"{name}_{unit}"].to_numpy(dtype=float) for name in ("mean", "low", "high"))
         axes.fill_between(minimum, low, high, color=style.colour, alpha=0.16, linewidth=0)
         axes.plot(minimum, mean, color=style.colour, marker=style.marker, linestyle=style.dash, label=policy)
     if null is not None:
@@ -72,7 +70,9 @@ def improvement_by_minimum(
         colour = next(iter(styles.values())).colour
         low, high = (table[f"option_{end}_{unit}"].to_numpy(dtype=float) for end in ("low", "high"))
         axes.fill_between(minimum, low, high, color=colour, alpha=0.08, linewidth=0)
-        axes.plot(minimum, table[f"option_{unit}"], color=colour, linestyle=NULL_DASH, linewidth=1.3, label=null_label)
+        axes.plot(
+            minimum, table[f"option_{unit}"], color=colour, linestyle=NULL_DASH, linewidth=1.3, label="martingale null"
+        )
     axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     axes.set_xticks(sorted(comparison["min_periods"].unique()))
     axes.set_xlabel("minimum duration (periods)")
@@ -106,7 +106,7 @@ def performance_curves(
         table = comparison[comparison["policy"] == policy].sort_values("min_periods")
         minimum = table["min_periods"].to_numpy(dtype=float)
         mean, low, high, q05, q95 = (
-            table[f"{part}_bps"].to_numpy(dtype=float) for part in ("mean", "low", "high", "q05", "q95")
+            table[f"{name}_bps"].to_numpy(dtype=float) for name in ("mean", "low", "high", "q05", "q95")
         )
         axes.fill_between(minimum, q05, q95, color=style.colour, alpha=0.13, linewidth=0)
         axes.fill_between(minimum, low, high, color=style.colour, alpha=0.35, linewidth=0)
@@ -142,7 +142,7 @@ def frontier(comparison: pd.DataFrame, *, unit: Unit = "vol", theme: Theme = "li
     """
     ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
     axes = plain_axes(figure, ink)
-    spread = [max(float(np.ptp(comparison[f"{part}_{unit}"].dropna())), 1e-9) for part in ("std", "mean")]
+    spread = [max(float(np.ptp(comparison[f"{name}_{unit}"].dropna())), 1e-9) for name in ("std", "mean")]
     for policy, style in policy_styles(comparison["policy"], theme).items():
         table = comparison[comparison["policy"] == policy].sort_values("min_periods")
         std, mean = table[f"std_{unit}"].to_numpy(dtype=float), table[f"mean_{unit}"].to_numpy(dtype=float)
@@ -176,7 +176,6 @@ def improvement_distribution(
     min_periods: int | None = None,
     unit: Unit = "vol",
     theme: Theme = "light",
-    bins: int = 60,
 ) -> Figure:
     """Distribution of the improvement per policy, as densities over common bins, with the means marked.
 
@@ -185,7 +184,6 @@ def improvement_distribution(
         min_periods: Minimum duration of the orders shown; ``None`` for all.
         unit: Unit of the improvement.
         theme: Page that the figure is made for.
-        bins: Number of bins.
 
     Returns:
         The figure; the axis spans the central 99 % of all orders, and the legend counts what lies outside.
@@ -196,7 +194,7 @@ def improvement_distribution(
     pooled = np.concatenate([sample.to_numpy() for sample in samples.values()] or [np.zeros(0)])
     low, high = np.quantile(pooled, [0.005, 0.995]) if pooled.size else (-1.0, 1.0)
     low, high = (low, high) if high - low > 1e-9 else (low - 1.0, high + 1.0)
-    edges = np.linspace(low, high, bins + 1)
+    edges = np.linspace(low, high, 61)
     peaks: list[float] = []
     for position, (policy, style) in enumerate(policy_styles(results, theme).items()):
         sample = samples[policy].to_numpy()
@@ -211,9 +209,8 @@ def improvement_distribution(
             axes.stairs(density, edges, color=style.colour, alpha=0.15, fill=True)
         axes.plot(sample.mean(), 0.0, color=style.colour, marker="^", markersize=8, clip_on=False, zorder=5)
         peaks.append(float(density.max()))
-    if (
-        len(peaks) > 1
-    ):  # a policy that is its own benchmark is a spike at 0: let it leave the axis, not flatten the rest
+    # A policy that is its own benchmark is a spike at 0: it may leave the axis, and does not flatten the rest.
+    if len(peaks) > 1:
         axes.set_ylim(0.0, min(max(peaks), 1.8 * float(np.median(peaks))) * 1.08)
     axes.axvline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     axes.set_xlim(low, high)

@@ -1,387 +1,167 @@
-"""Tables of the statistics, as a report prints them; none is wider than a page of 1,280 pixels."""
+"""The model of a table: rows of numbers, and columns that say how they are printed.
+
+A table is built once, by :mod:`~lem_models.report.policy_tables` or by :func:`pivot`, and rendered by
+:mod:`~lem_models.report.html`, :mod:`~lem_models.report.console` or :mod:`~lem_models.report.markdown`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from lem_models.report.parts import Column, ReportTable
-from lem_models.report.text import p_text
+from lem_models.errors import UnknownNameError
+from lem_models.guard.output import is_missing
+from lem_models.report.numbers import MISSING, fact_text, number_text
 
-__all__ = [
-    "benchmark_table",
-    "breakdown_table",
-    "comparison_table",
-    "cost_table",
-    "difference_table",
-    "main_table",
-    "null_table",
-]
+__all__ = ["Column", "Emphasis", "Row", "Table", "pivot"]
 
-_KEY_LABELS = {
-    "min_periods": "minimum duration",
-    "max_periods": "maximum duration",
-    "risk_aversion": "risk aversion",
-    "hour": "hour (UTC)",
-    "volatility": "volatility tercile",
-}
-_BENCHMARKS = {
-    "arrival_bps": "arrival price",
-    "interval_vwap_bps": "interval VWAP",
-    "interval_twap_bps": "interval TWAP",
-    "full_vwap_bps": "full-horizon VWAP",
-    "pwp_bps": "part.-weighted",
-}
-_MOST_RIVALS = 3  # side by side in a breakdown: more would not fit on the page
-_VOL, _BPS = "{:+.3f}", "{:+.1f}"
+Emphasis: TypeAlias = Literal["strong", "light", ""]
+"""How a row stands out from the others."""
 
 
-def main_table(
-    comparison: pd.DataFrame,
-    by_side: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str,
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    more: Sequence[ReportTable] = (),
-) -> ReportTable:
-    """The table that a reader sees first: every policy, both sides pooled and each side beside it.
+@dataclass(frozen=True)
+class Column:
+    """One printed column.
 
-    Args:
-        comparison: Table of ``statistics.compare``.
-        by_side: The same, grouped by ``side`` too.
-        by: Columns that ``comparison`` was grouped by.
+    Attributes:
+        source: Column of the data frame, or several that fill one cell (the two ends of an interval).
+        label: Heading.
+        format: Format string with one placeholder per source: the cell is a dash where a value is missing. Or a
+            function of the values, missing ones included. ``"{}"`` prints a value of any type plainly.
+        group: Heading above neighbouring columns of the same group, e.g. their unit; empty for none.
+        dropped: Place among the columns that a narrow terminal leaves out, 1 for the first; 0 for a column that stays.
+    """
+
+    source: str | tuple[str, ...]
+    label: str
+    format: str | Callable[..., str] = "{}"
+    group: str = ""
+    dropped: int = 0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Columns of the data frame that fill the cell."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the cell is the value itself: its text may be a stranger's."""
+        return self.format == "{}"
+
+    def text(self, values: Mapping[Any, Any]) -> str:
+        """Text of a cell from the values of its row."""
+        cell = [values[source] for source in self.sources]
+        if callable(self.format):
+            return self.format(*cell)
+        if any(is_missing(value) for value in cell):
+            return MISSING
+        return fact_text(cell[0]) if self.is_plain else number_text(self.format.format(*cell))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One printed row.
+
+    Attributes:
+        group: Texts of the columns that the table is grouped by.
+        cells: Texts of the columns.
+        emphasis: How the row stands out.
+        is_first: Whether it is the first row of its group.
+        is_last: Whether it is the last row of its group.
+    """
+
+    group: tuple[str, ...]
+    cells: tuple[str, ...]
+    emphasis: Emphasis
+    is_first: bool
+    is_last: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        frame: The numbers, a row per printed row.
+        columns: What is printed, and how.
         title: Heading.
         note: Sentence below the heading.
-        model: Policy whose rows stand out.
-        level: Level of the intervals, for the heading.
-        more: Tables folded below.
+        grouped: Columns whose values are printed once for the neighbouring rows that share them.
+        emphasis: How the rows of some values of the column ``policy`` stand out.
+        collapsed: Whether a page folds the table away.
+        more: Further tables of the same subject, folded below this one.
 
-    Returns:
-        The table; with one side only, there is nothing to tell apart.
+    Raises:
+        UnknownNameError: If the frame lacks a column.
     """
-    sides = _sides(by_side)
-    bps, vol = f"{_pooled(sides)}, bps", f"{_pooled(sides)}, bar volatilities"
-    columns = [
-        Column("policy", "policy"),
-        Column("orders", "orders", "{:,.0f}"),
-        *_mean_columns("bps", bps, _BPS, level),
-        Column("std_bps", "std", "{:.1f}", bps),
-        Column("better_percent", "better", "{:.1f} %", bps),
-    ]
-    frame = comparison
-    for side in sides if len(sides) > 1 else []:
-        frame = _beside(frame, by_side, side, by, ("mean_bps", "low_bps", "high_bps"))
-        columns += _mean_columns("bps", f"{side}, bps", _BPS, level, prefix=f"{side}_")
-    columns += [*_mean_columns("vol", vol, _VOL, level), Column("std_vol", "std", "{:.3f}", vol)]
-    return _by_policy(title, frame, note, columns, by, model, more=more)
+
+    frame: pd.DataFrame
+    columns: Sequence[Column]
+    title: str = ""
+    note: str = ""
+    grouped: Sequence[Column] = ()
+    emphasis: Mapping[str, Emphasis] = field(default_factory=dict)
+    collapsed: bool = False
+    more: Sequence[Table] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse columns that are not there, before anything is written."""
+        for column in (*self.grouped, *self.columns):
+            for name in column.sources:
+                if name not in self.frame.columns:
+                    raise UnknownNameError.among("column", name, map(str, self.frame.columns))
+
+    def is_numeric(self, column: Column) -> bool:
+        """Whether the cells of a column are numbers: they are aligned right."""
+        return all(pd.api.types.is_numeric_dtype(self.frame[source]) for source in column.sources)
+
+    def rows(self) -> Iterator[Row]:
+        """The printed rows."""
+        records = self.frame.to_dict("records")
+        groups = [tuple(column.text(values) for column in self.grouped) for values in records]
+        for number, (values, group) in enumerate(zip(records, groups, strict=True)):
+            yield Row(
+                group,
+                tuple(column.text(values) for column in self.columns),
+                self.emphasis.get(str(values.get("policy")), ""),
+                is_first=number == 0 or groups[number - 1] != group,
+                is_last=number == len(groups) - 1 or groups[number + 1] != group,
+            )
 
 
-def comparison_table(
-    comparison: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str,
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    collapsed: bool = False,
-) -> ReportTable:
-    """Every statistic of ``statistics.compare``: the policies beneath each other, group after group.
-
-    Args:
-        comparison: The long table.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        model: Policy whose rows stand out.
-        level: Level of the intervals, for the heading.
-        collapsed: Whether the table is folded away until it is opened.
-
-    Returns:
-        The table; of one policy alone, row after row.
-    """
-    vol, bps = "improvement, bar volatilities", "improvement, bps"
-    columns = [
-        Column("policy", "policy"),
-        Column("orders", "orders", "{:,.0f}"),
-        *_mean_columns("vol", vol, _VOL, level),
-        Column("std_vol", "std", "{:.3f}", vol),
-        *_mean_columns("bps", bps, _BPS, level),
-        Column("std_bps", "std", "{:.1f}", bps),
-        Column("median_bps", "median", "{:+.1f}", bps),
-        Column("q05_bps", "5 %", "{:+.0f}", bps),
-        Column("q95_bps", "95 %", "{:+.0f}", bps),
-        Column("better_percent", "better", "{:.1f} %", bps),
-        Column("periods_used", "periods", "{:.1f}", "execution"),
-        Column("completed_percent", "complete", "{:.4g} %", "execution"),
-    ]
-    return _by_policy(title, comparison, note, columns, by, model, collapsed=collapsed)
-
-
-def cost_table(
-    comparison: pd.DataFrame,
-    by_side: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str = "Costs: gross and net",
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    more: Sequence[ReportTable] = (),
-) -> ReportTable:
-    """Improvement before and after costs, and the costs.
-
-    Args:
-        comparison: Table of ``statistics.compare``.
-        by_side: The same, grouped by ``side`` too.
-        by: Columns that ``comparison`` was grouped by.
-        title: Heading.
-        note: Sentence below the heading: the parameters of the cost model.
-        model: Policy whose rows stand out.
-        level: Level of the intervals, for the heading.
-        more: Tables folded below.
-
-    Returns:
-        The table.
-    """
-    sides = _sides(by_side)
-    columns = [
-        Column("policy", "policy"),
-        Column("orders", "orders", "{:,.0f}"),
-        *_mean_columns("bps", f"gross, {_pooled(sides)}, bps", _BPS, level),
-        Column("cost_bps", "mean", "{:.1f}", "cost, bps"),
-        *_mean_columns("bps", f"net, {_pooled(sides)}, bps", _BPS, level, mean="net"),
-    ]
-    frame = comparison
-    for side in sides if len(sides) > 1 else []:
-        frame = _beside(frame, by_side, side, by, ("net_bps", "net_low_bps", "net_high_bps"))
-        columns += _mean_columns("bps", f"net, {side}, bps", _BPS, level, prefix=f"{side}_", mean="net")
-    return _by_policy(title, frame, note, columns, by, model, more=more)
-
-
-def benchmark_table(
-    comparison: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str = "The same fills against other benchmarks",
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    more: Sequence[ReportTable] = (),
-) -> ReportTable:
-    """Mean improvement against each benchmark, and the own one weighted by the value of the orders.
-
-    Args:
-        comparison: Table of ``statistics.compare``.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        model: Policy whose rows stand out.
-        level: Level of the intervals, for the heading.
-        more: Tables folded below.
-
-    Returns:
-        The table; benchmarks that no order has are left out.
-    """
-    own, other = "the order's own benchmark, bps", "other benchmarks, mean, bps"
-    columns = [
-        Column("policy", "policy"),
-        Column("orders", "orders", "{:,.0f}"),
-        Column("mean_bps", "equal weights", _BPS, own),
-        Column("weighted_bps", "by value", _BPS, own),
-        _interval_column("weighted_low_bps", "weighted_high_bps", own, _BPS, level),
-        *(Column(name, label, _BPS, other) for name, label in _BENCHMARKS.items() if comparison[name].notna().any()),
-    ]
-    return _by_policy(title, comparison, note, columns, by, model, more=more)
-
-
-def difference_table(
-    differences: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str,
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    more: Sequence[ReportTable] = (),
-) -> ReportTable:
-    """Table of ``statistics.paired_difference``.
-
-    Args:
-        differences: The differences; a column ``policy`` (the policy that was subtracted) is printed when there is one.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        model: Policy that the others were subtracted from; it has no row.
-        level: Level of the intervals, for the heading.
-        more: Tables folded below.
-
-    Returns:
-        The table.
-    """
-    test = "Diebold-Mariano test"
-    columns = [
-        Column("orders", "orders", "{:,.0f}"),
-        *_mean_columns("bps", "difference, bps", _BPS, level),
-        *_mean_columns("vol", "difference, bar volatilities", _VOL, level),
-        Column("better_percent", "ahead", "{:.1f} %"),
-    ]
-    tests = [
-        Column("dm", "statistic", "{:+.2f}", test),
-        Column("p_value", "p", p_text, test),
-        Column("p_holm", "p, Holm", p_text, test),
-    ]
-    columns += [column for column in tests if column.source in differences.columns]
-    if "policy" in differences.columns:
-        return _by_policy(title, differences, note, [Column("policy", "against"), *columns], by, None, more=more)
-    return ReportTable(title, differences, note, [*_key_columns(_keys(by)), *columns], more=more)
-
-
-def null_table(
-    split: pd.DataFrame,
-    by: Sequence[str] | str | None = None,
-    *,
-    title: str = "Option value and forecast value",
-    note: str = "",
-    model: str | None = None,
-    level: float = 0.95,
-    more: Sequence[ReportTable] = (),
-) -> ReportTable:
-    """Table of ``statistics.null_split``.
-
-    Args:
-        split: The split; a column ``policy`` in front is printed when there is one.
-        by: Columns that it was grouped by.
-        title: Heading.
-        note: Sentence below the heading.
-        model: Policy whose rows stand out.
-        level: Level of the intervals, for the heading.
-        more: Tables folded below.
-
-    Returns:
-        The table.
-    """
-    columns = [Column("orders", "orders", "{:,.0f}")]
-    for unit, shape, name in (("bps", _BPS, "bps"), ("vol", _VOL, "bar volatilities")):
-        columns.append(Column(f"real_{unit}", "real", shape, name))
-        for part in ("option", "forecast"):
-            columns.append(Column(f"{part}_{unit}", part, shape, name))
-            columns.append(_interval_column(f"{part}_low_{unit}", f"{part}_high_{unit}", name, shape, level))
-    if "policy" in split.columns:
-        return _by_policy(title, split, note, [Column("policy", "policy"), *columns], by, model, more=more)
-    return ReportTable(title, split, note, [*_key_columns(_keys(by)), *columns], more=more)
-
-
-def breakdown_table(
-    comparison: pd.DataFrame, key: str, *, title: str, note: str = "", model: str | None = None, level: float = 0.95
-) -> ReportTable:
-    """Table of ``statistics.compare`` by a key and by side, folded: a row per value of the key.
-
-    Args:
-        comparison: The long table, grouped by the key and ``side``.
-        key: The key.
-        title: Heading.
-        note: Sentence below the heading.
-        model: Policy under test, shown with intervals; of the others only the means are, and only the first three.
-        level: Level of the intervals, for the heading.
-
-    Returns:
-        The table.
-    """
-    policies = [str(policy) for policy in comparison["policy"].unique()]
-    model = policies[0] if model is None else model
-    sides = [str(side) for side in comparison["side"].unique()]
-    frame = comparison[[key]].drop_duplicates().sort_values(key, ignore_index=True)
-    columns = _key_columns([key])
-
-    def add(policy: str, side: str, parts: tuple[str, ...]) -> dict[str, str]:
-        nonlocal frame
-        names = {part: f"{policies.index(policy)}_{side}_{part}" for part in parts}
-        rows = comparison[(comparison["policy"] == policy) & (comparison["side"].astype(str) == side)]
-        frame = frame.merge(rows[[key, *parts]].rename(columns=names), on=key, how="left")
-        return names
-
-    for side in sides:
-        parts = ("orders", "mean_bps", "low_bps", "high_bps", "mean_vol", "better_percent")
-        names, group = add(model, side, parts), f"{model}, {side}"
-        columns += [
-            Column(names["orders"], "orders", "{:,.0f}", group),
-            Column(names["mean_bps"], "mean, bps", _BPS, group),
-            _interval_column(names["low_bps"], names["high_bps"], group, _BPS, level),
-            Column(names["mean_vol"], "bar vol.", "{:+.2f}", group),
-            Column(names["better_percent"], "better", "{:.0f} %", group),
-        ]
-    for policy in [policy for policy in policies if policy != model][:_MOST_RIVALS]:
-        means = tuple(add(policy, side, ("mean_bps",))["mean_bps"] for side in sides)
-        label = policy.replace("_", " ")
-        columns.append(Column(means, label, " / ".join([_BPS] * len(sides)), f"others, {' / '.join(sides)}, bps"))
-    return ReportTable(title, frame, note, columns, collapsed=True)
-
-
-def _by_policy(
-    title: str,
+def pivot(
     frame: pd.DataFrame,
-    note: str,
-    columns: list[Column],
-    by: Sequence[str] | str | None,
-    model: str | None,
+    down: str,
+    across: str,
+    cell: Callable[[Mapping[Any, Any]], str],
     *,
-    collapsed: bool = False,
-    more: Sequence[ReportTable] = (),
-) -> ReportTable:
-    """Table whose groups are headings and whose rows are policies; of one policy alone, the groups are its rows."""
-    keys = _keys(by)
-    ordered = frame.sort_values(keys, kind="stable", ignore_index=True) if keys else frame
-    if keys and frame["policy"].nunique() <= 1:
-        return ReportTable(title, ordered, note, [*_key_columns(keys), *columns[1:]], collapsed=collapsed, more=more)
-    highlight = None if model is None else ("policy", model)
-    return ReportTable(title, ordered, note, columns, highlight, _key_columns(keys), collapsed, more)
+    corner: str = "",
+    label: str = "{}",
+    emphasis: Mapping[str, Emphasis] | None = None,
+) -> Table:
+    """A row per value of one column and a column per value of another: policies by minimum duration.
 
+    Args:
+        frame: One row per cell.
+        down: Column whose values are the rows, in the sequence in which they occur.
+        across: Column whose values are the columns, ascending.
+        cell: Text of a cell from its row of the frame.
+        corner: Heading of the first column.
+        label: Heading of the other columns, with a placeholder for the value.
+        emphasis: See :class:`Table`.
 
-def _sides(by_side: pd.DataFrame) -> list[str]:
-    """Sides that occur."""
-    return [str(side) for side in by_side["side"].unique()]
-
-
-def _pooled(sides: Sequence[str]) -> str:
-    """What a number over all orders is a number of."""
-    return "both sides" if len(sides) > 1 else f"{sides[0]} orders" if sides else "no orders"
-
-
-def _beside(
-    frame: pd.DataFrame, by_side: pd.DataFrame, side: str, by: Sequence[str] | str | None, parts: tuple[str, ...]
-) -> pd.DataFrame:
-    """The table with some numbers of one side as further columns, e.g. ``buy_mean_bps``."""
-    keys = ["policy", *_keys(by)]
-    rows = by_side[by_side["side"].astype(str) == side]
-    return frame.merge(
-        rows[[*keys, *parts]].rename(columns={part: f"{side}_{part}" for part in parts}), on=keys, how="left"
+    Returns:
+        The table; a dash stands in a cell that the frame does not have.
+    """
+    texts = {(values[down], values[across]): cell(values) for values in frame.to_dict("records")}
+    rows = list(dict.fromkeys(row for row, _ in texts))
+    columns = sorted({column for _, column in texts})
+    body = {str(column): [texts.get((row, column), MISSING) for row in rows] for column in columns}
+    return Table(
+        pd.DataFrame({down: rows, **body}),
+        [Column(down, corner), *(Column(str(column), label.format(column)) for column in columns)],
+        emphasis=emphasis or {},
     )
-
-
-def _keys(by: Sequence[str] | str | None) -> list[str]:
-    """Columns grouped by, as a list."""
-    return [] if by is None else [by] if isinstance(by, str) else list(by)
-
-
-def _key_columns(keys: Sequence[str]) -> list[Column]:
-    """Printed columns of the keys."""
-    return [Column(key, _KEY_LABELS.get(key, key.replace("_", " "))) for key in keys]
-
-
-def _mean_columns(
-    unit: str, group: str, shape: str, level: float, *, prefix: str = "", mean: str = "mean"
-) -> list[Column]:
-    """Printed columns of a mean and its interval: ``mean_bps, low_bps, high_bps``, or ``net_bps, net_low_bps, ...``."""
-    ends = "" if mean == "mean" else f"{mean}_"
-    interval = _interval_column(f"{prefix}{ends}low_{unit}", f"{prefix}{ends}high_{unit}", group, shape, level)
-    return [Column(f"{prefix}{mean}_{unit}", "mean", shape, group), interval]
-
-
-def _interval_column(low: str, high: str, group: str, shape: str, level: float) -> Column:
-    """Printed column of an interval."""
-    return Column((low, high), f"{100 * level:.4g} % interval", f"{shape} to {shape}", group)

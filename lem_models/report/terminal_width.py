@@ -1,4 +1,7 @@
-"""Whether a table fits a terminal: rich cuts the cells of one that does not, and a number that is cut is wrong."""
+"""Whether a table fits a terminal: rich cuts the cells of one that does not, and a number that is cut is wrong.
+
+The module knows rich alone, so that a short command need not wait for pandas.
+"""
 
 from __future__ import annotations
 

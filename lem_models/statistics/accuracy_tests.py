@@ -1,4 +1,4 @@
-r"""Is one policy better than another? The test of Diebold and Mariano on orders that overlap, and Holm's correction.
+r"""Tests whether one policy is better than another: Diebold and Mariano on orders that overlap, and Holm's correction.
 
 The differences of all orders that start at one time ``t``, across all assets, make one observation: their sum ``S_t``
 of ``n_t`` orders. The mean difference ``d = sum_t S_t / sum_t n_t`` is tested against zero with
@@ -10,7 +10,7 @@ of ``y``: that mean is ``d``, and starts with more orders weigh more. Orders tha
 bars with it, so the errors are correlated over as many starts as one order lasts, ``h``. A Bartlett kernel cut off
 there would see only two thirds of their variance: the lag is ``L = max(2 h, 1.3 sqrt(T))`` for ``T`` starts, and the
 statistic is compared with Student's distribution of ``1.5 T / (L + 1)`` degrees of freedom, the kernel's equivalent
-ones, as few independent stretches know their own variance but roughly.
+ones, because few independent observations give only a rough estimate of their variance.
 
 Sources: Diebold and Mariano, "Comparing predictive accuracy", J. Bus. Econ. Stat. 13 (1995); Newey and West,
 Econometrica 55 (1987); Lazarus, Lewis, Stock and Watson, "HAR inference: recommendations for practice", J. Bus. Econ.
@@ -35,7 +35,7 @@ MULTIPLE_TESTING_NOTE = (
     "without any difference one is expected to have p below 0.05 by chance; p (Holm) is adjusted for all rows of the "
     "table: below 0.05, the chance that any such row is a false one is at most 5 %. Intervals are not adjusted."
 )
-"""What a report says below a table of differences."""
+"""Note below a table of differences."""
 
 
 class DieboldMariano(NamedTuple):
@@ -104,7 +104,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
         >>> holm([0.01, 0.04, 0.03]).round(4).tolist()
         [0.03, 0.06, 0.06]
     """
-    # statsmodels has this too, but collects the garbage of the whole process each time.
+    # The version of statsmodels runs the garbage collector each time.
     adjusted = np.array(p_values, dtype=np.float64)
     rising = np.argsort(adjusted, kind="stable")[: int(np.isfinite(adjusted).sum())]  # NaN sorts last
     factors = np.arange(len(rising), 0, -1)

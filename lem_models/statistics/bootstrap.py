@@ -1,8 +1,8 @@
-r"""The bootstrap over calendar days: intervals that know that orders near to each other in time move together.
+r"""The bootstrap over calendar days: intervals for orders that depend on each other.
 
-Orders of one day share the market's moves, across assets and overlapping windows, and orders that last longer than a
-day share them with the days that follow: they are no independent observations. What is resampled are days, all assets
-of a day together, in blocks of consecutive days. With day sums ``S_d`` and day counts ``n_d`` (sums of weights where
+Orders of one day share the moves of the market, across assets and overlapping windows, and orders that last longer than
+a day share them with the following days: they are no independent observations. So days are resampled, all assets of a
+day together, in blocks of consecutive days. With day sums ``S_d`` and day counts ``n_d`` (sums of weights where
 orders have weights), a draw in which day ``d`` comes up ``w_d`` times has the mean
 
 .. math::  \bar x^{*} = \sum_d w_d S_d \big/ \sum_d w_d n_d,
@@ -12,12 +12,12 @@ whose blocks have random lengths, or single days where the mean length of a bloc
 Politis and White for the daily means, but at least as many days as one order spans, and at most
 ``min(3 sqrt(D), D / 3)`` of ``D`` days. Columns resampled together with blocks of one length see the same draws.
 
-Few blocks know their own spread but roughly, and draws from them spread too little. With blocks of mean length ``b``
-the variance of the draws falls short by a factor of ``1 - (2 b - 1) / D`` (lag ``k`` counts with the weight
-``(1 - 1/b)^k``; over both sides that sums to ``2 b - 1``), so the draws are widened about the mean by its root, and by
-the ratio of Student's quantile with ``D / b - 1`` degrees of freedom to the normal one: by 2 % for a year of days in
-blocks of 3, by 10 % for three years in blocks of 30. What is left is what few independent stretches cannot tell: of
-95 % intervals for orders that overlap over 20 days, about 90 % hold the truth in three years of data.
+A few blocks give only a rough estimate of their own spread, and draws from them spread too little. With blocks of mean
+length ``b`` the variance of the draws is too small by a factor of ``1 - (2 b - 1) / D``: lag ``k`` counts with the
+weight ``(1 - 1/b)^k``, which sums to ``2 b - 1`` over both sides. So the draws are widened about the mean by its root,
+and by the ratio of Student's quantile with ``D / b - 1`` degrees of freedom to the normal one: by 2 % for a year in
+blocks of 3 days, by 10 % for three years in blocks of 30. A remainder stays: of 95 % intervals for orders that overlap
+over 20 days, about 90 % hold the true mean in three years of data.
 
 Sources: Politis and Romano, "The stationary bootstrap", J. Am. Statist. Assoc. 89 (1994); Politis and White, "Automatic
 block-length selection for the dependent bootstrap", Econometric Reviews 23 (2004), with the correction of Patton,
@@ -46,7 +46,7 @@ __all__ = [
     "resample_weights",
 ]
 
-_FEWEST_DAYS = 12  # with fewer there is nothing that a block length could be estimated from
+_FEWEST_DAYS = 12  # from which a block length is estimated
 
 
 def block_length(means: ArrayLike, span: int = 1) -> int:
@@ -54,7 +54,7 @@ def block_length(means: ArrayLike, span: int = 1) -> int:
 
     Args:
         means: Daily means in the order of the days ``[days]``; NaN where a day has none.
-        span: Days that one order spans: the length is no less, as far as the number of days allows.
+        span: Days that one order spans: a lower limit of the length, unless there are too few days.
 
     Returns:
         The length, at least 1.
@@ -89,7 +89,7 @@ def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> ND
     place = np.arange(days)
     sampler = IIDBootstrap(place, seed=seed) if block == 1 else StationaryBootstrap(block, place, seed=seed)
     weights = np.stack([np.bincount(np.asarray(sampler.update_indices()), minlength=days) for _ in range(draws)])
-    weights.setflags(write=False)  # kept: the tables of a report ask for the same ones again and again
+    weights.setflags(write=False)  # cached: the tables of a report need the same weights many times
     return weights
 
 
@@ -114,7 +114,7 @@ class MeanDraws:
         """Lower and upper ends [columns]; NaN for a column with observations on fewer than two days.
 
         Args:
-            level: Probability that the interval shall cover, inside (0, 1).
+            level: Coverage of the interval, inside (0, 1).
 
         Raises:
             ConfigError: If ``level`` is out of range.
@@ -212,7 +212,7 @@ def bootstrap_mean_intervals(
         weights: See :func:`bootstrap_means`.
         last_days: See :func:`bootstrap_means`.
         block: See :func:`bootstrap_means`.
-        level: Probability that the interval shall cover, inside (0, 1).
+        level: Coverage of the interval, inside (0, 1).
         draws: Number of bootstrap draws.
         seed: Seed of the draws.
 
@@ -222,8 +222,8 @@ def bootstrap_mean_intervals(
     Raises:
         ConfigError: If ``level``, ``draws`` or ``block`` is out of range, or the shapes do not match.
     """
-    found = bootstrap_means(values, days, weights=weights, last_days=last_days, block=block, draws=draws, seed=seed)
-    return found.interval(level)
+    drawn = bootstrap_means(values, days, weights=weights, last_days=last_days, block=block, draws=draws, seed=seed)
+    return drawn.interval(level)
 
 
 def bootstrap_mean_interval(
@@ -241,7 +241,7 @@ def bootstrap_mean_interval(
         values: Observations ``[orders]``; NaN is a missing one.
         days: Day of each observation ``[orders]``.
         block: Mean length of the blocks in days; ``None`` to let :func:`block_length` choose.
-        level: Probability that the interval shall cover, inside (0, 1).
+        level: Coverage of the interval, inside (0, 1).
         draws: Number of bootstrap draws.
         seed: Seed of the draws.
 
@@ -288,11 +288,11 @@ class OrderBootstrap:
     ) -> MeanDraws:
         """Draws of the means of values [orders, columns] that belong to these rows of the table.
 
-        With ``shared_block`` all columns take the longest of their blocks, and so the same draws: for functions of
-        several means.
+        With ``shared_block`` all columns have the longest of their blocks, and so the same draws, as functions of
+        several means need.
         """
 
-        def drawn(block: int | None) -> MeanDraws:
+        def draw(block: int | None) -> MeanDraws:
             return bootstrap_means(
                 values,
                 self._days[rows],
@@ -303,7 +303,7 @@ class OrderBootstrap:
                 seed=self._seed,
             )
 
-        found = drawn(None)
-        if shared_block and len(set(found.blocks.tolist())) > 1:
-            return drawn(int(found.blocks.max()))
-        return found
+        drawn = draw(None)
+        if shared_block and len(set(drawn.blocks.tolist())) > 1:
+            return draw(int(drawn.blocks.max()))
+        return drawn

@@ -1,8 +1,7 @@
-"""Orders tables taken apart: groups by column or derived key, the time that orders span, two tables of the same orders.
+"""Groups of the rows of an orders table, the time that orders span, and the alignment of two tables.
 
-Derived keys need no column of their own: ``hour`` (UTC hour of the start), ``weekday``, ``month`` (2024-03) and
-``volatility`` (tercile of the bar volatility known at the start, over the whole table). A column of that name, where a
-table has one, goes first.
+Derived keys need no column: ``hour`` (UTC hour of the start), ``weekday``, ``month`` (2024-03) and ``volatility``
+(tercile of the bar volatility known at the start, over the whole table). A column of the same name has priority.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lem_models.errors import OrderError, UnknownNameError
-from lem_models.execution.result import first_bars
-from lem_models.markets.bars import Bars
 
 __all__ = [
     "DERIVED_KEYS",
@@ -28,7 +25,6 @@ __all__ = [
     "require",
     "stack",
     "start_times",
-    "with_ends",
 ]
 
 Times: TypeAlias = "NDArray[np.datetime64]"
@@ -39,12 +35,12 @@ _IDENTITY = ("symbol", "start", "side", "benchmark", "target", "min_periods", "m
 
 
 def _named(codes: pd.Series[int], names: list[str]) -> pd.Series:
-    """Names that sort in their own order, not by alphabet; missing where the code is -1."""
+    """Names that sort by their code, not by alphabet; missing where the code is -1."""
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names), ordered=True), index=codes.index)
 
 
 def _terciles(volatility: pd.Series[float]) -> pd.Series:
-    """Third of the orders that each belongs to; missing where the volatility is."""
+    """Tercile of each order; missing where the volatility is."""
     low, high = volatility.quantile([1 / 3, 2 / 3])
     codes = (volatility > low).astype(int) + (volatility > high).astype(int)
     return _named(codes.where(volatility.notna(), -1), _TERCILES)
@@ -57,7 +53,7 @@ _DERIVED: dict[str, tuple[str, Callable[[pd.Series], pd.Series]]] = {
     "volatility": ("volatility_bps", lambda volatility: _terciles(volatility.astype(float))),
 }
 DERIVED_KEYS = tuple(_DERIVED)
-"""Keys to group by that are worked out from the columns that every result has."""
+"""Keys to group by that are computed from the columns that every result has."""
 
 
 def _utc(start: pd.Series) -> pd.Series:
@@ -131,8 +127,8 @@ def start_times(orders: pd.DataFrame) -> Times:
 def end_times(orders: pd.DataFrame) -> Times:
     """When each order is over at the latest, UTC, exclusive, [orders].
 
-    That is the column ``end``. A table without it does not say how long its bars are: the smallest step between two
-    starts of the table stands in for one period, which is too long rather than too short.
+    That is the column ``end``. A table without this column does not show the length of its bars: then a period is the
+    smallest step between two starts, which may be too long, but not too short.
     """
     if "end" in orders.columns:
         times: Times = _utc(orders["end"]).dt.tz_localize(None).to_numpy().astype("datetime64[us]")
@@ -145,17 +141,11 @@ def end_times(orders: pd.DataFrame) -> Times:
     return ended
 
 
-def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
-    """Orders table of a result with a column ``end``: when the last bar of each order's maximum duration closes."""
-    last = bars.timestamp[first_bars(bars, orders) + orders["max_periods"].to_numpy() - 1]
-    return orders.assign(end=pd.to_datetime(last, utc=True) + bars.frequency)
-
-
 # --- two tables ------------------------------------------------------------------------------------------------------
 
 
 def align(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Rows of ``b`` in the sequence of ``a``, after checking that both hold the same orders.
+    """Rows of ``b`` in the order of ``a``; both must hold the same orders.
 
     Raises:
         OrderError: If order ids are missing or not unique, or the tables hold different orders.

@@ -1,12 +1,12 @@
-"""Statistics of executed orders: mean improvement with an interval that knows that orders of one day move together.
+"""Statistics of executed orders: the mean improvement with an interval that allows for dependent orders.
 
 The improvement of an order is minus its slippage, ``improvement = -side * (executed / benchmark - 1) * 1e4`` basis
-points; positive is better than the benchmark. It comes in two units: basis points (bps), and bar volatilities, i.e.
-divided, order by order, by the bar volatility known at the start, which makes calm and wild assets comparable. The
-same sign holds for everything beside it: net of costs, weighted by the orders' values, against other benchmarks.
+points; positive is better than the benchmark. It has two units: basis points (bps), and bar volatilities, i.e. each
+order is divided by the bar volatility known at its start, which makes calm and volatile assets comparable. The sign is
+the same net of costs, weighted by the orders' values, and against other benchmarks.
 
 Intervals come from the bootstrap over calendar days (:mod:`lem_models.statistics.bootstrap`), p-values from the test of
-Diebold and Mariano (:mod:`lem_models.statistics.accuracy_tests`). Groups may be made by a column or by a derived key,
+Diebold and Mariano (:mod:`lem_models.statistics.accuracy_tests`). Rows are grouped by columns or by derived keys,
 ``"hour"``, ``"weekday"``, ``"month"`` or ``"volatility"`` (:mod:`lem_models.statistics.groups`).
 """
 
@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError
-from lem_models.evaluation.null import NullDraws
 from lem_models.statistics.accuracy_tests import diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, require, stack
+from lem_models.statistics.null_draws import NullDraws
+from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
     "ROUNDING_BPS",
@@ -39,7 +40,7 @@ Unit = Literal["bps", "vol"]
 """Unit of an improvement: basis points, or bar volatilities."""
 
 ROUNDING_BPS = 1e-6
-"""Rounding of a slippage: an order that pays its benchmark to the last digits of a float64 has not done better."""
+"""Rounding of a slippage: an order with a smaller improvement has paid its benchmark."""
 
 SUMMARY_COLUMNS = (
     "orders",
@@ -66,23 +67,13 @@ SUMMARY_COLUMNS = (
     "net_low_bps",
     "net_high_bps",
     "cost_bps",
-    "arrival_bps",
-    "interval_vwap_bps",
-    "interval_twap_bps",
-    "full_vwap_bps",
-    "pwp_bps",
+    *(reference.improvement for reference in REFERENCE_PRICES),
 )
 """Columns of :func:`summarise`, after the columns it is grouped by."""
 
 _UNITS: tuple[Unit, ...] = ("bps", "vol")
 _NEEDED = ("order_id", "start", "slippage_bps", "volatility_bps")
 _SUMMARISED = ("periods_used", "completed", "filled")
-_PRICES = {
-    "interval_vwap_bps": "interval_vwap",
-    "interval_twap_bps": "interval_twap",
-    "full_vwap_bps": "full_vwap",
-    "pwp_bps": "pwp_price",
-}
 
 
 def improvement(orders: pd.DataFrame, unit: Unit = "bps") -> pd.Series[float]:
@@ -95,7 +86,7 @@ def improvement(orders: pd.DataFrame, unit: Unit = "bps") -> pd.Series[float]:
     Returns:
         One value per row, positive is better than the benchmark; NaN where nothing was filled.
     """
-    bps: pd.Series[float] = 0.0 - orders["slippage_bps"].astype(float)  # not "-x": an exact 0 shall not become -0.0
+    bps: pd.Series[float] = 0.0 - orders["slippage_bps"].astype(float)  # not "-x", which makes -0.0 of 0
     if unit == "bps":
         return bps
     volatility = orders["volatility_bps"].astype(float)
@@ -116,17 +107,17 @@ def summarise(
     Args:
         orders: Orders table of a result.
         by: Column or columns to group by, derived keys included; ``None`` for one row over all orders.
-        level: Probability that the intervals shall cover.
+        level: Coverage of the intervals, inside (0, 1).
         draws: Number of bootstrap draws.
-        seed: Seed of the draws (the same for every group: groups of the same days see the same draws).
+        seed: Seed of the draws, the same for every group: groups of the same days have the same draws.
 
     Returns:
         One row per group, sorted by the keys: the keys, then :data:`SUMMARY_COLUMNS`. ``orders`` counts every order of
-        the group; orders of which nothing was filled (NaN slippage) are left out of the price statistics and show in
+        the group. Orders without a fill (NaN slippage) do not count in the price statistics, but in
         ``completed_percent`` and ``filled_percent``. Standard deviations are those of a sample (``n - 1``).
-        ``weighted_*`` weighs orders by their value, ``net_*`` is after costs, ``cost_bps`` their mean; ``arrival_bps``
-        and what follows it are mean improvements against other benchmarks, with what did not fill only in the first.
-        NaN for what the table has no columns of.
+        ``weighted_*`` weighs orders by their value, ``net_*`` is after costs, ``cost_bps`` is the mean cost.
+        ``arrival_bps`` and the columns after it are mean improvements against other benchmarks; only ``arrival_bps``
+        counts the unfilled fraction. A statistic whose columns the table lacks is NaN.
 
     Raises:
         OrderError: If a column is missing from the table.
@@ -137,14 +128,14 @@ def summarise(
     table, bootstrap = _measured(orders), OrderBootstrap(orders, draws, seed)
     rows: list[pd.DataFrame] = []
     for keys, group in groups(orders, by):
-        part = table.iloc[group]
-        weights = part[["one", "one", "value", "one"]]
-        low, high = bootstrap.means(part[["bps", "vol", "bps", "net"]], group, weights).interval(level)
-        mean, std, bps, value = part.mean(), part.std(), part["bps"], part["value"]
+        members = table.iloc[group]
+        weights = members[["one", "one", "value", "one"]]
+        low, high = bootstrap.means(members[["bps", "vol", "bps", "net"]], group, weights).interval(level)
+        mean, std, bps, value = members.mean(), members.std(), members["bps"], members["value"]
         priced, valued = int(bps.notna().sum()), value.where(bps.notna()).sum()
         quantiles = bps.quantile([0.5, 0.05, 0.95])
         statistics = {
-            "orders": len(part),
+            "orders": len(members),
             "mean_bps": mean["bps"],
             "low_bps": low[0],
             "high_bps": high[0],
@@ -167,27 +158,29 @@ def summarise(
             "net_bps": mean["net"],
             "net_low_bps": low[3],
             "net_high_bps": high[3],
-            **{name: mean[name] for name in ("cost_bps", "arrival_bps", *_PRICES)},
+            **{name: mean[name] for name in ("cost_bps", *(row.improvement for row in REFERENCE_PRICES))},
         }
         rows.append(keys.assign(**statistics))
     return stack(rows, by, SUMMARY_COLUMNS)
 
 
 def _measured(orders: pd.DataFrame) -> pd.DataFrame:
-    """What is averaged, order by order; NaN for what the table does not have."""
+    """Values to average, order by order; NaN for columns that the table lacks."""
 
     def column(name: str) -> pd.Series[float]:
-        found: pd.Series[float] = orders[name].astype(float) if name in orders else pd.Series(np.nan, orders.index)
-        return found
+        values: pd.Series[float] = orders[name].astype(float) if name in orders else pd.Series(np.nan, orders.index)
+        return values
 
     require(orders, ["side"])
     side = orders["side"].map({"buy": 1.0, "sell": -1.0}).astype(float)
     columns = {name: column(name) for name in ("volatility_bps", *_SUMMARISED, "cost_bps")}
     columns |= {"bps": improvement(orders, "bps"), "vol": improvement(orders, "vol")}
-    columns |= {"net": 0.0 - column("net_slippage_bps"), "arrival_bps": 0.0 - column("shortfall_bps")}
-    columns |= {"value": column("order_value"), "one": pd.Series(1.0, orders.index)}
+    columns |= {"net": 0.0 - column("net_slippage_bps"), "value": column("order_value")}
+    columns |= {"one": pd.Series(1.0, orders.index)}
     executed = column("executed_price")
-    columns |= {name: side * (1.0 - executed / column(price)) * 1e4 for name, price in _PRICES.items()}
+    for row in REFERENCE_PRICES:
+        simple = side * (1.0 - executed / column(row.column)) * 1e4
+        columns[row.improvement] = simple if row.slippage is None else 0.0 - column(row.slippage)
     return pd.DataFrame(columns)
 
 
@@ -217,7 +210,7 @@ def compare(
         ConfigError: If there is no policy, or ``level`` or ``draws`` is out of range.
     """
     if not results:
-        raise ConfigError("there is nothing to compare: no policy was given")
+        raise ConfigError("there is no policy to compare")
     tables = []
     for policy, orders in results.items():
         table = summarise(orders, by, level=level, draws=draws, seed=seed)
@@ -235,13 +228,14 @@ def paired_difference(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How much better ``a`` did than ``b`` on the same orders, with an interval of the difference.
+    """Improvement of ``a`` minus that of ``b`` on the same orders, with an interval.
 
-    Pairing order by order removes what the market did to both, so the interval is much narrower than two separate ones.
+    Pairing order by order removes the moves of the market that both share, so the interval is much narrower than two
+    separate ones.
 
     Args:
         a: Orders table of one policy; groups are made from its columns.
-        b: Orders table of the other policy, the same orders in any sequence.
+        b: Orders table of the other policy, the same orders in any order.
         by: As for :func:`summarise`.
         level: Level, draws and seed as for :func:`summarise`.
         draws: See ``level``.
@@ -250,7 +244,7 @@ def paired_difference(
     Returns:
         One row per group: the keys, ``orders`` (those priced in both), ``mean``, ``low``, ``high`` and ``std`` of the
         improvement of ``a`` minus that of ``b`` in both units (``mean_bps`` ... ``std_vol``), ``better_percent``
-        (orders in which ``a`` is ahead), and of the test that the mean difference in bps is zero ``dm`` (statistic,
+        (orders in which ``a`` is better). The test that the mean difference in bps is zero gives ``dm`` (statistic,
         positive if ``a`` is better), ``p_value`` (two-sided) and ``p_holm`` (adjusted for all rows of the table).
 
     Raises:
@@ -265,18 +259,18 @@ def paired_difference(
     bootstrap = OrderBootstrap(a, draws, seed)
     rows: list[pd.DataFrame] = []
     for keys, group in groups(a, by):
-        part = pd.DataFrame(gain[group], columns=list(_UNITS))
-        low, high = bootstrap.means(part, group).interval(level)
-        mean, std, priced = part.mean(), part.std(), int(part["bps"].notna().sum())
+        members = pd.DataFrame(gain[group], columns=list(_UNITS))
+        low, high = bootstrap.means(members, group).interval(level)
+        mean, std, priced = members.mean(), members.std(), int(members["bps"].notna().sum())
         statistics: dict[str, float] = {"orders": priced}
         for column, unit in enumerate(_UNITS):
             statistics |= {f"mean_{unit}": mean[unit], f"low_{unit}": low[column], f"high_{unit}": high[column]}
             statistics[f"std_{unit}"] = std[unit]
-        statistics["better_percent"] = 100.0 * int((part["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
-        test = diebold_mariano(part["bps"], bootstrap.start[group], bootstrap.end[group])
+        statistics["better_percent"] = 100.0 * int((members["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
+        test = diebold_mariano(members["bps"], bootstrap.start[group], bootstrap.end[group])
         rows.append(keys.assign(**statistics, dm=test.statistic, p_value=test.p_value))
-    parts = [f"{part}_{unit}" for unit in _UNITS for part in ("mean", "low", "high", "std")]
-    table = stack(rows, by, ("orders", *parts, "better_percent", "dm", "p_value"))
+    names = [f"{name}_{unit}" for unit in _UNITS for name in ("mean", "low", "high", "std")]
+    table = stack(rows, by, ("orders", *names, "better_percent", "dm", "p_value"))
     return table.assign(p_holm=holm(table["p_value"]))
 
 
@@ -291,17 +285,17 @@ def null_split(
 ) -> pd.DataFrame:
     """Split the improvement into the value of the option and the value of the forecast.
 
-    On the martingale null there is nothing to forecast. What is gained there is the value of the option to choose when
-    the order, and with it the benchmark, ends. The rest is what the forecast is worth: the real improvement of each
-    order minus the mean improvement of the same order over the draws of the null.
+    On the martingale null nothing can be forecast. The improvement there is the value of the option: the policy chooses
+    when the order, and with it the benchmark, ends. The value of the forecast is the real improvement of each order
+    minus the mean improvement of the same order over the draws of the null.
 
-    The signs of the null are independent between bars, so what is random about its few draws differs from day to day
-    like the market does: the bootstrap over days takes it in, and intervals get narrower with more draws.
+    The signs of the null are independent between bars, so the noise of its few draws differs from day to day. The
+    bootstrap over days covers this noise, and intervals get narrower with more draws.
 
     Args:
         real: Orders table on the real bars; groups are made from its columns.
-        nulls: The same policy and orders on draws of the martingale null, at least one: as :class:`NullDraws`, or as
-            orders tables.
+        nulls: Results of the same policy and orders on draws of the martingale null, at least one: as
+            :class:`NullDraws`, or as orders tables.
         by: As for :func:`summarise`.
         level: Level, draws and seed as for :func:`summarise`.
         draws: See ``level``.

@@ -6,8 +6,8 @@ With ``x`` the improvement of one policy and ``y`` that of another on the same o
            \log r^{*} = \tfrac12 \log\frac{\overline{x^2}^{*} - (\bar x^{*})^2}{\overline{y^2}^{*} - (\bar y^{*})^2},
 
 the four means of each draw from one bootstrap over blocks of days (:mod:`lem_models.statistics.bootstrap`), so that a
-wild week counts for both or for neither. The interval is made for ``log r``, whose draws are nearly symmetric, and that
-of a single standard deviation for its logarithm.
+volatile week counts for both or for neither. The interval is computed for ``log r``, whose draws are nearly symmetric;
+that of a single standard deviation is computed for its logarithm.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def std_ratio(
 
     Args:
         a: Orders table of one policy; groups are made from its columns.
-        b: Orders table of the other policy, the same orders in any sequence.
+        b: Orders table of the other policy, the same orders in any order.
         by: Columns or derived keys to group by; ``None`` for one row over all orders.
         unit: Unit of the improvements: ``"vol"`` (bar volatilities) or ``"bps"``.
-        level: Probability that the interval shall cover.
+        level: Coverage of the interval, inside (0, 1).
         draws: Number of bootstrap draws.
         seed: Seed of the draws.
 
@@ -81,7 +81,7 @@ def std_interval(
         orders: Orders table of a result.
         by: Columns or derived keys to group by; ``None`` for one row over all orders.
         unit: Unit of the improvement: ``"vol"`` (bar volatilities) or ``"bps"``.
-        level: Probability that the interval shall cover.
+        level: Coverage of the interval, inside (0, 1).
         draws: Number of bootstrap draws.
         seed: Seed of the draws.
 
@@ -109,15 +109,15 @@ def _spread(
 ) -> pd.DataFrame:
     """Standard deviation of the first column of values [orders], divided by that of the second if there is one."""
     known = np.isfinite(values[0])
-    # About their overall mean the squares of the values lose no digits.
+    # Squares of values about their mean lose no digits.
     centred = [column - column[known].mean() for column in values] if known.any() else values
     moments = pd.DataFrame([power for column in centred for power in (column, column * column)]).T
     bootstrap = OrderBootstrap(orders, draws, seed)
     rows: list[pd.DataFrame] = []
     for keys, group in groups(orders, by):
-        found = bootstrap.means(moments.iloc[group], group, shared_block=True)
-        estimate = _log_spread(found.estimate[None])
-        log = MeanDraws(estimate, _log_spread(found.means)[:, None], found.days[:1], found.blocks[:1])
+        drawn = bootstrap.means(moments.iloc[group], group, shared_block=True)
+        estimate = _log_spread(drawn.estimate[None])
+        log = MeanDraws(estimate, _log_spread(drawn.means)[:, None], drawn.days[:1], drawn.blocks[:1])
         low, high = log.interval(level)
         ends = {name: np.exp(estimate[0]), "low": np.exp(low[0]), "high": np.exp(high[0])}
         rows.append(keys.assign(orders=int(known[group].sum()), **ends))

@@ -5,10 +5,10 @@ arXiv 2106.09685):
 
     W' = W + scale * B A,    A [rank, in] random, B [out, rank] zero at first,    scale = 2
 
-Training starts at the very model it starts from, and moves it within few dimensions: a guard against learning a short
-history by heart. Adapters go around the linear layers that are called as modules. A weight that the code reads
-without a call (the head's first layers, the TKAN cells, the networks of variable selection) would never see its adapter
-and stays as it is. In the end the products are added to the weights: what is saved is a model like any other.
+At first the model is the start itself; training then moves it within few dimensions, which limits overfitting to a
+short history. Adapters wrap the linear layers that are called as modules. Weights that the code reads without a call
+(the head's first layers, the TKAN cells, the networks of variable selection) get no adapter and do not change. At the
+end the products are added to the weights, so the saved model is a plain one.
 
 The adapters are those of the ``peft`` package, the optional dependency ``lem-models[lora]``.
 """
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError
 from lem_models.execution.simulator import simulate
+from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.model import LEMModel
-from lem_models.training.batches import TrainingBatch
-from lem_models.training.recipe import Method
+from lem_models.training.settings import Method
 
 __all__ = ["SCALE", "called_layers", "merged", "restrict"]
 
@@ -35,12 +35,12 @@ _FIRST, _SECOND, _BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".b
 
 
 def restrict(model: LEMModel, method: Method, batch: TrainingBatch, *, rank: int = 8) -> None:
-    """Let training change only what a method may change; ``model`` is changed in place.
+    """Freeze the weights that a method may not change; ``model`` is changed in place.
 
     Args:
         model: The model to be trained.
         method: ``"full"``, ``"head"`` or ``"lora"``.
-        batch: Any training batch: layers are found by running the model on it.
+        batch: Any training batch: the model runs on it to find its layers.
         rank: Rank of the adapters.
 
     Raises:
@@ -62,7 +62,7 @@ def called_layers(model: LEMModel, batch: TrainingBatch) -> list[str]:
     handles = [watch(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     try:
         with torch.no_grad():
-            simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+            simulate(model, batch.orders, batch.window, model.order_contexts(batch))
     finally:
         for handle in handles:
             handle.remove()
@@ -85,7 +85,7 @@ def merged(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights with the adapters' products added, under the names that they have without adapters.
 
     Args:
-        weights: State dict of a model with adapters, or without: then they come back as they are.
+        weights: State dict of a model with adapters, or without: then the weights are returned unchanged.
 
     Example:
         >>> layer = {"a.base_layer.weight": torch.zeros(2, 3), "b": torch.ones(1)}

@@ -1,23 +1,20 @@
 """Batches of stretches: one pass of the backbone over a stretch of bars serves every order drawn in it.
 
-Nothing is windowed ahead of time: a data set is the bars, their features, and an index of valid stretch starts.
+No windows are stored: a data set is the bars, their features, and an index of valid stretch starts.
 
-A batch is made in two steps. The *draw* says which stretches and which orders; it reads no prices and is the same in
-every process. The *gather* looks up the bars, and each of ``R`` processes does so for its own ``1 / R`` of the
-stretches. The mean of the processes' gradients is then the gradient of the whole batch, the one that a single process
-computes.
+A batch is made in two steps. The *draw* chooses stretches and orders; it reads no prices and is the same in every
+process. The *gather* looks up the bars; each of ``R`` processes gathers its own ``1 / R`` of the stretches. The mean of
+the processes' gradients is the gradient of the whole batch, which a single process computes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.costs import CostModel, relative_sizes
@@ -27,23 +24,24 @@ from lem_models.features.causal import FEATURES, SUPPORT
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.origins import Origins, stretch_starts
+from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.recipe import DataConfig
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
 
-__all__ = ["Draw", "MarketBatches", "TrainingBatch"]
+__all__ = ["Draw", "MarketBatches"]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What a batch is made of, before any price is looked up.
+    """The stretches and orders of a batch, before any price is looked up.
 
     Attributes:
         first: Flat index of the first bar of each stretch, warm-up included, int64 [stretches].
         side: Side of the orders of each stretch, float32 [stretches].
         position: Position in its stretch of the last bar closed before each order, int64 [orders].
         orders: The orders, equally many in each stretch, stretch after stretch.
-        auxiliary_share: See :class:`TrainingBatch`.
+        auxiliary_share: See :class:`~lem_models.modeling.batch.TrainingBatch`.
     """
 
     first: npt.NDArray[np.int64]
@@ -58,61 +56,18 @@ class Draw:
         return np.repeat(np.arange(len(self.first)), len(self.orders) // len(self.first))
 
     def share(self, rank: int, world_size: int) -> Draw:
-        """The part of one of ``world_size`` processes: consecutive stretches, equally many for each."""
+        """The share of process ``rank`` of ``world_size``: consecutive stretches, equally many for each."""
         stretches, orders = len(self.first) // world_size, len(self.orders) // world_size
         own = slice(rank * stretches, (rank + 1) * stretches)
         mine = slice(rank * orders, (rank + 1) * orders)
-        part = self.orders[mine]
-        share = world_size * _pairs(part) / _pairs(self.orders)
-        return Draw(self.first[own], self.side[own], self.position[mine], part, share)
+        orders_here = self.orders[mine]
+        auxiliary_share = world_size * _pairs(orders_here) / _pairs(self.orders)
+        return Draw(self.first[own], self.side[own], self.position[mine], orders_here, auxiliary_share)
 
 
 def _pairs(orders: OrderBatch) -> int:
     """Pairs of a period and one not before it, in all orders: what an auxiliary loss is a mean over."""
     return int((orders.max_periods * (orders.max_periods + 1) // 2).sum())
-
-
-@dataclass(frozen=True)
-class TrainingBatch:
-    """Stretches of bars and the orders drawn in them.
-
-    Attributes:
-        features: [stretches, warm-up + stretch, features].
-        side: Side of the orders of each stretch, [stretches].
-        stretch: Stretch of each order, [orders].
-        position: Position in the stretch of the last bar closed before each order, [orders].
-        orders: The orders.
-        window: Their market.
-        auxiliary_share: Weight of this batch's auxiliary loss in the mean over the processes, 1 with a single process.
-            That loss is a mean over pairs of periods, and orders of different lengths have different numbers of them;
-            the utility is a mean over orders, of which every process has equally many.
-    """
-
-    features: Tensor
-    side: Tensor
-    stretch: Tensor
-    position: Tensor
-    orders: OrderBatch
-    window: MarketWindow
-    auxiliary_share: float = 1.0
-
-    def to(self, device: torch.device | str) -> TrainingBatch:
-        """The batch on a device."""
-        return _moved(self, device)
-
-
-_Record = TypeVar("_Record", TrainingBatch, OrderBatch, MarketWindow)
-
-
-def _moved(record: _Record, device: torch.device | str) -> _Record:
-    """A record of tensors, and of records of tensors, on a device."""
-    values: dict[str, Any] = {f.name: getattr(record, f.name) for f in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            values[name] = value.to(device)
-        elif is_dataclass(value):
-            values[name] = _moved(value, device)  # type: ignore[type-var]
-    return type(record)(**values)
 
 
 class MarketBatches:
@@ -170,21 +125,22 @@ class MarketBatches:
         """First bar of each valid stretch that lies, its lookback included unless it is shared, in ``[start, end)``."""
         # Then the first order of the first stretch starts with the period: orders follow the bar after the warm-up.
         reach_back = self.model_config.warmup + SUPPORT if self.data.shared_lookback and start is not None else 0
-        found = stretch_starts(
+        starts = stretch_starts(
             self.market.bars,
             length=self._length,
+            support=SUPPORT,
             skip=self.data.skip_bars,
             start=start,
             end=end,
             reach_back=reach_back,
         )
-        if not len(found):
+        if not len(starts):
             where = f"before {end}" if start is None else f"between {start} and {end}"
             raise BarsError(f"no stretch of {self._length} bars without gap or halt lies {where}")
-        return found
+        return starts
 
     def take_share(self, rank: int, world_size: int) -> None:
-        """Gather only the part of each batch that belongs to process ``rank`` of ``world_size``.
+        """Gather only the share of each batch that belongs to process ``rank`` of ``world_size``.
 
         Raises:
             ConfigError: when the stretches of a batch cannot be shared equally.
@@ -203,7 +159,7 @@ class MarketBatches:
         return self.gather(self.draw(number, training=training).share(self.rank, self.world_size))
 
     def draw(self, number: int, *, training: bool) -> Draw:
-        """What the whole batch of a number holds: stretches of either orientation with orders at random places."""
+        """Stretches and orders of the whole batch of a number: random sides, orders at random positions."""
         rng = np.random.default_rng((self.seed, 1 if training else 2, number))
         bars, config, model = self.market.bars, self.data, self.model_config
         starts = self.starts(training=training)

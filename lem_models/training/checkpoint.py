@@ -1,12 +1,12 @@
-"""Training checkpoints (``.ckpt``): what a run goes on from. They are pickles, and are opened as plain data only.
+"""Training checkpoints (``.ckpt``), from which a run resumes. They are pickles, opened as plain data only.
 
-Each of them says by which recipe and from which bars it was trained (:class:`RunStamp`), so that a run goes on as it
-began, or not at all.
+Each checkpoint holds its recipe and the hash of its bars (:class:`RunStamp`). A run resumes with the same recipe and
+bars, or not at all.
 
-``torch.load(weights_only=True)`` reads tensors and plain values and calls no other code; before it opens a file, the
-file has to be an archive as ``torch.save`` writes them. Its other formats are not needed, and the oldest one, a tar
-archive, was a way around ``weights_only`` in torch before 2.6 (CVE-2025-32434). The members of the archive are stored,
-not compressed, so a small file cannot stand for a large one.
+``torch.load(weights_only=True)`` reads tensors and plain values and calls no other code. Before that, the file is
+checked to be an archive as ``torch.save`` writes them. The other formats of torch are not needed, and the oldest one, a
+tar archive, was a way around ``weights_only`` in torch before 2.6 (CVE-2025-32434). The members of the archive are
+stored, not compressed, so a small file cannot expand to a large one.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from torch import Tensor
 
 from lem_models.errors import ConfigError
 from lem_models.guard.text import open_regular, place, shown
-from lem_models.training.recipe import Recipe
+from lem_models.training.recipe import Recipe, without_number
 
 __all__ = ["MovableCheckpoint", "RunStamp", "check_checkpoint", "read_checkpoint", "stamp_of"]
 
 _STAMP = "run"  # key in a checkpoint
 _CHANGES_SHOWN = 8
-# What a resumed run may have otherwise: none of it changes what is learnt from what.
+_BARS = "content of the bars of data."  # and the number of the market
+# Settings that may differ in a resumed run: none of them changes what is learnt from what.
 _MAY_CHANGE = ("name", "hub", "finetune.start", "trainer.steps", "trainer.precision", "trainer.cuda_graphs")
 
-_PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
+_KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU.
+    """The content of a checkpoint, on the CPU.
 
     Raises:
         ConfigError: when there is no such file, or it holds anything but tensors and plain values.
@@ -49,7 +50,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of zip archives, of pickles, of tensors
-        # The message of torch tells how to switch the protection off: not repeated.
+        # Not repeated: the message of torch says how to switch the protection off.
         detail = f": {error}" if isinstance(error, _NotPlainError) else ""
         raise ConfigError(f"{path} is not a checkpoint: {type(error).__name__}{detail}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -58,16 +59,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def check_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Check that a run can go on from a checkpoint, as far as the file alone tells.
+    """Check the content of a checkpoint before a run resumes from it.
 
     Returns:
-        What it holds.
+        The content.
 
     Raises:
-        ConfigError: when there is no such file, it holds anything but tensors and plain values, or lacks a part.
+        ConfigError: when there is no such file, it holds anything but tensors and plain values, or lacks a key.
     """
     content = read_checkpoint(path)
-    missing = [name for name in _PARTS if name not in content]
+    missing = [name for name in _KEYS if name not in content]
     if missing:
         raise ConfigError(f"{path} is not a checkpoint of a training run: it lacks {', '.join(missing)}")
     weights = content["state_dict"]
@@ -79,7 +80,7 @@ def check_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 class _NotPlainError(ValueError):
-    """A file that is no archive as torch writes them."""
+    """The file is not an archive as torch writes them."""
 
 
 def _check_archive(path: Path) -> None:
@@ -95,14 +96,14 @@ def _check_archive(path: Path) -> None:
         raise _NotPlainError("its members overlap")
 
 
-# --- which run it is of ----------------------------------------------------------------------------------------------
+# --- the stamp of a run ----------------------------------------------------------------------------------------------
 
 
 def stamp_of(recipe: Recipe, bars: Sequence[str], start: Mapping[str, Tensor] | None) -> dict[str, Any]:
-    """What a run is told from others by: plain values, by name.
+    """What identifies a run: plain values by name.
 
     Args:
-        recipe: Its recipe; where the bars lie is not looked at, what they hold is.
+        recipe: Its recipe; the paths of the bars do not count, their content does.
         bars: Content hash of the bars of each market.
         start: Weights that it starts from; ``None`` for random ones.
     """
@@ -112,37 +113,37 @@ def stamp_of(recipe: Recipe, bars: Sequence[str], start: Mapping[str, Tensor] | 
         for name, value in settings.items()
         if not any(name == free or name.startswith(f"{free}.") for free in _MAY_CHANGE)
     }
-    hashes = {f"content of the bars of data.{number}": value for number, value in enumerate(bars)}
+    hashes = {f"{_BARS}{number}": value for number, value in enumerate(bars)}
     return kept | hashes | {"weights of the start": None if start is None else _hash(start)}
 
 
 def _hash(weights: Mapping[str, Tensor]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted(weights.items()):
         content = value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-        found.update(f"{name} {value.dtype} {list(value.shape)}".encode() + content)
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode() + content)
+    return digest.hexdigest()
 
 
 def _flat(value: object, location: tuple[object, ...]) -> Iterator[tuple[str, object]]:
     """Settings by the keys that lead to them; a list of plain values is one setting."""
     if isinstance(value, Mapping):
-        parts: list[tuple[object, object]] = list(value.items())
-    elif isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
-        parts = list(enumerate(value))
+        inside: list[tuple[object, object]] = list(value.items())
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        inside = list(enumerate(value))
     else:
         yield place(location), value
         return
-    for key, part in parts:
-        yield from _flat(part, (*location, key))
+    for key, item in inside:
+        yield from _flat(item, (*location, key))
 
 
 class RunStamp(Callback):
-    """Writes into every checkpoint of a run which run it is of, and compares.
+    """Writes into every checkpoint which run it belongs to, and compares.
 
     Attributes:
         stamp: See :func:`stamp_of`; to be set before the training starts.
-        is_under_way: Whether training has begun: everything that a checkpoint holds is restored by then.
+        is_under_way: Whether training has begun; the checkpoint is restored by then.
     """
 
     def __init__(self) -> None:
@@ -150,7 +151,7 @@ class RunStamp(Callback):
         self.is_under_way = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Everything is restored."""
+        """The checkpoint is restored."""
         self.is_under_way = True
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -158,11 +159,11 @@ class RunStamp(Callback):
         checkpoint[_STAMP] = self.stamp
 
     def check(self, path: Path, content: Mapping[str, Any], *, steps: int) -> None:
-        """Check that a checkpoint is of this run and within its steps.
+        """Check that a checkpoint belongs to this run and is within its steps.
 
         Args:
             path: File of the checkpoint, for errors.
-            content: What it holds.
+            content: Its content.
             steps: Steps of the run.
 
         Raises:
@@ -176,7 +177,7 @@ class RunStamp(Callback):
             )
         names = [*self.stamp, *(name for name in old if name not in self.stamp)]
         changes = [
-            f"{place([name]) if name not in self.stamp else name} {_setting(old, name)} -> {_setting(self.stamp, name)}"
+            f"{self._shown(name)} {_setting(old, name)} -> {_setting(self.stamp, name)}"
             for name in names
             if name not in old or name not in self.stamp or old[name] != self.stamp[name]
         ]
@@ -194,16 +195,24 @@ class RunStamp(Callback):
                 f"{path} has taken {content['global_step']:,} steps, more than trainer.steps ({steps:,}): raise it"
             )
 
+    def _shown(self, name: str) -> str:
+        """The name of a setting as the recipe has it: the only market of a recipe is not numbered."""
+        if name not in self.stamp:  # it comes from the file
+            return place([name])
+        if f"{_BARS}1" in self.stamp:
+            return name
+        return name.removesuffix(".0") if name.startswith(_BARS) else without_number(name)
+
 
 def _setting(stamp: Mapping[str, Any], name: str) -> str:
     return shown(stamp[name]) if name in stamp else "(not set)"
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A ``ModelCheckpoint`` that goes on where its folder is now: a run may be moved between two starts."""
+    """A ``ModelCheckpoint`` that resumes where its folder is now: a run may be moved in between."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on, with the same files in this folder."""
+        """Resume with the same files in this folder."""
         folder = Path(str(self.dirpath))
 
         def here(path: str) -> str:

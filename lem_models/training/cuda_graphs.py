@@ -1,8 +1,8 @@
-"""CUDA graphs for training: the backbone's launches, recorded once and replayed.
+"""CUDA graphs for training: the kernels of the backbone are recorded once and replayed.
 
-On a GPU the steps of the recurrence are hundreds of small kernels: starting them takes longer than running them. The
-shape of training batches never changes, so forward and backward pass of the backbone are recorded before the first step
-and replayed from then on. Validation, in evaluation mode, runs the module's own code.
+On a GPU the recurrence launches hundreds of small kernels, and a launch takes longer than the kernel. The shape of
+training batches never changes, so forward and backward pass of the backbone are recorded before the first step and
+replayed in every step. Validation runs the module's own code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["CudaGraphs"]
 
 
 class CudaGraphs(Callback):
-    """Records the backbone when training starts and takes the recording off when it ends.
+    """Records the backbone when training starts and removes the recording when it ends.
 
     Args:
         shape: Shape of the features of a training batch, [stretches, warm-up + stretch, features].
@@ -28,7 +28,7 @@ class CudaGraphs(Callback):
         self.shape = shape
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse what cannot be recorded.
+        """Refuse trainers whose steps cannot be recorded.
 
         Raises:
             ConfigError: unless the model trains on one CUDA device in single precision.
@@ -47,6 +47,6 @@ class CudaGraphs(Callback):
             torch.cuda.make_graphed_callables(pl_module.backbone, (sample,), allow_unused_input=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the recording off again."""
+        """Remove the recording."""
         if isinstance(pl_module, LEMModel):
             pl_module.backbone.__dict__.pop("forward", None)

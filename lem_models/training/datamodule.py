@@ -1,6 +1,6 @@
 """The batches of one market, or of several in turn, as a Lightning data module.
 
-Each batch is a function of the seed and its number, so a resumed run goes on with the batches that it has not seen.
+A batch is a function of the seed and its number, so a resumed run continues with the batches that it has not seen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from lem_models.training.batches import MarketBatches, TrainingBatch
+from lem_models.modeling.batch import TrainingBatch
+from lem_models.training.batches import MarketBatches
 
 __all__ = ["ExecutionDataModule"]
 
@@ -30,7 +31,7 @@ class _Stream(IterableDataset[TrainingBatch]):
     def __iter__(self) -> Iterator[TrainingBatch]:
         if self.training:
             for _ in range(len(self)):
-                # Counted before it is handed over: the loop may never come back for the one after the last.
+                # Counted before it is yielded: the loop may not ask for another batch after the last.
                 number = self.module.batches_drawn
                 self.module.batches_drawn += 1
                 yield self.module.training_batch(number)
@@ -49,8 +50,8 @@ class ExecutionDataModule(L.LightningDataModule):
         markets: The markets.
         batches_per_epoch: Training batches between two validations.
         seed: Seed of the draw of the markets.
-        batches: Training batches of the whole run: the last epoch, which may be shorter, ends with them and is
-            validated like every other. ``None`` for epochs of the same length without end.
+        batches: Training batches of the whole run: the last epoch may be shorter and is validated like the others.
+            ``None`` for endless epochs of the same length.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class ExecutionDataModule(L.LightningDataModule):
             self.take_share(self.trainer.global_rank, self.trainer.world_size)
 
     def take_share(self, rank: int, world_size: int) -> None:
-        """Gather only the part of each batch that belongs to process ``rank`` of ``world_size``.
+        """Gather only the share of each batch that belongs to process ``rank`` of ``world_size``.
 
         Raises:
             ConfigError: when the stretches of a batch cannot be shared equally.
@@ -83,8 +84,8 @@ class ExecutionDataModule(L.LightningDataModule):
             chosen = int(np.random.default_rng((self.seed, 3, number)).choice(len(self.markets), p=self._shares))
         return self.markets[chosen].batch(number, training=True)
 
-    # num_workers=0: the recipe's batch takes 5 ms to make on a CPU, the step that uses it 700 ms. Workers would hold
-    # the market once more each and send batches over, and a resumed run needs batches_drawn to be counted here.
+    # num_workers=0: on a CPU a batch takes 5 ms to make and its step 700 ms. Each worker would hold its own copy of the
+    # market, and a resumed run needs batches_drawn to be counted in this process.
 
     def train_dataloader(self) -> DataLoader[TrainingBatch]:
         """One epoch of training batches."""
@@ -105,9 +106,9 @@ class ExecutionDataModule(L.LightningDataModule):
         return batch.to(device)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many training batches have been drawn."""
+        """Number of training batches drawn so far."""
         return {"batches_drawn": self.batches_drawn}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the batches drawn so far."""
+        """Continue after the batches drawn so far."""
         self.batches_drawn = int(state_dict["batches_drawn"])

@@ -2,10 +2,11 @@
 
     checkpoints/      last.ckpt and best.ckpt, while the run is under way and after it
     logs/             CSV and TensorBoard
-    config.json, model.safetensors, then run.json and, of fine-tuning, finetune.json: when the run has ended
+    config.json, model.safetensors, then run.json and, for a fine-tuning, finetune.json: when the run has ended
 
-A record is about the model beside it. So the records of an earlier run go before its model does, and new ones are
-written after the new model: whatever ends the process in between, no record lies beside another model.
+The two files of facts, run.json and finetune.json, are about the model beside them. So those of an earlier run are
+removed before its model is, and new ones are written after the new model: wherever the process ends, no facts lie
+beside another model.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lem_models.errors import ConfigError
-from lem_models.hub.models.load import CONFIG_NAME, WEIGHTS_NAME
+from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
 from lem_models.modeling.model import LEMModel
 
-__all__ = ["FINETUNE_RECORD", "RUN_RECORD", "RunFolder"]
+__all__ = ["FINETUNE_FILE", "RUN_FILE", "RunFolder"]
 
-RUN_RECORD = "run.json"
+RUN_FILE = "run.json"
 """What was trained on what."""
-FINETUNE_RECORD = "finetune.json"
+FINETUNE_FILE = "finetune.json"
 """What fine-tuning measured."""
 
 _CHECKPOINTS = "checkpoints"
@@ -67,13 +68,18 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def best(self) -> Path:
-        """The checkpoint whose weights come out."""
+        """The checkpoint with the best validation utility."""
         return self.checkpoints / "best.ckpt"
+
+    def unused_log(self, name: str) -> str:
+        """The name, or the first of name-2, name-3, ... that no earlier run in this folder has used for its log."""
+        names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+        return next(candidate for candidate in names if not (self.logs / candidate).exists())
 
     def check_best(self) -> None:
         """Check that the best checkpoint so far is there.
@@ -93,7 +99,7 @@ class RunFolder:
         Raises:
             ConfigError: when it does.
         """
-        files = [self.path / name for name in (CONFIG_NAME, WEIGHTS_NAME, RUN_RECORD, FINETUNE_RECORD)]
+        files = [self.path / name for name in (CONFIG_NAME, WEIGHTS_NAME, RUN_FILE, FINETUNE_FILE)]
         held = [path for path in files if path.exists()] + sorted(self.checkpoints.glob("*.ckpt"))
         if held:
             raise ConfigError(
@@ -109,7 +115,7 @@ class RunFolder:
         """
         if start.source is not None and start.source.resolve() == self.path.resolve():
             raise ConfigError(
-                f"out ({self.path}) is the folder of the start, {start.name}, which is left alone: name another one"
+                f"out ({self.path}) is the folder of the start, {start.name}, which must not change: name another one"
             )
 
     def checkpoint(self, resume: str | Path) -> Path:
@@ -134,8 +140,8 @@ class RunFolder:
         return path
 
     def clear(self) -> None:
-        """Remove what an earlier run has left, its records first; cards and other files stay."""
-        self.drop_records()
+        """Remove the files of an earlier run, its facts first; cards and other files stay."""
+        self.drop_facts()
         for folder in (self.path, self.pushed):
             for name in (WEIGHTS_NAME, CONFIG_NAME):
                 (folder / name).unlink(missing_ok=True)
@@ -144,7 +150,7 @@ class RunFolder:
         for log in (*self.logs.glob("csv*"), *self.logs.glob("tb*")):
             shutil.rmtree(log, ignore_errors=True)
 
-    def drop_records(self) -> None:
-        """Remove the records, which are about the model that is there."""
-        for name in (FINETUNE_RECORD, RUN_RECORD):
+    def drop_facts(self) -> None:
+        """Remove the facts about the model that is there."""
+        for name in (FINETUNE_FILE, RUN_FILE):
             (self.path / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Push the best checkpoint of a run to the Hub each time there is a better one, as a model that anybody can load.
+"""Push the best checkpoint of a run to the Hub whenever it improves, as a model that can be loaded.
 
-A push that fails costs nothing but itself: the model lies in a folder of the run before anything is sent, a warning
-says what happened, and the next validation and the end of the training try again.
+A failed push does not stop the training: the model is written to the folder of the run before anything is sent, a
+warning gives the reason, and the next validation and the end of the training try again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lem_models.errors import ConfigError
 from lem_models.hub.client import without_token
-from lem_models.hub.models.contents import CARD_NAME, Contents, contents_of
-from lem_models.hub.models.push import Destination, upload
+from lem_models.hub.models.contents import Contents, contents_of
+from lem_models.hub.models.push import publish_contents
+from lem_models.hub.names import CARD_NAME
+from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged
 from lem_models.training.checkpoint import read_checkpoint
@@ -40,20 +42,20 @@ _LAST_WAIT = 5.0  # seconds, doubled with each attempt
 class PushToHub(Checkpoint):
     """Pushes the best checkpoint as a model: configuration, weights and card in one commit.
 
-    Only the first process pushes. The token is neither a hyperparameter nor part of a checkpoint. It is a kind of
-    ``Checkpoint`` so that Lightning runs it after the ``ModelCheckpoint`` that stands before it in the list.
+    Only the first process pushes. The token is neither a hyperparameter nor part of a checkpoint. The class is a
+    ``Checkpoint`` so that Lightning runs it after the ``ModelCheckpoint`` before it in the list.
 
     Args:
-        repo_id: ``org/name``; the repository is made when it is not there.
+        repo_id: ``org/name``; the repository is created if it does not exist.
         folder: Folder of the model on this machine, which is written before anything is sent; default ``model`` beside
             the checkpoints. A ``README.md`` beside it, or in it, is the card; a plain one is made otherwise.
-        branch: Branch to push to, made when it is not there; ``None`` for the main one.
-        private: Whether the repository is private, if it has to be made; one that is public is then refused.
-        every: Validations from one push to the next, at least; the end of the training pushes what is left.
+        branch: Branch to push to, created if it does not exist; ``None`` for the main one.
+        private: Whether the repository is private, if it is created; a public one is then refused.
+        every: Fewest validations between two pushes; the end of the training pushes what is left.
         token: Hub token; default the client's.
-        checkpoint: Whose best checkpoint; default the trainer's first ``ModelCheckpoint``.
-        to_beat: Score that a checkpoint must be better than to be pushed.
-        patience: Seconds that training waits for a push; after that it goes on, and so does the push, beside it.
+        checkpoint: The callback whose best checkpoint is pushed; default the trainer's first ``ModelCheckpoint``.
+        to_beat: Score that a checkpoint must beat to be pushed.
+        patience: Seconds that training waits for a push; after that both go on side by side.
 
     Attributes:
         url: URL of the latest commit; ``None`` before there is one.
@@ -82,8 +84,7 @@ class PushToHub(Checkpoint):
     ) -> None:
         if every < 1:
             raise ConfigError(f"every must be at least 1; got {every}")
-        self._destination = Destination(repo_id, branch=branch, private=private, token=token)
-        self._destination.check()
+        self._to = ModelUpload(repo_id=repo_id, branch=branch, private=private, token=token)
         self._folder = None if folder is None else Path(folder)
         self._every = every
         self._checkpoint = checkpoint
@@ -109,17 +110,17 @@ class PushToHub(Checkpoint):
     # -- when ---------------------------------------------------------------------------------------------------------
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Push a better checkpoint that was written just now."""
+        """Push a better checkpoint that has just been written."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             self._validations += 1
             self._consider(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same, where checkpoints are written at the end of an epoch."""
+        """Push a better checkpoint that was written at the end of an epoch."""
         self._consider(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Push what has not arrived; a few attempts, for there is no other. One that hangs is the last."""
+        """Push what has not arrived, in a few attempts; an attempt that hangs is the last."""
         wait = _LAST_WAIT
         for attempt in range(_LAST_ATTEMPTS):
             self._validations = self._every
@@ -130,16 +131,16 @@ class PushToHub(Checkpoint):
                 wait *= 2
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know: what is on the Hub."""
+        """What is on the Hub already, for a resumed run."""
         return {"pushed": self._pushed, "url": self.url, "to": self._place()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there; what went elsewhere is not here."""
+        """Continue from there, unless the repository or the branch is another one."""
         if state_dict["to"] == self._place():
             self._pushed, self.url = state_dict["pushed"], state_dict["url"]
 
     def _place(self) -> list[str | None]:
-        return [self._destination.repo_id, self._destination.branch]
+        return [self._to.repo_id, self._to.branch]
 
     # -- what ---------------------------------------------------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class PushToHub(Checkpoint):
             self._thread.start()
             self._is_free()
             return score != self._pushed
-        except Exception as error:  # whatever it is, training is worth more
+        except Exception as error:  # no failure of a push may end the training
             self._warn(error)
             return True
 
@@ -173,12 +174,12 @@ class PushToHub(Checkpoint):
         return score > self.to_beat if mode == "max" else score < self.to_beat
 
     def _is_free(self) -> bool:
-        """Whether no push is under way; waits for one for a while."""
+        """Whether no push is under way; waits up to the patience for one."""
         if self._thread is not None:
             self._thread.join(self._patience)
             if self._thread.is_alive():
                 rank_zero_warn(
-                    f"the push to {self._destination.repo_id!r} takes longer than {self._patience:g} seconds; training "
+                    f"the push to {self._to.repo_id!r} takes longer than {self._patience:g} seconds; training "
                     "goes on, and so does the push"
                 )
                 return False
@@ -196,15 +197,11 @@ class PushToHub(Checkpoint):
         folder = self._folder if self._folder is not None else path.parent / "model"
         model.save_pretrained(folder)
         beside = folder.parent / CARD_NAME
-        repo_id = self._destination.repo_id
-        return contents_of(
-            folder, name=repo_id.split("/")[-1], repo_id=repo_id, card=beside if beside.is_file() else None
-        )
+        return contents_of(folder, self._to.model_copy(update={"card": beside}) if beside.is_file() else self._to)
 
     def _send(self, contents: Contents, message: str, score: float) -> None:
-        to = self._destination
         try:
-            self.url = upload(contents, Destination(to.repo_id, to.branch, to.private, False, False, message, to.token))
+            self.url = publish_contents(contents, self._to.model_copy(update={"commit_message": message})).url
             self._pushed = score
             rank_zero_info(f"pushed to {self.url}")
         except Exception as error:
@@ -212,6 +209,6 @@ class PushToHub(Checkpoint):
 
     def _warn(self, error: Exception) -> None:
         rank_zero_warn(
-            f"nothing was pushed to {self._destination.repo_id!r}, training goes on and the model on this machine is "
-            f"safe: {without_token(str(error), self._destination.token)}"
+            f"nothing was pushed to {self._to.repo_id!r}, training goes on and the model on this machine is "
+            f"safe: {without_token(str(error), self._to.token)}"
         )

@@ -1,4 +1,4 @@
-"""A training recipe: one YAML file that says everything about a run.
+"""A training recipe: one YAML file that says what is trained on what.
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
 (how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
@@ -8,56 +8,45 @@ to, nowhere by default).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import date
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import CostModel
-from lem_models.guard.text import place, problem, read_text, shown
+from lem_models.guard.hub_ids import is_hub_id
+from lem_models.guard.settings import Settings, problems
+from lem_models.guard.text import place, read_text
 from lem_models.guard.timestamps import Day
 from lem_models.guard.yaml import parse_yaml
+from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.training.sampling import OrderSampling
-
-if TYPE_CHECKING:
-    from lem_models.markets.bars import Bars
+from lem_models.training.settings import Method, Precision
 
 __all__ = [
     "DataConfig",
     "FinetuneConfig",
     "HubConfig",
-    "Method",
-    "OptimizerConfig",
-    "Precision",
     "Recipe",
     "TrainerConfig",
     "read_sections",
     "shipped_recipe",
 ]
 
-Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
-"""Precision of a training run, by Lightning's names."""
-
-Method: TypeAlias = Literal["full", "head", "lora"]
-"""What fine-tuning may change."""
-
 _MAX_BYTES = 1 << 17
-_PROBLEMS_SHOWN = 8
-_LOWEST = 1e-2  # share of the peak learning rate, at the start and at the end
-
+_KEYS_SHOWN = 8
 
 _Whole: TypeAlias = Annotated[int, Strict()]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Section(Settings):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class DataConfig(_Section):
@@ -66,22 +55,22 @@ class DataConfig(_Section):
     Attributes:
         path: File of bars; relative paths start at the recipe's folder. ``lem train --data`` overrides it.
         unit: Unit of timestamps that are numbers, see :meth:`~lem_models.markets.bars.Bars.read`.
-        calendar: Trading hours, one name or names by symbol; see there.
-        fill_gaps: Fill gaps of at most so many missing bars with bars without volume; see there.
+        calendar: Trading hours, one name or names by symbol; see the same method.
+        fill_gaps: Longest gap in bars that is filled with bars without volume; see the same method.
         train_end: Last day (exclusive) of training; orders end before it.
         validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
         symbols: Symbols to use, all if empty.
-        held_out: Symbols that neither training nor validation use, to be tested on as assets that the model never saw.
+        held_out: Symbols that neither training nor validation use: the model is tested on them as unseen assets.
         horizon: Longest order in this market; default the model's.
-        weight: How often a training batch comes from this market rather than from the recipe's others.
+        weight: Weight of this market in the draw of training batches.
         skip_bars: Bars to skip at the start of each symbol (the first days of a listing are extreme).
         stretches: Stretches of bars in a batch, over all devices; each is read in one pass of the backbone.
         orders_per_stretch: Orders drawn in each stretch.
         stretch: Bars of a stretch after the warm-up.
         validation_batches: Fixed batches to validate on.
-        validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch weighs much.
-        shared_lookback: Whether the bars that validation orders look back at may lie in the training period; their
-            decisions and fills never do. For short histories, of which a lookback would be a large part.
+        validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch has much weight.
+        shared_lookback: Whether the lookback of validation orders may lie in the training period; their decisions and
+            fills never do. For short histories, where a lookback is a large share of the bars.
     """
 
     path: Path | None = None
@@ -93,7 +82,7 @@ class DataConfig(_Section):
     symbols: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     horizon: _Whole | None = Field(None, ge=1)
-    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    weight: float = Field(1.0, gt=0)
     skip_bars: _Whole = Field(0, ge=0)
     stretches: _Whole = Field(64, ge=1)
     orders_per_stretch: _Whole = Field(64, ge=1)
@@ -103,27 +92,25 @@ class DataConfig(_Section):
     shared_lookback: bool = False
 
     def read(self, source: str | Path) -> Bars:
-        """The bars of a file, read as the section says.
+        """Read the bars of a file with the options of this section.
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
             UnknownNameError: There is no such calendar.
         """
-        from lem_models.markets.bars import Bars
-
         return Bars.read(source, unit=self.unit, calendar=self.calendar, fill_gaps=self.fill_gaps)
 
     def check_read(self) -> None:
-        """Refuse options of reading where the bars have been read.
+        """Refuse options of reading for bars that are read already.
 
         Raises:
-            ConfigError: One is given.
+            ConfigError: when the section has one.
         """
         given = [name for name in ("unit", "calendar", "fill_gaps") if name in self.model_fields_set]
         if given:
             raise ConfigError(
-                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), and bars that "
-                "have been read are given: give the file, or leave that out"
+                f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), but the bars are "
+                "read already: pass the file, or leave these settings out"
             )
 
     @model_validator(mode="after")
@@ -144,73 +131,30 @@ class FinetuneConfig(_Section):
         head_config: Settings of the head that the start lacks
             (:meth:`~lem_models.modeling.model.LEMModel.with_head_settings`).
         method: What may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank adapters
-            (:mod:`lem_models.training.adapters`), merged into the weights in the end.
+            (:mod:`lem_models.training.adapters`), merged into the weights at the end.
         rank: Rank of the adapters.
     """
 
     start: str
     horizon: _Whole | None = Field(None, ge=1, le=512)
-    head_config: dict[str, Any] = {}
+    head_config: dict[str, Any] = Field(default_factory=dict)
     method: Method = "full"
     rank: _Whole = Field(8, ge=1, le=256)
 
 
-class OptimizerConfig(_Section):
-    """AdamW with linear warm-up and cosine decay to a hundredth of the peak.
-
-    Attributes:
-        learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay.
-        warmup_steps: Steps of linear warm-up.
-        auxiliary_weight: Weight of the head's auxiliary loss (forecasting volumes).
-    """
-
-    learning_rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    warmup_steps: _Whole = Field(100, ge=0)
-    auxiliary_weight: float = Field(0.1, ge=0)
-
-    def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:
-        """Optimiser and schedule in Lightning's form.
-
-        The rate is a function of the step alone, so that a resumed run may have another number of steps.
-
-        Args:
-            parameters: What to train.
-            total_steps: Steps of the run, where the decay ends; ``None`` for a run without end, which has no decay.
-        """
-        import torch
-
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.98)
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(self._share_of_peak, total_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _share_of_peak(self, total_steps: int | None, step: int) -> float:
-        """Learning rate of a step, as a share of the peak."""
-        warmup = self.warmup_steps if total_steps is None else min(self.warmup_steps, max(total_steps // 5, 1))
-        if step < warmup:
-            return _LOWEST + (1 - _LOWEST) * step / warmup
-        if total_steps is None:
-            return 1.0
-        done = min((step - warmup) / max(total_steps - warmup, 1), 1.0)
-        return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * done)) / 2
-
-
 class TrainerConfig(_Section):
-    """Length of a run.
+    """Length, validation and precision of a run.
 
     Attributes:
         steps: Optimiser steps at most.
         steps_per_epoch: Steps between two validations.
-        keep: Which weights come out: ``"best"``, those with the best validation utility; ``"last"``, those after all
-            steps, for a validation period too short to tell checkpoints apart. Nothing stops such a run early, and the
-            model that it starts from does not compete.
+        keep: Which weights are the result: ``"best"``, those with the best validation utility; ``"last"``, those after
+            all steps, for a validation period that is too short to compare checkpoints. A run that keeps the last
+            weights does not stop early, and the start does not compete.
         patience: Validations without a better utility before the run stops.
-        accumulate: Batches whose gradients are averaged for one optimiser step. Together with ``data.stretches`` it is
-            the size of a step; less fits into memory at a time.
-        precision: ``"32-true"``, or ``"bf16-mixed"`` or ``"16-mixed"``: products of matrices in 16 bits, weights in 32.
+        accumulate: Batches whose gradients are averaged for one optimiser step, where the stretches of a step do not
+            fit into memory at once.
+        precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` for matrix products in 16 bits and weights in 32.
             The simulator always books fills in 32 bits.
         cuda_graphs: Record the backbone's kernels once and replay them, on a single CUDA device.
         gradient_clip: Largest gradient norm.
@@ -231,14 +175,16 @@ class TrainerConfig(_Section):
 class HubConfig(_Section):
     """Where the best checkpoint is pushed to while training runs; see :class:`~lem_models.training.push.PushToHub`.
 
-    The token is no setting: it comes from ``HF_TOKEN`` or ``hf auth login``.
+    The token is not a setting: it comes from ``HF_TOKEN`` or ``hf auth login``.
 
     Attributes:
-        repo_id: Repository on the Hub, ``org/name``; made when it is not there.
-        branch: Branch, made when it is not there; null for the main one.
-        private: Whether the repository is private; one that is public is then refused. Null for the account's default.
-        every: Validations from one push to the next, at least.
+        repo_id: Repository on the Hub, ``org/name``; created if it does not exist.
+        branch: Branch, created if it does not exist; null for the main one.
+        private: Whether the repository is private; a public one is then refused. Null for the account's default.
+        every: Fewest validations between two pushes.
     """
+
+    refusal: ClassVar[str] = "pushing to the Hub is refused"
 
     repo_id: str
     branch: str | None = "training"
@@ -248,8 +194,6 @@ class HubConfig(_Section):
     @field_validator("repo_id")
     @classmethod
     def _is_hub_id(cls, name: str) -> str:
-        from lem_models.hub.models.resolve import is_hub_id
-
         if not is_hub_id(name):
             raise ValueError(f"a repository on the Hub is named org/name; got {name!r}")
         return name
@@ -259,18 +203,20 @@ class Recipe(_Section):
     """A training run.
 
     Attributes:
-        name: Name of the model that comes out.
+        name: Name of the new model.
         seed: Seed of weights and data.
         data: Bars and batches, of one market or of several.
         orders: How training orders are drawn.
         model: Architecture.
-        finetune: Model to start from, whose architecture is then taken instead of ``model``.
+        finetune: Model to start from; its architecture replaces ``model``.
         optimizer: Optimiser.
-        trainer: Length of the run.
-        costs: What trading costs: training and validation are then on improvements net of them. The orders are drawn
-            without amounts, so an impact needs the costs' ``order_size``.
+        trainer: Length, validation and precision.
+        costs: What trading costs: training and validation then use improvements net of costs. Training orders have no
+            amount, so an impact needs the costs' ``order_size``.
         hub: Where the best checkpoint is pushed to while training runs.
     """
+
+    refusal: ClassVar[str] = "recipe refused"
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: _Whole = Field(0, ge=0, lt=1 << 32)
@@ -288,7 +234,7 @@ class Recipe(_Section):
     def _one_or_several(cls, data: object) -> object:
         return (data,) if isinstance(data, DataConfig | dict) else data
 
-    # Not min_length: pydantic counts the markets that passed, and would miss those that it has just refused.
+    # Not min_length: pydantic counts only the markets that are valid.
     @field_validator("data")
     @classmethod
     def _at_least_one(cls, data: tuple[DataConfig, ...]) -> tuple[DataConfig, ...]:
@@ -305,12 +251,17 @@ class Recipe(_Section):
         return self
 
     @property
+    def method(self) -> Method:
+        """What training may change."""
+        return "full" if self.finetune is None else self.finetune.method
+
+    @property
     def validation_end(self) -> date:
         """First day that no market of the recipe uses."""
         return max(market.validation_end for market in self.data)
 
     def pushed_to(self, repo_id: str | None, branch: str | None = None) -> Recipe:
-        """The recipe with another repository, another branch, or both; ``None`` keeps what it says.
+        """The recipe with another repository, another branch, or both; ``None`` keeps the recipe's.
 
         Raises:
             ConfigError: when the name has not the form ``org/name``, or a branch is named and no repository.
@@ -320,10 +271,7 @@ class Recipe(_Section):
             return self
         if repo_id is None and self.hub is None:
             raise ConfigError("a branch to push to needs a repository: pass --push-to org/name as well")
-        try:
-            hub = HubConfig(**((self.hub.model_dump() if self.hub is not None else {}) | given))
-        except ValidationError as error:
-            raise ConfigError("; ".join(problem("", e["msg"]) for e in error.errors(include_url=False))) from None
+        hub = HubConfig(**((self.hub.model_dump() if self.hub is not None else {}) | given))
         return self.model_copy(update={"hub": hub})
 
     @classmethod
@@ -348,17 +296,19 @@ class Recipe(_Section):
         Raises:
             ConfigError: naming the file and every wrong setting.
         """
-        problems = [f"{place(where)}: the name of a setting must be a text" for where in _unnamed(sections, ())]
-        if problems:
-            raise ConfigError(f"the recipe {name} is refused: {'; '.join(problems[:_PROBLEMS_SHOWN])}")
-        # A section without settings is one that was left out.
+        unnamed = [f"{place(keys)}: the name of a setting must be a text" for keys in _unnamed(sections, ())]
+        if unnamed:
+            raise ConfigError(f"the recipe {name} is refused: {'; '.join(unnamed[:_KEYS_SHOWN])}")
+        # An empty section counts as left out.
         content = {key: value for key, value in sections.items() if value is not None}
+        has_one_market = not isinstance(content.get("data"), list)  # its section is not numbered
         try:
-            recipe = cls(**content)
+            recipe = cls.model_validate(content)
         except ValidationError as error:
-            one_market = isinstance(content.get("data"), dict)  # which the reader has not numbered
-            problems = [problem(_place(e["loc"], one_market), _in_words(e)) for e in error.errors(include_url=False)]
-            raise ConfigError(f"the recipe {name} is refused: {'; '.join(problems[:_PROBLEMS_SHOWN])}") from None
+            raise ConfigError(
+                f"the recipe {name} is refused: "
+                f"{problems(error, lambda keys: without_number(place(keys)) if has_one_market else place(keys))}"
+            ) from None
         data = tuple(
             market if market.path is None else market.model_copy(update={"path": (folder / market.path).resolve()})
             for market in recipe.data
@@ -401,25 +351,19 @@ def shipped_recipe(name: str) -> Path:
 
 
 def _unnamed(value: object, location: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
-    """Places of keys that are no texts: YAML reads ``1:``, ``yes:`` and ``2024-01-01:`` as something else."""
-    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in parts:
+    """Places of keys that are not texts: YAML reads ``1:``, ``yes:`` and ``2024-01-01:`` as other types."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
         if isinstance(value, Mapping) and not isinstance(key, str):
             yield (*location, key)
-        yield from _unnamed(part, (*location, key))
+        yield from _unnamed(item, (*location, key))
 
 
-def _in_words(error: ErrorDetails) -> str:
-    """What is wrong, for one who writes YAML and knows no Python."""
-    if error["type"] in ("model_type", "dict_type"):
-        return f"must hold settings, not {shown(error['input'])}"
-    if error["type"] == "tuple_type":
-        return f"must be a list, not {shown(error['input'])}"
-    return error["msg"]
+def without_number(setting: str) -> str:
+    """The name of a setting in a recipe with one market: ``data.path``, not ``data.0.path``.
 
-
-def _place(location: Iterable[str | int], one_market: bool) -> str:
-    parts = [str(part) for part in location]
-    if one_market and parts[:2] == ["data", "0"]:
-        del parts[1]
-    return place(parts)
+    Example:
+        >>> without_number("data.0.path"), without_number("data.0"), without_number("trainer.steps")
+        ('data.path', 'data', 'trainer.steps')
+    """
+    return re.sub(r"^data\.0(?=\.|$)", "data", setting)

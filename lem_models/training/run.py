@@ -1,7 +1,7 @@
 """Run a recipe: from bars to a saved model, with progress bar, logs, checkpoints that resume and early stopping.
 
-The same call runs in one process or in many (several devices, several nodes): every process takes its share of each
-batch, the first one writes. What comes out is the same up to the rounding of sums.
+The same call works in one process or in many (several devices, several nodes): every process takes its share of each
+batch, the first one writes. The result is the same up to the rounding of sums.
 """
 
 from __future__ import annotations
@@ -9,102 +9,98 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LearningRateMonitor,
-    ModelCheckpoint,
-    RichProgressBar,
-    TQDMProgressBar,
-    WeightAveraging,
-)
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lem_models.errors import ConfigError, LEMError, PolicyError, UntrainedHeadError
 from lem_models.guard.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import clock
+from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.training.adapters import merged, restrict
 from lem_models.training.batches import MarketBatches
-from lem_models.training.checkpoint import MovableCheckpoint, RunStamp, check_checkpoint, read_checkpoint, stamp_of
-from lem_models.training.cuda_graphs import CudaGraphs
+from lem_models.training.callbacks import RunCallbacks
+from lem_models.training.checkpoint import check_checkpoint, read_checkpoint, stamp_of
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.folder import RUN_RECORD, RunFolder
-from lem_models.training.push import PushToHub
-from lem_models.training.recipe import Precision, Recipe
-from lem_models.training.stopping import StopBetweenBatches
+from lem_models.training.folder import RUN_FILE, RunFolder
+from lem_models.training.recipe import DataConfig, Recipe
+from lem_models.training.settings import TrainingSettings
 
-__all__ = ["TrainedRun", "run_recipe", "train"]
+__all__ = ["TrainingRun", "train"]
 
 _LONGEST_REASON = 300  # characters
-# Beginnings of Lightning's warnings about what is meant here.
-_MEANT = (
+# Beginnings of warnings of Lightning about what is intended here.
+_INTENDED = (
     r".*IterableDataset` has `__len__` defined",  # no workers
     r".*does not have many workers",
     r".*number of training batches \(\d+\) is smaller than the logging interval",  # a short last epoch
-    r".*Checkpoint directory .* exists and is not empty",  # a run goes on
-    r".*could not find the monitored key",  # it goes on where an epoch ends, and is validated at the end of the next
-    r".*callbacks used to create the checkpoint need to be provided",  # it no longer pushes to the Hub
+    r".*Checkpoint directory .* exists and is not empty",  # a resumed run
+    r".*could not find the monitored key",  # a resumed run is validated at the end of its next epoch
+    r".*callbacks used to create the checkpoint need to be provided",  # a resumed run that no longer pushes to the Hub
     r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
 )
 
 
 @dataclass(frozen=True)
-class TrainedRun:
-    """What came of a run.
+class TrainingRun:
+    """A finished training run.
 
     Attributes:
         model: The model, as it was saved.
+        folder: Where it was saved.
+        recipe: The recipe as it was run: with the architecture of the start and the precision of the settings.
+        bars_hashes: Content hash of the bars of each market.
         start_utility: Validation utility of the model that it started from; minus infinity where there was none.
         best_utility: Best validation utility after it; minus infinity where nothing was validated.
+        seconds: Wall-clock time.
     """
 
     model: LEMModel
+    folder: Path
+    recipe: Recipe
+    bars_hashes: tuple[str, ...]
     start_utility: float
     best_utility: float
+    seconds: float
 
 
-def _average(decay: float, averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-    """Step of a moving average; its decay starts small, so the first steps are forgotten."""
-    weight = min(decay, (1 + int(count)) / (10 + int(count)))
-    return averaged.lerp(current, 1 - weight)
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything that a run needs, checked; nothing has been written yet.
 
+    Attributes:
+        recipe: The recipe as it is run.
+        folder: The folder of the run.
+        checkpoint: The checkpoint to resume; ``None`` for a new run.
+        start: The model to start from.
+        model: The model to train.
+        batches: Its batches.
+        callbacks: The callbacks of the trainer.
+        trainer: The trainer.
+        bars_hashes: Content hash of the bars of each market.
+    """
 
-class _MovingAverage(WeightAveraging):
-    """Exponential moving average of the weights."""
-
-    def __init__(self, decay: float) -> None:
-        super().__init__(avg_fn=partial(_average, decay))
-
-    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """After every optimiser step."""
-        return step_idx is not None
-
-
-class _ShardedGradientClip(Callback):
-    """Gradient clipping by norm for FSDP, where only the sharded module knows the norm of the whole gradient."""
-
-    def __init__(self, norm: float) -> None:
-        self.norm = norm
-
-    def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
-    ) -> None:
-        """Clip."""
-        trainer.strategy.model.clip_grad_norm_(self.norm)  # type: ignore[union-attr, operator]
+    recipe: Recipe
+    folder: RunFolder
+    checkpoint: Path | None
+    start: LEMModel | None
+    model: LEMModel
+    batches: ExecutionDataModule
+    callbacks: RunCallbacks
+    trainer: L.Trainer
+    bars_hashes: tuple[str, ...]
 
 
 def train(
@@ -115,18 +111,13 @@ def train(
     start: LEMModel | None = None,
     resume: str | Path | None = None,
     overwrite: bool = False,
-    accelerator: str = "auto",
-    devices: int | str = "auto",
-    num_nodes: int | None = None,
-    strategy: str = "auto",
-    precision: str | None = None,
-    progress: bool = True,
-) -> LEMModel:
+    settings: TrainingSettings | None = None,
+) -> TrainingRun:
     """Train a model.
 
     Args:
-        recipe: What to do.
-        out: Folder of the run: ``logs/`` (CSV and TensorBoard) and ``checkpoints/`` while it is under way; in the end
+        recipe: What to train on what.
+        out: Folder of the run: ``logs/`` (CSV and TensorBoard) and ``checkpoints/`` while it is under way; at the end
             the model (``config.json``, ``model.safetensors``) and ``run.json`` (the recipe, the hash of the bars and,
             where another model was the start, the validation utilities). With several processes the first one writes
             them. Where the recipe has a section ``hub``, the best checkpoint so far is also pushed there, as a model;
@@ -134,25 +125,17 @@ def train(
         data: Bars, instead of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
             that holds the files that the recipe names, or the bars themselves. Every node reads its own.
         start: Model to start from, for fine-tuning, instead of the recipe's ``finetune.start``: its weights instead of
-            random ones, its architecture and risk aversions instead of the recipe's. It is left alone. It competes:
-            where no validation finds a better utility than its own, its weights are what comes out.
+            random ones, its architecture and risk aversions instead of the recipe's. It does not change. It competes:
+            where no validation finds a better utility than its own, its weights are the result.
         resume: Checkpoint of the run in ``out`` to go on from, or ``"auto"`` for its last one. Every node reads its
             own. The recipe and the bars must be those that the run began with. Only ``name``, ``hub``,
-            ``trainer.steps``, ``trainer.precision`` and ``trainer.cuda_graphs`` may change, and what this call says of
-            devices.
-        overwrite: Whether to replace a run or model that ``out`` holds already: it goes when the training starts.
-        accelerator: Lightning accelerator.
-        devices: Lightning devices, per node. ``"auto"``: as many as ``torchrun`` started processes, otherwise every
-            accelerator of the machine.
-        num_nodes: Nodes; default those of ``torchrun``, or 1.
-        strategy: Lightning strategy: ``"auto"`` (``"ddp"`` on several devices), ``"ddp"``, ``"fsdp"``, ... FSDP needs
-            GPUs and ``trainer.averaging: 0``; it is handed to Lightning, but no test of this package runs it.
-        precision: Lightning precision, instead of the recipe's.
-        progress: Whether to show a progress bar.
+            ``trainer.steps``, ``trainer.precision``, ``trainer.cuda_graphs`` and ``settings`` may change.
+        overwrite: Whether to replace a run or model that ``out`` holds already: it is removed when the training starts.
+        settings: Devices, precision and progress; the defaults if None.
 
     Returns:
-        The model with the best validation utility, or the last one (``trainer.keep``), also saved in ``out``; the same
-        in every process.
+        The run. Its model has the best validation utility, or is the last one (``trainer.keep``); the same in every
+        process.
 
     Raises:
         ConfigError: when neither the recipe nor the call names a file of bars for every market, the stretches of a
@@ -161,241 +144,80 @@ def train(
         BarsError: when the bars break a rule or a split is empty.
         UntrainedHeadError: when no step has trained the head.
     """
-    return run_recipe(
-        recipe,
-        out=out,
-        data=data,
-        start=start,
-        resume=resume,
-        overwrite=overwrite,
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        strategy=strategy,
-        precision=precision,
-        progress=progress,
-    ).model
+    began = time.monotonic()
+    prepared = _prepare(recipe, Path(out), data, start, resume, overwrite, settings or TrainingSettings())
+    if overwrite and prepared.trainer.is_global_zero:
+        prepared.folder.clear()
+    start_utility = _fit(prepared)
+    model, best_utility = _result(prepared, start_utility)
+    _save(prepared, model, start_utility, best_utility)
+    return TrainingRun(
+        model=model,
+        folder=prepared.folder.path,
+        recipe=prepared.recipe,
+        bars_hashes=prepared.bars_hashes,
+        start_utility=start_utility,
+        best_utility=best_utility,
+        seconds=time.monotonic() - began,
+    )
 
 
-def run_recipe(
+# --- before the training ---------------------------------------------------------------------------------------------
+
+
+def _prepare(
     recipe: Recipe,
-    *,
-    out: str | Path,
-    data: Bars | str | Path | Sequence[str | Path] | None = None,
-    start: LEMModel | None = None,
-    resume: str | Path | None = None,
-    overwrite: bool = False,
-    accelerator: str = "auto",
-    devices: int | str = "auto",
-    num_nodes: int | None = None,
-    strategy: str = "auto",
-    precision: str | None = None,
-    progress: bool = True,
-) -> TrainedRun:
-    """:func:`train`, with the validation utilities."""
-    tables = [data] if isinstance(data, Bars) else []
-    if tables and len(recipe.data) > 1:
-        raise ConfigError(f"the recipe has {len(recipe.data)} markets, and data are the bars of one")
-    sources = [] if isinstance(data, Bars) else _sources(recipe, data)
-    folder = RunFolder(Path(out))
+    out: Path,
+    data: Bars | str | Path | Sequence[str | Path] | None,
+    start: LEMModel | None,
+    resume: str | Path | None,
+    overwrite: bool,
+    settings: TrainingSettings,
+) -> _Prepared:
+    """Check everything and put it together, without writing anything."""
+    sources = _sources(recipe, data)
+    folder = RunFolder(out)
     if resume is not None and overwrite:
         raise ConfigError("a run is either resumed or overwritten: leave one of the two out")
     checkpoint = None if resume is None else folder.checkpoint(resume)
     content = None if checkpoint is None else check_checkpoint(checkpoint)
     if resume is None and not overwrite:
         folder.check_free()
-    if precision is not None:
-        if precision not in get_args(Precision):
-            raise ConfigError(f"precision is one of {', '.join(get_args(Precision))}; got {precision!r}")
-        recipe = recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update={"precision": precision})})
-    if start is None and recipe.finetune is not None:
-        start = LEMModel.from_pretrained(recipe.finetune.start)
+    if settings.precision is not None:
+        trainer_config = recipe.trainer.model_copy(update={"precision": settings.precision})
+        recipe = recipe.model_copy(update={"trainer": trainer_config})
+    start = _start(recipe, start, folder)
     if start is not None:
-        folder.check_not_of(start)
-        if recipe.finetune is not None and recipe.finetune.horizon is not None:
-            start = start.with_horizon(recipe.finetune.horizon)
-        if recipe.finetune is not None:
-            start = start.with_head_settings(**recipe.finetune.head_config)
         recipe = recipe.model_copy(update={"model": start.config})
     L.seed_everything(recipe.seed, verbose=False)
-    settings = recipe.trainer
-    best = MovableCheckpoint(
-        folder.checkpoints,
-        filename=folder.best.stem,
-        monitor="val_utility",
-        mode="max",
-        enable_version_counter=False,
-    )
-    last = MovableCheckpoint(folder.checkpoints, filename=folder.last.stem, enable_version_counter=False)
-    pushes = []
-    if recipe.hub is not None:
-        pushes.append(PushToHub.of(recipe.hub, folder=folder.pushed, checkpoint=best))
-    callbacks: list[Callback] = [
-        best,
-        last,
-        *pushes,
-        LearningRateMonitor("step"),
-        stamp := RunStamp(),
-        signals := StopBetweenBatches(),
-    ]
-    if settings.keep == "best":
-        stop = EarlyStopping("val_utility", mode="max", patience=settings.patience, check_on_train_epoch_end=False)
-        callbacks.append(stop)
-    if progress:
-        callbacks.append(RichProgressBar() if _is_terminal() else TQDMProgressBar(refresh_rate=25))
-    if settings.averaging:
-        callbacks.append(_MovingAverage(settings.averaging))
-    method = "full" if start is None or recipe.finetune is None else recipe.finetune.method
-    sharded = strategy.startswith("fsdp")
-    if sharded:
-        callbacks.append(_ShardedGradientClip(settings.gradient_clip))
-    if settings.cuda_graphs:
-        if method != "full":
-            raise ConfigError(f"trainer.cuda_graphs needs finetune.method full; it is {method}")
-        shapes = {(market.stretches, recipe.model.warmup + market.stretch) for market in recipe.data}
-        if len(shapes) > 1:
-            raise ConfigError("trainer.cuda_graphs needs the same stretches and stretch in every market")
-        callbacks.append(CudaGraphs((*shapes.pop(), len(recipe.model.features))))
-    loggers: list[Logger] = [
-        CSVLogger(folder.path, name=folder.logs.name, version="csv" if overwrite else _unused(folder.logs, "csv")),
-        TensorBoardLogger(folder.path, name=folder.logs.name, version="tb"),
-    ]
-    trainer = _trainer(
-        devices,
-        num_nodes,
-        max_epochs=-1,
-        max_steps=settings.steps,
-        accelerator=accelerator,
-        strategy=strategy,
-        precision=settings.precision,
-        accumulate_grad_batches=settings.accumulate,
-        gradient_clip_val=None if sharded else settings.gradient_clip,
-        callbacks=callbacks,
-        logger=loggers,
-        log_every_n_steps=min(25, settings.steps % settings.steps_per_epoch or settings.steps_per_epoch),
-        reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
-        enable_progress_bar=progress,
-        enable_model_summary=progress,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-    if sharded and settings.averaging:
+    callbacks = RunCallbacks.of(recipe, folder, settings)
+    trainer = _trainer(recipe, folder, callbacks, settings, overwrite=overwrite)
+    if settings.is_sharded and recipe.trainer.averaging:
         raise ConfigError("fsdp cannot average weights that are spread over devices: set trainer.averaging to 0")
-    for market in recipe.data[: len(tables)]:
-        market.check_read()
-    tables += [market.read(source) for market, source in zip(recipe.data[len(tables) :], sources, strict=True)]
-    module = ExecutionDataModule(
-        [
-            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
-            for bars, config in zip(tables, recipe.data, strict=True)
-        ],
-        batches_per_epoch=min(settings.steps_per_epoch, settings.steps) * settings.accumulate,
-        seed=recipe.seed,
-        batches=settings.steps * settings.accumulate,
-    )
-    module.take_share(trainer.global_rank, trainer.world_size)
-    # What the model to start from has seen is not unseen.
-    unseen = dict(start.config.unseen_from) if start is not None else {}
-    for bars, market in zip(tables, recipe.data, strict=True):
-        frequency = clock(bars.frequency)
-        unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
-    frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
-    architecture = recipe.model.model_copy(update={"unseen_from": unseen, "frequencies": frequencies})
-    model = LEMModel(architecture, optimizer=recipe.optimizer)
+    tables = [_read(source, market) for source, market in zip(sources, recipe.data, strict=True)]
+    batches = _batches(recipe, tables)
+    batches.take_share(trainer.global_rank, trainer.world_size)
+    model = LEMModel(_architecture(recipe, tables, start), optimizer=recipe.optimizer)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
         model.is_trained = start.is_trained
-    if start is not None and recipe.finetune is not None:
-        restrict(model, method, module.training_batch(0), rank=recipe.finetune.rank)
-    hashes = [bars.content_hash for bars in tables]
-    stamp.stamp = stamp_of(recipe, hashes, None if start is None else start.state_dict())
+    if recipe.finetune is not None:
+        restrict(model, recipe.method, batches.training_batch(0), rank=recipe.finetune.rank)
+    hashes = tuple(bars.content_hash for bars in tables)
+    callbacks.stamp.stamp = stamp_of(recipe, hashes, None if start is None else start.state_dict())
     if checkpoint is not None and content is not None:
-        stamp.check(checkpoint, content, steps=settings.steps)
-        if trainer.is_global_zero and settings.keep == "best":
+        callbacks.stamp.check(checkpoint, content, steps=recipe.trainer.steps)
+        if trainer.is_global_zero and recipe.trainer.keep == "best":
             folder.check_best()
-    # Nothing has been written so far; from here on the folder belongs to this run.
-    if trainer.is_global_zero and overwrite:
-        folder.clear()
-    to_beat = -math.inf
-    with signals, _without_warnings_of_what_is_meant():
-        if start is not None and start.is_trained:
-            trainer.validate(model, datamodule=module, verbose=False)
-            to_beat = float(trainer.callback_metrics["val_utility"])
-            for push in pushes:
-                push.to_beat = to_beat
-        _fit(trainer, model, module, checkpoint, stamp)
-    keeps_last = settings.keep == "last"
-    score = -math.inf if best.best_model_score is None else float(best.best_model_score)
-    is_trained = trainer.strategy.reduce_boolean_decision(model.is_trained, all=False)
-    if start is not None and score <= to_beat and not keeps_last:
-        weights = start.state_dict()
-        # Weights that learnt nothing from these bars are for the bars that they come from.
-        architecture = architecture.model_copy(update={"frequencies": start.config.frequencies})
-    else:
-        weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
-    # A model of its own: what was fitted may be wrapped, or spread over devices.
-    with torch.random.fork_rng(devices=[]):
-        trained = LEMModel(architecture, optimizer=recipe.optimizer).eval()
-    trained.load_state_dict(weights, strict=True)
-    trained.is_trained, trained.name = is_trained, recipe.name
-    if not is_trained:  # in every process, not only in the one that saves
-        raise UntrainedHeadError(
-            "no step has trained the head: its gradients were not finite or never there. Lower "
-            "optimizer.learning_rate, or train with precision 32-true"
-        )
-    if trainer.is_global_zero:
-        facts: dict[str, Any] = {
-            "data_hash": hashes,
-            "recipe": recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
-        }
-        if start is not None:
-            facts["validation_utility"] = {"start": to_beat, "best_step": score}
-        # In this order: a record is about the model beside it, wherever the process ends.
-        folder.drop_records()
-        trained.save_pretrained(folder.path)
-        to_json(facts, folder.path / RUN_RECORD)
-    trainer.strategy.barrier()  # nobody goes on before the files are there
-    return TrainedRun(trained, to_beat, score)
+    return _Prepared(recipe, folder, checkpoint, start, model, batches, callbacks, trainer, hashes)
 
 
-def _fit(
-    trainer: L.Trainer, model: LEMModel, module: ExecutionDataModule, checkpoint: Path | None, stamp: RunStamp
-) -> None:
-    """Train, from the beginning or from a checkpoint.
-
-    Raises:
-        ConfigError: when the state in the checkpoint cannot be restored, or the weights have diverged.
-    """
-    try:
-        trainer.fit(
-            model, datamodule=module, ckpt_path=None if checkpoint is None else str(checkpoint), weights_only=True
-        )
-    except PolicyError as error:
-        if "not finite" not in str(error):
-            raise
-        raise ConfigError(
-            f"the training diverged before step {trainer.global_step + 1} ({error}). Lower optimizer.learning_rate, or "
-            "take more optimizer.warmup_steps"
-        ) from error
-    except LEMError:
-        raise
-    except Exception as error:
-        if checkpoint is None or stamp.is_under_way:
-            raise
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise ConfigError(f"{checkpoint} cannot be resumed: {type(error).__name__}: {reason}") from None
-
-
-@contextlib.contextmanager
-def _without_warnings_of_what_is_meant() -> Iterator[None]:
-    with warnings.catch_warnings():
-        for beginning in _MEANT:
-            warnings.filterwarnings("ignore", beginning)
-        yield
-
-
-def _sources(recipe: Recipe, data: str | Path | Sequence[str | Path] | None) -> list[Path]:
-    """File of bars of each market."""
+def _sources(recipe: Recipe, data: Bars | str | Path | Sequence[str | Path] | None) -> list[Bars | Path]:
+    """The bars of each market, or the file of them."""
+    if isinstance(data, Bars):
+        if len(recipe.data) > 1:
+            raise ConfigError(f"the recipe has {len(recipe.data)} markets, and data are the bars of one")
+        return [data]
     paths = [market.path for market in recipe.data]
     given = [] if data is None else [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
     if len(given) == 1 and given[0].is_dir():
@@ -404,22 +226,94 @@ def _sources(recipe: Recipe, data: str | Path | Sequence[str | Path] | None) -> 
         if len(given) != len(paths):
             raise ConfigError(f"the recipe has {len(paths)} markets, and data names {len(given)} files")
         paths = list(given)
-    found = [path for path in paths if path is not None]
-    if len(found) < len(paths):
+    named = [path for path in paths if path is not None]
+    if len(named) < len(paths):
         raise ConfigError(
             "the recipe names no data.path: pass --data FILE (train(..., data=FILE)), one for each market"
         )
-    return found
+    return list(named)
 
 
-def _trainer(devices: int | str, num_nodes: int | None, **settings: Any) -> L.Trainer:
+def _read(source: Bars | Path, market: DataConfig) -> Bars:
+    if isinstance(source, Bars):
+        market.check_read()
+        return source
+    return market.read(source)
+
+
+def _start(recipe: Recipe, start: LEMModel | None, folder: RunFolder) -> LEMModel | None:
+    """The model to start from, with the horizon and the head settings that the recipe asks for."""
+    finetune = recipe.finetune
+    if start is None and finetune is not None:
+        start = LEMModel.from_pretrained(finetune.start)
+    if start is None:
+        return None
+    folder.check_not_of(start)
+    if finetune is None:
+        return start
+    if finetune.horizon is not None:
+        start = start.with_horizon(finetune.horizon)
+    return start.with_head_settings(**finetune.head_config)
+
+
+def _batches(recipe: Recipe, tables: Sequence[Bars]) -> ExecutionDataModule:
+    trainer = recipe.trainer
+    return ExecutionDataModule(
+        [
+            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
+            for bars, config in zip(tables, recipe.data, strict=True)
+        ],
+        batches_per_epoch=min(trainer.steps_per_epoch, trainer.steps) * trainer.accumulate,
+        seed=recipe.seed,
+        batches=trainer.steps * trainer.accumulate,
+    )
+
+
+def _architecture(recipe: Recipe, tables: Sequence[Bars], start: LEMModel | None) -> LEMConfig:
+    """The recipe's architecture, with the days and the frequencies that the model has seen after the training."""
+    unseen = {} if start is None else dict(start.config.unseen_from)  # what the start has seen is seen
+    for bars, market in zip(tables, recipe.data, strict=True):
+        frequency = clock(bars.frequency)
+        unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
+    frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
+    return recipe.model.model_copy(update={"unseen_from": unseen, "frequencies": frequencies})
+
+
+def _trainer(
+    recipe: Recipe, folder: RunFolder, callbacks: RunCallbacks, settings: TrainingSettings, *, overwrite: bool
+) -> L.Trainer:
+    """The trainer, on the devices of the settings or of ``torchrun``."""
     processes = int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else None
+    devices, num_nodes = settings.devices, settings.num_nodes
     if processes is not None:
         here = int(os.environ["LOCAL_WORLD_SIZE"])
         devices = here if devices == "auto" else devices
         num_nodes = max(processes // here, 1) if num_nodes is None else num_nodes
+    steps, steps_per_epoch = recipe.trainer.steps, recipe.trainer.steps_per_epoch
+    loggers: list[Logger] = [
+        CSVLogger(folder.path, name=folder.logs.name, version="csv" if overwrite else folder.unused_log("csv")),
+        TensorBoardLogger(folder.path, name=folder.logs.name, version="tb"),
+    ]
     try:
-        trainer = L.Trainer(devices=devices, num_nodes=num_nodes or 1, **settings)
+        trainer = L.Trainer(
+            devices=devices,
+            num_nodes=num_nodes or 1,
+            max_epochs=-1,
+            max_steps=steps,
+            accelerator=settings.accelerator,
+            strategy=settings.strategy,
+            precision=recipe.trainer.precision,
+            accumulate_grad_batches=recipe.trainer.accumulate,
+            gradient_clip_val=None if settings.is_sharded else recipe.trainer.gradient_clip,
+            callbacks=callbacks.in_order(),
+            logger=loggers,
+            log_every_n_steps=min(25, steps % steps_per_epoch or steps_per_epoch),
+            reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
+            enable_progress_bar=settings.progress,
+            enable_model_summary=settings.progress,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
     except (ValueError, TypeError, MisconfigurationException) as error:
         raise ConfigError(f"the trainer refuses its settings: {error}") from None
     if processes is not None and trainer.world_size != processes:
@@ -429,6 +323,88 @@ def _trainer(devices: int | str, num_nodes: int | None, **settings: Any) -> L.Tr
             f"ask for {trainer.world_size}: leave --devices and --num-nodes out"
         )
     return trainer
+
+
+# --- the training ----------------------------------------------------------------------------------------------------
+
+
+def _fit(prepared: _Prepared) -> float:
+    """Train, from the beginning or from a checkpoint.
+
+    Returns:
+        Validation utility of the start; minus infinity where there was none.
+
+    Raises:
+        ConfigError: when the state in the checkpoint cannot be restored, or the weights have diverged.
+    """
+    trainer, model, batches, checkpoint = prepared.trainer, prepared.model, prepared.batches, prepared.checkpoint
+    callbacks = prepared.callbacks
+    start_utility = -math.inf
+    with callbacks.stop, _without_intended_warnings():
+        if prepared.start is not None and prepared.start.is_trained:
+            trainer.validate(model, datamodule=batches, verbose=False)
+            start_utility = float(trainer.callback_metrics["val_utility"])
+            if callbacks.push is not None:
+                callbacks.push.to_beat = start_utility
+        try:
+            path = None if checkpoint is None else str(checkpoint)
+            trainer.fit(model, datamodule=batches, ckpt_path=path, weights_only=True)
+        except PolicyError as error:
+            if "not finite" not in str(error):
+                raise
+            raise ConfigError(
+                f"the training diverged before step {trainer.global_step + 1} ({error}). Lower "
+                "optimizer.learning_rate, or take more optimizer.warmup_steps"
+            ) from error
+        except LEMError:
+            raise
+        except Exception as error:
+            if checkpoint is None or callbacks.stamp.is_under_way:
+                raise
+            reason = " ".join(str(error).split())[:_LONGEST_REASON]
+            raise ConfigError(f"{checkpoint} cannot be resumed: {type(error).__name__}: {reason}") from None
+    return start_utility
+
+
+@contextlib.contextmanager
+def _without_intended_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for beginning in _INTENDED:
+            warnings.filterwarnings("ignore", beginning)
+        yield
+
+
+# --- after the training ----------------------------------------------------------------------------------------------
+
+
+def _result(prepared: _Prepared, start_utility: float) -> tuple[LEMModel, float]:
+    """The model that the run gives, in every process, and the best validation utility.
+
+    Raises:
+        UntrainedHeadError: when no step has trained the head.
+    """
+    trainer, start, best = prepared.trainer, prepared.start, prepared.callbacks.best
+    keeps_last = prepared.recipe.trainer.keep == "last"
+    best_utility = -math.inf if best.best_model_score is None else float(best.best_model_score)
+    is_trained = trainer.strategy.reduce_boolean_decision(prepared.model.is_trained, all=False)
+    architecture = prepared.model.config
+    if start is not None and best_utility <= start_utility and not keeps_last:
+        weights = start.state_dict()
+        # These weights have learnt nothing from the new bars.
+        architecture = architecture.model_copy(update={"frequencies": start.config.frequencies})
+    else:
+        weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
+    # A new model: the fitted one may be wrapped, or spread over devices.
+    with torch.random.fork_rng(devices=[]):
+        model = LEMModel(architecture, optimizer=prepared.recipe.optimizer).eval()
+    model.load_state_dict(weights, strict=True)
+    model.is_trained, model.name = is_trained, prepared.recipe.name
+    if not is_trained:  # in every process, not only in the one that saves
+        raise UntrainedHeadError(
+            "no step has trained the head: its gradients were not finite or never there. Lower "
+            "optimizer.learning_rate, or train with precision 32-true"
+        )
+    return model, best_utility
 
 
 def _best_weights(trainer: L.Trainer, best: ModelCheckpoint) -> dict[str, torch.Tensor]:
@@ -442,11 +418,18 @@ def _best_weights(trainer: L.Trainer, best: ModelCheckpoint) -> dict[str, torch.
     return trainer.strategy.broadcast(weights)
 
 
-def _unused(folder: Path, name: str) -> str:
-    """The name, or the first of name-2, name-3, ... that no earlier run in this folder has used for its log."""
-    names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
-    return next(candidate for candidate in names if not (folder / candidate).exists())
-
-
-def _is_terminal() -> bool:
-    return sys.stderr.isatty()
+def _save(prepared: _Prepared, model: LEMModel, start_utility: float, best_utility: float) -> None:
+    """Write the model and the facts about its run, in the first process; the others wait."""
+    if prepared.trainer.is_global_zero:
+        folder = prepared.folder
+        facts: dict[str, Any] = {
+            "data_hash": prepared.bars_hashes,
+            "recipe": prepared.recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}),
+        }
+        if prepared.start is not None:
+            facts["validation_utility"] = {"start": start_utility, "best_step": best_utility}
+        # In this order, facts never lie beside another model, wherever the process ends.
+        folder.drop_facts()
+        model.save_pretrained(folder.path)
+        to_json(facts, folder.path / RUN_FILE)
+    prepared.trainer.strategy.barrier()

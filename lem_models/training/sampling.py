@@ -1,32 +1,35 @@
-"""Random orders to train on, and the fixed kinds of order to validate on."""
+"""Random training orders and fixed kinds of validation orders."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from lem_models.execution.policy import OrderBatch
+from lem_models.guard.settings import Settings
 from lem_models.modeling.config import LEMConfig
 
 __all__ = ["OrderSampling", "draw_orders", "validation_orders"]
 
 
-class OrderSampling(BaseModel):
-    """How training orders are drawn; probabilities unless said.
+class OrderSampling(Settings):
+    """How training orders are drawn. Fields are probabilities unless noted.
 
     Attributes:
-        twap: Orders judged against the TWAP.
+        twap: Orders with the TWAP as benchmark.
         notional: Orders with a fixed notional.
         full_horizon: Orders whose maximum is the horizon; the others are uniform from 1.
         fixed_duration: Orders whose minimum is their maximum; the others are uniform from 1 to the maximum.
-        capped: Orders with a cap per period, log-uniform from what can just complete to 1.
+        capped: Orders with a cap per period, log-uniform from the lowest feasible cap to 1.
         floored: Orders with a minimum rate, uniform up to the even pace.
         risk_aversion: Range of the log-uniform risk aversion.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[str] = "order sampling refused"
 
     twap: float = Field(0.25, ge=0, le=1)
     notional: float = Field(0.3, ge=0, le=1)
@@ -59,7 +62,7 @@ def draw_orders(
     maximum = np.where(rng.random(count) < sampling.full_horizon, horizon, rng.integers(1, horizon + 1, count))
     minimum = rng.integers(1, maximum + 1)
     minimum = np.where(rng.random(count) < sampling.fixed_duration, maximum, minimum)
-    # A hair above what can just complete, so that float32 sums do.
+    # Slightly above the lowest feasible cap, so that orders complete in float32.
     cap = np.minimum(1.0, (1 + 1e-4) * maximum ** -rng.random(count))
     cap = np.where(rng.random(count) < sampling.capped, cap, 1.0)
     floor = np.where(rng.random(count) < sampling.floored, rng.random(count) * np.minimum(1 / maximum, cap), 0.0)
@@ -78,7 +81,7 @@ def draw_orders(
 
 
 def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig, horizon: int) -> OrderBatch:
-    """Uncapped VWAP orders for a quantity at ``horizon``, five minimum durations in turn, the model's own risk."""
+    """Uncapped VWAP orders for a quantity at ``horizon``: five minimum durations in turn, the model's risk aversion."""
     count = len(side)
     minima = np.unique(np.ceil(np.array([1 / horizon, 0.25, 0.5, 0.75, 1.0]) * horizon)).astype(np.int64)
     minimum = minima[np.arange(count) % len(minima)]

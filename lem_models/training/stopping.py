@@ -1,9 +1,9 @@
-"""A signal stops a training between two batches, where nothing is half-done.
+"""A signal stops a training between two batches.
 
-A handler that raises does so wherever the process happens to be: between two lines of the queue that a log is written
-through, say, whose thread then waits for two minutes for the rest. While a training runs, a signal is therefore noted,
-and the caller's handler is called at the next batch. It is the caller's handler that decides what becomes of the
-process: Lightning's own one for SIGTERM would end it with exit code 0.
+A handler that raises may interrupt the process anywhere, for example while it writes to the queue of a log, whose
+thread then waits two minutes for the rest. So a signal is only noted while a training runs, and the caller's handler
+is called at the next batch. The caller's handler decides how the process ends: Lightning's own handler for SIGTERM
+would end it with exit code 0.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["StopBetweenBatches"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-_PATIENCE = 10.0  # seconds that a batch may take before another signal is not put off
+_PATIENCE = 10.0  # seconds that a batch may take before another signal is no longer deferred
 
 
 class StopBetweenBatches(Callback):
-    """Puts off signals until the next batch, or the end of the ``with`` block that it makes around training.
+    """Defers signals to the next batch, or to the end of its ``with`` block around training.
 
     Signals without a handler in Python (``SIG_DFL``, ``SIG_IGN``) act as they do outside of training.
     """
@@ -39,23 +39,23 @@ class StopBetweenBatches(Callback):
         self._noted_at = 0.0
 
     def __enter__(self) -> Self:
-        """Training begins."""
+        """Begin the block."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the handlers back, and call the one whose signal was put off: training is over, or has failed by it."""
+        """Restore the handlers and call the one whose signal was deferred."""
         self._call_noted()
         self._install(self._handlers)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put signals off; Lightning has just set its own handlers."""
-        self._put_off()
+        """Defer signals; Lightning has just set its own handlers."""
+        self._defer()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same where a trainer only validates."""
-        self._put_off()
+        """Defer signals where a trainer only validates."""
+        self._defer()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int
@@ -70,12 +70,12 @@ class StopBetweenBatches(Callback):
         self._call_noted()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """End the processes that Lightning has started: they would wait for this one. Only this one writes files."""
+        """End the processes that Lightning has started: they would wait for this one, which alone writes files."""
         kill = getattr(trainer.strategy.launcher, "kill", None)
         if isinstance(exception, SystemExit) and kill is not None:
             kill(getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    def _put_off(self) -> None:
+    def _defer(self) -> None:
         self._install(
             {number: self._note if callable(handler) else handler for number, handler in self._handlers.items()}
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lem_models.baselines import load_policy, policy_names
+from lem_models.baselines import list_policies, load_policy
 from lem_models.errors import UnknownNameError
 from lem_models.execution.execute import execute
 from lem_models.features.profile import VolumeProfile
@@ -22,16 +22,16 @@ def _fractions(name, bars, **order):
 
 
 def test_names():
-    assert policy_names() == [
-        "twap",
-        "volume_curve",
+    assert list_policies() == [
+        "almgren_chriss",
         "dynamic_volume_curve",
         "kalman_volume",
-        "almgren_chriss",
-        "stopping_rule",
         "longstaff_schwartz",
+        "stopping_rule",
+        "twap",
+        "volume_curve",
     ]
-    for name in policy_names():
+    for name in list_policies():
         policy = load_policy(name)
         assert policy.horizon is None
         assert policy.lookback == (256 if name in ("dynamic_volume_curve", "kalman_volume") else 1)
@@ -89,7 +89,7 @@ def test_the_volume_curve_finds_the_busy_hours():
 
 def test_the_volume_curve_is_closer_to_the_vwap_than_an_even_pace():
     orders = Order.sample(BARS, every=2, max_periods=12, lookback=256)
-    spread = {name: execute(load_policy(name), BARS, orders).orders["slippage_bps"].std() for name in policy_names()}
+    spread = {name: execute(load_policy(name), BARS, orders).orders["slippage_bps"].std() for name in list_policies()}
     assert spread["volume_curve"] < spread["twap"]
 
 

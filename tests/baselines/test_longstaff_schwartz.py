@@ -1,5 +1,7 @@
 """Optimal stopping and trading by regression: against the optimum of theory, and what it must never do."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ PATHS = 30_000
 POLICY = LongstaffSchwartz()
 
 
+@lru_cache
 def _improvement(policy, kind, seed=99):
     """Improvement in bar volatilities on paths that the regressions have not seen."""
     orders, window = kind.orders(PATHS), martingale_window(kind.process, kind.max_periods, PATHS, seed)

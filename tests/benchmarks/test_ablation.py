@@ -25,7 +25,7 @@ def bars():
 
 @pytest.fixture(scope="module")
 def orders(bars):
-    return sampled(bars, Plan.read().market("crypto-hourly"), "2023-11-15", "2023-12-20", 300, 0)
+    return sampled(bars, Plan.of().market("crypto-hourly"), "2023-11-15", "2023-12-20", 300, 0)
 
 
 def test_orders_name_their_risk_aversion_so_that_models_cannot_differ_in_it(orders):
@@ -80,9 +80,9 @@ choices:
 
 def test_a_study_changes_one_choice_at_a_time(tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
-    runs = list(Study.read(tmp_path / "study.yaml").runs())
-    assert [(label, recipe.seed) for label, recipe in runs][::3] == [("the recipe", 0), ("the recipe", 1)]
-    (_, plain), (_, without), (_, two) = runs[:3]
+    trainings = list(Study.read(tmp_path / "study.yaml").trainings())
+    assert [(label, recipe.seed) for label, recipe in trainings][::3] == [("the recipe", 0), ("the recipe", 1)]
+    (_, plain), (_, without), (_, two) = trainings[:3]
     assert plain.data[0].path.name == "crypto_hourly.parquet"
     assert plain.model.features == Recipe.read(shipped_recipe("scratch")).model.features
     assert (plain.optimizer.auxiliary_weight, without.optimizer.auxiliary_weight) == (0.1, 0.0)
@@ -95,8 +95,8 @@ def test_a_study_changes_one_choice_at_a_time(tmp_path):
 
 def test_the_study_that_is_shipped_is_about_validation():
     study = Study.read(ablation.STUDY)
-    assert split_of(Plan.read().market(study.market), str(study.start), str(study.end)) == "validation"
-    assert all(market.validation_end <= study.end for _, recipe in study.runs() for market in recipe.data)
+    assert split_of(Plan.of().market(study.market), str(study.start), str(study.end)) == "validation"
+    assert all(market.validation_end <= study.end for _, recipe in study.trainings() for market in recipe.data)
 
 
 def test_a_study_is_trained_measured_and_kept(tmp_path, bars, monkeypatch, capsys):
@@ -129,9 +129,9 @@ def test_a_study_is_trained_measured_and_kept(tmp_path, bars, monkeypatch, capsy
     assert json.loads((tmp_path / "rows.json").read_text())["rows"] == rows
 
 
-def test_the_table_leaves_blank_what_a_row_does_not_say():
+def test_the_table_has_a_dash_where_a_row_has_no_number():
     row = {"what": "GRU", "market": "m", "utility": 0.21, "mean_1": -0.25, "std_1": 0.5, "note": "at half the size"}
-    assert markdown([row]).splitlines()[2] == "| m | GRU | 0.2100 | −0.250 ± 0.500 |  |  | 1 | at half the size |"
+    assert markdown([row]).splitlines()[2] == "| m | GRU | 0.2100 | −0.250 ± 0.500 | – | – | 1 | at half the size |"
 
 
 def test_the_command_keeps_rows_prints_them_and_refuses_the_test_period(tmp_path, bars, monkeypatch, capsys):

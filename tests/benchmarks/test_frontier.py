@@ -104,7 +104,7 @@ def test_the_picture_has_a_panel_per_minimum_and_every_policy_in_its_legend(tabl
     assert shown == ["ours", RIVAL, "stopping_rule", "twap", "volume_curve"]
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels == ["λ 0.05", "λ 2"]  # Longstaff-Schwartz has one point here, and no curve
-    assert figure_to_png_bytes(figure, background="#ffffff").startswith(b"\x89PNG")
+    assert figure_to_png_bytes(figure).startswith(b"\x89PNG")
 
 
 def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch):
@@ -113,7 +113,7 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     random_model(LEMConfig(**SMALL, horizon=4)).save_pretrained(tmp_path / "ours")
     given = argparse.Namespace(model=[str(tmp_path / "ours")], market="crypto-hourly", data=tmp_path, seed=0, limit=150)
     given.start, given.end, given.min_periods, given.max_periods = "2023-11-10", "2023-12-10", [1], 4
-    record, _ = script.measure(given, Plan.read(), lambda _: None)
+    record, _ = script.measure(given, Plan.of(), lambda _: None)
     text = record_text(record)
     assert str(tmp_path) not in text
     content = json.loads(text)
@@ -122,4 +122,4 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     assert np.isfinite([row["std_vol"] for row in content["points"]]).all()
     given.max_periods = 5
     with pytest.raises(ConfigError, match="the horizon of ours is 4 periods, not 5"):
-        script.measure(given, Plan.read(), lambda _: None)
+        script.measure(given, Plan.of(), lambda _: None)

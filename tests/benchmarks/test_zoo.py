@@ -1,6 +1,7 @@
 """The evaluation of the zoo: what it compares, on which assets, over which period, and what it writes."""
 
 import json
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -11,11 +12,12 @@ import yaml
 
 from benchmarks import zoo
 from benchmarks.records import record_text
-from benchmarks.zoo import Plan, Run, evaluate, needed_bars, split_of
+from benchmarks.zoo import Plan, RunPlan, evaluate, needed_bars, split_of
 from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings
+from lem_models.hub.models.registry import registry
 from lem_models.hub.models.zoo import list_models
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.summary import paired_difference
@@ -46,7 +48,7 @@ def run(bars):
 
 @pytest.fixture(scope="module")
 def plan():
-    return Plan.read()
+    return Plan.of()
 
 
 def test_every_bundled_model_has_a_recipe_in_the_plan(plan):
@@ -103,17 +105,16 @@ def test_every_market_has_assets_that_the_base_never_saw(plan, shared_data):
 
 
 def test_minimum_durations_are_one_and_the_quarters():
-    assert Run(max_periods=12).min_periods == (1, 3, 6, 9, 12)
-    assert Run(max_periods=78).min_periods == (1, 20, 39, 58, 78)
-    assert Run(max_periods=1).min_periods == (1,)
+    assert RunPlan(max_periods=12).min_periods == (1, 3, 6, 9, 12)
+    assert RunPlan(max_periods=78).min_periods == (1, 20, 39, 58, 78)
+    assert RunPlan(max_periods=1).min_periods == (1,)
 
 
-def test_a_plan_that_is_wrong_is_refused_by_name(tmp_path, plan):
-    content = yaml.safe_load((zoo.ROOT / "benchmarks" / "zoo.yaml").read_text())
-    content["markets"]["crypto-hourly"]["runs"] = [{"max_periods": 0}]
-    (tmp_path / "zoo.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match=r"zoo.yaml is refused: markets.crypto-hourly.runs.0.max_periods"):
-        Plan.read(tmp_path / "zoo.yaml")
+def test_a_plan_that_is_wrong_is_refused_by_name(plan):
+    zoo_registry = registry()
+    market = replace(zoo_registry.markets["crypto-hourly"], test_orders=({"max_periods": 0},))
+    with pytest.raises(ConfigError, match=r"zoo.yaml is refused: markets.'crypto-hourly'.runs.0.max_periods"):
+        Plan.of(replace(zoo_registry, markets={"crypto-hourly": market}))
     with pytest.raises(ConfigError, match="there is no market 'gold'; there are crypto-hourly"):
         plan.market("gold")
 
@@ -252,7 +253,7 @@ def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan)
 
 
 def test_the_rivals_are_every_policy_that_can_be_executed():
-    assert arguments("--market", "m", "--data", "d").rivals == policy_names()
+    assert arguments("--market", "m", "--data", "d").rivals == list_policies()
 
 
 def test_a_record_has_a_line_per_row_six_digits_and_null_for_what_is_missing():

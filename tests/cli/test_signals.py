@@ -30,6 +30,12 @@ with stopping_on_signals():
 """
 
 
+def _hear_signals():
+    """No signal is ignored, whatever the tests run in."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def started(folder, *, tidying=0.0, before=""):
     code = PROGRAM.format(before=before, tidying=tidying)
     process = subprocess.Popen(
@@ -37,7 +43,7 @@ def started(folder, *, tidying=0.0, before=""):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whatever the tests run in
+        preexec_fn=_hear_signals,
     )
     awaited(folder / "partial", process)
     return process

@@ -1,78 +1,61 @@
-"""What two processes do in the tests: ``-m tests.distributed.job FOLDER`` under torchrun."""
+"""What two processes do in the tests: ``-m tests.distributed.job FOLDER`` under torchrun.
 
+Starting processes takes longer than anything they do here, so one start serves every test. Before each job the
+processes leave the process group of the last one: a job finds what newly started processes would find.
+"""
+
+import os
+import socket
 import sys
-from dataclasses import fields, replace
 from pathlib import Path
 
-import lightning as L
 import pandas as pd
+import pytest
 import torch
+from typer.testing import CliRunner
 
+import lem_models.training.run
+from lem_models import CostModel, Order, synthetic_bars
 from lem_models.baselines import load_policy
+from lem_models.cli.app import app
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow
-from lem_models.training import run as fit
-from lem_models.training.batches import MarketBatches
-from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import OptimizerConfig
-from tests.helpers import random_model
-from tests.training.tiny import BARS, Watched, tiny_recipe
+from lem_models.evaluation.metrics import execution_metrics
+from lem_models.execution.execute import execute_silently
+from lem_models.execution.sharding import Ranks, SharedOrders, join_ranks
+from tests.pictures import blank_pictures
+from tests.training.gradients import trained_gradients
+from tests.training.tiny import BARS, Watched, tiny_recipe, trained
 
-ACCUMULATE = 2
 RESUMED = tiny_recipe(trainer={"steps": 6, "steps_per_epoch": 2, "averaging": 0.9})
 
 
-def _in_double(record):
-    """The same record in float64: what differs then differs by more than rounding."""
-    values = {f.name: getattr(record, f.name) for f in fields(record)}
-    for name, value in values.items():
-        if isinstance(value, OrderBatch | MarketWindow):
-            values[name] = _in_double(value)
-        elif isinstance(value, torch.Tensor) and value.is_floating_point():
-            values[name] = value.double()
-    return replace(record, **values)
+# --- commands --------------------------------------------------------------------------------------------------------
 
 
-class _Exact(MarketBatches):
-    def gather(self, draw):
-        return _in_double(super().gather(draw))
+def benchmark_command(bars, out):
+    """Arguments of ``lem benchmark``."""
+    arguments = ["benchmark", "--data", bars, "--baselines", "stopping_rule", "--null", "1", "--limit", "500"]
+    return [str(argument) for argument in (*arguments, "--benchmark", "vwap", "--out", out)]
 
 
-def module_and_model():
-    """Orders of many lengths, so that the processes have different numbers of periods, and a model in float64."""
-    recipe = tiny_recipe(orders={"full_horizon": 0.3})
-    market = _Exact(BARS, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed)
-    module = ExecutionDataModule([market], batches_per_epoch=ACCUMULATE, seed=recipe.seed)
-    model = random_model(recipe.model).double().train()
-    model.optimizer_config = OptimizerConfig(auxiliary_weight=1.0)
-    return module, model
+def train_command(recipe, bars, out):
+    """Arguments of ``lem train``."""
+    arguments = ["train", "--config", recipe, "--data", bars, "--out", out, "--accelerator", "cpu", "--no-progress"]
+    return [str(argument) for argument in arguments]
 
 
-class _Keep(L.Callback):
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.gradients = {name: weight.grad.clone() for name, weight in pl_module.named_parameters()}
+def run_command(arguments):
+    """What a command prints on the standard output; its pictures are blank."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lem", *arguments])
+        blank_pictures(patch)
+        done = CliRunner().invoke(app, arguments)
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout
 
 
-def trained_gradients(processes):
-    """Gradients at the optimiser step of a Lightning run."""
-    module, model = module_and_model()
-    keep = _Keep()
-    trainer = L.Trainer(
-        accelerator="cpu",
-        devices=processes,
-        max_steps=1,
-        accumulate_grad_batches=ACCUMULATE,
-        callbacks=[keep],
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, datamodule=module)
-    assert trainer.world_size == processes
-    return keep.gradients
+# --- a benchmark and metrics in a process group that is there --------------------------------------------------------
 
 
 def benchmark():
@@ -81,26 +64,87 @@ def benchmark():
     return run_benchmark({"stopping_rule": load_policy("stopping_rule")}, BARS, settings)
 
 
-def main(folder):
-    gradients = trained_gradients(2)
-    torch.save(gradients, folder / f"gradients-{torch.distributed.get_rank()}.pt")
-    run = benchmark()
-    assert (run is None) == (torch.distributed.get_rank() > 0)
-    if run is not None:
-        run.results["stopping_rule"].orders.to_pickle(folder / "orders.pkl")
-        pd.to_pickle(run.nulls["stopping_rule"], folder / "null.pkl")
-    run = folder / "broken"
-    fit.MarketBatches = Watched
-    model = fit.train(
-        RESUMED,
-        out=run,
-        data=folder / "bars.parquet",
-        resume=run / "checkpoints" / "last.ckpt",
-        accelerator="cpu",
-        progress=False,
-    )
+METRIC_BARS = synthetic_bars(symbols=2, days=30, seed=9)
+METRIC_ORDERS = Order.sample(METRIC_BARS, every=7, min_periods=[1, 6], max_periods=6, side="both", limit=301)
+COSTS = CostModel(half_spread_bps=1, impact=1, order_size=0.01)
+
+
+def executed_share(ranks: Ranks):
+    """The result of the share of one process."""
+    shared = SharedOrders(METRIC_ORDERS, ranks)
+    policy = load_policy("stopping_rule")
+    return execute_silently(policy, shared.market(METRIC_BARS), shared.mine, costs=COSTS, whole=METRIC_BARS)
+
+
+# --- the jobs --------------------------------------------------------------------------------------------------------
+
+
+def command_jobs(folder, rank):
+    """The commands, on two processes as on one."""
+    printed = run_command(benchmark_command(folder / "gap.parquet", folder / "benchmark"))
+    (folder / f"benchmark-{rank}.txt").write_text(printed)
+    _leave_group()
+    printed = run_command(train_command(folder / "recipe.yaml", folder / "bars.parquet", folder / "train"))
+    (folder / f"train-{rank}.txt").write_text(printed)
+
+
+def training_job(folder, rank):
+    """Gradients of a Lightning run, then a benchmark in its process group."""
+    torch.save(trained_gradients(2), folder / f"gradients-{rank}.pt")
+    result = benchmark()
+    assert (result is None) == (rank > 0)
+    if result is not None:
+        result.results["stopping_rule"].orders.to_pickle(folder / "orders.pkl")
+        pd.to_pickle(result.nulls["stopping_rule"], folder / "null.pkl")
+
+
+def resuming_job(folder, rank):
+    """The rest of a run that one process began."""
+    out = folder / "broken"
+    lem_models.training.run.MarketBatches = Watched
+    last = out / "checkpoints" / "last.ckpt"
+    data = folder / "bars.parquet"
+    model = trained(RESUMED, out=out, data=data, resume=last)
     assert Watched.seen == [2, 3, 4, 5]
-    torch.save(model.state_dict(), folder / f"resumed-{torch.distributed.get_rank()}.pt")
+    torch.save(model.state_dict(), folder / f"resumed-{rank}.pt")
+
+
+def metrics_job(folder, rank):
+    """Metrics over the shares of both processes."""
+    ranks = join_ranks()
+    assert ranks.size == 2
+    metrics = execution_metrics()
+    result = executed_share(ranks)
+    third = len(result.orders) // 3
+    metrics.update(result.orders[:third])
+    metrics.update(result.orders[third:])
+    local = {name: metric.total.clone() for name, metric in metrics.items()}
+    values = metrics.compute()
+    # What was synchronised for the value is undone: the process goes on with sums of its own.
+    assert all(torch.equal(metric.total, local[name]) for name, metric in metrics.items())
+    shared = SharedOrders(METRIC_ORDERS, ranks)
+    whole = shared.execute(load_policy("stopping_rule"), shared.market(METRIC_BARS), METRIC_BARS, costs=COSTS)
+    gathered = ranks.gather(values)
+    if rank == 0:
+        torch.save({"values": gathered, "own": local}, folder / "metrics.pt")
+        whole.orders.to_pickle(folder / "metrics.pkl")
+
+
+def _leave_group():
+    """Leave the process group; the next one meets at another port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = [server.getsockname()[1]]
+    torch.distributed.broadcast_object_list(port)
+    torch.distributed.destroy_process_group()
+    os.environ.update(MASTER_PORT=str(port[0]), TORCHELASTIC_USE_AGENT_STORE="False")
+
+
+def main(folder):
+    """Run every job."""
+    rank = int(os.environ["RANK"])
+    for job in (command_jobs, training_job, resuming_job, metrics_job):
+        job(folder, rank)
+        _leave_group()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Metrics of execution: by hand, against pandas, and the same however orders are spread, over real processes too."""
+"""Metrics of execution: by hand, against pandas, and the same however orders are spread."""
 
 import pickle
 
@@ -14,14 +14,11 @@ from lem_models.evaluation.metrics import (
     ImplementationShortfall,
     Improvement,
     NetSlippage,
-    OrderStatistics,
     Slippage,
     TradingCost,
     execution_metrics,
 )
-from lem_models.execution.sharding import Ranks
-from tests.distributed.launch import torchrun
-from tests.evaluation import metrics_job
+from lem_models.statistics.order_statistics import OrderStatistics
 from tests.helpers import flat_bars, hourly, order_table
 
 BARS = hourly()
@@ -198,18 +195,3 @@ def test_sums_survive_pickling_and_reset(result):
     again.reset()
     again.update(result)
     assert _values(again) == _values(metric)
-
-
-def test_two_processes_give_what_one_gives(tmp_path):
-    torchrun("tests.evaluation.metrics_job", tmp_path / "values.pt")
-    saved = torch.load(tmp_path / "values.pt")
-    whole = metrics_job.share(Ranks())
-    alone = execution_metrics()
-    alone.update(whole)
-    expected = {name: value.item() for name, value in alone.compute().items()}
-    for values in saved["values"]:  # of either process
-        assert {name: value.item() for name, value in values.items()} == pytest.approx(expected, rel=1e-12)
-    assert expected["slippage_orders"] == 301
-    # Neither process had all of it.
-    assert saved["own"]["slippage"].item() != pytest.approx(alone["slippage"].total.item(), rel=1e-3)
-    pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / "values.pkl"), whole.orders, check_exact=True)

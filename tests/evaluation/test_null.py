@@ -1,14 +1,12 @@
 """The martingale null keeps sizes, volumes and the grid, and leaves nothing to forecast."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models import synthetic_bars
-from lem_models.errors import ConfigError, OrderError
-from lem_models.evaluation.null import NullDraws, martingale_null
+from lem_models.evaluation.null import martingale_null
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +54,3 @@ def test_signs_are_fair_and_independent_of_the_past(bars):
 def test_equal_seeds_give_equal_bars(bars):
     assert martingale_null(bars, 7).content_hash == martingale_null(bars, 7).content_hash
     assert martingale_null(bars, 7).content_hash != martingale_null(bars, 8).content_hash
-
-
-def _draw(slippage, volatility=50.0, ids=("a", "b", "c")):
-    return NullDraws.of(pd.DataFrame({"order_id": ids, "slippage_bps": slippage, "volatility_bps": volatility}))
-
-
-def test_draws_keep_improvements_and_volatilities_of_the_orders():
-    """Means over the draws in which an order was priced, each in the volatility of its own draw."""
-    draws = NullDraws.join([_draw([-10.0, 0.0, np.nan]), _draw([-30.0, np.nan, np.nan], [100.0, 0.0, 10.0])])
-    assert (len(draws), draws.improvement_bps.shape) == (2, (2, 3))
-    expected = [[20.0, (0.2 + 0.3) / 2], [0.0, 0.0], [np.nan, np.nan]]
-    np.testing.assert_allclose(draws.means(), expected)
-    np.testing.assert_allclose(draws.of_orders(["c", "a"]).means(), [expected[2], expected[0]])
-
-
-def test_draws_are_of_the_same_orders():
-    with pytest.raises(OrderError, match="different orders"):
-        NullDraws.join([_draw([1.0, 2.0, 3.0]), _draw([1.0, 2.0, 3.0], ids=("a", "c", "b"))])
-    with pytest.raises(OrderError, match="d is not there"):
-        _draw([1.0, 2.0, 3.0]).of_orders(["a", "d"])
-    with pytest.raises(ConfigError, match="at least one draw"):
-        NullDraws.join([])

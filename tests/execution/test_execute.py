@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lem_models.execution.execute  # noqa: F401 (the submodule is patched below)
-from lem_models.baselines import load_policy, policy_names
+from lem_models.baselines import list_policies, load_policy
 from lem_models.errors import BarsError, OrderError, UnknownNameError
 from lem_models.evaluation.leak import check_leak
 from lem_models.evaluation.null import martingale_null
@@ -335,7 +335,7 @@ def test_a_seller_pays_what_a_buyer_gains(name):
 
 
 # The paper has networks of their own for buying and for selling; the other baselines are told no side.
-MIRRORED = [name for name in POLICIES if name not in policy_names() and "paper" not in name]
+MIRRORED = [name for name in POLICIES if name not in list_policies() and "paper" not in name]
 
 
 @pytest.mark.parametrize("name", ["longstaff_schwartz", *MIRRORED])

@@ -11,7 +11,8 @@ from lem_models.errors import BarsError, ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.leak import check_leak
 from lem_models.execution.frequency_check import check_frequency
-from lem_models.hub.models.zoo import list_models, model_for, zoo_market
+from lem_models.hub.models.registry import zoo_market
+from lem_models.hub.models.zoo import list_models, model_for
 from lem_models.markets.calendar.frequency import clock
 from tests.helpers import hourly, random_model, tiny_config
 

@@ -8,7 +8,7 @@ from lem_models import Order, execute, load_policy
 from lem_models.errors import BarsError, BarsWarning, OrderError
 from lem_models.execution.session import LiveSession
 from lem_models.markets.bars import Bars
-from tests.markets.test_calendar_inference import hours, priced
+from tests.markets.calendar.test_calendar_inference import hours, priced
 
 TWAP = load_policy("twap")
 STARTS = hours("2024-11-11", "2024-12-03", early=("2024-11-29",))

@@ -113,7 +113,7 @@ def test_a_large_market_computes_nothing_for_all_its_bars(monkeypatch):
     monkeypatch.setattr(market_module, "CACHED_BARS", len(bars) - 1)
     market = Market(bars)
     assert not market.is_cached
-    starts = stretch_starts(bars, length=50)
+    starts = stretch_starts(bars, length=50, support=SUPPORT)
     first = starts.take([0, 7])
     market.feature_windows(first, 50)
     market.window_arrays(first, np.array([12, 12]), 12)

@@ -11,20 +11,31 @@ import pandas as pd
 import pytest
 
 from lem_models.errors import ConfigError, LEMError
-from lem_models.guard.output import to_csv, to_json, write_text
+from lem_models.guard.output import replacing, to_csv, to_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rename is the only moment at which the target changes."""
     target = write_text(tmp_path / "report.html", "Old")
 
-    def fail(self: Path, _: Path) -> None:
+    def fail(_: Path, __: Path) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(ConfigError, match="cannot be written: disk full"):
         write_text(target, "New")
     assert "Old" in target.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_error_inside_the_context_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """The file beside the target goes, whatever happened."""
+    target = tmp_path / "bars.arrow"
+    with replacing(target) as partial:
+        partial.write_text("Old")
+    with pytest.raises(FileNotFoundError), replacing(target) as partial:
+        partial.with_name("missing").rename(partial)
+    assert target.read_text() == "Old"
     assert list(tmp_path.iterdir()) == [target]
 
 

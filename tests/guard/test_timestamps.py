@@ -281,11 +281,11 @@ def test_what_is_no_day(value):
 
 
 def test_a_day_of_finetuning_is_one_of_iso_8601():
-    from lem_models.training.finetune.run import finetune
+    from lem_models.training.settings import FinetuneSettings
 
     for value in ("20240131", "01/02/2024", ""):
         with pytest.raises(ConfigError, match=r"train_end: .* is not a day: write it as 2024-01-31"):
-            finetune("lem-crypto-hourly", BARS, out="unused", train_end=value, validation_end="2024-02-01")
+            FinetuneSettings(train_end=value, validation_end="2024-02-01")
 
 
 def test_reading_a_moment_loads_neither_torch_nor_pandas():

@@ -19,7 +19,7 @@ from lem_models.hub.models.resolve import resolve
 from lem_models.markets.bars import Bars
 from tests.helpers import random_model, tiny_config
 from tests.hub.connection import Reply
-from tests.hub.market_data import parquet, plain_frame
+from tests.hub.datasets.market_data import parquet, plain_frame
 from tests.hub.server import HubServer
 
 MODEL, DATA = "desk/lem-tiny", "desk/bars"

@@ -104,7 +104,7 @@ def test_origins_are_stored_by_stretch_however_many_they_are():
 def test_stretches_and_what_their_features_reach_lie_in_the_period(bars, length, skip, is_late):
     middle = pd.Timestamp(int(np.median(bars.timestamp)), tz="UTC")
     start, end = (middle, None) if is_late else (None, middle)
-    found = stretch_starts(bars, length=length, skip=skip, start=start, end=end)
+    found = stretch_starts(bars, length=length, support=SUPPORT, skip=skip, start=start, end=end)
     expected = []
     for row in range(len(bars)):
         first, last = row - SUPPORT + 1, row + length - 1

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from lem_models.errors import ConfigError
 from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import SyntheticMarket, synthetic_bars
 
@@ -103,7 +104,7 @@ def test_a_market_with_sessions():
     ],
 )
 def test_settings_that_make_no_market_are_refused(field, value):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigError, match=r"^synthetic market refused: "):
         SyntheticMarket(**{field: value})
 
 

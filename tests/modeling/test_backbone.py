@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from lem_models.modeling.backbone import LEMBackbone, WindowedAttention
+from lem_models.modeling.backbone import LEMBackbone
+from lem_models.modeling.layers.attention import WindowedAttention
 from tests.helpers import tiny_config
 
 HIDDEN, HEADS, WINDOW = 8, 2, 4

@@ -7,7 +7,8 @@ import pytest
 from lem_models.errors import ConfigError
 from lem_models.features.causal import FEATURES
 from lem_models.features.market import MAX_LOOKBACK
-from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import ConfigFile, LEMConfig
 from tests.helpers import tiny_config
 

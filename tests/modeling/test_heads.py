@@ -10,7 +10,7 @@ from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.policy import Decision, OrderBatch
 from lem_models.execution.simulator import MarketWindow, simulate
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, head_names, register_head
+from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, list_heads, register_head
 from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features
 from tests.helpers import Recorder, Scripted, order_batch, random_orders, random_window
 
@@ -49,7 +49,7 @@ def _head(seed=0, scale=1.0):
 
 
 def test_heads_are_built_by_name():
-    assert "flexible" in head_names()
+    assert "flexible" in list_heads()
     assert isinstance(_head(), FlexibleHead)
     with pytest.raises(UnknownNameError, match="unknown head 'flexibel'; did you mean 'flexible'"):
         build_head("flexibel", CONTEXT, 12, {})

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +22,36 @@ def compiled() -> None:
     need_kernels()
 
 
+QUICK = ("-std=c++17", "-O0", "-fPIC")
+
+
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache folder, and nothing loaded yet; builds are quick ones."""
     need_kernels()
-    monkeypatch.setattr(library, "_FLAGS", ("-std=c++17", "-O0", "-fPIC"))
+    monkeypatch.setattr(library, "_FLAGS", QUICK)
     monkeypatch.setenv("LEM_CACHE", str(tmp_path / "cache"))
     kernels.cache_clear()
     yield tmp_path / "cache" / "kernels"
     kernels.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def one_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library, built quickly."""
+    need_kernels()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "_FLAGS", QUICK)
+        patch.setenv("LEM_CACHE", str(tmp_path_factory.mktemp("kernels") / "cache"))
+        return library._built()
+
+
+@pytest.fixture
+def built(fresh: Path, one_build: Path) -> Path:
+    """That library in the cache folder, not loaded yet."""
+    fresh.mkdir(parents=True, mode=0o700)
+    fresh.parent.chmod(0o700)
+    return Path(shutil.copy2(one_build, fresh / one_build.name))
 
 
 def network(features: int, hidden: int, sub_layers: int = 1, *, layers: int = 1, seed: int = 0) -> TKAN:
@@ -237,22 +259,20 @@ def test_the_library_is_built_once(fresh: Path) -> None:
     assert made.stat().st_mtime_ns == stamp
 
 
-def test_a_damaged_library_is_built_again(fresh: Path) -> None:
-    path = library._built()  # built, not loaded
-    path.write_bytes(b"no library")
-    found = kernels()
-    assert found is not None
-    assert found.path == path
-    assert path.stat().st_size > 1000
+def test_a_damaged_library_is_built_again(built: Path) -> None:
+    built.write_bytes(b"no library")
+    loaded = kernels()
+    assert loaded is not None
+    assert loaded.path == built
+    assert built.stat().st_size > 1000
 
 
-def test_a_library_that_others_could_have_put_there_is_not_loaded(fresh: Path) -> None:
-    path = library._built()
-    path.write_bytes(b"planted while the folder was open")
-    path.chmod(0o777)
-    assert library._built() == path
-    assert path.stat().st_size > 1000
-    assert not path.stat().st_mode & 0o022
+def test_a_library_that_others_could_have_put_there_is_not_loaded(built: Path) -> None:
+    built.write_bytes(b"planted while the folder was open")
+    built.chmod(0o777)
+    assert library._built() == built
+    assert built.stat().st_size > 1000
+    assert not built.stat().st_mode & 0o022
 
 
 def test_nobody_else_can_write_to_the_cache(fresh: Path) -> None:
@@ -265,9 +285,10 @@ def test_nobody_else_can_write_to_the_cache(fresh: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.usefixtures("built")
 @pytest.mark.parametrize("named", [True, False])
 def test_a_user_without_a_home_folder(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: bool
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: bool
 ) -> None:
     def no_home(_: type[Path]) -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -318,19 +339,18 @@ def test_they_can_be_switched_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not fresh.exists()
 
 
-def test_another_processor_gets_a_library_of_its_own(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels() is not None
-    kernels.cache_clear()
+def test_another_processor_gets_a_library_of_its_own(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert library._built() == built
     monkeypatch.setattr(library, "_processor", lambda: "another one")
     assert kernels() is not None
-    assert len(list(fresh.iterdir())) == 2
+    assert len(list(built.parent.iterdir())) == 2
 
 
-def test_other_flags_make_another_library(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_flags_make_another_library(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert library._built() == built
+    monkeypatch.setattr(library, "_FLAGS", (*QUICK, "-DUNUSED"))
     library._built()
-    monkeypatch.setattr(library, "_FLAGS", ("-std=c++17", "-O1", "-fPIC"))
-    library._built()
-    assert len(list(fresh.iterdir())) == 2
+    assert len(list(built.parent.iterdir())) == 2
 
 
 def test_the_compiler_may_have_options(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.features.causal import FEATURES, SIGNED, compute_features
 from lem_models.features.market import Market
-from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order

@@ -11,7 +11,7 @@ from lem_models.execution.execute import execute
 from lem_models.execution.policy import OrderBatch
 from lem_models.execution.simulator import MarketWindow, simulate
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.heads import build_head, head_names
+from lem_models.modeling.heads import build_head, list_heads
 from lem_models.modeling.heads.paper import soft_mask_loss
 from lem_models.modeling.model import LEMModel
 from lem_models.modeling.paper.loss import slippage, with_branches
@@ -53,7 +53,7 @@ def _simulated(head, orders, window, seed=0):
 # --- every head ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("name", list_heads())
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), horizon=st.integers(1, HORIZON), scale=st.sampled_from([1.0, 30.0]))
 def test_fractions_lie_in_the_feasible_interval(name, seed, horizon, scale):
@@ -78,7 +78,7 @@ def test_training_improves_the_head_s_own_objective(name, loss):
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     values = []
     for _ in range(12):
-        paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+        paths = simulate(model, batch.orders, batch.window, model.order_contexts(batch))
         value = model.head.objective(paths, batch.orders, batch.window)
         assert value.shape == (len(batch.orders),)
         optimizer.zero_grad()
@@ -227,13 +227,13 @@ def test_one_network_per_order_gives_what_all_of_them_together_do():
     torch.testing.assert_close(networks.chosen(x, minimum, branch), together[torch.arange(20), minimum, branch])
 
 
-@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("name", list_heads())
 def test_heads_work_in_half_precision(name):
     module = tiny_batches(model={"head": name, "head_config": SETTINGS})
     model = LEMModel(module.model_config)
     batch = module.batch(1, training=True)
     with torch.autocast("cpu", torch.bfloat16):
-        paths = simulate(model, batch.orders, batch.window, model._order_contexts(batch))
+        paths = simulate(model, batch.orders, batch.window, model.order_contexts(batch))
         value = model.head.objective(paths, batch.orders, batch.window).mean()
     value.backward()
     assert paths.fills.dtype == torch.float32
@@ -245,7 +245,7 @@ def test_heads_work_in_half_precision(name):
     np.testing.assert_allclose(half, single, rtol=2e-2)
 
 
-@pytest.mark.parametrize("name", head_names())
+@pytest.mark.parametrize("name", list_heads())
 def test_every_head_saves_and_loads(name, tmp_path):
     model = random_model(tiny_config(head=name, head_config=SETTINGS, encoder="gru"))
     again = LEMModel.from_pretrained(model.save_pretrained(tmp_path / "model"))

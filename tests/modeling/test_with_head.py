@@ -8,9 +8,8 @@ from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
-from lem_models.training.run import train
 from tests.helpers import hourly, random_model, tiny_config
-from tests.training.tiny import BARS, TINY, tiny_recipe
+from tests.training.tiny import BARS, TINY, tiny_recipe, trained
 
 SETTINGS = {"hidden_size": 12, "layers": 1}
 
@@ -102,19 +101,17 @@ def test_a_run_may_start_from_a_model(tmp_path):
     start, _ = tiny.with_head("flexible", SETTINGS)
     before = {name: value.clone() for name, value in start.state_dict().items()}
     still = {"learning_rate": 1e-12, "weight_decay": 0.0}
-    trained = train(
+    model = trained(
         tiny_recipe(trainer={"steps": 1, "steps_per_epoch": 1}, optimizer=still),
         out=tmp_path / "run",
         data=tmp_path / "bars.parquet",
         start=start,
-        accelerator="cpu",
         devices=1,
-        progress=False,
     )
-    assert trained.is_trained
+    assert model.is_trained
     assert not start.is_trained
     # Seen is seen: the later of the two days. What it was trained on is recorded.
-    assert trained.config == start.config.model_copy(update={"frequencies": ("1h",)})
-    for name, value in trained.state_dict().items():
+    assert model.config == start.config.model_copy(update={"frequencies": ("1h",)})
+    for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0)
     assert LEMModel.from_pretrained(tmp_path / "run").config.head_config == SETTINGS

@@ -10,7 +10,7 @@ from lem_models.errors import ConfigError, LEMError, LookAheadError, WeightsErro
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.execute import execute
 from lem_models.execution.session import LiveSession
-from lem_models.hub.models.push import Destination, push_model
+from lem_models.hub.models.push import ModelUpload, push_model
 from lem_models.modeling.paper import (
     PAPER_METRICS,
     LookAheadPaperModel,
@@ -143,7 +143,7 @@ def test_nobody_trades_on_a_look_ahead(small, tmp_path):
     with pytest.raises(LookAheadError):
         LiveSession(small, orders.iloc[0].to_dict(), bars)
     with pytest.raises(LookAheadError):
-        push_model(small, Destination("org/name"))
+        push_model(small, ModelUpload(repo_id="org/name"))
     for forbidden in (small.decide, small.push_to_hub):
         with pytest.raises(LookAheadError):
             forbidden()

@@ -1,12 +1,14 @@
 """Causality: a decision about bar k depends on bars before k only. And the test itself catches a one-bar leak."""
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lem_models.baselines import policy_names
+from lem_models.baselines import list_policies
 from lem_models.execution.policy import Decision, Policy
 from lem_models.features.causal import FEATURES, bar_volatility, compute_features
 from lem_models.features.market import Market
@@ -15,6 +17,7 @@ from lem_models.orders import Order
 from tests.helpers import (
     POLICIES,
     Recorder,
+    decided,
     execute,
     first_moved,
     first_moved_row,
@@ -37,6 +40,15 @@ def _orders(every=5, **settings):
     return Order.sample(BARS, every=every, **settings)
 
 
+ORDERS = _orders()
+
+
+@lru_cache(maxsize=1)
+def _decided(name):
+    """The decisions on the unchanged bars."""
+    return decided(policy_named(name), BARS, ORDERS)
+
+
 # --- the policies ----------------------------------------------------------------------------------------------------
 
 
@@ -52,18 +64,19 @@ def _orders(every=5, **settings):
 def test_no_policy_reads_the_bar_it_trades(name, row, symbol, both, silent, seed):
     rows = from_bar(BARS, row + symbol * LENGTH, BARS.symbols if both else None)
     changed = perturbed(BARS, rows, seed=seed, silent=silent)
-    assert first_moved(policy_named(name), BARS, changed, _orders()) is None
+    assert first_moved(policy_named(name), BARS, changed, ORDERS, before=_decided(name)) is None
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_change_of_the_traded_bar_alone_moves_no_decision_about_it(name):
     orders = _orders(every=1, min_periods=[1, 12], benchmark="vwap", target=["quantity", "notional"], max_rate=[0.2, 1])
+    before = decided(policy_named(name), BARS, orders)
     for row in (280, 300, LENGTH + 320):
         changed = perturbed(BARS, np.array([row]), seed=row)
-        assert first_moved(policy_named(name), BARS, changed, orders) is None
+        assert first_moved(policy_named(name), BARS, changed, orders, before=before) is None
 
 
-@pytest.mark.parametrize("name", [*(n for n in policy_names() if n not in SCHEDULES), "random weights"])
+@pytest.mark.parametrize("name", [*(n for n in list_policies() if n not in SCHEDULES), "random weights"])
 def test_the_past_does_move_decisions(name):
     # Otherwise the tests above would prove nothing. (Schedules depend on nothing.)
     before, after = BARS, perturbed(BARS, np.arange(250, LENGTH), seed=1)

@@ -1,4 +1,4 @@
-"""A benchmark run on paper and on the terminal."""
+"""A benchmark in a report and in the terminal."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from rich.console import Console
 from lem_models import load_policy, synthetic_bars
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.costs import CostModel
-from lem_models.report.benchmark import write_benchmark
+from lem_models.report.benchmark_console import print_benchmark
+from lem_models.report.benchmark_report import headlines, strongest_rival, summary, write_benchmark
 from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, universe_table
-from lem_models.report.console import print_benchmark
+from lem_models.report.numbers import number_text
 from lem_models.report.samples import sample_executions, sample_rows
-from lem_models.report.summary import headlines, strongest_rival, summary
-from lem_models.report.text import number_text
 
 COSTS = CostModel(half_spread_bps=1.0, fee_bps=0.5, impact=0.8, order_size=0.02)
 
 
 @pytest.fixture(scope="module")
-def run():
+def benchmark():
     bars = synthetic_bars(symbols=3, days=40, seed=2)
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve", "oracle_vwap")}
     settings = BenchmarkSettings(
@@ -44,13 +43,13 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def tables(run):
-    return BenchmarkTables(run)
+def tables(benchmark):
+    return BenchmarkTables(benchmark)
 
 
 @pytest.fixture(scope="module")
-def report(run, tmp_path_factory):
-    return write_benchmark(run, tmp_path_factory.mktemp("out"), command="lem benchmark")
+def report(benchmark, tmp_path_factory):
+    return write_benchmark(benchmark, tmp_path_factory.mktemp("out"), command="lem benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +57,8 @@ def html(report):
     return report.read_text("utf-8")
 
 
-def free_of_costs(run):
-    return replace(run, settings=run.settings.model_copy(update={"costs": None}))
+def free_of_costs(benchmark):
+    return replace(benchmark, settings=benchmark.settings.model_copy(update={"costs": None}))
 
 
 def text_of(html: str) -> str:
@@ -69,7 +68,7 @@ def text_of(html: str) -> str:
 class TestSections:
     """What is shown, and when."""
 
-    def test_every_section_is_there(self, html, run):
+    def test_every_section_is_there(self, html, benchmark):
         text = text_of(html)
         for part in (
             "Improvement by minimum duration and side",
@@ -84,26 +83,30 @@ class TestSections:
             "Sample executions of stopping_rule",
             "By symbol",
             "By volatility",
-            run.bars.content_hash,
+            benchmark.bars.content_hash,
             "starts: not enough history before the start",
         ):
             assert part in text
 
-    def test_costs_are_shown_only_when_something_costs(self, run, tables):
-        titles = [[table.title for table in t.printed()] for t in (tables, BenchmarkTables(free_of_costs(run)))]
+    def test_costs_are_shown_only_when_something_costs(self, benchmark, tables):
+        titles = [
+            [table.title for table in t.open_sections()] for t in (tables, BenchmarkTables(free_of_costs(benchmark)))
+        ]
         assert "Costs: gross and net" in titles[0]
         assert "Costs: gross and net" not in titles[1]
-        only_size = replace(run, settings=run.settings.model_copy(update={"costs": CostModel(order_size=0.1)}))
+        only_size = replace(
+            benchmark, settings=benchmark.settings.model_copy(update={"costs": CostModel(order_size=0.1)})
+        )
         assert BenchmarkTables(only_size).costs is None
 
     def test_the_first_benchmark_is_open_and_the_others_folded_below_it(self, tables):
-        main = tables.printed()[0]
+        main = tables.open_sections()[0]
         assert main.note.startswith("Against the VWAP, fixed quantity.")
         assert [more.title for more in main.more] == [
             "Against the TWAP, fixed quantity",
             "All statistics by side: spread, quantiles, durations",
         ]
-        counts = tables.run.orders["stopping_rule"].groupby("benchmark").size()
+        counts = tables.benchmark.orders["stopping_rule"].groupby("benchmark").size()
         shown = [main, main.more[0]]
         for table, benchmark in zip(shown, ("vwap", "twap"), strict=True):
             ours = table.frame[table.frame["policy"] == "stopping_rule"]
@@ -120,14 +123,22 @@ class TestSections:
             letters = sum(max(len(row[column]) for row in rows[1:]) for column in range(len(rows[-1])))
             assert 6.6 * letters + 12 * len(rows[-1]) + 14 * table.count("named") <= 1180
 
-    def test_days_seen_in_training_are_a_warning_above_the_first_number(self, run, html, tmp_path):
-        seen = write_benchmark(replace(run, unseen_from=date(2030, 1, 1)), tmp_path, command="").read_text("utf-8")
+    @pytest.mark.usefixtures("quick_pictures")
+    def test_days_seen_in_training_are_a_warning_above_the_first_number(self, benchmark, html, tmp_path):
+        seen = write_benchmark(replace(benchmark, unseen_from=date(2030, 1, 1)), tmp_path, command="").read_text(
+            "utf-8"
+        )
         text = text_of(seen)
         assert text.index("100 % of the orders start before 2030-01-01") < text.index("bps 95 % interval")
         assert "too good" not in text_of(html)
 
-    def test_the_same_run_gives_the_same_bytes(self, run, html, tmp_path):
-        assert write_benchmark(run, tmp_path, command="lem benchmark").read_text("utf-8") == html
+    def test_its_pictures_are_drawn(self, report):
+        pictures = [path.read_bytes() for path in report.parent.glob("*.png")]
+        assert len(pictures) >= 5
+        assert all(picture.startswith(b"\x89PNG") and len(picture) > 5_000 for picture in pictures)
+
+    def test_the_same_benchmark_gives_the_same_bytes(self, benchmark, html, tmp_path):
+        assert write_benchmark(benchmark, tmp_path, command="lem benchmark").read_text("utf-8") == html
 
     def test_json_has_what_the_report_shows(self, report):
         found = json.loads((report.parent / "summary.json").read_text())
@@ -138,12 +149,12 @@ class TestSections:
         assert all(0 <= row["p_value"] <= row["p_holm"] <= 1 for row in found["differences"] if row["p_value"])
 
 
-def test_universe_counts_the_bars_and_orders_of_each_symbol(run):
-    table = universe_table(run)
+def test_universe_counts_the_bars_and_orders_of_each_symbol(benchmark):
+    table = universe_table(benchmark)
     assert table.frame["bars"].tolist() == [960] * 3
     assert table.frame["orders"].sum() == 900
-    orders = run.results["twap"].orders
-    assert table.frame["orders"].tolist() == [(orders["symbol"] == name).sum() for name in run.bars.symbols]
+    orders = benchmark.results["twap"].orders
+    assert table.frame["orders"].tolist() == [(orders["symbol"] == name).sum() for name in benchmark.bars.symbols]
     assert table.frame["first"].tolist() == [pd.Timestamp("2024-01-01", tz="UTC")] * 3
     assert table.frame["last"].tolist() == [pd.Timestamp("2024-02-09 23:00", tz="UTC")] * 3
 
@@ -151,9 +162,9 @@ def test_universe_counts_the_bars_and_orders_of_each_symbol(run):
 class TestSummary:
     """Headlines and the paragraph say what the tables do."""
 
-    def test_headlines_are_of_the_first_benchmark_at_the_shortest_minimum(self, run, tables):
+    def test_headlines_are_of_the_first_benchmark_at_the_shortest_minimum(self, benchmark, tables):
         found = headlines(tables)
-        orders = run.main()["stopping_rule"]
+        orders = benchmark.main()["stopping_rule"]
         orders = orders[orders["min_periods"] == 1]
         gross, net = -orders["slippage_bps"].mean(), -orders["net_slippage_bps"].mean()
         assert [headline.value for headline in (found[0], found[2])] == [
@@ -161,7 +172,7 @@ class TestSummary:
             number_text(f"{net:+.1f} bps"),
         ]
         assert [headline.label.split()[0] for headline in found] == ["Gross", "of", "Net", "ahead"]
-        assert len(headlines(BenchmarkTables(free_of_costs(run)))) == 3
+        assert len(headlines(BenchmarkTables(free_of_costs(benchmark)))) == 3
 
     def test_the_strongest_rival_is_the_best_one_that_could_be_run(self, tables):
         rivals = tables.first(tables.comparison).query("min_periods == 1").set_index("policy")["mean_bps"]
@@ -222,33 +233,33 @@ class TestSamples:
         assert set(sample_rows(orders).values()) == {2}
         assert sample_rows(orders.iloc[:0]) == {}
 
-    def test_their_facts_are_those_of_the_orders(self, run):
-        group = sample_executions(run)
+    def test_their_facts_are_those_of_the_orders(self, benchmark):
+        group = sample_executions(benchmark)
         assert len(group.samples) == 6
-        rows = sample_rows(run.main()["stopping_rule"])
+        rows = sample_rows(benchmark.main()["stopping_rule"])
         for sample, row in zip(group.samples, rows.values(), strict=True):
-            order = run.results["stopping_rule"].orders.loc[row]
+            order = benchmark.results["stopping_rule"].orders.loc[row]
             assert (order["benchmark"], order["min_periods"]) == ("vwap", 6)
             assert sample.facts["executed price"] == order["executed_price"]
             assert f"net {-order['net_slippage_bps']:+.1f}".replace("-", "\u2212") in str(sample.facts["improvement"])
-            assert sample.schedule["fraction"].sum() == pytest.approx(1.0)
+            assert sample.schedule.frame["fraction"].sum() == pytest.approx(1.0)
 
 
 class TestTerminal:
     """The same numbers, compact."""
 
     @pytest.mark.parametrize("width", [50, 60, 80, 110, 160])
-    def test_fits_the_terminal(self, run, width):
+    def test_fits_the_terminal(self, benchmark, width):
         console = Console(width=width, record=True, file=io.StringIO())
-        print_benchmark(console, run)
+        print_benchmark(console, benchmark)
         text = console.export_text()
         assert "\u2026" not in text  # no cell is cut
         assert "net bps" in text
         assert ("periods" in text.split("Improvement against")[1]) == (width == 160)
 
-    def test_without_costs_nothing_is_net(self, run):
+    def test_without_costs_nothing_is_net(self, benchmark):
         console = Console(width=160, record=True, file=io.StringIO())
-        print_benchmark(console, free_of_costs(run))
+        print_benchmark(console, free_of_costs(benchmark))
         text = console.export_text()
         assert "net" not in text
         for part in ("on the null", "forecast", "Diebold-Mariano", "left out:", "oracle_vwap (bound)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 
@@ -49,9 +50,9 @@ def test_every_figure_renders(results: dict[str, pd.DataFrame], theme: figure_st
         assert png.startswith(b"\x89PNG")
         assert png == figure_style.figure_to_png_bytes(second, dpi=40)
     first, second = draw()[0], draw()[0]
-    assert "<svg" in figure_style.figure_to_svg_text(first)
-    assert figure_style.figure_to_data_uri(draw()[0]) == figure_style.figure_to_data_uri(draw()[0])
-    assert figure_style.figure_to_data_uri(second, "png").startswith("data:image/png;base64,")
+    uri = figure_style.figure_to_data_uri(first)
+    assert b"<svg" in base64.b64decode(uri.removeprefix("data:image/svg+xml;base64,"))
+    assert uri == figure_style.figure_to_data_uri(second)
 
 
 def test_lines_are_the_numbers(results: dict[str, pd.DataFrame]) -> None:
@@ -156,14 +157,11 @@ def test_refuses_an_unknown_theme() -> None:
         figure_style.policy_styles(["twap"], "sepia")  # type: ignore[arg-type]
 
 
-def test_imports_neither_torch_nor_pyplot() -> None:
-    """Reports can be made where there is no display, and without waiting for torch."""
-    code = (
-        "import sys, lem_models.report.html;"
-        "print([name for name in ('torch', 'matplotlib.pyplot') if name in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+def test_does_not_import_pyplot() -> None:
+    """Reports can be made where there is no display."""
+    code = "import sys, lem_models.report.html; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def _values(line: Line2D) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from dataclasses import replace
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,24 +16,24 @@ import pytest
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.report import plots
+from lem_models.report.definitions import DEFINITIONS, SIGN_CONVENTION
 from lem_models.report.execution_plot import execution
-from lem_models.report.html import ReportData, write_report
-from lem_models.report.parts import (
-    Column,
+from lem_models.report.html import (
     FigureGroup,
     Headline,
+    Report,
     ReportFigure,
-    ReportTable,
     SampleExecution,
     SampleGroup,
+    write_report,
 )
-from lem_models.report.tables import comparison_table, difference_table, main_table, null_table
-from lem_models.report.text import DEFINITIONS, SIGN_CONVENTION
+from lem_models.report.policy_tables import difference_table, main_table, null_table, statistics_table
+from lem_models.report.tables import Column, Table
 from lem_models.statistics.summary import compare, null_split, paired_difference, summarise
 from tests.evaluation.tables import HOSTILE, POLICIES, one_order, orders_table
 
 
-def report_data() -> ReportData:
+def report_data() -> Report:
     """A small report with everything in it."""
     results = {
         policy: orders_table(seed, gain) for seed, (policy, gain) in enumerate(zip(POLICIES, (25, 0, 12), strict=True))
@@ -41,26 +42,26 @@ def report_data() -> ReportData:
     split = null_split(results["model"], [orders_table(9, 20.0)], "min_periods", draws=200)
     differences = paired_difference(results["model"], results["twap"], "min_periods", draws=200)
     order, schedule, market = one_order()
-    by_side = comparison_table(compare({"model": results["model"]}, "side"), "side", title="By side")
-    return ReportData(
+    by_side = statistics_table(compare({"model": results["model"]}, "side"), ["side"])
+    main = main_table(comparison, compare(results, ["min_periods", "side"], draws=200), ["min_periods"], model="model")
+    symbols = Table(summarise(results["model"], "symbol", draws=200), [Column("symbol", "symbol")])
+    periods = Table(schedule, [Column(name, name) for name in schedule.columns])
+    return Report(
         title=f"Report {HOSTILE}",
         subtitle="a test",
         policies=POLICIES,
         warnings=["Seen in training."],
         summary="The model gains 25 bps.",
         headlines=[Headline.interval("Improvement", 25.04, 24.0, 26.1, unit="bps", more="p <0.001")],
-        universe=ReportTable("Universe", pd.DataFrame({"symbol": [HOSTILE], "bars": [8760]})),
+        universe=Table(
+            pd.DataFrame({"symbol": [HOSTILE], "bars": [8760]}),
+            [Column("symbol", "symbol"), Column("bars", "bars")],
+            title="Universe",
+        ),
         sections=[
-            main_table(
-                comparison,
-                compare(results, ["min_periods", "side"], draws=200),
-                "min_periods",
-                title="By minimum",
-                model="model",
-                more=[by_side],
-            ),
-            difference_table(differences.assign(policy="twap"), "min_periods", title="Against baselines"),
-            null_table(split, "min_periods"),
+            replace(main, title="By minimum", more=[replace(by_side, title="By side")]),
+            replace(difference_table(differences.assign(policy="twap"), ["min_periods"]), title="Against baselines"),
+            replace(null_table(split.assign(policy="model"), ["min_periods"]), title="Option value and forecast value"),
             FigureGroup(
                 "Figures",
                 [
@@ -75,7 +76,7 @@ def report_data() -> ReportData:
                     SampleExecution(
                         "Buy BTCUSDT",
                         {"improvement": -3.25},
-                        schedule,
+                        periods,
                         ReportFigure.from_plot(
                             "Execution", "bar by bar", lambda theme: execution(order, schedule, market, theme=theme)
                         ),
@@ -83,12 +84,7 @@ def report_data() -> ReportData:
                 ],
                 "chosen by rule",
             ),
-            ReportTable(
-                "By symbol",
-                summarise(results["model"], "symbol", draws=200),
-                columns=[Column("symbol", "symbol")],
-                collapsed=True,
-            ),
+            replace(symbols, title="By symbol", collapsed=True),
         ],
         model={"name": "lem-test", "parameters": 1234567},
         data={"hash": "ab12", "symbols": f"BTCUSDT, {HOSTILE}", "bars": 8760},
@@ -233,20 +229,20 @@ class TestContent:
 
     def test_a_bare_report_is_a_report(self, tmp_path: Path) -> None:
         """Only the title is needed; the sign convention and the count of orders left out are never silent."""
-        text = Page(write_report(tmp_path / "bare.html", ReportData("Bare")).read_text(encoding="utf-8")).text
+        text = Page(write_report(tmp_path / "bare.html", Report("Bare")).read_text(encoding="utf-8")).text
         assert SIGN_CONVENTION in text
         assert "Left out None" in text
 
     def test_prints_a_date_only_when_given(self, tmp_path: Path) -> None:
         """A report without a date is reproducible."""
         moment = datetime(2025, 1, 2, 3, 4, tzinfo=timezone.utc)
-        dated = write_report(tmp_path / "dated.html", ReportData("Dated", generated_at=moment))
+        dated = write_report(tmp_path / "dated.html", Report("Dated", generated_at=moment))
         assert "2025-01-02 03:04 UTC" in dated.read_text(encoding="utf-8")
 
     def test_refuses_columns_that_are_not_there(self) -> None:
         """Before anything is written."""
         with pytest.raises(UnknownNameError, match="did you mean 'mean_bps'"):
-            ReportTable("title", pd.DataFrame({"mean_bps": [1.0]}), columns=[Column("mean_bp", "mean")])
+            Table(pd.DataFrame({"mean_bps": [1.0]}), [Column("mean_bp", "mean")])
 
     @pytest.mark.parametrize(
         ("value", "form", "shown"),
@@ -266,8 +262,8 @@ class TestContent:
     )
     def test_cells(self, tmp_path: Path, value: object, form: str, shown: str) -> None:
         """Missing values are dashes, zero has no sign, names stay as they are."""
-        table = ReportTable("cell", pd.DataFrame({"x": [value]}), columns=[Column("x", "heading", form)])
-        text = Page(write_report(tmp_path / "cell.html", ReportData("t", sections=[table])).read_text("utf-8")).text
+        table = Table(pd.DataFrame({"x": [value]}), [Column("x", "heading", form)], title="cell")
+        text = Page(write_report(tmp_path / "cell.html", Report("t", sections=[table])).read_text("utf-8")).text
         assert text.endswith(f"cell heading {shown}")
 
     def test_headline_is_good_or_bad_only_off_zero(self) -> None:

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lem_models.report.parts import Column, ReportTable
-from lem_models.report.tables import (
-    benchmark_table,
+from lem_models.report.numbers import p_text
+from lem_models.report.policy_tables import (
     breakdown_table,
-    comparison_table,
     cost_table,
     difference_table,
     main_table,
     null_table,
+    reference_price_table,
+    statistics_table,
 )
-from lem_models.report.text import p_text
+from lem_models.report.tables import Column, Table
 from lem_models.statistics.summary import compare, null_split, paired_difference
 from tests.evaluation.tables import orders_table
 
@@ -28,13 +28,11 @@ def results() -> dict[str, pd.DataFrame]:
     return {name: orders_table(seed, 5.0 * seed) for seed, name in enumerate(NAMES)}
 
 
-def labels(table: ReportTable) -> list[str]:
-    assert table.columns is not None
+def labels(table: Table) -> list[str]:
     return [f"{column.group}: {column.label}" if column.group else column.label for column in table.columns]
 
 
-def sources(table: ReportTable) -> list[str]:
-    assert table.columns is not None
+def sources(table: Table) -> list[str]:
     return [name for column in table.columns for name in column.sources]
 
 
@@ -46,8 +44,7 @@ def test_main_table_has_both_sides_together_and_each_beside(results):
     table = main_table(
         compare(results, "min_periods", draws=50),
         compare(results, ["min_periods", "side"], draws=50),
-        "min_periods",
-        title="t",
+        ["min_periods"],
         model="model",
     )
     assert labels(table)[:10] == [
@@ -74,9 +71,7 @@ def test_main_table_has_both_sides_together_and_each_beside(results):
 
 def test_of_one_side_there_is_nothing_to_tell_apart(results):
     sold = {name: orders[orders["side"] == "sell"] for name, orders in results.items()}
-    table = main_table(
-        compare(sold, "min_periods", draws=50), compare(sold, ["min_periods", "side"], draws=50), title="t"
-    )
+    table = main_table(compare(sold, "min_periods", draws=50), compare(sold, ["min_periods", "side"], draws=50))
     assert "sell orders, bps: mean" in labels(table)
     assert "sell_mean_bps" not in table.frame
     assert not [label for label in labels(table) if label.startswith(("both", "buy"))]
@@ -84,8 +79,8 @@ def test_of_one_side_there_is_nothing_to_tell_apart(results):
 
 def test_differences_show_both_p_values(results):
     differences = paired_difference(results["stopping_rule"], results["twap"], "min_periods", draws=50)
-    table = difference_table(differences.assign(policy="twap"), "min_periods", title="t", model="stopping_rule")
-    assert [column for column in table.columns or () if column.group == "Diebold-Mariano test"] == [
+    table = difference_table(differences.assign(policy="twap"), ["min_periods"], model="stopping_rule")
+    assert [column for column in table.columns if column.group == "Diebold-Mariano test"] == [
         Column("dm", "statistic", "{:+.2f}", "Diebold-Mariano test"),
         Column("p_value", "p", p_text, "Diebold-Mariano test"),
         Column("p_holm", "p, Holm", p_text, "Diebold-Mariano test"),
@@ -99,7 +94,7 @@ def test_costs_are_shown_gross_and_net_and_by_side(results):
         for name, orders in results.items()
     }
     table = cost_table(
-        compare(costly, "min_periods", draws=50), compare(costly, ["min_periods", "side"], draws=50), "min_periods"
+        compare(costly, "min_periods", draws=50), compare(costly, ["min_periods", "side"], draws=50), ["min_periods"]
     )
     frame = table.frame
     np.testing.assert_allclose(frame["cost_bps"], 2.5)
@@ -116,8 +111,8 @@ def test_benchmarks_that_no_order_has_are_left_out(results):
         name: orders.assign(executed_price=100.0, interval_vwap=101.0, interval_twap=99.0, pwp_price=np.nan)
         for name, orders in results.items()
     }
-    table = benchmark_table(compare(priced, "side", draws=50), "side")
-    assert [column.label for column in table.columns or () if column.group == "other benchmarks, mean, bps"] == [
+    table = reference_price_table(compare(priced, "side", draws=50), ["side"])
+    assert [column.label for column in table.columns if column.group == "other benchmarks, mean, bps"] == [
         "interval VWAP",
         "interval TWAP",
     ]
@@ -126,11 +121,11 @@ def test_benchmarks_that_no_order_has_are_left_out(results):
 
 
 def test_breakdowns_show_the_model_in_full_and_of_three_others_the_means(results):
-    table = breakdown_table(compare(results, ["symbol", "side"], draws=50), "symbol", title="t", model="model")
+    table = breakdown_table(compare(results, ["symbol", "side"], draws=50), "symbol", model="model")
     assert table.collapsed
     assert len(table.frame) == 2
     group = "others, buy / sell, bps"
-    others = [column for column in table.columns or () if column.group == group]
+    others = [column for column in table.columns if column.group == group]
     assert [column.label for column in others] == ["twap", "volume curve", "stopping rule"]
     for row in table.frame.to_dict("records"):
         for name, column in zip(("twap", "volume_curve", "stopping_rule"), others, strict=True):
@@ -145,14 +140,14 @@ def test_the_null_is_shown_for_every_policy_that_it_was_drawn_for(results):
         null_split(results[name], [results["twap"]], "min_periods", draws=50).assign(policy=name)
         for name in ("model", "stopping_rule")
     ]
-    table = null_table(pd.concat(splits, ignore_index=True), "min_periods", model="model")
+    table = null_table(pd.concat(splits, ignore_index=True), ["min_periods"], model="model")
     assert table.frame["policy"].tolist() == ["model", "stopping_rule"] * 3
-    assert table.highlight == ("policy", "model")
-    alone = null_table(splits[0].drop(columns="policy"), "min_periods")
+    assert table.emphasis == {"model": "strong"}
+    alone = null_table(splits[0], ["min_periods"])
     assert labels(alone)[:2] == ["minimum duration", "orders"]
 
 
 def test_of_one_policy_the_groups_are_the_rows(results):
-    table = comparison_table(compare({"model": results["model"]}, "symbol", draws=50), "symbol", title="t")
+    table = statistics_table(compare({"model": results["model"]}, "symbol", draws=50), ["symbol"])
     assert labels(table)[:2] == ["symbol", "orders"]
-    assert table.grouped == ()
+    assert not table.grouped

@@ -460,6 +460,7 @@ _add(
     "at most 64 settings",
     _config(head_config={f"a{i}": i for i in range(9000)}),
 )
+_add("config_head_config_unknown", ConfigError, "head_config of 'flexible'", _config(head_config={"width": 3}))
 _add("config_head_config_deep", ConfigError, "nested more than", _config(head_config={"hidden_size": _deep(200)}))
 _add("config_head_config_evil_key", ConfigError, r"'\\x1b\[2J", _config(head_config={"\x1b[2J\n": 1}))
 _add("config_head_unknown", ConfigError, "unknown head 'transformer'", _config(head="transformer"))

@@ -13,10 +13,7 @@ import lem_models.errors
 from tests.security import guard
 from tests.security.corpus import HOSTILE, build, canary, sound_model
 
-pytestmark = [
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is measured here is Linux's"),
-    pytest.mark.xdist_group("corpus"),  # each repository is loaded once, not once in every process of the run
-]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is measured here is Linux's")
 
 MEMORY = 32 << 20
 SECONDS = 2.0

@@ -17,7 +17,7 @@ from lem_models.guard.arrow import expanded_size
 from lem_models.markets.bars import Bars
 from lem_models.markets.storage.writer import store_bars
 from tests.helpers import hourly
-from tests.hub.hostile_data import HOSTILE
+from tests.hub.datasets.hostile_data import HOSTILE
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_an_arrow_bomb_is_refused_before_it_is_read(form, table, tmp_path, monke
     del bomb, note
     assert path.stat().st_size < 1 << 20
     before = pa.total_allocated_bytes()
-    with pytest.raises(BarsError, match=r"would become 10\d,.* bytes in memory"):
+    with pytest.raises(BarsError, match=r"would expand to 10\d,.* bytes in memory"):
         Bars.read(path)
     assert pa.total_allocated_bytes() - before < 1 << 20
 
@@ -93,7 +93,7 @@ def test_a_csv_bomb_is_refused_while_it_is_read(tmp_path):
         line = b"2024-01-01 00:00:00Z,BTC,1,1,1,1,1,1," + b"x" * 100_000 + b"\n"
         for _ in range(3000):
             file.write(line)
-    with pytest.raises(BarsError, match="would become more than 268,435,456 bytes"):
+    with pytest.raises(BarsError, match="would expand to more than 268,435,456 bytes"):
         Bars.read(path)
 
 

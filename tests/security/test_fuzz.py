@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lem_models.errors import ConfigError, LEMError, WeightsError
 from lem_models.guard.text import parse_json, shown
 from lem_models.guard.yaml import parse_yaml
-from lem_models.hub.models.load import read_weights
+from lem_models.hub.models.folder import read_weights
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
 from lem_models.training.recipe import Recipe

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.records import read_market_record
 from lem_models.errors import BarsError, ConfigError, LEMError
 from lem_models.guard.output import to_csv, to_json, write_bytes, write_text
 from lem_models.guard.yaml import parse_yaml
 from lem_models.hub.models.contents import contents_of
 from lem_models.hub.models.eval_results import eval_results
-from lem_models.hub.results import read_evaluation
 from lem_models.markets.bars import Bars
 from lem_models.markets.storage.writer import store_bars
 from lem_models.training.recipe import Recipe
@@ -108,7 +108,7 @@ def test_records_that_are_no_records(saved, tmp_path, text):
         refused(
             lambda folder=folder: contents_of(folder, name="a", repo_id="org/a", eval_data={"x": "org/y"}), LEMError
         )
-    refused(lambda: read_evaluation(tmp_path / "metrics" / "metrics.json"), ConfigError)
+    refused(lambda: read_market_record(tmp_path / "metrics" / "metrics.json"), ConfigError)
     refused(lambda: eval_results(tmp_path / "metrics", "0" * 64, {}), ConfigError)
 
 

@@ -16,7 +16,7 @@ from tests.security import guard
 from tests.security.corpus import HOSTILE, build, canary, sound_model
 
 PACKAGE = Path(__file__).parents[2] / "lem_models"
-ROOTS = ("lem_models.modeling.model", "lem_models.hub.models.resolve", "lem_models.hub.models.load")
+ROOTS = ("lem_models.modeling.model", "lem_models.hub.models.load", "lem_models.hub.models.folder")
 CHECKPOINTS = "lem_models.training.checkpoint"  # the only module that opens pickles, as plain data
 
 _MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}

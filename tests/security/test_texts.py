@@ -13,7 +13,7 @@ from lem_models.guard.text import open_regular
 from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.orders import Order
-from lem_models.report.console import print_execution
+from lem_models.report.benchmark_console import print_execution
 from lem_models.training.recipe import Recipe
 from tests.helpers import hourly
 

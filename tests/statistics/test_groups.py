@@ -6,8 +6,9 @@ import pytest
 
 from lem_models import Bars, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import OrderError, UnknownNameError
+from lem_models.execution.result import with_ends
 from lem_models.orders.table import complete_orders
-from lem_models.statistics.groups import end_times, groups, with_ends
+from lem_models.statistics.groups import end_times, groups
 
 
 def orders(**columns):

@@ -79,7 +79,7 @@ def test_fewer_than_three_seeds_or_one_model_twice_are_no_claim():
     a, b = orders_table([1.0, 2.0]), orders_table([1.0, 3.0])
     with pytest.raises(ConfigError, match="at least 3 training seeds, got 2"):
         across_seeds({"a": a, "b": b})
-    with pytest.raises(ConfigError, match="a and c did exactly the same"):
+    with pytest.raises(ConfigError, match="a and c have the same improvement of every order"):
         across_seeds({"a": a, "b": b, "c": a.iloc[::-1]})
 
 

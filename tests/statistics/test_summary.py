@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from lem_models.errors import ConfigError, LEMError, OrderError, UnknownNameError
-from lem_models.evaluation.null import NullDraws
 from lem_models.statistics.accuracy_tests import diebold_mariano, holm
 from lem_models.statistics.bootstrap import bootstrap_mean_interval, bootstrap_mean_intervals
+from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.summary import (
     SUMMARY_COLUMNS,
     compare,

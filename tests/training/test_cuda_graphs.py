@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lem_models.errors import ConfigError
-from lem_models.training.run import train
-from tests.training.tiny import BARS, tiny_recipe
+from tests.training.tiny import BARS, tiny_recipe, trained
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def data(tmp_path_factory):
 
 def _trained(data, out, accelerator, *, graphs):
     recipe = tiny_recipe(trainer={"cuda_graphs": graphs})
-    return train(recipe, out=out, data=data, accelerator=accelerator, devices=1, progress=False)
+    return trained(recipe, out=out, data=data, accelerator=accelerator, devices=1)
 
 
 def test_they_need_a_cuda_device(data, tmp_path):

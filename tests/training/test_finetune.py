@@ -20,18 +20,19 @@ from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Decision
 from lem_models.execution.simulator import simulate
 from lem_models.features.causal import SUPPORT
-from lem_models.hub.models.zoo import bundled_folder, list_models
+from lem_models.hub.models.registry import bundled_folder
+from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.adapters import called_layers, merged, restrict
 from lem_models.training.finetune.run import finetune
 from lem_models.training.finetune.split import choose_split
 from lem_models.training.finetune.text import print_finetune
-from lem_models.training.finetune.verdict import compare_models
+from lem_models.training.finetune.verdict import compare_models, comparison_settings
 from lem_models.training.recipe import Recipe, read_sections, shipped_recipe
-from lem_models.training.run import train
+from lem_models.training.settings import FinetuneSettings
 from tests.helpers import rebuilt, sessions
-from tests.training.tiny import TINY, Watched, tiny_batches
+from tests.training.tiny import TINY, Watched, tiny_batches, trained
 
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="peft is not installed")
 METHODS = ["full", "head", pytest.param("lora", marks=needs_peft)]
@@ -66,8 +67,11 @@ def small(tmp_path_factory):
     return path
 
 
-def tuned(start, bars, out, small, **settings):
-    return finetune(start, bars, out=out, config=small, accelerator="cpu", progress=False, orders=400, **settings)
+def tuned(start, bars, out, config=None, *, resume=None, overwrite=False, report=lambda _: None, **settings):
+    """A fine-tuning on the CPU, without a progress bar."""
+    quiet = FinetuneSettings(**{"accelerator": "cpu", "progress": False, "orders": 400} | settings)
+    how = {"resume": resume, "overwrite": overwrite, "settings": quiet, "report": report}
+    return finetune(start, bars, out=out, config=config, **how)
 
 
 def changed(result) -> set[str]:
@@ -119,7 +123,7 @@ def test_every_adapter_learns_and_the_merged_model_decides_alike():
     assert all("lora_" in name for name in trained)
 
     def decisions(policy) -> tuple[torch.Tensor, torch.Tensor]:
-        paths = simulate(policy, batch.orders, batch.window, policy._order_contexts(batch))
+        paths = simulate(policy, batch.orders, batch.window, policy.order_contexts(batch))
         return paths.fills, paths.finish
 
     untouched = decisions(plain)
@@ -210,7 +214,7 @@ def test_decisions_of_the_test_part_are_of_no_earlier_part(month, small, tmp_pat
 def test_too_little_data_says_how_much_is_needed(days, message, tmp_path):
     bars = synthetic_bars(symbols=1, days=days, seed=1)
     with pytest.raises(BarsError, match=message):
-        finetune(tiny_model(horizon=12), bars, out=tmp_path / "new", progress=False)
+        tuned(tiny_model(horizon=12), bars, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -247,7 +251,7 @@ def test_a_month_of_sessions_is_enough_for_orders_of_a_session():
         ),
         ({"train_end": "soon", "validation_end": "2024-01-20"}, ConfigError, "train_end: 'soon' is not a day"),
         ({"train_end": "2024-01-26", "validation_end": "2024-01-30"}, BarsError, "test part"),
-        ({"method": "feet"}, ConfigError, r"finetune\.method"),
+        ({"method": "feet"}, ConfigError, "method"),
         ({"horizon": 600}, ConfigError, "horizon"),
     ],
 )
@@ -262,7 +266,7 @@ def test_given_days_and_another_horizon(month, small, tmp_path):
     result = tuned(tiny_model(), month, tmp_path / "my model", small, **days, horizon=4, steps=10)
     assert [str(part.end) for part in result.split.parts[:2]] == list(days.values())
     assert result.model.horizon == result.start.horizon == 4
-    assert result.recipe.name == "my-model"
+    assert result.run.recipe.name == "my-model"
     assert result.comparison.policies["min_periods"].max() == 4
 
 
@@ -288,10 +292,10 @@ def test_the_verdict_knows_better_from_worse_and_from_the_same():
     model = tiny_model(fixed_risk_aversion=2.0, risk_aversion=2.0)
     start = choose_split(bars, horizon=6).test.start
     late = _late(model)
-    settings = {"start": start, "limit": 1000}
-    assert compare_models(late, model, bars, **settings).outcome == "better"
-    assert compare_models(model, late, bars, **settings).outcome == "worse"
-    same = compare_models(model, model, bars, **settings)
+    settings = comparison_settings(6, start=start, limit=1000)
+    assert compare_models(late, model, bars, settings).outcome == "better"
+    assert compare_models(model, late, bars, settings).outcome == "worse"
+    same = compare_models(model, model, bars, settings)
     assert same.outcome == "no measurable difference"
     assert same.difference == same.low == same.high == 0
     assert same.tracking.set_index("policy")["ratio"]["before"] == pytest.approx(1)
@@ -314,7 +318,7 @@ def test_orders_of_a_whole_session_cover_every_full_day_of_the_test_part(market)
     bars = half_days(market, "2024-02-22")
     test = choose_split(bars, horizon=13).test
     model = tiny_model(horizon=13)
-    found = compare_models(model, model, bars, start=test.start, limit=200)
+    found = compare_models(model, model, bars, comparison_settings(13, start=test.start, limit=200))
     assert found.days == test.days - 1 == 8
     assert found.orders == 200
     assert found.untested == ()
@@ -363,7 +367,7 @@ def test_costs_count_in_the_verdict(month):
     model = tiny_model()
     start = choose_split(month, horizon=6).test.start
     free, paid = (
-        compare_models(model, model, month, start=start, costs=costs, limit=500)
+        compare_models(model, model, month, comparison_settings(6, start=start, costs=costs, limit=500))
         for costs in (None, CostModel(fee_bps=10))
     )
     gap = free.policies["mean_bps"] - paid.policies["mean_bps"]
@@ -415,14 +419,15 @@ def test_a_sentence_for_every_verdict(month, small, tmp_path):
         "NO MEASURABLE DIFFERENCE": {"low": -0.1, "high": 0.1},
     }
     for word, ends in shifted.items():
-        some = replace(result, best_utility=result.start_utility + 1, comparison=replace(result.comparison, **ends))
+        run = replace(result.run, best_utility=result.run.start_utility + 1)
+        some = replace(result, run=run, comparison=replace(result.comparison, **ends))
         assert some.sentence.startswith(word)
         assert (word == "BETTER") != ("ept" in some.sentence or "Keep" in some.sentence)
 
 
 def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lem_models.training.finetune.run.run_recipe", lambda *_, **__: pytest.fail("the start is overwritten")
+        "lem_models.training.finetune.run.train", lambda *_, **__: pytest.fail("the start is overwritten")
     )
     tiny_model().save_pretrained(tmp_path / "start")
     (tmp_path / "link").symlink_to(tmp_path / "start")
@@ -471,7 +476,7 @@ def test_fine_tuning_goes_on_where_it_was_interrupted(month, small, tmp_path, mo
     with pytest.raises(ConfigError, match=r"finetune\.method 'full' -> 'head'"):
         tuned(tiny_model(), month, tmp_path / "new", small, method="head", resume="auto")
     resumed = tuned(tiny_model(), month, tmp_path / "new", small, resume="auto")
-    assert resumed.best_utility == pytest.approx(straight.best_utility, abs=1e-6)
+    assert resumed.run.best_utility == pytest.approx(straight.run.best_utility, abs=1e-6)
     for name, weight in straight.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=0, msg=name)
     assert json.loads((tmp_path / "new" / "finetune.json").read_text())["verdict"] == straight.verdict
@@ -531,10 +536,10 @@ def test_the_shipped_recipe_and_defaults_run(month, tmp_path):
     assert set(sections["finetune"]) == {"start", "method", "rank"}
     assert sections["finetune"]["start"] == "lem-base"
     start = tiny_model(horizon=30)
-    result = finetune(start, month, out=tmp_path / "new", steps=2, orders=200, accelerator="cpu", progress=False)
-    assert result.recipe.optimizer.learning_rate == sections["optimizer"]["learning_rate"]
+    result = tuned(start, month, tmp_path / "new", steps=2, orders=200)
+    assert result.run.recipe.optimizer.learning_rate == sections["optimizer"]["learning_rate"]
     assert result.model.horizon == 24  # at most, where there are no sessions
-    assert result.recipe.data[0].stretch == 48  # a third of six days
+    assert result.run.recipe.data[0].stretch == 48  # a third of six days
 
 
 def test_a_recipe_names_its_method(month, tmp_path):
@@ -542,7 +547,7 @@ def test_a_recipe_names_its_method(month, tmp_path):
     data = {**TINY["data"], "train_end": "2024-01-19", "validation_end": "2024-01-31"}
     content = {"name": "x", "data": data, "finetune": {"start": "x", "method": "head"}, "trainer": {"steps": 2}}
     start = tiny_model()
-    model = train(Recipe(**content), out=tmp_path, data=month, start=start, accelerator="cpu", progress=False)
+    model = trained(Recipe(**content), out=tmp_path, data=month, start=start)
     assert all(torch.equal(weight, start.backbone.state_dict()[n]) for n, weight in model.backbone.state_dict().items())
 
 
@@ -556,10 +561,11 @@ START = "lem-base" if "lem-base" in list_models() else "lem-crypto-hourly"
 @pytest.mark.parametrize("method", METHODS)
 def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, method):
     bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2024-03-01", "2024-06-01")
-    result = finetune(START, bars, out=tmp_path, method=method, accelerator="cpu", progress=False)
+    result = tuned(START, bars, tmp_path, method=method, orders=20_000)
     kept = "kept" if result.kept_start else "bettered"
     print(
-        f"{method}: start {kept} ({result.start_utility:.4f}, best step {result.best_utility:.4f}). {result.sentence}"
+        f"{method}: start {kept} ({result.run.start_utility:.4f}, best step {result.run.best_utility:.4f}). "
+        f"{result.sentence}"
     )
     assert result.verdict != "worse"
     assert result.comparison.difference > -0.01
@@ -569,7 +575,7 @@ def test_three_months_of_a_withheld_pair_do_no_harm(shared_data, tmp_path, metho
 def test_thirty_days_of_a_withheld_pair_work(shared_data, tmp_path):
     bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-12-02", "2024-01-01")
     assert len(bars) == 720
-    result = finetune(START, bars, out=tmp_path, accelerator="cpu", progress=False)
+    result = tuned(START, bars, tmp_path, orders=20_000)
     assert any("little to learn from" in text for text in result.warnings)
     assert result.verdict != "worse"
     assert LEMModel.from_pretrained(tmp_path).horizon == result.model.horizon
@@ -579,5 +585,5 @@ def test_thirty_days_of_a_withheld_pair_work(shared_data, tmp_path):
 def test_a_model_of_another_market_gets_better(shared_data, tmp_path):
     """A model that knows synthetic bars alone learns from three months of one pair, and the verdict says so."""
     bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-10-01", "2024-01-01")
-    result = finetune(tiny_model(horizon=12), bars, out=tmp_path, accelerator="cpu", progress=False)
+    result = tuned(tiny_model(horizon=12), bars, tmp_path, orders=20_000)
     assert result.verdict == "better"

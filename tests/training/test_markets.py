@@ -12,9 +12,8 @@ from lem_models.execution.execute import execute
 from lem_models.orders import Order
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.recipe import Recipe
-from lem_models.training.run import train
 from tests.helpers import hourly, random_model, sessions, tiny_config
-from tests.training.tiny import BARS, TINY, tiny_batches, tiny_recipe
+from tests.training.tiny import BARS, TINY, tiny_batches, tiny_recipe, trained
 
 OTHER = hourly(days=45, symbols=3, seed=9)
 SEVERAL = """
@@ -127,10 +126,10 @@ def test_held_out_symbols_are_never_read():
 
 
 def test_a_run_over_two_markets_saves_a_model(several, files, tmp_path):
-    model = train(several, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
+    model = trained(several, out=tmp_path / "run", data=files)
     assert model.config.unseen_from == {"1h": date(2024, 2, 14)}
     in_order = [files / "hours.parquet", files / "other.parquet"]
-    again = train(several, out=tmp_path / "again", data=in_order, accelerator="cpu", progress=False)
+    again = trained(several, out=tmp_path / "again", data=in_order)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
     assert (tmp_path / "run" / "run.json").read_text() == (tmp_path / "again" / "run.json").read_text()
@@ -138,10 +137,10 @@ def test_a_run_over_two_markets_saves_a_model(several, files, tmp_path):
 
 def test_every_market_needs_its_file(several, files, tmp_path):
     with pytest.raises(ConfigError, match="2 markets, and data names 1 files"):
-        train(several, out=tmp_path / "run", data=files / "hours.parquet", accelerator="cpu", progress=False)
+        trained(several, out=tmp_path / "run", data=files / "hours.parquet")
     nameless = tiny_recipe()
     with pytest.raises(ConfigError, match=r"names no data\.path"):
-        train(nameless, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
+        trained(nameless, out=tmp_path / "run", data=files)
 
 
 def test_recorded_launches_need_one_shape(several, files, tmp_path):
@@ -153,7 +152,7 @@ def test_recorded_launches_need_one_shape(several, files, tmp_path):
         }
     )
     with pytest.raises(ConfigError, match="the same stretches and stretch in every market"):
-        train(recipe, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
+        trained(recipe, out=tmp_path / "run", data=files)
 
 
 def test_a_recipe_may_start_from_a_model(files, tmp_path):
@@ -164,7 +163,7 @@ def test_a_recipe_may_start_from_a_model(files, tmp_path):
     content["trainer"] = {"steps": 1, "steps_per_epoch": 1, "averaging": 0}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**content, "optimizer": {"learning_rate": 1e-9}}))
     recipe = Recipe.read(tmp_path / "recipe.yaml")
-    model = train(recipe, out=tmp_path / "run", data=files / "hours.parquet", accelerator="cpu", progress=False)
+    model = trained(recipe, out=tmp_path / "run", data=files / "hours.parquet")
     assert model.horizon == 4
     expected = start.with_horizon(4).state_dict()
     for name, value in model.state_dict().items():

@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.execution.execute import execute
 from lem_models.modeling.model import LEMModel
+from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.orders import Order
 from lem_models.training.datamodule import ExecutionDataModule
-from lem_models.training.recipe import OptimizerConfig
 from tests.helpers import random_model
 from tests.training.tiny import BARS, tiny_batches, tiny_recipe
 
@@ -87,9 +87,9 @@ def test_a_plain_trainer_fits_every_model(make, kind, tmp_path):
 @pytest.mark.parametrize(
     ("length", "rate"),
     [
-        ({"max_steps": 200}, 2e-5),
+        ({"max_steps": 20}, 2e-5),
         ({"max_epochs": 2}, 2e-5),
-        ({"max_steps": -1, "max_epochs": -1, "max_time": {"seconds": 1}}, None),
+        ({"max_steps": -1, "max_epochs": -1, "max_time": {"milliseconds": 200}}, None),
     ],
     ids=str,
 )

@@ -1,7 +1,9 @@
 """A run goes on as it began or not at all, and its folder never holds a record beside another model."""
 
 import json
+import shutil
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +13,9 @@ from typer.testing import CliRunner
 from lem_models.cli.app import app
 from lem_models.errors import ConfigError, UntrainedHeadError
 from lem_models.modeling.model import LEMModel
+from lem_models.training.checkpoint import RunStamp, stamp_of
 from lem_models.training.folder import RunFolder
-from lem_models.training.run import train
-from tests.training.tiny import BARS, TINY, Watched, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_recipe, trained
 
 LENGTH = {"steps": 6, "steps_per_epoch": 3}
 RESULT = {"config.json", "model.safetensors", "run.json"}
@@ -24,24 +26,32 @@ def _train(out, *, data=BARS, **settings):
     changes = {"trainer": LENGTH} | changes
     if "days" in settings:
         changes["data"] = settings.pop("days")
-    return train(tiny_recipe(**changes), out=out, data=data, accelerator="cpu", devices=1, progress=False, **settings)
+    return trained(tiny_recipe(**changes), out=out, data=data, devices=1, **settings)
 
 
 def _files(out):
     return {path.name for path in out.iterdir() if path.is_file()}
 
 
-@pytest.fixture
-def broken(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def power_cut(tmp_path_factory):
     """The folder of a run that a power cut ended in its second epoch."""
+    out = tmp_path_factory.mktemp("power-cut") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lem_models.training.run.MarketBatches", Watched)
+        patch.setattr(Watched, "seen", [])
+        patch.setattr(Watched, "stop_at", 5)
+        with pytest.raises(RuntimeError, match="power cut"):
+            _train(out)
+    return out
+
+
+@pytest.fixture
+def broken(power_cut, tmp_path, monkeypatch):
+    """A copy of that folder."""
     monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
-    monkeypatch.setattr(Watched, "stop_at", 5)
-    with pytest.raises(RuntimeError, match="power cut"):
-        _train(tmp_path / "run")
-    Watched.seen.clear()
-    monkeypatch.setattr(Watched, "stop_at", None)
-    return tmp_path / "run"
+    return Path(shutil.copytree(power_cut, tmp_path / "run"))
 
 
 # --- the same run ----------------------------------------------------------------------------------------------------
@@ -54,12 +64,12 @@ def broken(tmp_path, monkeypatch):
             {"optimizer": {"learning_rate": 0.1, "weight_decay": 0.3}},
             ["optimizer.learning_rate 0.002 -> 0.1", "optimizer.weight_decay 0.01 -> 0.3"],
         ),
-        ({"days": {"train_end": "2024-01-27"}}, ["data.0.train_end '2024-01-28' -> '2024-01-27'"]),
-        ({"days": {"validation_end": "2024-02-13"}}, ["data.0.validation_end"]),
+        ({"days": {"train_end": "2024-01-27"}}, ["data.train_end '2024-01-28' -> '2024-01-27'"]),
+        ({"days": {"validation_end": "2024-02-13"}}, ["data.validation_end"]),
         ({"model": {"hidden_size": 16}}, ["model.hidden_size 8 -> 16"]),
         ({"trainer": {**LENGTH, "accumulate": 2}}, ["trainer.accumulate 1 -> 2"]),
         ({"trainer": {**LENGTH, "patience": 3}}, ["trainer.patience"]),
-        ({"data": BARS.between(end="2024-02-12")}, ["content of the bars of data.0"]),
+        ({"data": BARS.between(end="2024-02-12")}, ["content of the bars of data "]),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -72,6 +82,17 @@ def test_another_recipe_or_other_bars_are_refused_and_named(broken, changes, nam
     assert "\n" not in str(error.value)
     assert str(error.value).count(" -> ") == len(named)
     assert {path: path.read_bytes() for path in broken.rglob("*") if path.is_file()} == before
+
+
+def test_several_markets_are_numbered_as_in_the_recipe():
+    (market,) = tiny_recipe().data
+    recipe = tiny_recipe().model_copy(update={"data": (market, market)})
+    other = recipe.model_copy(update={"data": (market, market.model_copy(update={"stretch": 20}))})
+    stamp = RunStamp()
+    stamp.stamp = stamp_of(recipe, ["a", "b"], None)
+    content = {"run": stamp_of(other, ["a", "c"], None), "optimizer_states": [1], "global_step": 0}
+    with pytest.raises(ConfigError, match=r"data\.1\.stretch 20 -> 24; content of the bars of data\.1 'c' -> 'b'"):
+        stamp.check(Path("last.ckpt"), content, steps=1)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +264,7 @@ def test_the_folder_of_the_start_is_left_alone(tmp_path):
 
             recipe = recipe.model_copy(update={"finetune": FinetuneConfig(start=str(tmp_path / "start"))})
         with pytest.raises(ConfigError, match="is the folder of the start"):
-            train(recipe, out=tmp_path / "start", data=BARS, accelerator="cpu", progress=False, **settings)
+            trained(recipe, out=tmp_path / "start", data=BARS, **settings)
     assert LEMModel.from_pretrained(tmp_path / "start").is_trained
 
 

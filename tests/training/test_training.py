@@ -22,8 +22,9 @@ from lem_models.orders import Order
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
 from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+from lem_models.training.settings import TrainingSettings
 from tests.helpers import rebuilt, sessions
-from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe
+from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
 
 REPOSITORY = Path(__file__).parents[2]
 # That of `lem finetune` takes its dates from the bars: test_finetune.py runs it.
@@ -38,7 +39,7 @@ def data(tmp_path_factory):
 
 
 def _train(recipe, out, data, **settings):
-    return train(recipe, out=out, data=data, accelerator="cpu", progress=False, **settings)
+    return trained(recipe, out=out, data=data, **settings)
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -111,14 +112,11 @@ def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
             {"orders": {"risk_aversion": [1, 2, 3]}},
             "orders.risk_aversion: must be two positive numbers, the smaller first",
         ),
-        (
-            {"model": {"horizon": 0}},
-            "model: configuration refused: horizon: Input should be greater than or equal to 1",
-        ),
+        ({"model": {"horizon": 0}}, "model.horizon: Input should be greater than or equal to 1"),
         ({"model": []}, "model: must hold settings, not []"),
         ({"model": {1: 2}}, "model.1: the name of a setting must be a text"),
         ({True: 2}, "True: the name of a setting must be a text"),
-        ({"costs": {"impact": -1}}, "costs: cost model refused: impact: Input should be greater than or equal to 0"),
+        ({"costs": {"impact": -1}}, "costs.impact: Input should be greater than or equal to 0"),
         ({"costs": 5}, "costs: must hold settings, not 5"),
         ({"hub": {}}, "hub.repo_id: Field required"),
         ({"optimizer": {"learning_rate": float("inf")}}, "optimizer.learning_rate: Input should be a finite number"),
@@ -141,7 +139,7 @@ def test_faults_of_several_sections_are_named_together(tmp_path):
     path = tmp_path / "recipe.yaml"
     content = {**TINY, "model": {"horizon": 0}, "trainer": {"steps": 0}, "data": [{**TINY["data"], "weight": 0}]}
     path.write_text(yaml.safe_dump(content))
-    with pytest.raises(ConfigError, match=r"data\.0\.weight: .*; model: .*; trainer\.steps: ") as error:
+    with pytest.raises(ConfigError, match=r"data\.0\.weight: .*; model\.horizon: .*; trainer\.steps: ") as error:
         Recipe.read(path)
     assert str(error.value).count(";") == 2
 
@@ -170,7 +168,7 @@ def test_paths_start_at_the_recipe(tmp_path):
 
 def test_a_run_needs_bars(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.path"):
-        train(tiny_recipe(), out=tmp_path)
+        trained(tiny_recipe(), out=tmp_path)
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -298,7 +296,7 @@ def test_contexts_in_training_are_those_of_the_backbone():
     batch = module.batch(0, training=True)
     model = LEMModel(module.model_config).eval()
     with torch.no_grad():
-        contexts = model._order_contexts(batch)
+        contexts = model.order_contexts(batch)
         whole = model.head.project(model.contexts(model.oriented(batch.features, batch.side)))
     assert contexts.shape == (64, 6, whole.shape[-1])
     for order in range(0, 64, 7):
@@ -330,6 +328,22 @@ def test_a_run_leaves_a_model_logs_and_checkpoints(data, tmp_path, watched):
     assert np.isfinite(log["val_utility"].dropna()).all()
     orders = Order.sample(BARS, every=50, min_periods=1, max_periods=6)
     assert execute(again, BARS, orders).orders["completed"].all()
+
+
+def test_a_run_says_what_it_made_from_what(data, tmp_path):
+    recipe = tiny_recipe()
+    run = train(recipe, out=tmp_path, data=data, settings=TrainingSettings(accelerator="cpu", progress=False))
+    assert (run.folder, run.recipe) == (tmp_path, recipe)
+    assert run.bars_hashes == (BARS.content_hash,)
+    assert run.start_utility == -np.inf
+    assert np.isfinite(run.best_utility)
+    assert run.seconds > 0
+    start = run.model
+    settings = TrainingSettings(accelerator="cpu", progress=False, precision="bf16-mixed")
+    tuned = train(recipe, out=tmp_path / "tuned", data=data, start=start, settings=settings)
+    assert np.isfinite(tuned.start_utility)
+    assert tuned.recipe.trainer.precision == "bf16-mixed"
+    assert tuned.recipe.model == start.config
 
 
 def test_two_runs_with_one_seed_are_the_same_and_with_another_are_not(data, tmp_path):
@@ -436,7 +450,7 @@ def test_every_shipped_recipe_runs_on_a_tiny_budget(path, tmp_path):
             "trainer": recipe.trainer.model_copy(update={"steps": 2, "steps_per_epoch": 1}),
         }
     )
-    model = train(tiny, out=tmp_path / "run", data=files, accelerator="cpu", progress=False)
+    model = trained(tiny, out=tmp_path / "run", data=files)
     assert model.is_trained
     assert LEMModel.from_pretrained(tmp_path / "run").config == model.config
 
@@ -449,7 +463,7 @@ def test_the_recipe_learns_more_than_the_stopping_rule_knows(shared_data, tmp_pa
         update={"trainer": recipe.trainer.model_copy(update={"steps": 120, "steps_per_epoch": 120, "averaging": 0.95})}
     )
     source = shared_data / "crypto_hourly.parquet"
-    model = train(short, out=tmp_path, data=source, accelerator="cpu", progress=False)
+    model = trained(short, out=tmp_path, data=source)
     bars = Bars.read(source).between("2023-06-01", "2024-01-01")
     orders = Order.sample(bars, every="12h", min_periods=[1, 6], max_periods=12, start="2023-07-01", limit=8000)
     for minimum in (1, 6):

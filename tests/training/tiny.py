@@ -5,6 +5,8 @@ from typing import ClassVar
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.batches import MarketBatches
 from lem_models.training.recipe import Recipe
+from lem_models.training.run import train
+from lem_models.training.settings import TrainingSettings
 from tests.helpers import hourly
 
 BARS = hourly(days=45, seed=3)
@@ -45,6 +47,12 @@ def tiny_recipe(**changes):
 def tiny_batches(bars=BARS, **changes):
     recipe = tiny_recipe(**changes)
     return MarketBatches(bars, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
+
+
+def trained(recipe, *, out, data=None, start=None, resume=None, overwrite=False, **settings):
+    """The model of a run on the CPU, without a progress bar."""
+    quiet = TrainingSettings(**{"accelerator": "cpu", "progress": False} | settings)
+    return train(recipe, out=out, data=data, start=start, resume=resume, overwrite=overwrite, settings=quiet).model
 
 
 class Watched(MarketBatches):

@@ -5,10 +5,11 @@ from functools import lru_cache
 import pandas as pd
 
 from lem_models import Bars, Order
+from lem_models.hub.models.registry import registry
 from lem_models.hub.models.zoo import ZooModel, list_models
 from lem_models.markets.synthetic import synthetic_bars
 
-_MARKETS = {
+_MARKETS: dict[str, dict[str, object]] = {
     "1h": {"days": 17.0, "volatility": 0.0075},
     "30min": {"days": 9.0, "volatility": 0.005},
     "5min": {"days": 10.0, "volatility": 0.0015, "session": ("14:30", "21:00")},
@@ -22,7 +23,17 @@ NATIVE = [(name, frequency) for name in list_models() for frequency in name.freq
 @lru_cache
 def native_bars(frequency: str, seed: int = 0) -> Bars:
     """Two symbols, some 400 bars each and more where a session bounds the orders."""
-    return synthetic_bars(symbols=2, frequency=frequency.replace("d", "D"), seed=seed, **_MARKETS[frequency])
+    return synthetic_bars(symbols=2, frequency=frequency.replace("d", "D"), seed=seed, **_market(frequency))
+
+
+def _market(frequency: str) -> dict[str, object]:
+    """Settings of the market; those of a frequency that nobody chose them for follow from its length."""
+    if frequency in _MARKETS:
+        return _MARKETS[frequency]
+    days = pd.Timedelta(frequency) / pd.Timedelta("1D")
+    has_sessions = all(m.calendar == "sessions" for m in registry().markets.values() if m.frequency == frequency)
+    settings = {"days": 410 * days, "volatility": 0.037 * days**0.5}
+    return {**settings, "days": 1500 * days, "session": ("14:30", "21:00")} if has_sessions else settings
 
 
 def native_orders(model: ZooModel, frequency: str, *, limit: int, **columns: object) -> pd.DataFrame:

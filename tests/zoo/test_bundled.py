@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from lem_models import LEMConfig, LEMModel, execute
-from lem_models.hub.models.zoo import list_models, zoo_market
+from lem_models.hub.models.registry import zoo_market
+from lem_models.hub.models.zoo import list_models
 from lem_models.training.recipe import Recipe
 from tests.conftest import REPOSITORY
 from tests.helpers import first_moved, from_bar, perturbed

@@ -5,8 +5,10 @@ import json
 import pytest
 from huggingface_hub import ModelCard
 
-from benchmarks.cards import CARDS, make, stale
-from lem_models.hub.models.zoo import METRICS_NAME, list_models, weights_hash
+from benchmarks.cards.make import CARDS, make, stale
+from lem_models.hub.models.registry import weights_hash
+from lem_models.hub.models.zoo import list_models
+from lem_models.hub.names import METRICS_NAME
 from tests.conftest import REPOSITORY
 
 MODELS = list_models()
@@ -17,7 +19,7 @@ def test_card_and_metrics_are_in_step(name):
     made = make(name)
     assert not made.missing, f"no results are recorded on {made.missing}"
     found = [str(path.relative_to(REPOSITORY)) for path in stale(made)]
-    assert found == [], "run: python benchmarks/cards.py"
+    assert found == [], "run: python benchmarks/cards/make.py"
 
 
 @pytest.mark.parametrize("name", MODELS)

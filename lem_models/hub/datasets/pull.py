@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 
 from lem_models.errors import BarsError, HubError
 from lem_models.guard.parquet import GuardedParquet, Limits, LocalFile
-from lem_models.hub.datasets.files import Snapshot, open_snapshot
-from lem_models.hub.datasets.shards import Record
+from lem_models.hub.datasets.shards import SplitMetadata
+from lem_models.hub.datasets.snapshot import Snapshot, open_snapshot
 from lem_models.hub.datasets.splits import split_files
 from lem_models.hub.repository import HubFile, Repository
-
-if TYPE_CHECKING:
-    from lem_models.markets.bars import Bars
+from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.choice import CalendarChoice
 
-__all__ = ["HubStream", "frame_of", "pull_bars", "stream_bars"]
+__all__ = ["HubStream", "frame_of", "load_bars"]
 
 
-def pull_bars(
+def load_bars(
     repo_id: str,
     *,
     split: str = "train",
+    streaming: bool = False,
     config: str | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -41,53 +40,13 @@ def pull_bars(
     calendar: CalendarChoice = "auto",
     frequency: str | pd.Timedelta | None = None,
     limits: Limits | None = None,
-) -> Bars:
-    """Download a split and read it into memory; see :meth:`lem_models.Bars.from_hub`."""
-    from lem_models.markets.bars import Bars
-
+) -> Bars | HubStream:
+    """A split of a data set, in memory or as a stream; see :meth:`lem_models.Bars.from_hub`."""
     snapshot = open_snapshot(
         repo_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
     )
-    files = split_files(snapshot, split, config)
-    limits = limits or Limits()
-    _check_size(sum(file.size or 0 for file in files), limits, f"the split {split!r} of {repo_id!r}")
-    paths = snapshot.download(files)
-    opened = [LocalFile(path, f"{file.path} of {repo_id!r}") for path, file in zip(paths, files, strict=True)]
-    try:
-        guarded = [GuardedParquet(file, limits) for file in opened]
-        _check_size(sum(file.expanded for file in guarded), limits, f"the split {split!r} of {repo_id!r}")
-        record = _one_record([Record.of(file.metadata, file.name) for file in guarded], repo_id)
-        tables = [piece for file in guarded for piece in _same_columns(file, guarded[0], record)]
-    finally:
-        for file in opened:
-            file.close()
-    if not tables:
-        raise BarsError(f"the split {split!r} of {repo_id!r} has no rows", rule="at least one bar")
-    frame = frame_of(tables)
-    calendar, frequency = _as_recorded(record, calendar, frequency)
-    bars = Bars.from_frame(frame, calendar=calendar, frequency=frequency)
-    _check_hash(bars.content_hash, record, repo_id)
-    return bars
-
-
-def stream_bars(
-    repo_id: str,
-    *,
-    split: str = "train",
-    config: str | None = None,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    calendar: CalendarChoice = "auto",
-    frequency: str | pd.Timedelta | None = None,
-    limits: Limits | None = None,
-) -> HubStream:
-    """Look at a split without downloading it; see :meth:`lem_models.Bars.from_hub`."""
-    snapshot = open_snapshot(
-        repo_id, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
-    )
-    return HubStream(snapshot, split_files(snapshot, split, config), split, calendar, frequency, limits)
+    stream = HubStream(snapshot, split_files(snapshot, split, config), split, calendar, frequency, limits)
+    return stream if streaming else stream.read()
 
 
 def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -104,10 +63,10 @@ def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
 
 class HubStream:
-    """A split on the Hub, read piece by piece as it is gone over; nothing is kept on disk.
+    """A split on the Hub, read piece by piece; nothing is kept on disk.
 
     Iterating gives Arrow tables of some 100,000 bars, each checked by the rules of a table of bars. It can be done
-    again, and starts anew each time; every time the same commit is read.
+    again, and starts from the beginning each time; every time the same commit is read.
 
     Attributes:
         repo_id: ``org/name``.
@@ -124,8 +83,8 @@ class HubStream:
         frequency: str | pd.Timedelta | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self.repo_id, self.revision, self.split = snapshot.repo_id, snapshot.revision, split
-        self._snapshot, self._files, self._limits = snapshot, tuple(files), limits
+        self.repo_id, self.revision, self.split = snapshot.repo_id, snapshot.commit, split
+        self._snapshot, self._files, self._limits = snapshot, tuple(files), limits or Limits()
         self._calendar, self._frequency = calendar, frequency
 
     def __repr__(self) -> str:
@@ -150,6 +109,32 @@ class HubStream:
             check.add(piece)
             yield piece
 
+    def read(self) -> Bars:
+        """Download the split and read it into memory.
+
+        Raises:
+            BarsError: A bar breaks a rule, a file is no parquet, or the split would take too much memory.
+            LEMError: The Hub fails.
+        """
+        what = f"the split {self.split!r} of {self.repo_id!r}"
+        self._check_size(sum(file.size or 0 for file in self._files), what)
+        paths = self._snapshot.download(self._files)
+        with ExitStack() as opened:
+            files = []
+            for path, file in zip(paths, self._files, strict=True):
+                local = LocalFile(path, f"{file.path} of {self.repo_id!r}")
+                opened.callback(local.close)
+                files.append(GuardedParquet(local, self._limits))
+            self._check_size(sum(file.expanded for file in files), what)
+            published = self._common_metadata(files)
+            tables = [piece for file in files for piece in _same_columns(file, files[0], published)]
+        if not tables:
+            raise BarsError(f"{what} has no rows", rule="at least one bar")
+        calendar, frequency = self._calendar_and_frequency(published)
+        bars = Bars.from_frame(frame_of(tables), calendar=calendar, frequency=frequency)
+        self._check_hash(bars, published)
+        return bars
+
     def write(self, path: str | os.PathLike[str]) -> Bars:
         """Write the bars to an ``.arrow`` file, in bounded memory.
 
@@ -163,42 +148,80 @@ class HubStream:
             BarsError: A bar breaks a rule, rows are not sorted by symbol and time, or the file cannot be written.
             LEMError: The Hub fails.
         """
-        from lem_models.markets.storage.files import replacing
+        from lem_models.markets.storage.files import writing
         from lem_models.markets.storage.writer import store_bars
 
         first = self._open(self._files[0])
-        record = Record.of(first.metadata, first.name)
-        calendar, frequency = _as_recorded(record, self._calendar, self._frequency)
+        published = SplitMetadata.of(first.metadata, first.name)
+        calendar, frequency = self._calendar_and_frequency(published)
         target = Path(path)
-        with replacing(target) as partial:
+        with writing(target) as partial:
             aside = partial.with_suffix(".arrow")
             try:
                 bars = store_bars(self._pieces(), aside, calendar=calendar, frequency=frequency)
-                _check_hash(bars.content_hash, record, self.repo_id)
+                self._check_hash(bars, published)
                 del bars
                 aside.replace(partial)
             finally:
                 aside.unlink(missing_ok=True)
-        from lem_models.markets.bars import Bars
-
         return Bars.read(target)
 
     def _pieces(self) -> Iterator[pa.Table]:
-        first, known = None, None
+        first, published = None, None
         for file in self._files:
             guarded = self._open(file)
-            record = Record.of(guarded.metadata, guarded.name)
+            metadata = SplitMetadata.of(guarded.metadata, guarded.name)
             if first is None:
-                first, known = guarded, record
-            if record != known or (record is not None and record.shards != len(self._files)):
-                raise _other_bars(self.repo_id)
-            yield from _same_columns(guarded, first, record)
+                first, published = guarded, metadata
+            self._check_shard(metadata, published)
+            yield from _same_columns(guarded, first, published)
 
     def _open(self, file: HubFile) -> GuardedParquet:
         if self._snapshot.repository is None:
             (path,) = self._snapshot.download([file])
             return GuardedParquet(LocalFile(path, file.path), self._limits)
         return GuardedParquet(_RemoteFile(self._snapshot.repository, file), self._limits)
+
+    def _common_metadata(self, files: Sequence[GuardedParquet]) -> SplitMetadata | None:
+        """What the shards say of the split; ``None`` if this package did not write them."""
+        all_metadata = [SplitMetadata.of(file.metadata, file.name) for file in files]
+        for metadata in all_metadata:
+            self._check_shard(metadata, all_metadata[0])
+        return all_metadata[0]
+
+    def _check_shard(self, metadata: SplitMetadata | None, first: SplitMetadata | None) -> None:
+        """Check that a shard belongs to the same split as the first one, and that none is missing."""
+        if metadata != first or (metadata is not None and metadata.shards != len(self._files)):
+            raise BarsError(
+                f"the files of {self.repo_id!r} do not belong together: a shard is missing or another's",
+                rule="content hash",
+            )
+
+    def _calendar_and_frequency(
+        self, published: SplitMetadata | None
+    ) -> tuple[CalendarChoice, str | pd.Timedelta | None]:
+        """Those of the caller, or else those that were published."""
+        if published is None:
+            return self._calendar, self._frequency
+        length = pd.Timedelta(published.frequency, unit="ns") if self._frequency is None else self._frequency
+        return published.calendar if self._calendar == "auto" else self._calendar, length
+
+    def _check_size(self, size: int, what: str) -> None:
+        """Check what a split takes: as it is stored, before it is downloaded; in memory, before it is unpacked."""
+        if size > self._limits.total_bytes:
+            raise BarsError(
+                f"{what} would take {size:,} bytes, more than {self._limits.total_bytes:,}; with streaming=True it is "
+                "read piece by piece",
+                rule="bounded expansion",
+            )
+
+    def _check_hash(self, bars: Bars, published: SplitMetadata | None) -> None:
+        if published is not None and bars.content_hash != published.content_hash:
+            raise BarsError(
+                f"the bars of {self.repo_id!r} have the content hash {bars.content_hash}, {published.content_hash} was "
+                "published",
+                rule="content hash",
+            )
 
 
 class _RemoteFile:
@@ -221,17 +244,7 @@ class _RemoteFile:
         return data
 
 
-def _check_size(total: int, limits: Limits, what: str) -> None:
-    """Check what a split takes: as it is stored, before it is downloaded, and in memory, before it is unpacked."""
-    if total > limits.total_bytes:
-        raise BarsError(
-            f"{what} would take {total:,} bytes, more than {limits.total_bytes:,}; with streaming=True it is read "
-            "piece by piece",
-            rule="bounded expansion",
-        )
-
-
-def _same_columns(file: GuardedParquet, first: GuardedParquet, record: Record | None) -> Iterator[pa.Table]:
+def _same_columns(file: GuardedParquet, first: GuardedParquet, published: SplitMetadata | None) -> Iterator[pa.Table]:
     """Pieces of a file, with the columns of the first file in its order."""
     if sorted(file.schema.names) != sorted(first.schema.names):
         raise BarsError(
@@ -246,7 +259,7 @@ def _same_columns(file: GuardedParquet, first: GuardedParquet, record: Record | 
                 column=field.name,
                 rule="same columns",
             )
-    seconds = set() if record is None else set(record.seconds)
+    seconds = () if published is None else published.seconds
     for piece in file.pieces():
         table = piece.select(first.schema.names).replace_schema_metadata(None)
         for number, field in enumerate(table.schema):
@@ -257,34 +270,3 @@ def _same_columns(file: GuardedParquet, first: GuardedParquet, record: Record | 
                     raise BarsError(f"{file.name} has no whole seconds: {error}", column=field.name) from None
                 table = table.set_column(number, field.name, column)
         yield table
-
-
-def _one_record(records: Sequence[Record | None], repo_id: str) -> Record | None:
-    first = records[0]
-    if any(record != first for record in records) or (first is not None and first.shards != len(records)):
-        raise _other_bars(repo_id)
-    return first
-
-
-def _other_bars(repo_id: str) -> BarsError:
-    return BarsError(
-        f"the files of {repo_id!r} do not belong together: a shard is missing or another's", rule="content hash"
-    )
-
-
-def _as_recorded(
-    record: Record | None, calendar: CalendarChoice, frequency: str | pd.Timedelta | None
-) -> tuple[CalendarChoice, str | pd.Timedelta | None]:
-    """Calendar and frequency as they were published, where the caller does not say otherwise."""
-    if record is None:
-        return calendar, frequency
-    length = pd.Timedelta(record.frequency, unit="ns") if frequency is None else frequency
-    return record.calendar if calendar == "auto" else calendar, length
-
-
-def _check_hash(found: str, record: Record | None, repo_id: str) -> None:
-    if record is not None and found != record.content_hash:
-        raise BarsError(
-            f"the bars of {repo_id!r} have the content hash {found}, {record.content_hash} was published",
-            rule="content hash",
-        )

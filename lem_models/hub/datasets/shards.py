@@ -3,13 +3,12 @@
 A shard is ordinary parquet that any reader of the Hub takes: timestamps in nanoseconds UTC, symbols as texts, numbers
 in 64 bits, other columns in their own types, and the types once more as the library ``datasets`` names them. In the
 metadata of each shard stands what makes the way back exact: the content hash of the whole split, its calendar and
-frequency (:class:`Record`).
+frequency (:class:`SplitMetadata`).
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -17,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lem_models.errors import BarsError, LEMError
+from lem_models.errors import BarsError
 from lem_models.markets.calendar.frequency import GROUP
 from lem_models.markets.storage.store import content_hash
 from lem_models.markets.validation import VALUES, Columns, check_time_order, check_values
@@ -29,7 +29,7 @@ from lem_models.markets.validation import VALUES, Columns, check_time_order, che
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = ["Record", "ShardPlan", "check_bars", "plan_shards", "size_in_bytes", "write_shard"]
+__all__ = ["ShardPlan", "SplitMetadata", "check_bars", "plan_shards", "write_shard"]
 
 KEY = b"lem_models.bars"
 SCHEMA_VERSION = 1
@@ -39,8 +39,8 @@ _BAR_BYTES = 8 * (1 + len(VALUES))
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a shard says of the split that it belongs to.
+class SplitMetadata:
+    """What each shard says of the split that it belongs to.
 
     Attributes:
         content_hash: See :attr:`~lem_models.markets.bars.Bars.content_hash`.
@@ -49,7 +49,7 @@ class Record:
         calendar: Name of the calendar.
         frequency: Length of a bar in nanoseconds.
         seconds: Other columns of times in whole seconds, which parquet knows in milliseconds only.
-        schema_version: Of this record.
+        schema_version: Of this metadata.
     """
 
     content_hash: str
@@ -61,8 +61,8 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
     @classmethod
-    def of(cls, metadata: Mapping[bytes, bytes], name: str) -> Record | None:
-        """The record in the metadata of a parquet file; ``None`` if there is none.
+    def of(cls, metadata: Mapping[bytes, bytes], name: str) -> SplitMetadata | None:
+        """What the metadata of a parquet file say; ``None`` if this package did not write it.
 
         Raises:
             BarsError: It is not what this release writes.
@@ -76,14 +76,14 @@ class Record:
             seconds = content.pop("seconds", [])
             if not isinstance(seconds, list) or not all(isinstance(name, str) for name in seconds):
                 raise TypeError("its columns of seconds are no names")
-            record = cls(**content, seconds=tuple(seconds))
+            split = cls(**content, seconds=tuple(seconds))
             kinds = {"content_hash": str, "calendar": str, "bars": int, "shards": int, "frequency": int}
-            wrong = [key for key, kind in kinds.items() if type(getattr(record, key)) is not kind]
-            if wrong or not 0 < record.frequency < 1 << 62:
+            wrong = [key for key, kind in kinds.items() if type(getattr(split, key)) is not kind]
+            if wrong or not 0 < split.frequency < 1 << 62:
                 raise ValueError(f"its {wrong or 'frequency'} cannot be")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise BarsError(f"{name} says of its bars what cannot be read: {error}", rule="readable file") from None
-        return record
+        return split
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,9 @@ def check_bars(bars: Bars) -> None:
     """
     for begin in range(0, len(bars), GROUP):
         first, last = max(begin - 1, 0), min(begin + GROUP, len(bars))  # one bar before, for the order of time
-        inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
-        edges = np.concatenate([[first], inner, [last]])
-        numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
+        symbols, offsets = _symbols_of(bars, first, last)
         values = {name: np.asarray(getattr(bars, name)[first:last]) for name in VALUES}
-        symbols = tuple(bars.symbols[number] for number in numbers)
-        piece = Columns(symbols, edges - first, bars.timestamp[first:last], values, pd.DataFrame())
+        piece = Columns(symbols, offsets, bars.timestamp[first:last], values, pd.DataFrame())
         check_time_order(piece)
         check_values(piece)
     values = {name: getattr(bars, name) for name in VALUES}
@@ -130,33 +127,33 @@ def check_bars(bars: Bars) -> None:
         raise BarsError("the bars are not those that were written to their file", rule="content hash")
 
 
-def plan_shards(bars: Bars, split: str, max_shard_size: int | str) -> ShardPlan:
+def plan_shards(bars: Bars, split: str, max_shard_size: int) -> ShardPlan:
     """Cut bars into shards of about equal length.
 
     Args:
         bars: The bars.
         split: Name of the split.
-        max_shard_size: Bytes of a shard in memory at most, a number or a text such as ``"500MB"``; its file is smaller.
+        max_shard_size: Bytes of a shard in memory at most; its file is smaller.
 
     Raises:
         BarsError: Another column has a type that is not published.
-        LEMError: The size cannot be read.
     """
     from datasets import Features
 
-    size = size_in_bytes(max_shard_size)
     extra = bars._checked_extra()
     fields = [pa.field("timestamp", _TIMESTAMP), pa.field("symbol", pa.string())]
     fields += [pa.field(name, pa.float64()) for name in VALUES]
     fields += _extra_fields(extra)
     features = Features.from_arrow_schema(pa.schema(fields))
     width = _BAR_BYTES + 16 + sum(_width(field.type) for field in fields[2 + len(VALUES) :])
-    shards = max(1, -(-len(bars) * width // size))
+    shards = max(1, -(-len(bars) * width // max_shard_size))
     bounds = tuple(len(bars) * number // shards for number in range(shards + 1))
     seconds = tuple(field.name for field in fields if pa.types.is_timestamp(field.type) and field.type.unit == "s")
-    record = Record(bars.content_hash, len(bars), shards, bars.calendar.name, bars.frequency.value, seconds)
+    split_metadata = SplitMetadata(
+        bars.content_hash, len(bars), shards, bars.calendar.name, bars.frequency.value, seconds
+    )
     schema = features.arrow_schema
-    schema = schema.with_metadata({**(schema.metadata or {}), KEY: json.dumps(asdict(record)).encode()})
+    schema = schema.with_metadata({**(schema.metadata or {}), KEY: json.dumps(asdict(split_metadata)).encode()})
     paths = tuple(f"data/{split}-{number:05d}-of-{shards:05d}.parquet" for number in range(shards))
     return ShardPlan(split, paths, bounds, schema, features, extra, len(bars) * width)
 
@@ -182,24 +179,12 @@ def write_shard(bars: Bars, plan: ShardPlan, number: int, path: Path) -> None:
         raise BarsError(f"the shard {path.name} cannot be written: {error}", rule="writable file") from error
 
 
-def size_in_bytes(size: int | str) -> int:
-    """Read a size.
-
-    Args:
-        size: Bytes, or a text such as ``"500MB"`` or ``"1GiB"``.
-
-    Raises:
-        LEMError: It is not a positive size.
-
-    Example:
-        >>> size_in_bytes("500MB")
-        500000000
-    """
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-    found = re.fullmatch(r"(\d{1,15})\s*([A-Za-z]*)", str(size).strip(), re.ASCII)
-    if isinstance(size, bool) or not found or found[2].upper() not in units or not int(found[1]):
-        raise LEMError(f"a size is a number of bytes or a text such as '500MB'; got {size!r}")
-    return int(found[1]) * units[found[2].upper()]
+def _symbols_of(bars: Bars, first: int, last: int) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Symbols of the bars ``first`` to before ``last``, and where each begins and ends there, [symbols + 1]."""
+    inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
+    edges = np.concatenate([[first], inner, [last]])
+    numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
+    return tuple(bars.symbols[number] for number in numbers), edges - first
 
 
 def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -207,12 +192,10 @@ def _ranges(first: int, last: int) -> Iterator[tuple[int, int]]:
 
 
 def _table(bars: Bars, plan: ShardPlan, first: int, last: int) -> pa.Table:
-    inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
-    edges = np.concatenate([[first], inner, [last]])
-    numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
-    names = pa.array([bars.symbols[number] for number in numbers], pa.string())
-    which = pa.array(np.repeat(np.arange(len(numbers), dtype=np.int32), np.diff(edges)))
-    arrays = [pa.array(np.asarray(bars.timestamp[first:last])).view(_TIMESTAMP), names.take(which)]
+    symbols, offsets = _symbols_of(bars, first, last)
+    which = pa.array(np.repeat(np.arange(len(symbols), dtype=np.int32), np.diff(offsets)))
+    arrays = [pa.array(np.asarray(bars.timestamp[first:last])).view(_TIMESTAMP)]
+    arrays.append(pa.array(symbols, pa.string()).take(which))
     arrays += [pa.array(np.asarray(getattr(bars, name)[first:last])) for name in VALUES]
     columns: list[pa.Array | pa.ChunkedArray] = list(arrays)
     others = plan.schema.names[2 + len(VALUES) :]

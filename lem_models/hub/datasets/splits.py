@@ -11,26 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lem_models.errors import LEMError, UnknownNameError
-from lem_models.guard.yaml import parse_yaml
-from lem_models.hub.datasets.card_text import split_card
-from lem_models.hub.datasets.files import Snapshot
+from lem_models.hub.datasets.snapshot import Snapshot
+from lem_models.hub.names import check_split_name
 from lem_models.hub.repository import HubFile
 
-__all__ = ["check_split_name", "split_files"]
+__all__ = ["split_files"]
 
-_SPLIT = re.compile(r"\w+(\.\w+)*", re.ASCII)
 _NUMBERED = re.compile(r"(?P<start>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<end>.*)\.parquet")
-
-
-def check_split_name(split: str) -> str:
-    """Check the name of a split.
-
-    Raises:
-        LEMError: It is not made of letters, digits and underscores.
-    """
-    if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "all":
-        raise LEMError(f"a split is named with letters, digits and underscores, such as 'train'; got {split!r}")
-    return split
 
 
 def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> list[HubFile]:
@@ -49,25 +36,25 @@ def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> li
     check_split_name(split)
     patterns = _patterns(snapshot, config)
     if patterns is None:
-        found = {name: files for name, files in _by_name(snapshot.files) if files}
-        if not found:
-            found = {"train": [path for path in sorted(snapshot.files) if path.endswith(".parquet")]}
+        splits = {name: files for name, files in _by_name(snapshot.files) if files}
+        if not splits:
+            splits = {"train": [path for path in sorted(snapshot.files) if path.endswith(".parquet")]}
     else:
-        found = {name: _matching(given, snapshot) for name, given in patterns.items()}
-    if split not in found:
-        raise UnknownNameError.among(f"split of {snapshot.repo_id!r}", split, found)
-    paths = found[split]
+        splits = {name: _matching(given, snapshot) for name, given in patterns.items()}
+    if split not in splits:
+        raise UnknownNameError.among(f"split of {snapshot.repo_id!r}", split, splits)
+    paths = splits[split]
     if not paths:
         raise LEMError(f"{snapshot.repo_id!r} has no parquet file for its split {split!r}; only parquet is read")
     for path in paths:
         if not path.endswith(".parquet"):
             raise LEMError(f"the split {split!r} of {snapshot.repo_id!r} has the file {path}; only parquet is read")
-    absent = [path for path in paths if snapshot.is_local and snapshot.files[path].size is None]
+    absent = [path for path in paths if snapshot.is_cached and snapshot.files[path].size is None]
     if absent:
         raise LEMError(
             f"the cached copy of {snapshot.repo_id!r} has {len(paths) - len(absent)} of the {len(paths)} files of its "
             f"split {split!r}; {absent[0]} is missing. Get them once with network access: `hf download "
-            f"{snapshot.repo_id} --repo-type dataset --revision {snapshot.revision}`"
+            f"{snapshot.repo_id} --repo-type dataset --revision {snapshot.commit}`"
         )
     _check_complete(paths, snapshot)
     return [snapshot.files[path] for path in paths]
@@ -77,10 +64,9 @@ def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | 
     """Patterns of the files of each split, as the card says; ``None`` if it does not."""
     what = f"the card of {snapshot.repo_id!r}"
     try:
-        metadata = parse_yaml(split_card(snapshot.card)[0]) or {}
-    except (ValueError, RecursionError) as error:
+        configs = snapshot.card.metadata.get("configs")
+    except ValueError as error:
         raise LEMError(f"{what} has metadata that cannot be read: {' '.join(str(error).split())[:200]}") from None
-    configs = metadata.get("configs") if isinstance(metadata, dict) else None
     if not configs:
         if config not in (None, "default"):
             raise UnknownNameError.among(f"configuration of {snapshot.repo_id!r}", config, ["default"])
@@ -99,14 +85,14 @@ def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | 
     if given is None:
         return None
     entries = given if isinstance(given, list) else [given]
-    found: dict[str, list[str]] = {}
+    patterns: dict[str, list[str]] = {}
     for entry in entries:
         name, paths = (entry.get("split"), entry.get("path")) if isinstance(entry, dict) else ("train", entry)
         listed: list[Any] = paths if isinstance(paths, list) else [paths]
         if not isinstance(name, str) or not all(isinstance(path, str) for path in listed):
             raise LEMError(f"{what} is wrong: 'data_files' of {config!r} is a list of a 'split' and its 'path' each")
-        found.setdefault(name, []).extend(listed)
-    return found
+        patterns.setdefault(name, []).extend(listed)
+    return patterns
 
 
 def _by_name(files: Mapping[str, HubFile]) -> Iterator[tuple[str, list[str]]]:
@@ -119,15 +105,15 @@ def _by_name(files: Mapping[str, HubFile]) -> Iterator[tuple[str, list[str]]]:
 
 def _matching(patterns: Sequence[str], snapshot: Snapshot) -> list[str]:
     """Files that patterns mean: ``*`` stands for a part of a name, ``**`` for folders too."""
-    found: dict[str, None] = {}
+    matching: dict[str, None] = {}  # in order, each once
     for pattern in patterns:
         if pattern.startswith("/") or "\\" in pattern or ":" in pattern or ".." in pattern.split("/"):
             raise LEMError(
                 f"the card of {snapshot.repo_id!r} names the data files {pattern!r}, which are not in the repository: "
                 "nothing was read"
             )
-        found.update(dict.fromkeys(path for path in sorted(snapshot.files) if _fits(path, pattern)))
-    return list(found)
+        matching.update(dict.fromkeys(path for path in sorted(snapshot.files) if _fits(path, pattern)))
+    return list(matching)
 
 
 def _fits(path: str, pattern: str) -> bool:
@@ -159,7 +145,7 @@ def _check_complete(paths: Sequence[str], snapshot: Snapshot) -> None:
     for (start, count), numbers in groups.items():
         if numbers != set(range(count)):
             missing = min(set(range(count)) - numbers, default=None)
-            where = "cached copy" if snapshot.is_local else "repository"
+            where = "cached copy" if snapshot.is_cached else "repository"
             raise LEMError(
                 f"the {where} of {snapshot.repo_id!r} has {len(numbers)} of the {count} files {start}-*.parquet"
                 + (f"; number {missing} is missing" if missing is not None else "")

@@ -1,7 +1,7 @@
 """What is published of a model folder: configuration, weights, card, the pictures the card shows, evaluation results.
 
-Nothing else leaves the folder: records of a run (``run.json``, ``finetune.json``) name files of the machine that made
-them, checkpoints hold the state of an optimiser.
+Nothing else leaves the folder. The files of a training (``run.json``, ``finetune.json``) name files of the machine that
+made them, and checkpoints hold the state of an optimiser.
 """
 
 from __future__ import annotations
@@ -11,26 +11,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from lem_models.errors import ConfigError
 from lem_models.guard.text import one_line
-from lem_models.guard.yaml import parse_yaml
+from lem_models.hub.card import MAX_CARD_BYTES, Card
 from lem_models.hub.models.eval_results import eval_results
-from lem_models.hub.models.load import CONFIG_NAME, WEIGHTS_NAME, check_hash, check_links, read_pair
-from lem_models.hub.models.plain_card import RECORD, plain_card
-from lem_models.hub.models.zoo import METRICS_NAME
+from lem_models.hub.models.folder import check_hash, check_links, read_pair
+from lem_models.hub.models.plain_card import FINETUNE_NAME, plain_card
+from lem_models.hub.names import CARD_NAME, CONFIG_NAME, METRICS_NAME, WEIGHTS_NAME
+from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.config import ConfigFile, LEMConfig
 
-__all__ = ["CARD_NAME", "Contents", "card_metadata_of", "contents_of"]
+__all__ = ["Contents", "contents_of"]
 
-CARD_NAME = "README.md"
-
-_MAX_CARD = 1 << 20
 _MAX_PICTURE = 1 << 23
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp")
 _LINK = re.compile(r"!\[[^\]]*\]\(\s*<?([^\s)>]+)|<img[^>]+src=[\"']([^\"']+)")
-_HEAD = re.compile(r"\A---\r?\n(.*?)\r?\n---\s*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -40,87 +37,55 @@ class Contents:
     Attributes:
         files: Content by path in the repository.
         card_files: Those of them that belong to the card: it and its pictures.
-        notes: What was left out, or ought to be known, one sentence each.
+        notes: What was left out and what the publisher should know, one sentence each.
     """
 
     files: Mapping[str, bytes]
     card_files: frozenset[str]
     notes: tuple[str, ...]
 
-    @property
-    def weights_hash(self) -> str:
-        """SHA-256 of the weights."""
-        return hashlib.sha256(self.files[WEIGHTS_NAME]).hexdigest()
 
-
-def contents_of(
-    folder: Path,
-    *,
-    name: str,
-    repo_id: str,
-    card: Path | None = None,
-    licence: str | None = None,
-    eval_data: Mapping[str, str] | None = None,
-) -> Contents:
+def contents_of(folder: Path, to: ModelUpload) -> Contents:
     """Collect what is published of a model folder.
 
     Args:
         folder: The folder; its model is taken to be valid.
-        name: Name of the model, for a card that has to be made.
-        repo_id: Where it goes, for the same.
-        card: Card to send; default ``README.md`` of the folder, and a plain one where there is none.
-        licence: Licence of the model, for a plain card.
-        eval_data: Data set by evaluation market, see :func:`~lem_models.hub.models.eval_results.eval_results`.
+        to: Where it goes, and what goes along.
 
     Raises:
         ConfigError: when a file is a link that leads out of the folder, the card cannot be read or its metadata are no
             YAML, or the licence contradicts it.
     """
-    notes: list[str] = []
     # A link in a stranger's folder would publish another file of this machine.
-    check_links(folder, (METRICS_NAME, RECORD, *(() if card else (CARD_NAME,))))
+    check_links(folder, (METRICS_NAME, FINETUNE_NAME, *(() if to.card else (CARD_NAME,))))
     config, files = read_pair(folder, _pair)
     weights = hashlib.sha256(files[WEIGHTS_NAME]).hexdigest()
-    source = card if card is not None else folder / CARD_NAME
+    source = Path(to.card) if to.card is not None else folder / CARD_NAME
     pictures: dict[str, bytes] = {}
-    if card is None and not source.is_file():
-        text, said = plain_card(config, name, repo_id, folder, weights=weights, licence=licence)
-        notes.extend(said)
-        files[CARD_NAME] = text.encode()
+    if to.card is None and not source.is_file():
+        card, notes = plain_card(config, to, folder, weights=weights)
     else:
-        files[CARD_NAME] = _read(source, _MAX_CARD)
-        metadata = card_metadata_of(files[CARD_NAME], source)
-        stated = metadata.get("license")
-        if licence is not None and licence != stated:
-            raise ConfigError(
-                f"the card {source} says license: {stated}, not {licence}: edit the card, it is sent as it is"
-            )
-        notes.extend(
-            f"the card {source.name} has no {key} in its metadata"
-            for key in ("license", "library_name", "tags")
-            if not metadata.get(key)
-        )
-        pictures = _pictures(files[CARD_NAME].decode(), source.parent, notes)
-    results, said = eval_results(folder, weights, eval_data or {})
-    notes.extend(said)
-    files |= pictures | results
-    return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(map(one_line, notes)))
+        card, notes = _written_card(source, to.licence)
+        pictures = _pictures(card, source.parent, notes)
+    results, without_results = eval_results(folder, weights, to.eval_data or {})
+    files |= {CARD_NAME: card.encode(), **pictures, **results}
+    return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(map(one_line, [*notes, *without_results])))
 
 
-def card_metadata_of(content: bytes, source: Path) -> dict[str, Any]:
-    """The YAML head of a card; empty when it has none.
-
-    Raises:
-        ConfigError: when the card is not UTF-8 or its head is no YAML mapping.
-    """
+def _written_card(path: Path, licence: str | None) -> tuple[str, list[str]]:
+    """A card that somebody wrote, and what it lacks."""
     try:
-        head = _HEAD.match(content.decode("utf-8"))
-        metadata = parse_yaml(head[1]) if head else {}
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"the card {source} cannot be published: {' '.join(str(error).split())}") from None
-    if not isinstance(metadata, dict):
-        raise ConfigError(f"the card {source} cannot be published: its metadata are no mapping")
-    return metadata
+        card = Card(_read(path, MAX_CARD_BYTES).decode("utf-8"))
+        metadata = card.metadata
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"the card {path} cannot be published: {' '.join(str(error).split())}") from None
+    stated = metadata.get("license")
+    if licence is not None and licence != stated:
+        raise ConfigError(f"the card {path} says license: {stated}, not {licence}: edit the card, it is sent as it is")
+    missing = [key for key in ("license", "library_name", "tags") if not metadata.get(key)]
+    return card.text, [f"the card {path.name} has no {key} in its metadata" for key in missing]
 
 
 def _pair(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, bytes]]:
@@ -132,8 +97,8 @@ def _pair(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, byte
 
 def _pictures(card: str, folder: Path, notes: list[str]) -> dict[str, bytes]:
     """Pictures that the card shows and that lie in its folder, by the path that the card names."""
-    found: dict[str, bytes] = {}
-    for link in {one or other for one, other in _LINK.findall(card)}:
+    pictures: dict[str, bytes] = {}
+    for link in {markdown or html for markdown, html in _LINK.findall(card)}:
         path = PurePosixPath(link)
         if "://" in link or link.startswith(("data:", "#", "/")):
             continue
@@ -143,8 +108,8 @@ def _pictures(card: str, folder: Path, notes: list[str]) -> dict[str, bytes]:
         elif path.suffix.lower() not in _PICTURES or not inside.is_file():
             notes.append(f"the card shows {link}, which is no picture in its folder")
         else:
-            found[str(path)] = _read(inside, _MAX_PICTURE)
-    return dict(sorted(found.items()))
+            pictures[str(path)] = _read(inside, _MAX_PICTURE)
+    return dict(sorted(pictures.items()))
 
 
 def _read(path: Path, largest: int) -> bytes:

@@ -16,7 +16,7 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.guard.text import read_json, shown
-from lem_models.hub.models.zoo import METRICS_NAME
+from lem_models.hub.names import METRICS_NAME
 
 __all__ = ["eval_results", "parse_eval_data"]
 
@@ -63,7 +63,7 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
         metrics = read_json(path)
         if metrics["weights_sha256"] != weights:
             raise ConfigError(f"{path} was measured with other weights than those to be published: measure again")
-        measured: dict[str, Mapping[str, Any]] = {found["market"]: found for found in metrics["evaluations"]}
+        measured: dict[str, Mapping[str, Any]] = {each["market"]: each for each in metrics["evaluations"]}
         unknown = sorted(set(eval_data) - set(measured))
         if unknown:
             raise ConfigError(
@@ -89,13 +89,13 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
     return files, notes
 
 
-def _entries(found: Mapping[str, Any], target: str, weights: str) -> list[dict[str, Any]]:
+def _entries(evaluation: Mapping[str, Any], target: str, weights: str) -> list[dict[str, Any]]:
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     match = _TARGET.fullmatch(target)
     if match is None:
         raise ConfigError(f"a benchmark data set is named as org/data or org/data@commit; got {target!r}")
-    about = f"{found['split']} {found['start']} to {found['end']}; weights {weights[:12]}"
+    about = f"{evaluation['split']} {evaluation['start']} to {evaluation['end']}; weights {weights[:12]}"
     entries = []
 
     def add(task: str, value: float, notes: str) -> None:
@@ -109,14 +109,14 @@ def _entries(found: Mapping[str, Any], target: str, weights: str) -> list[dict[s
             )
         )
 
-    for run in found["runs"]:
-        longest = run["max_periods"]
-        for row in run["rows"]:
+    for orders in evaluation["runs"]:  # of one longest duration each
+        longest = orders["max_periods"]
+        for row in orders["rows"]:
             interval = (
                 f"95 % interval {row['low_vol']} to {row['high_vol']}, std {row['std_vol']}, {row['orders']} orders"
             )
             add(f"improvement_min{row['min_periods']}_of_{longest}", row["mean_vol"], interval)
-        for row in run["tracking"]:
+        for row in orders["tracking"]:
             if row["policy"] == "twap":
                 add(f"tracking_{longest}", row["std_ratio_vol"], f"95 % interval {row['low']} to {row['high']}")
     return eval_result_entries_to_yaml(entries)

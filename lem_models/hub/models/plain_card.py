@@ -1,46 +1,45 @@
-"""The card of a model of one's own that has none: what the files say of it, and what they do not."""
+"""The card of a model that has none: what the model's files say of it, and what they do not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lem_models.errors import ConfigError
-from lem_models.guard.text import one_line, place, problem, read_json
-from lem_models.hub.models.zoo import list_models
-from lem_models.hub.tables import interval, markdown_table, number
+from lem_models.guard.settings import problems
+from lem_models.guard.text import one_line, read_json
+from lem_models.hub.models.registry import bundled_names
+from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.config import LEMConfig
+from lem_models.report.markdown import markdown_table, markdown_text
+from lem_models.report.numbers import interval
+from lem_models.report.policy_tables import before_after_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-__all__ = ["plain_card"]
+__all__ = ["FINETUNE_NAME", "plain_card"]
 
-RECORD = "finetune.json"
+FINETUNE_NAME = "finetune.json"
 """What fine-tuning writes beside a model."""
 
 _EXAMPLE_PERIODS = 12
-_PROBLEMS_SHOWN = 8
-AFTER = "after"
-"""The model itself in that record; ``before`` is the one that it started from."""
+_AFTER = "after"
+"""The model itself in that file; ``before`` is the one that it started from."""
 
 
-def plain_card(
-    config: LEMConfig, name: str, repo_id: str, folder: Path, *, weights: str, licence: str | None
-) -> tuple[str, list[str]]:
+def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str) -> tuple[str, list[str]]:
     """A card as Markdown, with metadata.
 
     Args:
         config: Configuration of the model.
-        name: Its name.
-        repo_id: Where it is published.
+        to: Where it is published, and under which licence (``"apache-2.0"``); that is not guessed.
         folder: Its folder; with ``finetune.json`` the card has what fine-tuning measured.
         weights: SHA-256 of its weights.
-        licence: Licence, by the Hub's identifiers (``"apache-2.0"``); it is not guessed.
 
     Returns:
         The card, and what is missing in it.
@@ -50,21 +49,23 @@ def plain_card(
     """
     from huggingface_hub import ModelCardData
 
-    notes = [] if licence else ["the card states no licence, so nobody may use the model: pass --licence (licence=)"]
-    record = _record(folder / RECORD)
-    if record is not None and record.get("weights_sha256") not in (None, weights):
-        notes.append(f"the card has no measured results: {RECORD} is about other weights")
-        record = None
-    elif record is None:
+    notes = []
+    if not to.licence:
+        notes.append("the card states no licence, so nobody may use the model: pass --licence (licence=)")
+    measured = _read(folder / FINETUNE_NAME)
+    start = None if measured is None else measured.start
+    if measured is None:
         notes.append("the card has no measured results: nothing measured is recorded in the folder")
-    frequencies = config.frequencies or sorted(config.unseen_from)
-    start = str(record["start"]) if record is not None else None
+    elif measured.weights_sha256 not in (None, weights):
+        notes.append(f"the card has no measured results: {FINETUNE_NAME} is about other weights")
+        start = measured = None
+    name = to.repo_id.split("/")[-1]
     metadata = ModelCardData(
-        license=licence,
+        license=to.licence,
         library_name="lem_models",
         model_name=one_line(name),
         tags=["finance", "order-execution", "vwap", "twap", "time-series", config.encoder],
-        eval_results=_index(record) if record is not None else None,
+        eval_results=None if measured is None else _index(measured),
     )
     environment = Environment(
         loader=PackageLoader("lem_models.hub"),
@@ -76,27 +77,23 @@ def plain_card(
         finalize=_written,
     )
     periods = min(_EXAMPLE_PERIODS, config.horizon)
-    content = dict(
+    card = environment.get_template("plain_card.md.j2").render(
         metadata=_Markdown(str(metadata.to_yaml()).strip()),
         name=name,
-        repo_id=repo_id,
+        repo_id=to.repo_id,
         config=config,
-        frequencies=frequencies,
+        frequencies=config.frequencies or sorted(config.unseen_from),
         weights=weights,
-        licence=licence,
+        licence=to.licence,
         start=start,
-        bundled=start in list_models(),
-        record=record,
-        table=_Markdown(_table(record) if record is not None else ""),
-        tracking=_tracking(record) if record is not None else [],
+        bundled=start in bundled_names(),
+        measured=measured,
+        table=_Markdown("" if measured is None else _table(measured)),
+        tracking=[] if measured is None else _tracking(measured),
         periods=periods,
         minima=sorted({1, max(1, periods // 2), periods}),
     )
-    try:
-        text = environment.get_template("plain_card.md.j2").render(content)
-    except TemplateError as error:  # the record lacks what the card shows
-        raise ConfigError(f"cannot read {folder / RECORD}: {error}; move it away") from None
-    return text, notes
+    return card, notes
 
 
 class _Row(BaseModel):
@@ -135,19 +132,19 @@ class _Data(_Row):
     bars: int
 
 
-class _Part(_Row):
+class _Period(_Row):
     start: str
     end: str
 
 
-class _Record(_Row):
-    """What the card shows of ``finetune.json``; a damaged record is refused, not half shown."""
+class _Measured(_Row):
+    """What the card shows of ``finetune.json``; a damaged file is refused, not half shown."""
 
     start: str
     sentence: str
     warnings: list[str]
     data: _Data
-    parts: dict[str, _Part]
+    parts: dict[str, _Period]  # of the data: training, validation, test
     test: _Test
     weights_sha256: str | None = None
 
@@ -157,72 +154,52 @@ class _Markdown(str):
 
 
 def _written(value: object) -> object:
-    return value if isinstance(value, _Markdown) else _text(value)
+    return value if isinstance(value, _Markdown) else markdown_text(value)
 
 
-def _text(value: object) -> str:
-    """A value inside a line or a table of Markdown."""
-    return one_line(str(value)).replace("|", "\\|").replace("<", "&lt;")
-
-
-def _record(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> _Measured | None:
     if not path.is_file():
         return None
     try:
-        record = read_json(path)
-        _Record.model_validate(record)
-        record["parts"]["test"]
+        measured = _Measured.model_validate(read_json(path))
+        measured.parts["test"]
     except ValidationError as error:
-        problems = [problem(place(e["loc"]), e["msg"]) for e in error.errors(include_url=False)]
-        raise ConfigError(f"cannot read {path}: {'; '.join(problems[:_PROBLEMS_SHOWN])}; move it away") from None
+        raise ConfigError(f"cannot read {path}: {problems(error)}; move it away") from None
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"cannot read {path}: {type(error).__name__}: {error}; move it away") from None
-    return record
+    return measured
 
 
-def _index(record: Mapping[str, Any]) -> list[EvalResult]:
+def _index(measured: _Measured) -> list[EvalResult]:
     """The results of the model itself, for ``model-index``."""
     from huggingface_hub import EvalResult
 
-    test, part = record["test"], record["parts"]["test"]
-    costs = ", after costs" if test["net_of_costs"] else ""
+    period = measured.parts["test"]
+    costs = ", after costs" if measured.test.net_of_costs else ""
     return [
         EvalResult(
             task_type="order-execution",
             task_name="Order execution",
             dataset_type="bars",
-            dataset_name=one_line(f"Bars {str(record['data']['content_hash'])[:12]}, {part['start']} to {part['end']}"),
+            dataset_name=one_line(f"Bars {measured.data.content_hash[:12]}, {period.start} to {period.end}"),
             dataset_split="test",
             metric_type="improvement_bar_volatilities",
-            metric_name=one_line(
-                f"Mean improvement over the VWAP{costs}, bar volatilities, minimum {row['min_periods']}"
-            ),
-            metric_value=row["mean_vol"],
-            metric_args={key: row[key] for key in ("low_vol", "high_vol", "std_vol", "mean_bps", "std_bps", "orders")},
+            metric_name=f"Mean improvement over the VWAP{costs}, bar volatilities, minimum {row.min_periods}",
+            metric_value=row.mean_vol,
+            metric_args=row.model_dump(include={"low_vol", "high_vol", "std_vol", "mean_bps", "std_bps", "orders"}),
         )
-        for row in test["policies"]
-        if row["policy"] == AFTER
+        for row in measured.test.policies
+        if row.policy == _AFTER
     ]
 
 
-def _table(record: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            str(row["min_periods"]),
-            _text(row["policy"]),
-            f"{row['orders']:,}",
-            number(row["mean_bps"], ".2f"),
-            number(row["std_bps"], ".1f"),
-            interval(row, "mean_vol", "low_vol", "high_vol", ".3f"),
-            number(row["std_vol"], ".3f"),
-        )
-        for row in sorted(record["test"]["policies"], key=lambda row: int(row["min_periods"]))
-    ]
-    return markdown_table(("minimum", "policy", "orders", "bps", "std bps", "bar volatilities", "std"), rows)
+def _table(measured: _Measured) -> str:
+    rows = pd.DataFrame([row.model_dump() for row in measured.test.policies])
+    return markdown_table(before_after_table(rows))
 
 
-def _tracking(record: Mapping[str, Any]) -> list[str]:
+def _tracking(measured: _Measured) -> list[str]:
     return [
-        f"{interval(row, 'ratio', 'low', 'high', '.3f')} of that of {row['policy']}"
-        for row in record["test"]["fixed_duration_std_ratio"]
+        f"{interval(row.ratio, row.low, row.high)} of that of {row.policy}"
+        for row in measured.test.fixed_duration_std_ratio
     ]

@@ -2,8 +2,8 @@
 
 What a name may be, in this order:
 
-1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, whatever folder
-   of that name there is elsewhere (write ``"./lem-crypto-hourly"`` for that one);
+1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, also when the
+   working directory has a folder of that name (write ``"./lem-crypto-hourly"`` for that one);
 2. a folder that exists, relative or absolute; a :class:`~pathlib.Path` is always a folder;
 3. a Hub id, ``"org/name"``. It comes from the cache when it is there and the Hub cannot be asked.
 
@@ -13,33 +13,25 @@ Files of the Hub are checked against the hash that the Hub names for them, each 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
+from lem_models.guard.hub_ids import is_hub_id
 from lem_models.hub.client import ask, is_offline
-from lem_models.hub.models.load import CONFIG_NAME, WEIGHTS_NAME, missing_files
-from lem_models.hub.models.zoo import bundled_folder, list_models
-from lem_models.hub.repository import cache_folder, describe
+from lem_models.hub.models.folder import missing_files
+from lem_models.hub.models.registry import bundled_folder, bundled_names
+from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
+from lem_models.hub.repository import cache_folder, cache_root, describe, is_damaged
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
-__all__ = ["is_hub_id", "resolve"]
+__all__ = ["resolve"]
 
 _FILES = (CONFIG_NAME, WEIGHTS_NAME)
-_HUB_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?/[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
-_LONGEST_ID = 96
 _LARGEST_HEADER = 1 << 24
 _LARGEST = {CONFIG_NAME: MAX_CONFIG_BYTES, WEIGHTS_NAME: 8 * MAX_WEIGHTS + _LARGEST_HEADER}
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a Hub id, ``org/name``."""
-    plain = bool(_HUB_ID.fullmatch(name)) and len(name) <= _LONGEST_ID
-    return plain and "--" not in name and ".." not in name and not name.endswith(".git")
 
 
 def resolve(
@@ -69,7 +61,7 @@ def resolve(
     if not isinstance(name, str | Path) or not str(name):
         raise UnknownNameError(f"a model is a bundled name, a folder or a Hub id; got {name!r}")
     folder = Path(name)
-    if isinstance(name, str) and name in list_models():
+    if isinstance(name, str) and name in bundled_names():
         _no_revision(revision, f"{name!r} is bundled with the package")
         return bundled_folder(name)
     if isinstance(name, Path) or os.path.isdir(folder):  # False, not an error, for what cannot be looked at
@@ -77,7 +69,7 @@ def resolve(
         hides = f"; a folder goes before the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
         return _complete(folder, f"the folder {folder}", hides)
     if not is_hub_id(name):
-        raise UnknownNameError.among("model", name, list_models())
+        raise UnknownNameError.among("model", name, bundled_names())
     return _from_hub(name, revision, token, cache_dir, local_files_only)
 
 
@@ -105,37 +97,39 @@ def _from_hub(
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import RevisionNotFoundError
 
-    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    cache = cache_root(cache_dir)
     offline = local_files_only or is_offline()
     at = f" at {revision!r}" if revision else ""
 
     def cached() -> Path:
-        found = snapshot_download(
-            name, revision=revision, cache_dir=cache, local_files_only=True, allow_patterns=list(_FILES)
+        folder = Path(
+            snapshot_download(
+                name, revision=revision, cache_dir=cache, local_files_only=True, allow_patterns=list(_FILES)
+            )
         )
-        if not all((Path(found) / file).is_file() for file in _FILES):
+        if not all((folder / file).is_file() for file in _FILES):
             raise FileNotFoundError(f"{name} is not whole in the cache")
-        return Path(found)
+        return folder
 
     def download() -> Path:
         if offline:
             return cached()
         try:
-            found = describe(name, "models", revision, token)
+            repository = describe(name, "model", revision, token)
         except (LEMError, RevisionNotFoundError):
             raise
-        except Exception:  # whatever it is, a copy in the cache will do
+        except Exception:  # a copy in the cache serves as well, whatever the reason
             with contextlib.suppress(Exception):
                 return cached()
             raise
-        if missing := [file for file in _FILES if file not in found.files]:
+        if missing := [file for file in _FILES if file not in repository.files]:
             raise _no_model(f"the Hub repository {name!r}{at}", missing)
-        files = [found.files[file] for file in _FILES]
+        files = [repository.files[file] for file in _FILES]
         _check_sizes({file.path: file.size for file in files}, name)
         for file in files:
-            found.fetch(file, cache)
-        found.note(revision or constants.DEFAULT_REVISION, cache)
-        return cache_folder(name, "models", cache) / "snapshots" / found.commit
+            repository.fetch(file, cache)
+        repository.note(revision or constants.DEFAULT_REVISION, cache)
+        return cache_folder(name, "model", cache) / "snapshots" / repository.commit
 
     for attempt in (1, 2):
         try:
@@ -143,7 +137,7 @@ def _from_hub(
         except HubError as error:
             problem = _with_hints(error, name, revision, cache, offline=offline)
         else:
-            damaged = _damaged(folder)
+            damaged = [folder / file for file in _FILES if is_damaged(folder / file)]
             if not damaged:
                 return _complete(folder, f"the Hub repository {name!r}{at}")
             problem = HubError(
@@ -182,7 +176,7 @@ def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *
     if error.status in (401, 404) and (close := _closest(name, cache)):
         text += f". Did you mean {' or '.join(map(repr, close))}?"
     return HubError(
-        f"{text}{'' if text.endswith('?') else '.'} Bundled models need no network: {', '.join(list_models())}",
+        f"{text}{'' if text.endswith('?') else '.'} Bundled models need no network: {', '.join(bundled_names())}",
         repo_id=name,
         status=error.status,
         retry_after=error.retry_after,
@@ -191,7 +185,7 @@ def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *
 
 def _closest(name: str, cache: Path) -> list[str]:
     """Names like a Hub id: of bundled models, which have no organisation, and of models in the cache."""
-    bundled = get_close_matches(name.partition("/")[2], list_models(), n=1, cutoff=0.8)
+    bundled = get_close_matches(name.partition("/")[2], bundled_names(), n=1, cutoff=0.8)
     cached = get_close_matches(name, [one for one in _cached(cache) if one != name], n=2, cutoff=0.8)
     return [*bundled, *cached]
 
@@ -203,33 +197,6 @@ def _cached(cache: Path) -> list[str]:
     except OSError:
         return []
     return ["/".join(parts[1:]) for parts in names if len(parts) == 3]
-
-
-def _damaged(folder: Path) -> list[Path]:
-    """Files of a snapshot whose content is not what the cache says it is.
-
-    In the cache a file is a link to a blob that is named by its hash: SHA-256 of large files, git's SHA-1 of small ones
-    (some mirrors: plain SHA-1). Where the file system has no links nothing is known, and nothing is checked.
-    """
-    found = []
-    for path in (folder / name for name in _FILES):
-        blob = path.resolve()
-        if not path.is_symlink() or blob.parent.name != "blobs" or not blob.is_file():
-            continue
-        if re.fullmatch(r"[0-9a-f]{64}|[0-9a-f]{40}", blob.name) and blob.name not in _hashes(blob, len(blob.name)):
-            found.append(path)
-    return found
-
-
-def _hashes(path: Path, digits: int) -> set[str]:
-    kinds = [hashlib.sha256()] if digits == 64 else [hashlib.sha1(), hashlib.sha1()]
-    if digits == 40:
-        kinds[0].update(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            for kind in kinds:
-                kind.update(part)
-    return {kind.hexdigest() for kind in kinds}
 
 
 def _removed(damaged: list[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Saving a model folder in one step, as far as anybody can see.
+"""Saving a model folder so that a reader sees the old model or the new one.
 
 Two files of fixed names cannot be replaced at once, so they are replaced in a sequence that a reader can follow. The
 configuration names the hash of its weights:
@@ -7,10 +7,10 @@ configuration names the hash of its weights:
 2. the new weights replace the old: the configuration that belongs to them is the one in ``.saving/`` now;
 3. that configuration replaces the old one.
 
-A reader (:func:`~lem_models.hub.models.load.read_pair`) takes the configuration that names the weights it has opened. A
-process that is killed before step 2 has changed nothing; one that is killed before step 3 leaves a folder that loads as
-the new model, and the next save finishes its work. Only one process at a time saves to a folder, so what lies in
-``.saving/`` when a save begins is of a dead one.
+A reader (:func:`~lem_models.hub.models.folder.read_pair`) takes the configuration that names the weights it has opened.
+A process that is killed before step 2 has changed nothing. One that is killed before step 3 leaves a folder that loads
+as the new model, and the next save finishes its work. Only one process at a time saves to a folder, so what lies in
+``.saving/`` when a save begins was left by a process that has ended.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -30,14 +31,23 @@ from torch import Tensor
 
 from lem_models.errors import ConfigError
 from lem_models.guard.hashes import file_sha256
-from lem_models.hub.models.load import CONFIG_NAME, STAGED, WEIGHTS_NAME
+from lem_models.hub.names import CONFIG_NAME, STAGED, WEIGHTS_NAME
 from lem_models.modeling.config import ConfigFile, LEMConfig
 
-__all__ = ["write_model"]
+if TYPE_CHECKING:
+    from lem_models.modeling.model import LEMModel
+
+__all__ = ["save_model", "write_model"]
 
 _LOCK = ".saving.lock"
 _PATIENCE = 120.0  # seconds that another process may take for its save
 _PAUSE = 0.005
+
+
+def save_model(model: LEMModel, folder: str | Path) -> Path:
+    """Write a trained model to a folder; see :meth:`lem_models.LEMModel.save_pretrained`."""
+    model.require_trained()
+    return write_model(Path(folder), model.config, model.state_dict())
 
 
 def write_model(folder: Path, config: LEMConfig, weights: Mapping[str, Tensor]) -> Path:
@@ -128,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
-            # A process that ends its save removes the file: a lock on a removed one keeps nobody out.
+            # A process that ends its save removes the file, and a lock on a removed file does not lock the folder.
             if _try_lock(descriptor) and _is_at(descriptor, path):
                 break
         except BaseException:

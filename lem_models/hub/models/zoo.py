@@ -1,113 +1,25 @@
 """The zoo: which models the package carries, and what is known of each without loading it.
 
-Everything is read from small files when it is asked for: ``zoo.yaml`` (words), and in the folder of a model
+Everything is read from small files when it is asked for: the registry (words), and in the folder of a model
 ``config.json`` (architecture) and ``metrics.json`` (measured results, written together with the model card).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.errors import ConfigError
+from lem_models.hub.models.registry import ZooEntry, bundled_folder, bundled_names, zoo_entry, zoo_market
+from lem_models.hub.names import CONFIG_NAME, METRICS_NAME
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
-__all__ = [
-    "METRICS_NAME",
-    "Headline",
-    "ZooEntry",
-    "ZooList",
-    "ZooMarket",
-    "ZooModel",
-    "ZooSource",
-    "bundled_folder",
-    "list_models",
-    "model_for",
-    "weights_hash",
-    "zoo_entry",
-    "zoo_market",
-    "zoo_source",
-]
-
-METRICS_NAME = "metrics.json"
-
-_PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
-_ZOO = Path(__file__).resolve().with_name("zoo.yaml")
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class ZooMarket:
-    """What a person can say of a market that models are evaluated on; numbers are measured, not written here.
-
-    Attributes:
-        title: The market in a few words.
-        file: File of its bars, by the name that recipes use.
-        frequency: Length of a bar, e.g. ``"1h"``.
-        calendar: ``"24/7"`` for a market that never closes, ``"sessions"`` for one that does.
-        period: What a bar is called in a sentence, e.g. ``"hour"``.
-        source: Where the bars come from.
-        licence: Under which terms.
-        quirks: What a reader of the numbers must know of the bars.
-    """
-
-    title: str
-    file: str
-    frequency: str
-    calendar: str
-    period: str
-    source: str
-    licence: str
-    quirks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ZooSource:
-    """Where a file of bars comes from.
-
-    Attributes:
-        title: What it holds, in a few words.
-        source: Where the bars come from.
-        licence: Under which terms.
-    """
-
-    title: str
-    source: str
-    licence: str
-
-
-@dataclass(frozen=True)
-class ZooEntry:
-    """What a person can say of a model.
-
-    Attributes:
-        title: The model in a few words.
-        market: What it is for.
-        frequency: Length of its bars; several, comma-separated.
-        description: One paragraph.
-        intended_use: What to use it for, one sentence each.
-        out_of_scope: What not to use it for, besides what holds for every model.
-        recipe: File in ``recipes/``.
-        evaluations: Markets that it is evaluated on (keys of ``markets``), the most telling first.
-        tags: Tags of its card, besides those of every model.
-    """
-
-    title: str
-    market: str
-    frequency: str
-    description: str
-    intended_use: tuple[str, ...]
-    out_of_scope: tuple[str, ...]
-    recipe: str
-    evaluations: tuple[str, ...]
-    tags: tuple[str, ...]
+__all__ = ["Headline", "ZooList", "ZooModel", "list_models", "model_for"]
 
 
 @dataclass(frozen=True)
@@ -197,7 +109,7 @@ class ZooModel(str):
 
     @property
     def _config(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / "config.json").read_text(encoding="utf-8")))
+        return dict(json.loads((self.folder / CONFIG_NAME).read_text(encoding="utf-8")))
 
     def fits(self, frequency: str, calendar: str) -> bool:
         """Whether it was trained on bars of a length and is meant for markets of a kind.
@@ -215,14 +127,14 @@ class ZooModel(str):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Measured results by market, run and minimum duration; empty when there are none."""
+        """Measured results by market, longest and minimum duration; empty when there are none."""
         path = self.folder / METRICS_NAME
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
     @property
     def headlines(self) -> tuple[Headline, ...]:
-        """What it earned in each market that it was evaluated on: the first run of each, all assets."""
-        return tuple(_headline(found) for found in self.metrics.get("evaluations", ()))
+        """What it earned in each market that it was evaluated on, for the orders measured first, all assets."""
+        return tuple(_headline(evaluation) for evaluation in self.metrics.get("evaluations", ()))
 
     @property
     def headline(self) -> Headline | None:
@@ -271,7 +183,7 @@ def list_models() -> ZooList:
         >>> "lem-crypto-hourly" in list_models()
         True
     """
-    return ZooList(ZooModel(name) for name in sorted(path.parent.name for path in _PRETRAINED.glob("*/config.json")))
+    return ZooList(ZooModel(name) for name in bundled_names())
 
 
 def model_for(bars: Bars) -> ZooModel:
@@ -295,80 +207,14 @@ def model_for(bars: Bars) -> ZooModel:
     )
 
 
-def bundled_folder(name: str) -> Path:
-    """Folder of a bundled model (whether it exists is the caller's question)."""
-    return _PRETRAINED / name
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights in a model folder: results name it, so that nobody quotes them for other weights."""
-    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-
-
-def zoo_entry(name: str) -> ZooEntry:
-    """What ``zoo.yaml`` says of a model.
-
-    Raises:
-        UnknownNameError: When it says nothing.
-        ConfigError: When it lacks or adds a field.
-    """
-    return _described("models", name, ZooEntry)
-
-
-def zoo_market(name: str) -> ZooMarket:
-    """What ``zoo.yaml`` says of an evaluation market.
-
-    Raises:
-        UnknownNameError: When it says nothing.
-        ConfigError: When it lacks or adds a field.
-    """
-    return _described("markets", name, ZooMarket)
-
-
-def zoo_source(file: str) -> ZooSource:
-    """What ``zoo.yaml`` says of a file of bars: of the market that it belongs to, or of the file itself.
-
-    Raises:
-        UnknownNameError: When it says nothing.
-        ConfigError: When it lacks or adds a field.
-    """
-    for market in map(zoo_market, _zoo()["markets"]):
-        if market.file == file:
-            return ZooSource(market.title, market.source, market.licence)
-    return _described("sources", file, ZooSource)
-
-
-def _described(section: str, name: str, kind: type[_T]) -> _T:
-    described: Mapping[str, Mapping[str, Any]] = _zoo()[section]
-    if name not in described:
-        raise UnknownNameError.among(f"entry of zoo.yaml, section {section},", str(name), sorted(described))
-    content = described[name]
-    wanted = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    if set(content) != wanted:
-        raise ConfigError(
-            f"zoo.yaml, {section}, {name}: missing {sorted(wanted - set(content))}, "
-            f"unexpected {sorted(set(content) - wanted)}"
-        )
-    return kind(
-        **{key: tuple(value) if isinstance(value, list) else str(value).strip() for key, value in content.items()}
-    )
-
-
-@cache
-def _zoo() -> dict[str, Any]:
-    import yaml
-
-    return dict(yaml.safe_load(_ZOO.read_text(encoding="utf-8")))
-
-
-def _headline(found: Mapping[str, Any]) -> Headline:
-    run = found["runs"][0]
-    row = min(run["rows"], key=lambda row: int(row["min_periods"]))
-    twap = [part["std_ratio_vol"] for part in run["tracking"] if part["policy"] == "twap"]
+def _headline(evaluation: Mapping[str, Any]) -> Headline:
+    orders = evaluation["runs"][0]  # those of the first longest duration
+    row = min(orders["rows"], key=lambda row: int(row["min_periods"]))
+    twap = [each["std_ratio_vol"] for each in orders["tracking"] if each["policy"] == "twap"]
     return Headline(
-        market=found["market"],
-        split=found["split"],
-        max_periods=run["max_periods"],
+        market=evaluation["market"],
+        split=evaluation["split"],
+        max_periods=orders["max_periods"],
         tracking=twap[0] if twap else None,
         **{name: row[name] for name in ("min_periods", "mean_vol", "low_vol", "high_vol", "std_vol")},
     )

@@ -1,7 +1,7 @@
-"""The length of a bar: read from a text, or told from the bars themselves.
+"""The length of a bar: read from a text, or inferred from the bars.
 
-The frequency of a table is the most common step from one bar of a symbol to its next. A table holds one frequency: a
-symbol with another regular step is refused, irregular longer steps are gaps.
+The frequency of a table is the most common step from a bar of a symbol to its next bar. A table has one frequency: a
+symbol with another regular step is refused. Irregular longer steps are gaps.
 """
 
 from __future__ import annotations
@@ -48,13 +48,12 @@ DAY = 86_400_000_000_000
 HOUR = DAY // 24
 SECOND = HOUR // 3600
 GROUP = 1 << 20
-"""Bars looked at together."""
+"""Bars that are processed together."""
 _NO_STEP = np.iinfo(np.int64).min
 REGULAR_RUN = 16
-"""So many equal steps in a row that are not the common one are another frequency, not missing bars."""
+"""So many equal steps in a row, if they are not the common step, are another frequency and no missing bars."""
 
-# Units of one reading each: pandas takes "m" for minutes in one place and for months in another, and a number without a
-# unit for nanoseconds.
+# Unambiguous units: pandas reads "m" as minutes or as months, and a number without a unit as nanoseconds.
 _UNITS = {"s": SECOND, "min": HOUR // 60, "h": HOUR, "D": DAY}
 _FREQUENCY = re.compile(r"([0-9]{1,12})?(s|min|h|D)")
 _LONGEST = np.iinfo(np.int64).max
@@ -116,14 +115,14 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
         The length of a bar.
 
     Raises:
-        BarsError: The bars do not have one frequency, or there are too few of them to tell.
+        BarsError: The bars do not have one frequency, or there are too few of them to infer it.
     """
     counts: Counter[int] = Counter()
     for _, steps in _steps(offsets, timestamp):
         count_values(steps[steps != _NO_STEP], counts)
     if not counts:
         raise BarsError(
-            "the frequency cannot be told from one bar per symbol; pass it, e.g. frequency='1h'",
+            "the frequency cannot be inferred from one bar per symbol; pass it, e.g. frequency='1h'",
             symbol=symbols[0],
             timestamp=moment(timestamp[0]),
             column="timestamp",
@@ -150,7 +149,7 @@ def infer_frequency(symbols: tuple[str, ...], offsets: Integers, timestamp: Inte
     if offender is not None:
         row = int(odd[offender])
         raise BarsError(
-            f"the bars are {clock(common)} apart as a rule, but {clock(steps[offender])} from here on; "
+            f"the bars are {clock(common)} apart in most places, but {clock(steps[offender])} from here on; "
             "one table holds one frequency",
             symbol=symbol_of(symbols, offsets, row),
             timestamp=moment(timestamp[row]),
@@ -170,10 +169,10 @@ def _steps(offsets: Integers, timestamp: Integers) -> Iterator[tuple[int, Intege
 
 
 def symbol_groups(offsets: Integers) -> Iterator[tuple[int, int]]:
-    """Neighbouring symbols ``(first, one past the last)`` with about :data:`GROUP` bars together, one at least.
+    """Groups of neighbouring symbols ``(first, one past the last)`` with about :data:`GROUP` bars together.
 
-    What goes over the timestamps of a market goes over them group by group, so that its memory does not grow with
-    the market, nor its time with the number of small symbols.
+    Timestamps of a market are processed group by group: memory does not grow with the market, and time does not grow
+    with the number of small symbols.
     """
     first, count = 0, len(offsets) - 1
     while first < count:
@@ -183,10 +182,11 @@ def symbol_groups(offsets: Integers) -> Iterator[tuple[int, int]]:
 
 
 def _other_regular_step(odd: Integers, steps: Integers, offsets: Integers) -> int | None:
-    """Where another frequency begins: most steps of a symbol, or a long run of equal steps; ``None`` if nowhere.
+    """Where another frequency begins; ``None`` if nowhere.
 
-    ``odd`` are the rows followed, inside their symbol, by another step than the common one, and ``steps`` these steps;
-    the answer is a position in them.
+    Most steps of a symbol, or a long run of neighbouring steps, then have the same length. ``odd`` are the rows whose
+    step to the next row of their symbol is not the common one, and ``steps`` are these steps. The result is a position
+    in both.
     """
     bounds = np.searchsorted(odd, offsets)
     total = np.diff(offsets) - 1
@@ -212,8 +212,8 @@ def most_common(values: Integers) -> int:
 
 
 def count_values(values: Integers, counts: Counter[int]) -> Counter[int]:
-    """Add how often each value occurs to the counts, and give them back."""
-    if len(values) and np.all(values == values[0]):  # as a rule, and much faster than sorting
+    """Add to the counts how often each value occurs, and return them."""
+    if len(values) and np.all(values == values[0]):  # the usual case, without sorting
         counts[int(values[0])] += len(values)
     else:
         for value, count in zip(*np.unique(values, return_counts=True), strict=True):
@@ -222,7 +222,7 @@ def count_values(values: Integers, counts: Counter[int]) -> Counter[int]:
 
 
 def winner(counts: Counter[int]) -> int:
-    """The value counted most often, the smallest of several."""
+    """The value with the highest count, the smallest of several."""
     return min(counts, key=lambda value: (-counts[value], value))
 
 
@@ -242,7 +242,7 @@ def length_of(nanoseconds: np.int64 | int) -> pd.Timedelta:
 
 
 def clock(step: pd.Timedelta | np.int64 | int) -> str:
-    """A length of time as people write it: '5min', '1h', '1D'."""
+    """Write a length of time: '5min', '1h', '1D'."""
     delta = step if isinstance(step, pd.Timedelta) else length_of(step)
     for size, unit in ((DAY, "D"), (HOUR, "h"), (HOUR // 60, "min"), (HOUR // 3600, "s")):
         if delta.value % size == 0:

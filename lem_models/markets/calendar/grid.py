@@ -1,13 +1,12 @@
-"""Where bars lie on their market's grid, in memory that does not grow with the bars.
+"""Places of bars on their market's grid, in memory that does not grow with the bars.
 
-A *run* is a maximal stretch of bars of one symbol that follow each other without a gap. Inside a run the ordinal rises
-by one from bar to bar, so a run is known by its first bar's index and ordinal, and everything else follows: with ``i``
-the run of row ``k``, found by bisection,
+A *run* is a maximal sequence of bars of one symbol without a gap. Inside a run the ordinal rises by one from bar to
+bar, so the index and the ordinal of its first bar are enough. With ``i`` the run of row ``k``, by bisection,
 
     ordinal_k = number_i + (k - run_i),    session_k, slot_k = calendar of the symbol(ordinal_k)
 
-That is two numbers per gap (and two per symbol), for bars of any length. Rows without volume are listed too: halts in a
-window are then the difference of two bisections.
+That takes two numbers per gap and two per symbol. Rows without volume are listed too, so the number of halts in a
+window is the difference of two bisections.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lem_models.errors import BarsError
-from lem_models.markets.calendar.choice import Calendar, Calendars
 from lem_models.markets.calendar.frequency import GROUP
+from lem_models.markets.calendar.kinds import Calendar, Calendars
 
 __all__ = ["Grid"]
 
@@ -55,7 +54,7 @@ class Grid:
             array.flags.writeable = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: no array that can be computed again."""
+        """State of a pickle, without arrays that can be computed again."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -79,8 +78,8 @@ class Grid:
         runs, numbers, idle = [], [], []
         last = np.zeros(0, dtype=np.int64)
         for begin in range(0, len(timestamp), GROUP):
-            part = slice(begin, begin + GROUP)
-            ordinal = _ordinals(calendars, offsets, timestamp[part], begin)
+            block = slice(begin, begin + GROUP)
+            ordinal = _ordinals(calendars, offsets, timestamp[block], begin)
             breaks = np.diff(ordinal, prepend=last) != 1
             if not begin:
                 breaks = np.append(True, breaks)
@@ -89,14 +88,14 @@ class Grid:
             first = np.flatnonzero(breaks)
             runs.append(first + begin)
             numbers.append(ordinal[first])
-            idle.append(np.flatnonzero(volume[part] == 0.0) + begin)
+            idle.append(np.flatnonzero(volume[block] == 0.0) + begin)
             last = ordinal[-1:]
         return cls(
             calendars, offsets, np.concatenate([*runs, offsets[-1:]]), np.concatenate(numbers), np.concatenate(idle)
         )
 
     def take(self, pieces: Integers) -> Grid:
-        """Places of some stretches of rows, which keep their ordinals.
+        """Places of some pieces of the rows, which keep their ordinals.
 
         Args:
             pieces: int64 [pieces, 2]; first row and one past the last row of each, in one symbol each. Every piece
@@ -155,11 +154,11 @@ class Grid:
         return self._by_calendar(rows, lambda calendar, ordinal: calendar.slot(ordinal))
 
     def usual_slots(self, rows: Integers) -> Integers:
-        """Slots that the session usually has, as far as it is known when it begins."""
+        """Usual number of slots of the session, known when the session begins."""
         return self._by_calendar(rows, lambda calendar, ordinal: calendar.usual_slots(calendar.session(ordinal)))
 
     def is_session_bound(self, rows: Integers) -> Booleans:
-        """Whether an order that starts there stays inside its session unless it says otherwise."""
+        """Whether an order that starts there stays inside its session by default."""
         bound = np.array([kind.is_session_bound for kind in self.calendars.kinds])
         return np.asarray(bound[self.calendars.which[self.symbol(rows)]])
 
@@ -176,7 +175,7 @@ class Grid:
         return values
 
     def until(self, rows: Integers, ahead: Integers) -> Integers:
-        """Time from the start of each row to that of the place on the grid so many further on, nanoseconds."""
+        """Time from the start of each row to the start of the place ``ahead`` positions later, nanoseconds."""
         ordinal, which = self.ordinal(rows), self.calendars.which[self.symbol(rows)]
         distance = np.empty_like(ordinal)
         for number, calendar in enumerate(self.calendars.kinds):
@@ -223,7 +222,7 @@ class Grid:
             begin[which == number] = calendar.first_of(begin[which == number])
         ahead = begin - self.number[at]
         row = self.run[at] + np.maximum(ahead, 0)
-        # A gap inside a session begins a run, but no session.
+        # After a gap inside a session a run begins, but no session.
         goes_on = np.zeros(len(first), dtype=bool)
         goes_on[1:] = (first[1:] == last[:-1]) & ~np.isin(self.run[1:-1], self.offsets)
         bounds = np.append(row[~(goes_on[at] & (within == 0))], len(self))

@@ -1,7 +1,7 @@
 """The kinds of calendars: how a bar start becomes a position on the market's grid, a session and a slot.
 
-Everything follows from the position (the *ordinal*): session and slot are functions of it, so that whoever stores
-positions stores all. Which kind a market has is found in :mod:`lem_models.markets.calendar.choice`.
+Session and slot are functions of the position (the *ordinal*), so only positions are stored.
+:mod:`lem_models.markets.calendar.choice` chooses the kind of a market.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.frequency import DAY, HOUR, clock, moment
 
-__all__ = ["Calendar", "Placement", "RoundTheClock", "Scheduled", "near_phase", "nearest"]
+__all__ = ["Calendar", "Calendars", "Placement", "RoundTheClock", "Scheduled", "near_phase", "nearest"]
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -47,8 +47,8 @@ class Calendar(ABC):
         frequency: Length of a bar.
         slots_per_session: The largest number of bars a session has (24 for hourly bars round the clock, 78 for
             5-minute bars of US equities, 1 for daily bars).
-        is_session_bound: Whether an order stays inside its session unless it says otherwise: intraday bars of a
-            market that closes.
+        is_session_bound: Whether an order stays inside its session by default: for intraday bars of a market that
+            closes.
     """
 
     name: str
@@ -97,19 +97,19 @@ class Calendar(ABC):
         return session if self.slots_per_session == 1 else self._first_of(session)
 
     def usual_slots(self, session: Integers) -> Integers:
-        """Slots that a session usually has, as far as it is known when each session begins; int64 [sessions].
+        """Usual number of slots of each session, known when the session begins; int64 [sessions].
 
-        It is :attr:`slots_per_session` where the hours are known in advance. Of hours inferred from the bars it is the
-        longest session before, and of the first session a whole day's.
+        If the hours are known in advance, it is :attr:`slots_per_session`. If they are inferred from the bars, it is
+        the length of the longest session before; for the first session it is a whole day.
         """
         return np.full(np.shape(session), self.slots_per_session, dtype=np.int64)
 
     def followed_by(self, timestamp: Integers) -> Calendar:
-        """The calendar that also knows later bars; what it says of the bars it knew stays.
+        """The calendar extended by later bars; places of earlier bars stay.
 
         Args:
-            timestamp: int64 [bars], ascending, nanoseconds UTC: bars after those that the calendar knows, or, of an
-                exchange, moments that its schedule is to reach.
+            timestamp: int64 [bars], ascending, nanoseconds UTC: bars after those that the calendar knows; for an
+                exchange, moments that its schedule has to reach.
 
         Raises:
             BarsError: An exchange has no schedule for that time.
@@ -118,17 +118,17 @@ class Calendar(ABC):
 
     @abstractmethod
     def next_start(self, timestamp: int) -> int:
-        """When the bar after one bar is expected to start, both in nanoseconds UTC."""
+        """Expected start of the bar after a bar, both in nanoseconds UTC."""
 
     def coming(self, timestamp: int, count: int) -> Integers:
-        """Starts of so many bars from one on, as they are expected: int64 [count], nanoseconds UTC."""
+        """Expected starts of ``count`` bars, the given one first: int64 [count], nanoseconds UTC."""
         starts = [timestamp]
         while len(starts) < count:
             starts.append(self.next_start(starts[-1]))
         return np.array(starts, dtype=np.int64)
 
     def has_start(self, timestamp: int) -> bool:
-        """Whether a bar is expected to start then, nanoseconds UTC; a calendar that is inferred may not know it yet."""
+        """Whether a bar is expected to start then, nanoseconds UTC; inferred calendars extrapolate."""
         return bool(self.contains(np.array([timestamp]))[0])
 
     @abstractmethod
@@ -166,7 +166,7 @@ class RoundTheClock(Calendar):
     """A market that never closes: ``ordinal = timestamp // frequency``, sessions are UTC days.
 
     Attributes:
-        phase: Nanoseconds by which bar starts are late against whole multiples of the frequency (0 as a rule).
+        phase: Nanoseconds from whole multiples of the frequency to the bar starts, usually 0.
     """
 
     phase: int = 0
@@ -201,10 +201,10 @@ class RoundTheClock(Calendar):
 
 @dataclass(frozen=True, eq=False)
 class Scheduled(Calendar):
-    """A market with sessions: the grid is a list of stretches in which bars follow each other regularly.
+    """A market with sessions: the grid is a list of stretches of evenly spaced bars.
 
-    A bar start is looked up by its key: nanoseconds UTC, or the day number of a daily bar. A stretch is a session, the
-    part of one before or after a break, or for daily bars the days up to a weekend or a holiday. So the calendar of
+    A bar start is looked up by its key: nanoseconds UTC, or the day number of a daily bar. A stretch is a session, or
+    the time before or after its break; of daily bars it is the days up to a weekend or a holiday. So the calendar of
     many years is a few thousand numbers.
 
     Attributes:
@@ -268,10 +268,10 @@ class Scheduled(Calendar):
     def contains(self, timestamp: Integers) -> Booleans:
         """See :meth:`Calendar.contains`."""
         at, ahead = self._look_up(timestamp)
-        found = (ahead >= 0) & (ahead % self.stride == 0) & (ahead // self.stride < self.count[at])
+        inside = (ahead >= 0) & (ahead % self.stride == 0) & (ahead // self.stride < self.count[at])
         if self.frequency.value >= DAY and self.zone is None:
-            found &= near_phase(timestamp, DAY, self.phase)
-        return np.asarray(found)
+            inside &= near_phase(timestamp, DAY, self.phase)
+        return np.asarray(inside)
 
     def ordinal(self, timestamp: Integers) -> Integers:
         """See :meth:`Calendar.ordinal`."""
@@ -279,7 +279,7 @@ class Scheduled(Calendar):
         return np.asarray(self.number[at] + ahead // self.stride)
 
     def _look_up(self, timestamp: Integers) -> tuple[Integers, Integers]:
-        """Stretch of each bar start, and how far into it its key lies."""
+        """Stretch of each bar start, and distance of its key from the start of the stretch."""
         key = self._key(timestamp)
         at = np.maximum(np.searchsorted(self.start, key, side="right") - 1, 0)
         return at, key - self.start[at]
@@ -288,7 +288,7 @@ class Scheduled(Calendar):
         return np.asarray(np.searchsorted(self.opening, ordinal, side="right") - 1)
 
     def _first_of(self, session: Integers) -> Integers:
-        # One past the last session there is none to look up: it would begin after the last bar.
+        # The session after the last one would begin after the last bar.
         after = self.number[-1:] + self.count[-1:]
         return np.append(self.opening, after)[np.minimum(session, len(self.opening))]
 
@@ -301,8 +301,35 @@ class Scheduled(Calendar):
         return np.asarray(local.as_unit("ns").asi8 // DAY)
 
 
+@dataclass(frozen=True, eq=False)
+class Calendars:
+    """The calendars of a table of bars.
+
+    Attributes:
+        kinds: The different calendars.
+        which: int64 [symbols]: which of them each symbol has.
+    """
+
+    kinds: tuple[Calendar, ...]
+    which: Integers = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Make the array read-only."""
+        self.which.flags.writeable = False
+
+    @classmethod
+    def all_of(cls, calendar: Calendar, symbols: int = 1) -> Calendars:
+        """One calendar for so many symbols."""
+        return cls((calendar,), np.zeros(symbols, dtype=np.int64))
+
+    def take(self, symbols: Integers) -> Calendars:
+        """The calendars of some symbols, by number."""
+        kept, which = np.unique(self.which[symbols], return_inverse=True)
+        return Calendars(tuple(self.kinds[number] for number in kept.tolist()), which.astype(np.int64))
+
+
 def nearest(timestamp: Integers, step: int, phase: int) -> Integers:
-    """Number of the bar that starts nearest; daylight saving moves daily stamps by an hour."""
+    """Number of the bar with the nearest start; daylight saving moves daily stamps by an hour."""
     return np.asarray((timestamp - phase + step // 2) // step)
 
 

@@ -1,8 +1,7 @@
-"""Tables of bars on disk: read as they are, written completely or not at all.
+"""Files of bars: read without interpretation, written completely or not at all.
 
-Reading interprets nothing: timestamps and symbols of a CSV stay texts, so that a zone that is missing, or a ticker
-called "NA", is seen by the validation and not guessed away. Writing goes to a temporary file beside the target, which
-then takes its place in one step.
+Timestamps and symbols of a CSV stay texts, so that the validation sees a missing zone, or a ticker called "NA". A file
+is written beside its target, which it replaces in one step.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import os
-import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -25,9 +22,10 @@ import pyarrow.parquet
 from lem_models.errors import BarsError
 from lem_models.guard.arrow import check_size
 from lem_models.guard.columns import MAX_COLUMNS, check_columns
+from lem_models.guard.output import replacing
 from lem_models.guard.parquet import GuardedParquet, LocalFile
 
-__all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "replacing", "write_table"]
+__all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "write_table", "writing"]
 
 _MAX_LINE = 1 << 18
 _PACKED_FREE = 1 << 28
@@ -37,13 +35,13 @@ FORMATS = ("parquet", "csv", "csv.gz", "arrow")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a file into a table, without interpreting it.
+    """Read a file into a table, without interpreting its values.
 
     Args:
         path: A ``.parquet``, ``.csv``, ``.csv.gz`` or ``.arrow`` file (an Arrow file or stream).
 
     Returns:
-        The table; an index that pandas stored in a parquet file is a column like the others.
+        The table; an index of pandas in a parquet file becomes a column.
 
     Raises:
         BarsError: The suffix is none of these, there is no such file, or it cannot be read.
@@ -59,7 +57,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = _read_arrow(path)
         else:
             table = _read_csv(path, is_packed=kind == "csv.gz")
-            check_columns(str(path), table.schema)  # texts that are not UTF-8 come as bytes
+            check_columns(str(path), table.schema)  # texts that are not UTF-8 are columns of bytes
         frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     except BarsError:
         raise
@@ -88,7 +86,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         BarsError: The suffix is none of these, or the file cannot be written.
     """
     kind = format_of(path)
-    with replacing(path) as partial:
+    with writing(path) as partial:
         table = pa.Table.from_pandas(frame, preserve_index=False)
         if kind == "parquet":
             pyarrow.parquet.write_table(table, partial, compression="zstd")
@@ -100,28 +98,25 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file beside a target that takes its place when all went well, and is removed when not.
+def writing(path: Path) -> Iterator[Path]:
+    """Write a file of bars in the context, see :func:`~lem_models.guard.output.replacing`.
 
     Raises:
         BarsError: The file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            yield partial
     except (pa.ArrowException, OSError) as error:
         raise BarsError(f"{path} cannot be written: {error}", rule="writable file") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def parquet_pieces(path: Path) -> Iterator[pa.Table]:
     """Rows of a parquet file, some 100,000 at a time; at least one table, which may be empty.
 
     Raises:
-        BarsError: It cannot be read, or becomes far larger in memory than it is.
-        OSError: It cannot be opened.
+        BarsError: The file cannot be read, or would expand to far more memory than its size.
+        OSError: The file cannot be opened.
     """
     source = LocalFile(path, str(path))
     try:
@@ -138,7 +133,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_arrow(path: Path) -> pa.Table:
-    """An Arrow file, or a stream as the library ``datasets`` writes."""
+    """An Arrow file, or an Arrow stream, which the library ``datasets`` writes."""
     with pa.memory_map(str(path)) as source:
         try:
             reader = pa.ipc.open_file(source)
@@ -150,7 +145,7 @@ def _read_arrow(path: Path) -> pa.Table:
 
 
 def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
-    """A CSV file, of which pyarrow parses the floats without loss."""
+    """A CSV file; pyarrow parses floats exactly."""
     texts = pyarrow.csv.ConvertOptions(column_types={"timestamp": pa.string(), "symbol": pa.string()})
     packed = gzip.GzipFile(path) if is_packed else None
     with packed or path.open("rb") as file:
@@ -167,7 +162,7 @@ def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that fails when it has given more than it may: a packed file can stand for a thousand times its size."""
+    """A stream with a limit, because a packed file may expand to a thousand times its size."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
         super().__init__()
@@ -180,23 +175,23 @@ class _Bounded(io.RawIOBase):
         content = self._stream.read(size if size >= 0 else self._limit - self._given + 1)
         self._given += len(content)
         if self._given > self._limit:
-            raise ValueError(f"it would become more than {self._limit:,} bytes, which so small a file of bars does not")
+            raise ValueError(f"it would expand to more than {self._limit:,} bytes, too many for its size")
         return content
 
 
 def _with_short_timestamps(table: pa.Table) -> pa.Table:
-    """Print timestamps as 2024-01-01 00:00:00Z, without nine zeros, if they are whole seconds."""
+    """Write timestamps as 2024-01-01 00:00:00Z, without nine zeros, if they are whole seconds."""
     try:
         return table.set_column(0, "timestamp", table["timestamp"].cast(pa.timestamp("s", "UTC")))
-    except pa.ArrowInvalid:  # a cast that would lose something is refused
+    except pa.ArrowInvalid:  # they are not whole seconds
         return table
 
 
 def format_of(path: Path) -> str:
-    """One of :data:`FORMATS`, by the suffix.
+    """Format of a file, one of :data:`FORMATS`, by its suffix.
 
     Raises:
-        BarsError: It is none of these.
+        BarsError: The suffix is none of these.
     """
     for suffix in reversed(FORMATS):
         if path.name.lower().endswith(f".{suffix}"):

@@ -1,7 +1,7 @@
-"""The places of bars as JSON and back: what a file of bars says of its symbols, its grid and its calendar.
+"""The grid and the calendars of a file of bars as JSON, written and read.
 
-Arrays of integers are differences, which are small or regular, compressed and in base 64. A record that is read is
-taken for hostile: it is a grid whose sessions and slots can be computed for every bar, or it is refused.
+Arrays of integers are stored as differences, which are small or regular, compressed, in base 64. A record is untrusted:
+sessions and slots can be computed for every bar, or the record is refused.
 """
 
 from __future__ import annotations
@@ -17,23 +17,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError
-from lem_models.markets.calendar.choice import Calendars, Exchange
+from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import DAY, length_of
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.calendar.inference import (
-    InferredDays,
-    InferredSessions,
-    SessionClock,
-    infer_clock,
-    infer_days,
-)
-from lem_models.markets.calendar.kinds import Calendar, RoundTheClock, Scheduled
+from lem_models.markets.calendar.inferred_days import InferredDays, infer_days
+from lem_models.markets.calendar.inferred_sessions import InferredSessions, SessionClock, infer_clock
+from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock, Scheduled
 
 __all__ = ["grid_of", "grid_record"]
 
 Integers = npt.NDArray[np.int64]
 
-_MOST_SESSIONS = 10_000_000  # of a calendar; a record that claims more is damaged
+_MOST_SESSIONS = 10_000_000  # of a calendar
 _PLACES = ("offsets", "run", "number", "idle")
 
 
@@ -41,7 +36,7 @@ def grid_record(grid: Grid) -> dict[str, Any]:
     """A grid and its calendar as JSON.
 
     Raises:
-        BarsError: The calendar is of a kind of somebody's own.
+        BarsError: A calendar is of a kind that is not part of this package.
     """
     kinds = grid.calendars.kinds
     named: dict[str, Any] = {"calendar": _calendar_record(kinds[0])}
@@ -51,16 +46,16 @@ def grid_record(grid: Grid) -> dict[str, Any]:
 
 
 def grid_of(record: Mapping[str, Any], symbols: int, bars: int) -> Grid:
-    """The grid that a record holds.
+    """Read a grid.
 
     Args:
-        record: What :func:`grid_record` gave.
+        record: A record of :func:`grid_record`.
         symbols: Number of symbols.
         bars: Number of bars, one at least.
 
     Raises:
-        ValueError: It is none, or not one of so many symbols and bars. Or KeyError, TypeError, IndexError,
-            OverflowError, MemoryError and zlib.error, where a part of it is missing or of another type.
+        ValueError: The record is damaged, or has another number of symbols or bars. Also KeyError, TypeError,
+            IndexError, OverflowError, MemoryError and zlib.error, if a value is missing or has another type.
     """
     most = {"offsets": symbols + 1, "run": bars + 1, "number": bars, "idle": bars}
     offsets, run, number, idle = (_unpacked(record[name], most[name]) for name in _PLACES)
@@ -176,7 +171,7 @@ def _calendar(record: Mapping[str, Any]) -> Calendar:
 
 
 def _sessions(record: Mapping[str, Any], arrays: Mapping[str, Integers], stride: int) -> dict[str, Any]:
-    """What an inferred calendar needs to go on; files of the first edition do not hold it, so it is inferred again."""
+    """What an inferred calendar needs to be extended; the first files lack it, so it is inferred again."""
     start, count = arrays["start"], arrays["count"]
     end = int(start[-1] + (count[-1] - 1) * stride)
     if "clock" not in record:
@@ -214,7 +209,7 @@ def _keys(start: Integers, count: Integers, stride: int) -> Integers:
 def _is_schedule(
     start: Integers, number: Integers, count: Integers, opening: Integers, *, stride: int, slots: int
 ) -> bool:
-    """Whether stretches follow each other, and sessions begin with them and have as many bars as they say."""
+    """Whether stretches do not overlap, and sessions begin with stretches and have at most ``slots`` bars."""
     if not len(start) == len(number) == len(count) > 0 or stride <= 0 or count.min() <= 0:
         return False
     length = count.astype(np.float64)  # which do not overflow

@@ -1,7 +1,7 @@
-"""A table of bars that comes in pieces: each is checked by the rules of a whole table, and the seams between them.
+"""A table of bars in pieces: the rules of a whole table are checked in each piece and between pieces.
 
-Pieces come in any form that a table has: data frames of any library, Arrow tables or record batches, mappings of
-columns. Together they are one table, symbol by symbol, each in time order.
+A piece is a table of any kind: a data frame of any library, an Arrow table or record batch, a mapping of columns.
+Together the pieces are one table, symbol by symbol, each symbol in time order.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lem_models.markets.validation import Columns, validate_frame
 __all__ = ["Piece", "PieceCheck"]
 
 Piece: TypeAlias = "pd.DataFrame | pa.Table | pa.RecordBatch | Mapping[str, Any]"
-"""Rows of a long table of bars; other libraries' tables will do too (:func:`~lem_models.guard.frames.as_pandas`)."""
+"""Rows of a long table of bars; or a table of another library (:func:`~lem_models.guard.frames.as_pandas`)."""
 
 
 class PieceCheck:
     """Checks piece after piece.
 
     Args:
-        unit: Unit of timestamps that are numbers; ``"auto"`` is that of the first piece for all.
+        unit: Unit of timestamps that are numbers; with ``"auto"`` the first piece decides for all.
 
     Attributes:
         symbols: Bars of each symbol so far, in order of appearance.
@@ -51,7 +51,7 @@ class PieceCheck:
         self._last = 0  # start of the last bar
 
     def add(self, piece: Piece) -> Columns | None:
-        """Check the rows that follow those before.
+        """Check the next rows.
 
         Args:
             piece: More bars of the last symbol, or other symbols. It may be empty.
@@ -89,7 +89,7 @@ class PieceCheck:
         return columns
 
     def _check_border(self, columns: Columns) -> None:
-        """Check that the piece goes on where the last one ended."""
+        """Check that the piece continues where the last one ended."""
         newest = next(reversed(self.symbols), None)
         for name in columns.symbols:
             if name in self.symbols and not (name == newest and name == columns.symbols[0]):
@@ -116,7 +116,7 @@ class PieceCheck:
 
 
 def _check_sorted(symbol: pd.Series[Any], symbols: tuple[str, ...]) -> None:
-    """Check that the rows of every symbol of a piece stand together."""
+    """Check that the rows of each symbol of a piece are contiguous."""
     codes = pd.factorize(symbol)[0]
     back = np.flatnonzero(np.diff(codes) < 0)
     if len(back):

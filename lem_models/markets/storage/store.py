@@ -1,11 +1,11 @@
-"""Bars as an Arrow file that is opened without being read: columns are mapped into memory, and loaded as they are used.
+"""Bars as an Arrow file that is mapped into memory: columns are loaded when they are used.
 
 The file is an ordinary, uncompressed Arrow IPC file (Feather version 2) of one record batch, so every column is one
 contiguous array: ``timestamp`` (nanoseconds UTC), ``symbol`` (dictionary), open, high, low, close, volume, notional,
-then the other columns of the table; symbol-major. Any Arrow reader reads it. What this package adds is in the schema's
-metadata, JSON under the key ``lem_models.bars``: symbols and offsets, the calendar, the grid and the content hash, and
-beside it the SHA-256 of that text. The bars were checked when the file was written; opening it checks its form and the
-ends of its columns (a column that is looked for in the wrong place has others), not its values.
+then the other columns of the table; symbol-major. Any Arrow reader reads it. The metadata of the schema hold what this
+package adds: under the key ``lem_models.bars``, as JSON, symbols and offsets, the calendar, the grid and the content
+hash; and the SHA-256 of that text. The bars were checked when the file was written. Opening it checks its form and the
+first and last values of its columns, which shows a column in a wrong place, but not its other values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +27,33 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 from lem_models.guard.arrow import check_size
-from lem_models.markets.calendar.choice import check_on_grid
+from lem_models.markets.calendar.choice import CalendarChoice, build_calendars, check_on_grid
 from lem_models.markets.calendar.frequency import GROUP, read_frequency
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.storage.files import replacing
+from lem_models.markets.storage.files import writing
 from lem_models.markets.storage.grid_record import grid_of, grid_record
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_time_order, check_values, is_printable_symbol
 
-__all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "write_store"]
+__all__ = ["StoredBars", "content_hash", "open_store", "symbol_type", "verify_store", "with_calendar", "write_store"]
 
 Integers = npt.NDArray[np.int64]
 
 SCHEMA_VERSION = 1
 _KEY, _CHECKSUM = b"lem_models.bars", b"lem_models.bars.sha256"
 _TIMESTAMP = pa.timestamp("ns", tz="UTC")
-_ENDS = 8  # values of a column
+_ENDS = 8  # first and last values of a column that are hashed
 
 
 @dataclass(frozen=True)
 class StoredBars:
-    """What an opened file holds.
+    """The content of a mapped file.
 
     Attributes:
-        columns: Read-only views of the file; ``extra`` holds no column.
+        columns: Read-only views of the file; its ``extra`` has no columns.
         grid: Places of the bars.
-        extra: The other columns, a ``pyarrow.Table`` that refers to the file; ``None`` if there are none.
+        extra: The other columns, a ``pyarrow.Table`` mapped from the file; ``None`` if there are none.
         content_hash: See :attr:`~lem_models.markets.bars.Bars.content_hash`.
-        symbol: The column of symbols, which only other readers of the file look at.
+        symbol: The column of symbols, which only other readers use.
     """
 
     columns: Columns
@@ -82,7 +83,7 @@ def _ends_hash(timestamp: Integers, values: Mapping[str, npt.NDArray[np.float64]
 
 
 def symbol_type(count: int) -> npt.DTypeLike:
-    """Smallest integer type that numbers so many symbols."""
+    """Smallest integer type for the numbers of ``count`` symbols."""
     return np.min_scalar_type(-max(count, 2))
 
 
@@ -92,7 +93,7 @@ def write_store(
     """Write bars to a file, complete or not at all.
 
     Args:
-        columns: Checked columns, in memory or mapped from files: they are written from where they are.
+        columns: Checked columns, in memory or mapped from files; they are not copied.
         grid: Their places.
         symbol: Number of each bar's symbol, of the type :func:`symbol_type`.
         extra: Other columns.
@@ -113,7 +114,7 @@ def write_store(
         "ends_hash": _ends_hash(columns.timestamp, columns.values),
     } | grid_record(grid)
     text = json.dumps(header, ensure_ascii=False).encode()
-    with replacing(path) as partial:
+    with writing(path) as partial:
         names, arrays = list(REQUIRED), _arrays(columns, symbol)
         if isinstance(extra, pd.DataFrame):
             extra = pa.Table.from_pandas(extra, preserve_index=False)
@@ -196,6 +197,30 @@ def open_store(path: Path) -> StoredBars | None:
         raise BarsError(f"{path} cannot be read as arrow: {what}", rule="readable file") from error
 
 
+def with_calendar(stored: StoredBars, calendar: CalendarChoice, frequency: str | timedelta | None) -> StoredBars:
+    """Place stored bars on another grid, if the caller names another calendar or frequency.
+
+    Args:
+        stored: The bars.
+        calendar: See :meth:`~lem_models.markets.bars.Bars.read`.
+        frequency: See there.
+
+    Raises:
+        BarsError: A bar is not on that grid.
+        UnknownNameError: There is no calendar of this name.
+    """
+    columns, calendars = stored.columns, stored.grid.calendars
+    own_length = calendars.kinds[0].frequency
+    own_names = {name: calendars.kinds[kind].name for name, kind in zip(columns.symbols, calendars.which, strict=True)}
+    length = own_length if frequency is None else read_frequency(frequency)
+    names = own_names if calendar == "auto" else calendar
+    by_symbol = names if isinstance(names, Mapping) else dict.fromkeys(columns.symbols, names)
+    if by_symbol == own_names and length == own_length:
+        return stored
+    built = build_calendars(names, columns.symbols, columns.offsets, columns.timestamp, length)
+    return replace(stored, grid=Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
+
+
 def verify_store(stored: StoredBars, path: Path) -> None:
     """Check the values of an opened file by the rules of a table of bars, and against its content hash.
 
@@ -206,12 +231,12 @@ def verify_store(stored: StoredBars, path: Path) -> None:
     size = len(columns.timestamp)
     read_frequency(grid.calendars.kinds[0].frequency)
     try:
-        stored.symbol.validate(full=True)  # before its texts are looked at: in a damaged file they may lie anywhere
+        stored.symbol.validate(full=True)  # before its texts are read: in a damaged file they may lie anywhere
     except pa.ArrowException as error:
         raise BarsError(f"{path} is damaged: its symbols are not readable: {error}", rule="content hash") from error
     same = stored.symbol.dictionary.to_pylist() == list(columns.symbols)
     for begin in range(0, size, GROUP):
-        # One row before, so that the order of time is looked at across the border too.
+        # One row before, so that the order is checked across the border too.
         first, last = max(begin - 1, 0), min(begin + GROUP, size)
         offsets = columns.offsets
         edges = np.unique(np.concatenate([[first, last], offsets[(offsets > first) & (offsets < last)]]))

@@ -1,12 +1,12 @@
-"""Bars that do not fit into memory: checked piece by piece and written to an Arrow file.
+"""Bars that do not fit into memory: checked piece by piece, and written to an Arrow file.
 
-Pieces come in any form that a table has: data frames, Arrow tables or record batches, mappings of columns. Together
-they are one table, symbol by symbol, each in time order. Every piece is checked by the rules of a whole table, and the
-seams between pieces too. The columns grow in files of their own beside the target, which are put together at the end.
+A piece is a table of any kind: a data frame, an Arrow table or record batch, a mapping of columns. Together the pieces
+are one table, symbol by symbol, each symbol in time order. The rules of a whole table are checked in each piece and
+between pieces. Each column is written to a file of its own beside the target; at the end they become one file.
 
-Memory is that of a piece, and then a few times that of the market's distinct bar starts, from which the calendar is
-found: at most about the timestamps of all bars, when no two symbols share any. Disk is, for a moment, twice the bars.
-Other columns than those of a bar are held in memory when the file is put together.
+The memory is that of a piece, and at the end a few times that of the market's distinct bar starts, from which the
+calendar is inferred. The disk holds the bars twice for a moment. Columns other than those of a bar are held in memory
+at the end.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ from lem_models.markets.storage.pieces import Piece, PieceCheck
 from lem_models.markets.storage.store import symbol_type, write_store
 from lem_models.markets.validation import VALUES, Columns, warn_of_widened
 
-__all__ = ["BarsWriter", "dataset_pieces", "store_bars"]
+__all__ = ["BarsWriter", "Dataset", "store_bars", "store_dataset"]
 
-_ROWS = 1 << 20  # rows read together
+_ROWS = 1 << 20  # rows written together
+_DATASET_ROWS = 1 << 17  # rows of a data set read together
 
 
 class Dataset(Protocol):
-    """What is used of ``datasets.Dataset`` and ``datasets.IterableDataset``."""
+    """The used methods of ``datasets.Dataset`` and ``datasets.IterableDataset``."""
 
     def with_format(self, type: str) -> Dataset:
         """The same rows in another form."""
@@ -70,12 +71,12 @@ def store_bars(
     """Check bars and write them to an Arrow file, in bounded memory.
 
     Args:
-        source: Pieces of a table of bars, in sequence; or a file of bars, of which a ``.parquet`` one is read row group
-            by row group. Symbol by symbol, each in time order.
-        path: The ``.arrow`` file; an existing one is replaced when all is well.
+        source: Pieces of a table of bars, or a file of bars; a ``.parquet`` file is read row group by row group. The
+            rows are sorted by symbol and time.
+        path: The ``.arrow`` file; an existing file is replaced if there is no error.
         calendar: See :meth:`Bars.from_frame`.
         frequency: See :meth:`Bars.from_frame`.
-        unit: See :meth:`Bars.from_frame`; ``"auto"`` is that of the first bar.
+        unit: See :meth:`Bars.from_frame`; with ``"auto"`` the first bar decides.
 
     Returns:
         The bars, mapped from the file.
@@ -102,17 +103,17 @@ def store_bars(
 class BarsWriter:
     """Writes an Arrow file of bars piece by piece; see :func:`store_bars`.
 
-    Use it as a context: the file appears when the context ends without an error, and nothing is left behind otherwise.
-    A piece that was refused is an error too, even if it was caught: what has been written is no whole table.
+    Use it as a context. The file appears when the context ends without an error; otherwise nothing is left behind.
+    After a refused piece there is no file, even if its error was caught, because the table is not whole.
 
     Args:
         path: The ``.arrow`` file.
         calendar: See :meth:`Bars.from_frame`.
         frequency: See :meth:`Bars.from_frame`.
-        unit: See :meth:`Bars.from_frame`; ``"auto"`` is that of the first bar.
+        unit: See :meth:`Bars.from_frame`; with ``"auto"`` the first bar decides.
 
     Raises:
-        BarsError: The suffix is not ``.arrow``; on entering the context, no file can be written there.
+        BarsError: The suffix is not ``.arrow``; or, on entering the context, the file cannot be written.
         UnknownNameError: There is no calendar, or no unit, of this name.
     """
 
@@ -141,7 +142,7 @@ class BarsWriter:
     def __enter__(self) -> Self:
         """Open files beside the target."""
         if self._was_entered:
-            raise BarsError(f"a writer writes one file, and {self._path} was its", rule="one context")
+            raise BarsError(f"a writer writes one file; make another one for {self._path}", rule="one context")
         if self._path.is_dir():
             raise BarsError(f"{self._path} cannot be written: it is a folder", rule="writable file")
         with self._writing():
@@ -159,7 +160,7 @@ class BarsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the file together, or remove what there is of it."""
+        """Assemble the file, or remove all that was written."""
         try:
             if kind is None:
                 self._check_ready()
@@ -172,11 +173,11 @@ class BarsWriter:
         """Check and append rows.
 
         Args:
-            piece: Rows that follow those before: more bars of the last symbol, or other symbols. It may be empty.
+            piece: The next rows: more bars of the last symbol, or of other symbols. It may be empty.
 
         Raises:
-            BarsError: A bar breaks a rule, or the rows cannot be written; the writer is then of no more use. Or it is
-                not used as a context.
+            BarsError: A bar breaks a rule, or the rows cannot be written; then the writer writes no file. Or it is not
+                used as a context.
         """
         self._check_ready()
         self._is_ready = False
@@ -184,7 +185,7 @@ class BarsWriter:
         self._is_ready = True
 
     def _check_ready(self) -> None:
-        """Check that all that was written so far is whole."""
+        """Check that every piece so far was accepted."""
         if not self._is_ready:
             used = "an earlier piece was refused" if self._files else "the writer is not used as a context ('with')"
             raise BarsError(f"{self._path} cannot be written: {used}", rule="whole table")
@@ -194,17 +195,17 @@ class BarsWriter:
         if columns is None:
             return
         with self._writing():
-            # Not ndarray.tofile: it buffers, and does not say when the last bytes find the disk full.
+            # Not ndarray.tofile: it buffers, and does not report a full disk at the last bytes.
             self._files["timestamp"].write(columns.timestamp.data)
             for name, values in columns.values.items():
                 self._files[name].write(values.data)
             self._write_extra(columns.extra.rename(columns=str))
 
     def _write_extra(self, extra: pd.DataFrame) -> None:
-        """Append the other columns, as the types of the first piece."""
+        """Append the other columns, in the types of the first piece."""
         if self._schema is None:
             table = pa.Table.from_pandas(extra, preserve_index=False).replace_schema_metadata(None)
-            # Categories change from piece to piece: their values are written.
+            # Categories differ between pieces, so their values are written.
             plain = [
                 pa.field(field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
                 for field in table.schema
@@ -255,7 +256,7 @@ class BarsWriter:
         warn_of_widened(self._check.widened, self._check.first_widened)
 
     def _number_symbols(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Number of the symbol of each row, in a file."""
+        """The number of each row's symbol, in a file."""
         kind = np.dtype(symbol_type(len(offsets) - 1))
         with self._writing(), (self._folder / "symbol").open("wb") as file:
             for number, count in enumerate(np.diff(offsets).tolist()):
@@ -265,7 +266,7 @@ class BarsWriter:
 
     def _discard(self) -> None:
         for file in (*self._files.values(), self._extra):
-            with contextlib.suppress(OSError, pa.ArrowException):  # a full disk: what is buffered cannot be written
+            with contextlib.suppress(OSError, pa.ArrowException):  # the disk is full
                 if file is not None:
                     file.close()
         self._files.clear()
@@ -280,23 +281,23 @@ class BarsWriter:
             raise BarsError(f"{self._path} cannot be written: {error}", rule="writable file") from error
 
 
-def dataset_pieces(dataset: Dataset, rows: int = _ROWS // 8) -> Iterator[pa.Table]:
-    """Pieces of a data set of the library ``datasets``, streaming or not, as Arrow tables.
-
-    Args:
-        dataset: A ``datasets.Dataset`` or ``datasets.IterableDataset``.
-        rows: Rows of a piece.
-
-    Raises:
-        BarsError: It is neither; a ``DatasetDict`` holds several.
-    """
+def store_dataset(
+    dataset: Dataset,
+    path: str | os.PathLike[str],
+    *,
+    calendar: CalendarChoice = "auto",
+    frequency: str | timedelta | None = None,
+    unit: str | None = None,
+) -> Bars:
+    """Write the bars of a data set of the library ``datasets``; see :meth:`Bars.from_dataset`."""
     if isinstance(dataset, Mapping):
         raise BarsError(f"the data set has the splits {list(dataset)}; take one of them", rule="one table")
     if not (callable(getattr(dataset, "with_format", None)) and callable(getattr(dataset, "iter", None))):
         raise BarsError(
             f"a datasets.Dataset or datasets.IterableDataset is needed, not a {type(dataset).__name__}", rule="table"
         )
-    yield from dataset.with_format("arrow").iter(batch_size=rows)
+    tables = dataset.with_format("arrow").iter(batch_size=_DATASET_ROWS)
+    return store_bars(tables, path, calendar=calendar, frequency=frequency, unit=unit)
 
 
 def _pieces(source: Iterable[Piece] | Piece | str | os.PathLike[str]) -> Iterator[Piece]:

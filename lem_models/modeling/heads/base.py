@@ -9,22 +9,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.objective import expected_utility
 from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import MarketWindow, Paths
-from lem_models.guard.text import place
+from lem_models.guard.settings import Settings
 
-__all__ = ["AllocationHead", "HeadConfig", "build_head", "head_names", "register_head"]
+__all__ = ["AllocationHead", "HeadConfig", "build_head", "list_heads", "register_head"]
 
 
-class HeadConfig(BaseModel):
+class HeadConfig(Settings):
     """Base class of a head's settings; unknown settings are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class AllocationHead(nn.Module, ABC):
@@ -37,8 +34,8 @@ class AllocationHead(nn.Module, ABC):
 
     Attributes:
         per_period: Names of the weights with a row for each period ahead, if nothing else depends on the horizon; None
-            where more does, so that another horizon needs a fresh head.
-        neutral: Names of weights that some settings add and that change nothing until they are trained.
+            otherwise: another horizon then needs a fresh head.
+        neutral: Names of weights that some settings add and that change no decision until they are trained.
     """
 
     Config: ClassVar[type[HeadConfig]] = HeadConfig
@@ -50,7 +47,7 @@ class AllocationHead(nn.Module, ABC):
         self.context_size, self.horizon, self.config = context_size, horizon, config
 
     def project(self, contexts: Tensor) -> Tensor:
-        """What the head takes from contexts alone, computed once per bar and not once per order; by default themselves.
+        """The part of a decision that needs the context alone, computed once per bar; the context itself by default.
 
         Args:
             contexts: As the side of their orders sees them, [..., context_size].
@@ -67,14 +64,14 @@ class AllocationHead(nn.Module, ABC):
         Args:
             context: :meth:`project` of the context of the last closed bar, [orders, width].
             orders: The orders.
-            state: What has happened so far.
+            state: State of the orders.
         """
 
     def objective(self, paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """What training maximises; by default the exact expected utility over the finishing period.
+        """The objective of training; by default the exact expected utility over the finishing period.
 
         Args:
-            paths: What the head did.
+            paths: Paths of the head's decisions.
             orders: The orders.
             window: Their market.
 
@@ -84,7 +81,7 @@ class AllocationHead(nn.Module, ABC):
         return expected_utility(paths, orders, window)
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """What the head wants to learn besides trading well; 0 by default.
+        """A loss that the head learns besides its objective; 0 by default.
 
         A mean over the pairs (period, period not before it) within ``max_periods``: processes that share a batch weigh
         theirs by the number of these pairs.
@@ -106,7 +103,7 @@ _HEADS: dict[str, type[AllocationHead]] = {}
 
 
 def register_head(name: str) -> Callable[[HeadType], HeadType]:
-    """Class decorator that makes a head known under a name.
+    """Class decorator that registers a head under a name.
 
     Raises:
         ConfigError: when another class has the name.
@@ -120,7 +117,7 @@ def register_head(name: str) -> Callable[[HeadType], HeadType]:
     return register
 
 
-def head_names() -> list[str]:
+def list_heads() -> list[str]:
     """Names of the registered heads, sorted."""
     return sorted(_HEADS)
 
@@ -133,11 +130,6 @@ def build_head(name: str, context_size: int, horizon: int, settings: dict[str, A
         ConfigError: when the head refuses the settings.
     """
     if name not in _HEADS:
-        raise UnknownNameError.among("head", name, head_names())
+        raise UnknownNameError.among("head", name, list_heads())
     cls = _HEADS[name]
-    try:
-        config = cls.Config(**settings)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"head_config of {name!r}: {place(first['loc'])}: {first['msg']}") from None
-    return cls(context_size, horizon, config)
+    return cls(context_size, horizon, cls.Config.parse(settings, f"head_config of {name!r}"))

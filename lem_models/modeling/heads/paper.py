@@ -113,7 +113,7 @@ class PaperHead(AllocationHead):
 
 
 def _path(orders: OrderBatch, state: ExecutionState) -> Tensor:
-    """What the order has done and what the market did meanwhile, [orders, 5 + 3 * period], clipped to +-6."""
+    """The order and the market so far, [orders, 5 + 3 * period], clipped to +-6."""
     scale = orders.side / state.volatility
 
     def gain(price: Tensor) -> Tensor:
@@ -121,15 +121,15 @@ def _path(orders: OrderBatch, state: ExecutionState) -> Tensor:
         return (scale if price.ndim == 1 else scale[:, None]) * torch.log(price.clamp(min=1e-6))
 
     now = [orders.min_rate, orders.max_rate, state.remaining, gain(state.executed_price), gain(state.last_close)]
-    parts = [torch.stack(now, 1)]
+    path = [torch.stack(now, 1)]
     if state.period:
         units = torch.cumsum(state.volumes, 1)
         vwap = torch.cumsum(state.prices * state.volumes, 1) / units.clamp(min=1e-6)
         vwap = torch.where(units > 0, vwap, 1.0)
         twap = torch.cumsum(state.prices, 1) / torch.arange(1, state.period + 1, device=vwap.device)
         expected = torch.cumsum(state.expected_volume[:, : state.period], 1)
-        parts += [gain(vwap), gain(twap), torch.log((units + 1) / (expected + 1))]
-    return torch.cat(parts, 1).clamp(-6.0, 6.0)
+        path += [gain(vwap), gain(twap), torch.log((units + 1) / (expected + 1))]
+    return torch.cat(path, 1).clamp(-6.0, 6.0)
 
 
 def soft_mask_loss(fills: Tensor, orders: OrderBatch, window: MarketWindow, alpha: float) -> Tensor:

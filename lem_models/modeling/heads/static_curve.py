@@ -83,7 +83,7 @@ class StaticCurveHead(AllocationHead):
         """Fraction of every period, [orders, periods]; rows sum to 1, 0 after the maximum."""
         expected = state.expected_volume
         periods = expected.shape[1]
-        vwap, twap = (part[:, :periods] for part in start_context.to(expected).chunk(2, dim=1))
+        vwap, twap = (curve[:, :periods] for curve in start_context.to(expected).chunk(2, dim=1))
         anchored = torch.log(expected.clamp(min=1e-3)) + vwap
         logits = torch.where(orders.is_twap[:, None], twap, anchored)
         live = torch.arange(periods, device=expected.device) < orders.max_periods[:, None]

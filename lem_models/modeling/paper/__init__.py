@@ -7,7 +7,7 @@ Nothing here is a policy. The causal head with the same step-wise networks is
 from lem_models.modeling.paper.convert import from_arrays
 from lem_models.modeling.paper.look_ahead import LookAheadPaperModel, PaperConfig
 from lem_models.modeling.paper.loss import paper_loss, with_branches
-from lem_models.modeling.paper.metrics import PAPER_METRICS, PaperMetrics
+from lem_models.modeling.paper.published_metrics import PAPER_METRICS, PaperMetrics
 
 __all__ = [
     "PAPER_METRICS",

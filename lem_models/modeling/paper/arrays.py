@@ -128,12 +128,13 @@ def tkan_cell(arrays: Arrays, name: str) -> dict[str, Tensor]:
 
 def attention(arrays: Arrays, name: str, window: int) -> dict[str, Tensor]:
     """A ``WindowedAttention`` over everything: kernels [in, heads, size] side by side, no bias of the distance."""
-    parts = [arrays[f"{name}.{part}.kernel"] for part in ("query", "key", "value")]
-    biases = [arrays[f"{name}.{part}.bias"].ravel() for part in ("query", "key", "value")]
-    hidden, heads, _ = parts[0].shape
+    projections = ("query", "key", "value")
+    kernels = [arrays[f"{name}.{projection}.kernel"] for projection in projections]
+    biases = [arrays[f"{name}.{projection}.bias"].ravel() for projection in projections]
+    hidden, heads, _ = kernels[0].shape
     output = arrays[f"{name}.output.kernel"]
     return {
-        "query_key_value.weight": tensor(np.concatenate([part.reshape(hidden, -1) for part in parts], 1).T),
+        "query_key_value.weight": tensor(np.concatenate([kernel.reshape(hidden, -1) for kernel in kernels], 1).T),
         "query_key_value.bias": tensor(np.concatenate(biases)),
         "output.weight": tensor(output.reshape(-1, output.shape[-1]).T),
         "output.bias": tensor(arrays[f"{name}.output.bias"]),

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 from torch import Tensor
 
 from lem_models.errors import ConfigError, WeightsError
@@ -46,9 +45,8 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], *, lookback: int)
     try:
         config = _config(weights, lookback)
         mapped = _mapped(weights, config)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc'])) or 'sizes'}: {first['msg']}") from None
+    except ConfigError:
+        raise
     except (ValueError, IndexError, RuntimeError) as error:
         raise WeightsError(f"the arrays do not fit each other: {error}") from None
     unused = sorted(set(named) - weights.used)
@@ -77,7 +75,7 @@ def _config(weights: _Weights, lookback: int) -> PaperConfig:
 
 
 def _mapped(weights: _Weights, config: PaperConfig) -> dict[str, Tensor]:
-    parts = {
+    modules = {
         "embedding": layers.embedding(weights, "embedding", config.features),
         "selection": layers.vsn(weights, "vsn", config.features),
         "recurrent_gate": layers.gate_add_norm(weights, "gate", "addnorm"),
@@ -85,14 +83,14 @@ def _mapped(weights: _Weights, config: PaperConfig) -> dict[str, Tensor]:
         "attention": layers.attention(weights, "attention", config.lookback + config.horizon - 1),
     }
     for layer in range(config.tkan_layers):
-        parts[f"tkan.cells.{layer}"] = layers.tkan_cell(weights, f"rnn{layer}")
+        modules[f"tkan.cells.{layer}"] = layers.tkan_cell(weights, f"rnn{layer}")
         if not np.allclose(weights[f"rnn{layer}.sub0.grid"], _GRID, atol=1e-5):
             raise WeightsError(f"rnn{layer}.sub0.grid is not 10 knots from -3 to 3")
     for period in range(config.horizon - 1):
-        parts[f"steps.{period}"] = layers.fused_mlp(weights, f"mlp{period}")
+        modules[f"steps.{period}"] = layers.fused_mlp(weights, f"mlp{period}")
     whole = {name: layers.tensor(weights[name]) for name in ("base_volume_curve", "base_notional_curve")}
     whole["scale_factor"] = layers.tensor(weights["scale_factor"]).flatten()
-    for prefix, mapping in parts.items():
+    for prefix, mapping in modules.items():
         whole |= layers.prefixed(prefix, mapping)
     return whole
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 from typing import ClassVar, NoReturn
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, LookAheadError
-from lem_models.modeling.backbone import WindowedAttention
+from lem_models.guard.settings import Settings
+from lem_models.modeling.layers.attention import WindowedAttention
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
     GatedResidualNetwork,
@@ -35,7 +36,7 @@ EPSILON = 1e-7
 BRANCHES = 4
 
 
-class PaperConfig(BaseModel):
+class PaperConfig(Settings):
     """Sizes of the paper's model.
 
     Attributes:
@@ -49,7 +50,7 @@ class PaperConfig(BaseModel):
         mlp_hidden_size: Hidden size of the networks of the periods.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal: ClassVar[str] = "sizes refused"
 
     features: int = Field(ge=3, le=4096)
     lookback: int = Field(ge=1, le=4096)
@@ -186,10 +187,10 @@ class LookAheadPaperModel(nn.Module):
 
 def _joined(seen: Tensor, chosen: list[Tensor], running: list[Tensor], market: list[Tensor], minima: int) -> Tensor:
     """Input of a period's networks, [batch, minima, hidden + features + 18 * period]."""
-    parts = [seen.unsqueeze(1).expand(-1, minima, -1)]
+    inputs = [seen.unsqueeze(1).expand(-1, minima, -1)]
     if chosen:
         # [batch, minima, target, branch, period]: targets one after the other, each branch by branch.
         for curves in (chosen, running):
-            parts.append(torch.stack(curves, -1).transpose(2, 3).flatten(2))
-        parts.append(torch.stack(market, -1).flatten(1).unsqueeze(1).expand(-1, minima, -1))
-    return torch.cat(parts, -1)
+            inputs.append(torch.stack(curves, -1).transpose(2, 3).flatten(2))
+        inputs.append(torch.stack(market, -1).flatten(1).unsqueeze(1).expand(-1, minima, -1))
+    return torch.cat(inputs, -1)

@@ -1,9 +1,9 @@
-"""The three consecutive parts of a history that fine-tuning needs, and whether there is enough of it.
+"""The three consecutive parts of a history for fine-tuning, and whether the history is long enough.
 
     training | validation, which chooses among checkpoints | test, which neither of them reads
 
-Orders of one part decide and trade inside it and are over before the next begins. Only their lookback may lie in the
-part before: bars that every decision knows anyway, and that a history of a few weeks cannot spare.
+Orders of one part decide and trade inside it and end before the next part begins. Only their lookback may lie in the
+part before: every decision knows these bars anyway, and a history of a few weeks is too short to leave them out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Part:
         end: Day after the last.
         days: Days that have bars.
         bars: Bars of all symbols.
-        longest: Bars of the symbol that has most.
+        longest: Bars of the symbol with the most bars.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Split:
 
 
 def shortest_stretch(bars: Bars, horizon: int) -> int:
-    """Bars that a stretch must have at least, so that orders of ``horizon`` periods find different places in it."""
+    """Fewest bars of a stretch in which orders of ``horizon`` periods have different positions."""
     return 2 * horizon + 1 if bars.is_session_bound else horizon + max(horizon // 2, 4)
 
 
@@ -87,7 +87,7 @@ def choose_split(
 
     Raises:
         ConfigError: when only one of the days is given, they are out of order, or lie outside the bars.
-        BarsError: when a part is too short; says how many bars there are, how many are needed and for what.
+        BarsError: when a part is too short; the message gives the bars that there are and that are needed.
     """
     if (train_end is None) != (validation_end is None):
         raise ConfigError("give train_end and validation_end, or neither")
@@ -122,11 +122,11 @@ def _check_inside(first: date, last: date, **given: date) -> None:
 def _require_enough(bars: Bars, split: Split, horizon: int) -> None:
     training = MAX_LOOKBACK + _ORDERS * horizon
     other = shortest_stretch(bars, horizon)
-    what = f"{MAX_LOOKBACK} of lookback and {_ORDERS} orders of {horizon} periods"
+    purpose = f"{MAX_LOOKBACK} of lookback and {_ORDERS} orders of {horizon} periods"
     for part, needed in zip(split.parts, (training, other, other), strict=True):
         if part.longest < needed:
             reason = f"{needed} bars are needed: " + (
-                what if part is split.training else f"orders of {horizon} periods"
+                purpose if part is split.training else f"orders of {horizon} periods"
             )
             raise BarsError(_shortage(bars, split, part, training, other, reason), rule="enough bars")
     for part in split.parts[1:]:
@@ -136,7 +136,7 @@ def _require_enough(bars: Bars, split: Split, horizon: int) -> None:
 
 
 def _shortage(bars: Bars, split: Split, part: Part, training: int, other: int, reason: str) -> str:
-    """What is there, what is needed, and what would do in all."""
+    """The bars that there are, that a part needs, and that would be enough in all."""
     counts = np.diff(bars.offsets)
     days = sum(each.days for each in split.parts)
     per_day = max(float(counts.max()) / max(days, 1), 1e-9)

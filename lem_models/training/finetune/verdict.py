@@ -1,4 +1,4 @@
-"""Did fine-tuning help? Before and after on the same orders of the test part, and what may be said of it.
+"""Did fine-tuning help? Before and after on the same orders of the test part, with a verdict.
 
 The verdict rests on one number fixed in advance, the difference of the mean utility that training maximises, over all
 minimum durations together, with its 95 % interval from the bootstrap over days. Improvements and standard deviations by
@@ -112,39 +112,29 @@ def comparison_settings(
     )
 
 
-def compare_models(
-    before: LEMModel,
-    after: LEMModel,
-    bars: Bars,
-    *,
-    start: date,
-    costs: CostModel | None = None,
-    limit: int = 20_000,
-    seed: int = 0,
-) -> Comparison:
+def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: BenchmarkSettings) -> Comparison:
     """Execute the same orders by two models of one horizon, TWAP and the volume curve.
 
     Args:
         before: The start model.
         after: The new model.
         bars: The bars, with the history that orders look back at.
-        start: First day on which an order may start.
-        costs: What trading costs; then every improvement is net of it.
-        limit: Orders at most, drawn at random.
-        seed: Seed of the draws.
+        settings: Which orders, see :func:`comparison_settings`. With costs every improvement is net of them.
 
     Raises:
         OrderError: when no order fits.
     """
-    horizon = after.horizon
-    settings = comparison_settings(horizon, start=start, costs=costs, limit=limit, seed=seed)
+    costs, seed = settings.costs, settings.seed
     policies: dict[str, Policy] = {AFTER: after, BEFORE: before} | {name: load_policy(name) for name in _RIVALS}
-    run = run_benchmark(policies, bars, settings)
-    if run is None:
+    benchmark = run_benchmark(policies, bars, settings)
+    if benchmark is None:
         raise ConfigError("models are compared in one process, not under torchrun")
-    tables = {name: _net(run.orders[name], costs) for name in (BEFORE, AFTER, *_RIVALS)}
+    tables = {name: _net(benchmark.orders[name], costs) for name in (BEFORE, AFTER, *_RIVALS)}
     ours, theirs = tables[AFTER], tables[BEFORE]
-    fixed = {name: table[table["min_periods"] == horizon].reset_index(drop=True) for name, table in tables.items()}
+    fixed = {
+        name: table[table["min_periods"] == settings.max_periods].reset_index(drop=True)
+        for name, table in tables.items()
+    }
     ratios = [
         std_ratio(fixed[AFTER], table, seed=seed).assign(policy=name) for name, table in fixed.items() if name != AFTER
     ]
@@ -164,7 +154,7 @@ def compare_models(
         difference=float(change["utility"].mean()),
         low=float(low[0]),
         high=float(high[0]),
-        excluded=excluded_counts(run),
+        excluded=excluded_counts(benchmark),
         untested=tuple(symbol for symbol in bars.symbols if symbol not in set(ours["symbol"])),
     )
 
@@ -179,8 +169,8 @@ def _utility(orders: pd.DataFrame, model: LEMModel) -> npt.NDArray[np.float64]:
     is_fixed = (orders["min_periods"] == orders["max_periods"]).to_numpy()
     risk = torch.from_numpy(np.where(is_fixed, model.fixed_risk_aversion, model.risk_aversion))
     x = torch.from_numpy(improvement(orders, "vol").to_numpy(copy=True))
-    found: npt.NDArray[np.float64] = utility(x, risk).numpy()
-    return found
+    values: npt.NDArray[np.float64] = utility(x, risk).numpy()
+    return values
 
 
 def facts(comparison: Comparison) -> dict[str, Any]:

@@ -1,0 +1,278 @@
+"""Findings of a recorded run: sentences that are derived from its numbers, for model cards.
+
+A claim is made only if the record supports it: "ahead" and "behind" of a rival are mean differences, order by order,
+whose p-value adjusted for all rows of the table (Holm) is below 5 %; a forecast value or a ratio of standard deviations
+is called significant when its 95 % interval leaves out 0 or 1. What is not significant, or negative, is stated as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from benchmarks.records import RecordedRun, Row
+from lem_models.report.numbers import interval, number
+
+ALPHA = 0.05
+"""Level of the tests: an adjusted p-value below it is significant."""
+
+Outcome = Literal["ahead", "level", "behind"]
+
+
+def outcome(difference: Row) -> Outcome:
+    """Whether a model is significantly ahead of or behind another policy, or neither."""
+    p_value, mean = difference["p_holm"], difference["mean_bps"]
+    if p_value is None or mean is None or not p_value < ALPHA:
+        return "level"
+    return "ahead" if mean > 0 else "behind"
+
+
+def models_of(run: RecordedRun, among: Iterable[str]) -> list[str]:
+    """Which of these models took part in a run."""
+    return [name for name in among if name in run.policies]
+
+
+def rivals_of(run: RecordedRun, models: Iterable[str]) -> list[str]:
+    """Policies of a run that are none of the models."""
+    known = set(models)
+    return [name for name in run.policies if name not in known]
+
+
+def findings(run: RecordedRun, model: str, models: Sequence[str], period: str) -> list[str]:
+    """Sentences on one run of one model.
+
+    Args:
+        run: The run.
+        model: The model.
+        models: All models of the record; the other policies are its rivals.
+        period: What a bar is called, e.g. ``"hour"``.
+
+    Returns:
+        Markdown sentences: rivals for a flexible end, tracking at the fixed duration, option and forecast, assets that
+        the model never saw, other models.
+    """
+    rivals = rivals_of(run, models)
+    sentences = _flexible(run, model, rivals)
+    sentences += _fixed(run, model, rivals, period)
+    sentences += _forecast(run, model)
+    sentences += _unseen(run, model)
+    for other in models_of(run, models):
+        if other != model:
+            sentences += _other_model(run, model, other)
+    return sentences
+
+
+# --- rivals ----------------------------------------------------------------------------------------------------------
+
+
+def _flexible(run: RecordedRun, model: str, rivals: Sequence[str]) -> list[str]:
+    """Mean improvement for flexible orders: rivals with the same outcome at every minimum share a sentence."""
+    patterns: dict[tuple[Outcome, ...], list[str]] = {}
+    minima = [minimum for minimum in run.flexible if run.row(model, minimum) is not None]
+    for rival in rivals:
+        rows = [run.difference(model, rival, minimum) for minimum in minima]
+        outcomes = [outcome(row) for row in rows if row is not None]
+        if minima and len(outcomes) == len(minima):
+            patterns.setdefault(tuple(outcomes), []).append(rival)
+    sentences = []
+    for pattern, names in sorted(patterns.items(), key=lambda item: [*item[0]]):
+        at = {
+            kind: [m for m, o in zip(minima, pattern, strict=True) if o == kind]
+            for kind in ("ahead", "level", "behind")
+        }
+        clauses = []
+        if at["ahead"]:
+            clauses.append(f"significantly ahead of {_names(names)} at {_minima(at['ahead'], run)}")
+        if at["level"]:
+            than = "" if at["ahead"] else f" from {_names(names)}"
+            clauses.append(f"not significantly different{than} at {_minima(at['level'], run)}")
+        if at["behind"]:
+            of = "" if at["ahead"] or at["level"] else f" {_names(names)}"
+            clauses.append(f"significantly behind{of} at {_minima(at['behind'], run)}")
+        sentences.append(f"Flexible end, mean improvement: {_joined(clauses)}. {_spread(run, model, names, minima)}")
+    return sentences
+
+
+def _spread(run: RecordedRun, model: str, rivals: Sequence[str], minima: Sequence[int]) -> str:
+    """How the model's standard deviation compares with that of each rival."""
+    higher: list[str] = []
+    ratios: list[float] = []
+    for rival in rivals:
+        own: dict[int, float] = {}
+        for minimum in minima:
+            ours, theirs = run.row(model, minimum), run.row(rival, minimum)
+            if ours is not None and theirs is not None and theirs["std_vol"]:
+                own[minimum] = float(ours["std_vol"]) / float(theirs["std_vol"])
+        ratios += own.values()
+        above = [minimum for minimum, ratio in own.items() if ratio > 1.0]
+        if above:
+            higher.append(f"that of {_names([rival])} at {_minima(above, run)}")
+    if not ratios:
+        return ""
+    low, high = (number(value, ".2f") for value in (min(ratios), max(ratios)))
+    span = low if low == high else f"{low} to {high}"
+    text = f"Its standard deviation is {span} times {'theirs' if len(rivals) > 1 else 'the rival’s'}"
+    return f"{text}, **above** {_joined(higher)}." if higher else f"{text}, nowhere above."
+
+
+def _fixed(run: RecordedRun, model: str, rivals: Sequence[str], period: str) -> list[str]:
+    """Tracking at the fixed duration: ratios of standard deviations."""
+    rows = {
+        rival: row for rival in rivals if (row := run.tracking(model, rival)) is not None and row["low"] is not None
+    }
+    if not rows:
+        return []
+    groups: dict[str, list[str]] = {"below": [], "level": [], "above": []}
+    for rival, row in rows.items():
+        groups["below" if row["high"] < 1.0 else "above" if row["low"] > 1.0 else "level"].append(rival)
+    clauses = []
+    if groups["below"]:
+        clauses.append(f"significantly below that of {_names(groups['below'])}")
+    if groups["level"]:
+        clauses.append(f"not significantly different from that of {_names(groups['level'])}")
+    if groups["above"]:
+        clauses.append(f"significantly **above** that of {_names(groups['above'])}")
+    text = (
+        f"Fixed duration of {run.max_periods} {period}s: its tracking error (standard deviation) is {_joined(clauses)}."
+    )
+    if "twap" in rows:
+        row = rows["twap"]
+        text += f" It is {interval(row['std_ratio_vol'], row['low'], row['high'], '.2f')} times TWAP's."
+    return [text]
+
+
+# --- what it is made of ----------------------------------------------------------------------------------------------
+
+
+def _forecast(run: RecordedRun, model: str) -> list[str]:
+    """Option value and forecast value."""
+    rows = {
+        m: row for m in run.minima if (row := run.null(model, m)) is not None and row["forecast_low_vol"] is not None
+    }
+    if not rows:
+        return []
+    above = [m for m, row in rows.items() if row["forecast_low_vol"] > 0]
+    below = [m for m, row in rows.items() if row["forecast_high_vol"] < 0]
+    neither = [m for m in rows if m not in above and m not in below]
+    first = min(rows)
+    row = rows[first]
+    text = (
+        f"Of the improvement at minimum {first}, {number(row['option_vol'], '.3f')} bar volatilities are the value of "
+        "the option to end, which the martingale null, with nothing left to forecast, earns too; the forecast is worth "
+        f"{interval(row['forecast_vol'], row['forecast_low_vol'], row['forecast_high_vol'])}. "
+    )
+    clauses = []
+    if above:
+        clauses.append(f"significantly above 0 at {_minima(above, run)}")
+    if neither:
+        clauses.append(f"not significantly different from 0 at {_minima(neither, run)}")
+    if below:
+        clauses.append(f"significantly **below** 0 at {_minima(below, run)}")
+    return [f"{text}Forecast value, each minimum by itself: {_joined(clauses)}."]
+
+
+def _unseen(run: RecordedRun, model: str) -> list[str]:
+    """Assets that the model never saw, beside those it may have been trained on, where there is a gain to compare."""
+    shares: dict[int, float] = {}
+    for minimum in run.flexible:
+        seen, unseen = run.row(model, minimum, "seen"), run.row(model, minimum, "unseen")
+        if seen is None or unseen is None or seen["low_vol"] is None or unseen["mean_vol"] is None:
+            continue
+        if seen["low_vol"] > 0:
+            shares[minimum] = float(unseen["mean_vol"]) / float(seen["mean_vol"])
+    if not shares:
+        return []
+    listed = [f"{number(100.0 * share, '.0f')} % at minimum {minimum}" for minimum, share in shares.items()]
+    less = [minimum for minimum, share in shares.items() if share < 0.9]
+    verdict = f"**more than 10 % below it** at {_minima(less, run)}" if less else "nowhere more than 10 % below it"
+    return [
+        "On assets that it never saw the mean improvement is, as a share of that on the other assets, "
+        f"{_joined(listed)}: {verdict}."
+    ]
+
+
+def _other_model(run: RecordedRun, model: str, other: str) -> list[str]:
+    """Another model of the zoo on the same orders: all assets, and those that no model saw."""
+    sentences = []
+    for assets, where in (("all", "all assets"), ("unseen", "assets that no model saw")):
+        rows: dict[int, Row] = {}
+        for minimum in run.minima:
+            row = run.difference(model, other, minimum, assets)  # type: ignore[arg-type]
+            if row is not None:
+                rows[minimum] = row
+        if not rows:
+            continue
+        clauses = []
+        for kind, words in (
+            ("ahead", "significantly ahead"),
+            ("level", "not significantly different"),
+            ("behind", "significantly behind"),
+        ):
+            at = [minimum for minimum, row in rows.items() if outcome(row) == kind]
+            if at:
+                clauses.append(f"{words} at {_minima(at, run)}")
+        first = min(rows)
+        size = interval(*(rows[first][name] for name in ("mean_vol", "low_vol", "high_vol")), "+.3f")
+        sentences.append(
+            f"Against {_names([other])}, {where}: {_joined(clauses)}; {size} bar volatilities at minimum {first}."
+        )
+    return sentences
+
+
+# --- the risk dial ---------------------------------------------------------------------------------------------------
+
+
+def dominance(record: Mapping[str, Any], model: str) -> list[str]:
+    """Where one model at several risk aversions has a higher mean than a rival at an equal or lower standard deviation.
+
+    Args:
+        record: Record of ``benchmarks/frontier.py``.
+        model: The model.
+
+    Returns:
+        A sentence per minimum duration and rival. Points of a rival that is calmer than every point of the model are
+        counted as what they are: not comparable.
+    """
+    sentences = []
+    models = set(record["models"])
+    for minimum in sorted({int(row["min_periods"]) for row in record["points"]}):
+        for rival in dict.fromkeys(str(row["policy"]) for row in record["points"]):
+            if rival in models:
+                continue
+            keys = {"policy": rival, "min_periods": minimum}
+            points = sum(all(row[key] == value for key, value in keys.items()) for row in record["points"])
+            rows = [
+                row
+                for row in record["dominance"]
+                if row["model"] == model and all(row[key] == value for key, value in keys.items())
+            ]
+            better = sum(bool(row["dominates"]) for row in rows)
+            clear = sum(bool(row["significant"]) for row in rows)
+            text = (
+                f"Minimum {minimum}, `{rival}`: at {better} of its {points} point{'s' if points > 1 else ''} the model "
+                f"has a higher mean at an equal or lower standard deviation, significantly so at {clear}"
+            )
+            calmer = points - len(rows)
+            sentences.append(text + (f"; at {calmer} no setting of the model is as calm." if calmer else "."))
+    return sentences
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _names(names: Sequence[str]) -> str:
+    return _joined([f"`{name}`" for name in names])
+
+
+def _joined(clauses: Sequence[str]) -> str:
+    return ", ".join(clauses[:-1]) + (" and " if len(clauses) > 1 else "") + clauses[-1]
+
+
+def _minima(minima: Sequence[int], run: RecordedRun) -> str:
+    """``every flexible minimum (1, 3)``, ``minimum 6``, ``minimum 3 and 6``."""
+    listed = _joined([str(minimum) for minimum in minima])
+    every: Mapping[tuple[int, ...], str] = {
+        run.flexible: f"every flexible minimum ({listed})",
+        run.minima: f"every minimum ({listed})",
+    }
+    return every.get(tuple(minima), f"minimum {listed}") if len(minima) > 1 else f"minimum {listed}"

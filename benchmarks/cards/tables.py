@@ -1,0 +1,109 @@
+"""Tables of a recorded run, for model cards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from benchmarks.records import RecordedRun, Row
+from lem_models.report.numbers import interval, number
+from lem_models.report.policy_tables import means_by_minimum
+from lem_models.report.tables import Column, Emphasis, Table, pivot
+
+
+def improvement_table(run: RecordedRun, model: str) -> Table:
+    """One model by minimum duration: both units, and option and forecast value where they were measured."""
+    frame = pd.DataFrame(run.rows("comparison", policy=model, assets="all"))
+    columns = [
+        Column("min_periods", "minimum"),
+        Column("orders", "orders"),
+        Column(("mean_vol", "low_vol", "high_vol"), "bar volatilities: mean [95 %]", _strong_interval),
+        Column("std_vol", "std", "{:.3f}"),
+        Column(("mean_bps", "low_bps", "high_bps"), "bps: mean [95 %]", lambda *ends: interval(*ends, ".1f")),
+        Column("std_bps", "std", "{:.1f}"),
+    ]
+    null = run.rows("null", model=model, assets="all")
+    if null:
+        forecast = ("forecast_vol", "forecast_low_vol", "forecast_high_vol")
+        split = pd.DataFrame(null)[["min_periods", "option_vol", *forecast]]
+        frame = frame.merge(split, on="min_periods", how="left")
+        columns += [Column("option_vol", "null (option)", "{:.3f}"), Column(forecast, "forecast [95 %]", interval)]
+    return Table(frame, columns)
+
+
+def policies_table(run: RecordedRun, model: str, models: Iterable[str]) -> Table:
+    """Every policy by minimum duration, mean ± standard deviation in bar volatilities; the model first."""
+    rows = sorted(run.rows("comparison", assets="all"), key=lambda row: row["policy"] != model)
+    emphasis: dict[str, Emphasis] = {**dict.fromkeys(models, "light"), model: "strong"}
+    return means_by_minimum(pd.DataFrame(rows), models=emphasis)
+
+
+def differences_table(run: RecordedRun, model: str, alpha: float) -> Table:
+    """The model minus every other policy, order by order; an asterisk where Holm's p is below ``alpha``."""
+
+    def cell(row: Row) -> str:
+        is_significant = row["p_holm"] is not None and row["p_holm"] < alpha
+        star = "\\*" if is_significant else ""
+        return interval(row["mean_vol"], row["low_vol"], row["high_vol"], "+.3f") + star
+
+    rows = run.rows("differences", model=model, assets="all")
+    return pivot(pd.DataFrame(rows), "policy", "min_periods", cell, corner="minus", label="min {}")
+
+
+def tracking_table(run: RecordedRun, model: str) -> Table | None:
+    """Ratios of standard deviations at the fixed duration; ``None`` if they were not measured."""
+    rows = run.rows("tracking", model=model)
+    if not rows:
+        return None
+
+    def cell(row: Row) -> str:
+        return interval(row["std_ratio_vol"], row["low"], row["high"])
+
+    return pivot(pd.DataFrame(rows), "policy", "assets", cell, corner="std over that of", label="{} assets")
+
+
+def unseen_table(run: RecordedRun, model: str) -> Table | None:
+    """Seen and unseen assets side by side; ``None`` if they were not told apart."""
+    sets = {assets: run.rows("comparison", policy=model, assets=assets) for assets in ("seen", "unseen")}
+    if not all(sets.values()):
+        return None
+    seen, unseen = (pd.DataFrame(rows) for rows in sets.values())
+    columns = [Column("min_periods", "minimum")]
+    for assets in sets:
+        sources = tuple(f"{name}_{assets}" for name in ("mean_vol", "low_vol", "high_vol", "std_vol"))
+        columns.append(Column(f"orders_{assets}", f"orders, {assets}"))
+        columns.append(Column(sources, f"{assets}: mean [95 %] ± std", _interval_std))
+    return Table(seen.merge(unseen, on="min_periods", suffixes=("_seen", "_unseen")), columns)
+
+
+def seeds_table(rows: list[Row]) -> Table:
+    """Spread between training seeds by minimum duration, in bar volatilities."""
+    columns = [
+        Column("min_periods", "minimum"),
+        Column(("mean_vol", "low_vol", "high_vol"), "mean [95 %, days and seeds]", interval),
+        Column("between_vol", "std between seeds", "{:.3f}"),
+        Column("worst_vol", "worst seed", "{:.3f}"),
+        Column("best_vol", "best seed", "{:.3f}"),
+    ]
+    return Table(pd.DataFrame(rows), columns)
+
+
+def dial_table(points: Iterable[Mapping[str, object]]) -> Table:
+    """One model at several risk aversions by minimum duration."""
+    frame = pd.DataFrame(points).sort_values("risk_aversion", kind="stable")
+
+    def cell(row: Row) -> str:
+        return _interval_std(row["mean_vol"], row["low_vol"], row["high_vol"], row["std_vol"])
+
+    label = "min {}: mean [95 %] ± std"
+    return pivot(frame, "risk_aversion", "min_periods", cell, corner="risk aversion", label=label)
+
+
+def _strong_interval(mean: float, low: float, high: float) -> str:
+    value, ends = interval(mean, low, high).split(" ", 1)
+    return f"**{value}** {ends}"
+
+
+def _interval_std(mean: float, low: float, high: float, std: float) -> str:
+    return f"{interval(mean, low, high)} ± {number(std)}"

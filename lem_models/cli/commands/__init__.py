@@ -1,0 +1,1 @@
+"""The commands of ``lem``: one file each, with the settings class that declares its options."""

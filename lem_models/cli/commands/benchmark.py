@@ -1,0 +1,156 @@
+"""``lem benchmark``: a model beside the baselines and the martingale null."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from lem_models.cli.bars import DataOptions
+from lem_models.cli.costs import CostOptions
+from lem_models.cli.paths import check_readable
+from lem_models.cli.policies import BASELINES, ModelOptions, comma_separated, fitting_model, named_policies
+from lem_models.cli.terminal import make_console, spinner
+from lem_models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lem_models.execution.policy import Policy
+    from lem_models.markets.bars import Bars
+
+__all__ = ["BenchmarkOptions", "benchmark", "first_unseen", "suitable_orders"]
+
+
+class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
+    """Options of ``lem benchmark``."""
+
+    baselines: str = Field(",".join(BASELINES), description="Policies to compare with, comma-separated.")
+    out: Path = Field(Path("reports/benchmark"), description="Folder of report, tables and figures.")
+    every: str = Field("6", description="Step between starts: '6h', or a number of bars.")
+    min_periods: str | None = Field(None, description="Minimum durations, comma-separated.")
+    max_periods: int | None = Field(None, description="Maximum duration; default the model's.")
+    side: str = Field("both", description="both, buy or sell.")
+    benchmark: str = Field("vwap,twap", description="vwap, twap or both, comma-separated.")
+    target: str = Field("quantity,notional", description="quantity, notional or both.")
+    max_rate: float = Field(1.0, description="Cap per period, as a fraction of the order.")
+    risk_aversion: float | None = Field(None, description="Default: the model's own.")
+    start: str | None = Field(None, description="First day; default: the first the model never saw.")
+    end: str | None = Field(None, description="Day by which orders have ended.")
+    limit: int = Field(100_000, description="Orders at most, drawn at random; 0 for all.")
+    by: str = Field(
+        "symbol,hour,volatility",
+        description="Keys of the breakdowns, comma-separated; also weekday, month and columns of the orders.",
+    )
+    null: int = Field(20, ge=0, description="Draws of the martingale null.")
+    null_of: str = Field("model", description="Policies to run on the null: model, or all.")
+    seed: int = Field(0, description="Seed of the draws of orders, null and bootstrap.")
+
+
+def benchmark(options: BenchmarkOptions) -> None:
+    """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file.
+
+    Started with torchrun, the processes share the orders.
+    """
+    from rich.markup import escape
+
+    from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
+    from lem_models.guard.output import check_folder
+    from lem_models.report.benchmark_console import print_benchmark
+    from lem_models.report.benchmark_report import write_benchmark
+
+    costs, console = options.cost_model(), make_console()
+    check_folder(options.out)
+    check_readable(options.data)
+    rivals = named_policies(comma_separated(options.baselines))
+    tested = {} if options.model is None else named_policies([options.model])
+    bars = options.read(options.data)
+    console.print(f"{options.data}: {bars!r}", markup=False, soft_wrap=True)
+    policies = (tested or named_policies([fitting_model(bars, console)])) | rivals
+    settings = BenchmarkSettings(
+        **_orders(options, policies),
+        start=first_unseen(policies, bars, console) if options.start is None else options.start,
+        end=options.end,
+        limit=options.limit or None,
+        costs=costs,
+        by=comma_separated(options.by),
+        null=options.null,
+        null_of=options.null_of,
+        seed=options.seed,
+        allow_frequency=options.any_frequency,
+    )
+    with console.status("executing", spinner=spinner(console)) as status:
+        result = run_benchmark(policies, bars, settings, progress=lambda text: status.update(text))
+        if result is None:
+            return  # rank 0 has the results
+        status.update("writing the report")
+        path = write_benchmark(result, options.out, command=shlex.join(["lem", *sys.argv[1:]]))
+    print_benchmark(console, result)
+    console.print(
+        f"\nReport: [bold]{escape(str(path.resolve()))}[/bold] (with summary.csv, summary.json and PNG figures)",
+        soft_wrap=True,
+    )
+
+
+def suitable_orders(policies: dict[str, Policy]) -> dict[str, Any]:
+    """Durations of orders that suit the policy under test: its horizon, five minimum durations."""
+    from lem_models.execution.policy import PolicySettings
+
+    horizon = PolicySettings.of(next(iter(policies.values()))).horizon or 12
+    minima = {1, max(1, horizon // 4), max(1, horizon // 2), max(1, 3 * horizon // 4), horizon}
+    return {"max_periods": horizon, "min_periods": tuple(sorted(minima))}
+
+
+def first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> str | None:
+    """First day that the model under test saw neither in training nor in validation, if the bars go that far."""
+    import pandas as pd
+
+    from lem_models.markets.calendar.frequency import clock
+    from lem_models.modeling.config import LEMConfig
+
+    config = getattr(next(iter(policies.values())), "config", None)
+    unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
+    if unseen is None:
+        return None
+    day = pd.Timestamp(unseen, tz="UTC").value
+    if day <= bars.timestamp.min():
+        return None
+    if day > bars.timestamp.max():
+        console.print(f"[yellow]All bars lie before {unseen}, in the period that the model was trained on.[/yellow]")
+        return None
+    console.print(f"Orders from {unseen}: earlier bars were used in training (--start says otherwise).")
+    return str(unseen)
+
+
+def _orders(options: BenchmarkOptions, policies: dict[str, Policy]) -> dict[str, Any]:
+    """The orders that the options ask for, as settings of a benchmark."""
+    orders = suitable_orders(policies)
+    if options.max_periods is not None:
+        shorter = [minimum for minimum in orders["min_periods"] if minimum < options.max_periods]
+        orders = {"max_periods": options.max_periods, "min_periods": (*shorter, options.max_periods)}
+    if options.min_periods is not None:
+        orders["min_periods"] = _whole_numbers(options.min_periods, "--min-periods")
+    return orders | {
+        "every": int(options.every) if options.every.isdigit() else options.every,
+        "side": "both" if set(comma_separated(options.side)) == {"buy", "sell"} else options.side,
+        "benchmark": _choices(options.benchmark, ("vwap", "twap")),
+        "target": _choices(options.target, ("quantity", "notional")),
+        "max_rate": options.max_rate,
+        "risk_aversion": options.risk_aversion,
+    }
+
+
+def _choices(text: str, both: tuple[str, str]) -> tuple[str, ...]:
+    """Comma-separated choices; the word ``both`` stands for the two."""
+    choices = comma_separated(text)
+    return both if "both" in choices else choices
+
+
+def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in comma_separated(text))
+    except ValueError:
+        raise ConfigError(f"{option} takes whole numbers, comma-separated; got {text!r}") from None

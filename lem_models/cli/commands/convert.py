@@ -1,0 +1,49 @@
+"""``lem convert``: check bars, and write them in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import Field
+
+from lem_models.cli.bars import BARS, BarsOptions, calendar_choice
+from lem_models.cli.paths import check_readable
+from lem_models.cli.terminal import make_console
+from lem_models.errors import BarsError
+
+__all__ = ["ConvertOptions", "convert"]
+
+
+class ConvertOptions(BarsOptions):
+    """Options of ``lem convert``."""
+
+    source: Annotated[Path, typer.Argument()] = Field(description=BARS)
+    target: Annotated[Path, typer.Argument()] = Field(description="File to write, of any of these kinds.")
+
+
+def convert(options: ConvertOptions) -> None:
+    """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
+    from lem_models.guard.output import check_file
+    from lem_models.markets.bars import Bars
+    from lem_models.markets.storage.files import format_of
+    from lem_models.markets.storage.writer import store_bars
+
+    source, target = options.source, options.target
+    check_readable(source)
+    check_file(target)
+    format_of(target)
+    if target.suffix == ".arrow" and not options.fill_gaps:
+        try:  # piece by piece
+            bars = store_bars(source, target, calendar=calendar_choice(options.calendar), unit=options.unit)
+        except BarsError as error:
+            if error.rule != "symbol by symbol":
+                raise
+            # Rows of several symbols are mixed: sorted in memory.
+            options.read(source).write(target)
+            bars = Bars.read(target)
+    else:
+        bars = options.read(source)
+        bars.write(target)
+    make_console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)

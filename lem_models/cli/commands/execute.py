@@ -1,0 +1,81 @@
+"""``lem execute``: a table of orders, executed by a policy over bars."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import typer
+from pydantic import Field
+
+from lem_models.cli.bars import DataOptions
+from lem_models.cli.costs import CostOptions
+from lem_models.cli.paths import check_readable
+from lem_models.cli.policies import ModelOptions, fitting_model, named_policy
+from lem_models.cli.terminal import make_console
+from lem_models.errors import LEMError, OrderError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ExecuteOptions", "execute"]
+
+
+class ExecuteOptions(CostOptions, ModelOptions, DataOptions):
+    """Options of ``lem execute``."""
+
+    flags: ClassVar[dict[str, str]] = {"model": "--policy --model"}
+
+    orders: Path = Field(description="Table of orders: .csv or .parquet.")
+    model: str | None = Field(
+        None,
+        description="Model or baseline by name, or your own policy as file.py:Name; default the bundled model that "
+        "fits the bars.",
+    )
+    out: Path = Field(Path("reports/execution"), description="Folder of the result tables.")
+
+
+def execute(options: ExecuteOptions) -> None:
+    """Execute a table of orders; writes orders.csv, schedule.csv and excluded.csv.
+
+    Orders that cannot run are counted by reason; exit code 1 when none of them could.
+    """
+    from lem_models.execution import execute as execution
+    from lem_models.guard.output import check_folder, to_csv
+
+    costs, console = options.cost_model(), make_console()
+    check_folder(options.out)
+    check_readable(options.data)
+    orders = _read_orders(options.orders)
+    bars = options.read(options.data)
+    policy = named_policy(options.model or fitting_model(bars, console))
+    result = execution.execute(policy, bars, orders, costs=costs, allow_frequency=options.any_frequency)
+    for name in ("orders", "schedule", "excluded"):
+        to_csv(getattr(result, name), options.out / f"{name}.csv")
+    console.print(f"{result!r}\n{options.out.resolve()}", soft_wrap=True, markup=False)
+    if not len(result.orders):
+        sys.stderr.write(f"error: no order could run; the reason of each is in {options.out / 'excluded.csv'}\n")
+        raise typer.Exit(1)
+
+
+def _read_orders(path: Path) -> pd.DataFrame:
+    """A table of orders from a file.
+
+    Raises:
+        OrderError: The file cannot be read.
+    """
+    import pandas as pd
+
+    from lem_models.markets.storage.files import read_table
+    from lem_models.orders.rules import NUMERIC
+
+    check_readable(path, OrderError)
+    try:
+        if path.suffix == ".parquet":
+            return read_table(path)
+        # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
+        texts, empty = {"symbol": str, "order_id": str}, {column: [""] for column in NUMERIC}
+        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
+    except (LEMError, OSError, ValueError) as error:
+        raise OrderError(f"cannot read the table of orders {path}: {error}") from None

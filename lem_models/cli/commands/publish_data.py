@@ -1,0 +1,59 @@
+"""``lem publish data``: bars from a file to a data set on the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+from pydantic import Field, field_validator
+
+from lem_models.cli.bars import BarsOptions
+from lem_models.cli.commands.publish_model import DESTINATION_FLAGS, DRY_RUN
+from lem_models.cli.options import narrowed
+from lem_models.errors import ConfigError
+from lem_models.hub.settings import BarsUpload
+
+__all__ = ["PublishDataOptions", "publish_data"]
+
+
+class PublishDataOptions(BarsOptions, BarsUpload):
+    """Options of ``lem publish data``."""
+
+    flags: ClassVar[dict[str, str]] = {**DESTINATION_FLAGS, "quirks": "--quirk", "columns": "--column"}
+
+    file: Annotated[Path, typer.Argument()] = Field(
+        description="Bars: .arrow (never loaded whole), .parquet, .csv or .csv.gz."
+    )
+    dry_run: bool = Field(False, description=DRY_RUN)
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _read_columns(cls, given: list[str] | None) -> Mapping[str, str] | None:
+        return None if given is None else dict(map(_meaning, given))
+
+
+def publish_data(options: PublishDataOptions) -> None:
+    """Publish bars as a data set of parquet shards with a card; print the URL."""
+    from lem_models.hub.datasets import push
+    from lem_models.hub.datasets.licence import read_licence
+
+    upload = narrowed(options, BarsUpload)
+    read_licence(upload.licence)  # before a large file is read
+    bars = options.read(options.file)
+    typer.echo(f"{options.file}: {bars!r}")
+    if options.dry_run:
+        plan = push.plan_bars(bars, upload)
+        typer.echo(f"{plan}\n\n{plan.card}\ndry run: nothing was sent")
+        return
+    plan = push.publish_bars(bars, upload)
+    typer.echo(f"{plan}\n\npublished: {plan.url}")
+
+
+def _meaning(text: str) -> tuple[str, str]:
+    """Name and meaning of a column, from ``NAME=MEANING``."""
+    name, _, meaning = text.partition("=")
+    if not name or not meaning:
+        raise ConfigError(f"--column takes NAME=MEANING; got {text!r}")
+    return name, meaning

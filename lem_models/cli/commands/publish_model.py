@@ -1,0 +1,61 @@
+"""``lem publish model``: a model to the Hub, with a dry run that says all of it beforehand.
+
+Tokens are no options: they would stay in the shell's history. They come from ``HF_TOKEN`` or ``hf auth login``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+from pydantic import Field, field_validator
+
+from lem_models.cli.options import narrowed
+from lem_models.errors import ConfigError
+from lem_models.hub.settings import ModelUpload
+
+__all__ = ["DESTINATION_FLAGS", "DRY_RUN", "PublishModelOptions", "publish_model"]
+
+DESTINATION_FLAGS = {"repo_id": "--to", "private": "--private/--public", "commit_message": "--message", "token": ""}
+"""Names of the options of a :class:`~lem_models.hub.settings.Destination`."""
+
+DRY_RUN = "Say what would be sent where, and send nothing."
+"""Help of ``--dry-run``."""
+
+
+class PublishModelOptions(ModelUpload):
+    """Options of ``lem publish model``."""
+
+    flags: ClassVar[dict[str, str]] = {**DESTINATION_FLAGS, "revision": ""}
+
+    name: Annotated[str, typer.Argument()] = Field(description="Bundled name, or folder of a model.")
+    dry_run: bool = Field(False, description=DRY_RUN)
+
+    @field_validator("eval_data", mode="before")
+    @classmethod
+    def _read_eval_data(cls, given: list[str] | None) -> Mapping[str, str] | None:
+        from lem_models.hub.models.eval_results import parse_eval_data
+
+        return None if given is None else parse_eval_data(given)
+
+
+def publish_model(options: PublishModelOptions) -> None:
+    """Publish a model with its card; print the URL."""
+    from lem_models.hub.models import push
+    from lem_models.hub.models.zoo import list_models
+    from lem_models.modeling.model import LEMModel
+
+    name, upload = options.name, narrowed(options, ModelUpload)
+    if name not in list_models() and not Path(name).is_dir() and "/" in name:
+        raise ConfigError(
+            f"there is no folder {name!r}. A model of the Hub is published again from a copy, so that its card and its "
+            f"licence come along: hf download {name} --local-dir FOLDER"
+        )
+    model = LEMModel.from_pretrained(name)
+    if options.dry_run:
+        typer.echo(f"{push.plan_model(model, upload)}\n\ndry run: nothing was sent")
+        return
+    plan = push.publish_model(model, upload)
+    typer.echo(f"{plan}\n\npublished: {plan.url}")

@@ -1,0 +1,130 @@
+"""Options of commands: a settings class declares them, and a command is a function of its settings.
+
+A field is an option. Its name is the option's, its description the help, its bound ``ge`` the smallest value. Required
+options are listed first. Commands that share options share the class::
+
+    class CostOptions(Settings):
+        half_spread: float = Field(0.0, description="Cost: half of the spread, in bps.")
+
+    class ExecuteOptions(CostOptions):
+        flags = {"model": "--policy --model"}
+
+        orders: Path = Field(description="Table of orders: .csv or .parquet.")
+        model: str | None = Field(None, description="Model or baseline by name.")
+
+    def execute(options: ExecuteOptions) -> None:
+        ...
+
+    add_command(app, execute, name="execute", summary="Execute a table of orders.")
+
+``flags``, a class variable, gives fields other names: several, or one of each kind for yes and no,
+``"--private/--public"``; ``""`` for a field that is no option. A field of the type ``Annotated[..., typer.Argument()]``
+is an argument. The command line hands over texts and numbers; the settings class reads and checks them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import typer
+from annotated_types import Ge
+from pydantic.fields import FieldInfo
+from typer.models import ArgumentInfo
+
+from lem_models.guard.settings import Settings
+
+__all__ = ["add_command", "as_arguments", "narrowed"]
+
+_PLAIN = (bool, int, float, Path)
+"""Types of values that the command line reads itself; anything else is a text for the settings class to read."""
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+def add_command(app: typer.Typer, command: Callable[[SettingsType], None], *, name: str, summary: str) -> None:
+    """Add a command whose options are the fields of its settings class.
+
+    Args:
+        app: The group of commands.
+        command: Function of the settings; its docstring is the help.
+        name: Name of the command.
+        summary: Its line in the list of commands.
+    """
+    (settings,) = (hint for key, hint in get_type_hints(command).items() if key != "return")
+
+    def call(**values: Any) -> None:
+        command(settings(**{key: value for key, value in values.items() if value not in (None, [])}))
+
+    fields = [(key, field) for key, field in settings.model_fields.items() if _flags(settings, key)]
+    fields.sort(key=lambda item: not item[1].is_required())
+    signature = inspect.Signature([_parameter(settings, key) for key, _ in fields])
+    call.__doc__, call.__signature__ = command.__doc__, signature  # type: ignore[attr-defined]
+    app.command(name=name, short_help=summary)(call)
+
+
+def as_arguments(settings: Settings, declared_by: type[Settings] | None = None) -> list[str]:
+    """The options of a command line that give these settings: those that are not the defaults.
+
+    Args:
+        settings: The settings; no option among them that is not the default is a list.
+        declared_by: Only the options of this class.
+    """
+    arguments = []
+    for name, field in (declared_by or type(settings)).model_fields.items():
+        value = getattr(settings, name)
+        if value != field.default:
+            yes, _, no = _flags(type(settings), name)[0].partition("/")
+            arguments += [yes if value else no] if isinstance(value, bool) else [yes, str(value)]
+    return arguments
+
+
+def narrowed(settings: Settings, kind: type[SettingsType]) -> SettingsType:
+    """The settings of a class that another one derives from."""
+    return kind(**{name: getattr(settings, name) for name in kind.model_fields})
+
+
+def _flags(settings: type[Settings], name: str) -> list[str]:
+    """Names of the option of a field; what is on by default can be switched off."""
+    for kind in settings.__mro__:
+        flags = vars(kind).get("flags", {})
+        if name in flags:
+            return str(flags[name]).split()
+    plain = name.replace("_", "-")
+    return [f"--{plain}/--no-{plain}" if settings.model_fields[name].default is True else f"--{plain}"]
+
+
+def _parameter(settings: type[Settings], name: str) -> inspect.Parameter:
+    """A field as a parameter of a function that typer reads."""
+    field = settings.model_fields[name]
+    argument = next((each for each in field.metadata if isinstance(each, ArgumentInfo)), None)
+    info = typer.Option(*_flags(settings, name)) if argument is None else copy(argument)
+    info.help = field.description
+    info.min = next((each.ge for each in field.metadata if isinstance(each, Ge)), None)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if field.is_required() else _default(field),
+        annotation=Annotated[_plain(field.annotation), info],
+    )
+
+
+def _default(field: FieldInfo) -> Any:  # noqa: ANN401 (of any type)
+    return field.default or None if isinstance(field.default, tuple) else field.default
+
+
+def _plain(annotation: Any) -> Any:  # noqa: ANN401 (a type, or what typing makes of types)
+    """The type that the command line reads for a type of the settings class; a list is an option that is repeated."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType):
+        kinds = [_plain(kind) for kind in get_args(annotation) if kind is not NoneType]
+        several = next((kind for kind in kinds if get_origin(kind) is list), None)
+        plain = several or (kinds[0] if len(kinds) == 1 else str)
+        return plain | None if NoneType in get_args(annotation) else plain
+    if isinstance(origin, type) and issubclass(origin, Sequence | Mapping):
+        return list[_plain(get_args(annotation)[0])]  # type: ignore[misc]
+    return annotation if annotation in _PLAIN else str

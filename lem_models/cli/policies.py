@@ -1,0 +1,87 @@
+"""How commands take policies: models, baselines, and a user's own from a Python file."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from lem_models.errors import ConfigError
+from lem_models.guard.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lem_models.execution.policy import Policy
+    from lem_models.markets.bars import Bars
+
+__all__ = ["BASELINES", "ModelOptions", "comma_separated", "fitting_model", "named_policies", "named_policy"]
+
+BASELINES = ("twap", "volume_curve", "stopping_rule")
+"""Policies that reports compare a model with."""
+
+
+class ModelOptions(Settings):
+    """The model under test."""
+
+    model: str | None = Field(
+        None,
+        description="Bundled name, folder, Hub id, baseline, or your own policy as file.py:Name; default the bundled "
+        "model that fits the bars (see `lem list`).",
+    )
+    any_frequency: bool = Field(
+        False, description="Run models on bars of another length than they were trained on too."
+    )
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """Values of an option that takes several.
+
+    Example:
+        >>> comma_separated("twap, volume_curve,")
+        ('twap', 'volume_curve')
+    """
+    return tuple(value.strip() for value in text.split(",") if value.strip())
+
+
+def named_policy(name: str) -> Policy:
+    """A policy by name, or a user's own from a Python file, ``file.py:Name``, which is run.
+
+    Raises:
+        UnknownNameError: There is no policy and no model of this name; names the closest ones.
+        ConfigError: There is no such file, or it does not define the name.
+    """
+    from lem_models.baselines import load_policy
+
+    file, _, attribute = name.rpartition(":")
+    if not file.endswith(".py"):
+        return load_policy(name)
+    spec = importlib.util.spec_from_file_location("users_policy", file)
+    if spec is None or spec.loader is None or not Path(file).is_file():
+        raise ConfigError(f"there is no Python file {file}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    policy: Any = getattr(module, attribute, None)
+    if policy is None:
+        raise ConfigError(f"{file} defines no {attribute!r}")
+    return policy() if isinstance(policy, type) else policy  # type: ignore[no-any-return]
+
+
+def named_policies(names: Iterable[str]) -> dict[str, Policy]:
+    """Policies by the last part of their names: ``mine`` of ``org/mine`` and of ``file.py:mine``."""
+    return {Path(name).name.rpartition(":")[2]: named_policy(name) for name in names}
+
+
+def fitting_model(bars: Bars, console: Console) -> str:
+    """The bundled model that fits the bars; its name is printed."""
+    from lem_models.hub.models.zoo import model_for
+    from lem_models.markets.calendar.frequency import clock
+
+    model = model_for(bars)
+    console.print(
+        f"Model: {model}, the bundled one for bars of {clock(bars.frequency)} (--model takes another).", soft_wrap=True
+    )
+    return model

@@ -1,0 +1,36 @@
+"""What the process of ``lem`` is set up with: how it prints warnings, and how it keeps memory."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import warnings
+from typing import Any
+
+from lem_models.errors import BarsWarning
+
+__all__ = ["keep_freed_memory", "print_warnings_on_a_line"]
+
+
+def print_warnings_on_a_line() -> None:
+    """Print warnings about bars like errors: on one line, without the place in the code."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **file: Any) -> None:
+        if issubclass(category, BarsWarning):
+            sys.stderr.write(f"warning: {message}\n")
+        else:
+            usual(message, category, *place, **file)
+
+    usual, warnings.showwarning = warnings.showwarning, show
+    warnings.simplefilter("always", BarsWarning)
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory: arrays of megabytes come and go, and each would be taken anew page by page."""
+    if sys.platform == "linux":
+        try:
+            mallopt = ctypes.CDLL(None).mallopt
+        except (OSError, AttributeError):  # another C library
+            return
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: nothing is mapped apart
+        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: nothing goes back

@@ -1,0 +1,102 @@
+"""Causal attention over a window of bars."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["WindowedAttention"]
+
+
+class WindowedAttention(nn.Module):
+    """Causal multi-head attention over the last ``window`` bars, with a learned bias per head and distance.
+
+    Positions enter through the distance alone, so the result does not depend on where in a stretch a bar lies. Queries
+    go in chunks of ``window`` bars, which see the keys of their own chunk and of the one before: work and memory grow
+    with the length of the stretch, not with its square.
+
+    Args:
+        hidden_size: Width, a multiple of ``heads``.
+        heads: Number of heads.
+        window: Bars attended to, the bar itself included.
+
+    Shape:
+        [batch, time, hidden] to [batch, time, hidden].
+    """
+
+    def __init__(self, hidden_size: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+        self.distance_bias = nn.Parameter(torch.zeros(heads, window))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend."""
+        batch, time, hidden = x.shape
+        chunk = min(self.window, time)
+        chunks = -(-time // chunk)
+        query, key, value = self.query_key_value(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query = functional.pad(query, (0, 0, 0, chunks * chunk - time)).view(batch, self.heads, chunks, chunk, -1)
+        # A chunk of nothing in front: [batch, heads, chunks, 2 * chunk, size], each chunk with the one before.
+        key, value = (
+            functional.pad(side, (0, 0, chunk, chunks * chunk - time)).unfold(2, 2 * chunk, chunk).transpose(3, 4)
+            for side in (key, value)
+        )
+        scores = torch.matmul(query, key.transpose(3, 4) * query.shape[-1] ** -0.5)
+        weights = torch.softmax(scores + self._bias(chunks, chunk).to(scores.dtype), dim=-1)
+        attended = torch.matmul(weights, value).flatten(2, 3)[:, :, :time]
+        result: Tensor = self.output(attended.transpose(1, 2).reshape(batch, time, hidden))
+        return result
+
+    def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a sequence for :meth:`step`.
+
+        Args:
+            x: [batch, time, hidden].
+
+        Returns:
+            Keys and values of the last bars, [batch, window, heads, size] each; that of bar ``n`` at ``n % window``.
+        """
+        batch, time, _ = x.shape
+        last = torch.arange(max(time - self.window, 0), time, device=x.device)
+        kept = self.query_key_value(x[:, last]).view(batch, len(last), 3, self.heads, -1)
+        memory = kept.new_zeros(2, batch, self.window, self.heads, kept.shape[-1])
+        memory[:, :, last % self.window] = kept[:, :, 1:].permute(2, 0, 1, 3, 4)
+        return memory[0], memory[1]
+
+    def step(self, x: Tensor, keys: Tensor, values: Tensor, count: Tensor) -> Tensor:
+        """Attend from one new bar of each sequence.
+
+        Args:
+            x: The new bars, [batch, hidden].
+            keys: Keys of the bars before, see :meth:`remember`. Those of the new bars are written into them.
+            values: Their values; so are these.
+            count: Bars before the new one, int64 [batch].
+
+        Returns:
+            [batch, hidden].
+        """
+        batch, hidden = x.shape
+        query, key, value = self.query_key_value(x).view(batch, 3, self.heads, -1).unbind(1)
+        place = count % self.window
+        rows = torch.arange(batch, device=x.device)
+        keys[rows, place], values[rows, place] = key, value
+        distance = (place[:, None] - torch.arange(self.window, device=x.device)) % self.window
+        bias = self.distance_bias.t()[distance].masked_fill((distance > count[:, None])[:, :, None], -torch.inf)
+        scores = torch.matmul(keys.transpose(1, 2), query[:, :, :, None] * query.shape[-1] ** -0.5)
+        weights = torch.softmax(scores + bias.transpose(1, 2)[:, :, :, None].to(scores.dtype), dim=2)
+        attended = torch.matmul(weights.transpose(2, 3), values.transpose(1, 2))
+        result: Tensor = self.output(attended.reshape(batch, hidden))
+        return result
+
+    def _bias(self, chunks: int, chunk: int) -> Tensor:
+        """Bias of every score, minus infinity where a bar is not seen, [heads, chunks, chunk, 2 * chunk]."""
+        device = self.distance_bias.device
+        at = torch.arange(2 * chunk, device=device)
+        distance = at[chunk:, None] - at[None, :]
+        visible = (distance >= 0) & (distance < self.window)
+        exists = torch.arange(chunks, device=device)[:, None] * chunk + at >= chunk
+        bias = self.distance_bias[:, distance.clamp(0, self.window - 1)].unsqueeze(1)
+        return bias.masked_fill(~(visible & exists[:, None, :]), -torch.inf)

@@ -1,0 +1,81 @@
+"""A benchmark in the terminal: its overview, and one order bar by bar."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lem_models.evaluation.benchmark import Benchmark
+from lem_models.execution.result import ExecutionResult
+from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, excluded_counts, seen_text
+from lem_models.report.console import fitting_table
+from lem_models.report.definitions import SIGN_CONVENTION
+
+__all__ = ["print_benchmark", "print_execution"]
+
+_BLOCKS = 40  # of a bar that trades the whole order
+
+
+def print_benchmark(console: Console, benchmark: Benchmark) -> None:
+    """Print an overview of each benchmark price and target, and what was left out."""
+    settings, model = benchmark.settings, escape(benchmark.model)
+    tables = BenchmarkTables(benchmark)
+    orders = next(iter(benchmark.results.values())).orders
+    console.print(
+        f"\n[bold]{model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "
+        f"{orders['symbol'].nunique()} symbols, {orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
+    )
+    console.print(f"[dim]{SIGN_CONVENTION}[/dim]")
+    for warning in (seen_text(benchmark), *(f"{note}." for note in benchmark.notes)):
+        if warning:
+            console.print(f"[yellow]{escape(warning)}[/yellow]")
+    for name, target in tables.scenarios:
+        console.print(f"\n[bold]Improvement against the {name.upper()}, fixed {target}[/bold]")
+        console.print(fitting_table(console, tables.overview(name, target)))
+    if settings.costs is not None:
+        console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
+    if len(tables.differences):
+        console.print(f"[dim]p: {model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
+    if tables.split is not None:
+        console.print(
+            f"[dim]null: {model} on {settings.null} draws of the martingale null, the value of the option to end; "
+            "forecast: real minus null[/dim]"
+        )
+    for reason, count in excluded_counts(benchmark).items():
+        console.print(f"[dim]left out: {count:,} starts: {reason}[/dim]")
+
+
+def print_execution(console: Console, result: ExecutionResult, row: int) -> None:
+    """Print one order bar by bar."""
+    order = result.orders.iloc[row]
+    console.print(
+        f"\n[bold]One order, bar by bar:[/bold] {order['side']} {escape(str(order['symbol']))} from "
+        f"{order['start']:%Y-%m-%d %H:%M} UTC, done between {order['min_periods']} and {order['max_periods']} periods, "
+        f"against the {str(order['benchmark']).upper()}"
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("period", "bar start", "bar VWAP", "volume", "traded", "left", ""):
+        table.add_column(heading, justify="left" if not heading else "right")
+    left = 1.0
+    for bar in result.periods_of(order["order_id"]).to_dict("records"):
+        fraction = float(bar["fraction"])
+        if bar["period"] >= max(order["periods_used"], order["min_periods"]):
+            break
+        left -= fraction
+        blocks = "█" * round(_BLOCKS * fraction) or ("▏" if fraction > 0 else "")
+        table.add_row(
+            str(bar["period"] + 1),
+            f"{bar['timestamp']:%m-%d %H:%M}",
+            f"{bar['price']:,.6g}",
+            f"{bar['volume']:,.4g}",
+            f"{fraction:.1%}",
+            f"{abs(left):.1%}",
+            f"[cyan]{blocks}[/cyan]",
+        )
+    console.print(table)
+    console.print(
+        f"Finished after {order['periods_used']} periods at {order['executed_price']:,.6g}; "
+        f"{str(order['benchmark']).upper()} {order['benchmark_price']:,.6g}: "
+        f"improvement {-order['slippage_bps']:+.1f} bps (one bar moves {order['volatility_bps']:.0f} bps)"
+    )

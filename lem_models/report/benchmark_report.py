@@ -1,0 +1,255 @@
+"""The report of a benchmark: an HTML page, the tables as CSV and JSON, the figures as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lem_models.evaluation.benchmark import Benchmark
+from lem_models.guard.output import to_csv, to_json, write_bytes
+from lem_models.markets.calendar.frequency import clock
+from lem_models.report import plots
+from lem_models.report.benchmark_tables import (
+    BOUND,
+    BenchmarkTables,
+    cost_text,
+    excluded_counts,
+    seen_text,
+    universe_table,
+)
+from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.execution_plot import execution
+from lem_models.report.figure_style import figure_to_png_bytes
+from lem_models.report.html import FigureGroup, Headline, Report, ReportFigure, write_report
+from lem_models.report.numbers import number_text, p_text
+from lem_models.report.samples import execution_inputs, sample_executions, sample_order
+
+__all__ = ["headlines", "strongest_rival", "summary", "write_benchmark"]
+
+
+def write_benchmark(benchmark: Benchmark, out: str | Path, *, command: str, title: str | None = None) -> Path:
+    """Write ``report.html``, ``summary.csv``, ``summary.json`` and the figures as PNG into a folder.
+
+    Args:
+        benchmark: The benchmark.
+        out: Folder, made if needed.
+        command: Command that makes the report again.
+        title: Title of the report.
+
+    Returns:
+        Path of the HTML report.
+    """
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    tables = BenchmarkTables(benchmark)
+    figures = _figures(tables)
+    to_csv(tables.detail, out / "summary.csv")
+    to_json(_json(tables, command), out / "summary.json")
+    for name, (_, _, draw) in figures.items():
+        write_bytes(out / f"{name}.png", figure_to_png_bytes(draw("light")))
+    inputs = execution_inputs(benchmark.results[benchmark.model], sample_order(benchmark))
+    write_bytes(out / "execution.png", figure_to_png_bytes(execution(*inputs)))
+    title = title or f"{benchmark.model}: slippage against the market"
+    return write_report(out / "report.html", _report(tables, figures, command, title))
+
+
+def _figures(tables: BenchmarkTables) -> dict[str, tuple[str, str, Any]]:
+    """Title, caption and drawing function of each figure by file name."""
+    benchmark = tables.benchmark
+    comparison = tables.first(tables.comparison)
+    split = None if tables.split is None else tables.first(tables.split)
+    splits = None if tables.splits is None else tables.first(tables.splits)
+    main, minimum = benchmark.main(), min(benchmark.settings.min_periods)
+    return {
+        "performance_curves": (
+            "Performance by minimum duration",
+            "Line: mean improvement; dark band: its 95 % interval; light band: 5 % to 95 % quantile of the orders. "
+            "Dashed: mean on the martingale null (option value).",
+            lambda theme: plots.performance_curves(comparison, splits, theme=theme),
+        ),
+        "improvement_by_minimum": (
+            "Mean improvement by minimum duration",
+            "Means with 95 % intervals. Dashed: the policy under test on the martingale null (option value).",
+            lambda theme: plots.improvement_by_minimum(comparison, split, theme=theme),
+        ),
+        "frontier": (
+            "Mean against standard deviation",
+            "Each point is a policy at one minimum duration (the number beside it); up and left is better.",
+            lambda theme: plots.frontier(comparison, theme=theme),
+        ),
+        "distribution": (
+            f"Distribution of the improvement, minimum {minimum}",
+            "Improvement in bar volatilities; triangles mark the means.",
+            lambda theme: plots.improvement_distribution(main, min_periods=minimum, theme=theme),
+        ),
+        "duration": (
+            f"How long orders take, minimum {minimum}",
+            "Share of orders complete after each period.",
+            lambda theme: plots.completion(main, min_periods=minimum, theme=theme),
+        ),
+    }
+
+
+def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], command: str, title: str) -> Report:
+    benchmark, settings = tables.benchmark, tables.benchmark.settings
+    bars = benchmark.bars
+    orders = benchmark.results[benchmark.model].orders
+    period = f"{orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
+    sides = "both sides" if settings.side == "both" else f"{settings.side} orders"
+    universe = universe_table(benchmark)
+    known = f"{universe.frame['first'].min():%Y-%m-%d} to {universe.frame['last'].max():%Y-%m-%d}"
+    drawn = [ReportFigure.from_plot(*figure, wide=name == "performance_curves") for name, figure in figures.items()]
+    every = settings.every if isinstance(settings.every, str) else f"{settings.every} bars"
+    every = "bar" if every == "1 bars" else every
+    at_most = "" if settings.limit is None else f", at most {settings.limit:,} drawn at random"
+    return Report(
+        title=title,
+        subtitle=(
+            f"{len(orders):,} orders of up to {settings.max_periods} periods of {clock(bars.frequency)}, {period}, "
+            f"{orders['symbol'].nunique()} symbols, {sides}"
+        ),
+        policies=list(benchmark.results),
+        warnings=[*(f"{note}." for note in benchmark.notes), *filter(None, [seen_text(benchmark)])],
+        headlines=headlines(tables),
+        summary=summary(tables),
+        data={
+            "content hash of the bars": bars.content_hash,
+            "bars": f"{len(bars):,} of {clock(bars.frequency)}, {len(bars.symbols):,} symbols, {known}",
+            "orders": f"{len(orders):,}, started {period}",
+            "starts": f"every {every}{at_most} (seed {settings.seed})",
+            "minimum durations": ", ".join(map(str, settings.min_periods)),
+            "maximum duration": settings.max_periods,
+            "cap per period": settings.max_rate,
+            "costs": "none" if settings.costs is None else cost_text(settings.costs),
+        },
+        excluded={f"starts: {reason}": count for reason, count in excluded_counts(benchmark).items()},
+        universe=universe,
+        sections=[
+            *tables.open_sections(),
+            FigureGroup("Figures", drawn),
+            sample_executions(benchmark),
+            *tables.folded_sections(),
+        ],
+        model=_policy_facts(benchmark),
+        command=command,
+    )
+
+
+def _policy_facts(benchmark: Benchmark) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "policy under test": benchmark.model,
+        "rivals": ", ".join(name for name in benchmark.results if name != benchmark.model),
+    }
+    if benchmark.unseen_from is not None:
+        facts["first day seen neither in training nor validation"] = benchmark.unseen_from
+        facts["orders before that day"] = f"{benchmark.seen_percent:.1f} %"
+    return facts
+
+
+def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
+    benchmark = tables.benchmark
+    return {
+        "command": command,
+        "sign": SIGN_CONVENTION,
+        "model": benchmark.model,
+        "settings": benchmark.settings.model_dump(mode="json"),
+        "data": {
+            "content_hash": benchmark.bars.content_hash,
+            "symbols": list(benchmark.bars.symbols),
+            "bars": len(benchmark.bars),
+            "frequency": clock(benchmark.bars.frequency),
+        },
+        "unseen_from": None if benchmark.unseen_from is None else str(benchmark.unseen_from),
+        "seen_percent": benchmark.seen_percent,
+        "notes": benchmark.notes,
+        "excluded": excluded_counts(benchmark),
+        "comparison": tables.comparison,
+        "by_side": tables.detail,
+        "differences": tables.differences,
+        "null": tables.split,
+        "null_by_policy": tables.splits,
+        "breakdowns": tables.breakdowns,
+    }
+
+
+def headlines(tables: BenchmarkTables) -> list[Headline]:
+    """Gross improvement, what of it is forecast, net of costs, and the lead over the strongest rival.
+
+    All are of the first benchmark and target, at the shortest minimum duration.
+    """
+    benchmark, settings = tables.benchmark, tables.benchmark.settings
+    shortest = min(settings.min_periods)
+    row = _row(tables.first(tables.comparison), shortest, benchmark.model)
+    if row is None:
+        return []
+    against = f"against the {settings.benchmark[0].upper()}, minimum {shortest} of {settings.max_periods} periods"
+    vol = number_text(f"{row['mean_vol']:+.3f} ± {row['std_vol']:.2f} bar volatilities")
+    shown = [_headline(f"Gross improvement {against}", row, more=vol)]
+    if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
+        label = "of which forecast value: real bars minus martingale null"
+        more = number_text(f"option value {split['option_bps']:+.1f} bps")
+        shown.append(_headline(label, split, ("forecast_bps", "forecast_low_bps", "forecast_high_bps"), more=more))
+    if tables.costs is not None:
+        names = ("net_bps", "net_low_bps", "net_high_bps")
+        shown.append(_headline(f"Net improvement {against}", row, names, more=f"costs {row['cost_bps']:.1f} bps"))
+    rival = strongest_rival(tables)
+    if rival is not None and (ahead := _row(tables.first(tables.differences), shortest, rival)) is not None:
+        more = f"p {p_text(ahead['p_value'])}, Holm {p_text(ahead['p_holm'])}"
+        shown.append(_headline(f"ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
+    return shown
+
+
+def _headline(
+    label: str, row: pd.Series[Any], names: tuple[str, str, str] = ("mean_bps", "low_bps", "high_bps"), *, more: str
+) -> Headline:
+    """Headline of a mean in bps and its interval, from three columns of a row."""
+    mean, low, high = (row[name] for name in names)
+    return Headline.interval(label, mean, low, high, unit="bps", more=more)
+
+
+def strongest_rival(tables: BenchmarkTables) -> str | None:
+    """The other policy with the best mean improvement at the shortest minimum duration; bounds are no rivals."""
+    comparison = tables.first(tables.comparison)
+    rows = comparison[comparison["min_periods"] == min(tables.benchmark.settings.min_periods)]
+    is_rival = (rows["policy"] != tables.benchmark.model) & ~rows["policy"].str.endswith(BOUND)
+    rows = rows[is_rival].dropna(subset="mean_bps")
+    return None if rows.empty else str(rows["policy"].iloc[int(rows["mean_bps"].argmax())])
+
+
+def summary(tables: BenchmarkTables) -> str:
+    """One paragraph: improvement, what of it is option and forecast, costs, tracking at a fixed duration."""
+    benchmark, settings = tables.benchmark, tables.benchmark.settings
+    shortest, longest = min(settings.min_periods), max(settings.min_periods)
+    comparison = tables.first(tables.comparison)
+    row, fixed = _row(comparison, shortest, benchmark.model), _row(comparison, longest, benchmark.model)
+    if row is None or fixed is None:
+        return ""
+    name = settings.benchmark[0].upper()
+    text = (
+        f"Free to end after {shortest} of {settings.max_periods} periods, {benchmark.model} improves on the {name} of "
+        f"the periods it used by {row['mean_bps']:+.1f} bps on average (standard deviation {row['std_bps']:.0f} bps; "
+        f"one bar moves {row['volatility_bps']:.0f} bps)."
+    )
+    if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
+        text += (
+            " On the martingale null, where nothing can be forecast, the same orders gain "
+            f"{split['option_bps']:+.1f} bps: the value of choosing when to end. The difference, "
+            f"{split['forecast_bps']:+.1f} bps, is what forecasting adds."
+        )
+    if tables.costs is not None:
+        text += f" Costs take {row['cost_bps']:.1f} bps and leave {row['net_bps']:+.1f} bps."
+    twap = _row(comparison, longest, "twap")
+    if longest == settings.max_periods and twap is not None and twap["std_vol"] > 0:
+        ratio = fixed["std_vol"] / twap["std_vol"]
+        text += f" At a fixed duration of {longest} periods its tracking error is {ratio:.2f} times TWAP's."
+    return number_text(text)
+
+
+def _row(table: pd.DataFrame, minimum: int, policy: str | None = None) -> pd.Series[Any] | None:
+    """Row of a minimum duration (and policy), if there is one."""
+    rows = table[table["min_periods"] == minimum]
+    if policy is not None:
+        rows = rows[rows["policy"] == policy]
+    return None if rows.empty else rows.iloc[0]

@@ -1,0 +1,40 @@
+"""What every report says in the same words: the sign convention and the definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["DEFINITIONS", "SIGN_CONVENTION"]
+
+SIGN_CONVENTION = (
+    "slippage = side \u00d7 (executed / benchmark \u2212 1) \u00d7 1e4 bps, positive = cost; improvement is minus that"
+)
+"""The sign convention, printed on every report; side is +1 for a buy and -1 for a sell."""
+
+DEFINITIONS: Mapping[str, str] = {
+    "Improvement": (
+        "Minus the slippage: positive is better than the benchmark. Side is +1 for a buy, \u22121 for a sell."
+    ),
+    "Executed price": (
+        "Mean price of the fills, weighted by the fractions traded (harmonic for a notional target). A fill is at the "
+        "VWAP of its bar. Gross of costs unless a number says net."
+    ),
+    "Benchmark price": (
+        "VWAP (volume-weighted) or TWAP (plain mean) of the bars from the start of the order to its end, and at least "
+        "over its minimum duration. When a flexible order ends, so does its benchmark."
+    ),
+    "Bar volatility": (
+        "Standard deviation of one bar's return as known when the order starts; improvements in bar volatilities are "
+        "divided order by order."
+    ),
+    "Interval": (
+        "95 % bootstrap over blocks of consecutive days, all orders of a day together: orders near to each other in "
+        "time share the market's moves and are no independent observations."
+    ),
+    "Option and forecast": (
+        "On the martingale null each bar is reflected about the previous close with a random sign: sizes and volumes "
+        "stay, nothing is left to forecast. What is gained there is option value, the worth of choosing when to end; "
+        "the rest is forecast value."
+    ),
+}
+"""Definitions printed at the top of a report, term by term."""

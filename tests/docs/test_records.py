@@ -1,0 +1,66 @@
+"""The numbers in the documentation are those of the recorded benchmarks."""
+
+import json
+
+import pytest
+
+from benchmarks.ablation import markdown as ablation_table
+from benchmarks.encoders import table as encoder_table
+from benchmarks.martingale_optimum import table as optimum_table
+from benchmarks.speed_table import paths_table, scaling_table, tkan_table
+from benchmarks.zoo import Plan
+from benchmarks.zoo_table import zoo_table
+from lem_models.hub.models.registry import bundled_folder, weights_hash
+from tests.docs.pages import ROOT
+
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+SPEED = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+MARKETS = list(Plan.of().markets)
+
+
+def read_record(name):
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_the_table_of_a_market_is_that_of_its_recorded_run(market):
+    assert zoo_table(read_record(market)) in RESULTS
+    assert f"benchmarks/results/{market}.json" in RESULTS
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_recorded_run_is_of_the_whole_test_period_and_of_the_bundled_weights(market):
+    record, plan = read_record(market), Plan.of().market(market)
+    assert record["split"] == "test"
+    assert record["period"]["start"][:10] == str(plan.test_start)
+    assert record["command"] == f"python benchmarks/zoo.py --market {market} --data FOLDER"
+    for name in (record["model"], record["base"]):
+        assert record["weights"][name] == weights_hash(bundled_folder(name))
+
+
+def test_the_table_of_choices_is_that_of_the_recorded_rows():
+    assert ablation_table(read_record("ablation")["rows"]) in RESULTS
+
+
+@pytest.mark.parametrize(
+    ("record", "table"), [("speed", tkan_table), ("speed", paths_table), ("scaling", scaling_table)]
+)
+def test_the_tables_of_speed_are_those_of_the_recorded_runs(record, table):
+    recorded = read_record(record)
+    assert table(recorded) in SPEED
+
+
+@pytest.mark.parametrize(("record", "table"), [("martingale_optimum", optimum_table), ("encoders", encoder_table)])
+def test_the_tables_of_theory_and_ablation_are_those_of_the_recorded_runs(record, table):
+    recorded = read_record(record)
+    rows = recorded["rows"] if isinstance(recorded, dict) else recorded
+    assert table(rows) in RESULTS
+
+
+def test_the_optimum_is_reached_and_not_beaten():
+    rows = read_record("martingale_optimum")
+    for row in rows:
+        slack = 3 * row["standard_error"]
+        assert row["improvement"] < row["optimum"] + slack, row
+        if row["policy"] in ("longstaff_schwartz", "flexible head"):
+            assert row["improvement"] > 0.97 * row["optimum"] - slack, row
