@@ -26,7 +26,6 @@ __all__ = [
     "open_regular",
     "parse_json",
     "place",
-    "problem",
     "read_json",
     "read_text",
     "shown",
@@ -133,17 +132,6 @@ def place(location: Iterable[object]) -> str:
         ('data.0.path', "'a\\nb'")
     """
     return ".".join(str(key) if _PLAIN.fullmatch(str(key)) else shown(key) for key in location)
-
-
-def problem(where: str, message: str) -> str:
-    """A place and a message, without pydantic's "Value error"; the message alone if there is no place.
-
-    Example:
-        >>> problem("data", "Value error, the ends are out of order"), problem("", "Value error, too long")
-        ('data: the ends are out of order', 'too long')
-    """
-    text = message.removeprefix("Value error, ")
-    return f"{where}: {text}" if where else text
 
 
 class _Repr(reprlib.Repr):
