@@ -26,7 +26,8 @@ import pandas as pd
 import torch
 
 from lem_models import Bars, Decision, Order, load_policy, synthetic_bars
-from lem_models.execution.policy import ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import ExecutionState, OrderBatch
 
 HISTORY = 400
 PERCENTILES = (50, 90, 99)

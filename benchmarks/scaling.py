@@ -129,7 +129,7 @@ def measure(path: Path, orders: int, batches: int) -> dict[str, Any]:
         start += rng.integers(1, STRETCH - HORIZON, len(start))
         began = time.perf_counter()
         market.feature_windows(first, STRETCH)
-        market.window_arrays(start, np.full(len(start), HORIZON), HORIZON)
+        market.over_orders(start, np.full(len(start), HORIZON), HORIZON)
         times.append(time.perf_counter() - began)
     measured["batch_s"] = float(np.median(times))
     measured["after_batches"] = memory()

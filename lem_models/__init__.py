@@ -47,7 +47,7 @@ _MODULE_OF = {
     "Bars": "lem_models.markets.bars",
     "Benchmark": "lem_models.orders",
     "CostModel": "lem_models.execution.costs",
-    "Decision": "lem_models.execution.policy",
+    "Decision": "lem_models.execution.records",
     "LEMBackbone": "lem_models.modeling.backbone",
     "LEMConfig": "lem_models.modeling.config",
     "LEMError": "lem_models.errors",
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from lem_models.errors import LEMError
     from lem_models.execution.costs import CostModel
     from lem_models.execution.execute import execute
-    from lem_models.execution.policy import Decision
+    from lem_models.execution.records import Decision
     from lem_models.hub.models.zoo import list_models
     from lem_models.markets.bars import Bars
     from lem_models.markets.synthetic import synthetic_bars

@@ -15,9 +15,9 @@ import torch
 from lem_models.baselines import list_policies, load_policy
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
 from lem_models.execution.execute import execute
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult
-from lem_models.execution.simulator import MarketWindow
 from lem_models.features.market import Market
 from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars

@@ -8,7 +8,7 @@ A door is one import and one call, and :data:`DOORS` lists every one by name.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ KNOWS_ONLY_ERRORS = ("guard", "statistics")
 
 DOORS: Mapping[str, str] = {
     "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
+    "lem_models.execution.policy:Policy.session": "lem_models.execution.session",
     "lem_models.orders.order:Order.sample": "lem_models.markets.order_sampling",
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",
     "lem_models.markets.bars:Bars.push_to_hub": "lem_models.hub.datasets.push",
@@ -172,15 +173,12 @@ def _is_door(each: Import) -> bool:
         return False
     tree = SOURCES[each.source].tree
     doors = [f for name, each_of in _functions(tree).items() if f"{each.source}:{name}" in DOORS for f in each_of]
-    in_doors = sum(each.name in _names([note]) for door in doors for note in _annotations(door))
-    everywhere = sum(isinstance(node, ast.Name) and node.id == each.name for node in ast.walk(tree))
-    in_door_names = sum(
-        isinstance(node, ast.Name) and node.id == each.name
-        for door in doors
-        for note in _annotations(door)
-        for node in ast.walk(note)
-    )
-    return in_doors > 0 and everywhere == in_door_names
+    in_signatures = sum(each.name in _names([note]) for door in doors for note in _annotations(door))
+    return in_signatures > 0 and _uses([tree], each.name) == _uses(doors, each.name)
+
+
+def _uses(nodes: Sequence[ast.AST], name: str) -> int:
+    return sum(isinstance(each, ast.Name) and each.id == name for node in nodes for each in ast.walk(node))
 
 
 IMPORTS = [each for source in SOURCES.values() for each in source.imports if not _is_door(each)]

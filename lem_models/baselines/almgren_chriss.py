@@ -21,7 +21,8 @@ from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
 from lem_models.errors import ConfigError
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 
 __all__ = ["AlmgrenChriss", "remaining_share"]
 

@@ -34,9 +34,10 @@ from torch import Tensor
 from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
 from lem_models.execution.objective import utility
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
 from lem_models.execution.result import first_bars
-from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.orders import Order
@@ -299,8 +300,7 @@ class LongstaffSchwartz(Policy):
             table = Order.sample(
                 bars, every=1, side="buy", max_periods=periods, lookback=MAX_LOOKBACK, limit=paths, seed=seed
             )
-            arrays = market.window_arrays(first_bars(bars, table), table["max_periods"].to_numpy(), periods)
-            return MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
+            return MarketWindow.of(market, first_bars(bars, table), table["max_periods"].to_numpy(), periods)
 
         policy._history = window
         return policy

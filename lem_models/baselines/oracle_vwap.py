@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
 from lem_models.errors import PolicyError
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
-from lem_models.execution.simulator import MarketWindow
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
 
 __all__ = ["OracleVWAP"]
 

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import ExecutionState, OrderBatch
+from lem_models.execution.records import ExecutionState, OrderBatch
 
 __all__ = ["path_basis"]
 

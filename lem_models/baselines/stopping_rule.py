@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
 from lem_models.baselines.twap import TWAP
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 
 __all__ = ["StoppingRule"]
 

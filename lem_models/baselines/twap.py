@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 
 __all__ = ["TWAP"]
 

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.features.profile import profile_days
 

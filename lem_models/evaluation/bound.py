@@ -15,9 +15,9 @@ from torch import Tensor
 from lem_models.errors import PolicyError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import complete_for, settled, traded_market
-from lem_models.execution.policy import OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult, first_bars
-from lem_models.execution.simulator import MarketWindow
 from lem_models.features.market import Market
 from lem_models.markets.origins import REASONS, exclusion_codes
 

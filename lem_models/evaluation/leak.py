@@ -20,7 +20,8 @@ from torch import Tensor
 
 from lem_models.errors import BarsError
 from lem_models.execution.execute import execute_silently
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, policy_of
+from lem_models.execution.policy import Policy, policy_of
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.origins import check_history

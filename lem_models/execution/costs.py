@@ -23,8 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lem_models.errors import OrderError
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import CostlyWindow, MarketWindow
+from lem_models.execution.records import CostlyWindow, MarketWindow, OrderBatch
 from lem_models.guard.settings import Settings
 
 __all__ = ["CostModel", "relative_sizes"]

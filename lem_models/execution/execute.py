@@ -16,7 +16,6 @@ from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.policy import (
-    OrderBatch,
     Policy,
     PolicySettings,
     checked_contexts,
@@ -25,8 +24,9 @@ from lem_models.execution.policy import (
     policy_of,
     rows_not_finite,
 )
+from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult, first_bars
-from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment
@@ -317,8 +317,7 @@ def traded_market(
     """
     orders = OrderBatch.from_frame(table)
     maximum = table["max_periods"].to_numpy()
-    arrays = market.window_arrays(start, maximum, int(maximum.max()))
-    window = MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})
+    window = MarketWindow.of(market, start, maximum, int(maximum.max()))
     amount = torch.from_numpy(table["amount"].to_numpy(dtype=np.float64, copy=True))
     size = relative_sizes(orders, window, amount, costs)
     return orders, window if costs is None else costs.priced(window, size), size

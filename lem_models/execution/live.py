@@ -31,8 +31,6 @@ from lem_models.execution.execute import complete_for, traded_market
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
-    Decision,
-    OrderBatch,
     Policy,
     checked_contexts,
     lookback_of,
@@ -40,8 +38,9 @@ from lem_models.execution.policy import (
     policy_of,
     rows_not_finite,
 )
-from lem_models.execution.roll import Roll, mapped
-from lem_models.execution.simulator import MarketWindow, average_prices
+from lem_models.execution.records import Decision, MarketWindow, OrderBatch, mapped
+from lem_models.execution.roll import Roll
+from lem_models.execution.simulator import average_prices
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.exchange import Exchange

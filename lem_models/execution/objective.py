@@ -16,8 +16,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow, Paths, finishing_fills, settle
+from lem_models.execution.records import MarketWindow, OrderBatch, Paths
+from lem_models.execution.simulator import finishing_fills, settle
 
 __all__ = ["deviation", "expected_utility", "finishing_probabilities", "utility"]
 
@@ -50,7 +50,7 @@ def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> 
     Args:
         paths: Result of :func:`~lem_models.execution.simulator.simulate`.
         orders: The orders.
-        window: Their market; every bar of it traded. A :class:`~lem_models.execution.simulator.CostlyWindow` makes it
+        window: Their market; every bar of it traded. A :class:`~lem_models.execution.records.CostlyWindow` makes it
             the utility net of costs.
     """
     count, periods = paths.fills.shape

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import LookAheadError, PolicyError
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.profile import MAX_LOOKBACK
 from lem_models.guard.text import shown
-from lem_models.orders.rules import MAX_PERIODS, lot_counts, lots_per_period
+from lem_models.orders.rules import MAX_PERIODS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,9 +39,6 @@ Integers = npt.NDArray[np.int64]
 
 __all__ = [
     "ContextStream",
-    "Decision",
-    "ExecutionState",
-    "OrderBatch",
     "Policy",
     "PolicySettings",
     "checked_contexts",
@@ -49,136 +47,6 @@ __all__ = [
     "policy_of",
     "rows_not_finite",
 ]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Answer of a policy for one period.
-
-    Attributes:
-        fraction: Fraction of the whole order to trade in this period, [orders]. The simulator holds it inside
-            ``[state.lower, state.upper]``.
-        finish: Probability of finishing now, [orders] (bool or float): trade the rest at once, or at the cap until
-            done. In force from the period that reaches ``min_periods``; acted on when above 1/2.
-    """
-
-    fraction: Any
-    finish: Any
-
-
-@dataclass(frozen=True)
-class OrderBatch:
-    """A table of orders as tensors, each [orders].
-
-    Attributes:
-        side: +1 buy, -1 sell.
-        is_twap: Whether the benchmark is the TWAP.
-        is_notional: Whether the notional is fixed.
-        min_periods: Minimum duration in periods (int64).
-        max_periods: Maximum duration in periods (int64).
-        min_rate: Smallest fraction per period.
-        max_rate: Largest fraction per period.
-        risk_aversion: Weight of the squared slippage.
-        lot: Lot size as a fraction of the order, 0 where any size can be traded.
-        participation: Largest part of a bar that may be filled, as a fraction of the order per unit of volume (or of
-            notional, for a notional target); inf where unlimited.
-    """
-
-    side: Tensor
-    is_twap: Tensor
-    is_notional: Tensor
-    min_periods: Tensor
-    max_periods: Tensor
-    min_rate: Tensor
-    max_rate: Tensor
-    risk_aversion: Tensor
-    lot: Tensor
-    participation: Tensor
-
-    def __len__(self) -> int:
-        """Number of orders."""
-        return len(self.side)
-
-    @classmethod
-    def from_frame(cls, orders: pd.DataFrame, dtype: torch.dtype = torch.float64) -> OrderBatch:
-        """Tensors of a complete table of orders (see :func:`lem_models.orders.table.complete_orders`)."""
-        amount = orders["amount"].to_numpy(dtype=np.float64)
-        limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
-        lots = lot_counts(amount, orders["lot_size"].to_numpy(dtype=np.float64))
-        has_lots = ~np.isnan(lots)
-        # On the grid of lots a cap is the next whole lot below, a minimum the next above.
-        max_rate, min_rate = orders["max_rate"].to_numpy(np.float64), orders["min_rate"].to_numpy(np.float64)
-        max_rate = np.where(has_lots, lots_per_period(max_rate, lots) / lots, max_rate)
-        min_rate = np.where(has_lots, np.minimum(np.ceil(min_rate * lots - 1e-9) / lots, max_rate), min_rate)
-
-        def real(values: npt.NDArray[Any]) -> Tensor:
-            return torch.tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
-
-        return cls(
-            side=real(np.where(orders["side"] == "buy", 1.0, -1.0)),
-            is_twap=torch.tensor((orders["benchmark"] == "twap").to_numpy()),
-            is_notional=torch.tensor((orders["target"] == "notional").to_numpy()),
-            min_periods=torch.tensor(orders["min_periods"].to_numpy(dtype=np.int64)),
-            max_periods=torch.tensor(orders["max_periods"].to_numpy(dtype=np.int64)),
-            min_rate=real(min_rate),
-            max_rate=real(max_rate),
-            risk_aversion=real(orders["risk_aversion"].to_numpy()),
-            lot=real(np.where(has_lots, 1.0 / lots, 0.0)),
-            participation=real(np.where(np.isnan(limit), np.inf, limit)),
-        )
-
-    def copy(self) -> OrderBatch:
-        """The same orders in tensors of their own."""
-        return OrderBatch(*(getattr(self, name).clone() for name in _COLUMNS))
-
-    def __getitem__(self, rows: slice | Tensor) -> OrderBatch:
-        """Some of the orders."""
-        return OrderBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-
-_COLUMNS = tuple(f.name for f in fields(OrderBatch))
-
-
-@dataclass(frozen=True)
-class ExecutionState:
-    """What is known before a period; tensors are [orders] unless said.
-
-    Attributes:
-        period: Period to decide, 0-based, the same for the whole batch.
-        remaining: Fraction still to trade.
-        lower: Smallest feasible fraction for this period.
-        upper: Largest feasible fraction for this period.
-        executed_price: Average price of what has been traded, by the order's own target rule; the last close when
-            nothing has.
-        vwap: Market VWAP of the periods so far; the last close when nothing traded.
-        twap: Mean bar price of the periods so far, bars without volume left out; the last close when nothing traded.
-        last_price: VWAP of the last closed bar of the order; the last close before the first period.
-        last_close: Close of the last closed bar.
-        prices: Bar prices of the periods so far, [orders, period].
-        volumes: Volumes of the periods so far in units of the order's expected volume per period, [orders, period].
-        expected_volume: Volume expected in each period from the same time slots of past sessions, as known at the
-            start, mean 1, [orders, horizon].
-        volatility: Volatility per bar at the start, as a fraction.
-        arrival_price: Last close before the order in units of the bars; multiply any price above with it.
-        start_context: Context of the last bar closed before the order, as ``decide`` was handed it for the first
-            period, [orders, width]; ``None`` for a policy that encodes nothing.
-    """
-
-    period: int
-    remaining: Tensor
-    lower: Tensor
-    upper: Tensor
-    executed_price: Tensor
-    vwap: Tensor
-    twap: Tensor
-    last_price: Tensor
-    last_close: Tensor
-    prices: Tensor
-    volumes: Tensor
-    expected_volume: Tensor
-    volatility: Tensor
-    arrival_price: Tensor
-    start_context: Tensor | None = None
 
 
 class ContextStream(Protocol):

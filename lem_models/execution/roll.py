@@ -11,38 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, is_dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy, rows_not_finite
+from lem_models.execution.policy import Policy, rows_not_finite
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch, Paths, mapped
 
-__all__ = ["Paths", "Roll", "dust", "mapped"]
-
-Mapped = TypeVar("Mapped")
+__all__ = ["Roll", "dust"]
 
 _SLACK = 1 + 1e-15
-
-
-@dataclass(frozen=True)
-class Paths:
-    """What a policy did, were it never to finish early.
-
-    Attributes:
-        fills: Fraction filled in each period, [orders, periods].
-        remaining: Fraction left before each period, [orders, periods].
-        finish: Probability of finishing in each period, 0 before the minimum and 1 in the last, [orders, periods].
-        capacity: Largest fill of each period once finishing, [orders, periods].
-    """
-
-    fills: Tensor
-    remaining: Tensor
-    finish: Tensor
-    capacity: Tensor
 
 
 def dust(dtype: torch.dtype) -> float:
@@ -59,7 +39,7 @@ class Roll:
 
     Args:
         orders: The orders, on the dtype of the other tensors.
-        expected_volume: [orders, periods], as in :class:`~lem_models.execution.simulator.MarketWindow`; so are the
+        expected_volume: [orders, periods], as in :class:`~lem_models.execution.records.MarketWindow`; so are the
             following.
         volatility: [orders].
         arrival_price: [orders].
@@ -227,12 +207,19 @@ class Roll:
 
     def select(self, rows: Tensor) -> Roll:
         """Some of the orders, bool [orders] or int64 [rows]."""
-        return mapped(lambda values: values[rows], [self])
+        return self._made(lambda values: values[rows], [self])
 
     @classmethod
     def joined(cls, rolls: Sequence[Roll]) -> Roll:
         """Orders of several rolls that are in the same period and have the same number of periods."""
-        return mapped(lambda *values: torch.cat(values), rolls)
+        return rolls[0]._made(lambda *values: torch.cat(values), rolls)
+
+    def _made(self, of: Callable[..., Tensor], rolls: Sequence[Roll]) -> Roll:
+        """A roll whose tensors are a function of those of others."""
+        made = copy(self)
+        for name in vars(self):
+            setattr(made, name, mapped(of, [vars(roll)[name] for roll in rolls]))
+        return made
 
     # -- the rules ---------------------------------------------------------------------------------------------------
 
@@ -293,25 +280,3 @@ class Roll:
     def _by_period(self, values: list[Tensor]) -> Tensor:
         """One value per period so far, [orders, period]."""
         return torch.stack(values, 1) if values else self._like.new_empty(len(self._like), 0)
-
-
-def mapped(of: Callable[..., Tensor], values: Sequence[Mapped]) -> Mapped:
-    """A function of tensors, applied to every tensor of some alike records: rows taken out, or records joined.
-
-    Args:
-        of: Takes one tensor of each record.
-        values: Records, sequences or tensors. Other values must agree, flags apart: one is set if it is in any of them.
-    """
-    first: Any = values[0]
-    result: Any = first
-    if isinstance(first, Tensor):
-        result = of(*values)
-    elif isinstance(first, list | tuple):
-        result = type(first)(mapped(of, each) for each in zip(*values, strict=True))
-    elif is_dataclass(first) or isinstance(first, Roll):
-        result = copy(first)
-        for name in vars(first):
-            object.__setattr__(result, name, mapped(of, [getattr(each, name) for each in values]))
-    elif isinstance(first, bool):
-        result = any(values)
-    return result  # type: ignore[no-any-return]

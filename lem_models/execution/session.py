@@ -11,7 +11,8 @@ import pandas as pd
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.live import LiveOrders
-from lem_models.execution.policy import Decision, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment

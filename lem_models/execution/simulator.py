@@ -15,87 +15,17 @@ The rules by which a decision becomes a fill are those of :class:`~lem_models.ex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import OrderBatch, Policy
-from lem_models.execution.roll import Paths, Roll, dust
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import CostlyWindow, MarketWindow, OrderBatch, Outcome, Paths
+from lem_models.execution.roll import Roll, dust
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
-__all__ = [
-    "CostlyWindow",
-    "MarketWindow",
-    "Outcome",
-    "Paths",
-    "average_prices",
-    "chosen_period",
-    "finishing_fills",
-    "settle",
-    "simulate",
-]
+__all__ = ["average_prices", "chosen_period", "finishing_fills", "settle", "simulate"]
 
 _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale always brings something
-
-
-@dataclass(frozen=True)
-class MarketWindow:
-    """The market over the periods of each order; only the simulator sees it whole.
-
-    Attributes:
-        price: VWAP of each bar over the arrival price, [orders, periods].
-        close: Close of each bar over the arrival price, [orders, periods].
-        volume: Volume of each bar in units of the order's mean expected volume, [orders, periods]; 0 = cannot trade.
-        expected_volume: Expected volume as known at the start, same unit, mean 1, [orders, periods].
-        volatility: Volatility per bar at the start, as a fraction, [orders].
-        arrival_price: Last close before the order, in units of the bars, [orders].
-        volume_unit: Mean expected volume per period, in units of the bars, [orders].
-    """
-
-    price: Tensor
-    close: Tensor
-    volume: Tensor
-    expected_volume: Tensor
-    volatility: Tensor
-    arrival_price: Tensor
-    volume_unit: Tensor
-
-
-@dataclass(frozen=True)
-class CostlyWindow(MarketWindow):
-    """A market in which trading costs; made by :meth:`lem_models.execution.costs.CostModel.priced`.
-
-    Attributes:
-        flat_cost: Half-spread and fees, as a fraction of the price, [orders].
-        impact: Impact of trading as much as a bar's volume, as a fraction of the price, [orders].
-        size: Size of each order in units of ``volume_unit``, or of the money of one for a notional target, [orders].
-    """
-
-    flat_cost: Tensor
-    impact: Tensor
-    size: Tensor
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of a vector of fills; tensors have the fills' shape without the period axis.
-
-    Attributes:
-        executed_price: Average price of the fills over the arrival price; NaN when nothing filled.
-        net_price: The same with costs; the executed price where trading is free.
-        benchmark_price: VWAP or TWAP over ``max(min_periods, periods_used)`` periods, same unit.
-        improvement: ``-side * (net / benchmark - 1)``, a fraction, positive = good; what training maximises.
-        periods_used: Periods until the last fill; ``max_periods`` for an order that did not complete.
-        filled: Fraction filled.
-    """
-
-    executed_price: Tensor
-    net_price: Tensor
-    benchmark_price: Tensor
-    improvement: Tensor
-    periods_used: Tensor
-    filled: Tensor
 
 
 def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts: Tensor | None = None) -> Paths:

@@ -142,7 +142,7 @@ class Market:
         shift = DAY // 4 if step >= DAY else 0
         return (self.bars.timestamp[rows] + shift) // step // block
 
-    def window_arrays(self, start: Integers, max_periods: Integers, horizon: int) -> dict[str, Floats]:
+    def over_orders(self, start: Integers, max_periods: Integers, horizon: int) -> dict[str, Floats]:
         """The market over orders, as scale-free arrays (fields of ``execution.simulator.MarketWindow``).
 
         Args:

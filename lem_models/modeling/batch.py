@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow
+from lem_models.execution.records import MarketWindow, OrderBatch
 
 __all__ = ["TrainingBatch"]
 

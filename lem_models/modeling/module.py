@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lem_models.errors import ConfigError
 from lem_models.execution.objective import utility
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.causal import SIGNED
 from lem_models.modeling.backbone import LEMBackbone

@@ -18,8 +18,7 @@ import torch
 
 from lem_models.errors import BarsError, ConfigError
 from lem_models.execution.costs import CostModel, relative_sizes
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow
+from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.features.causal import FEATURES, SUPPORT
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
@@ -190,9 +189,9 @@ class MarketBatches:
         """Look up the bars of a draw."""
         stretch = draw.stretch
         start = draw.first[stretch] + draw.position + 1
-        arrays = self.market.window_arrays(start, draw.orders.max_periods.numpy(), self.horizon)
+        maximum = draw.orders.max_periods.numpy()
+        window = MarketWindow.of(self.market, start, maximum, self.horizon, torch.float32)
         features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
-        window = MarketWindow(**{k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()})
         if self.costs is not None:
             window = self.costs.priced(window, relative_sizes(draw.orders, window, costs=self.costs))
         return TrainingBatch(

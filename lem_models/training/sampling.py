@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field, field_validator
 
-from lem_models.execution.policy import OrderBatch
+from lem_models.execution.records import OrderBatch
 from lem_models.guard.settings import Settings
 from lem_models.modeling.config import LEMConfig
 

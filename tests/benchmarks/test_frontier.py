@@ -13,7 +13,8 @@ from benchmarks.records import record_text
 from benchmarks.zoo import Plan
 from lem_models import LEMConfig, LEMModel, Order, execute, synthetic_bars
 from lem_models.errors import ConfigError
-from lem_models.execution.policy import Decision, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.hub.models.zoo import list_models
 from lem_models.report.figure_style import figure_to_png_bytes
 from tests.helpers import random_model

@@ -6,7 +6,8 @@ import torch
 
 from lem_models.errors import BarsError
 from lem_models.evaluation.leak import check_leak
-from lem_models.execution.policy import Decision, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.features.market import Market
 from tests.helpers import hourly, policy_named, random_model, sessions
 

@@ -14,7 +14,7 @@ from lem_models.errors import ConfigError, LEMError, OrderError
 from lem_models.execution.costs import relative_sizes
 from lem_models.execution.execute import execute_silently
 from lem_models.execution.objective import deviation, expected_utility, utility
-from lem_models.execution.policy import OrderBatch
+from lem_models.execution.records import OrderBatch
 from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import Ranks, SharedOrders
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate

@@ -15,7 +15,8 @@ from lem_models.errors import BarsError, OrderError, UnknownNameError
 from lem_models.evaluation.leak import check_leak
 from lem_models.evaluation.null import martingale_null
 from lem_models.execution.execute import execute
-from lem_models.execution.policy import Decision, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.orders import Order

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.execution.objective import expected_utility, finishing_probabilities, utility
-from lem_models.execution.policy import Decision, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, OrderBatch
 from lem_models.execution.simulator import simulate
 from tests.helpers import Scripted, order_batch, random_orders, random_window
 

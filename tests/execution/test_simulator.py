@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lem_models.execution.policy import OrderBatch
+from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.roll import Roll
-from lem_models.execution.simulator import MarketWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from tests.helpers import Erratic, Recorder, Scripted, order_batch, random_orders, random_window
 
 

@@ -170,15 +170,15 @@ def test_what_is_known_at_the_start_depends_on_256_bars(bars):
     start = len(bars) - 20
     moved = perturbed(bars, np.arange(start - MAX_LOOKBACK), seed=4)
     horizon = np.array([12])
-    before, after = (Market(market).window_arrays(np.array([start]), horizon, 12) for market in (bars, moved))
+    before, after = (Market(market).over_orders(np.array([start]), horizon, 12) for market in (bars, moved))
     for name in ("expected_volume", "arrival_price", "volume_unit"):
         np.testing.assert_allclose(before[name], after[name], rtol=1e-12, err_msg=name)
     np.testing.assert_allclose(before["volatility"], after["volatility"], rtol=1e-12)
 
 
-def test_window_arrays_by_hand():
+def test_over_orders_by_hand():
     bars = flat_bars([10.0, 20.0, 30.0, 60.0], [1.0, 2.0, 4.0, 6.0])
-    arrays = Market(bars).window_arrays(np.array([1]), np.array([2]), 3)
+    arrays = Market(bars).over_orders(np.array([1]), np.array([2]), 3)
     assert arrays["arrival_price"].tolist() == [10.0]
     assert arrays["price"].tolist() == [[2.0, 3.0, 6.0]]
     assert arrays["volume"].tolist() == [[2.0, 4.0, 0.0]]  # the third period is after the order's maximum

@@ -73,7 +73,7 @@ def test_volatilities_and_windows_of_orders_are_those_of_the_whole_market(bars):
         maximum = rng.integers(1, 13, len(start))
         assert same_bits(kept.volatility_at(start), fresh.volatility_at(start))
         assert same_bits(kept.features.volatility[start], fresh.volatility_at(start))
-        one, other = (market.window_arrays(start, maximum, 12) for market in (kept, fresh))
+        one, other = (market.over_orders(start, maximum, 12) for market in (kept, fresh))
         assert one.keys() == other.keys()
         for name in one:
             assert same_bits(one[name], other[name]), name
@@ -116,7 +116,7 @@ def test_a_large_market_computes_nothing_for_all_its_bars(monkeypatch):
     starts = stretch_starts(bars, length=50, support=SUPPORT)
     first = starts.take([0, 7])
     market.feature_windows(first, 50)
-    market.window_arrays(first, np.array([12, 12]), 12)
+    market.over_orders(first, np.array([12, 12]), 12)
     market.block_starts_at(16, first)
     assert set(vars(market)) == {"bars", "cache"}
     columns = {"vwap", "symbol_index", "ordinal", "session", "slot", "run_start", "run_end", "session_end"}

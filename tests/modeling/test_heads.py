@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import ConfigError, UnknownNameError
-from lem_models.execution.policy import Decision, OrderBatch
-from lem_models.execution.simulator import MarketWindow, simulate
+from lem_models.execution.records import Decision, MarketWindow, OrderBatch
+from lem_models.execution.simulator import simulate
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, list_heads, register_head
 from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features

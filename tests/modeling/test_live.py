@@ -7,7 +7,7 @@ import torch
 
 from lem_models.errors import UntrainedHeadError
 from lem_models.execution.execute import execute
-from lem_models.execution.policy import Decision
+from lem_models.execution.records import Decision
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import BarReader

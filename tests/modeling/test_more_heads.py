@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lem_models.errors import ConfigError, PolicyError
 from lem_models.execution.execute import execute
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow, simulate
+from lem_models.execution.records import MarketWindow, OrderBatch
+from lem_models.execution.simulator import simulate
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import build_head, list_heads
 from lem_models.modeling.heads.paper import soft_mask_loss

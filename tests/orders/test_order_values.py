@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lem_models import Order, execute, load_policy
 from lem_models.errors import OrderError
-from lem_models.execution.policy import OrderBatch
+from lem_models.execution.records import OrderBatch
 from lem_models.execution.result import ExecutionResult
 from lem_models.orders.fields import FIELDS, OTHER_WORDS, meant_field
 from lem_models.orders.rules import DEFAULTS, MAX_LOTS, MAX_PERIODS, Benchmark, Side, Target

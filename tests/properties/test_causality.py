@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.baselines import list_policies
-from lem_models.execution.policy import Decision, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.features.causal import FEATURES, bar_volatility, compute_features
 from lem_models.features.market import Market
 from lem_models.features.profile import VolumeProfile
@@ -201,6 +202,6 @@ def test_what_is_known_at_the_start_does_not_depend_on_the_order_s_bars(bars, ho
     before, after = (VolumeProfile.of(market, 5).expected(start, horizon) for market in (bars, changed))
     np.testing.assert_array_equal(before, after)
     maximum = np.full(len(start), horizon)
-    before, after = (Market(market).window_arrays(start, maximum, horizon) for market in (bars, changed))
+    before, after = (Market(market).over_orders(start, maximum, horizon) for market in (bars, changed))
     for name in KNOWN_AT_START:
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)

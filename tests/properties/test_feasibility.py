@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lem_models.errors import PolicyError
 from lem_models.execution.execute import execute
-from lem_models.execution.policy import Decision, OrderBatch, Policy
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision, OrderBatch
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.orders import Order
 from tests.helpers import POLICIES, Erratic, Recorder, hourly, policy_named, random_orders, random_window

@@ -3,7 +3,7 @@
 import torch
 
 from lem_models import Decision, Order, execute, load_policy, synthetic_bars
-from lem_models.execution.policy import OrderBatch
+from lem_models.execution.records import OrderBatch
 
 BARS = synthetic_bars(symbols=2, days=20, seed=6)
 ORDERS = Order.sample(BARS, every="6h", min_periods=[1, 12], max_periods=12)

@@ -5,8 +5,7 @@ from dataclasses import fields, replace
 import lightning as L
 import torch
 
-from lem_models.execution.policy import OrderBatch
-from lem_models.execution.simulator import MarketWindow
+from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.training.batches import MarketBatches
 from lem_models.training.datamodule import ExecutionDataModule

@@ -17,7 +17,7 @@ from lem_models import LEMModel, synthetic_bars
 from lem_models.cli.app import app
 from lem_models.errors import BarsError, ConfigError, OrderError
 from lem_models.execution.costs import CostModel
-from lem_models.execution.policy import Decision
+from lem_models.execution.records import Decision
 from lem_models.execution.simulator import simulate
 from lem_models.features.causal import SUPPORT
 from lem_models.hub.models.registry import bundled_folder

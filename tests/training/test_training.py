@@ -238,7 +238,7 @@ def test_an_order_reads_the_context_of_the_bar_before_it(training):
     assert (batch.position >= module.model_config.warmup).all()
     # Every context that a decision needs lies in the stretch.
     assert (batch.position + batch.orders.max_periods - 1 < batch.features.shape[1]).all()
-    arrays = module.market.window_arrays(starts, batch.orders.max_periods.numpy(), 6)
+    arrays = module.market.over_orders(starts, batch.orders.max_periods.numpy(), 6)
     np.testing.assert_allclose(batch.window.price.numpy(), arrays["price"], rtol=1e-6)
 
 

@@ -7,7 +7,8 @@ import torch
 
 from lem_models import CostModel
 from lem_models.errors import ConfigError
-from lem_models.execution.simulator import CostlyWindow, chosen_period, finishing_fills, settle, simulate
+from lem_models.execution.records import CostlyWindow
+from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.modeling.model import LEMModel
 from lem_models.training.recipe import Recipe
 from tests.training.tiny import BARS, tiny_batches, tiny_recipe, trained

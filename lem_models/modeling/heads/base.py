@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.objective import expected_utility
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.execution.simulator import MarketWindow, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.guard.settings import Settings
 
 __all__ = ["AllocationHead", "HeadConfig", "build_head", "list_heads", "register_head"]

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lem_models.execution.objective import deviation
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.execution.simulator import MarketWindow, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
 from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features
 

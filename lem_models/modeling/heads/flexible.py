@@ -24,8 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.execution.simulator import MarketWindow
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
 from lem_models.modeling.heads.path_state import LEAST_EXPECTED, PATH_FEATURES, benchmark_weights, path_features
 

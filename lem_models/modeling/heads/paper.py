@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lem_models.errors import ConfigError
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.execution.simulator import MarketWindow, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
 from lem_models.modeling.paper.steps import FusedMLP, allocation, soft_clip
 

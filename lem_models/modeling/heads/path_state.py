@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import ExecutionState, OrderBatch
+from lem_models.execution.records import ExecutionState, OrderBatch
 
 __all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "Weights", "benchmark_weights", "path_features"]
 

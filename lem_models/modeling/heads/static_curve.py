@@ -22,8 +22,7 @@ from torch.nn import functional
 
 from lem_models.errors import PolicyError
 from lem_models.execution.objective import deviation
-from lem_models.execution.policy import Decision, ExecutionState, OrderBatch
-from lem_models.execution.simulator import MarketWindow, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
 
 __all__ = ["StaticCurveHead", "StaticCurveHeadConfig"]
