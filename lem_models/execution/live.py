@@ -78,6 +78,7 @@ class _Cohort:
         orders: The orders.
         window: Their market as it was known at the start.
         finishing: Orders that are finishing, bool [orders].
+        under_way: Orders that are not done, bool [orders]. The others stay until they are the most.
     """
 
     order: Integers
@@ -87,6 +88,7 @@ class _Cohort:
     orders: OrderBatch
     window: MarketWindow
     finishing: Tensor
+    under_way: Booleans
 
     def select(self, rows: Booleans) -> _Cohort:
         """Some of the orders."""
@@ -99,6 +101,7 @@ class _Cohort:
             mapped(lambda values: values[which], [self.orders]),
             mapped(lambda values: values[which], [self.window]),
             self.finishing[which],
+            self.under_way[rows],
         )
 
     @classmethod
@@ -118,6 +121,7 @@ class _Cohort:
             mapped(together, [each.orders for each in cohorts]),
             mapped(together, [each.window for each in cohorts]),
             torch.cat([each.finishing for each in cohorts]),
+            np.concatenate([each.under_way for each in cohorts]),
         )
 
     @property
@@ -211,7 +215,7 @@ class LiveOrders:
         """Whether an order is complete, its time is over, or its session has ended, bool [orders]."""
         under_way = np.zeros(len(self), dtype=bool)
         for cohort in self._cohorts:
-            under_way[cohort.order] = True
+            under_way[cohort.order] = cohort.under_way
         return ~under_way
 
     # -- one bar -----------------------------------------------------------------------------------------------------
@@ -231,15 +235,16 @@ class LiveOrders:
             for cohort in self._cohorts:
                 with self._faults(cohort):
                     self._decide(cohort)
-                fraction[cohort.order] = torch.minimum(cohort.roll.fraction, cohort.roll.largest).numpy()
-                finish[cohort.order] = cohort.finishing.numpy()
+                decided = torch.minimum(cohort.roll.fraction, cohort.roll.largest).numpy()
+                fraction[cohort.order] = np.where(cohort.under_way, decided, 0.0)
+                finish[cohort.order] = cohort.finishing.numpy() & cohort.under_way
             self._decided = Decision(fraction=fraction, finish=finish)
         return self._decided
 
     @torch.no_grad()
     def _decide(self, cohort: _Cohort) -> None:
         roll = cohort.roll
-        if not bool(cohort.finishing.all()):
+        if not bool((cohort.finishing | ~torch.from_numpy(cohort.under_way)).all()):
             contexts = None if self._stream is None else self._stream.contexts(cohort.context)
             roll.decide(self._policy, contexts, cohort.finishing)
             cohort.finishing = cohort.finishing | (roll.finish > 0.5)
@@ -269,14 +274,13 @@ class LiveOrders:
         booked: list[_Cohort] = []
         for cohort in self._cohorts:
             has_bar = np.array([name in closed for name in cohort.symbol], dtype=bool)
-            if not has_bar.all():
-                if not has_bar.any():
-                    booked.append(cohort)
-                    continue
-                booked.append(cohort.select(~has_bar))
-                cohort = cohort.select(has_bar)
-            booked.append(self._booked(cohort, [closed[name] for name in cohort.symbol]))
-        self._cohorts = [cohort for cohort in booked if len(cohort.order)]
+            waits = cohort.under_way & ~has_bar
+            if waits.any():
+                booked.append(cohort.select(waits))
+            if (cohort.under_way & has_bar).any():
+                traded = cohort if has_bar.all() else cohort.select(has_bar)
+                booked.append(self._booked(traded, [closed[name] for name in traded.symbol]))
+        self._cohorts = [cohort for cohort in booked if cohort.under_way.any()]
         self._decided = None
 
     def _push(self, closed: Mapping[str, ClosedBar]) -> None:
@@ -307,29 +311,30 @@ class LiveOrders:
             if not reader.calendar.is_session_bound or bar.session == reader.last.session:
                 continue
             for number, cohort in enumerate(self._cohorts):
-                over = cohort.symbol == name
+                over = (cohort.symbol == name) & cohort.under_way
                 if cohort.roll.period and over.any():
                     self._ended[cohort.order[over]] = reader.last.timestamp + reader.calendar.frequency.value
                     self._cohorts[number] = cohort.select(~over)
-        self._cohorts = [cohort for cohort in self._cohorts if len(cohort.order)]
+        self._cohorts = [cohort for cohort in self._cohorts if cohort.under_way.any()]
 
     def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar]) -> _Cohort:
         """Fill what was decided, and let go of the orders that are done."""
         roll, window = cohort.roll, cohort.window
-        price, close, volume = torch.tensor(
-            [[bar.vwap, bar.close, bar.volume] for bar in bars], dtype=torch.float64
-        ).t()
+        numbers = [[bar.vwap, bar.close, bar.volume] for bar in bars]
+        price, close, volume = torch.tensor(numbers, dtype=torch.float64).unbind(1)
         roll.book(price / window.arrival_price, close / window.arrival_price, volume / window.volume_unit)
         fills = torch.stack(roll.fills, 1)[:, None]
         # What has closed so far, priced like a whole execution; the closes play no part in it.
         seen = replace(window, price=roll.prices, close=roll.prices, volume=roll.volumes)
         executed, net = average_prices(fills, fills.sum(-1), cohort.orders, seen)
-        self._executed[cohort.order] = (executed[:, 0] * window.arrival_price).numpy()
-        self._net[cohort.order] = (net[:, 0] * window.arrival_price).numpy()
-        self._remaining[cohort.order] = roll.remaining.numpy()
-        self._period[cohort.order] = roll.period
-        under_way = ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
-        return cohort if under_way.all() else cohort.select(under_way)
+        order, mine = cohort.order[cohort.under_way], torch.from_numpy(cohort.under_way)
+        self._executed[order] = (executed[:, 0] * window.arrival_price)[mine].numpy()
+        self._net[order] = (net[:, 0] * window.arrival_price)[mine].numpy()
+        self._remaining[order], self._period[order] = roll.remaining[mine].numpy(), roll.period
+        cohort.under_way = ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
+        # Taking orders out costs more than to roll some on that are done.
+        few = 2 * int(cohort.under_way.sum()) < len(cohort.order)
+        return cohort.select(cohort.under_way) if few else cohort
 
     @contextmanager
     def _faults(self, cohort: _Cohort) -> Iterator[None]:
@@ -476,7 +481,16 @@ class LiveOrders:
         roll = Roll(added.orders, **{name: getattr(added.window, name) for name in names})
         finishing = torch.zeros(len(added.orders), dtype=torch.bool)
         self._cohorts.append(
-            _Cohort(first + added.rows, added.symbol, context, roll, added.orders, added.window, finishing)
+            _Cohort(
+                first + added.rows,
+                added.symbol,
+                context,
+                roll,
+                added.orders,
+                added.window,
+                finishing,
+                np.ones(len(added.rows), dtype=bool),
+            )
         )
 
     def _contexts(self, market: Market, rows: Integers, side: Integers) -> Integers:

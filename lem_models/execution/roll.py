@@ -73,10 +73,10 @@ class Roll:
         self._periods = expected_volume.shape[1]
         index = torch.arange(self._periods, device=expected_volume.device)
         maximum, minimum = orders.max_periods[:, None], orders.min_periods[:, None]
-        self._reserve = (orders.max_rate[:, None] * (maximum - 1 - index).clamp(min=0)).unbind(1)
-        self._live = (index < maximum).unbind(1)
-        self._must_finish = (index + 1 >= maximum).to(self._like).unbind(1)
-        self._may_finish = ((index + 1 >= minimum) | (index + 1 >= maximum)).to(self._like).unbind(1)
+        self._reserve = orders.max_rate[:, None] * (maximum - 1 - index).clamp(min=0)
+        self._live = index < maximum
+        self._must_finish = (index + 1 >= maximum).to(self._like)
+        self._may_finish = ((index + 1 >= minimum) | (index + 1 >= maximum)).to(self._like)
         self.largest = self._to_lots(self._orders.max_rate, down=True)
         # One unit of volume in what the participation counts: units, or money for a notional target.
         self._unit = torch.where(orders.is_notional, volume_unit * arrival_price, volume_unit)
@@ -129,12 +129,12 @@ class Roll:
             self._start_context = context.clone()  # the policy's to keep: no rule reads it
         decision = policy.decide(None if context is None else context.clone(), self._orders.copy(), self.state())
         fraction, finish = (self._answered(decision, name) for name in ("fraction", "finish"))
-        asked = self._live[s] & (self.remaining > 0)  # answers for orders that are over do not matter
+        asked = self._live[:, s] & (self.remaining > 0)  # answers for orders that are over do not matter
         if finishing is not None:
             asked = asked & ~finishing
         fraction, finish = torch.where(asked, fraction, 0.0), torch.where(asked, finish, 0.0)
         self._check_finite(fraction, finish)
-        self.finish = torch.minimum(torch.maximum(finish, self._must_finish[s]), self._may_finish[s])
+        self.finish = torch.minimum(torch.maximum(finish, self._must_finish[:, s]), self._may_finish[:, s])
         # In the last period the interval is one point, everything that may still be traded.
         self.fraction = torch.minimum(torch.maximum(self._to_lots(fraction), self._lower), self._upper)
 
@@ -153,7 +153,7 @@ class Roll:
         """
         s, tiny = self.period, self._tiny
         traded = volume > 0
-        capacity = torch.where(traded & self._live[s], self._limit(price, volume), 0.0)
+        capacity = torch.where(traded & self._live[:, s], self._limit(price, volume), 0.0)
         fill = torch.minimum(self.fraction, capacity)
         self._booked.append((fill, self.remaining, self.finish, capacity))
         remaining = self.remaining - fill
@@ -227,7 +227,9 @@ class Roll:
         """The feasible interval of the period."""
         remaining = self.remaining
         self._upper = torch.minimum(self._orders.max_rate, remaining)
-        lower = torch.maximum(torch.minimum(self._orders.min_rate, remaining), remaining - self._reserve[self.period])
+        lower = torch.maximum(
+            torch.minimum(self._orders.min_rate, remaining), remaining - self._reserve[:, self.period]
+        )
         self._lower = torch.minimum(torch.where(lower > self._tiny, lower, 0.0), self._upper)
 
     def _limit(self, price: Tensor, volume: Tensor) -> Tensor:

@@ -49,7 +49,9 @@ def test_orders_that_start_one_after_the_other_fill_as_in_hindsight(name, late):
         if live.done.all():
             break
         before = live.remaining
-        live.decide()
+        decided = live.decide()
+        assert (decided.fraction[live.done] == 0).all()
+        assert not decided.finish[live.done].any()
         # From the time on that no order starts any more, some symbols' bars come late.
         waits = {symbol for symbol in BARS.symbols if step >= 3 and rng.random() < late}
         live.observe({symbol: rows[symbol][at[symbol]] for symbol in BARS.symbols if symbol not in waits})
@@ -60,6 +62,7 @@ def test_orders_that_start_one_after_the_other_fill_as_in_hindsight(name, late):
     assert len(live) == 21
     np.testing.assert_array_equal(live.orders["order_id"], expected.orders["order_id"])
     np.testing.assert_allclose(live.remaining, 1 - expected.orders["filled"], atol=1e-9)
+    np.testing.assert_array_equal(live.period, expected.orders["periods_used"])
     for number in range(21):
         traded = expected.periods_of(expected.orders["order_id"][number])["fraction"].to_numpy()
         filled = np.array([fill[number] for fill in fills])
