@@ -101,9 +101,9 @@ class OrderBatch:
             return torch.tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
 
         return cls(
-            side=real(np.where(orders["side"] == "buy", 1.0, -1.0)),
-            is_twap=torch.tensor((orders["benchmark"] == "twap").to_numpy()),
-            is_notional=torch.tensor((orders["target"] == "notional").to_numpy()),
+            side=real(np.where(orders["side"].to_numpy() == "buy", 1.0, -1.0)),
+            is_twap=torch.tensor(np.asarray(orders["benchmark"].to_numpy() == "twap")),
+            is_notional=torch.tensor(np.asarray(orders["target"].to_numpy() == "notional")),
             min_periods=torch.tensor(orders["min_periods"].to_numpy(dtype=np.int64)),
             max_periods=torch.tensor(orders["max_periods"].to_numpy(dtype=np.int64)),
             min_rate=real(min_rate),

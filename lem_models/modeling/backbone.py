@@ -129,16 +129,17 @@ class LEMBackbone(nn.Module):
         self._maps = [weight.clone() for weight in weights], maps
         return maps
 
-    def begin(self, features: Tensor) -> tuple[Tensor, BackboneState]:
+    def begin(self, features: Tensor, maps: ScalarSelection) -> tuple[Tensor, BackboneState]:
         """Read sequences and keep what :meth:`step` needs to read on.
 
         Args:
             features: [batch, time, features].
+            maps: :meth:`scalar_maps`.
 
         Returns:
             Context of the last bar, [batch, hidden], and the state after it.
         """
-        enriched, encoder = self._enriched(features, None, self.selection.collapsed(self.embedding))
+        enriched, encoder = self._enriched(features, None, maps)
         keys, values = self.attention.remember(enriched)
         count = torch.full((len(features),), features.shape[1] - 1, device=features.device)
         attended = self.attention.step(enriched[:, -1], keys, values, count)

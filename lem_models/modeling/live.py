@@ -227,40 +227,41 @@ class ModelStream:
             return
         bars = market.bars
         numbers = self._features.add(market, rows)
-        length = self._recent.shape[1]
-        recent = market.feature_windows(rows - length + 1, length)[:, :, self._columns]
-        self._recent = np.concatenate([self._recent, recent])
-        kinds, which = bars.grid.calendars.kinds, bars.grid.calendars.which
-        for name, row, number in zip(names, rows.tolist(), numbers.tolist(), strict=True):
-            calendar = kinds[which[bars.grid.symbol(np.array([row]))[0]]]
-            clock = _BlockClock(calendar, self._block, self._warmup, int(bars.timestamp[row]))
+        calendars, which = bars.grid.calendars, bars.grid.calendars.which[bars.grid.symbol(rows)]
+        for name, row, number, kind in zip(names, rows.tolist(), numbers.tolist(), which.tolist(), strict=True):
+            clock = _BlockClock(calendars.kinds[kind], self._block, self._warmup, int(bars.timestamp[row]))
             self._symbols[name] = _Symbol(number, clock, {})
+        more = np.empty((len(names), *self._recent.shape[1:]), np.float32)
+        self._recent = np.concatenate([self._recent, more])
 
     def _begin(self, market: Market, added: Sequence[tuple[_Symbol, int, int]]) -> None:
         """Read the current block of each row, and the warm-up of the next one as far as it has come."""
-        bars = market.bars
-        first_row = len(self._side)
+        bars, first_row = market.bars, len(self._side)
         self._side = np.append(self._side, [side for *_, side in added])
-        beginnings: list[tuple[int, int, int, bool]] = []  # row, first bar, last bar, whether it is the current block's
-        for row, (symbol, last, _) in enumerate(added, first_row):
-            low = int(bars.offsets[bars.grid.symbol(np.array([last]))[0]])
-            known = np.arange(max(last - self._warmup - self._block, low), last + 1)
+        last = np.array([row for _, row, _ in added])
+        longest = self._warmup + self._block
+        values = market.feature_windows(last - longest + 1, longest)[:, :, self._columns]
+        # Where each chain begins, by its length: (place in added, whether it is of the current block).
+        beginnings: dict[int, list[tuple[int, bool]]] = {}
+        for place, (symbol, row, _) in enumerate(added):
+            low = int(bars.offsets[bars.grid.symbol(last[place : place + 1])[0]])
+            known = np.arange(max(row - longest + 1, low), row + 1)
             block = int(known[symbol.clock.block_start(bars.timestamp[known])])
-            beginnings.append((row, max(block - self._warmup, low), last, True))
-            recent = known[-self._warmup :] if self._warmup else known[:0]
-            slots = bars.grid.slot(recent).tolist()
-            for begin, timestamp, slot in zip(recent.tolist(), bars.timestamp[recent].tolist(), slots, strict=True):
+            beginnings.setdefault(row + 1 - max(block - self._warmup, low), []).append((place, True))
+            recent = known[max(len(known) - self._warmup, 0) :]
+            starts = zip(bars.timestamp[recent].tolist(), bars.grid.slot(recent).tolist(), strict=True)
+            for begin, (timestamp, slot) in enumerate(starts):
                 if symbol.clock.begins_ahead(timestamp, slot):
-                    beginnings.append((row, begin, last, False))
-        for length in sorted({last - first + 1 for _, first, last, _ in beginnings}):
-            alike = [each for each in beginnings if each[2] - each[1] + 1 == length]
-            values = market.feature_windows(np.array([first for _, first, *_ in alike]), length)[:, :, self._columns]
-            rows = np.array([row for row, *_ in alike])
-            self._read(rows, self._oriented(values, rows), [current for *_, current in alike])
+                    beginnings.setdefault(len(recent) - begin, []).append((place, False))
+            self._recent[symbol.number] = values[place, -self._recent.shape[1] :]
+        for length, alike in sorted(beginnings.items()):
+            places = np.array([place for place, _ in alike])
+            features = self._oriented(values[places, longest - length :], first_row + places)
+            self._read(first_row + places, features, [current for _, current in alike])
 
     def _read(self, rows: Integers, features: Tensor, current: Sequence[bool]) -> None:
         """Chains over sequences of bars [rows, time, features], and the contexts of those that are current."""
-        contexts, state = self._backbone.begin(features)
+        contexts, state = self._backbone.begin(features, self._maps)
         length = features.shape[1]
         self._chains += [_Chain(row, length, one) for row, one in zip(rows.tolist(), current, strict=True)]
         if self._state is None:

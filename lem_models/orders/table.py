@@ -88,9 +88,12 @@ def _listed(orders: Sequence[Order | Mapping[str, Any]], *, in_table: bool) -> p
         except OrderError as error:
             label = order.get("order_id") if isinstance(order, Mapping) else None
             raise error.at(row, label) if in_table else error from None
-    plain = [{k: v.value if isinstance(v, Enum) else v for k, v in row.items()} for row in rows]
-    table = pd.DataFrame(plain, columns=list(Order.model_fields))
-    return table.drop(columns=[c for c in table.columns if table[c].isna().all()])
+    columns = {name: [_plain(row[name]) for row in rows] for name in Order.model_fields}
+    return pd.DataFrame({name: cells for name, cells in columns.items() if not all(map(is_missing, cells))})
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value
 
 
 def _order(order: object) -> Order:
@@ -158,12 +161,14 @@ def complete_orders(
         raise OrderError(f"the table of orders lacks the columns {missing}", field=missing[0], rule="required column")
     if table.empty:
         raise OrderError("the table of orders is empty: give at least one order", rule="at least one order")
-    table["order_id"] = _labels(table)
-    labels = table["order_id"].tolist()
-    table["symbol"] = pd.Series(_cells(table["symbol"], read_symbol, labels)).astype(str)
-    table["start"] = _utc(table["start"], labels)
-    for name in CHOICES:
-        table[name] = _choice(table, name, labels)
+    order_id = _labels(table)
+    labels = order_id.tolist()
+    columns: dict[Any, Any] = {
+        "order_id": order_id,
+        "symbol": pd.Series(_cells(table["symbol"], read_symbol, labels)).astype(str),
+        "start": _utc(table["start"], labels),
+    }
+    columns |= {name: _choice(table, name, labels) for name in CHOICES}
     numeric = {name: _number(table, name, labels) for name in NUMERIC}
     given = numeric["max_periods"]
     if horizon is None:
@@ -197,9 +202,10 @@ def complete_orders(
         )
     if risk_aversion is None:
         numeric["risk_aversion"] = np.where(risk, np.nan, numeric["risk_aversion"])
-    for name, values in numeric.items():
-        table[name] = values.astype(np.int64) if name.endswith("_periods") else values
-    return table[[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)]]
+    columns |= {n: values.astype(np.int64) if n.endswith("_periods") else values for n, values in numeric.items()}
+    unread = {name: table[name] for name in table.columns if name not in COLUMNS}
+    # Made at once: a column at a time takes most of the time that one order takes.
+    return pd.DataFrame({name: columns[name] for name in COLUMNS} | unread)
 
 
 def _not_whole(name: str, periods: npt.NDArray[np.float64], row: int) -> str:
