@@ -1,14 +1,18 @@
-"""How long a live decision takes: one new bar in, one decision out, on one thread.
+"""How long live decisions take: new bars in, decisions out.
 
     python benchmarks/live.py [--model lem-crypto-hourly] [--orders 300] [--seed 0] [--json live.json]
 
-A decision is ``session.observe(bar)`` and ``session.decide()``: the bar is checked, the fill booked, the features and
-the backbone's context of the new bar are computed, and the head decides. Timed over every bar of many orders of all
-kinds, at any time of the day and the week, so the beginnings of the backbone's blocks are among them; making a session
-is timed apart. The market is simulated, hourly and round the clock: numbers do not matter for the time.
+Two measurements. **One session**, on one thread: a decision is ``session.observe(bar)`` and ``session.decide()``. The
+bar is checked, the fill booked, the features and the backbone's context of the new bar are computed, and the head
+decides. It is timed over every bar of many orders of all kinds, at any time of the day and the week, so the beginnings
+of the backbone's blocks are among them. Each order is run several times. Percentiles over the decisions are taken of
+the fastest run of each, which leaves out what other programs of the machine took and keeps what a decision takes every
+time. Those of all runs stand beside them. Making a session, and the memory that an open one takes, are measured apart.
 
-Each order is run several times. Percentiles over the decisions are taken of the fastest run of each, which leaves out
-what other programs of the machine took and keeps what a decision takes every time; those of all runs stand beside them.
+**Many orders**, on all threads of torch: 1,000 orders on 200 symbols that started one after the other, so that they are
+in all their periods. After each close ``LiveOrders.observe(bars)`` and ``LiveOrders.decide()`` are timed.
+
+The market is simulated, hourly and round the clock: numbers do not matter for the time.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +30,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lem_models import Bars, Decision, Order, load_policy, synthetic_bars
+from lem_models import Bars, Order, load_policy, synthetic_bars
+from lem_models.execution.live import LiveOrders
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import ExecutionState, OrderBatch
 
 HISTORY = 400
 PERCENTILES = (50, 90, 99)
@@ -47,7 +52,7 @@ def live_latency(
     Returns:
         ``p50_ms, p90_ms, p99_ms, max_ms``: percentiles over the decisions, of each the fastest of its repeats;
         ``all_p50_ms, ...``: over all runs of all decisions; ``create_p50_ms, create_p99_ms``: of making a session, in
-        the same way as the first; ``decisions``; ``breakdown_us``: the median time of each step of a decision.
+        the same way as the first; ``session_mb``: memory that an open session takes; ``decisions``.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -57,7 +62,7 @@ def live_latency(
         for replay in replays[:3]:  # the first calls of anything are slow
             _time(policy, *replay)
         timed = [[_time(policy, *replay) for _ in range(repeats)] for replay in replays]
-        steps = [_time_steps(policy, *replay) for replay in replays]
+        memory = _memory(policy, replays)
     finally:
         torch.set_num_threads(threads)
     every = np.concatenate([np.stack([one.decisions for one in same], 1) for same in timed])  # [decisions, repeats]
@@ -73,9 +78,7 @@ def live_latency(
         "all_max_ms": 1e3 * float(every.max()),
         "create_p50_ms": 1e3 * float(np.percentile(create, 50)),
         "create_p99_ms": 1e3 * float(np.percentile(create, 99)),
-        "breakdown_us": {
-            name: 1e6 * float(np.median(np.concatenate([times[name] for times in steps]))) for name in steps[0]
-        },
+        "session_mb": memory,
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
     }
@@ -125,48 +128,82 @@ def _time(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]
     return _Times(create, np.array(seconds))
 
 
-def _time_steps(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]]) -> dict[str, np.ndarray]:
-    """Seconds of each step of the decisions of one order; the calls are those of the session, in its order."""
-    session = policy.session(order, history)
-    session._decider = timed = _Timed(session._decider)
-    names = ("check the bar", "features and context", "book the fill", "decide, the policy", "decide, the rest")
-    times: dict[str, list[float]] = {name: [] for name in names}
-    session.decide()
-    for bar in bars:
-        stamps = [time.perf_counter()]
-        closed = session._reader.read(bar)
-        stamps.append(time.perf_counter())
-        if session._stream is not None:
-            session._stream.push(closed)
-        stamps.append(time.perf_counter())
-        session._reader.accept(closed)
-        session._book(closed)
-        session._decided = None
-        stamps.append(time.perf_counter())
-        if session.done:
-            break
-        timed.seconds = 0.0
-        begin = time.perf_counter()
-        session.decide()
-        whole = time.perf_counter() - begin
-        if not timed.seconds:  # finishing: the policy is not asked
-            continue
-        for name, seconds in zip(names, [*np.diff(stamps), timed.seconds, whole - timed.seconds], strict=True):
-            times[name].append(float(seconds))
-    return {name: np.array(values) for name, values in times.items()}
+def _memory(policy: Policy, replays: list[tuple[Order, Bars, list[dict[Any, Any]]]], count: int = 1000) -> float:
+    """Megabytes that an open session takes: growth of the process over many of them."""
+    before = _resident()
+    sessions = []
+    for number in range(count):
+        order, history, _ = replays[number % len(replays)]
+        sessions.append(policy.session(order, history))
+    return (_resident() - before) / count / 1e6
 
 
-class _Timed:
-    """A policy that adds up the time that it takes to decide."""
+def _resident() -> int:
+    """Bytes of the process in memory; 0 where the system does not tell."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy, self.seconds = policy, 0.0
 
-    def decide(self, context: torch.Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
-        begin = time.perf_counter()
-        decision = self.policy.decide(context, orders, state)
-        self.seconds = time.perf_counter() - begin
-        return decision
+def many_orders(
+    model_name: str = "lem-crypto-hourly", *, symbols: int = 200, orders: int = 1000, closes: int = 20, seed: int = 0
+) -> dict[str, Any]:
+    """Time decisions of many orders after a close.
+
+    Args:
+        model_name: Name of a policy or a model.
+        symbols: Symbols.
+        orders: Orders under way; they started over the last 24 bars.
+        closes: Closes that are timed.
+        seed: Seed of the market and the orders.
+
+    Returns:
+        ``p50_ms``, ``p90_ms``, ``min_ms`` of one close: the bars read and every order decided; ``add_ms``: of adding
+        one order, in batches; ``orders``, ``symbols``, ``threads``.
+    """
+    policy, rng = load_policy(model_name), np.random.default_rng(seed)
+    market = synthetic_bars(symbols=symbols, days=14, seed=seed)
+    hour, begin = market.frequency, pd.Timestamp("2024-01-12", tz="UTC")
+    horizon, each = 24, -(-orders // 24)
+    coming = {
+        start: {row["symbol"]: row for row in rows.to_dict("records")}
+        for start, rows in market.between(start=begin).frame.groupby("timestamp")
+    }
+    live, add, close, under_way = None, [], [], []
+    for number in range(horizon + closes):
+        start = begin + number * hour
+        table = pd.DataFrame(
+            {
+                "symbol": rng.choice(market.symbols, each),
+                "start": start,
+                "side": rng.choice(["buy", "sell"], each),
+                "benchmark": rng.choice(["vwap", "twap"], each),
+                "min_periods": horizon,
+                "max_periods": horizon,
+            }
+        )
+        history, clock = market.between(end=start), time.perf_counter()
+        if live is None:
+            live = LiveOrders(policy, table, history)
+        else:
+            live.add(table, history)
+        add.append((time.perf_counter() - clock) / each)
+        live.decide()
+        clock = time.perf_counter()
+        live.observe(coming[start])
+        live.decide()
+        close.append(time.perf_counter() - clock)
+        under_way.append(int((~live.done).sum()))
+    milliseconds = 1e3 * np.array(close[horizon:])
+    return {
+        "model": model_name,
+        "symbols": symbols,
+        "orders": int(np.median(under_way[horizon:])),
+        "threads": torch.get_num_threads(),
+        "min_ms": float(milliseconds.min()),
+        "p50_ms": float(np.median(milliseconds)),
+        "p90_ms": float(np.percentile(milliseconds, 90)),
+        "add_ms": 1e3 * float(np.median(add[1:])),
+    }
 
 
 def main() -> None:
@@ -185,9 +222,12 @@ def main() -> None:
     table = pd.DataFrame({title: [result[f"{kind}{name}_ms"] for name in names] for title, kind in columns.items()})
     print(table.set_index(pd.Index(names)).round(3).to_string())
     print(f"making a session: p50 {result['create_p50_ms']:.1f} ms, p99 {result['create_p99_ms']:.1f} ms")
-    print("median time of the steps, us:")
-    for name, value in result["breakdown_us"].items():
-        print(f"  {name:24s}{value:8.0f}")
+    print(f"memory of an open session: {result['session_mb']:.3f} MB")
+    result["many"] = many = many_orders(settings.model, seed=settings.seed)
+    print(
+        f"{many['orders']:,} orders on {many['symbols']} symbols, {many['threads']} threads: decided {many['p50_ms']:.0f} ms "
+        f"after a close (p90 {many['p90_ms']:.0f} ms, fastest {many['min_ms']:.0f} ms); {many['add_ms']:.2f} ms to add one"
+    )
     if settings.json:
         settings.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -216,11 +216,13 @@ def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
     """A table of orders, completed with a policy's defaults and checked; so is what the policy says of itself."""
-    table = orders_frame(orders)
-    with policy_faults(policy, table):
+    try:
         own = PolicySettings.of(policy)
+    except PolicyError:
+        with policy_faults(policy, orders_frame(orders)):
+            raise
     return complete_orders(
-        table,
+        orders,
         horizon=own.horizon,
         risk_aversion=own.risk_aversion,
         fixed_risk_aversion=own.fixed_risk_aversion,

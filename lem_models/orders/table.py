@@ -37,6 +37,7 @@ OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[st
 """What functions take as orders, see :func:`orders_frame`; tables of other libraries too."""
 
 _EXACT_INTEGERS = 2**53  # floats hold whole numbers up to this
+_MANY = 64  # rows from which on it pays to look for equal texts
 _Value = TypeVar("_Value")
 
 
@@ -252,9 +253,9 @@ def _labels(table: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _cells(column: pd.Series[Any], read: Callable[[object], _Value], labels: Sequence[object]) -> npt.NDArray[Any]:
-    """Read a column cell by cell, object [orders]; of a column of texts each distinct text is read once."""
+    """Read a column cell by cell, object [orders]; of a long column of texts each distinct text is read once."""
     which: npt.NDArray[np.intp] = np.arange(len(column))
-    if pd.api.types.infer_dtype(column, skipna=True) == "string":
+    if len(column) >= _MANY and pd.api.types.infer_dtype(column, skipna=True) == "string":
         which, distinct = pd.factorize(column, use_na_sentinel=False)
         cells = list(distinct)
     else:
@@ -300,12 +301,10 @@ def _number(table: pd.DataFrame, name: str, labels: Sequence[object]) -> npt.NDA
     if name not in table:
         return np.full(len(table), DEFAULTS[name])
     column = table[name]
-    plain = column.dtype == np.float64 or (
-        isinstance(column.dtype, np.dtype)
-        and column.dtype.kind in "iu"
-        and (column.abs() <= _EXACT_INTEGERS).all()
-        and column.min() >= -_EXACT_INTEGERS  # the absolute value of the smallest int64 overflows to itself
-    )
+    plain = column.dtype == np.float64
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
+        whole = column.to_numpy()
+        plain = bool(whole.max() <= _EXACT_INTEGERS and whole.min() >= -_EXACT_INTEGERS)
     if plain:
         values = column.to_numpy(dtype=np.float64)
     else:
