@@ -224,10 +224,9 @@ def main() -> None:
     print(f"making a session: p50 {result['create_p50_ms']:.1f} ms, p99 {result['create_p99_ms']:.1f} ms")
     print(f"memory of an open session: {result['session_mb']:.3f} MB")
     result["many"] = many = many_orders(settings.model, seed=settings.seed)
-    print(
-        f"{many['orders']:,} orders on {many['symbols']} symbols, {many['threads']} threads: decided {many['p50_ms']:.0f} ms "
-        f"after a close (p90 {many['p90_ms']:.0f} ms, fastest {many['min_ms']:.0f} ms); {many['add_ms']:.2f} ms to add one"
-    )
+    print(f"{many['orders']:,} orders on {many['symbols']} symbols, {many['threads']} threads, ms after a close:")
+    print(f"  p50 {many['p50_ms']:.0f}, p90 {many['p90_ms']:.0f}, fastest {many['min_ms']:.0f}")
+    print(f"  to add an order {many['add_ms']:.2f}")
     if settings.json:
         settings.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 

@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 
-from benchmarks.live import live_latency
+from benchmarks.live import live_latency, many_orders
 from benchmarks.pictures import speed_figure
 from benchmarks.tkan_speed import race, timed
 from lem_models.guard.output import to_json
@@ -165,10 +165,9 @@ def main() -> None:
         measured["execution"] = execution(options.repeats, options.data, options.model)
         _print_facts(console, "Execution", measured["execution"])
     if "live" in options.only:
-        measured["live"] = live_latency(options.model)
-        _print_facts(
-            console, "Live decision, one thread", {k: v for k, v in measured["live"].items() if k != "breakdown_us"}
-        )
+        measured["live"], measured["many_orders"] = live_latency(options.model), many_orders(options.model)
+        _print_facts(console, "Live decision, one thread", measured["live"])
+        _print_facts(console, "Many live orders", measured["many_orders"])
     if "startup" in options.only:
         measured["startup"] = startup(options.repeats)
         _print_facts(console, "Start-up, seconds", measured["startup"])

@@ -35,7 +35,8 @@ def tkan_table(speed: dict[str, Any]) -> str:
 
 def paths_table(speed: dict[str, Any]) -> str:
     """The other hot paths, one row each."""
-    training, execution, live, startup = (speed[name] for name in ("training", "execution", "live", "startup"))
+    training, execution, startup = (speed[name] for name in ("training", "execution", "startup"))
+    live, many = speed["live"], speed["many_orders"]
     facts = {
         "training, crypto recipe, 4 orders per origin": (
             f"{training['origins_per_second']:,.0f} origins/s, {training['against_authors']:.0f} × the published code"
@@ -43,6 +44,10 @@ def paths_table(speed: dict[str, Any]) -> str:
         f"execution, {execution['model']}, 12 periods": f"{execution['orders_per_second']:,.0f} orders/s",
         f"live decision after a new bar, {live['model']}, one thread": (
             f"p50 {live['p50_ms']:.2f} ms, p99 {live['p99_ms']:.2f} ms"
+        ),
+        "a live session": f"{live['create_p50_ms']:.1f} ms to make, {live['session_mb']:.3f} MB",
+        f"{many['orders']:,} live orders on {many['symbols']} symbols after a close, {many['threads']} threads": (
+            f"{many['p50_ms']:.0f} ms; {many['add_ms']:.2f} ms to add an order"
         ),
         "`import lem_models` / `lem --help`": f"{startup['import lem_models']:.2f} s / {startup['lem --help']:.2f} s",
     }
