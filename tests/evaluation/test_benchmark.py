@@ -164,5 +164,5 @@ def test_the_null_is_drawn_for_the_policies_that_are_named():
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
     settings = BenchmarkSettings(min_periods=(1,), limit=40, null=1, null_of=("volume_curve", "stopping_rule"))
     assert set(run_benchmark(policies, bars, settings).nulls) == {"volume_curve", "stopping_rule"}
-    with pytest.raises(ConfigError, match="null_of names 'kalman_volume', which is none of the policies stopping_rule"):
+    with pytest.raises(ConfigError, match="null_of names 'kalman_volume', which is not one of the policies stopping_rule"):
         run_benchmark(policies, bars, settings.model_copy(update={"null_of": ("kalman_volume",)}))
