@@ -35,7 +35,7 @@ def write_benchmark(benchmark: Benchmark, out: str | Path, *, command: str, titl
     Args:
         benchmark: The benchmark.
         out: Folder, made if needed.
-        command: Command that makes the report again.
+        command: Command that reproduces the report.
         title: Title of the report.
 
     Returns:
@@ -175,9 +175,9 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
 
 
 def headlines(tables: BenchmarkTables) -> list[Headline]:
-    """Gross improvement, what of it is forecast, net of costs, and the lead over the strongest rival.
+    """Gross improvement, its forecast value, net improvement, and the lead over the strongest rival.
 
-    All are of the first benchmark and target, at the shortest minimum duration.
+    All are for the first benchmark and target, at the shortest minimum duration.
     """
     benchmark, settings = tables.benchmark, tables.benchmark.settings
     shortest = min(settings.min_periods)
@@ -219,7 +219,7 @@ def strongest_rival(tables: BenchmarkTables) -> str | None:
 
 
 def summary(tables: BenchmarkTables) -> str:
-    """One paragraph: improvement, what of it is option and forecast, costs, tracking at a fixed duration."""
+    """One paragraph: improvement, option and forecast value, costs, tracking at a fixed duration."""
     benchmark, settings = tables.benchmark, tables.benchmark.settings
     shortest, longest = min(settings.min_periods), max(settings.min_periods)
     comparison = tables.first(tables.comparison)
