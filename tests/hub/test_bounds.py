@@ -116,7 +116,7 @@ def test_a_file_that_has_no_end_is_cut_off(published, monkeypatch, tmp_path, kin
                 reply.headers["Location"] = url
 
         altered(published, monkeypatch, lead_away)
-        with pytest.raises(HubError, match=r"the server sends more of .* than the [\d,]+ bytes that may be"):
+        with pytest.raises(HubError, match=r"the server sends more than the [\d,]+ bytes that .* may have"):
             pull(kind)
     assert sent[0] < 32 << 20  # what the system holds on its way
     assert not [path for path in tmp_path.rglob("*.incomplete")]
@@ -162,7 +162,7 @@ def test_a_packed_file_is_not_unpacked(published, monkeypatch, kind):
             reply.headers["Content-Encoding"] = "gzip"
 
     altered(published, monkeypatch, pack)
-    with pytest.raises(HubError, match="sent packed"):
+    with pytest.raises(HubError, match="compressed, which was not requested"):
         pull(kind)
 
 

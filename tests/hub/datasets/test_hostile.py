@@ -166,7 +166,7 @@ def test_a_card_that_stands_for_too_much_is_not_built_upon(hub, bomb):
 def test_a_commit_that_is_none_becomes_no_file_name(hub, tmp_path):
     repository = hub.create(NAME, {"train.parquet": parquet(plain_frame())}, kind="datasets")
     repository.branches["main"] = replace(repository.at("main"), sha="../../../../evil")
-    with pytest.raises(LEMError, match="the commit that it names is none"):
+    with pytest.raises(LEMError, match="its commit is not a hash"):
         Bars.from_hub(NAME)
     assert not list(tmp_path.rglob("*evil*"))
 
