@@ -16,6 +16,7 @@ from lem_models.guard.output import to_csv, to_json, write_bytes, write_text
 from lem_models.guard.yaml import parse_yaml
 from lem_models.hub.models.contents import contents_of
 from lem_models.hub.models.eval_results import eval_results
+from lem_models.hub.settings import ModelUpload
 from lem_models.markets.bars import Bars
 from lem_models.markets.storage.writer import store_bars
 from lem_models.training.recipe import Recipe
@@ -106,7 +107,7 @@ def test_records_that_are_no_records(saved, tmp_path, text):
             (folder / path.name).write_bytes(path.read_bytes())
         (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
         refused(
-            lambda folder=folder: contents_of(folder, name="a", repo_id="org/a", eval_data={"x": "org/y"}), LEMError
+            lambda folder=folder: contents_of(folder, ModelUpload(repo_id="org/a", eval_data={"x": "org/y"})), LEMError
         )
     refused(lambda: read_market_record(tmp_path / "metrics" / "metrics.json"), ConfigError)
     refused(lambda: eval_results(tmp_path / "metrics", "0" * 64, {}), ConfigError)
@@ -164,7 +165,7 @@ def test_notes_about_pictures_are_escaped(saved, tmp_path):
     for path in saved.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "README.md").write_text("---\nlicense: mit\n---\n![x](../\x1b[2Jy.png) ![x](z\u202e.png)")
-    assert all(note.isprintable() for note in contents_of(folder, name="a", repo_id="org/a").notes)
+    assert all(note.isprintable() for note in contents_of(folder, ModelUpload(repo_id="org/a")).notes)
 
 
 # --- full disks ------------------------------------------------------------------------------------------------------
