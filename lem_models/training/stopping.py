@@ -1,9 +1,9 @@
 """A signal stops a training between two batches.
 
 A handler that raises can interrupt the process anywhere. If it interrupts a write to the queue of a log, the thread of
-the log waits two minutes for the rest. So during training a signal is only noted, and the caller's handler is called at
-the next batch. The caller's handler decides how the process ends. (Lightning's own handler for SIGTERM would end it with
-exit code 0.)
+the log waits two minutes for the rest. So during training a signal is only noted, and the caller's handler is called
+at the next batch. The caller's handler decides how the process ends. (Lightning's own handler for SIGTERM would end it
+with exit code 0.)
 """
 
 from __future__ import annotations
