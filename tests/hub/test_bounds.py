@@ -139,7 +139,7 @@ def test_a_stream_that_has_no_end_is_cut_off(published, monkeypatch):
 def test_a_description_that_has_no_end_is_cut_off(published, monkeypatch, kind):
     monkeypatch.setattr(download, "_MAX_ANSWER", 1000)
     altered(published, monkeypatch, lambda request, reply: Reply(200, b" " * 5000) if "/api/" in request.path else None)
-    with pytest.raises(HubError, match="the server sends more than .* the description"):
+    with pytest.raises(HubError, match=r"the server sends more than .* the description"):
         pull(kind)
 
 
