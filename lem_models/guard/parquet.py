@@ -148,7 +148,7 @@ class GuardedParquet:
         """Rows, about 100,000 at a time; one row group is fetched after the other.
 
         Raises:
-            BarsError: A page is not what the footer says, or is damaged.
+            BarsError: A page contradicts the footer, or is damaged.
         """
         for index, group in enumerate(self._footer.groups):
             if not group.rows:

@@ -36,7 +36,7 @@ def parse_yaml(text: str) -> object:
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None  # the message of the library has several lines
     except (LookupError, AttributeError, TypeError, OverflowError) as error:  # e.g. of `!!int ""` or `!!bool x`
-        raise ValueError(f"a value is not what its tag says: {type(error).__name__}") from None
+        raise ValueError(f"a value does not fit its tag: {type(error).__name__}") from None
 
 
 class _StrictLoader(yaml.SafeLoader):

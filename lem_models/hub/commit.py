@@ -168,7 +168,7 @@ def make_plan(to: Destination, draw: Draw, writers: Writers | None = None) -> Pl
         writers: Writers of the large files.
 
     Raises:
-        HubError: The Hub refuses, or the repository is public and a private one is asked for.
+        HubError: The Hub refuses, or the repository is public and ``to.private`` is true.
         LEMError: Errors of ``draw``.
     """
     large = []
@@ -220,7 +220,7 @@ def _look(to: Destination) -> tuple[Repository | None, bool]:
     there, branch_exists = ask(f"publish {to}", to.repo_id, look, token=to.token)
     if there is not None and to.private and not there.is_private:
         raise HubError(
-            f"cannot publish {to.repo_id!r}: it exists and is public, and private=True was asked for. Make it private "
+            f"cannot publish {to.repo_id!r}: it exists and is public, but private=True is set. Make it private "
             "on its page, or choose another name",
             repo_id=to.repo_id,
             status=409,

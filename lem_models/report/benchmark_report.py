@@ -188,7 +188,7 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
     vol = number_text(f"{row['mean_vol']:+.3f} ± {row['std_vol']:.2f} bar volatilities")
     shown = [_headline(f"Gross improvement {against}", row, more=vol)]
     if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
-        label = "of which forecast value: real bars minus martingale null"
+        label = "Forecast value: real bars minus martingale null"
         more = number_text(f"option value {split['option_bps']:+.1f} bps")
         shown.append(_headline(label, split, ("forecast_bps", "forecast_low_bps", "forecast_high_bps"), more=more))
     if tables.costs is not None:
@@ -197,7 +197,7 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
     rival = strongest_rival(tables)
     if rival is not None and (ahead := _row(tables.first(tables.differences), shortest, rival)) is not None:
         more = f"p {p_text(ahead['p_value'])}, Holm {p_text(ahead['p_holm'])}"
-        shown.append(_headline(f"ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
+        shown.append(_headline(f"Ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
     return shown
 
 

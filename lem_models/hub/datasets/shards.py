@@ -163,7 +163,7 @@ def write_shard(bars: Bars, plan: ShardPlan, number: int, path: Path) -> None:
     """Write one shard to a file.
 
     Raises:
-        BarsError: The file cannot be written, or another column is not what its type says.
+        BarsError: The file cannot be written, or the values of another column do not fit its type.
     """
     try:
         with pq.ParquetWriter(

@@ -201,7 +201,7 @@ def test_data_files_outside_of_the_repository_are_refused(hub, pattern):
         (b"---\n" + b"[" * 50_000 + b"\n---\n", "cannot be read"),
         (b"---\n" + LAUGHS + b"---\n", "stands for more than"),
         (b"---\n" + SHARED + b"---\n", "stands for more than"),
-        (b"---\nconfigs: !!timestamp x\n---\n", "not what its tag says"),
+        (b"---\nconfigs: !!timestamp x\n---\n", "does not fit its tag"),
         (b"---\na: \xff\n---\n", "cannot be read"),
         (b"---\n---\n" + b"x" * (2 << 20), "more than 1,048,576"),
     ],

@@ -206,7 +206,7 @@ def test_a_card_of_ones_own_may_be_named(hub, folder, saved):
         (b"---\n- a list\n---\n", "not a mapping"),
         (b"---\ndate: 2024-13-45\n---\n", "month must be in"),
         (b"---\nn: " + b"1" * 5000 + b"\n---\n", "cannot be published"),
-        (b"---\nn: !!int ''\n---\n", "not what its tag says"),
+        (b"---\nn: !!int ''\n---\n", "does not fit its tag"),
         (b"---\nx: " + b"[" * 3000 + b"\n---\n", "nested more than"),
         (b"\xff\xfe", "utf-8"),
         (b"x" * (1 << 21), "more than"),
