@@ -277,7 +277,7 @@ class UnknownNameError(LEMError, LookupError):
 
         Args:
             kind: What the name stands for, e.g. ``"model"``.
-            name: The name that was asked for.
+            name: The unknown name.
             known: The names that exist.
 
         Returns:

@@ -320,7 +320,7 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
     warning = None
     if not record.is_test:
         warning = (
-            "This is not the test period: the weights were chosen with a view of these days; the numbers are too good."
+            "This is not the test period: these days were used to choose the weights, so the numbers are too good."
         )
     return {
         "title": market.title,

@@ -33,7 +33,7 @@ def models_of(run: RecordedRun, among: Iterable[str]) -> list[str]:
 
 
 def rivals_of(run: RecordedRun, models: Iterable[str]) -> list[str]:
-    """Policies of a run that are none of the models."""
+    """Policies of a run that are not among the models."""
     known = set(models)
     return [name for name in run.policies if name not in known]
 
@@ -45,7 +45,7 @@ def findings(run: RecordedRun, model: str, models: Sequence[str], period: str) -
         run: The run.
         model: The model.
         models: All models of the record; the other policies are its rivals.
-        period: What a bar is called, e.g. ``"hour"``.
+        period: Word for a bar, e.g. ``"hour"``.
 
     Returns:
         Markdown sentences: rivals for a flexible end, tracking at the fixed duration, option and forecast, assets that
@@ -94,7 +94,7 @@ def _flexible(run: RecordedRun, model: str, rivals: Sequence[str]) -> list[str]:
 
 
 def _spread(run: RecordedRun, model: str, rivals: Sequence[str], minima: Sequence[int]) -> str:
-    """How the model's standard deviation compares with that of each rival."""
+    """The model's standard deviation as a multiple of that of each rival."""
     higher: list[str] = []
     ratios: list[float] = []
     for rival in rivals:
@@ -141,7 +141,7 @@ def _fixed(run: RecordedRun, model: str, rivals: Sequence[str], period: str) -> 
     return [text]
 
 
-# --- what it is made of ----------------------------------------------------------------------------------------------
+# --- option and forecast ---------------------------------------------------------------------------------------------
 
 
 def _forecast(run: RecordedRun, model: str) -> list[str]:
@@ -157,8 +157,8 @@ def _forecast(run: RecordedRun, model: str) -> list[str]:
     first = min(rows)
     row = rows[first]
     text = (
-        f"Of the improvement at minimum {first}, {number(row['option_vol'], '.3f')} bar volatilities are the value of "
-        "the option to end, which the martingale null, with nothing left to forecast, earns too; the forecast is worth "
+        f"At minimum {first} the option value is {number(row['option_vol'], '.3f')} bar volatilities: the improvement "
+        "on the martingale null, where nothing is left to forecast. The forecast value is "
         f"{interval(row['forecast_vol'], row['forecast_low_vol'], row['forecast_high_vol'])}. "
     )
     clauses = []
@@ -172,7 +172,7 @@ def _forecast(run: RecordedRun, model: str) -> list[str]:
 
 
 def _unseen(run: RecordedRun, model: str) -> list[str]:
-    """Assets that the model never saw, beside those it may have been trained on, where there is a gain to compare."""
+    """Assets that the model never saw, compared with the others, where the others have a gain."""
     shares: dict[int, float] = {}
     for minimum in run.flexible:
         seen, unseen = run.row(model, minimum, "seen"), run.row(model, minimum, "unseen")
@@ -186,7 +186,7 @@ def _unseen(run: RecordedRun, model: str) -> list[str]:
     less = [minimum for minimum, share in shares.items() if share < 0.9]
     verdict = f"**more than 10 % below it** at {_minima(less, run)}" if less else "nowhere more than 10 % below it"
     return [
-        "On assets that it never saw the mean improvement is, as a share of that on the other assets, "
+        "On assets that the model never saw, the mean improvement as a share of that on the other assets is "
         f"{_joined(listed)}: {verdict}."
     ]
 
@@ -230,8 +230,8 @@ def dominance(record: Mapping[str, Any], model: str) -> list[str]:
         model: The model.
 
     Returns:
-        A sentence per minimum duration and rival. Points of a rival that is calmer than every point of the model are
-        counted as what they are: not comparable.
+        A sentence per minimum duration and rival. Points of a rival with a lower standard deviation than every point
+        of the model are counted as not comparable.
     """
     sentences = []
     models = set(record["models"])
@@ -253,7 +253,9 @@ def dominance(record: Mapping[str, Any], model: str) -> list[str]:
                 f"has a higher mean at an equal or lower standard deviation, significantly so at {clear}"
             )
             calmer = points - len(rows)
-            sentences.append(text + (f"; at {calmer} no setting of the model is as calm." if calmer else "."))
+            sentences.append(
+                text + (f"; at {calmer} every setting of the model has a higher standard deviation." if calmer else ".")
+            )
     return sentences
 
 

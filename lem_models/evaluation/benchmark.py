@@ -1,7 +1,7 @@
-"""The benchmark protocol: several policies, the same orders, one simulator, and the martingale null beside them.
+"""The benchmark protocol: several policies on the same orders and one simulator, and beside them the martingale null.
 
-Under ``torchrun``, or in any process group, the processes share the orders (:mod:`lem_models.execution.sharding`); the
-first one has the results.
+Under ``torchrun``, or in any process group, the processes share the orders (:mod:`lem_models.execution.sharding`). The
+first process has the results.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
 
 class BenchmarkSettings(Settings):
-    """Which orders, what trading costs, how often the null is drawn, and what is shown beside it.
+    """Settings of a benchmark: the orders, the costs, the draws of the null, and the further tables.
 
     Attributes:
         every: Step between starts, a duration on the UTC grid or a number of bars.
@@ -52,13 +52,13 @@ class BenchmarkSettings(Settings):
         risk_aversion: Risk aversion; ``None`` for each policy's own.
         start: First start, inclusive.
         end: Time by which orders have ended, exclusive.
-        limit: Orders at most, drawn at random; ``None`` for all.
-        costs: What trading costs; ``None`` for nothing.
+        limit: Largest number of orders, drawn at random; ``None`` for all.
+        costs: Trading costs; ``None`` for none.
         by: Further keys by which the policies are compared: columns of the orders, or derived ones
             (:mod:`lem_models.statistics.groups`).
         null: Draws of the martingale null; 0 for none.
-        null_of: Whose improvement is split by the null: ``"model"``, the policy under test, ``"all"``, every policy
-            (one that forecasts nothing must show no forecast value), or the names of some.
+        null_of: Policies whose improvement is split by the null: ``"model"`` for the policy under test, ``"all"`` for
+            every policy (one that forecasts nothing must show no forecast value), or their names.
         seed: Seed of the draws of orders, null and bootstrap.
         bootstrap: Draws of the bootstrap.
         allow_frequency: Whether models may run on bars of another length than they were trained on.
@@ -92,7 +92,7 @@ class BenchmarkSettings(Settings):
         known = (*COLUMNS, *DERIVED_KEYS)
         for key in by:
             if key not in known:
-                raise ValueError(f"{key!r} is no key to compare by; there are {', '.join(known)}")
+                raise ValueError(f"{key!r} is not a key to compare by; the keys are {', '.join(known)}")
         return by
 
 
@@ -104,12 +104,12 @@ class Benchmark:
         settings: The settings.
         bars: The market.
         model: Name of the policy under test (the first one).
-        results: Result of every policy by name; bounds are marked, "oracle_vwap (bound)".
-        nulls: What policies gained on the draws of the null, by name: the policy under test first, or alone; empty
+        results: Result of every policy by name. The name of a bound is marked: "oracle_vwap (bound)".
+        nulls: Improvements of policies on the draws of the null, by name; the policy under test comes first. Empty
             without a null.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
-        notes: What a reader must know about policies on bars of this length, a sentence each.
+        notes: Notes for the reader about policies on bars of this length, one sentence each.
     """
 
     settings: BenchmarkSettings
@@ -131,11 +131,11 @@ class Benchmark:
 
     @cached_property
     def orders(self) -> dict[str, pd.DataFrame]:
-        """Orders table of every policy, with ``end``, the time by which an order is over at the latest."""
+        """Orders table of every policy, with ``end``, the latest time at which an order is over."""
         return {name: with_ends(result.orders, self.bars) for name, result in self.results.items()}
 
     def main(self) -> dict[str, pd.DataFrame]:
-        """Orders tables of the first benchmark and target alone (what headlines and figures show)."""
+        """Orders tables of the first benchmark and target, for headlines and figures."""
         first, target = self.settings.benchmark[0], self.settings.target[0]
         return {
             name: orders[(orders["benchmark"] == first) & (orders["target"] == target)]
@@ -147,7 +147,7 @@ class Benchmark:
         return self._in_order(compare(self.orders, by, **self._bootstrap()))
 
     def differences(self, by: list[str]) -> pd.DataFrame:
-        """The policy under test minus each other one, order by order; column ``policy`` names the other.
+        """The policy under test minus each other policy, order by order; the column ``policy`` names the other.
 
         ``p_holm`` is adjusted for every row of this table.
         """
@@ -188,7 +188,7 @@ class Benchmark:
         return self._in_order(pd.concat(tables, ignore_index=True))
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table with benchmarks and targets in the order in which the settings name them, not by alphabet."""
+        """The table with benchmarks and targets in the order of the settings."""
         for name in ("benchmark", "target"):
             if name in table:
                 table[name] = pd.Categorical(table[name], categories=getattr(self.settings, name), ordered=True)
@@ -199,7 +199,7 @@ class Benchmark:
 
 
 def sample_orders(bars: BarsLike, settings: BenchmarkSettings) -> pd.DataFrame:
-    """The orders that a benchmark runs, as :meth:`~lem_models.orders.Order.sample` gives them.
+    """Sample the orders of a benchmark with :meth:`~lem_models.orders.Order.sample`.
 
     Raises:
         OrderError: If no order fits.
@@ -237,7 +237,7 @@ def run_benchmark(
     Args:
         policies: Policies by name. The first is under test, the others are its rivals.
         bars: The market: bars, a table of bars, or a file of them.
-        settings: Which orders.
+        settings: The settings.
         progress: Called with a line of text before each step.
 
     Returns:
@@ -253,7 +253,7 @@ def run_benchmark(
     tested = [name for name, each in policies.items() if is_executable(each)]
     on_null = _null_of(settings.null_of, tested)
     if not is_executable(policy):
-        raise PolicyError(f"{model} is a bound: it can stand beside a policy under test, not be one")
+        raise PolicyError(f"{model} is a bound, which cannot be the policy under test: name it after a policy")
     notes = []
     for name, policy in policies.items():
         with policy_faults(policy):
@@ -288,7 +288,7 @@ def run_benchmark(
             progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
             result = shared.execute(policies[name], market, null)
             if result is not None:
-                kept.append(NullDraws.of(result.orders))  # not the whole result: 20 of them are gigabytes
+                kept.append(NullDraws.of(result.orders))  # not the whole results: 20 of them take gigabytes
     if shared.ranks.rank:
         return None
     config = getattr(policies[model], "config", None)
@@ -301,10 +301,10 @@ def run_benchmark(
 
 
 def _null_of(wanted: str | tuple[str, ...], policies: list[str]) -> list[str]:
-    """Policies that the null is drawn for."""
+    """Names of the policies that run on the null."""
     if isinstance(wanted, str):
         return policies if wanted == "all" else policies[:1]
     for name in wanted:
         if name not in policies:
-            raise ConfigError(f"null_of names {name!r}, which is none of the policies {', '.join(policies)}")
+            raise ConfigError(f"null_of names {name!r}, which is not one of the policies {', '.join(policies)}")
     return list(wanted)

@@ -1,7 +1,7 @@
-"""Bounds: the result that knowledge of the future allows, priced by the same simulator as the policies.
+"""Bounds: results that use knowledge of the future, priced by the same simulator as the policies.
 
-A bound is not executed. It returns the fills of its orders as a whole, from all of their bars. The simulator prices
-these fills as it prices those of a policy. Nothing of the future reaches a policy's ``decide``.
+A bound is not executed. It computes all fills of its orders at once, from all of their bars, and the simulator prices
+them as it prices those of a policy. A bound has no ``decide``, so no policy sees the future.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ __all__ = ["Bound", "execute_bound", "is_executable"]
 
 @runtime_checkable
 class Bound(Protocol):
-    """Something that gives fills with knowledge of the future, such as
-    :class:`~lem_models.baselines.oracle_vwap.OracleVWAP`.
-    """  # noqa: D205
+    """Computes fills from the future, as :class:`~lem_models.baselines.oracle_vwap.OracleVWAP` does."""
 
     def fills(self, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """Fills of orders, [orders, periods]."""
@@ -36,7 +34,7 @@ class Bound(Protocol):
 
 
 def is_executable(policy: object) -> bool:
-    """Whether a policy could be run in a market; bounds say ``executable = False``."""
+    """Whether a policy could trade in a market; bounds have ``executable = False``."""
     return bool(getattr(policy, "executable", True))
 
 
@@ -49,17 +47,17 @@ def execute_bound(
     costs: CostModel | None = None,
     within_session: bool | None = None,
 ) -> ExecutionResult:
-    """Fills of a bound, priced by the simulator.
+    """Price the fills of a bound with the simulator.
 
     Args:
         policy: A bound: ``executable`` is ``False``, and it has ``fills``.
         market: The market.
         orders: Table of orders.
-        costs: What trading costs; the bound's fills are those without.
+        costs: Trading costs; the fills do not depend on them.
         within_session: See :func:`~lem_models.execution.execute.execute`.
 
     Returns:
-        The result, as of a policy.
+        The result, as for a policy.
 
     Raises:
         PolicyError: when the policy is not a bound.

@@ -1,10 +1,10 @@
-"""Whether a policy looks ahead: change the future bars and compare the decisions before them.
+"""Check whether a policy looks ahead: change the future bars and compare the decisions before them.
 
-A decision about bar ``k`` may use the bars before ``k`` and the calendar. So prices and volumes of all bars from a
-random time on are replaced, the same orders run in both markets, and every decision about a bar up to that time must be
-bit-identical: fractions and finishing probabilities, on the path that never finishes early. The bar that is traded is
-itself among the changed ones, so looking ahead by a single bar is caught. A policy that passes is not proven
-causal. A policy that fails leaks.
+A decision about bar ``k`` may use the bars before ``k`` and the calendar. A check replaces prices and volumes of all
+bars from a random time on, and executes the same orders in both markets. Every decision about a bar up to that time
+must be bit-identical: fractions and finishing probabilities, on the path that never finishes early. The bar at that
+time is itself changed, so a policy that looks ahead by a single bar fails. A policy that passes is not proven causal. A
+policy that fails leaks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SYMBOLS = 4  # symbols per check
 
 @dataclass(frozen=True)
 class Leak:
-    """A decision that moved although nothing that it may know did.
+    """A decision that moved although its causal inputs did not.
 
     Attributes:
         symbol: Symbol of the order.
@@ -42,11 +42,11 @@ class Leak:
         side: ``"buy"`` or ``"sell"``.
         min_periods: Minimum duration of the order.
         period: Period decided, 0-based.
-        bar: Start of the bar that was decided about.
-        changed_from: Start of the first bar that was changed, not before ``bar``.
+        bar: Start of the bar that the decision is for.
+        changed_from: Start of the first changed bar, not before ``bar``.
         what: ``"fraction"`` or ``"finish"``.
-        before: What was decided with the bars as they are.
-        after: What was decided with the later ones changed.
+        before: Decision with the original bars.
+        after: Decision with the later bars changed.
     """
 
     symbol: str
@@ -76,7 +76,7 @@ def check_leak(policy: Policy | str, bars: BarsLike, *, checks: int = 10, seed: 
         policy: Any policy, a model or a user's own object with ``decide``; or the name of one.
         bars: A market (bars, a table of bars, or a file of them) with more bars per symbol than the policy's lookback
             and horizon.
-        checks: Number of random times from which on bars are changed.
+        checks: Number of random times from which bars are changed.
         seed: Seed of the times and of the changes.
 
     Returns:
@@ -93,7 +93,7 @@ def check_leak(policy: Policy | str, bars: BarsLike, *, checks: int = 10, seed: 
     orders_run = 0
     for check in range(checks):
         market, cut = _cut(bars, horizon, rng)
-        # With changed prices a decision could be clipped away: half of the checks leave the volumes alone.
+        # Half of the checks change only the prices: if volumes change too, clipping can hide a leak.
         changed = _changed(market, cut, rng, volumes=check % 2 == 0)
         leak, compared = _compare(policy, market, changed, cut, horizon)
         orders_run += compared
@@ -108,7 +108,7 @@ def check_leak(policy: Policy | str, bars: BarsLike, *, checks: int = 10, seed: 
 
 
 def _cut(bars: Bars, horizon: int, rng: np.random.Generator) -> tuple[Bars, int]:
-    """Some bars of a few symbols around a random time, and that time (nanoseconds)."""
+    """Bars of a few symbols around a random time, and this time in nanoseconds."""
     number = int(rng.choice(np.flatnonzero(np.diff(bars.offsets) > MAX_LOOKBACK)))
     first, end = bars.offsets[number : number + 2].tolist()
     row = int(rng.integers(first + MAX_LOOKBACK, end))
@@ -136,7 +136,7 @@ def _changed(bars: Bars, cut: int, rng: np.random.Generator, *, volumes: bool) -
 
 
 def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) -> tuple[Leak | None, int]:
-    """The first decision about a bar up to the cut that differs, and how many orders were compared."""
+    """The first decision that differs for a bar up to the cut, and the number of orders compared."""
     orders = _orders(bars, cut, horizon)
     if orders.empty:
         return None, 0
@@ -145,7 +145,7 @@ def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) 
         result = execute_silently(recorder, Market(market), orders)
     tables = [recorder.decisions() for recorder in recorders]
     if tables[0].shape != tables[1].shape or not len(tables[0]):
-        return None, 0  # the changed bars let other orders run: nothing to compare one by one
+        return None, 0  # other orders run on the changed bars, so decisions cannot be compared one by one
     executed = result.orders
     start = executed["start"].astype("int64").to_numpy()
     symbols = executed["symbol"].to_numpy(dtype=object)
@@ -158,7 +158,7 @@ def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) 
     moved = known[:, :, None] & (tables[0].view(np.int64) != tables[1].view(np.int64))
     if not moved.any():
         return None, len(executed)
-    # The earliest bar first: what moved there made the rest move.
+    # Report the earliest bar: later decisions follow from it.
     places = np.argwhere(moved)
     order, period, what = places[np.argmin(bar[places[:, 0], places[:, 1]])]
     return Leak(
@@ -176,7 +176,7 @@ def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) 
 
 
 def _orders(bars: Bars, cut: int, horizon: int) -> pd.DataFrame:
-    """Orders of every kind that are under way at the cut or start there, by symbol and start."""
+    """Orders of every kind that are running at the cut or start there, sorted by symbol and start."""
     before = [cut - i * bars.frequency.value for i in range(horizon)]
     settings = {"benchmark": ["vwap", "twap"], "target": ["quantity", "notional"], "side": ["buy", "sell"]}
     rows = []
@@ -198,12 +198,12 @@ def _orders(bars: Bars, cut: int, horizon: int) -> pd.DataFrame:
     table = pd.concat(rows, ignore_index=True)
     both = pd.concat([table.assign(side=side) for side in settings["side"]], ignore_index=True)
     position = both["symbol"].map({symbol: number for number, symbol in enumerate(bars.symbols)})
-    # The order in which orders are executed: what is recorded then lies as the result does.
+    # Sorted as execute() sorts them, so that the recorded decisions have the order of the result.
     return both.assign(position=position).sort_values(["position", "start"], kind="stable").drop(columns="position")
 
 
 class _Recorder(Policy):
-    """Passes a policy's decisions on, and keeps them."""
+    """Passes the calls to a policy and keeps its decisions."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -212,12 +212,12 @@ class _Recorder(Policy):
         self._passes: list[list[npt.NDArray[np.float64]]] = []
 
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor | None:
-        """The policy's own."""
+        """Contexts of the policy."""
         encode: Any = getattr(self._policy, "encode", None)
         return None if encode is None else encode(market, rows, side)
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """The policy's own, kept."""
+        """Decision of the policy, kept."""
         decision = self._policy.decide(context, orders, state)
         if isinstance(decision, tuple):
             decision = Decision(*decision)
@@ -228,5 +228,5 @@ class _Recorder(Policy):
         return decision
 
     def decisions(self) -> npt.NDArray[np.float64]:
-        """Fraction and finish of every order and period, [orders, periods, 2]; all orders have as many periods."""
+        """Fraction and finish of every order and period, [orders, periods, 2]; all orders have the same horizon."""
         return np.ascontiguousarray(np.concatenate([np.stack(answers, 1) for answers in self._passes]))

@@ -1,4 +1,4 @@
-"""Execution quality as torchmetrics: the same value however orders are spread over batches and processes.
+"""Execution quality as torchmetrics: the value does not depend on batches and processes.
 
 Every measure is one number per order, positive = cost
 (:class:`~lem_models.statistics.order_statistics.OrderStatistics`).
@@ -44,7 +44,7 @@ class Slippage(OrderStatistics):
     Args:
         benchmark: Column of the benchmark, when updated with a result: ``"benchmark_price"`` is each order's own,
             others are ``"arrival_price"``, ``"interval_vwap"``, ``"interval_twap"``, ``"full_vwap"``, ``"pwp_price"``.
-        price: Column of the price that is judged: ``"executed_price"``, or ``"net_price"`` for the one with costs.
+        price: Column of the price: ``"executed_price"``, or ``"net_price"`` for the price with costs.
         dtype: See :class:`OrderStatistics`.
         **settings: See there.
 
@@ -75,9 +75,9 @@ class Slippage(OrderStatistics):
         """Add orders.
 
         Args:
-            price: Price of each order, [orders]; NaN where nothing filled, and left out. Or a result, for all of the
-                arguments: weights are then the orders' values.
-            benchmark: What it is compared with, [orders].
+            price: Price of each order, [orders]; orders with NaN (nothing filled) are left out. Or a result in place of
+                all arguments, with the orders' values as weights.
+            benchmark: Benchmark price, [orders].
             side: +1 buy, -1 sell, [orders].
             weight: Weights for the weighted mean, [orders]; default: equal.
         """
@@ -112,7 +112,7 @@ class TradingCost(Slippage):
 
 
 class ImplementationShortfall(OrderStatistics):
-    """Implementation shortfall against the arrival price in bps, unfilled parts at the last price (Perold 1988).
+    """Implementation shortfall against the arrival price in bps, the unfilled rest at the last price (Perold 1988).
 
     Example:
         >>> shortfall = ImplementationShortfall()
@@ -136,10 +136,10 @@ class ImplementationShortfall(OrderStatistics):
         """Add orders.
 
         Args:
-            executed: Executed price, [orders]. Or a result, for all of the arguments: weights are then the orders'
-                values.
+            executed: Executed price, [orders]. Or a result in place of all arguments, with the orders' values as
+                weights.
             filled: Fraction filled, [orders].
-            last: Price of what did not fill, [orders].
+            last: Price of the unfilled rest, [orders].
             arrival: Price on arrival, [orders].
             side: +1 buy, -1 sell, [orders].
             weight: Weights for the weighted mean, [orders]; default: equal.
@@ -172,7 +172,7 @@ def execution_metrics(dtype: torch.dtype = torch.float64, **settings: Any) -> Me
         "shortfall": ImplementationShortfall(**given),
     }
     metrics |= {row.name: Slippage(row.column, **given) for row in REFERENCE_PRICES if row.slippage is None}
-    # torchmetrics groups metrics whose states agree after the first update, and they may differ later.
+    # No compute groups: torchmetrics groups metrics whose states agree after one update, and they may differ later.
     return MetricCollection(metrics, compute_groups=False)
 
 

@@ -4,8 +4,8 @@ Each bar is reflected in log price about the previous close with a random sign `
 
 .. math:: \log x'_t = \log c'_{t-1} + e_t \, (\log x_t - \log c_{t-1}), \qquad x \in \{open, high, low, close, vwap\},
 
-high and low swapping where ``e_t = -1``; the later bars shift along. Sizes of moves, volumes and what a bar's average
-owes to its last close stay as they are. Signs are independent between bars and symbols.
+High and low swap where ``e_t = -1``, and the later bars shift along. Volumes, the sizes of moves, and the dependence of
+a bar's VWAP on its last close stay as they are. Signs are independent between bars and symbols.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def martingale_null(bars: BarsLike, seed: int) -> Bars:
     first = bars.offsets[:-1]
     log_close = np.log(bars.close)
     previous = np.roll(log_close, 1)
-    previous[first] = np.log(bars.open[first])  # a symbol's first bar has no previous close: its own open stands in
+    previous[first] = np.log(bars.open[first])  # the first bar of a symbol has no previous close
     steps = signs * (log_close - previous)
     # Log close of the null before each bar: where the symbol starts, plus its reflected moves so far.
     walked = np.cumsum(steps) - steps

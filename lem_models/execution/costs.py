@@ -1,6 +1,6 @@
-r"""What trading costs, beyond the bar's average price that the simulator fills at.
+r"""Trading costs, on top of the bar's VWAP at which the simulator fills.
 
-A fill of period ``s`` at the bar's VWAP ``P_s`` is paid ``P_s (1 + side * c_s)``,
+A fill of period ``s`` at the bar's VWAP ``P_s`` has the net price ``P_s (1 + side * c_s)``,
 
 .. math:: c_s = \text{half-spread} + \text{fee} + Y \sigma \sqrt{q_s / V_s},
 
@@ -10,7 +10,7 @@ start of the order. The last term is the square-root law of market impact: Torre
 1, 021006, 2011, where ``Y`` is about 1. (Almgren, Thum, Hauptmann and Li, "Direct estimation of equity market impact",
 Risk, 2005, find a power of 3/5.) The impact is temporary: it is paid in the bar that causes it and is gone in the next.
 
-Costs change what fills are worth, never what is filled: policies decide and the simulator fills as without.
+Costs change the net prices and never the fills: decisions and fills are the same without them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CostModel(Settings):
     Args:
         half_spread_bps: Half of the bid-ask spread, in bps of the price.
         fee_bps: Fees, commission and taxes, in bps of the price.
-        impact: ``Y`` of the square-root law, in volatilities per bar for trading as much as the bar's volume.
+        impact: ``Y`` of the square-root law: the impact, in bar volatilities, of trading the bar's whole volume.
         order_size: Size of an order that names no amount, as a fraction of the volume expected over its maximum
             duration; needed for the impact of such orders.
 
@@ -56,7 +56,7 @@ class CostModel(Settings):
 
     @property
     def needs_size(self) -> bool:
-        """Whether every order must say how large it is."""
+        """Whether every order must name its amount."""
         return self.impact > 0 and self.order_size is None
 
     def check(self, table: pd.DataFrame) -> None:
@@ -74,7 +74,7 @@ class CostModel(Settings):
             )
 
     def priced(self, window: MarketWindow, size: Tensor) -> CostlyWindow:
-        """A market in which trading costs.
+        """The market with these costs.
 
         Args:
             window: The market.
@@ -102,7 +102,7 @@ def relative_sizes(
         costs: Cost model that may name the size of such orders.
 
     Returns:
-        [orders], NaN where nothing says the size.
+        [orders], NaN where the size is not known.
     """
     assumed = torch.nan if costs is None or costs.order_size is None else costs.order_size
     size = assumed * orders.max_periods.to(window.volatility)

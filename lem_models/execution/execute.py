@@ -1,4 +1,4 @@
-"""Execute a table of orders with a policy over bars: the evaluation side of the simulator."""
+"""Execute a table of orders with a policy over bars."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ __all__ = ["NO_SYMBOL", "complete_for", "execute", "execute_silently", "settled"
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
-_PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # of all orders, the longest one's for each: what bounds the memory
+_PERIODS_PER_PASS = 12 * _ORDERS_PER_PASS  # orders times the periods of the longest one: bounds the memory
 NO_SYMBOL = "the bars hold no such symbol"
 """Reason of an order whose symbol the bars lack."""
 _NAMES_SHOWN = 8
 _SYMBOLS_SHOWN = 3
-_MANY = 0.25  # of the orders: so many lost to gaps are worth a word about the gaps
-_PASSES_PER_ENCODING = 4  # contexts are kept for so many: a few hundred MB at most
+_MANY = 0.25  # share of the orders: if gaps exclude more, the log says how to close the gaps
+_PASSES_PER_ENCODING = 4  # passes that share one table of contexts: a few hundred MB at most
 
 
 def execute(
@@ -66,15 +66,15 @@ def execute(
         bars: The market: bars, a table of bars, or a file of them. A :class:`~lem_models.features.market.Market`
             computes its features only once for several policies.
         orders: One order, several, or a table.
-        costs: What trading costs: ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result. What is traded,
-            and at which price before costs, is the same as without.
+        costs: Trading costs. They give ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result; fills and
+            gross prices do not depend on them.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
         allow_frequency: Whether a model may run on bars of another length than it was trained on.
 
     Returns:
         Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
-        their number is logged. Columns of the table that are no fields are carried along; their names are logged.
+        their number is logged. Columns of the table that are not fields are carried along; their names are logged.
 
     Raises:
         UnknownNameError: when there is no policy of this name.
@@ -103,12 +103,12 @@ def _warn_of_splits(result: ExecutionResult, lookback: int) -> None:
 
 
 def _warn_of_unread(table: pd.DataFrame) -> None:
-    """Log which columns of a table of orders nothing has read."""
+    """Log the columns of a table of orders that are not fields."""
     unread = unread_columns(table)
     if unread:
         names = ", ".join(map(repr, unread[:_NAMES_SHOWN])) + (", ..." if len(unread) > _NAMES_SHOWN else "")
         _LOG.warning(
-            "%d of %d columns of the orders are no fields and are carried along unread: %s",
+            "%d of %d columns of the orders are not fields and are carried along unread: %s",
             *(len(unread), len(table.columns), names),
         )
 
@@ -123,7 +123,7 @@ def execute_silently(
     within_session: bool | None = None,
     whole: Bars | None = None,
 ) -> ExecutionResult:
-    """:func:`execute` without the log of what was left out: for a process that runs a share of the orders.
+    """:func:`execute` without its log: for a process that runs a share of the orders.
 
     Args:
         policy: See :func:`execute`.
@@ -131,7 +131,7 @@ def execute_silently(
         orders: The orders.
         costs: See :func:`execute`.
         within_session: See :func:`execute`.
-        whole: The bars of which the market is a part, if it is: there must be enough of them for the lookback.
+        whole: All bars, if the market holds only some of them. They must be long enough for the lookback.
     """
     bars = market.bars
     table = complete_for(policy, orders)
@@ -149,11 +149,11 @@ def execute_silently(
     )
     excluded.loc[~excluded["symbol"].isin(bars.symbols), "reason"] = NO_SYMBOL
     table, start = table[valid].reset_index(drop=True), start[valid]
-    parts, rows = [], [np.zeros(0, dtype=np.int64)]
+    passes, rows = [], [np.zeros(0, dtype=np.int64)]
     longest = int(table["max_periods"].max()) if len(table) else 1
     size = max(min(_ORDERS_PER_PASS, _PERIODS_PER_PASS // longest), 1)
     for one_calendar, mine, first_bar in _by_calendar(market, table, start):
-        # In the order of the bars: orders that read the same contexts are together, whatever the order of the table.
+        # Sort by bar, so that orders that read the same contexts are in the same pass.
         by_start = np.argsort(first_bar, kind="stable")
         rows.append(mine[by_start])
         for first in range(0, len(mine), _PASSES_PER_ENCODING * size):
@@ -161,9 +161,11 @@ def execute_silently(
             contexts = _Contexts(policy, one_calendar, table.iloc[mine[chosen]], first_bar[chosen])
             for a in range(0, len(chosen), size):
                 some = chosen[a : a + size]
-                parts.append(_run(policy, one_calendar, table.iloc[mine[some]], first_bar[some], contexts, costs))
-    found = _in_table_order(parts, np.concatenate(rows))
-    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), found)
+                passes.append(
+                    _execute_pass(policy, one_calendar, table.iloc[mine[some]], first_bar[some], contexts, costs)
+                )
+    results = _in_table_order(passes, np.concatenate(rows))
+    return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), results)
 
 
 def _by_calendar(
@@ -175,17 +177,17 @@ def _by_calendar(
         yield market, np.arange(len(table)), start
         return
     which = calendars.which[market.bars.grid.symbol(start)]
-    for number, part in enumerate(market.by_calendar):
+    for number, one_calendar in enumerate(market.by_calendar):
         rows = np.flatnonzero(which == number)
-        yield part, rows, first_bars(part.bars, table.iloc[rows])
+        yield one_calendar, rows, first_bars(one_calendar.bars, table.iloc[rows])
 
 
 def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
-    """Log how many orders were left out, and why, with the first one of each reason.
+    """Log how many orders were left out, with each reason and its first order.
 
     Args:
         result: The result.
-        lookback: Bars of history that the policy asks for.
+        lookback: Bars of history that the policy needs.
     """
     excluded = result.excluded
     if not len(excluded):
@@ -215,43 +217,53 @@ def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
 
 
 def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
-    """A table of orders, completed with a policy's defaults and checked; so is what the policy says of itself."""
+    """Complete a table of orders with a policy's defaults. Check the table and the policy's attributes."""
     try:
-        own = PolicySettings.of(policy)
+        settings = PolicySettings.of(policy)
     except PolicyError:
         with policy_faults(policy, orders_frame(orders)):
             raise
     return complete_orders(
         orders,
-        horizon=own.horizon,
-        risk_aversion=own.risk_aversion,
-        fixed_risk_aversion=own.fixed_risk_aversion,
+        horizon=settings.horizon,
+        risk_aversion=settings.risk_aversion,
+        fixed_risk_aversion=settings.fixed_risk_aversion,
     )
 
 
-def _in_table_order(parts: list[dict[str, npt.NDArray[Any]]], rows: npt.NDArray[np.int64]) -> dict[str, Any] | None:
-    """What the passes gave, one after the other for these rows of the table, in the order of the table."""
-    if not parts:
+def _in_table_order(
+    passes: list[dict[str, npt.NDArray[Any]]], rows: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]] | None:
+    """Join the results of consecutive passes in the order of the table.
+
+    Args:
+        passes: Results of each pass, see :func:`settled`.
+        rows: Row of the table of each order, pass after pass, [orders].
+
+    Returns:
+        The joined results; ``None`` if there was no pass.
+    """
+    if not passes:
         return None
-    periods = max(part["fills"].shape[1] for part in parts)
-    joined: dict[str, Any] = {}
-    for name in parts[0]:
+    periods = max(results["fills"].shape[1] for results in passes)
+    joined: dict[str, npt.NDArray[Any]] = {}
+    for name in passes[0]:
         if name == "fills":
             joined[name] = np.zeros((len(rows), periods))
             base = 0
-            for part in parts:
-                fills = part["fills"]
+            for results in passes:
+                fills = results["fills"]
                 joined[name][rows[base : base + len(fills)], : fills.shape[1]] = fills
                 base += len(fills)
         else:
-            values = np.concatenate([part[name] for part in parts])
+            values = np.concatenate([results[name] for results in passes])
             joined[name] = np.empty_like(values)
             joined[name][rows] = values
     return joined
 
 
 class _Contexts:
-    """Contexts of every (bar, side) that some orders ask for, each computed once."""
+    """Contexts of every (bar, side) that the orders read, each computed once."""
 
     def __init__(self, policy: Policy, market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64]) -> None:
         self.values = None
@@ -278,16 +290,16 @@ class _Contexts:
                 )
 
     def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> torch.Tensor | None:
-        """[orders, periods, width]: the last closed bar before each period."""
+        """Context of the last closed bar before each period, [orders, periods, width]."""
         if self.values is None:
             return None
         keys = (start - 1 + self._size * buy)[:, None] + np.arange(periods)
-        # Periods after an order's maximum may lack a context; any row will do, nothing is traded there.
-        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return self.values[torch.from_numpy(found)]
+        # Periods after an order's maximum may lack a context. Any row will do, because nothing is traded there.
+        rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return self.values[torch.from_numpy(rows)]
 
 
-def _run(
+def _execute_pass(
     policy: Policy,
     market: Market,
     table: pd.DataFrame,
@@ -295,6 +307,7 @@ def _run(
     contexts: _Contexts,
     costs: CostModel | None,
 ) -> dict[str, npt.NDArray[Any]]:
+    """Execute orders that fit into memory together; see :func:`settled`."""
     orders, window, size = traded_market(market, table, start, costs)
     periods = window.price.shape[1]
     with policy_faults(policy, table):
@@ -306,16 +319,16 @@ def _run(
 def traded_market(
     market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], costs: CostModel | None
 ) -> tuple[OrderBatch, MarketWindow, torch.Tensor]:
-    """A complete table of orders as tensors: the orders, their market, and their sizes.
+    """Complete orders as tensors.
 
     Args:
         market: The market.
         table: The orders, at least one.
         start: Flat index of each order's first bar, [orders].
-        costs: What trading costs.
+        costs: Trading costs.
 
     Returns:
-        The third is [orders], see :func:`~lem_models.execution.costs.relative_sizes`.
+        The orders, their market, and their sizes, [orders] (:func:`~lem_models.execution.costs.relative_sizes`).
     """
     orders = OrderBatch.from_frame(table)
     maximum = table["max_periods"].to_numpy()
@@ -328,7 +341,7 @@ def traded_market(
 def settled(
     fills: torch.Tensor, finish: torch.Tensor, orders: OrderBatch, window: MarketWindow, size: torch.Tensor
 ) -> dict[str, npt.NDArray[Any]]:
-    """What a result holds of orders that are over, by name.
+    """Results of executed orders, by name.
 
     Args:
         fills: Fraction filled in each period, [orders, periods].
@@ -338,14 +351,15 @@ def settled(
         size: Their sizes, see :func:`traded_market`.
     """
     outcome = settle(fills[:, None], orders, window)
-    executed, net, benchmark = outcome.executed_price[:, 0], outcome.net_price[:, 0], outcome.benchmark_price[:, 0]
+    executed, net = outcome.executed_price[:, 0], outcome.net_price[:, 0]
+    benchmark = outcome.benchmark_price[:, 0]
     used, filled = outcome.periods_used[:, 0], outcome.filled[:, 0]
     side, arrival, one = orders.side, window.arrival_price, torch.ones_like(window.arrival_price)
     end, last = torch.maximum(used, orders.min_periods)[:, None] - 1, orders.max_periods[:, None] - 1
     market = OrderMarket(window.price, window.volume, end, last, orders.is_notional, size)
     prices = {"executed_price": executed, "benchmark_price": benchmark, "net_price": net}
     prices |= {row.column: row.price(market)[:, 0] for row in REFERENCE_PRICES}
-    found = {
+    results = {
         "fills": fills,
         "finish_period": finish,
         "periods_used": used,
@@ -354,8 +368,8 @@ def settled(
         "slippage_bps": slippage_bps(executed, benchmark, side),
         "shortfall_bps": shortfall_bps(executed, filled, window.close.gather(1, last)[:, 0], one, side),
         "order_value": torch.where(torch.isnan(size), orders.max_periods, size) * window.volume_unit * arrival,
-        "cost_bps": slippage_bps(net, executed, side).abs(),  # no costs are 0 and not -0
+        "cost_bps": slippage_bps(net, executed, side).abs(),  # without costs 0, and not -0
         "net_slippage_bps": slippage_bps(net, benchmark, side),
     }
-    found |= {name: values * arrival for name, values in prices.items()}
-    return {name: values.numpy() for name, values in found.items()}
+    results |= {name: values * arrival for name, values in prices.items()}
+    return {name: values.numpy() for name, values in results.items()}

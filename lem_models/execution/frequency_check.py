@@ -1,4 +1,4 @@
-"""A model is for the lengths of bars that it was trained on; on other bars its decisions are untested."""
+"""Check that a policy was trained on bars of the market's length. On other bars its decisions are untested."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def check_frequency(policy: Policy, bars: Bars, *, allow: bool = False, name: st
     Args:
         policy: The policy.
         bars: The market.
-        allow: Whether the policy runs all the same.
+        allow: Whether the policy may run nevertheless.
         name: What to call the policy; default its own name.
 
     Returns:
-        What a reader of the results must know; ``None`` for a policy that fits.
+        A note for the reader of the results; ``None`` for a policy that fits.
 
     Raises:
-        BarsError: when the lengths of bars that it was trained on are known, and these bars have another one.
+        BarsError: when the policy names its lengths of bars, and these bars have another one.
     """
     frequencies = getattr(policy, "frequencies", None)
     if frequencies is None or any(read_frequency(known) == bars.frequency for known in frequencies):
@@ -37,8 +37,8 @@ def check_frequency(policy: Policy, bars: Bars, *, allow: bool = False, name: st
     trained = f"{name} was trained on bars of {' or '.join(frequencies)}, and these bars are {length} long"
     if not allow:
         raise BarsError(
-            f"{trained}: take a model for such bars (lem list), fine-tune one to them (lem finetune), or ask for this "
-            "one all the same with allow_frequency=True (--any-frequency)",
+            f"{trained}: take a model for such bars (lem list), fine-tune one to them (lem finetune), or "
+            "run this one nevertheless with allow_frequency=True (--any-frequency)",
             rule="a frequency that the model knows",
         )
     return f"{trained}: its decisions are untested there"

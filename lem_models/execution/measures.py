@@ -1,4 +1,4 @@
-"""What the quality of an execution is measured by: differences from reference prices.
+"""Measures of execution quality: differences from reference prices.
 
 The reference prices themselves are in :mod:`lem_models.statistics.reference_prices`.
 
@@ -18,7 +18,7 @@ def slippage_bps(price: Tensor, benchmark: Tensor, side: Tensor) -> Tensor:
 
     Args:
         price: Executed price, any shape; NaN where nothing filled.
-        benchmark: What it is compared with, broadcast against it.
+        benchmark: Benchmark price, broadcast against ``price``.
         side: +1 buy, -1 sell.
 
     Example:
@@ -29,15 +29,15 @@ def slippage_bps(price: Tensor, benchmark: Tensor, side: Tensor) -> Tensor:
 
 
 def shortfall_bps(executed: Tensor, filled: Tensor, last: Tensor, arrival: Tensor, side: Tensor) -> Tensor:
-    """Implementation shortfall (Perold 1988): the order against a paper portfolio that trades all of it on arrival.
+    """Implementation shortfall (Perold 1988): the order against a paper portfolio that trades it all on arrival.
 
-    What did not fill is valued at the last price of the horizon: the cost of the missed opportunity,
+    The unfilled rest counts at the last price of the horizon, as the cost of the missed opportunity:
     ``side * (filled * executed + (1 - filled) * last - arrival) / arrival * 1e4``.
 
     Args:
-        executed: Executed price of what filled, any shape; not read where nothing did.
+        executed: Executed price, any shape; not read where nothing filled.
         filled: Fraction filled.
-        last: Price of the rest.
+        last: Price of the unfilled rest.
         arrival: Price on arrival.
         side: +1 buy, -1 sell.
 

@@ -5,10 +5,10 @@ finishing period,
 
 .. math:: \sum_s p_s \prod_{r<s} (1 - p_r)\; u(x_s), \qquad u(x) = \frac{x - \lambda h(x)}{1 + \lambda},
 
-``h(x) = x^2`` up to 10 bar volatilities and its tangent beyond (few orders lie there, but their squares would be most
-of the gradient's noise), ``x_s`` the improvement in bar volatilities when finishing at ``s`` (exact, caps included: the
-finishing fills have a closed form; net of costs where trading costs) and ``lambda`` the order's risk aversion. Every
-term is differentiable in the fractions and the probabilities: no soft masks, no sampling.
+where ``lambda`` is the order's risk aversion and ``x_s`` the improvement of finishing at ``s``, in bar volatilities and
+net of costs. ``x_s`` is exact, caps included, because the finishing fills have a closed form. ``h(x)`` is ``x^2`` up to
+10 bar volatilities and its tangent beyond: few orders lie there, but their squares would be most of the gradient's
+noise. Every term is differentiable in the fractions and the probabilities: no soft masks, no sampling.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> 
     Args:
         paths: Result of :func:`~lem_models.execution.simulator.simulate`.
         orders: The orders.
-        window: Their market; every bar of it traded. A :class:`~lem_models.execution.records.CostlyWindow` makes it
-            the utility net of costs.
+        window: Their market, every bar with volume. With a :class:`~lem_models.execution.records.CostlyWindow` the
+            utility is net of costs.
     """
     count, periods = paths.fills.shape
     every = torch.arange(periods, device=paths.fills.device).expand(count, periods)
@@ -68,7 +68,7 @@ def deviation(paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
     Args:
         paths: Result of :func:`~lem_models.execution.simulator.simulate`.
         orders: The orders.
-        window: Their market; every bar of it traded.
+        window: Their market, every bar with volume.
     """
     outcome = settle(paths.fills[:, None], orders, window)
     return (outcome.improvement[:, 0] / window.volatility).clamp(-_CLAMP, _CLAMP)

@@ -1,7 +1,7 @@
-"""The policy protocol: what a policy is told before each period, and what it answers.
+"""The policy protocol: the input of a policy before each period, and its answer.
 
 Before period ``s`` of its orders a policy sees the orders, what has happened in their periods ``0 .. s-1``, and, if it
-encodes the market, the context of the last closed bar. Nothing else is handed over, so a policy cannot look ahead.
+encodes the market, the context of the last closed bar. It gets nothing else, so it cannot look ahead.
 All orders of a batch are in the same period; prices are multiples of each order's arrival price (the last close before
 it starts) and volumes multiples of its expected volume per period, so that nothing depends on units.
 """
@@ -61,13 +61,13 @@ class ContextStream(Protocol):
             side: +1 or -1, the side of the orders that read the context, int64 [pairs].
 
         Returns:
-            Row of each pair's context, int64 [pairs]. A pair that is followed already keeps its row. ``None`` where the
-            policy reads no contexts after all.
+            Row of each pair's context, int64 [pairs]. A pair that is already followed keeps its row. ``None`` if the
+            policy reads no contexts.
         """
         ...
 
     def push(self, bars: Mapping[str, ClosedBar]) -> None:
-        """Take in the next closed bar of some symbols, checked and placed. Others than those followed do not matter."""
+        """Take in the next closed bar of some symbols, checked and placed. Symbols not followed are ignored."""
         ...
 
     def contexts(self, rows: Integers) -> Tensor:
@@ -138,11 +138,11 @@ class Policy(ABC):
         return None
 
     def stream(self) -> ContextStream | None:
-        """What :meth:`encode` gives, one bar at a time: the fast way for live orders.
+        """The contexts of :meth:`encode`, one bar at a time: the fast way for live orders.
 
         Returns:
-            A stream that follows nothing yet; ``None`` (the default) when there is no such way. :meth:`encode` is then
-            called after every bar, with the last bars of each symbol as the market.
+            A stream that follows no symbol yet; ``None`` (the default) when the policy has none. Then :meth:`encode`
+            is called after every bar, with the last bars of each symbol as the market.
         """
         return None
 
@@ -162,7 +162,7 @@ class Policy(ABC):
 
 @dataclass(frozen=True)
 class PolicySettings:
-    """What a policy says of itself, checked; the attributes are those of :class:`Policy`."""
+    """Attributes of a policy, checked; see :class:`Policy`."""
 
     lookback: int
     horizon: int | None
@@ -171,11 +171,11 @@ class PolicySettings:
 
     @classmethod
     def of(cls, policy: Policy) -> PolicySettings:
-        """Read and check what a policy says of itself.
+        """Read and check the attributes of a policy.
 
         Raises:
             LookAheadError: when it says that it looks ahead.
-            PolicyError: when it is not a policy, or one of its attributes is not what :class:`Policy` says.
+            PolicyError: when it is not a policy, or one of its attributes is not as :class:`Policy` describes it.
         """
         if getattr(policy, "looks_ahead", False):
             raise LookAheadError.of(policy)
@@ -219,18 +219,18 @@ def _risk_aversion(policy: Policy, name: str, default: float) -> float:
 
 
 def lookback_of(policy: Policy) -> int:
-    """Bars of history that a policy asks for, at least 1 (the arrival price).
+    """Bars of history that a policy needs, at least 1 (the arrival price).
 
     Raises:
-        LookAheadError: when it says of itself that it looks ahead.
-        PolicyError: when it is not a policy, or what it says of itself is wrong; names the policy.
+        LookAheadError: when it says that it looks ahead.
+        PolicyError: when it is not a policy, or one of its attributes is wrong; names the policy.
     """
     with policy_faults(policy):
         return PolicySettings.of(policy).lookback
 
 
 def policy_of(policy: Policy | str) -> Policy:
-    """The policy itself, or the one of a name; see :meth:`Policy.by_name`."""
+    """A policy, or the policy of a name (:meth:`Policy.by_name`)."""
     return Policy.by_name(policy) if isinstance(policy, str) else policy
 
 
@@ -240,7 +240,7 @@ def policy_faults(policy: Policy, orders: pd.DataFrame | None = None) -> Iterato
 
     Args:
         policy: The policy.
-        orders: The orders that it is asked about, as a table with a row per order; its index tells their sequence.
+        orders: Table of the orders that it decides; its index gives their sequence.
     """
     try:
         yield
@@ -253,17 +253,17 @@ def policy_faults(policy: Policy, orders: pd.DataFrame | None = None) -> Iterato
         order: dict[str, Any] = {}
         if orders is not None and len(orders):
             concerned = orders.iloc[list(error.positions)] if error.positions else orders
-            first = int(concerned.index.argmin())  # a pass asks about its orders by their bars, not by their rows
+            first = int(concerned.index.argmin())  # a pass sorts its orders by their bars
             order = {field: concerned[field].iloc[first] for field in _LABELS if field in concerned}
             order.setdefault("order_id", concerned.index[first])
         raise error.named(label, **order) from error
 
 
 def checked_contexts(contexts: object, count: int) -> Tensor | None:
-    """What ``encode`` gave for some bars, if it is what :meth:`Policy.encode` says.
+    """Check what ``encode`` gave for some bars against :meth:`Policy.encode`.
 
     Raises:
-        PolicyError: when it is not.
+        PolicyError: when it breaks the protocol.
     """
     if contexts is None:
         return None
@@ -278,7 +278,7 @@ def checked_contexts(contexts: object, count: int) -> Tensor | None:
 
 def rows_not_finite(values: Tensor) -> tuple[int, ...]:
     """Rows of a tensor that hold something that is not finite."""
-    # One sum over everything is finite as a rule; when it is not, each number is looked at.
+    # One sum is cheap and usually finite. If it is not, look at each number.
     known = values.detach()
     if not len(known) or torch.isfinite(known.sum()):
         return ()

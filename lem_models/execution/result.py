@@ -56,12 +56,12 @@ def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
 
 
 class ResultPart(NamedTuple):
-    """A result without its market: what travels from one process to another.
+    """A result without its market, to send from one process to another.
 
     Attributes:
         orders: See :class:`ExecutionResult`.
         excluded: See :class:`ExecutionResult`.
-        fills: Fills of the orders pass by pass, [orders, periods] each.
+        fills: Fills of the orders, one array [orders, periods] per pass.
         finish_period: See :class:`ExecutionResult`.
     """
 
@@ -76,8 +76,8 @@ class ExecutionResult:
     """Result of :func:`~lem_models.execution.execute.execute`.
 
     ``slippage_bps = side * (executed / benchmark - 1) * 1e4``, buy +1, sell -1: positive is a cost. Prices and
-    slippages are gross, before costs, but for those called net. What is undefined is NaN: the executed price of an
-    order that filled nothing, the price of a market that traded nothing.
+    slippages are gross (before costs), except the columns called net. An undefined price is NaN: the executed price
+    of an order without fills, the benchmark price of a market without volume.
 
     Columns of ``orders``, after the order's own:
 
@@ -89,11 +89,11 @@ class ExecutionResult:
     - ``full_vwap``: the market's VWAP over all ``max_periods``
     - ``pwp_price``: the market's VWAP until it has traded ten times the order; NaN where the order has no size or the
       volume does not suffice (:func:`~lem_models.statistics.reference_prices.participation_weighted_price`)
-    - ``shortfall_bps``: implementation shortfall against the arrival price, what did not fill at the last close of the
-      horizon (:func:`~lem_models.execution.measures.shortfall_bps`)
-    - ``order_value``: money of the order at the arrival price; of an order that names no amount, the notional expected
-      over its maximum duration times the cost model's ``order_size``, or times 1 (good for relative weights only)
-    - ``cost_bps``: half-spread, fees and impact in bps of the executed price, at least 0 on either side
+    - ``shortfall_bps``: implementation shortfall against the arrival price; the unfilled rest counts at the last close
+      of the horizon (:func:`~lem_models.execution.measures.shortfall_bps`)
+    - ``order_value``: money of the order at the arrival price. For an order without an amount: the notional expected
+      over its maximum duration times the cost model's ``order_size``, or times 1 (a relative weight only)
+    - ``cost_bps``: half-spread, fees and impact in bps of the executed price, never negative
     - ``net_price``, ``net_slippage_bps``: executed price with costs, and its slippage against the same benchmark
 
     Attributes:
@@ -114,20 +114,20 @@ class ExecutionResult:
         bars: Bars,
         table: pd.DataFrame,
         excluded: pd.DataFrame,
-        found: Mapping[str, npt.NDArray[Any]] | None,
+        results: Mapping[str, npt.NDArray[Any]] | None,
     ) -> ExecutionResult:
-        """Put together a table of orders and what was found for its rows, by name (``None`` for an empty table)."""
+        """Join a table of orders with their results by name (``None`` for an empty table)."""
         orders = table[[*COLUMNS, *(c for c in table.columns if c not in COLUMNS)]].copy()
         for name in _RESULT_COLUMNS:
             if name != "completed":
                 kind = np.int64 if name == "periods_used" else np.float64
-                orders[name] = np.zeros(0, dtype=kind) if found is None else found[name]
+                orders[name] = np.zeros(0, dtype=kind) if results is None else results[name]
         # Sums of fractions carry rounding errors of 1e-16; a complete order is 1.
         orders["completed"] = orders["filled"] > _COMPLETE
         orders["filled"] = orders["filled"].where(~orders["completed"], 1.0)
         others = [c for c in orders.columns if c not in _RESULT_COLUMNS]
-        finish = np.zeros(0, dtype=np.int64) if found is None else found["finish_period"]
-        fills = () if found is None else (found["fills"],)
+        finish = np.zeros(0, dtype=np.int64) if results is None else results["finish_period"]
+        fills = () if results is None else (results["fills"],)
         return cls(orders[[*others, *_RESULT_COLUMNS]], excluded, bars, fills, finish)
 
     @classmethod
@@ -135,14 +135,14 @@ class ExecutionResult:
         """Join the results of consecutive parts of one table of orders, at least one.
 
         Args:
-            bars: The market of all of them; what each part ran on may have been a piece of it.
+            bars: The whole market. A process may have run its part on some of its symbols.
             parts: The parts, in the order of the table.
         """
-        # Where nothing was left out the column of reasons is not one of texts, and would change the others.
-        left_out = [part.excluded for part in parts if len(part.excluded)] or [parts[0].excluded]
+        # An empty table has no texts in the column of reasons and would change the type of the joined column.
+        excluded = [part.excluded for part in parts if len(part.excluded)] or [parts[0].excluded]
         return cls(
             pd.concat([part.orders for part in parts], ignore_index=True),
-            pd.concat(left_out, ignore_index=True),
+            pd.concat(excluded, ignore_index=True),
             bars,
             tuple(fills for part in parts for fills in part.fills),
             np.concatenate([part.finish_period for part in parts]),
@@ -165,7 +165,7 @@ class ExecutionResult:
 
     @property
     def history_of_excluded(self) -> npt.NDArray[np.int64]:
-        """Gapless bars before each order that could not run, [excluded]; -1 where no bar starts with the order."""
+        """Gapless bars before each excluded order, [excluded]; -1 where no bar starts with the order."""
         start = first_bars(self._bars, self.excluded)
         begin = self._bars.grid.run_start(np.maximum(start - 1, 0))
         begin = np.maximum(begin, self._bars.offsets[self._bars.grid.symbol(np.maximum(start, 0))])
@@ -201,14 +201,13 @@ class ExecutionResult:
         Raises:
             KeyError: when no order that ran has this id.
         """
-        found = np.flatnonzero((self.orders["order_id"] == order_id).to_numpy())
-        if not found.size:
+        rows = np.flatnonzero((self.orders["order_id"] == order_id).to_numpy())
+        if not rows.size:
             raise KeyError(f"no executed order has the id {order_id!r}")
-        row = int(found[0])
+        row = int(rows[0])
         count = int(self.orders["max_periods"].iloc[row])
         bar = self.start[row] + np.arange(count)
-        fills = next(part for part, base in self._passes() if base <= row < base + len(part))
-        base = next(base for part, base in self._passes() if base <= row < base + len(part))
+        fills, base = next((fills, base) for fills, base in self._passes() if base <= row < base + len(fills))
         return pd.DataFrame(
             {
                 "period": np.arange(count),
@@ -220,8 +219,9 @@ class ExecutionResult:
         )
 
     def _passes(self) -> list[tuple[npt.NDArray[np.float64], int]]:
-        bases = np.cumsum([0, *(len(part) for part in self._fills)])
-        return [(part, int(base)) for part, base in zip(self._fills, bases[:-1], strict=True)]
+        """Fills of each pass, and the row of its first order."""
+        bases = np.cumsum([0, *(len(fills) for fills in self._fills)])
+        return [(fills, int(base)) for fills, base in zip(self._fills, bases[:-1], strict=True)]
 
     def summary(self, by: str | list[str] | None = "min_periods", **settings: Any) -> pd.DataFrame:
         """Improvement (minus the slippage) by group, with 95 % intervals over calendar days.

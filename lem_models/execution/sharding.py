@@ -1,11 +1,11 @@
 """One job in several processes: each takes a share of the orders, the first one puts the results together.
 
-Orders are independent of each other, so a table of them is cut into consecutive parts of equal length, one per process
-(*rank*). Tables are sorted by symbol and start: a part needs the bars of few symbols only, and orders that read the
-same contexts lie in the same part. What the parts give, joined in their order, is what one process gives.
+Orders are independent of each other, so a table of orders is cut into consecutive parts of equal length, one per
+process (*rank*). Sort the table by symbol and start: a part then needs the bars of few symbols only, and orders that
+read the same contexts lie in the same part. The parts, joined in their order, equal the result of one process.
 
-The processes are those that ``torchrun`` starts, on one node or on several, or those of a process group that the
-caller has made. Results travel over gloo: they are tables in main memory, whatever the model computes on.
+``torchrun`` starts the processes, on one node or on several; or the caller makes a process group. Results travel over
+gloo, because they are tables in main memory.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from lem_models.markets.bars import Bars
 __all__ = ["Ranks", "SharedOrders", "join_ranks", "launched_ranks", "shard"]
 
 _Value = TypeVar("_Value")
-_PATIENCE = timedelta(days=1)  # until a rank gives up waiting for the slowest one; torchrun notices a dead one at once
+_PATIENCE = timedelta(days=1)  # wait of a rank for the slowest one; torchrun notices a dead rank at once
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that share a job, and which of them this one is.
+    """The processes that share a job, and the number of this one.
 
     Attributes:
         rank: Number of this process; 0 is the one that reports.
@@ -59,7 +59,7 @@ class Ranks:
 
 
 def launched_ranks() -> Ranks:
-    """The processes that this one was started with; nothing is set up, so nothing can be gathered yet."""
+    """The processes of this job. No process group is made, so :meth:`Ranks.gather` does not work yet."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -70,7 +70,7 @@ def launched_ranks() -> Ranks:
 
 
 def join_ranks() -> Ranks:
-    """The same, able to gather: the first call makes the process group, and waits until every process has come."""
+    """The processes of this job, able to gather. The first call makes the process group and waits for every process."""
     from torch import distributed
 
     ranks = launched_ranks()
@@ -106,7 +106,7 @@ class SharedOrders:
         self.mine = orders.iloc[shard(len(orders), ranks)].reset_index(drop=True)
 
     def market(self, bars: Bars) -> Market:
-        """The market that this process works on: the symbols of its share, if it would compute all there is."""
+        """The market for this process: only the symbols of its share, if the market caches what it computes."""
         whole = Market(bars)
         if self.ranks.size == 1 or not len(self.mine) or not whole.is_cached:
             return whole
@@ -120,9 +120,9 @@ class SharedOrders:
 
         Args:
             policy: The policy.
-            market: What :meth:`market` gave for the bars, to be used for several policies.
+            market: The market from :meth:`market`; use one for several policies.
             bars: The bars.
-            costs: What trading costs.
+            costs: Trading costs.
 
         Returns:
             On rank 0 the result of the whole table, as :func:`~lem_models.execution.execute.execute` gives it; ``None``
@@ -132,7 +132,7 @@ class SharedOrders:
             result = execute_silently(policy, market, self.mine, costs=costs)
             warn_of_excluded(result, lookback=lookback_of(policy))
             return result
-        # With more processes than orders some have nothing to do.
+        # With more processes than orders, some processes have no order.
         part = execute_silently(policy, market, self.mine, costs=costs, whole=bars).part if len(self.mine) else None
         parts = self.ranks.gather(part)
         if parts is None:

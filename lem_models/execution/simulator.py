@@ -1,16 +1,15 @@
 r"""The simulator: one for training, evaluation, baselines and live sessions.
 
-Before each period a policy gives a fraction and a probability of finishing. The simulator books the *continuing path*,
-the fills of an order that never finishes early, and knows for every period ``s`` what finishing there would fill: with
-``R_s`` left and capacities ``c_r`` (the cap where the bar trades, less under a participation limit), period ``r >= s``
-fills
+Before each period a policy gives a fraction and a probability of finishing. The simulator books the *continuing path*:
+the fills of an order that never finishes early. From it follow the fills of finishing in any period ``s``. With ``R_s``
+left and capacities ``c_r`` (the cap where the bar trades, less under a participation limit), period ``r >= s`` fills
 
 .. math:: w_r = \mathrm{clip}(R_s - (C_r - C_s), 0, c_r), \quad C_r = \sum_{q<r} c_q,
 
 a closed form through cumulative sums. A policy that acts picks one ``s``; the training objective is the expectation
 over all of them (:mod:`lem_models.execution.objective`). Both see the same fills.
 
-The rules by which a decision becomes a fill are those of :class:`~lem_models.execution.roll.Roll`.
+:class:`~lem_models.execution.roll.Roll` has the rules that turn a decision into a fill.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
 __all__ = ["average_prices", "chosen_period", "finishing_fills", "settle", "simulate"]
 
-_LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale always brings something
+_LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale never has a negative price
 
 
 def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts: Tensor | None = None) -> Paths:
@@ -54,9 +53,9 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
     bars = zip(
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True
     )
-    # Taken apart at once: the gradient of one slice after the other would be a tensor of all of them each time.
-    seen = [None] * window.price.shape[1] if contexts is None else contexts.unbind(1)
-    for context, bar in zip(seen, bars, strict=False):
+    # One unbind: the gradient of each single slice would be a tensor of all periods.
+    by_period = [None] * window.price.shape[1] if contexts is None else contexts.unbind(1)
+    for context, bar in zip(by_period, bars, strict=False):
         roll.decide(policy, context)
         roll.book(*bar)
     return roll.paths()
@@ -68,14 +67,14 @@ def chosen_period(paths: Paths) -> Tensor:
 
 
 def finishing_fills(paths: Paths, period: Tensor) -> Tensor:
-    """Fills of orders that finish in given periods: the continuing path before, the cap until done from there.
+    """Fills of orders that finish in given periods: the continuing path before, then the cap until the order is done.
 
     Args:
         paths: Continuing paths.
         period: Period of finishing, int64 [orders, choices].
 
     Returns:
-        [orders, choices, periods]. Exact: the closed form of the module's docstring.
+        [orders, choices, periods], exact, by the closed form in the module's docstring.
     """
     count, periods = paths.fills.shape
     before = torch.cumsum(paths.capacity, 1) - paths.capacity
@@ -114,7 +113,7 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
 
 
 def average_prices(fills: Tensor, filled: Tensor, orders: OrderBatch, window: MarketWindow) -> tuple[Tensor, Tensor]:
-    """Average price of fills without and with costs: by quantity, or by money for a notional target.
+    """Average price of fills without and with costs, weighted by quantity, or by money for a notional target.
 
     Args:
         fills: [orders, choices, periods].
@@ -123,13 +122,13 @@ def average_prices(fills: Tensor, filled: Tensor, orders: OrderBatch, window: Ma
         window: Their market; a :class:`CostlyWindow` has costs.
 
     Returns:
-        Both over the arrival price, [orders, choices]; NaN where nothing filled.
+        Both in multiples of the arrival price, [orders, choices]; NaN where nothing filled.
     """
     some = filled > dust(window.price.dtype)
     safe = torch.where(some, filled, 1.0)
 
     def average(price: Tensor) -> Tensor:
-        """Of prices [orders, choices or 1, periods]."""
+        """Average of prices [orders, choices or 1, periods]."""
         money, inverse = (fills * price).sum(-1), (fills / price).sum(-1)
         mean = torch.where(orders.is_notional[:, None], safe / torch.where(some, inverse, 1.0), money / safe)
         return torch.where(some, mean, torch.nan)
@@ -137,7 +136,7 @@ def average_prices(fills: Tensor, filled: Tensor, orders: OrderBatch, window: Ma
     executed = average(window.price[:, None])
     if not isinstance(window, CostlyWindow):
         return executed, executed
-    # Money that a notional order spends buys its quantity at the bar's price: both sides of the ratio count money.
+    # The size of a notional order is money, so its participation is a ratio of money to the bar's notional.
     volume = torch.where(orders.is_notional[:, None], window.volume * window.price, window.volume)
     volume = torch.where(volume > 0, volume, 1.0)  # nothing fills where nothing trades
     participation = fills * (window.size[:, None] / volume)[:, None]

@@ -1,7 +1,7 @@
-"""A market ready to be traded: bars and what is derived from them causally.
+"""A market: bars with their causal features, volatility and volume profile.
 
-Of a small market everything is computed once, when it is first asked for, and kept. Of a large one the rows that are
-asked for are computed each time, from the bars that they reach back to. The numbers are the same, bit for bit.
+A small market computes these once, on first use, and keeps them. A large market computes the requested rows each time,
+from the bars that they depend on. The numbers are the same, bit for bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 CACHED_BARS = 4_000_000
-"""Markets of at most so many bars keep what was computed: some 100 bytes per bar."""
+"""Markets of at most so many bars keep their features, volatility and profile: about 100 bytes per bar."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Market:
 
     Attributes:
         bars: The bars.
-        cache: Whether features, volatility and profile of all bars are computed once and kept; default: if there are at
-            most :data:`CACHED_BARS` bars.
+        cache: Whether features, volatility and profile of all bars are computed once and kept; default: for at most
+            :data:`CACHED_BARS` bars.
     """
 
     bars: Bars
@@ -42,7 +42,7 @@ class Market:
 
     @property
     def is_cached(self) -> bool:
-        """Whether what is computed is kept."""
+        """Whether features, volatility and profile are computed once and kept."""
         return len(self.bars) <= CACHED_BARS if self.cache is None else self.cache
 
     @cached_property
@@ -52,7 +52,7 @@ class Market:
 
     @cached_property
     def features(self) -> Features:
-        """Causal features of every bar; some 90 bytes per bar."""
+        """Causal features of every bar; about 90 bytes per bar."""
         return compute_features(self.bars)
 
     @cached_property
@@ -103,7 +103,7 @@ class Market:
         return bar_volatility(parts.vwap, parts.offsets)[parts.find(wanted)]
 
     def _reached(self, first: Integers, last: Integers) -> BarParts:
-        """Bars that the features of ``first .. last - 1`` depend on; a stretch may go over the ends of symbols."""
+        """Bars that the features of ``first .. last - 1`` depend on; this range may span several symbols."""
         bars = self.bars
         symbol, final = bars.grid.symbol(first), bars.grid.symbol(last - 1)
         if np.any(symbol != final):
@@ -114,10 +114,10 @@ class Market:
         return reaching_back(bars, first, last, SUPPORT - 1)
 
     def block_starts_at(self, block: int, rows: npt.ArrayLike) -> Integers:
-        """First bar of the block that some bars lie in.
+        """First bar of the block of each bar.
 
-        Blocks hold at most ``block`` bars, lie in one gapless run and are cut at fixed times, so they do not depend on
-        where the table of bars starts.
+        A block has at most ``block`` bars and no gap. Blocks are cut at fixed times, so they do not depend on the first
+        bar of the table.
 
         Args:
             block: Bars of a block at most.
@@ -128,7 +128,7 @@ class Market:
         """
         last = np.asarray(rows, dtype=np.int64)
         number = self._block_number(block, last)
-        # The numbers rise along a run: bisection for the first bar of this one.
+        # The numbers rise along gapless bars: find the first bar of the block by bisection.
         low, high = np.maximum(self.bars.grid.run_start(last), last - block + 1), last
         while np.any(low < high):
             middle = (low + high) // 2
@@ -138,12 +138,12 @@ class Market:
 
     def _block_number(self, block: int, rows: Integers) -> Integers:
         step = self.bars.frequency.value
-        # Daily bars stamped at midnight of a zone with daylight saving: six hours later they are all inside their day.
+        # Daily bars may start at local midnight in a zone with daylight saving. Six hours later all are in their day.
         shift = DAY // 4 if step >= DAY else 0
         return (self.bars.timestamp[rows] + shift) // step // block
 
     def over_orders(self, start: Integers, max_periods: Integers, horizon: int) -> dict[str, Floats]:
-        """The market over orders, as scale-free arrays (fields of ``execution.simulator.MarketWindow``).
+        """The market over orders, as scale-free arrays (fields of ``execution.records.MarketWindow``).
 
         Args:
             start: Flat index of each order's first bar, [orders]; each has a bar before it.

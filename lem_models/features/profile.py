@@ -1,7 +1,7 @@
 """Time-of-day profile of the volume: the mean of the same time slots over the sessions before.
 
-Of session ``d`` and slot ``s`` the profile is the mean volume of slot ``s`` over the sessions ``d - 1, ..., d - days``
-of the same symbol that have it.
+The profile of session ``d`` and slot ``s`` is the mean volume of slot ``s`` over those of the sessions
+``d - 1, ..., d - days`` of the same symbol that have the slot.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SessionCount: TypeAlias = "int | Callable[[Integers], Integers]"
 
 
 def profile_days(slots: npt.ArrayLike, lookback: int = MAX_LOOKBACK) -> Integers:
-    """Sessions that a time-of-day profile averages: as many as the lookback holds, at most 20 (0: no profile).
+    """Sessions that a time-of-day profile averages: as many as fit into the lookback, at most 20 (0: no profile).
 
     Args:
         slots: Usual slots of a session, int64 [...].
@@ -82,12 +82,12 @@ def _averaged(days: SessionCount, slots: Integers) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class VolumeProfile:
-    """Time-of-day profile of the volume, ready to be asked for orders. Build it with :meth:`of`.
+    """Time-of-day profile of the volume. Build it with :meth:`of`, and ask it with :meth:`expected`.
 
     Attributes:
         bars: The market.
         table: float64 [sessions, slots], see :func:`slot_profile`; no row if nothing is averaged.
-        first: int64 [sessions], row of the first bar of each session; ``None`` if every bar is one.
+        first: int64 [sessions], row of the first bar of each session; ``None`` if every bar is a session.
     """
 
     bars: Bars
@@ -98,16 +98,16 @@ class VolumeProfile:
     def of(
         cls, bars: Bars, days: SessionCount | None = None, rows: Integers | None = None, horizon: int = 1
     ) -> VolumeProfile:
-        """Average the volumes of a market, or of the part of it that some orders ask for.
+        """Average the volumes of a market, or of the bars that some orders need.
 
         Args:
             bars: The market.
-            days: Sessions averaged; default :func:`profile_days`, and no more than that if ``rows`` are given.
+            days: Sessions averaged; default :func:`profile_days`. With ``rows`` no more than that.
             rows: First bars of the orders; default: the whole market.
             horizon: Periods of the orders.
         """
         days = profile_days if days is None else days
-        # The usual slots never fall after the second session. With sessions longer than any lookback there is nothing.
+        # The usual slots never fall after the second session. Sessions longer than any lookback have no profile.
         if not _averaged(days, bars.calendar.usual_slots(np.arange(2))).any():
             return cls(bars, np.zeros((0, bars.slots_per_session)), None)
         if rows is not None:
@@ -123,8 +123,8 @@ class VolumeProfile:
     def expected(self, start: Integers, horizon: int) -> Floats:
         """Volume expected in each period of orders, from the same time slots of the sessions before the order.
 
-        Period ``j`` of an order takes the profile of its own session as long as what that averages has closed before
-        the order starts; otherwise (orders longer than a session) the profile of the session in which the order
+        Period ``j`` of an order takes the profile of its own session if all bars of that average have closed before the
+        order starts. Otherwise (orders longer than a session) it takes the profile of the session in which the order
         starts. So no entry depends on a bar at or after ``start``.
 
         Args:
@@ -143,11 +143,11 @@ class VolumeProfile:
         first = self._session(start)
         known = ~np.isnan(self.table[first])
         mean = np.where(known, self.table[first], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        # What is known of the volume at the start, in units of volume; with no session before, the last bars' mean.
+        # Level of the volume at the start, in units of volume: the mean of the profile, or else of the last bars.
         profiled = mean[:, None] > 0
         level = np.where(profiled, mean[:, None], self._recent(start)[:, None])
-        # The latest bar that enters table[own] belongs to the session before: it must have closed before the order.
-        # In the start's own session that holds; in the next one as long as its slot lies before the start's.
+        # The latest bar in the average table[own] belongs to the session before. It must close before the order starts.
+        # This holds in the session of the start. In the next session it holds for slots before that of the start.
         before = np.maximum(own - 1, 0)
         latest = (before if self.first is None else self.first[before]) + slot
         source = np.where((own == first[:, None]) | (latest < start[:, None]), own, first[:, None])
@@ -155,7 +155,7 @@ class VolumeProfile:
         return np.where(profiled & ~np.isnan(expected), np.maximum(expected, 0.02 * level), level)
 
     def _session(self, rows: Integers) -> Integers:
-        """Number of the session among those averaged."""
+        """Row of the session in the table."""
         return rows if self.first is None else np.asarray(np.searchsorted(self.first, rows, side="right") - 1)
 
     def _recent(self, start: Integers) -> Floats:

@@ -2,7 +2,7 @@
 
 Arrow files may be compressed, buffer by buffer. Each compressed buffer begins with its expanded size, and a reader
 allocates that much memory. The metadata of a message say whether it is compressed. They are a flatbuffer (Arrow's
-``Message.fbs``), of which pyarrow gives only the bytes; the needed fields are read here.
+``Message.fbs``). pyarrow gives only its bytes, so the needed fields are read here.
 
     Message:     2 header (RecordBatch, or DictionaryBatch: 1 data, a RecordBatch), 4 custom metadata
     RecordBatch: 2 buffers (offset and length in the body, 8 bytes each), 3 compression
@@ -39,7 +39,7 @@ def check_size(path: Path, *, compressed: bool = True) -> None:
     if expanded is None:
         return
     if not compressed:
-        raise ValueError("it is compressed: a file of bars that is mapped into memory is not")
+        raise ValueError("it is compressed, and a file of bars that is mapped into memory must not be")
     if expanded > max(_FREE, _RATIO * path.stat().st_size):
         raise ValueError(f"it would expand to {expanded:,} bytes in memory, too many for its size")
 
@@ -159,5 +159,5 @@ class _Table:
 
     def _inside(self, at: int) -> int:
         if not 0 <= at < len(self.content):
-            raise ValueError("a part of it points out of it")
+            raise ValueError("an offset points outside the file")
         return at

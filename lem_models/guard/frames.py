@@ -36,7 +36,7 @@ def as_pandas(table: object, what: str, error: type[LEMError]) -> pd.DataFrame:
         The table. Copy it before changing it.
 
     Raises:
-        LEMError: The argument is no such table; an error of the type ``error`` that names its type and the cure.
+        LEMError: The argument is not such a table. The error is of the type ``error`` and names its type and the cure.
 
     Example:
         >>> from lem_models.errors import BarsError
@@ -58,9 +58,9 @@ def as_pandas(table: object, what: str, error: type[LEMError]) -> pd.DataFrame:
         if isinstance(table, list) and table and all(isinstance(row, Mapping) for row in table):
             return pd.DataFrame(table)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as problem:
-        # The first line is the problem; some libraries add a page to it.
+        # The first line is the problem; some libraries add many lines.
         reason = (str(problem).splitlines() or [""])[0]
-        raise error(f"{what} are read from a table, and this {_name(table)} is none: {reason}") from problem
+        raise error(f"{what} are read from a table, and this {_name(table)} is not one: {reason}") from problem
     raise error(
         f"{what} are read from a table of pandas, polars or pyarrow, a mapping of columns or a list of rows, not from "
         f"{_name(table)}; {_cure(table)}"

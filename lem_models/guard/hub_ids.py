@@ -32,7 +32,7 @@ def check_hub_id(name: object, what: str = "repository") -> str:
         what: What is named, for the message: ``"repository"`` or ``"data set"``.
 
     Raises:
-        UnknownNameError: It has not the form ``org/name``.
+        UnknownNameError: It does not have the form ``org/name``.
 
     Example:
         >>> check_hub_id("name")

@@ -92,7 +92,7 @@ class LocalFile:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._view = None  # the map goes with its last view
+        self._view = None  # the file is unmapped with its last view
 
 
 class GuardedParquet:
@@ -110,7 +110,7 @@ class GuardedParquet:
         schema: Arrow schema; texts are dictionaries.
 
     Raises:
-        BarsError: It is no parquet file, or exceeds the limits.
+        BarsError: It is not a parquet file, or exceeds the limits.
     """
 
     def __init__(self, source: Source, limits: Limits | None = None) -> None:
@@ -124,7 +124,7 @@ class GuardedParquet:
         self.rows = self._footer.rows
         self.expanded = sum(self._expanded(index, group) for index, group in enumerate(self._footer.groups))
         if self.rows != sum(group.rows for group in self._footer.groups):
-            raise self._error("its footer counts other rows than its row groups have", "readable file")
+            raise self._error("its footer and its row groups have different numbers of rows", "readable file")
         allowed = max(self._limits.small_bytes, self._limits.ratio * source.size)
         if self.expanded > allowed:
             raise self._error(
@@ -145,10 +145,10 @@ class GuardedParquet:
             raise self._error(str(error), "readable file") from None
 
     def pieces(self) -> Iterator[pa.Table]:
-        """Rows, some 100,000 at a time; a row group is fetched when its turn comes.
+        """Rows, about 100,000 at a time; one row group is fetched after the other.
 
         Raises:
-            BarsError: A page is not what the footer says, or is damaged.
+            BarsError: A page contradicts the footer, or is damaged.
         """
         for index, group in enumerate(self._footer.groups):
             if not group.rows:
@@ -219,7 +219,7 @@ class GuardedParquet:
             return window
         first, last = min(begin for begin, _, _ in chunks), max(end for _, end, _ in chunks)
         if last - first > sum(end - begin for begin, end, _ in chunks) + (1 << 20):
-            raise self._error(f"the columns of its row group {index} do not stand together", "readable file")
+            raise self._error(f"the columns of its row group {index} are not next to each other", "readable file")
         data = memoryview(self._source.fetch(first, last))
         if len(data) != last - first:
             raise self._error("it is shorter than its footer says", "readable file")
@@ -249,7 +249,7 @@ class GuardedParquet:
 
 
 class _Window(io.RawIOBase):
-    """A file of which some ranges are in memory; reading another range is an error."""
+    """A file with some ranges in memory; reading another range is an error."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -285,10 +285,10 @@ class _Window(io.RawIOBase):
 def _footer(source: Source, limits: Limits) -> tuple[bytes, int]:
     """The end of the file with the whole footer, not yet interpreted, and where the footer begins."""
     if source.size < 12:
-        raise _refusal(source, f"it is no parquet file, it has {source.size} bytes")
+        raise _refusal(source, f"it is not a parquet file: it has {source.size} bytes")
     tail = bytes(source.fetch(max(0, source.size - _TAIL), source.size))
     if tail[-4:] != _MAGIC:
-        raise _refusal(source, "it is no parquet file, or was cut off: it does not end as one")
+        raise _refusal(source, "it is not a parquet file, or is cut off: its last bytes are wrong")
     (length,) = struct.unpack("<I", tail[-8:-4])
     if length > min(limits.footer, source.size - 12):
         raise _refusal(source, f"its footer claims {length:,} bytes of {source.size:,}")

@@ -1,6 +1,6 @@
 """The footer of a parquet file: the number of its rows, where they lie, and their claimed size.
 
-It is read here before pyarrow opens the file, because pyarrow ends the whole process at some malformed footers. Field
+It is read here before pyarrow opens the file, because some malformed footers make pyarrow end the process. Field
 numbers: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
@@ -63,7 +63,7 @@ def read_footer(data: memoryview) -> Footer:
     """Read a footer.
 
     Raises:
-        ThriftError: The bytes are no footer.
+        ThriftError: The bytes are not a footer.
     """
     fields, _ = read_struct(data, 0)
     groups = []
@@ -75,7 +75,7 @@ def read_footer(data: memoryview) -> Footer:
 
 def _chunk(column: dict[int, Any]) -> Chunk:
     if 1 in column:
-        raise ThriftError("a column is said to lie in another file")
+        raise ThriftError("a column lies in another file")
     meta = column.get(3)
     if not isinstance(meta, dict):
         raise ThriftError("a column is not described")

@@ -1,7 +1,7 @@
 """The headers of the pages of a parquet file, read without unpacking a page.
 
-A reader allocates the size that the header of a page claims, whatever the footer of the file claims. So the headers
-(Thrift, compact protocol) are read here first, and compared with the footer. Format:
+A reader allocates the size in the header of a page, even if the footer of the file claims less. So the headers (Thrift,
+compact protocol) are read here first, and compared with the footer. Format:
 https://parquet.apache.org/docs/file-format/data-pages/
 """
 

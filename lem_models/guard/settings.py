@@ -70,7 +70,7 @@ number; high: Extra inputs are not permitted
 
     @classmethod
     def refused(cls, error: ValidationError) -> LEMError:
-        """The typed error for what pydantic found; override it to raise another kind."""
+        """The typed error for an error of pydantic; override it to raise another kind."""
         return ConfigError(f"{cls.refusal}: {problems(error)}")
 
     @classmethod
@@ -78,7 +78,7 @@ number; high: Extra inputs are not permitted
         """Settings from the content of a file.
 
         Args:
-            content: What the file holds; the names of its settings lead to their values.
+            content: Content of the file: values by the names of the settings.
             refusal: What the error begins with: ``"the recipe x.yaml is refused"``.
 
         Raises:
@@ -93,11 +93,11 @@ number; high: Extra inputs are not permitted
 
 
 def problems(error: ValidationError, locate: Callable[[tuple[int | str, ...]], str] = place) -> str:
-    """What pydantic found, on one line: ``data.0.path: Field required; data.0.weight: Input should be ...``.
+    """The problems in an error of pydantic, on one line: ``data.0.path: Field required; data.0.weight: ...``.
 
     Args:
         error: The error of pydantic.
-        locate: Writes the keys that lead to a value, for a reader of files that write them in another way.
+        locate: Writes the keys that lead to a value. A file format may need another way to write them.
     """
     return "; ".join(
         f"{where}: {_in_words(each)}" if (where := locate(each["loc"])) else _in_words(each)
@@ -106,7 +106,7 @@ def problems(error: ValidationError, locate: Callable[[tuple[int | str, ...]], s
 
 
 def _in_words(error: ErrorDetails) -> str:
-    """What is wrong, for a reader who writes YAML and knows no Python."""
+    """A problem in words for a reader of YAML, who need not know Python."""
     if error["type"] in ("model_type", "dict_type"):
         return f"must hold settings, not {shown(error['input'])}"
     if error["type"] == "tuple_type":

@@ -66,7 +66,7 @@ def read_text(path: str | os.PathLike[str], limit: int) -> str:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no regular file, is too large, or is not UTF-8.
+        ValueError: It is not a regular file, is too large, or is not UTF-8.
     """
     with open_regular(path) as file:
         content = file.read(limit + 1)
@@ -92,7 +92,7 @@ def parse_json(text: str) -> object:
     """Parse a JSON text.
 
     Raises:
-        ValueError: The text is no JSON, is nested deeper than :data:`MAX_DEPTH`, repeats a key, or holds a number that
+        ValueError: The text is not JSON, is nested deeper than :data:`MAX_DEPTH`, repeats a key, or holds a number that
             is not finite or has more than 32 digits.
 
     Example:

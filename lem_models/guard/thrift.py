@@ -1,7 +1,7 @@
 """Structures of the Thrift compact protocol, the format of footers and page headers of parquet.
 
-They are read here, and not by a library, because the files are untrusted: the size of the file bounds the memory, and
-malformed bytes raise a typed error. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+They are read here, and not by a library, because the files are untrusted. Here the size of the file bounds the memory,
+and malformed bytes raise a typed error. https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_struct(data: memoryview, at: int, depth: int = 0) -> tuple[dict[int, An
         as ``None``), and where it ends.
 
     Raises:
-        ThriftError: The bytes are no structure.
+        ThriftError: The bytes are not a structure.
     """
     if depth > _MAX_DEPTH:
         raise ThriftError("it is nested too deeply")
@@ -66,7 +66,7 @@ def _value(data: memoryview, at: int, kind: int, depth: int, *, in_field: bool) 
         if count == 15:
             count, at = _varint(data, at)
         if count > len(data) - at:
-            raise ThriftError("it has a list that is longer than itself")
+            raise ThriftError("it has a list that is longer than the file")
         values = []
         for _ in range(count):
             value, at = _value(data, at, inner, depth, in_field=False)
@@ -108,7 +108,7 @@ def whole(fields: dict[int, Any], number: int) -> int:
     """A field that is an integer.
 
     Raises:
-        ThriftError: The field is missing, or is no integer.
+        ThriftError: The field is missing, or is not an integer.
     """
     value = fields.get(number)
     if not isinstance(value, int) or isinstance(value, bool):

@@ -1,15 +1,15 @@
-"""Moments in time: ISO 8601 is read, and everything ambiguous is refused.
+"""Moments in time: ISO 8601 is read, and ambiguous values are refused.
 
 A moment is a text of the extended format, ``2024-01-31T09:30:00Z``, or an object that holds date and time:
 ``datetime``, ``date``, ``pandas.Timestamp``, ``numpy.datetime64``. In a text the ``T`` may be a space, as in a CSV of
 pandas; seconds, and a fraction of them of up to nine digits, may be left out; the zone is ``Z``, ``UTC`` or an offset
-(``+01:00``, ``+0100``, ``+01``). What has another form is refused: slashes, years of two digits, months without a day,
-names of months, times alone, weeks, ``24:00``, leap seconds, and every number.
+(``+01:00``, ``+0100``, ``+01``). Other forms are refused: slashes, years of two digits, months without a day, names of
+months, times alone, weeks, ``24:00``, leap seconds, and every number.
 
 Bars, orders, periods, recipes and the command line share this reader, one value at a time (:func:`read_moment`) or a
-column at a time (:func:`read_moments`). The result is in nanoseconds UTC, which reach from 1677 to 2262.
+column at a time (:func:`read_moments`). The result is in nanoseconds UTC; their range is 1677 to 2262.
 
-This module imports neither torch nor pandas, so that an order is made at once.
+This module imports neither torch nor pandas, so that making an order is fast.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _EPOCH = datetime(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
 _LATEST = np.iinfo(np.int64).max
 _NANOSECONDS = {"D": 86_400 * 10**9, "h": 3_600 * 10**9, "m": 60 * 10**9, "s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_OUTSIDE = "lies outside of what nanoseconds reach, the years 1678 to 2262"
+_OUTSIDE = "lies outside the range of nanoseconds, the years 1678 to 2262"
 _UTC = frozenset({"UTC", "UTC+00:00", "tzutc()", "Etc/UTC", "GMT", "+00:00"})
 
 
 class MomentError(ValueError):
-    """A value that is not a moment; the caller adds where it stands.
+    """A value that is not a moment; the caller adds its place.
 
     Args:
         reason: What is wrong, and the cure.
@@ -71,13 +71,13 @@ def read_moment(value: object, *, needs_zone: bool) -> int:
 
     Args:
         value: A text, a datetime, a date, a ``pandas.Timestamp`` or a ``numpy.datetime64``.
-        needs_zone: Whether a moment without a zone is refused; otherwise it is UTC, and a date is its midnight.
+        needs_zone: Whether a moment without a zone is refused. Otherwise it is read as UTC, and a date as its midnight.
 
     Returns:
         Nanoseconds UTC.
 
     Raises:
-        MomentError: The value is no moment, or lacks a zone that it needs.
+        MomentError: The value is not a moment, or lacks a zone that it needs.
 
     Example:
         >>> read_moment("1970-01-01 01:00:00.5+01:00", needs_zone=True)
@@ -107,7 +107,7 @@ def read_day(value: object) -> date:
     """Read a day: a text such as ``2024-01-31``, or a date.
 
     Raises:
-        MomentError: The value is no day; a datetime is refused too.
+        MomentError: The value is not a day; a datetime is refused too.
     """
     reason = ""
     if isinstance(value, str) and _DAY.fullmatch(value):
@@ -136,8 +136,8 @@ def read_moments(column: pd.Series, *, one_zone: bool = False) -> npt.NDArray[np
         Nanoseconds UTC, int64 [rows], a new array.
 
     Raises:
-        MomentError: A value is missing, is no moment, has no zone, or has another zone than the first; the error names
-            the first such row.
+        MomentError: A value is missing, is not a moment, has no zone, or has another zone than the first; the error
+            names the first such row.
     """
     import pandas as pd
     import pyarrow as pa

@@ -1,8 +1,8 @@
 """Untrusted YAML: plain values only, every key once, and a bounded number of values.
 
-YAML has aliases: ``[*a, *a]`` twice is four of ``a``, and thirty such lines are a billion. The number of values with
-aliases expanded is known while the nodes are composed, before any value is built, and is bounded here. Merging
-(``<<: *a``) works as usual: a key of the mapping itself overrides a merged one.
+Aliases can expand a short text: a line ``[*a, *a]`` doubles ``a``, and thirty such lines give a billion values. The
+number of values with aliases expanded is counted while the nodes are composed, before any value is built. It is bounded
+here. Merging (``<<: *a``) works as usual: a key of the mapping overrides a merged one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def parse_yaml(text: str) -> object:
     r"""Parse a YAML text into the types of YAML alone, without Python objects.
 
     Raises:
-        ValueError: The text is no YAML, is nested deeper than :data:`~lem_models.guard.text.MAX_DEPTH`, repeats a key,
+        ValueError: The text is not YAML, is nested deeper than :data:`~lem_models.guard.text.MAX_DEPTH`, repeats a key,
             contains itself, or has more than :data:`MAX_VALUES` values.
 
     Example:
@@ -36,7 +36,7 @@ def parse_yaml(text: str) -> object:
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None  # the message of the library has several lines
     except (LookupError, AttributeError, TypeError, OverflowError) as error:  # e.g. of `!!int ""` or `!!bool x`
-        raise ValueError(f"a value is not what its tag says: {type(error).__name__}") from None
+        raise ValueError(f"a value does not fit its tag: {type(error).__name__}") from None
 
 
 class _StrictLoader(yaml.SafeLoader):

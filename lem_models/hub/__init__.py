@@ -1,1 +1,1 @@
-"""The zoo: which models there are, how they are read, written and published."""
+"""The zoo and the Hub: list, read, write and publish models and data sets."""

@@ -35,7 +35,7 @@ class Card:
 
         Raises:
             OSError: It cannot be read.
-            ValueError: It is no regular file, is too large or is no UTF-8.
+            ValueError: It is not a regular file, is too large or is not UTF-8.
         """
         return cls(read_text(path, MAX_CARD_BYTES))
 
@@ -53,7 +53,7 @@ class Card:
         """The values of the head; empty when there is none.
 
         Raises:
-            ValueError: The head is no YAML, or holds no mapping.
+            ValueError: The head is not YAML, or does not hold a mapping.
         """
         try:
             metadata = parse_yaml(self._head_and_body[0])
@@ -62,11 +62,11 @@ class Card:
         if metadata is None:
             return {}
         if not isinstance(metadata, dict):
-            raise ValueError("its metadata are no mapping")
+            raise ValueError("its metadata are not a mapping")
         return metadata
 
     def with_metadata(self, values: Mapping[str, Any]) -> Card:
-        """The card with other values of some keys of its head; all else stays as it is written.
+        """The card with new values of some keys of its head; everything else stays unchanged.
 
         Args:
             values: New values by key. A card without a head gets one.
@@ -96,7 +96,7 @@ class Card:
 
 
 def _replace_key(head: str, key: str, block: str) -> str:
-    """Put a block in the place of a key: its line and what is indented below it (or a list at its own depth)."""
+    """Replace a key, which is its line and the lines indented below it (or a list at the same depth), by a block."""
     kept: list[str] = []
     place, is_inside = None, False
     for line in head.splitlines(keepends=True):

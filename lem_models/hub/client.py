@@ -1,8 +1,8 @@
 """Calls of the Hub's client: its errors become typed ones, and temporary failures are tried again.
 
-A message is one line and holds no token. The client already repeats uploads of large files on 429, 5xx and a cut
+A message is one line and holds no token. The client itself repeats uploads of large files on 429, 5xx and a cut
 connection, and waits as long as ``Retry-After`` says. Other calls (questions about a repository, downloads, commits)
-are repeated here a few times. A pull request is repeated only if the Hub said that it did nothing.
+are repeated here a few times. A pull request is repeated only if the Hub answered that it did nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOT_DONE = frozenset({429, 503})
 _ATTEMPTS = 3
 _FIRST_WAIT = 1.0  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds; a longer wait is the caller's decision
-_PATIENCE = 20.0  # seconds after which no further attempt starts: by then the client has made its own
+_PATIENCE = 20.0  # seconds after which no further attempt starts, because the client has made its own attempts
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}|(?i:bearer)\s+[^\s'\"]+")
 _LOGIN = re.compile(r"(https?://)[^\s/'\"]+@")
@@ -47,15 +47,15 @@ def ask(
     """Call the client; a temporary failure is tried again.
 
     Args:
-        doing: What the call is for, e.g. ``"publish 'org/name'"``; the error starts with it.
+        doing: Purpose of the call, e.g. ``"publish 'org/name'"``; the error names it.
         repo_id: The repository.
         call: The call.
         token: The token that it uses; no message repeats it.
         cache: Folder that it writes to.
-        once: Whether the Hub must not do it twice. Then it is not tried again if the answer may have been lost.
+        once: Whether the Hub must not do it twice. Then a call whose answer may have been lost is not repeated.
 
     Raises:
-        HubError: when it fails for good. Other errors of this package that the call raises stay as they are.
+        HubError: when it fails for good. Other errors of this package pass through.
     """
     if not _is_possible(token):
         # The client would log the header that it cannot send.
@@ -69,17 +69,17 @@ def ask(
             return call()
         except LEMError:
             raise
-        except Exception as error:  # errors of its HTTP library too; which that is depends on the client's version
+        except Exception as error:  # errors of its HTTP library too, which depends on the client's version
             problem = hub_error(doing, repo_id, error, token=token, cache=cache)
             again = _is_temporary(error)
         if again and once and problem.status not in _NOT_DONE:
             problem = HubError(
-                f"{problem}. It may have arrived all the same, and was not sent twice: look at the repository first",
+                f"{problem}. It may have arrived nevertheless, so it is not sent again: look at the repository first",
                 repo_id=repo_id,
                 status=problem.status,
             )
             break
-        # Raised out here, so that the client's error, which holds the request, is not the context of ours.
+        # Raise outside the handler: the context of our error must not hold the client's error with its request.
         pause = wait if problem.retry_after is None else problem.retry_after
         if not again or attempt == _ATTEMPTS or pause > _LONGEST_WAIT or time.monotonic() - start > _PATIENCE:
             break
@@ -104,7 +104,7 @@ def hub_error(
 
 
 def is_offline() -> bool:
-    """Whether the client was told to ask nothing (``HF_HUB_OFFLINE``)."""
+    """Whether the client is set to work offline (``HF_HUB_OFFLINE``)."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -121,7 +121,7 @@ def without_token(text: str, token: str | bool | None = None) -> str:
 
 
 def _client_token() -> str | None:
-    """The token that the client uses by itself."""
+    """The client's own token."""
     try:
         from huggingface_hub import get_token
 
@@ -137,7 +137,7 @@ def _is_possible(token: str | bool | None) -> bool:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and what led to it, the latest first."""
+    """An error and its causes, the latest first."""
     chain: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in chain:
@@ -161,7 +161,7 @@ def _is_temporary(error: BaseException) -> bool:
     if status is not None:
         return status in _TRANSIENT
     names = {kind.__name__ for one in _chain(error) for kind in type(one).__mro__}
-    # Refused connections are not tried again: that is what being offline looks like.
+    # Refused connections are not tried again: the machine is probably offline.
     if names & {"ConnectError", "ConnectTimeout", "OfflineModeIsEnabled"}:
         return False
     cut = bool(names & {"NetworkError", "TimeoutException", "RemoteProtocolError", "ConnectionError"})
@@ -169,7 +169,7 @@ def _is_temporary(error: BaseException) -> bool:
 
 
 def _advice(error: BaseException, status: int | None, retry_after: float | None, cache: Path | None) -> str:
-    """What is wrong in plain words, and what to do; empty when there is nothing to add to the client's words."""
+    """The problem in plain words, and the cure; empty if there is nothing to add to the client's message."""
     numbers = {one.errno for one in _chain(error) if isinstance(one, OSError)}
     where = f" {cache}" if cache is not None else ""
     if numbers & _FULL:
@@ -187,7 +187,7 @@ def _advice(error: BaseException, status: int | None, retry_after: float | None,
         return "the token does not allow it: use one with the right to do so"
     if status == 429:
         after = "later" if retry_after is None else f"in {retry_after:.0f} seconds"
-        return f"the Hub has had too many requests: try again {after}"
+        return f"the Hub has received too many requests: try again {after}"
     if status is not None and status >= 500:
-        return "the Hub has a fault of its own: try again later"
+        return "the Hub has a problem: try again later"
     return ""

@@ -1,12 +1,11 @@
-"""Publishing to the Hub: first a plan of what would go where, then one commit.
+"""Publish to the Hub: first make a plan, then one commit.
 
-What is published is a function of what the repository holds already (:data:`Draw`): a card may keep what somebody wrote
-there. The commit builds on the commit that was looked at. When somebody else changes the repository meanwhile, the Hub
-refuses it, and the plan is made again.
+The files to publish depend on the content of the repository (:data:`Draw`), because a card may keep text that somebody
+wrote there. The commit builds on the commit that the plan was made for. If somebody else changes the repository in
+between, the Hub refuses the commit, and the plan is made again.
 
-Files that are too large to hold are written and uploaded one at a time before the commit, so neither memory nor disk
-holds more than one. A push that breaks off leaves the repository as it was, and the next one uploads only what is not
-there yet.
+Large files are written and uploaded one at a time before the commit, so neither memory nor disk holds more than one. A
+push that breaks off leaves the repository unchanged, and the next push uploads only the missing files.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Draft", "Draw", "Plan", "PlannedFile", "Writers", "commit", "make_plan"]
 
 State: TypeAlias = Literal["new", "changed", "same", "kept", "removed", "unknown"]
-"""A file against the repository: ``kept`` is one that differs and stays, ``unknown`` if the Hub could not be asked."""
+"""State of a file: ``kept`` if it differs and the repository's stays, ``unknown`` if the Hub could not be asked."""
 
 _MOVED = 412
 _PLANS = 3
@@ -46,9 +45,9 @@ class PlannedFile:
         path: Path in the repository.
         size: Bytes; 0 when it is removed.
         sha256: SHA-256 (hexadecimal) of the content; empty when it is removed.
-        git_sha1: SHA-1 (hexadecimal) that git would have for it; empty for large files.
-        content: The content, or the upload that it went with.
-        state: What would become of it.
+        git_sha1: SHA-1 (hexadecimal) of it in git; empty for large files.
+        content: The content, or its upload.
+        state: What a commit would do with it.
     """
 
     path: str
@@ -77,11 +76,11 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class Draft:
-    """What is to be published.
+    """Files to publish.
 
     Attributes:
-        files: The files. One with a state already keeps it, the states of others are worked out.
-        notes: What was left out and what the publisher should know, one sentence each.
+        files: The files. A state other than ``unknown`` is kept; the other states are worked out.
+        notes: Notes for the publisher, one sentence each; they also name what was left out.
     """
 
     files: tuple[PlannedFile, ...]
@@ -89,26 +88,26 @@ class Draft:
 
 
 Draw: TypeAlias = Callable[[Repository | None, Sequence[PlannedFile]], Draft]
-"""Draws what is to be published, given what is in the repository and the large files."""
+"""Makes the draft from the repository and the large files."""
 
 Writers: TypeAlias = Mapping[str, Callable[[Path], object]]
-"""Large files: what writes each, by path in the repository."""
+"""Functions that write the large files, by path in the repository."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What publishing would do, or has done.
+    """A planned or completed publication.
 
     Attributes:
-        to: Where to.
+        to: The destination.
         page: Page of the repository.
-        exists: Whether the repository is there; ``None`` when the Hub could not be asked.
-        branch_exists: The same of the branch.
+        exists: Whether the repository exists; ``None`` when the Hub could not be asked.
+        branch_exists: Whether the branch exists; ``None`` when the Hub could not be asked.
         head: Commit that the plan was made for.
-        files: What would be sent, and what not.
-        others: Files of the repository that stay as they are.
-        notes: What was left out and what the publisher should know, one sentence each.
-        url: Page of the commit or pull request; of the latest commit when there was nothing to send; empty for a plan.
+        files: The files of the publication, with their states.
+        others: Other files of the repository, which stay unchanged.
+        notes: Notes for the publisher, one sentence each; they also name what was left out.
+        url: Page of the commit or pull request; of the latest commit if there was nothing to send; empty for a plan.
     """
 
     to: Destination
@@ -159,18 +158,18 @@ class Plan:
 
 
 def make_plan(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
-    """Say what :func:`commit` would do; nothing is changed.
+    """Plan what :func:`commit` would do; nothing is changed.
 
-    A Hub that cannot be reached leaves the states of the files unknown, and a note says so.
+    If the Hub cannot be reached, the states of the files are unknown, and a note says so.
 
     Args:
-        to: Where to.
-        draw: What is published.
-        writers: Large files of it.
+        to: The destination.
+        draw: Makes the draft.
+        writers: Writers of the large files.
 
     Raises:
-        HubError: The Hub refuses, or the repository is public and a private one is asked for.
-        LEMError: What ``draw`` raises.
+        HubError: The Hub refuses, or the repository is public and ``to.private`` is true.
+        LEMError: Errors of ``draw``.
     """
     large = []
     with tempfile.TemporaryDirectory(prefix="lem-upload-") as folder:
@@ -186,7 +185,7 @@ def make_plan(to: Destination, draw: Draw, writers: Writers | None = None) -> Pl
             raise
         draft = draw(None, large)
         files = tuple(replace(file, state="unknown") for file in draft.files)
-        notes = (*draft.notes, f"what is there already is not known: {error}")
+        notes = (*draft.notes, f"the content of the repository is not known: {error}")
         return Plan(to, _page(to), None, None, None, files, (), notes)
 
 
@@ -215,13 +214,13 @@ def _look(to: Destination) -> tuple[Repository | None, bool]:
             return describe(to.repo_id, to.repo_type, to.branch, to.token), True
         except RepositoryNotFoundError:
             return None, False
-        except RevisionNotFoundError:  # the branch will begin where the main one is
+        except RevisionNotFoundError:  # the branch will begin at the main branch
             return describe(to.repo_id, to.repo_type, None, to.token), False
 
     there, branch_exists = ask(f"publish {to}", to.repo_id, look, token=to.token)
     if there is not None and to.private and not there.is_private:
         raise HubError(
-            f"cannot publish {to.repo_id!r}: it exists and is public, and private=True was asked for. Make it private "
+            f"cannot publish {to.repo_id!r}: it exists and is public, but private=True is set. Make it private "
             "on its page, or choose another name",
             repo_id=to.repo_id,
             status=409,
@@ -239,25 +238,25 @@ def _page(to: Destination) -> str:
 
 
 def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
-    """Send what the repository does not have yet, in one commit; everything else in it stays.
+    """Send the files that the repository lacks, in one commit; its other files stay.
 
     Args:
-        to: Where to.
-        draw: What is published.
-        writers: Large files of it.
+        to: The destination.
+        draw: Makes the draft.
+        writers: Writers of the large files.
 
     Returns:
-        What was done, with the URL of the commit or pull request.
+        The publication, with the URL of the commit or pull request.
 
     Raises:
-        HubError: The Hub refuses or cannot be reached. Then no commit was made, unless the Hub's answer was lost. In
-            that case a pull request is not sent again, for it would be a second one.
-        LEMError: What ``draw`` raises.
+        HubError: The Hub refuses or cannot be reached. Then no commit was made, unless the Hub's answer was lost. A
+            pull request whose answer was lost is not sent again, because it would be a second one.
+        LEMError: Errors of ``draw``.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(token=to.token, library_name="lem_models")
-    plan = _plan(to, draw)  # what cannot be published is refused before anything is made or uploaded
+    plan = _plan(to, draw)  # raises its errors before anything is made or uploaded
     if not plan.exists:
         _make_repository(api, to)
     if not plan.branch_exists:
@@ -278,7 +277,7 @@ def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
 
 
 def _make_repository(api: HfApi, to: Destination) -> None:
-    """Make the repository. Somebody else may make it at the same moment, public or with a card."""
+    """Make the repository. Somebody else may have made it in the meantime, public or with a card."""
     settings: dict[str, Any] = {"repo_type": to.repo_type, "private": to.private, "exist_ok": True}
     ask(f"publish {to}", to.repo_id, lambda: api.create_repo(to.repo_id, **settings), token=to.token)
 
@@ -304,7 +303,7 @@ def _upload(api: HfApi, to: Destination, path: str, write: Callable[[Path], obje
         token=to.token,
     )
     if getattr(addition, "_upload_mode", None) == "lfs":
-        file.unlink()  # what travels inside the commit is still needed
+        file.unlink()  # a file that is sent inside the commit is still needed
     return PlannedFile(path, addition.upload_info.size, addition.upload_info.sha256.hex(), content=addition)
 
 

@@ -1,9 +1,9 @@
-"""Fetching from the Hub within bounds: no more bytes than were stated, and no longer than a slow line takes.
+"""Fetch from the Hub within bounds: no more bytes than stated, and no longer than a slow connection takes.
 
-The client's own downloads have neither bound. It reads an answer to its end, however long it is; it waits as long as a
-byte comes now and then; and it names files of its cache by what the server answers (``ETag``, ``X-Repo-Commit``). So
-answers and files are fetched here, over the client's connection and with its token. Files of the cache are named by
-what they hold (:mod:`~lem_models.hub.repository`).
+The client's own downloads have neither bound. The client reads an answer of any length to its end. It waits as long as
+some bytes arrive. It names files of its cache by headers of the server (``ETag``, ``X-Repo-Commit``). So answers and
+files are fetched here, over the client's connection and with its token. Files of the cache are named by the hash of
+their content (:mod:`~lem_models.hub.repository`).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _MAX_REDIRECTS = 10
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _PARTIAL = 206
 _OF_BODY = frozenset({b"content-length", b"content-encoding", b"transfer-encoding"})
-_PATIENCE = 60.0  # seconds for an answer, beside those for its bytes
+_PATIENCE = 60.0  # seconds for an answer, in addition to those for its bytes
 _SLOWEST = 32 << 10  # bytes a second
 
 
 class Deadline:
-    """When a transfer has to be over.
+    """Time limit of a transfer.
 
     Args:
-        what: What is transferred, for the message.
+        what: Name of the content, for the message.
         repo_id: The repository.
         size: Bytes.
     """
@@ -46,10 +46,10 @@ class Deadline:
         self._end = time.monotonic() + self._seconds
 
     def check(self) -> None:
-        """See whether there is time left.
+        """Check that time is left.
 
         Raises:
-            HubError: There is none.
+            HubError: The time is over.
         """
         if time.monotonic() > self._end:
             raise HubError(
@@ -60,10 +60,10 @@ class Deadline:
 
 
 def fetch_answer(url: str, what: str, repo_id: str, token: str | bool | None) -> Any:  # noqa: ANN401
-    """What the Hub answers to a question, in JSON.
+    """Ask the Hub; return its JSON answer.
 
     Raises:
-        HubError: The answer is too long, comes too slowly, or is no JSON; errors of the client as they are.
+        HubError: The answer is too long, comes too slowly, or is not JSON. Errors of the client pass through.
     """
     parts: list[bytes] = []
     with _answer(url, what, repo_id, token, _MAX_ANSWER, Deadline(what, repo_id, 0)) as (_, chunks):
@@ -71,14 +71,14 @@ def fetch_answer(url: str, what: str, repo_id: str, token: str | bool | None) ->
     try:
         return json.loads(b"".join(parts))
     except (ValueError, RecursionError) as error:
-        raise HubError(f"{what} cannot be read: the Hub's answer is no JSON: {error}", repo_id=repo_id) from None
+        raise HubError(f"{what} cannot be read: the Hub's answer is not JSON: {error}", repo_id=repo_id) from None
 
 
 def fetch_range(url: str, first: int, last: int, what: str, repo_id: str, token: str | bool | None) -> bytes:
     """Bytes ``first`` to before ``last`` of a file.
 
     Raises:
-        HubError: The server sends others, or too slowly; errors of the client as they are.
+        HubError: The server sends other bytes, or too slowly. Errors of the client pass through.
     """
     size = last - first
     if not size:
@@ -87,7 +87,9 @@ def fetch_range(url: str, first: int, last: int, what: str, repo_id: str, token:
     wanted = {"Range": f"bytes={first}-{last - 1}"}
     with _answer(url, what, repo_id, token, size, Deadline(what, repo_id, size), wanted) as (status, chunks):
         if status != _PARTIAL:
-            raise HubError(f"the server of {what} sends no part of a file; read it without streaming", repo_id=repo_id)
+            raise HubError(
+                f"the server of {what} does not send ranges of a file; read it without streaming", repo_id=repo_id
+            )
         parts.extend(chunks)
     return b"".join(parts)
 
@@ -95,10 +97,10 @@ def fetch_range(url: str, first: int, last: int, what: str, repo_id: str, token:
 def fetch_file(
     url: str, file: BinaryIO, size: int, what: str, repo_id: str, token: str | bool | None, deadline: Deadline
 ) -> None:
-    """Fetch a file, from where the copy of it ends. A connection that breaks is made anew as long as bytes arrive.
+    """Fetch the rest of a partial copy of a file. A broken connection is made again as long as bytes arrive.
 
     Raises:
-        HubError: The server sends more or fewer bytes than ``size``, or too slowly; errors of the client as they are.
+        HubError: The server sends more or fewer bytes than ``size``, or too slowly. Errors of the client pass through.
     """
     while (start := file.seek(0, os.SEEK_END)) < size:
         have = start
@@ -118,7 +120,7 @@ def fetch_file(
                 raise HubError(f"the Hub sent {have:,} bytes of {what} instead of {size:,}: try again", repo_id=repo_id)
         except (HubError, OSError):
             raise
-        except Exception:  # the errors of the client's HTTP library; which that is depends on the client's version
+        except Exception:  # errors of the client's HTTP library, which depends on the client's version
             if have <= start:
                 raise
 
@@ -133,12 +135,12 @@ def _answer(
     deadline: Deadline,
     wanted: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Status and body of an answer that is no error, after redirections."""
+    """Status and body of an answer without error, after redirections."""
     from huggingface_hub import constants, get_session
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
     headers = build_hf_headers(token=token, library_name="lem_models")
-    # Not compressed: what a packed answer becomes is not known before.
+    # Not compressed: the expanded size of a compressed answer is not known in advance.
     headers = {**headers, "Accept-Encoding": "identity", **(wanted or {})}
     for _ in range(_MAX_REDIRECTS):
         with get_session().stream(
@@ -149,7 +151,7 @@ def _answer(
             target = response.headers.get("Location") if status in _REDIRECTIONS else None
             if target is None:
                 if status >= 400:
-                    # The client reads the body of an error to its end: it gets one that has an end.
+                    # The client reads the body of an error to its end, so it gets a bounded one.
                     text = _start(response.iter_raw(), deadline)
                     kept = [(key, value) for key, value in response.headers.raw if key.lower() not in _OF_BODY]
                     hf_raise_for_status(type(response)(status, headers=kept, content=text, request=response.request))
@@ -158,17 +160,21 @@ def _answer(
                         f"{what} cannot be fetched: the server answers with status {status}", repo_id=repo_id
                     )
                 if response.headers.get("Content-Encoding", "identity").lower() not in ("", "identity"):
-                    raise HubError(f"{what} is sent packed, which was not asked for: it is not read", repo_id=repo_id)
+                    raise HubError(
+                        f"the server sends {what} compressed, which was not requested: it is not read", repo_id=repo_id
+                    )
                 if (_length(response.headers.get("Content-Length")) or 0) > largest:
                     raise _too_long(what, repo_id, largest)
                 yield status, _bounded(response.iter_raw(), what, repo_id, largest, deadline)
                 return
         before, url = url, urljoin(url, target)
         if urlsplit(url).scheme not in {urlsplit(before).scheme, "https"}:
-            raise HubError(f"{what} cannot be fetched: the server leads from https to {shown(url)}", repo_id=repo_id)
+            raise HubError(
+                f"{what} cannot be fetched: the server redirects from https to {shown(url)}", repo_id=repo_id
+            )
         if urlsplit(url).netloc != urlsplit(before).netloc:
-            headers.pop("authorization", None)  # a token is for the host that it was made for
-    raise HubError(f"{what} cannot be fetched: the server leads in circles", repo_id=repo_id)
+            headers.pop("authorization", None)  # the token is for the first host only
+    raise HubError(f"{what} cannot be fetched: the server redirects too often", repo_id=repo_id)
 
 
 def _bounded(chunks: Iterator[bytes], what: str, repo_id: str, largest: int, deadline: Deadline) -> Iterator[bytes]:
@@ -198,6 +204,6 @@ def _length(stated: str | None) -> int | None:
 
 def _too_long(what: str, repo_id: str, largest: int) -> HubError:
     return HubError(
-        f"the server sends more of {what} than the {largest:,} bytes that may be: the download was ended",
+        f"the server sends more than the {largest:,} bytes that {what} may have: the download was ended",
         repo_id=repo_id,
     )

@@ -1,13 +1,13 @@
-"""Repositories of the Hub: which files one has at a commit, and copies of them in the client's cache.
+"""Repositories of the Hub: their files at a commit, and copies in the client's cache.
 
-The cache is the client's own (``hf cache`` lists it), laid out as it documents:
+The cache is the client's own (``hf cache`` lists it), in its documented layout:
 
     models--org--name/refs/main                        commit that a branch was at
     models--org--name/blobs/<hash>                     content: SHA-256 of large files, git's SHA-1 of small ones
     models--org--name/snapshots/<commit>/<path>        link to the content
 
-Every part of a path in it is checked or computed here; none is taken from an answer as it is. A file gets into the
-cache once it is complete and has the hash that the Hub states.
+Every part of a path in the cache is checked or computed here, and never copied from an answer. A file enters the cache
+when it is complete and has the hash that the Hub states.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class HubFile:
 
     Attributes:
         path: Path in the repository.
-        size: Bytes; ``None`` if not known, and for what a cached copy lacks.
+        size: Bytes; ``None`` if not known, and for files that a cached copy lacks.
         sha256: SHA-256 (hexadecimal) that the Hub states; ``None`` for small files in git.
-        git_sha1: SHA-1 (hexadecimal) that git has for it; ``None`` if not known.
+        git_sha1: SHA-1 (hexadecimal) of it in git; ``None`` if not known.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Repository:
         commit: The commit, 40 hexadecimal digits.
         files: By path.
         is_private: Whether it is private.
-        token: Token that it was looked at with.
+        token: Token that it was read with.
     """
 
     repo_id: str
@@ -83,7 +83,7 @@ class Repository:
             cache: Folder of the cache.
 
         Raises:
-            HubError: It cannot be fetched, or what was sent is not what the Hub states.
+            HubError: It cannot be fetched, or does not have the hash that the Hub states.
             LEMError: Its name leads out of the repository.
         """
         if not safe_path(file.path):
@@ -107,8 +107,8 @@ class Repository:
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
         raise HubError(
-            f"{self._name(file)} does not have the hash that the Hub names for it: it was damaged on its way. "
-            "Nothing of it was kept: try again",
+            f"{self._name(file)} does not have the hash that the Hub states: it was damaged in transfer. "
+            "The copy was removed: try again",
             repo_id=self.repo_id,
         )
 
@@ -131,7 +131,7 @@ class Repository:
 
         Raises:
             HubError: It cannot be fetched.
-            LEMError: It is too large or is no UTF-8.
+            LEMError: It is too large or is not UTF-8.
         """
         if CARD_NAME not in self.files:
             return Card()
@@ -145,11 +145,11 @@ class Repository:
         path = cache_folder(self.repo_id, self.repo_type, cache) / "refs" / name
         if name == self.commit or not safe_path(name):
             return
-        with contextlib.suppress(OSError):  # the files are there; only the next time without a connection needs it
+        with contextlib.suppress(OSError):  # only a later reader without a connection needs it
             _put(path, lambda partial: partial.write_text(self.commit, encoding="ascii"))
 
     def _fetch_to(self, partial: Path, file: HubFile, cache: Path) -> str:
-        """Fetch a file; the hash that names it in the cache."""
+        """Fetch a file; return the hash that names it in the cache."""
         size, name, url = file.size, self._name(file), self._url(file)
         if size is None:
             raise HubError(f"the Hub does not say how long {name} is: it is not fetched", repo_id=self.repo_id)
@@ -183,7 +183,7 @@ class Repository:
 
 
 def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str | bool | None) -> Repository:
-    """Look at a repository; errors of the client stay as they are.
+    """Read the description of a repository; errors of the client pass through.
 
     Args:
         repo_id: ``org/name``.
@@ -192,7 +192,7 @@ def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str
         token: Token; default the client's.
 
     Raises:
-        HubError: The answer makes no sense, e.g. it is about another commit than the one asked for.
+        HubError: The answer is not valid, e.g. it is about another commit than requested.
         LEMError: There are too many files.
     """
     from huggingface_hub import constants
@@ -204,7 +204,7 @@ def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str
     try:
         commit, entries = answer["sha"], answer["siblings"]
         if not _is_hash(commit, _COMMIT):
-            raise ValueError("the commit that it names is none")
+            raise ValueError("its commit is not a hash")
         if revision is not None and _COMMIT.fullmatch(revision) and commit != revision:
             raise ValueError(f"it is of the commit {commit}, not of {revision}")
         if len(entries) > _MAX_FILES:
@@ -212,7 +212,7 @@ def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str
         files = [_file(entry) for entry in entries]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise HubError(f"{what} makes no sense, nothing was downloaded: {why}", repo_id=repo_id) from None
+        raise HubError(f"{what} is not valid, nothing was downloaded: {why}", repo_id=repo_id) from None
     by_path = {file.path: file for file in files}
     return Repository(repo_id, repo_type, commit, by_path, bool(answer.get("private")), token)
 
@@ -233,7 +233,7 @@ def cached_card(path: Path, repo_id: str) -> Card:
     """A card in the cache.
 
     Raises:
-        LEMError: It is too large or is no UTF-8.
+        LEMError: It is too large or is not UTF-8.
     """
     try:
         return Card.read(path)
@@ -250,10 +250,10 @@ def safe_path(path: str) -> bool:
 
 
 def is_damaged(path: Path, sha256: str | None = None) -> bool:
-    """Whether the content of a cached copy is not what the Hub or the cache says it is.
+    """Whether the content of a cached copy does not have its stated hash.
 
-    A copy is a link to a blob that is named by its hash: SHA-256 of large files, git's SHA-1 of small ones (of some
-    mirrors: plain SHA-1). Where the file system has no links, only what the Hub states is known.
+    A copy is a link to a blob, whose name is its hash: SHA-256 of large files, git's SHA-1 of small ones (plain SHA-1
+    from some mirrors). Where the file system has no links, only the hash that the Hub states is known.
 
     Args:
         path: The copy.
@@ -273,9 +273,9 @@ def _file(entry: Mapping[str, Any]) -> HubFile:
     path, size, sha1 = entry["rfilename"], entry.get("size"), entry.get("blobId")
     sha256 = None if entry.get("lfs") is None else entry["lfs"]["sha256"]
     if not isinstance(path, str) or not (size is None or (type(size) is int and size >= 0)):
-        raise ValueError("a file has no name, or a size that is none")
+        raise ValueError("a file has no name, or no valid size")
     if not (sha256 is None or _is_hash(sha256, _SHA256)) or not (sha1 is None or _is_hash(sha1, _COMMIT)):
-        raise ValueError("a file has a hash that is none")
+        raise ValueError("a file has no valid hash")
     return HubFile(path, size, sha256, sha1)
 
 

@@ -1,6 +1,6 @@
-"""Settings of publishing: where a model or bars go, and what goes along. Methods, commands and the training share them.
+"""Settings of publishing models and bars, shared by methods, commands and the training.
 
-They are checked when they are made, before anything is asked of the Hub.
+They are checked when they are made, before the Hub is asked anything.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Destination(Settings):
     """A repository of the Hub, and how to commit to it.
 
     Raises:
-        UnknownNameError: The name of the repository has not the form ``org/name``.
+        UnknownNameError: The name of the repository does not have the form ``org/name``.
         ConfigError: A value has another type, or the commit message is empty.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # one of them is the token
+    model_config = ConfigDict(hide_input_in_errors=True)  # an input may be the token
     refusal: ClassVar[str] = "cannot publish"
     repo_type: ClassVar[RepoType]
 
-    repo_id: str = Field(description="Repository on the Hub, org/name; made when it is not there.")
+    repo_id: str = Field(description="Repository on the Hub, org/name; made if it does not exist.")
     private: bool | None = Field(None, description="For a new repository; default the account's setting.")
-    branch: str | None = Field(None, description="Branch; made when it is not there.")
+    branch: str | None = Field(None, description="Branch; made if it does not exist.")
     create_pr: bool = Field(False, description="Open a pull request instead of committing.")
     commit_message: str | None = Field(None, description="Commit message.")
     replace_card: bool = Field(False, description="Replace another card that is in the repository.")
@@ -58,7 +58,7 @@ class Destination(Settings):
 
 
 class ModelUpload(Destination):
-    """Where a model goes, and what goes along.
+    """Destination of a model, and what is published with it.
 
     Raises:
         ConfigError: Two branches are named, or a branch and a pull request.
@@ -67,9 +67,9 @@ class ModelUpload(Destination):
     repo_type: ClassVar[RepoType] = "model"
 
     commit_message: str | None = Field("Upload model", description="Commit message.")
-    revision: str | None = Field(None, description="The same as branch, by the name that loading has for it.")
+    revision: str | None = Field(None, description="The same as branch, under the name that loading uses.")
     card: str | Path | None = Field(
-        None, description="Card to send; default README.md of the folder, or a plain one made from the model's files."
+        None, description="Card to send; default README.md of the folder, or a plain card made from the model's files."
     )
     licence: str | None = Field(None, description="Licence for a plain card, e.g. apache-2.0; it is not guessed.")
     eval_data: Mapping[str, str] | None = Field(
@@ -88,7 +88,7 @@ class ModelUpload(Destination):
 
 
 class BarsUpload(Destination):
-    """Where bars go, and what their card says.
+    """Destination of bars, and facts for their card.
 
     Raises:
         LEMError: The name of the split or the size of a shard cannot be read.
@@ -96,12 +96,12 @@ class BarsUpload(Destination):
 
     repo_type: ClassVar[RepoType] = "dataset"
 
-    split: str = Field("train", description="Name of the split; one that is there is replaced.")
+    split: str = Field("train", description="Name of the split; an existing split is replaced.")
     source: str | None = Field(None, description="Where the bars come from, for the card.")
     licence: str | None = Field(
         None, description="Terms: a name such as cc-by-4.0, or 'other: the terms in words'. They are not guessed."
     )
-    quirks: str | Sequence[str] = Field((), description="What readers must know of the bars, one sentence each.")
+    quirks: str | Sequence[str] = Field((), description="What readers must know about the bars, one sentence each.")
     columns: Mapping[str, str] | None = Field(None, description="NAME=MEANING, meaning and unit of another column.")
     max_shard_size: int | str = Field("500MB", description="Size of a shard in memory at most; its file is smaller.")
 

@@ -571,7 +571,7 @@ class Bars(PlacedBars):
             BarsError: A bar breaks a rule; or a file is damaged, has other types, or expands beyond bounds.
             UnknownNameError: There is no such split, configuration or calendar.
             LEMError: The Hub does not have the data set, does not show it to this token, or cannot be reached and the
-                data set is not cached; or a file differs from what the Hub says of it.
+                data set is not cached; or a file does not have the hash that the Hub states.
         """
         from lem_models.hub.datasets.pull import load_bars
 

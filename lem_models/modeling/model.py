@@ -266,7 +266,7 @@ class LEMModel(LEMModule):
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write ``config.json`` and ``model.safetensors``, both or none of them; other files of the folder stay.
 
-        Whoever reads the folder meanwhile, or after this process was killed, gets the model before or this one.
+        A reader of the folder gets the old model or this one, also during the save and after this process was killed.
 
         Raises:
             UntrainedHeadError: when the model is untrained.

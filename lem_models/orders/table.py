@@ -131,7 +131,7 @@ def _check_names(table: pd.DataFrame) -> None:
 
 
 def unread_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of a table of orders that are no fields. Results carry them along, and nothing reads them."""
+    """Columns of a table of orders that are not fields. Results carry them along, and nothing reads them."""
     return [str(name) for name in table.columns if name not in COLUMNS]
 
 

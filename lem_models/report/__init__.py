@@ -1,1 +1,1 @@
-"""What a benchmark measured, as HTML, in a terminal and as Markdown."""
+"""Reports of benchmarks: in HTML, in the terminal and in Markdown."""

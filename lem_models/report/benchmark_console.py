@@ -14,11 +14,11 @@ from lem_models.report.definitions import SIGN_CONVENTION
 
 __all__ = ["print_benchmark", "print_execution"]
 
-_BLOCKS = 40  # of a bar that trades the whole order
+_BLOCKS = 40  # length of the line for a bar that trades the whole order
 
 
 def print_benchmark(console: Console, benchmark: Benchmark) -> None:
-    """Print an overview of each benchmark price and target, and what was left out."""
+    """Print an overview of each benchmark price and target, and the starts left out."""
     settings, model = benchmark.settings, escape(benchmark.model)
     tables = BenchmarkTables(benchmark)
     orders = next(iter(benchmark.results.values())).orders

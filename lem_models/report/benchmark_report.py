@@ -35,7 +35,7 @@ def write_benchmark(benchmark: Benchmark, out: str | Path, *, command: str, titl
     Args:
         benchmark: The benchmark.
         out: Folder, made if needed.
-        command: Command that makes the report again.
+        command: Command that reproduces the report.
         title: Title of the report.
 
     Returns:
@@ -175,9 +175,9 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
 
 
 def headlines(tables: BenchmarkTables) -> list[Headline]:
-    """Gross improvement, what of it is forecast, net of costs, and the lead over the strongest rival.
+    """Gross improvement, its forecast value, net improvement, and the lead over the strongest rival.
 
-    All are of the first benchmark and target, at the shortest minimum duration.
+    All are for the first benchmark and target, at the shortest minimum duration.
     """
     benchmark, settings = tables.benchmark, tables.benchmark.settings
     shortest = min(settings.min_periods)
@@ -188,7 +188,7 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
     vol = number_text(f"{row['mean_vol']:+.3f} ± {row['std_vol']:.2f} bar volatilities")
     shown = [_headline(f"Gross improvement {against}", row, more=vol)]
     if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
-        label = "of which forecast value: real bars minus martingale null"
+        label = "Forecast value: real bars minus martingale null"
         more = number_text(f"option value {split['option_bps']:+.1f} bps")
         shown.append(_headline(label, split, ("forecast_bps", "forecast_low_bps", "forecast_high_bps"), more=more))
     if tables.costs is not None:
@@ -197,7 +197,7 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
     rival = strongest_rival(tables)
     if rival is not None and (ahead := _row(tables.first(tables.differences), shortest, rival)) is not None:
         more = f"p {p_text(ahead['p_value'])}, Holm {p_text(ahead['p_holm'])}"
-        shown.append(_headline(f"ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
+        shown.append(_headline(f"Ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
     return shown
 
 
@@ -219,7 +219,7 @@ def strongest_rival(tables: BenchmarkTables) -> str | None:
 
 
 def summary(tables: BenchmarkTables) -> str:
-    """One paragraph: improvement, what of it is option and forecast, costs, tracking at a fixed duration."""
+    """One paragraph: improvement, option and forecast value, costs, tracking at a fixed duration."""
     benchmark, settings = tables.benchmark, tables.benchmark.settings
     shortest, longest = min(settings.min_periods), max(settings.min_periods)
     comparison = tables.first(tables.comparison)

@@ -1,4 +1,4 @@
-"""The tables of a benchmark: computed once, printed by scenario (benchmark price and target), the first one open."""
+"""The tables of a benchmark, by scenario (benchmark price and target). Each is computed once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lem_models.statistics.reference_prices import REFERENCE_PRICES
 __all__ = ["BOUND", "BenchmarkTables", "cost_text", "excluded_counts", "seen_text", "universe_table"]
 
 BOUND = "(bound)"
-"""What the names of bounds end with: they know the future and are no rivals."""
+"""End of the name of a bound. Bounds know the future and are not rivals."""
 
 _GROUPS = ["benchmark", "target", "min_periods"]
 _BY = ["min_periods"]
@@ -39,7 +39,7 @@ _BENCHMARK_NOTE = (
 
 
 class BenchmarkTables:
-    """Every table of a benchmark, each computed when it is first asked for.
+    """Every table of a benchmark, each computed on first use.
 
     Attributes:
         benchmark: The benchmark.
@@ -57,12 +57,12 @@ class BenchmarkTables:
 
     @cached_property
     def detail(self) -> pd.DataFrame:
-        """The same by side too."""
+        """Every policy by benchmark price, target, minimum duration and side."""
         return self.benchmark.comparison([*_GROUPS, "side"])
 
     @cached_property
     def differences(self) -> pd.DataFrame:
-        """The policy under test minus each other one; empty without others."""
+        """The policy under test minus each other policy; empty without others."""
         return self.benchmark.differences(_GROUPS)
 
     @cached_property
@@ -72,7 +72,7 @@ class BenchmarkTables:
 
     @property
     def split(self) -> pd.DataFrame | None:
-        """The split of the policy under test alone."""
+        """Option value and forecast value of the policy under test; ``None`` without a null."""
         if self.splits is None:
             return None
         own = self.splits[self.splits["policy"] == self.benchmark.model]
@@ -80,21 +80,21 @@ class BenchmarkTables:
 
     @cached_property
     def breakdowns(self) -> dict[str, pd.DataFrame]:
-        """Every policy by each further key and by side; the side itself is in every table."""
+        """Every policy by each further key and by side."""
         return {key: self.benchmark.breakdown(key) for key in self.benchmark.settings.by if key != "side"}
 
     @property
     def costs(self) -> CostModel | None:
-        """The cost model, if anything costs (it may only say how large orders are)."""
+        """The cost model, if a cost is positive; a cost model may also name only the size of orders."""
         costs = self.benchmark.settings.costs
         return costs if costs and (costs.half_spread_bps or costs.fee_bps or costs.impact) else None
 
     def first(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Rows of the first benchmark price and target: what headlines and figures show."""
+        """Rows of the first benchmark price and target, for headlines and figures."""
         return _rows(table, *self.scenarios[0])
 
     def overview(self, benchmark: str, target: str) -> Table:
-        """One scenario in one table: what the terminal shows."""
+        """One scenario in one table, for the terminal."""
         return overview_table(
             _rows(self.comparison, benchmark, target),
             _rows(self.differences, benchmark, target) if len(self.differences) else None,
@@ -104,7 +104,7 @@ class BenchmarkTables:
         )
 
     def open_sections(self) -> list[Table]:
-        """What a report shows open: improvements, differences, null, costs, other benchmark prices."""
+        """Sections that a report shows open: improvements, differences, null, costs, other benchmark prices."""
         statistics_by = [*(_GROUPS if len(self.scenarios) > 1 else _BY), "side"]
         statistics = replace(
             statistics_table(self.detail, statistics_by),
@@ -126,8 +126,8 @@ class BenchmarkTables:
             count = self.benchmark.settings.null
             note = (
                 f"The same orders on the real bars and on {count} draw{'s'[: count != 1]} of the martingale "
-                "null. Option value is what the null earns; forecast value is real minus null. A policy that forecasts "
-                "nothing has none."
+                "null. Option value is the improvement on the null; forecast value is real minus null. A policy that "
+                "forecasts nothing has no forecast value."
             )
             sections.append(self._by_scenario(null_table, (self.splits,), "Option value and forecast value", note))
         if self.costs is not None:
@@ -140,7 +140,7 @@ class BenchmarkTables:
         return sections
 
     def folded_sections(self) -> list[Table]:
-        """What a report shows folded: the improvement by further keys."""
+        """Sections that a report shows folded: the improvement by further keys."""
         note = f"{_scenario_text(*self.scenarios[0])}, all minimum durations together."
         return [
             replace(
@@ -160,7 +160,7 @@ class BenchmarkTables:
         *,
         more: Sequence[Table] = (),
     ) -> Table:
-        """The first scenario's table, those of the others folded below it."""
+        """The table of the first scenario; below it, folded, the tables of the others."""
 
         def of(benchmark: str, target: str) -> Table:
             rows = (_rows(frame, benchmark, target) for frame in frames)
@@ -172,7 +172,7 @@ class BenchmarkTables:
 
 
 def excluded_counts(benchmark: Benchmark) -> dict[str, int]:
-    """Starts left out, by reason: candidates that no order may start at, and orders that could not benchmark."""
+    """Starts left out, by reason: bars at which no order may start, and orders that could not run."""
     counts = dict(benchmark.excluded)
     for reason, number in benchmark.results[benchmark.model].excluded["reason"].value_counts().items():
         counts[str(reason)] = counts.get(str(reason), 0) + int(number)
@@ -190,7 +190,7 @@ def seen_text(benchmark: Benchmark) -> str:
 
 
 def universe_table(benchmark: Benchmark) -> Table:
-    """Bars, period and orders of each symbol; of a very large universe the symbols with most orders."""
+    """Bars, period and orders of each symbol. A very large universe shows the symbols with most orders."""
     bars = benchmark.bars
     counts = benchmark.results[benchmark.model].orders["symbol"].astype(str).value_counts()
     edges = bars.offsets

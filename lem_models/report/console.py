@@ -17,7 +17,7 @@ _STYLES: dict[Emphasis, str] = {"strong": "bold cyan", "light": "dim", "": ""}
 
 
 def fitting_table(console: Console, table: Table) -> RichTable:
-    """The table without the columns that there is no room for; see :attr:`~lem_models.report.tables.Column.dropped`."""
+    """The table without the columns that do not fit; see :attr:`~lem_models.report.tables.Column.dropped`."""
     columns = list(table.columns)
     for column in sorted((column for column in columns if column.dropped), key=lambda column: column.dropped):
         made = rich_table(table, columns)
@@ -32,7 +32,7 @@ def rich_table(table: Table, columns: list[Column] | None = None) -> RichTable:
 
     Args:
         table: The table.
-        columns: Those of its columns that are shown; ``None`` for all.
+        columns: The columns to show; ``None`` for all.
     """
     shown = table.columns if columns is None else columns
     made = RichTable(

@@ -1,4 +1,4 @@
-"""What every report says in the same words: the sign convention and the definitions."""
+"""The sign convention and the definitions that every report prints."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ DEFINITIONS: Mapping[str, str] = {
         "divided order by order."
     ),
     "Interval": (
-        "95 % bootstrap over blocks of consecutive days, all orders of a day together: orders near to each other in "
-        "time share the market's moves and are no independent observations."
+        "95 % bootstrap over blocks of consecutive days, all orders of a day together. Orders that are close in time "
+        "share the market's moves, so they are not independent observations."
     ),
     "Option and forecast": (
-        "On the martingale null each bar is reflected about the previous close with a random sign: sizes and volumes "
-        "stay, nothing is left to forecast. What is gained there is option value, the worth of choosing when to end; "
-        "the rest is forecast value."
+        "On the martingale null each bar is reflected about the previous close with a random sign. Sizes of moves and "
+        "volumes stay, and nothing is left to forecast. The improvement there is the option value, the value of "
+        "choosing when to end. The rest is the forecast value."
     ),
 }
 """Definitions printed at the top of a report, term by term."""

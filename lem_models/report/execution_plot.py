@@ -24,10 +24,10 @@ def execution(
 
     Args:
         order: Row of the orders table of a result.
-        schedule: Rows of the schedule of a result; those of other orders are left out.
+        schedule: Schedule of a result; rows of other orders are ignored.
         market: Bars of the symbol over the order's periods, time ascending, columns ``timestamp``, ``volume`` and
-            ``vwap`` (or ``notional`` and ``close``, from which the VWAP follows). Bars before the start and beyond the
-            maximum are left out.
+            ``vwap`` (or ``notional`` and ``close``, from which the VWAP follows). Bars before the start and after the
+            maximum are ignored.
         theme: Page that the figure is made for.
 
     Returns:
@@ -99,7 +99,7 @@ def execution(
 def _execution_path(
     order: Mapping[str, Any] | pd.Series[Any], schedule: pd.DataFrame, market: pd.DataFrame
 ) -> pd.DataFrame:
-    """What happened period by period: market, fills, running benchmark, running executed price."""
+    """The order period by period: market, fills, running benchmark, running executed price."""
     start = pd.Timestamp(order["start"])
     bars = market[market["timestamp"] >= start].head(int(order["max_periods"])).reset_index(drop=True)
     if bars.empty:

@@ -1,7 +1,7 @@
-"""The look of the figures: inks of a light and a dark page, a style per policy, axes, legends, and images of figures.
+"""Style of the figures: colours for light and dark pages, a style per policy, axes, legends, and images.
 
-Figures are built on the object interface: no window, no pyplot, no state left behind. Policies keep their colour in
-every figure, and have a marker and a dash of their own, so that lines can be told apart in grey print. Colours follow
+Figures use the object interface of matplotlib: no window, no pyplot, no global state. A policy has the same colour in
+every figure, and its own marker and dash, so that its line is distinct in grey print. Colours follow
 Okabe and Ito, "Color universal design" (2008), shifted in lightness per theme.
 """
 
@@ -145,7 +145,7 @@ def plain_axes(figure: Figure, ink: Ink) -> Axes:
 
 
 def dress(axes: Axes, ink: Ink) -> None:
-    """Quiet axes: horizontal grid, no box, muted ticks."""
+    """Format axes: horizontal grid, no box, muted ticks."""
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
@@ -161,12 +161,12 @@ def dress(axes: Axes, ink: Ink) -> None:
 
 
 def legend_above(figure: Figure, ink: Ink) -> None:
-    """Legend of all axes above the figure, where it hides nothing."""
+    """Put the legend of all axes above the figure."""
     entries = [axes.get_legend_handles_labels() for axes in figure.axes]
     handles = [handle for some, _ in entries for handle in some]
     labels = [label for _, some in entries for label in some]
     if handles:
-        widths = [len(label) + 7 for label in labels]  # in letters; about 108 of them fit beside each other
+        widths = [len(label) + 7 for label in labels]  # in letters; about 108 fit into a row
         columns = (
             len(widths) if sum(widths) <= 108 else 3 if 3 * max(widths) <= 108 else 2 if 2 * max(widths) <= 108 else 1
         )
@@ -184,7 +184,7 @@ def legend_above(figure: Figure, ink: Ink) -> None:
 
 
 def mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, low: bool = False, left: bool = False) -> None:
-    """Vertical line with a small label beside its top, or a little lower; right or left of it."""
+    """Draw a vertical line with a small label at its top, or a little lower; right or left of it."""
     axes.axvline(x, color=ink.text, linewidth=0.9, linestyle=(0, (2, 2)), zorder=2)
     if text:
         axes.annotate(
@@ -216,7 +216,7 @@ def figure_to_png_bytes(figure: Figure, *, dpi: int = 160) -> bytes:
 
 
 def figure_to_data_uri(figure: Figure) -> str:
-    """Render a figure as SVG, in a ``data:`` URI that an HTML page carries inside itself.
+    """Render a figure as SVG, in a ``data:`` URI for an HTML page.
 
     Letters are drawn as paths, so that the figure looks the same without our fonts. Figures made from the same numbers
     give the same URI.

@@ -1,9 +1,8 @@
-"""A report: one HTML file that needs nothing else.
+"""A report as one HTML file, which contains its styles and figures.
 
-The page carries its styles and figures inside itself: it needs no network, no script and no font, follows the light or
-dark setting of the reader, and can be mailed. Everything that comes from outside (symbols, policy names, commands) is
-escaped. The file is written under a temporary name and renamed, so nobody reads half of it. The same content gives the
-same bytes: a date is printed only when one is given.
+The page needs no network, no script and no font, and follows the light or dark setting of the reader. Text from outside
+(symbols, policy names, commands) is escaped. The file is written under a temporary name and renamed, so nobody reads
+half of it. The same content gives the same bytes: a date is printed only if it is given.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ class Headline:
     """One of the few numbers at the top.
 
     Attributes:
-        label: What it is.
+        label: What the number measures.
         value: The number with its unit.
-        detail: What stands below it, e.g. the interval.
+        detail: Text below the number, e.g. the interval.
         tone: ``"good"``, ``"bad"`` or ``"plain"``.
     """
 
@@ -51,15 +50,15 @@ class Headline:
         """Headline of a mean: good or bad only if its 95 % interval lies on one side of zero.
 
         Args:
-            label: What it is.
+            label: What the mean measures.
             mean: The mean, positive is better.
             low: Lower end of its interval.
             high: Upper end of its interval.
             unit: Unit, e.g. ``"bps"``.
-            more: What else stands below the number, after the interval.
+            more: Further text below the number, after the interval.
         """
         value, *ends = (number_text(f"{x:+.1f}") if math.isfinite(x) else MISSING for x in (mean, low, high))
-        # As read: an interval printed "to 0.0" does not leave out zero.
+        # Rounded as printed: an interval that reads "to 0.0" contains zero.
         shown_low, shown_high = round(low, 1), round(high, 1)
         tone: Literal["good", "bad", "plain"] = "good" if shown_low > 0 else "bad" if shown_high < 0 else "plain"
         return cls(label, f"{value} {unit}", f"95 % interval {' to '.join(ends)}" + (more and f"; {more}"), tone)
@@ -71,7 +70,7 @@ class ReportFigure:
 
     Attributes:
         title: Heading.
-        caption: What the figure shows, also its text for readers who do not see it.
+        caption: What the figure shows; also its alternative text.
         light: Image as a ``data:`` URI.
         dark: Variant for dark pages; ``None`` shows the light one everywhere.
         wide: Whether the figure takes the full width of the page.
@@ -161,16 +160,16 @@ class Report:
         subtitle: Sentence below the title.
         policies: Policies in the sequence of the figures, so that they have the same colours in tables.
         generated_at: Time printed on the report; ``None`` prints none and keeps the file reproducible.
-        warnings: What a reader must know before the first number, e.g. that orders lie in training days.
+        warnings: Warnings above the first number, e.g. that orders lie in training days.
         headlines: The three or four numbers that matter.
         summary: One paragraph.
-        definitions: Definitions by term; the sign convention stands above them in any case.
+        definitions: Definitions by term; the sign convention is always printed above them.
         data: Facts of the data by name: hash, symbols, period, bars.
         excluded: Number of orders that could not run, by reason.
         universe: Table of the symbols, folded below the data.
         sections: Tables, figures and sample executions.
         model: Facts of the model by name.
-        command: Command that makes the report again.
+        command: Command that reproduces the report.
     """
 
     title: str
@@ -193,8 +192,8 @@ def write_report(path: str | os.PathLike[str], report: Report) -> Path:
     """Write the report as one HTML file.
 
     Args:
-        path: Where to; folders that are missing are made.
-        report: What it shows.
+        path: The file; missing folders are made.
+        report: The content.
 
     Returns:
         The path of the file.
@@ -282,7 +281,7 @@ def _table_view(table: Table, policies: Sequence[str]) -> dict[str, Any]:
 
 
 def _swatches(table: Table, policies: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Colour of each policy in both themes, the one that it has in the figures."""
+    """Colour of each policy in both themes, as in the figures."""
     if "policy" not in table.frame.columns:
         return {}
     names = [*policies, *(str(name) for name in table.frame["policy"].unique())]

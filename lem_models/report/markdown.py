@@ -13,7 +13,7 @@ _MARKS: dict[Emphasis, str] = {"strong": "**", "light": "*", "": ""}
 
 
 def markdown_table(table: Table) -> str:
-    """A table; groups are its first columns, and the policy of a row that stands out is bold or italic."""
+    """A table in Markdown. Groups are its first columns, and the policy of an emphasised row is bold or italic."""
     columns = [*table.grouped, *table.columns]
     lines = [
         _line([f"{column.group}: {column.label}" if column.group else column.label for column in columns]),
@@ -28,7 +28,7 @@ def markdown_table(table: Table) -> str:
 
 
 def markdown_text(value: object) -> str:
-    """A value from outside as text inside a line or a table: one line, no cell border, no tag."""
+    """Text from outside for a line or a table cell: on one line, without cell borders and tags."""
     return one_line(str(value)).replace("|", "\\|").replace("<", "&lt;")
 
 

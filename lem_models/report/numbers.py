@@ -13,7 +13,7 @@ from lem_models.guard.output import is_missing
 __all__ = ["MISSING", "fact_text", "interval", "mean_std", "number", "number_text", "p_text"]
 
 MISSING = "\u2013"
-"""What stands where a number is missing."""
+"""Text in place of a missing number."""
 
 _SIGNED_ZERO = re.compile(r"[+-](?=0(?:\.0+)?(?![\d.]))")
 _MINUS = re.compile(r"(?<![\w-])-(?=\d)")
@@ -27,7 +27,7 @@ def number_text(text: str) -> str:
 def number(value: float | None, form: str = ".3f") -> str:
     """A number in a format, or a dash where it is missing.
 
-    A negative number that rounds to zero keeps its sign: the end of an interval says on which side of zero it lies.
+    A negative number that rounds to zero keeps its sign, because the end of an interval shows its side of zero.
 
     Example:
         >>> number(-0.01234), number(None)
@@ -86,5 +86,5 @@ def fact_text(value: object) -> str:
 
 
 def _true_minus(text: str) -> str:
-    """Formatted numbers with a true minus sign; what rounds to zero keeps its sign."""
+    """Formatted numbers with a true minus sign; a number that rounds to zero keeps its sign."""
     return _MINUS.sub("\u2212", text)

@@ -152,7 +152,7 @@ def frontier(comparison: pd.DataFrame, *, unit: Unit = "vol", theme: Theme = "li
         last: tuple[float, float] | None = None
         for x, y, minimum in zip(std / spread[0], mean / spread[1], table["min_periods"], strict=True):
             if last is not None and abs(x - last[0]) + abs(y - last[1]) < 0.06:
-                continue  # points on top of each other (a policy without a choice of the end): one number is enough
+                continue  # one label for points on top of each other (a policy that cannot choose its end)
             last = (x, y)
             axes.annotate(
                 f"{minimum}",
@@ -186,7 +186,7 @@ def improvement_distribution(
         theme: Page that the figure is made for.
 
     Returns:
-        The figure; the axis spans the central 99 % of all orders, and the legend counts what lies outside.
+        The figure; the axis spans the central 99 % of all orders, and the legend gives the share outside.
     """
     ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
     axes = plain_axes(figure, ink)
@@ -209,7 +209,7 @@ def improvement_distribution(
             axes.stairs(density, edges, color=style.colour, alpha=0.15, fill=True)
         axes.plot(sample.mean(), 0.0, color=style.colour, marker="^", markersize=8, clip_on=False, zorder=5)
         peaks.append(float(density.max()))
-    # A policy that is its own benchmark is a spike at 0: it may leave the axis, and does not flatten the rest.
+    # A policy that equals its benchmark is a spike at 0. It may leave the axis, so that it does not flatten the rest.
     if len(peaks) > 1:
         axes.set_ylim(0.0, min(max(peaks), 1.8 * float(np.median(peaks))) * 1.08)
     axes.axvline(0.0, color=ink.muted, linewidth=0.9, zorder=1)

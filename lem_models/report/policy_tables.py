@@ -45,7 +45,7 @@ _ORDERS = Column("orders", "orders", "{:,.0f}")
 def main_table(
     comparison: pd.DataFrame, by_side: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None
 ) -> Table:
-    """The table that a reader sees first: every policy, both sides together and each side beside it.
+    """The main table: every policy, both sides together and then each side.
 
     Args:
         comparison: Table of ``statistics.compare``.
@@ -54,7 +54,7 @@ def main_table(
         model: Policy whose rows stand out.
 
     Returns:
-        The table. Orders of one side only are not shown a second time.
+        The table. If all orders have one side, it has no columns by side.
     """
     sides = _sides(by_side)
     bps, vol = f"{_pooled(sides)}, bps", f"{_pooled(sides)}, bar volatilities"
@@ -126,7 +126,7 @@ def cost_table(
 
 
 def reference_price_table(comparison: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
-    """Mean improvement against each reference price, and against the order's own weighted by the value of the orders.
+    """Mean improvement against each reference price, and against the order's own benchmark weighted by order value.
 
     Args:
         comparison: Table of ``statistics.compare``.
@@ -150,10 +150,10 @@ def reference_price_table(comparison: pd.DataFrame, by: Sequence[str] = (), *, m
 
 
 def difference_table(differences: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
-    """The policy under test minus each other one, order by order.
+    """The policy under test minus each other policy, order by order.
 
     Args:
-        differences: Table of ``statistics.paired_difference``; its column ``policy`` is the policy that was subtracted.
+        differences: Table of ``statistics.paired_difference``; the column ``policy`` is the policy that is subtracted.
         by: Columns that it is grouped by.
         model: Policy under test; it has no row.
     """
@@ -192,7 +192,7 @@ def null_table(splits: pd.DataFrame, by: Sequence[str] = (), *, model: str | Non
 
 
 def breakdown_table(comparison: pd.DataFrame, key: str, *, model: str) -> Table:
-    """A row per value of a key: the policy under test by side in full, and the means of its first three rivals.
+    """A row per value of a key: statistics of the policy under test by side, and means of its first three rivals.
 
     Args:
         comparison: Table of ``statistics.compare``, grouped by the key and ``side``.
@@ -239,11 +239,11 @@ def overview_table(
     model: str,
     with_costs: bool,
 ) -> Table:
-    """One scenario in one table, for the terminal: every policy, and the split of the one under test.
+    """One scenario in one table, for the terminal: every policy, and the split of the policy under test.
 
     Args:
         comparison: Table of ``statistics.compare`` by ``min_periods``.
-        differences: The policy under test minus each other one by ``min_periods``, with ``p_holm``.
+        differences: The policy under test minus each other policy by ``min_periods``, with ``p_holm``.
         split: Table of ``statistics.null_split`` of the policy under test by ``min_periods``.
         model: The policy under test; its rows stand out.
         with_costs: Whether improvements net of costs are shown.
@@ -350,7 +350,7 @@ def _as_comparison(split: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def _by_policy(frame: pd.DataFrame, columns: list[Column], by: Sequence[str], model: str | None) -> Table:
-    """A table whose groups are headings and whose rows are policies; of one policy alone, the groups are its rows."""
+    """A table with groups as headings and policies as rows. For a single policy the groups are the rows."""
     keys = _key_columns(by)
     if by:
         frame = frame.sort_values(list(by), kind="stable", ignore_index=True)
@@ -366,14 +366,14 @@ def _sides(by_side: pd.DataFrame) -> list[str]:
 
 
 def _pooled(sides: Sequence[str]) -> str:
-    """What a number over all orders is a number of."""
+    """Heading of a number over all orders."""
     return "both sides" if len(sides) > 1 else f"{sides[0]} orders" if sides else "no orders"
 
 
 def _beside(
     frame: pd.DataFrame, by_side: pd.DataFrame, side: str, by: Sequence[str], statistics: tuple[str, ...]
 ) -> pd.DataFrame:
-    """The table with some numbers of one side as further columns, e.g. ``buy_mean_bps``."""
+    """The table with numbers of one side as further columns, e.g. ``buy_mean_bps``."""
     keys = ["policy", *by]
     rows = by_side[by_side["side"].astype(str) == side]
     names: dict[Any, str] = {name: f"{side}_{name}" for name in statistics}

@@ -1,7 +1,7 @@
-"""The orders that a report shows bar by bar, chosen by a rule that knows no favourites.
+"""The orders that a report shows bar by bar, chosen by a fixed rule.
 
-Of the orders with the middle one of the minimum durations, those at the 95 % quantile, the median and the 5 % quantile
-of the improvement in bar volatilities, of each side: a good, a usual and a bad one.
+The candidates are the orders with the middle minimum duration. For each side the report shows those at the 95 %
+quantile, the median and the 5 % quantile of the improvement in bar volatilities: a good, a usual and a bad order.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lem_models.statistics.summary import improvement
 __all__ = ["execution_inputs", "sample_executions", "sample_order", "sample_rows"]
 
 _RULE = (
-    "Chosen by rule, not by hand: of the orders with the middle minimum duration, those at the 95 % quantile, the "
-    "median and the 5 % quantile of the improvement in bar volatilities, for each side."
+    "Chosen by a fixed rule. The candidates are the orders with the middle minimum duration. For each side these are "
+    "the orders at the 95 % quantile, the median and the 5 % quantile of the improvement in bar volatilities."
 )
 _QUANTILES = {"good (95 % quantile)": 0.95, "median": 0.5, "bad (5 % quantile)": 0.05}
 _SCHEDULE = (
@@ -34,14 +34,14 @@ _SCHEDULE = (
 
 
 def sample_rows(orders: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """Orders at fixed quantiles of the improvement, of those with the middle minimum duration.
+    """Orders with the middle minimum duration at fixed quantiles of the improvement.
 
     Args:
-        orders: Orders table of a result; orders with a price are chosen from.
+        orders: Orders table of a result; orders without a price are ignored.
 
     Returns:
-        Index label of the order at each (quantile, side), good ones first; ties by ``order_id``. In the tables of a
-        benchmark that is the row in the result.
+        Index label of the order at each (quantile, side), good orders first; ties by ``order_id``. In the tables of a
+        benchmark the label is the row in the result.
     """
     if not len(orders):
         return {}
@@ -75,7 +75,7 @@ def sample_executions(benchmark: Benchmark) -> SampleGroup:
 
 
 def sample_order(benchmark: Benchmark) -> int:
-    """The one order to show where there is room for one: the median one of the first side."""
+    """Row of the order to show where there is room for one: the median order of the first side."""
     rows = sample_rows(benchmark.main()[benchmark.model])
     return next((row for (name, _), row in rows.items() if name == "median"), 0)
 
@@ -96,7 +96,7 @@ def _sample(result: ExecutionResult, title: str, row: int) -> SampleExecution:
     }
     figure = ReportFigure.from_plot(
         title,
-        "Dots: fills, sized by the fraction. Shaded: time not needed.",
+        "Dots: fills, sized by the fraction. Shaded: periods not used.",
         lambda theme: execution(order, schedule, market, theme=theme),
     )
     table = Table(schedule.assign(period=schedule["period"] + 1), _SCHEDULE, title=f"Schedule: {title}")

@@ -1,4 +1,4 @@
-"""The model of a table: rows of numbers, and columns that say how they are printed.
+"""The model of a table: rows of numbers, and columns with their formats.
 
 A table is built once, by :mod:`~lem_models.report.policy_tables` or by :func:`pivot`, and rendered by
 :mod:`~lem_models.report.html`, :mod:`~lem_models.report.console` or :mod:`~lem_models.report.markdown`.
@@ -29,8 +29,8 @@ class Column:
     Attributes:
         source: Column of the data frame, or several that fill one cell (the two ends of an interval).
         label: Heading.
-        format: Format string with one placeholder per source: the cell is a dash where a value is missing. Or a
-            function of the values, missing ones included. ``"{}"`` prints a value of any type plainly.
+        format: Format string with one placeholder per source; a cell with a missing value is a dash. Or a function of
+            the values, which may be missing. ``"{}"`` prints a value of any type.
         group: Heading above neighbouring columns of the same group, e.g. their unit; empty for none.
         dropped: Place among the columns that a narrow terminal leaves out, 1 for the first; 0 for a column that stays.
     """
@@ -48,7 +48,7 @@ class Column:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the cell is the value itself: its text may be a stranger's."""
+        """Whether the cell prints the value unformatted; then its text may come from outside."""
         return self.format == "{}"
 
     def text(self, values: Mapping[Any, Any]) -> str:
@@ -86,7 +86,7 @@ class Table:
 
     Attributes:
         frame: The numbers, a row per printed row.
-        columns: What is printed, and how.
+        columns: The printed columns.
         title: Heading.
         note: Sentence below the heading.
         grouped: Columns whose values are printed once for the neighbouring rows that share them.
@@ -108,7 +108,7 @@ class Table:
     more: Sequence[Table] = ()
 
     def __post_init__(self) -> None:
-        """Refuse columns that are not there, before anything is written."""
+        """Refuse missing columns, before anything is written."""
         for column in (*self.grouped, *self.columns):
             for name in column.sources:
                 if name not in self.frame.columns:
@@ -154,7 +154,7 @@ def pivot(
         emphasis: See :class:`Table`.
 
     Returns:
-        The table; a dash stands in a cell that the frame does not have.
+        The table; a cell without a row in the frame is a dash.
     """
     texts = {(values[down], values[across]): cell(values) for values in frame.to_dict("records")}
     rows = list(dict.fromkeys(row for row, _ in texts))

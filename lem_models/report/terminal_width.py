@@ -1,6 +1,6 @@
-"""Whether a table fits a terminal: rich cuts the cells of one that does not, and a number that is cut is wrong.
+"""Check whether a table fits into a terminal. If not, rich cuts its cells, and a cut number is wrong.
 
-The module knows rich alone, so that a short command need not wait for pandas.
+The module imports only rich, so that a short command does not wait for pandas.
 """
 
 from __future__ import annotations

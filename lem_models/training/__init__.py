@@ -1,1 +1,1 @@
-"""Training: recipes, batches of stretches, random orders, the run."""
+"""Training: recipes, batches of stretches, random orders, the training run."""

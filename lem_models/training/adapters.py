@@ -1,12 +1,12 @@
-r"""What fine-tuning may change: every weight, the head alone, or low-rank adapters.
+r"""The weights that fine-tuning may change: every weight, the head alone, or low-rank adapters.
 
-An adapter adds to the weights of a linear layer a product of two thin matrices, which is all that is trained (LoRA,
+An adapter adds a product of two thin matrices to the weights of a linear layer. Only these matrices are trained (LoRA,
 arXiv 2106.09685):
 
     W' = W + scale * B A,    A [rank, in] random, B [out, rank] zero at first,    scale = 2
 
-At first the model is the start itself; training then moves it within few dimensions, which limits overfitting to a
-short history. Adapters wrap the linear layers that are called as modules. Weights that the code reads without a call
+At first the model equals the start. Training then moves it within few dimensions, which limits overfitting to a short
+history. Adapters wrap the linear layers that are called as modules. Weights that the code reads without a call
 (the head's first layers, the TKAN cells, the networks of variable selection) get no adapter and do not change. At the
 end the products are added to the weights, so the saved model is a plain one.
 
@@ -29,7 +29,7 @@ from lem_models.training.settings import Method
 __all__ = ["SCALE", "called_layers", "merged", "restrict"]
 
 SCALE = 2
-"""Weight of an adapter's product; the customary ``alpha = 2 * rank``."""
+"""Factor of an adapter's product; the usual ``alpha = 2 * rank``."""
 
 _FIRST, _SECOND, _BASE = ".lora_A.default.weight", ".lora_B.default.weight", ".base_layer."
 
@@ -82,10 +82,10 @@ def _add_adapters(model: LEMModel, layers: list[str], rank: int) -> None:
 
 
 def merged(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights with the adapters' products added, under the names that they have without adapters.
+    """Weights with the adapters' products added, under the names without adapters.
 
     Args:
-        weights: State dict of a model with adapters, or without: then the weights are returned unchanged.
+        weights: State dict of a model. Without adapters the weights are returned unchanged.
 
     Example:
         >>> layer = {"a.base_layer.weight": torch.zeros(2, 3), "b": torch.ones(1)}

@@ -1,6 +1,6 @@
 """Batches of stretches: one pass of the backbone over a stretch of bars serves every order drawn in it.
 
-No windows are stored: a data set is the bars, their features, and an index of valid stretch starts.
+No windows are stored: a data set consists of the bars, their features, and an index of valid stretch starts.
 
 A batch is made in two steps. The *draw* chooses stretches and orders; it reads no prices and is the same in every
 process. The *gather* looks up the bars; each of ``R`` processes gathers its own ``1 / R`` of the stretches. The mean of
@@ -65,7 +65,7 @@ class Draw:
 
 
 def _pairs(orders: OrderBatch) -> int:
-    """Pairs of a period and one not before it, in all orders: what an auxiliary loss is a mean over."""
+    """Pairs of a period and this or a later one, in all orders; an auxiliary loss is a mean over them."""
     return int((orders.max_periods * (orders.max_periods + 1) // 2).sum())
 
 
@@ -78,11 +78,11 @@ class MarketBatches:
         model: Architecture of the model to train (warm-up, horizon, features).
         sampling: How training orders are drawn.
         seed: Seed of everything drawn.
-        costs: What trading costs; nothing if None.
+        costs: Trading costs; ``None`` for none.
 
     Raises:
-        BarsError: when a split holds no valid stretch, or the bars lack a symbol to use or to hold out.
-        ConfigError: when a stretch is too short for the horizon, or that is longer than the model's.
+        BarsError: when a split holds no valid stretch, or the bars lack a symbol of the recipe.
+        ConfigError: when a stretch is too short for the horizon, or the horizon is longer than the model's.
     """
 
     def __init__(
@@ -121,8 +121,8 @@ class MarketBatches:
         return self._starts[training]
 
     def _stretch_starts(self, start: date | None, end: date) -> Origins:
-        """First bar of each valid stretch that lies, its lookback included unless it is shared, in ``[start, end)``."""
-        # Then the first order of the first stretch starts with the period: orders follow the bar after the warm-up.
+        """First bar of each valid stretch in ``[start, end)``, its lookback included unless it is shared."""
+        # With a shared lookback the first order of the first stretch starts at ``start``.
         reach_back = self.model_config.warmup + SUPPORT if self.data.shared_lookback and start is not None else 0
         starts = stretch_starts(
             self.market.bars,
@@ -176,8 +176,8 @@ class MarketBatches:
         latest = np.maximum(self._length - maximum, model.warmup + 1)
         position = rng.integers(model.warmup, latest, len(sides))
         if bars.is_session_bound:
-            # Orders stay inside their session: one that would cross its end is moved back to end with it, or, where
-            # that is before the first context, on to the next session.
+            # Orders stay inside their session. An order that would cross its end is moved back to end with it. If it
+            # would then start before the first context, it is moved to the start of the next session.
             start = firsts + position + 1
             end = bars.grid.session_end(start)
             back, floor = end - maximum, firsts + model.warmup + 1
@@ -206,7 +206,7 @@ class MarketBatches:
 
 
 def _chosen(bars: Bars, config: DataConfig) -> Bars:
-    """The symbols to learn from."""
+    """The bars of the symbols to train on."""
     if not config.symbols and not config.held_out:
         return bars
     unknown = sorted({*config.symbols, *config.held_out} - set(bars.symbols))

@@ -1,4 +1,4 @@
-"""The callbacks of a training run: checkpoints, early stopping, averaged weights, progress and what a recipe adds."""
+"""The callbacks of a training run: checkpoints, early stopping, averaged weights, progress, and those of the recipe."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class RunCallbacks:
 
     Attributes:
         best: Keeps the checkpoint with the best validation utility.
-        stamp: Writes into each checkpoint which run it belongs to.
+        stamp: Writes the stamp of the training run into each checkpoint.
         stop: Stops between two batches on a signal.
-        push: Pushes the best checkpoint to the Hub; ``None`` where the recipe names no repository.
-        others: The rest.
+        push: Pushes the best checkpoint to the Hub; ``None`` if the recipe names no repository.
+        others: The other callbacks.
     """
 
     best: MovableCheckpoint
@@ -49,10 +49,10 @@ class RunCallbacks:
 
     @classmethod
     def of(cls, recipe: Recipe, folder: RunFolder, settings: TrainingSettings) -> RunCallbacks:
-        """The callbacks that a recipe and the settings ask for.
+        """The callbacks for a recipe and settings.
 
         Raises:
-            ConfigError: when the recipe asks for CUDA graphs and they cannot be recorded.
+            ConfigError: when the recipe sets CUDA graphs and they cannot be recorded.
         """
         best = MovableCheckpoint(
             folder.checkpoints,
@@ -81,7 +81,7 @@ class RunCallbacks:
         return cls(best, RunStamp(), StopBetweenBatches(), push, tuple(others))
 
     def in_order(self) -> list[Callback]:
-        """All of them, in the order in which they are called."""
+        """All callbacks, in the order of their calls."""
         pushes = [] if self.push is None else [self.push]  # after the checkpoint that it pushes
         return [self.best, *pushes, self.stamp, self.stop, *self.others]
 
@@ -96,7 +96,7 @@ def _cuda_graphs(recipe: Recipe) -> CudaGraphs:
 
 
 def _average(decay: float, averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-    """Step of a moving average; its decay starts small, so the first steps are forgotten."""
+    """Step of a moving average. Its decay starts small, so the first weights soon have no influence."""
     weight = min(decay, (1 + int(count)) / (10 + int(count)))
     return averaged.lerp(current, 1 - weight)
 
@@ -108,7 +108,7 @@ class _MovingAverage(WeightAveraging):
         super().__init__(avg_fn=partial(_average, decay))
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """After every optimiser step."""
+        """Whether to update: after every optimiser step."""
         return step_idx is not None
 
 

@@ -1,12 +1,12 @@
 """Training checkpoints (``.ckpt``), from which a run resumes. They are pickles, opened as plain data only.
 
-Each checkpoint holds its recipe and the hash of its bars (:class:`RunStamp`). A run resumes with the same recipe and
-bars, or not at all.
+Each checkpoint holds its recipe and the hash of its bars (:class:`RunStamp`). A run resumes only with the same recipe
+and bars.
 
 ``torch.load(weights_only=True)`` reads tensors and plain values and calls no other code. Before that, the file is
-checked to be an archive as ``torch.save`` writes them. The other formats of torch are not needed, and the oldest one, a
-tar archive, was a way around ``weights_only`` in torch before 2.6 (CVE-2025-32434). The members of the archive are
-stored, not compressed, so a small file cannot expand to a large one.
+checked to be an archive as ``torch.save`` writes them. The other formats of torch are refused: the oldest one, a tar
+archive, bypassed ``weights_only`` in torch before 2.6 (CVE-2025-32434). The members of the archive must be stored
+uncompressed, so a small file cannot expand to a large one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["MovableCheckpoint", "RunStamp", "check_checkpoint", "read_checkpoint
 _STAMP = "run"  # key in a checkpoint
 _CHANGES_SHOWN = 8
 _BARS = "content of the bars of data."  # and the number of the market
-# Settings that may differ in a resumed run: none of them changes what is learnt from what.
+# Settings that may differ in a resumed run, because they change neither the data nor what the model learns from them.
 _MAY_CHANGE = ("name", "hub", "finetune.start", "trainer.steps", "trainer.precision", "trainer.cuda_graphs")
 
 _KEYS = ("state_dict", "optimizer_states", "lr_schedulers", "loops", "callbacks", "epoch", "global_step")
@@ -50,7 +50,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of zip archives, of pickles, of tensors
-        # Not repeated: the message of torch says how to switch the protection off.
+        # The message of torch is not repeated, because it says how to switch the protection off.
         detail = f": {error}" if isinstance(error, _NotPlainError) else ""
         raise ConfigError(f"{path} is not a checkpoint: {type(error).__name__}{detail}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -75,7 +75,7 @@ def check_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise ConfigError(f"{path} is not a checkpoint of a training run: its state_dict are not tensors by name")
     if type(content["global_step"]) is not int or content["global_step"] < 0:
-        raise ConfigError(f"{path} is not a checkpoint of a training run: its global_step is no number of steps")
+        raise ConfigError(f"{path} is not a checkpoint of a training run: its global_step is not a number of steps")
     return content
 
 
@@ -86,7 +86,7 @@ class _NotPlainError(ValueError):
 def _check_archive(path: Path) -> None:
     with open_regular(path) as file:
         if file.read(4) != b"PK\x03\x04":
-            raise _NotPlainError("it is no archive that torch.save made")
+            raise _NotPlainError("it is not an archive of torch.save")
         size = file.seek(0, 2)
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -100,12 +100,12 @@ def _check_archive(path: Path) -> None:
 
 
 def stamp_of(recipe: Recipe, bars: Sequence[str], start: Mapping[str, Tensor] | None) -> dict[str, Any]:
-    """What identifies a run: plain values by name.
+    """Identity of a training run: plain values by name.
 
     Args:
-        recipe: Its recipe; the paths of the bars do not count, their content does.
+        recipe: Its recipe. The content of the bars counts, and their paths do not.
         bars: Content hash of the bars of each market.
-        start: Weights that it starts from; ``None`` for random ones.
+        start: Weights of the start; ``None`` for random ones.
     """
     settings = dict(_flat(recipe.model_dump(mode="json", exclude={"data": {"__all__": {"path"}}}), ()))
     kept = {
@@ -139,11 +139,11 @@ def _flat(value: object, location: tuple[object, ...]) -> Iterator[tuple[str, ob
 
 
 class RunStamp(Callback):
-    """Writes into every checkpoint which run it belongs to, and compares.
+    """Writes the stamp of the training run into every checkpoint, and compares it.
 
     Attributes:
-        stamp: See :func:`stamp_of`; to be set before the training starts.
-        is_under_way: Whether training has begun; the checkpoint is restored by then.
+        stamp: See :func:`stamp_of`; set it before the training starts.
+        is_under_way: Whether training has begun; then the checkpoint has been restored.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class RunStamp(Callback):
         self.is_under_way = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The checkpoint is restored."""
+        """Note that the checkpoint has been restored."""
         self.is_under_way = True
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -159,7 +159,7 @@ class RunStamp(Callback):
         checkpoint[_STAMP] = self.stamp
 
     def check(self, path: Path, content: Mapping[str, Any], *, steps: int) -> None:
-        """Check that a checkpoint belongs to this run and is within its steps.
+        """Check that a checkpoint belongs to this training run and does not exceed its steps.
 
         Args:
             path: File of the checkpoint, for errors.
@@ -172,7 +172,7 @@ class RunStamp(Callback):
         old = content.get(_STAMP)
         if not isinstance(old, dict):
             raise ConfigError(
-                f"{path} does not say by which recipe it was trained, so it cannot be resumed: take a checkpoint "
+                f"{path} does not contain the recipe of its training, so it cannot be resumed: take a checkpoint "
                 "that lem train has written, or start anew"
             )
         names = [*self.stamp, *(name for name in old if name not in self.stamp)]
@@ -184,7 +184,7 @@ class RunStamp(Callback):
         if changes:
             more = [f"and {len(changes) - _CHANGES_SHOWN} more"] if len(changes) > _CHANGES_SHOWN else []
             raise ConfigError(
-                f"{path} was trained otherwise, and a resumed run keeps its recipe and its bars: "
+                f"{path} was trained with other settings, and a resumed run keeps its recipe and its bars: "
                 f"{'; '.join([*changes[:_CHANGES_SHOWN], *more])}. Undo the change, or start anew with --overwrite "
                 "(overwrite=True)"
             )
@@ -196,7 +196,7 @@ class RunStamp(Callback):
             )
 
     def _shown(self, name: str) -> str:
-        """The name of a setting as the recipe has it: the only market of a recipe is not numbered."""
+        """The name of a setting as in the recipe: a single market has no number."""
         if name not in self.stamp:  # it comes from the file
             return place([name])
         if f"{_BARS}1" in self.stamp:
@@ -209,7 +209,7 @@ def _setting(stamp: Mapping[str, Any], name: str) -> str:
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A ``ModelCheckpoint`` that resumes where its folder is now: a run may be moved in between."""
+    """A ``ModelCheckpoint`` that resumes in its present folder, which may have been moved."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume with the same files in this folder."""

@@ -40,7 +40,7 @@ class CudaGraphs(Callback):
             )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Record."""
+        """Record the backbone."""
         if isinstance(pl_module, LEMModel):
             sample = torch.zeros(self.shape, device=pl_module.device)
             # Replaces the module's forward, in training mode only.

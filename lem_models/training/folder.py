@@ -1,12 +1,12 @@
-"""The folder of a run: what lies in it, and what may happen to it.
+"""The folder of a training run: its files, and the checks of them.
 
-    checkpoints/      last.ckpt and best.ckpt, while the run is under way and after it
+    checkpoints/      last.ckpt and best.ckpt, during the training and after it
     logs/             CSV and TensorBoard
-    config.json, model.safetensors, then run.json and, for a fine-tuning, finetune.json: when the run has ended
+    config.json, model.safetensors, then run.json and, for a fine-tuning, finetune.json: after the training
 
-The two files of facts, run.json and finetune.json, are about the model beside them. So those of an earlier run are
-removed before its model is, and new ones are written after the new model: wherever the process ends, no facts lie
-beside another model.
+The two files of facts, run.json and finetune.json, describe the model beside them. So the old facts are removed before
+the old model, and the new facts are written after the new model. If the process ends at any point, no facts lie beside
+another model.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lem_models.modeling.model import LEMModel
 __all__ = ["FINETUNE_FILE", "RUN_FILE", "RunFolder"]
 
 RUN_FILE = "run.json"
-"""What was trained on what."""
+"""Recipe and data of the training."""
 FINETUNE_FILE = "finetune.json"
-"""What fine-tuning measured."""
+"""Results of the fine-tuning."""
 
 _CHECKPOINTS = "checkpoints"
 _LOGS = "logs"
@@ -33,7 +33,7 @@ _LATEST = "auto"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run.
+    """The folder of a training run.
 
     Attributes:
         path: The folder; it need not exist.
@@ -43,7 +43,7 @@ class RunFolder:
 
     @classmethod
     def of(cls, resume: str | Path) -> RunFolder | None:
-        """The folder of the run that ``resume`` names; ``None`` where it names none (``"auto"``, a stray file)."""
+        """The folder of the run that ``resume`` names; ``None`` if it names no folder (``"auto"``, another file)."""
         given = Path(resume)
         if str(resume) == _LATEST:
             return None
@@ -77,7 +77,7 @@ class RunFolder:
         return self.checkpoints / "best.ckpt"
 
     def unused_log(self, name: str) -> str:
-        """The name, or the first of name-2, name-3, ... that no earlier run in this folder has used for its log."""
+        """The name, or the first of name-2, name-3, ... without a log in this folder."""
         names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
         return next(candidate for candidate in names if not (self.logs / candidate).exists())
 
@@ -103,7 +103,7 @@ class RunFolder:
         held = [path for path in files if path.exists()] + sorted(self.checkpoints.glob("*.ckpt"))
         if held:
             raise ConfigError(
-                f"{self.path} holds a run already ({held[0].relative_to(self.path)}): resume it (--resume auto, "
+                f"{self.path} already holds a run ({held[0].relative_to(self.path)}): resume it (--resume auto, "
                 f"resume='auto'), replace it (--overwrite, overwrite=True), or name another folder"
             )
 
@@ -125,7 +125,7 @@ class RunFolder:
             resume: A checkpoint of this run; ``"auto"`` or the folder itself for its last one.
 
         Raises:
-            ConfigError: when there is none, or it is of another folder: the best checkpoint so far lies beside it.
+            ConfigError: when there is none, or it lies in another folder, which holds the best checkpoint so far.
         """
         latest = str(resume) == _LATEST or Path(resume).is_dir()
         named = self if str(resume) == _LATEST else self.of(resume)
@@ -135,12 +135,12 @@ class RunFolder:
         if named is None or named.path.resolve() != self.path.resolve():
             cure = "copy the whole folder of its run" if named is None else f"pass --out {named.path} (out=)"
             raise ConfigError(
-                f"{path} is no checkpoint of the run in {self.path}, its best one so far is missing: {cure}"
+                f"{path} is not a checkpoint of the run in {self.path}, so its best one so far is missing: {cure}"
             )
         return path
 
     def clear(self) -> None:
-        """Remove the files of an earlier run, its facts first; cards and other files stay."""
+        """Remove the files of an earlier run, first its facts; cards and other files stay."""
         self.drop_facts()
         for folder in (self.path, self.pushed):
             for name in (WEIGHTS_NAME, CONFIG_NAME):
@@ -151,6 +151,6 @@ class RunFolder:
             shutil.rmtree(log, ignore_errors=True)
 
     def drop_facts(self) -> None:
-        """Remove the facts about the model that is there."""
+        """Remove the facts about the model in the folder."""
         for name in (FINETUNE_FILE, RUN_FILE):
             (self.path / name).unlink(missing_ok=True)

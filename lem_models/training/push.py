@@ -1,4 +1,4 @@
-"""Push the best checkpoint of a run to the Hub whenever it improves, as a model that can be loaded.
+"""Push the best checkpoint of a training run to the Hub whenever it improves, as a loadable model.
 
 A failed push does not stop the training: the model is written to the folder of the run before anything is sent, a
 warning gives the reason, and the next validation and the end of the training try again.
@@ -48,20 +48,20 @@ class PushToHub(Checkpoint):
     Args:
         repo_id: ``org/name``; the repository is created if it does not exist.
         folder: Folder of the model on this machine, which is written before anything is sent; default ``model`` beside
-            the checkpoints. A ``README.md`` beside it, or in it, is the card; a plain one is made otherwise.
-        branch: Branch to push to, created if it does not exist; ``None`` for the main one.
-        private: Whether the repository is private, if it is created; a public one is then refused.
+            the checkpoints. A ``README.md`` beside it, or in it, is the card; otherwise a plain card is made.
+        branch: Branch to push to, created if it does not exist; ``None`` for the main branch.
+        private: Whether the repository is private. If true, an existing public repository is refused.
         every: Fewest validations between two pushes; the end of the training pushes what is left.
         token: Hub token; default the client's.
         checkpoint: The callback whose best checkpoint is pushed; default the trainer's first ``ModelCheckpoint``.
         to_beat: Score that a checkpoint must beat to be pushed.
-        patience: Seconds that training waits for a push; after that both go on side by side.
+        patience: Seconds that training waits for a push; then both continue in parallel.
 
     Attributes:
         url: URL of the latest commit; ``None`` before there is one.
 
     Raises:
-        UnknownNameError: when the repository's name has not the form ``org/name``.
+        UnknownNameError: when the repository's name does not have the form ``org/name``.
         ConfigError: when ``every`` is below one.
 
     Example:
@@ -91,13 +91,13 @@ class PushToHub(Checkpoint):
         self._patience = patience
         self.to_beat = to_beat
         self.url: str | None = None
-        self._pushed: float | None = None  # score of what is on the Hub
+        self._pushed: float | None = None  # score of the last push
         self._validations = every  # since the last push
         self._thread: threading.Thread | None = None
 
     @classmethod
     def of(cls, config: HubConfig, *, folder: Path, checkpoint: ModelCheckpoint) -> Self:
-        """The callback that a recipe's section ``hub`` asks for."""
+        """The callback for the section ``hub`` of a recipe."""
         return cls(
             config.repo_id,
             folder=folder,
@@ -120,7 +120,7 @@ class PushToHub(Checkpoint):
         self._consider(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Push what has not arrived, in a few attempts; an attempt that hangs is the last."""
+        """Push an unpublished checkpoint, in a few attempts; an attempt that hangs is the last."""
         wait = _LAST_WAIT
         for attempt in range(_LAST_ATTEMPTS):
             self._validations = self._every
@@ -131,11 +131,11 @@ class PushToHub(Checkpoint):
                 wait *= 2
 
     def state_dict(self) -> dict[str, Any]:
-        """What is on the Hub already, for a resumed run."""
+        """Score and URL of the last push, for a resumed run."""
         return {"pushed": self._pushed, "url": self.url, "to": self._place()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from there, unless the repository or the branch is another one."""
+        """Continue after the last push, unless the repository or the branch has changed."""
         if state_dict["to"] == self._place():
             self._pushed, self.url = state_dict["pushed"], state_dict["url"]
 
@@ -145,7 +145,7 @@ class PushToHub(Checkpoint):
     # -- what ---------------------------------------------------------------------------------------------------------
 
     def _consider(self, trainer: L.Trainer, pl_module: L.LightningModule) -> bool:
-        """Push the best checkpoint if it is time; whether something is left to push. Raises nothing."""
+        """Push the best checkpoint if it is time; return whether a push is still due. Raises nothing."""
         if not trainer.is_global_zero:
             return False
         try:
@@ -174,19 +174,19 @@ class PushToHub(Checkpoint):
         return score > self.to_beat if mode == "max" else score < self.to_beat
 
     def _is_free(self) -> bool:
-        """Whether no push is under way; waits up to the patience for one."""
+        """Wait for a running push up to the patience; return whether none is running."""
         if self._thread is not None:
             self._thread.join(self._patience)
             if self._thread.is_alive():
                 rank_zero_warn(
                     f"the push to {self._to.repo_id!r} takes longer than {self._patience:g} seconds; training "
-                    "goes on, and so does the push"
+                    "and push continue in parallel"
                 )
                 return False
         return True
 
     def _save(self, path: Path, pl_module: L.LightningModule) -> Contents:
-        """Write the checkpoint as a model on this machine, and collect what is sent of it."""
+        """Write the checkpoint as a model on this machine, and collect the files to send."""
         if not isinstance(pl_module, LEMModel):
             raise ConfigError(f"PushToHub pushes a LEMModel, not a {type(pl_module).__name__}")
         checkpoint = read_checkpoint(path)
@@ -209,6 +209,6 @@ class PushToHub(Checkpoint):
 
     def _warn(self, error: Exception) -> None:
         rank_zero_warn(
-            f"nothing was pushed to {self._to.repo_id!r}, training goes on and the model on this machine is "
+            f"nothing was pushed to {self._to.repo_id!r}, training continues and the model on this machine is "
             f"safe: {without_token(str(error), self._to.token)}"
         )

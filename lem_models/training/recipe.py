@@ -1,9 +1,9 @@
-"""A training recipe: one YAML file that says what is trained on what.
+"""A training recipe: one YAML file with the model to train, its data and its settings.
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
 (how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
-(length, validation, patience), ``costs`` (of trading, none by default), ``hub`` (where the best checkpoint is pushed
-to, nowhere by default).
+(length, validation, patience), ``costs`` (of trading, none by default), ``hub`` (repository for the best checkpoint,
+none by default).
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ class DataConfig(_Section):
         train_end: Last day (exclusive) of training; orders end before it.
         validation_end: Last day (exclusive) of validation, which starts at ``train_end``.
         symbols: Symbols to use, all if empty.
-        held_out: Symbols that neither training nor validation use: the model is tested on them as unseen assets.
+        held_out: Symbols that neither training nor validation uses, so that they can test the model as unseen assets.
         horizon: Longest order in this market; default the model's.
         weight: Weight of this market in the draw of training batches.
-        skip_bars: Bars to skip at the start of each symbol (the first days of a listing are extreme).
-        stretches: Stretches of bars in a batch, over all devices; each is read in one pass of the backbone.
+        skip_bars: Bars to skip at the start of each symbol, because the first days of a listing are extreme.
+        stretches: Stretches of bars in a batch, over all devices; one pass of the backbone reads each.
         orders_per_stretch: Orders drawn in each stretch.
         stretch: Bars of a stretch after the warm-up.
-        validation_batches: Fixed batches to validate on.
+        validation_batches: Fixed batches for validation.
         validation_orders_per_stretch: Orders in each of their stretches; few, so that no stretch has much weight.
         shared_lookback: Whether the lookback of validation orders may lie in the training period; their decisions and
-            fills never do. For short histories, where a lookback is a large share of the bars.
+            fills never lie there. It is for short histories, in which a lookback is a large share of the bars.
     """
 
     path: Path | None = None
@@ -101,7 +101,7 @@ class DataConfig(_Section):
         return Bars.read(source, unit=self.unit, calendar=self.calendar, fill_gaps=self.fill_gaps)
 
     def check_read(self) -> None:
-        """Refuse options of reading for bars that are read already.
+        """Refuse options of reading for bars that are already read.
 
         Raises:
             ConfigError: when the section has one.
@@ -110,7 +110,7 @@ class DataConfig(_Section):
         if given:
             raise ConfigError(
                 f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), but the bars are "
-                "read already: pass the file, or leave these settings out"
+                "already read: pass the file, or leave these settings out"
             )
 
     @model_validator(mode="after")
@@ -128,10 +128,10 @@ class FinetuneConfig(_Section):
             ``train(start=)`` override it.
         horizon: Longest order of the new model; default the start's
             (:meth:`~lem_models.modeling.model.LEMModel.with_horizon`).
-        head_config: Settings of the head that the start lacks
+        head_config: Settings that the head of the start lacks
             (:meth:`~lem_models.modeling.model.LEMModel.with_head_settings`).
-        method: What may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank adapters
-            (:mod:`lem_models.training.adapters`), merged into the weights at the end.
+        method: Weights that may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank
+            adapters (:mod:`lem_models.training.adapters`), merged into the weights at the end.
         rank: Rank of the adapters.
     """
 
@@ -146,14 +146,14 @@ class TrainerConfig(_Section):
     """Length, validation and precision of a run.
 
     Attributes:
-        steps: Optimiser steps at most.
+        steps: Largest number of optimiser steps.
         steps_per_epoch: Steps between two validations.
         keep: Which weights are the result: ``"best"``, those with the best validation utility; ``"last"``, those after
-            all steps, for a validation period that is too short to compare checkpoints. A run that keeps the last
-            weights does not stop early, and the start does not compete.
+            all steps, for a validation period that is too short to compare checkpoints. With ``"last"`` the training
+            does not stop early, and the weights of the start cannot be the result.
         patience: Validations without a better utility before the run stops.
-        accumulate: Batches whose gradients are averaged for one optimiser step, where the stretches of a step do not
-            fit into memory at once.
+        accumulate: Batches whose gradients are averaged for one optimiser step, if the stretches of a step do not fit
+            into memory at once.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` for matrix products in 16 bits and weights in 32.
             The simulator always books fills in 32 bits.
         cuda_graphs: Record the backbone's kernels once and replay them, on a single CUDA device.
@@ -173,14 +173,15 @@ class TrainerConfig(_Section):
 
 
 class HubConfig(_Section):
-    """Where the best checkpoint is pushed to while training runs; see :class:`~lem_models.training.push.PushToHub`.
+    """Repository for the best checkpoint during training; see :class:`~lem_models.training.push.PushToHub`.
 
     The token is not a setting: it comes from ``HF_TOKEN`` or ``hf auth login``.
 
     Attributes:
         repo_id: Repository on the Hub, ``org/name``; created if it does not exist.
         branch: Branch, created if it does not exist; null for the main one.
-        private: Whether the repository is private; a public one is then refused. Null for the account's default.
+        private: Whether the repository is private. If true, an existing public repository is refused. Null for the
+            account's default.
         every: Fewest validations between two pushes.
     """
 
@@ -200,7 +201,7 @@ class HubConfig(_Section):
 
 
 class Recipe(_Section):
-    """A training run.
+    """A training recipe.
 
     Attributes:
         name: Name of the new model.
@@ -211,9 +212,9 @@ class Recipe(_Section):
         finetune: Model to start from; its architecture replaces ``model``.
         optimizer: Optimiser.
         trainer: Length, validation and precision.
-        costs: What trading costs: training and validation then use improvements net of costs. Training orders have no
+        costs: Trading costs; training and validation then use improvements net of costs. Training orders have no
             amount, so an impact needs the costs' ``order_size``.
-        hub: Where the best checkpoint is pushed to while training runs.
+        hub: Repository for the best checkpoint during training.
     """
 
     refusal: ClassVar[str] = "recipe refused"
@@ -239,20 +240,20 @@ class Recipe(_Section):
     @classmethod
     def _at_least_one(cls, data: tuple[DataConfig, ...]) -> tuple[DataConfig, ...]:
         if not data:
-            raise ValueError("one market is needed at least")
+            raise ValueError("at least one market is needed")
         return data
 
     @model_validator(mode="after")
     def _sized(self) -> Recipe:
         if self.costs is not None and self.costs.needs_size:
-            raise ValueError("costs: an impact needs an order_size, the orders drawn in training have no amount")
+            raise ValueError("costs: an impact needs an order_size, because training orders have no amount")
         if self.finetune is not None and "model" in self.model_fields_set:
             raise ValueError("model: the architecture is that of finetune.start; leave one of the two sections out")
         return self
 
     @property
     def method(self) -> Method:
-        """What training may change."""
+        """Weights that training may change."""
         return "full" if self.finetune is None else self.finetune.method
 
     @property
@@ -264,7 +265,7 @@ class Recipe(_Section):
         """The recipe with another repository, another branch, or both; ``None`` keeps the recipe's.
 
         Raises:
-            ConfigError: when the name has not the form ``org/name``, or a branch is named and no repository.
+            ConfigError: when the name does not have the form ``org/name``, or a branch is named without a repository.
         """
         given = {key: value for key, value in (("repo_id", repo_id), ("branch", branch)) if value is not None}
         if not given:
@@ -289,9 +290,9 @@ class Recipe(_Section):
         """A recipe from its sections.
 
         Args:
-            sections: What the file holds.
+            sections: Content of the file.
             name: Name of the file, for errors.
-            folder: Where relative paths start.
+            folder: Folder at which relative paths start.
 
         Raises:
             ConfigError: naming the file and every wrong setting.
@@ -324,7 +325,7 @@ def read_sections(path: str | Path) -> dict[str, Any]:
     """The sections of a recipe, unchecked.
 
     Raises:
-        ConfigError: when the file cannot be read, repeats a key, asks for too much, or holds no sections.
+        ConfigError: when the file cannot be read, repeats a key, exceeds a limit, or holds no sections.
     """
     try:
         content = parse_yaml(read_text(path, _MAX_BYTES))
@@ -336,10 +337,10 @@ def read_sections(path: str | Path) -> dict[str, Any]:
 
 
 def shipped_recipe(name: str) -> Path:
-    """File of a recipe that comes with the package.
+    """File of a recipe in the package.
 
     Raises:
-        UnknownNameError: when there is none of this name.
+        UnknownNameError: when the package has no recipe of this name.
     """
     package = Path(__file__).parents[1]
     # In an installed package, and in a checkout.

@@ -1,7 +1,7 @@
-"""Run a recipe: from bars to a saved model, with progress bar, logs, checkpoints that resume and early stopping.
+"""Train a model by a recipe: from bars to a saved model, with progress bar, logs, checkpoints and early stopping.
 
-The same call works in one process or in many (several devices, several nodes): every process takes its share of each
-batch, the first one writes. The result is the same up to the rounding of sums.
+The same call works in one process or in many (several devices, several nodes). Every process takes its share of each
+batch, and the first process writes the files. The result is the same up to the rounding of sums.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lem_models.training.settings import TrainingSettings
 __all__ = ["TrainingRun", "train"]
 
 _LONGEST_REASON = 300  # characters
-# Beginnings of warnings of Lightning about what is intended here.
+# Beginnings of warnings of Lightning that do not apply here.
 _INTENDED = (
     r".*IterableDataset` has `__len__` defined",  # no workers
     r".*does not have many workers",
@@ -60,10 +60,10 @@ class TrainingRun:
     Attributes:
         model: The model, as it was saved.
         folder: Where it was saved.
-        recipe: The recipe as it was run: with the architecture of the start and the precision of the settings.
+        recipe: The recipe of the training, with the architecture of the start and the precision of the settings.
         bars_hashes: Content hash of the bars of each market.
-        start_utility: Validation utility of the model that it started from; minus infinity where there was none.
-        best_utility: Best validation utility after it; minus infinity where nothing was validated.
+        start_utility: Validation utility of the start; minus infinity without a start.
+        best_utility: Best validation utility after the start; minus infinity without a validation.
         seconds: Wall-clock time.
     """
 
@@ -78,10 +78,10 @@ class TrainingRun:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Everything that a run needs, checked; nothing has been written yet.
+    """Checked parts of a training run; nothing has been written yet.
 
     Attributes:
-        recipe: The recipe as it is run.
+        recipe: The recipe, completed.
         folder: The folder of the run.
         checkpoint: The checkpoint to resume; ``None`` for a new run.
         start: The model to start from.
@@ -116,30 +116,30 @@ def train(
     """Train a model.
 
     Args:
-        recipe: What to train on what.
-        out: Folder of the run: ``logs/`` (CSV and TensorBoard) and ``checkpoints/`` while it is under way; at the end
-            the model (``config.json``, ``model.safetensors``) and ``run.json`` (the recipe, the hash of the bars and,
-            where another model was the start, the validation utilities). With several processes the first one writes
-            them. Where the recipe has a section ``hub``, the best checkpoint so far is also pushed there, as a model;
-            its copy on this machine is ``checkpoints/model``, and a ``checkpoints/README.md`` is its card.
-        data: Bars, instead of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
-            that holds the files that the recipe names, or the bars themselves. Every node reads its own.
-        start: Model to start from, for fine-tuning, instead of the recipe's ``finetune.start``: its weights instead of
-            random ones, its architecture and risk aversions instead of the recipe's. It does not change. It competes:
-            where no validation finds a better utility than its own, its weights are the result.
-        resume: Checkpoint of the run in ``out`` to go on from, or ``"auto"`` for its last one. Every node reads its
-            own. The recipe and the bars must be those that the run began with. Only ``name``, ``hub``,
+        recipe: The recipe.
+        out: Folder of the run. During training it has ``logs/`` (CSV and TensorBoard) and ``checkpoints/``. At the end
+            it also has the model (``config.json``, ``model.safetensors``) and ``run.json`` (the recipe, the hash of the
+            bars and, with a start, the validation utilities). With several processes the first one writes them. If the
+            recipe has a section ``hub``, the best checkpoint so far is also pushed there, as a model. Its copy on this
+            machine is ``checkpoints/model``, and a ``checkpoints/README.md`` is its card.
+        data: Bars in place of the recipe's paths: a file for each of its markets, in the recipe's order, or one folder
+            that holds the files that the recipe names, or a ``Bars`` object. Every node reads its own files.
+        start: Model to start from, for fine-tuning, in place of the recipe's ``finetune.start``. Its weights replace
+            random ones, and its architecture and risk aversions replace the recipe's. It does not change. If no
+            validation has a better utility than its own, its weights are the result.
+        resume: Checkpoint of the run in ``out`` to resume from, or ``"auto"`` for its last one. Every node reads its
+            own. The recipe and the bars must be the same as at the beginning. Only ``name``, ``hub``,
             ``trainer.steps``, ``trainer.precision``, ``trainer.cuda_graphs`` and ``settings`` may change.
-        overwrite: Whether to replace a run or model that ``out`` holds already: it is removed when the training starts.
+        overwrite: Whether to replace a run or model in ``out``; it is removed when the training starts.
         settings: Devices, precision and progress; the defaults if None.
 
     Returns:
-        The run. Its model has the best validation utility, or is the last one (``trainer.keep``); the same in every
-        process.
+        The training run, the same in every process. Its model has the best validation utility, or is the last one
+        (``trainer.keep``).
 
     Raises:
         ConfigError: when neither the recipe nor the call names a file of bars for every market, the stretches of a
-            batch cannot be shared equally by the processes, Lightning refuses its settings, ``out`` holds a run already
+            batch cannot be shared equally by the processes, Lightning refuses its settings, ``out`` already holds a run
             or is the folder of the start, or the checkpoint is damaged or of a run with another recipe or other bars.
         BarsError: when the bars break a rule or a split is empty.
         UntrainedHeadError: when no step has trained the head.
@@ -174,7 +174,7 @@ def _prepare(
     overwrite: bool,
     settings: TrainingSettings,
 ) -> _Prepared:
-    """Check everything and put it together, without writing anything."""
+    """Check the arguments and build the parts of the run, without writing anything."""
     sources = _sources(recipe, data)
     folder = RunFolder(out)
     if resume is not None and overwrite:
@@ -213,10 +213,10 @@ def _prepare(
 
 
 def _sources(recipe: Recipe, data: Bars | str | Path | Sequence[str | Path] | None) -> list[Bars | Path]:
-    """The bars of each market, or the file of them."""
+    """The bars of each market, or their files."""
     if isinstance(data, Bars):
         if len(recipe.data) > 1:
-            raise ConfigError(f"the recipe has {len(recipe.data)} markets, and data are the bars of one")
+            raise ConfigError(f"the recipe has {len(recipe.data)} markets, and data has the bars of one")
         return [data]
     paths = [market.path for market in recipe.data]
     given = [] if data is None else [Path(data)] if isinstance(data, str | Path) else [Path(path) for path in data]
@@ -242,7 +242,7 @@ def _read(source: Bars | Path, market: DataConfig) -> Bars:
 
 
 def _start(recipe: Recipe, start: LEMModel | None, folder: RunFolder) -> LEMModel | None:
-    """The model to start from, with the horizon and the head settings that the recipe asks for."""
+    """The model to start from, with the horizon and the head settings of the recipe."""
     finetune = recipe.finetune
     if start is None and finetune is not None:
         start = LEMModel.from_pretrained(finetune.start)
@@ -270,8 +270,8 @@ def _batches(recipe: Recipe, tables: Sequence[Bars]) -> ExecutionDataModule:
 
 
 def _architecture(recipe: Recipe, tables: Sequence[Bars], start: LEMModel | None) -> LEMConfig:
-    """The recipe's architecture, with the days and the frequencies that the model has seen after the training."""
-    unseen = {} if start is None else dict(start.config.unseen_from)  # what the start has seen is seen
+    """The recipe's architecture, with the first unseen days and the frequencies after the training."""
+    unseen = {} if start is None else dict(start.config.unseen_from)  # the model has seen what the start has seen
     for bars, market in zip(tables, recipe.data, strict=True):
         frequency = clock(bars.frequency)
         unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
@@ -332,7 +332,7 @@ def _fit(prepared: _Prepared) -> float:
     """Train, from the beginning or from a checkpoint.
 
     Returns:
-        Validation utility of the start; minus infinity where there was none.
+        Validation utility of the start; minus infinity without a start.
 
     Raises:
         ConfigError: when the state in the checkpoint cannot be restored, or the weights have diverged.
@@ -378,7 +378,7 @@ def _without_intended_warnings() -> Iterator[None]:
 
 
 def _result(prepared: _Prepared, start_utility: float) -> tuple[LEMModel, float]:
-    """The model that the run gives, in every process, and the best validation utility.
+    """The resulting model, in every process, and the best validation utility.
 
     Raises:
         UntrainedHeadError: when no step has trained the head.
@@ -401,7 +401,7 @@ def _result(prepared: _Prepared, start_utility: float) -> tuple[LEMModel, float]
     model.is_trained, model.name = is_trained, prepared.recipe.name
     if not is_trained:  # in every process, not only in the one that saves
         raise UntrainedHeadError(
-            "no step has trained the head: its gradients were not finite or never there. Lower "
+            "no step has trained the head: its gradients were not finite, or it had none. Lower "
             "optimizer.learning_rate, or train with precision 32-true"
         )
     return model, best_utility
@@ -411,7 +411,7 @@ def _best_weights(trainer: L.Trainer, best: ModelCheckpoint) -> dict[str, torch.
     """Weights with the best validation utility, in every process."""
     if trainer.interrupted or not best.best_model_path:
         return trainer.strategy.lightning_module_state_dict()
-    # Read where they were written: nodes need not share a disk.
+    # Only the process that wrote the file reads it, because nodes need not share a disk.
     weights: dict[str, torch.Tensor] = {}
     if trainer.is_global_zero:
         weights = read_checkpoint(best.best_model_path)["state_dict"]
@@ -419,7 +419,7 @@ def _best_weights(trainer: L.Trainer, best: ModelCheckpoint) -> dict[str, torch.
 
 
 def _save(prepared: _Prepared, model: LEMModel, start_utility: float, best_utility: float) -> None:
-    """Write the model and the facts about its run, in the first process; the others wait."""
+    """Write the model and the facts about its training, in the first process; the others wait."""
     if prepared.trainer.is_global_zero:
         folder = prepared.folder
         facts: dict[str, Any] = {
@@ -428,7 +428,7 @@ def _save(prepared: _Prepared, model: LEMModel, start_utility: float, best_utili
         }
         if prepared.start is not None:
             facts["validation_utility"] = {"start": start_utility, "best_step": best_utility}
-        # In this order, facts never lie beside another model, wherever the process ends.
+        # In this order facts never lie beside another model, even if the process ends in between.
         folder.drop_facts()
         model.save_pretrained(folder.path)
         to_json(facts, folder.path / RUN_FILE)

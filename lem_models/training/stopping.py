@@ -1,9 +1,9 @@
 """A signal stops a training between two batches.
 
-A handler that raises may interrupt the process anywhere, for example while it writes to the queue of a log, whose
-thread then waits two minutes for the rest. So a signal is only noted while a training runs, and the caller's handler
-is called at the next batch. The caller's handler decides how the process ends: Lightning's own handler for SIGTERM
-would end it with exit code 0.
+A handler that raises can interrupt the process anywhere. If it interrupts a write to the queue of a log, the thread of
+the log waits two minutes for the rest. So during training a signal is only noted, and the caller's handler is called
+at the next batch. The caller's handler decides how the process ends. (Lightning's own handler for SIGTERM would end it
+with exit code 0.)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StopBetweenBatches(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Restore the handlers and call the one whose signal was deferred."""
+        """Restore the handlers and call the handler of a deferred signal."""
         self._call_noted()
         self._install(self._handlers)
 
@@ -60,17 +60,17 @@ class StopBetweenBatches(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Stop here."""
+        """Call the handler of a deferred signal."""
         self._call_noted()
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Stop here."""
+        """Call the handler of a deferred signal."""
         self._call_noted()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """End the processes that Lightning has started: they would wait for this one, which alone writes files."""
+        """End the processes that Lightning has started, which would wait for this one."""
         kill = getattr(trainer.strategy.launcher, "kill", None)
         if isinstance(exception, SystemExit) and kill is not None:
             kill(getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -95,5 +95,5 @@ class StopBetweenBatches(Callback):
     def _install(self, handlers: dict[int, Any]) -> None:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
-                if handler is not None:  # None: set by C code, which cannot be set again from here
+                if handler is not None:  # None: a handler of C code, which Python cannot set again
                     signal.signal(number, handler)

@@ -96,7 +96,7 @@ def test_policies_are_broken_down_by_keys_and_side(run):
         assert set(table["policy"]) == set(run.results)
     assert run.breakdown("side")["side"].tolist() == ["buy", "sell"] * 3
     assert run.breakdown("volatility")["volatility"].unique().tolist() == ["low", "middle", "high"]
-    with pytest.raises(ConfigError, match=r"by: .*'hours' is no key"):
+    with pytest.raises(ConfigError, match=r"by: .*'hours' is not a key"):
         BenchmarkSettings(by=("symbol", "hours"))
 
 
@@ -164,5 +164,7 @@ def test_the_null_is_drawn_for_the_policies_that_are_named():
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
     settings = BenchmarkSettings(min_periods=(1,), limit=40, null=1, null_of=("volume_curve", "stopping_rule"))
     assert set(run_benchmark(policies, bars, settings).nulls) == {"volume_curve", "stopping_rule"}
-    with pytest.raises(ConfigError, match="null_of names 'kalman_volume', which is none of the policies stopping_rule"):
+    with pytest.raises(
+        ConfigError, match="null_of names 'kalman_volume', which is not one of the policies stopping_rule"
+    ):
         run_benchmark(policies, bars, settings.model_copy(update={"null_of": ("kalman_volume",)}))

@@ -116,7 +116,7 @@ def test_a_file_that_has_no_end_is_cut_off(published, monkeypatch, tmp_path, kin
                 reply.headers["Location"] = url
 
         altered(published, monkeypatch, lead_away)
-        with pytest.raises(HubError, match=r"the server sends more of .* than the [\d,]+ bytes that may be"):
+        with pytest.raises(HubError, match=r"the server sends more than the [\d,]+ bytes that .* may have"):
             pull(kind)
     assert sent[0] < 32 << 20  # what the system holds on its way
     assert not [path for path in tmp_path.rglob("*.incomplete")]
@@ -131,7 +131,7 @@ def test_a_stream_that_has_no_end_is_cut_off(published, monkeypatch):
                 reply.headers["Location"] = url
 
         altered(published, monkeypatch, lead_away)
-        with pytest.raises(HubError, match="the server sends more of"):
+        with pytest.raises(HubError, match="the server sends more than"):
             list(Bars.from_hub(DATA, streaming=True))
 
 
@@ -139,7 +139,7 @@ def test_a_stream_that_has_no_end_is_cut_off(published, monkeypatch):
 def test_a_description_that_has_no_end_is_cut_off(published, monkeypatch, kind):
     monkeypatch.setattr(download, "_MAX_ANSWER", 1000)
     altered(published, monkeypatch, lambda request, reply: Reply(200, b" " * 5000) if "/api/" in request.path else None)
-    with pytest.raises(HubError, match="the server sends more of the description"):
+    with pytest.raises(HubError, match=r"the server sends more than .* the description"):
         pull(kind)
 
 
@@ -162,7 +162,7 @@ def test_a_packed_file_is_not_unpacked(published, monkeypatch, kind):
             reply.headers["Content-Encoding"] = "gzip"
 
     altered(published, monkeypatch, pack)
-    with pytest.raises(HubError, match="sent packed"):
+    with pytest.raises(HubError, match="compressed, which was not requested"):
         pull(kind)
 
 
@@ -180,7 +180,7 @@ def test_a_file_that_is_shorter_than_stated_is_refused(published, monkeypatch, k
 @KINDS
 def test_a_server_that_leads_in_circles_is_refused(published, monkeypatch, kind):
     altered(published, monkeypatch, lambda request, _: Reply(302, headers={"Location": request.path}))
-    with pytest.raises(HubError, match="in circles"):
+    with pytest.raises(HubError, match="redirects too often"):
         pull(kind)
 
 
@@ -325,5 +325,5 @@ def test_a_token_does_not_go_to_another_host(published, kind):
 @KINDS
 def test_an_answer_that_is_no_json_is_refused(published, monkeypatch, kind):
     altered(published, monkeypatch, lambda request, _: Reply(200, b"[" * 100_000) if "/api/" in request.path else None)
-    with pytest.raises(HubError, match="no JSON"):
+    with pytest.raises(HubError, match="not JSON"):
         pull(kind)

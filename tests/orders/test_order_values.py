@@ -338,7 +338,7 @@ def test_other_columns_are_carried_along_and_named_in_a_line(name, caplog):
     table[name] = [3, 1]
     result = execute(load_policy("twap"), BARS, table)
     assert result.orders[name].tolist() == [3, 1]
-    assert f"1 of 6 columns of the orders are no fields and are carried along unread: {str(name)!r}" in caplog.text
+    assert f"1 of 6 columns of the orders are not fields and are carried along unread: {str(name)!r}" in caplog.text
 
 
 def test_a_table_of_fields_only_says_nothing(caplog):

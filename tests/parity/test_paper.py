@@ -182,7 +182,7 @@ def test_names_may_come_without_their_prefix(fixture):
         (lambda w: w.pop("w.vsn.grn3.norm.beta"), r"'vsn.grn3.norm.beta' is missing"),
         (lambda w: w.update({"w.extra": np.zeros(3, np.float32)}), r"1 arrays have no place in the model: \['extra'\]"),
         (lambda w: w.update({"w.rnn2.kernel": w["w.rnn1.kernel"]}), r"'rnn2.* is missing"),
-        (lambda w: w.update({"w.mlp2.kernel_0": w["w.mlp1.kernel_0"]}), r"steps.2.kernels.0 would be \[5, 8, 33, 6\]"),
+        (lambda w: w.update({"w.mlp2.kernel_0": w["w.mlp1.kernel_0"]}), r"steps.2.kernels.0 has the shape \[5"),
         (lambda w: w.update({"w.grn.skip.bias": np.full(8, np.nan, np.float32)}), r"grn.skip.bias must be an array"),
         (lambda w: w.update({"w.grn.skip.bias": [0.0] * 8}), r"grn.skip.bias must be an array"),
         (lambda w: w.update({"w.rnn0.sub0.grid": w["w.rnn0.sub0.grid"] * 2}), r"rnn0.sub0.grid is not 10 knots"),

@@ -79,10 +79,13 @@ def test_a_sound_one_is_read(tmp_path):
     [
         (lambda target: _saved({**SOUND, "evil": Evil(target)}), "UnpicklingError$"),
         (lambda target: _saved({**SOUND, "callbacks": {"x": Evil(target)}}), "UnpicklingError$"),
-        (lambda target: _saved({**SOUND, "evil": Evil(target)}, _use_new_zipfile_serialization=False), "no archive"),
-        (lambda target: pickle.dumps({**SOUND, "evil": Evil(target)}), "no archive"),
-        (lambda target: _tar(), "no archive"),
-        (lambda target: b"", "no archive"),
+        (
+            lambda target: _saved({**SOUND, "evil": Evil(target)}, _use_new_zipfile_serialization=False),
+            "not an archive",
+        ),
+        (lambda target: pickle.dumps({**SOUND, "evil": Evil(target)}), "not an archive"),
+        (lambda target: _tar(), "not an archive"),
+        (lambda target: b"", "not an archive"),
         (lambda target: b"PK\x03\x04" + bytes(99), "BadZipFile"),
         (lambda target: _saved(SOUND)[:-100], "BadZipFile"),
         (lambda target: _repacked(zipfile.ZIP_DEFLATED), "members are compressed"),

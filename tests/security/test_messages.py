@@ -137,14 +137,14 @@ def card_of(saved, tmp_path, record):
     for path in saved.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "finetune.json").write_text(json.dumps(record))
-    return contents_of(folder, ModelUpload(repo_id="org/lem"))
+    return contents_of(folder, ModelUpload(repo_id="org/a"))
 
 
-def test_a_plain_card_shows_texts_of_files_and_folders_escaped(saved, tmp_path):
+def test_a_plain_card_shows_texts_of_files_escaped(saved, tmp_path):
     contents = card_of(saved, tmp_path, RECORD)
     card = contents.files["README.md"].decode()
     assert [sign for sign in card if not sign.isprintable() and sign != "\n"] == []
-    assert "a\\x1b[2J" in card
+    assert "\na\\x1b[2J" in card
     assert "\nc" not in card
     assert all(note.isprintable() for note in contents.notes)
 

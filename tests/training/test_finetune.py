@@ -444,7 +444,7 @@ def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tm
 
 def test_a_folder_that_holds_a_run_is_asked_about_before_anything_is_read(month, small, tmp_path):
     (tmp_path / "finetune.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"holds a run already \(finetune\.json\)"):
+    with pytest.raises(ConfigError, match=r"already holds a run \(finetune\.json\)"):
         tuned(tiny_model(), tmp_path / "no bars", tmp_path, small)
     assert (tmp_path / "finetune.json").read_text() == "{}"
 
@@ -576,7 +576,7 @@ def test_thirty_days_of_a_withheld_pair_work(shared_data, tmp_path):
     bars = Bars.read(shared_data / "crypto_hourly.parquet").select([PAIR]).between("2023-12-02", "2024-01-01")
     assert len(bars) == 720
     result = tuned(START, bars, tmp_path, orders=20_000)
-    assert any("little to learn from" in text for text in result.warnings)
+    assert any("few to train on" in text for text in result.warnings)
     assert result.verdict != "worse"
     assert LEMModel.from_pretrained(tmp_path).horizon == result.model.horizon
 

@@ -1,4 +1,4 @@
-"""A run goes on as it began or not at all, and its folder never holds a record beside another model."""
+"""A run resumes as it began or not at all, and its folder never holds facts beside another model."""
 
 import json
 import shutil
@@ -168,11 +168,11 @@ def _without(content, *names):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda c: _without(c, "run"), "does not say by which recipe"),
-        (lambda c: {**c, "run": [1]}, "does not say by which recipe"),
+        (lambda c: _without(c, "run"), "does not contain the recipe"),
+        (lambda c: {**c, "run": [1]}, "does not contain the recipe"),
         (lambda c: {**c, "run": _without(c["run"], "seed")}, r"seed \(not set\) -> 1"),
         (lambda c: {**c, "run": {**c["run"], "a\nb": 1}}, r"'a\\nb' 1 -> \(not set\)"),
-        (lambda c: {**c, "global_step": "x"}, "its global_step is no number of steps"),
+        (lambda c: {**c, "global_step": "x"}, "its global_step is not a number of steps"),
         (lambda c: {**c, "state_dict": {}}, "cannot be resumed"),
         (lambda c: {**c, "state_dict": {k: v[:0] for k, v in c["state_dict"].items()}}, "cannot be resumed"),
         (lambda c: {**c, "optimizer_states": []}, "lacks the state of the optimiser"),
@@ -202,7 +202,7 @@ def test_a_folder_that_holds_a_run_is_asked_about(tmp_path, broken):
         if out != broken:
             LEMModel.from_pretrained("lem-dow-daily").save_pretrained(out)
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-        with pytest.raises(ConfigError, match=r"holds a run already .*--resume auto.*--overwrite"):
+        with pytest.raises(ConfigError, match=r"already holds a run .*--resume auto.*--overwrite"):
             _train(out)
         assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     with pytest.raises(ConfigError, match="leave one of the two out"):
@@ -297,7 +297,7 @@ def test_the_command_resumes_a_folder_or_a_checkpoint_without_being_told_the_fol
     def lem(*more):
         return CliRunner().invoke(app, [str(argument) for argument in (*arguments, *more)])
 
-    assert "holds a run already" in str(lem("--out", broken).exception)
+    assert "already holds a run" in str(lem("--out", broken).exception)
     for resume in (broken, broken / "checkpoints" / "last.ckpt", "auto"):
         result = lem("--resume", resume, *(("--out", broken) if resume == "auto" else ()))
         assert result.exit_code == 0, result.exception

@@ -104,7 +104,7 @@ def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
         ({"data": {"symbols": "BTC"}}, "data.symbols: must be a list, not 'BTC'"),
         ({"data": [5]}, "data.0: must hold settings, not 5"),
         ({"data": [{**TINY["data"], "stretch": 1}]}, "data.0.stretch: Input should be greater than or equal to 2"),
-        ({"data": []}, "data: one market is needed at least"),
+        ({"data": []}, "data: at least one market is needed"),
         ({"data": 5}, "data: must be a list, not 5"),
         ({"data": None}, "data: Field required"),
         ({"orders": {"risk_aversion": []}}, "orders.risk_aversion: must be two positive numbers, the smaller first"),

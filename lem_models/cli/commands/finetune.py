@@ -1,4 +1,4 @@
-"""``lem finetune``: adapt a model to bars of one's own."""
+"""``lem finetune``: adapt a model to your own bars."""
 
 from __future__ import annotations
 

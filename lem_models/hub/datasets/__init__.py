@@ -1,1 +1,1 @@
-"""Bars on the Hub: publishing and reading data sets."""
+"""Bars on the Hub: publish and read data sets."""

@@ -1,9 +1,8 @@
-"""The card of a data set: measured from the bars, with what only its publisher can say.
+"""The card of a data set: facts measured from the bars, and facts from its publisher.
 
-A generated card has a head for the Hub, instructions, and a section for each split. A card belongs to the person who
-wrote it. Publishing changes two keys of its head, without which the library ``datasets`` would read the wrong files,
-and the sections that an earlier push generated and that nobody has edited since. Each section stands between marks that
-carry its hash.
+A generated card has a head for the Hub, instructions, and a section for each split. A push keeps the text of an
+existing card. It changes two keys of the head, without which the library ``datasets`` would read the wrong files, and
+the generated sections that nobody has edited. Each section stands between marks that carry its hash.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ _SECTION = re.compile(
 
 
 def measure_bars(bars: Bars, shards: ShardPlan, meanings: Mapping[str, str]) -> dict[str, Any]:
-    """Measure what the card says of the bars of one split; times are UTC, texts are ready for a cell of a table.
+    """Measure the facts of the card about one split; times are UTC, texts are ready for table cells.
 
     Args:
         bars: The bars.
@@ -114,8 +113,8 @@ def updated_card(
 
     Args:
         old: The card in the repository.
-        facts: What was measured of the split.
-        to: What the publisher says, and whether to write a new card over one that is there.
+        facts: Facts of the split, from :func:`measure_bars`.
+        to: Facts from the publisher, and whether a new card replaces an existing one.
         licence: Terms.
         metadata: See :func:`~lem_models.hub.datasets.metadata.data_set_metadata`.
 
@@ -144,8 +143,8 @@ def updated_card(
     if text is not None:
         return Card(text).with_metadata(metadata).text, ()
     note = (
-        "the card in the repository was written by hand: only 'configs' and 'dataset_info' in its head are kept in "
-        "step (replace_card=True or --replace-card writes a new one)"
+        "the card in the repository was written by hand: only 'configs' and 'dataset_info' in its head are updated "
+        "(replace_card=True or --replace-card writes a new one)"
     )
     return old.with_metadata(metadata).text, (note,)
 
@@ -177,10 +176,10 @@ def _new_card(
 
 
 def _with_section(card: str, split: str, section: str) -> str | None:
-    """A card with a new section of a split, in the place of the old one or after those of other splits.
+    """A card with a new section of a split, which replaces the old one or follows those of other splits.
 
     Returns:
-        The card; ``None`` when it has no generated section, or somebody edited that of this split.
+        The card; ``None`` if it has no generated section, or somebody edited the section of this split.
     """
     last = None
     for match in _SECTION.finditer(card.replace("\r\n", "\n")):
@@ -217,7 +216,7 @@ def _check_licence(card: Card, licence: Licence, repo_id: str) -> None:
     names = [str(name).lower() for name in (stated if isinstance(stated, list) else [stated]) if name]
     if names and licence.name not in names:
         raise LEMError(
-            f"the card of {repo_id!r} says that the licence is {', '.join(names)}, now it is {licence}; pass the same "
+            f"the card of {repo_id!r} has the licence {', '.join(names)}, and the upload has {licence}; pass the same "
             "licence, change the card, or let a new one be written (replace_card=True, --replace-card)"
         )
 
@@ -234,12 +233,12 @@ def _render(template: str, **values: object) -> str:
 
 
 def _line(text: str) -> str:
-    """A text in one line that ends no comment and opens none."""
+    """A text in one line, without marks of comments."""
     return " ".join(str(text).split()).replace("<!--", "&lt;!--").replace("-->", "--&gt;")
 
 
 def _cell(text: str) -> str:
-    """A text in a cell of a table."""
+    """A text for a table cell."""
     return _line("".join(c if c.isprintable() else " " for c in str(text))).replace("|", "\\|").replace("<", "&lt;")
 
 

@@ -1,7 +1,7 @@
-"""Under which terms bars are published: the publisher states them, they are never guessed.
+"""The licence of published bars: the publisher states it, it is never guessed.
 
-The Hub knows licences by short names (https://huggingface.co/docs/hub/repositories-licenses). Terms that have none are
-given as a text. A single word that is no short name is taken for a slip.
+The Hub knows licences by short names (https://huggingface.co/docs/hub/repositories-licenses). Terms without a short
+name are given as a text. A single word that is not a short name is refused as a misspelling.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.
 mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openmdw-1.0 openrail openrail++ osl-3.0 pddl postgresql unlicense wtfpl zlib
 """
 _NAMES = frozenset(_KNOWN.split())
-"""``unknown`` and ``other`` are names of the Hub too; they say nothing by themselves."""
+"""``unknown`` and ``other`` are names of the Hub too, but do not name terms."""
 _EMPTY = frozenset({"", "none", "no", "n/a", "na", "null", "nan", "tbd", "todo", "?", "-"})
 _HOW = (
     "pass licence= (on the command line --licence) with a name that the Hub knows, such as 'cc-by-4.0' or 'mit', or "
@@ -38,7 +38,7 @@ class Licence:
     """A licence.
 
     Attributes:
-        name: As the Hub knows it; ``"other"`` for terms without a name.
+        name: Short name on the Hub; ``"other"`` for terms without one.
         text: The terms in words; empty for a licence with a name.
     """
 
@@ -46,15 +46,15 @@ class Licence:
     text: str = ""
 
     def __str__(self) -> str:
-        """As a sentence of a card has it."""
+        """The licence as a card states it."""
         return f"{self.name}: {self.text}" if self.text else self.name
 
 
 def read_licence(licence: str | None) -> Licence:
-    """Read what a user says of the licence.
+    """Read a licence from a user.
 
     Raises:
-        BarsError: It is empty, or says nothing that a reader could act on (``"unknown"``, ``"other"`` without a text).
+        BarsError: It is empty, does not name terms (``"unknown"``, ``"other"`` without a text), or is misspelt.
 
     Example:
         >>> read_licence("CC-BY-4.0")

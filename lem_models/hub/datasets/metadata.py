@@ -57,8 +57,8 @@ def _updated(metadata: Mapping[str, Any], shards: ShardPlan, sizes: Mapping[str,
     return {"configs": configs, "dataset_info": infos[0] if len(infos) == 1 else infos}
 
 
-def _data_files(given: Any, split: str) -> list[dict[str, Any]]:  # noqa: ANN401 (whatever a card says)
-    """The files of each split, with those of the split that is published."""
+def _data_files(given: Any, split: str) -> list[dict[str, Any]]:  # noqa: ANN401 (any value in a card)
+    """The files of each split, the published split included."""
     own = {"split": split, "path": f"data/{split}-*"}
     entries = (given if isinstance(given, list) else [given]) if given else []
     entries = [entry if isinstance(entry, dict) else {"split": "train", "path": entry} for entry in entries]

@@ -1,8 +1,8 @@
-"""Bars from a data set on the Hub: at once, or piece by piece.
+"""Read bars from a data set on the Hub: at once, or piece by piece.
 
-What is published is a stranger's. File names and the card are looked at before anything is downloaded, the footers of
-the files before anything is unpacked (:mod:`~lem_models.guard.parquet`), and the rows are validated as those of any
-table of bars. Bars that this package published carry their content hash, which is compared.
+The data set is untrusted. File names and the card are checked before anything is downloaded, and the footers of the
+files before anything is unpacked (:mod:`~lem_models.guard.parquet`). The rows are validated as those of any table of
+bars. Bars that this package published carry their content hash, which is compared.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
     """Pieces as one data frame.
 
     Raises:
-        BarsError: They hold values that a data frame cannot.
+        BarsError: They hold values that a data frame cannot hold.
     """
     try:
         frame: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas(ignore_metadata=True)
@@ -65,8 +65,8 @@ def frame_of(tables: Sequence[pa.Table]) -> pd.DataFrame:
 class HubStream:
     """A split on the Hub, read piece by piece; nothing is kept on disk.
 
-    Iterating gives Arrow tables of some 100,000 bars, each checked by the rules of a table of bars. It can be done
-    again, and starts from the beginning each time; every time the same commit is read.
+    Iterating gives Arrow tables of about 100,000 bars, each checked by the rules of a table of bars. Each iteration
+    starts from the beginning and reads the same commit.
 
     Attributes:
         repo_id: ``org/name``.
@@ -88,7 +88,7 @@ class HubStream:
         self._calendar, self._frequency = calendar, frequency
 
     def __repr__(self) -> str:
-        """Where the bars come from."""
+        """Repository, split, number of files and commit."""
         count = len(self._files)
         return (
             f"HubStream({self.repo_id!r}, split {self.split!r}, {count} file{'' if count == 1 else 's'}, "
@@ -99,7 +99,7 @@ class HubStream:
         """The bars, piece by piece.
 
         Raises:
-            BarsError: A bar breaks a rule, or a file is no parquet or asks for too much.
+            BarsError: A bar breaks a rule, or a file is not parquet or exceeds the limits.
             LEMError: The Hub fails.
         """
         from lem_models.markets.storage.pieces import PieceCheck
@@ -113,7 +113,7 @@ class HubStream:
         """Download the split and read it into memory.
 
         Raises:
-            BarsError: A bar breaks a rule, a file is no parquet, or the split would take too much memory.
+            BarsError: A bar breaks a rule, a file is not parquet, or the split would take too much memory.
             LEMError: The Hub fails.
         """
         what = f"the split {self.split!r} of {self.repo_id!r}"
@@ -139,7 +139,7 @@ class HubStream:
         """Write the bars to an ``.arrow`` file, in bounded memory.
 
         Args:
-            path: The file; an existing one is replaced when all is well.
+            path: The file; an existing file is replaced if there is no error.
 
         Returns:
             The bars, mapped from the file.
@@ -183,7 +183,7 @@ class HubStream:
         return GuardedParquet(_RemoteFile(self._snapshot.repository, file), self._limits)
 
     def _common_metadata(self, files: Sequence[GuardedParquet]) -> SplitMetadata | None:
-        """What the shards say of the split; ``None`` if this package did not write them."""
+        """Metadata of the split in its shards; ``None`` if this package did not write them."""
         all_metadata = [SplitMetadata.of(file.metadata, file.name) for file in files]
         for metadata in all_metadata:
             self._check_shard(metadata, all_metadata[0])
@@ -193,21 +193,21 @@ class HubStream:
         """Check that a shard belongs to the same split as the first one, and that none is missing."""
         if metadata != first or (metadata is not None and metadata.shards != len(self._files)):
             raise BarsError(
-                f"the files of {self.repo_id!r} do not belong together: a shard is missing or another's",
+                f"the files of {self.repo_id!r} do not belong together: a shard is missing or is of another split",
                 rule="content hash",
             )
 
     def _calendar_and_frequency(
         self, published: SplitMetadata | None
     ) -> tuple[CalendarChoice, str | pd.Timedelta | None]:
-        """Those of the caller, or else those that were published."""
+        """The caller's, or else the published ones."""
         if published is None:
             return self._calendar, self._frequency
         length = pd.Timedelta(published.frequency, unit="ns") if self._frequency is None else self._frequency
         return published.calendar if self._calendar == "auto" else self._calendar, length
 
     def _check_size(self, size: int, what: str) -> None:
-        """Check what a split takes: as it is stored, before it is downloaded; in memory, before it is unpacked."""
+        """Check the size of a split: of its files before they are downloaded, in memory before they are unpacked."""
         if size > self._limits.total_bytes:
             raise BarsError(
                 f"{what} would take {size:,} bytes, more than {self._limits.total_bytes:,}; with streaming=True it is "
@@ -225,7 +225,7 @@ class HubStream:
 
 
 class _RemoteFile:
-    """A file on the Hub, of which ranges are asked for."""
+    """A file on the Hub that is read by ranges."""
 
     def __init__(self, repository: Repository, file: HubFile) -> None:
         self.name = f"{file.path} of {repository.repo_id!r}"

@@ -1,6 +1,6 @@
-"""Publishing bars to the Hub as a data set of parquet shards with a card.
+"""Publish bars on the Hub as a data set of parquet shards with a card.
 
-One push is one commit: the shards of a split, the removal of those that they replace, and the card.
+One push is one commit: the shards of a split, the removal of the shards that they replace, and the card.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["BarsUpload", "plan_bars", "publish_bars", "push_bars"]
 
 
 def push_bars(bars: Bars, to: BarsUpload) -> str:
-    """Publish bars; the URL of the commit or pull request. See :meth:`lem_models.Bars.push_to_hub`."""
+    """Publish bars; return the URL of the commit or pull request. See :meth:`lem_models.Bars.push_to_hub`."""
     return publish_bars(bars, to).url
 
 
@@ -35,21 +35,21 @@ def publish_bars(bars: Bars, to: BarsUpload) -> Plan:
 
     Args:
         bars: The bars.
-        to: Where to, and what the card says.
+        to: The destination, and facts for the card.
 
     Returns:
-        What was done, with the URL of the commit or pull request.
+        The publication, with the URL of the commit or pull request.
 
     Raises:
-        BarsError: The licence says nothing, a bar breaks a rule, or a column is of a type that is not published.
-            Nothing is asked of the Hub then.
-        LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts what is published.
+        BarsError: The licence does not name terms, a bar breaks a rule, or a column is of a type that is not published.
+            Then the Hub is not asked anything.
+        LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts the upload.
     """
     return commit(*_publication(bars, to))
 
 
 def plan_bars(bars: Bars, to: BarsUpload) -> Plan:
-    """What :func:`publish_bars` would do; nothing is changed. Raises the same errors."""
+    """Plan :func:`publish_bars`; nothing is changed. Raises the same errors."""
     return make_plan(*_publication(bars, to))
 
 

@@ -1,9 +1,8 @@
-"""Bars as shards of parquet, written one at a time from wherever they lie.
+"""Bars as shards of parquet, written one at a time, from memory or from a mapped file.
 
-A shard is ordinary parquet that any reader of the Hub takes: timestamps in nanoseconds UTC, symbols as texts, numbers
-in 64 bits, other columns in their own types, and the types once more as the library ``datasets`` names them. In the
-metadata of each shard stands what makes the way back exact: the content hash of the whole split, its calendar and
-frequency (:class:`SplitMetadata`).
+A shard is ordinary parquet: timestamps in nanoseconds UTC, symbols as texts, numbers in 64 bits, other columns in their
+own types, and the types as the library ``datasets`` names them. The metadata of each shard hold the content hash of the
+whole split, its calendar and its frequency (:class:`SplitMetadata`), so that the bars can be read back exactly.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _BAR_BYTES = 8 * (1 + len(VALUES))
 
 @dataclass(frozen=True)
 class SplitMetadata:
-    """What each shard says of the split that it belongs to.
+    """Metadata of a split, in each of its shards.
 
     Attributes:
         content_hash: See :attr:`~lem_models.markets.bars.Bars.content_hash`.
@@ -48,8 +47,8 @@ class SplitMetadata:
         shards: Shards of the split.
         calendar: Name of the calendar.
         frequency: Length of a bar in nanoseconds.
-        seconds: Other columns of times in whole seconds, which parquet knows in milliseconds only.
-        schema_version: Of this metadata.
+        seconds: Other columns of times in whole seconds, which parquet stores in milliseconds.
+        schema_version: Version of this metadata.
     """
 
     content_hash: str
@@ -62,10 +61,10 @@ class SplitMetadata:
 
     @classmethod
     def of(cls, metadata: Mapping[bytes, bytes], name: str) -> SplitMetadata | None:
-        """What the metadata of a parquet file say; ``None`` if this package did not write it.
+        """Read the metadata of a parquet file; ``None`` if this package did not write it.
 
         Raises:
-            BarsError: It is not what this release writes.
+            BarsError: This release does not write such metadata.
         """
         if KEY not in metadata:
             return None
@@ -75,14 +74,16 @@ class SplitMetadata:
                 raise ValueError(f"it has the schema version {content['schema_version']!r}, not {SCHEMA_VERSION}")
             seconds = content.pop("seconds", [])
             if not isinstance(seconds, list) or not all(isinstance(name, str) for name in seconds):
-                raise TypeError("its columns of seconds are no names")
+                raise TypeError("its columns of seconds are not names")
             split = cls(**content, seconds=tuple(seconds))
             kinds = {"content_hash": str, "calendar": str, "bars": int, "shards": int, "frequency": int}
             wrong = [key for key, kind in kinds.items() if type(getattr(split, key)) is not kind]
             if wrong or not 0 < split.frequency < 1 << 62:
-                raise ValueError(f"its {wrong or 'frequency'} cannot be")
+                raise ValueError(f"its {wrong or 'frequency'} is not valid")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BarsError(f"{name} says of its bars what cannot be read: {error}", rule="readable file") from None
+            raise BarsError(
+                f"the metadata of {name} about its bars cannot be read: {error}", rule="readable file"
+            ) from None
         return split
 
 
@@ -124,7 +125,7 @@ def check_bars(bars: Bars) -> None:
         check_values(piece)
     values = {name: getattr(bars, name) for name in VALUES}
     if content_hash(bars.symbols, bars.offsets, bars.timestamp, values) != bars.content_hash:
-        raise BarsError("the bars are not those that were written to their file", rule="content hash")
+        raise BarsError("the bars were changed after they were written to their file", rule="content hash")
 
 
 def plan_shards(bars: Bars, split: str, max_shard_size: int) -> ShardPlan:
@@ -162,7 +163,7 @@ def write_shard(bars: Bars, plan: ShardPlan, number: int, path: Path) -> None:
     """Write one shard to a file.
 
     Raises:
-        BarsError: The file cannot be written, or another column is not what its type says.
+        BarsError: The file cannot be written, or the values of another column do not fit its type.
     """
     try:
         with pq.ParquetWriter(
@@ -180,7 +181,7 @@ def write_shard(bars: Bars, plan: ShardPlan, number: int, path: Path) -> None:
 
 
 def _symbols_of(bars: Bars, first: int, last: int) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Symbols of the bars ``first`` to before ``last``, and where each begins and ends there, [symbols + 1]."""
+    """Symbols of the bars ``first`` to before ``last``, and their bounds in this range, [symbols + 1]."""
     inner = bars.offsets[(bars.offsets > first) & (bars.offsets < last)]
     edges = np.concatenate([[first], inner, [last]])
     numbers = np.searchsorted(bars.offsets, edges[:-1], side="right") - 1
@@ -211,7 +212,7 @@ def _table(bars: Bars, plan: ShardPlan, first: int, last: int) -> pa.Table:
 
 
 def _extra_fields(extra: pa.Table | pd.DataFrame) -> list[pa.Field]:
-    """Names and types of the other columns, as they are published; refused if they are not flat."""
+    """Names and published types of the other columns; columns that are not flat are refused."""
     try:
         is_frame = isinstance(extra, pd.DataFrame)
         schema = pa.Schema.from_pandas(extra.rename(columns=str), preserve_index=False) if is_frame else extra.schema

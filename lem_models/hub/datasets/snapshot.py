@@ -1,7 +1,7 @@
-"""A data set on the Hub at one commit, or the cached copy of it: which files there are, and copies of them.
+"""A data set on the Hub at one commit, or its cached copy: its files, and copies of them.
 
-A repository is looked at once, and all that is read afterwards is of the same commit. No code in a repository is ever
-looked at.
+The description of a repository is read once, and everything read afterwards is of the same commit. Code in a
+repository is never read or executed.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Snapshot:
 
     Attributes:
         repo_id: ``org/name``.
-        name: Branch, tag or commit that was asked for.
+        name: Branch, tag or commit of the request.
         commit: The commit.
         files: By path.
         card: The card; an empty one where there is none.
         cache: Folder of the cache.
-        repository: Where files are fetched from; ``None`` for a cached copy, where nothing is asked of the Hub.
+        repository: The repository on the Hub; ``None`` for a cached copy, which does not use the Hub.
     """
 
     repo_id: str
@@ -65,10 +65,8 @@ class Snapshot:
     def download(self, files: Sequence[HubFile]) -> list[Path]:
         """Copies of files in the cache, each with the hash that the Hub states.
 
-        A download that broke off continues where it stopped, the next time too.
-
         Raises:
-            LEMError: A file cannot be downloaded, or is not what the Hub says it is; that copy is removed.
+            LEMError: A file cannot be downloaded, or does not have the stated hash; then its copy is removed.
         """
         with ThreadPoolExecutor(_DOWNLOADS) as pool:
             copies = list(pool.map(self._copy, files))
@@ -82,12 +80,12 @@ class Snapshot:
             if not is_damaged(path, file.sha256):
                 return path
             blob = path.resolve()
-            with contextlib.suppress(OSError):  # or the next attempt would take it again
+            with contextlib.suppress(OSError):  # otherwise the next attempt would use it again
                 path.unlink(missing_ok=True)
                 blob.unlink(missing_ok=True)
         raise HubError(
-            f"{file.path} of {self.repo_id!r} does not have the hash that the Hub names for it: it was damaged on its "
-            "way or in the cache. The copy was removed: try again",
+            f"{file.path} of {self.repo_id!r} does not have the hash that the Hub states: it was damaged in transfer "
+            "or in the cache. The copy was removed: try again",
             repo_id=self.repo_id,
         )
 
@@ -113,18 +111,18 @@ def open_snapshot(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Snapshot:
-    """Look at a data set on the Hub, or at the cached copy of it when the Hub cannot be reached.
+    """Open a data set on the Hub, or its cached copy when the Hub cannot be reached.
 
     Args:
         repo_id: ``org/name``.
         revision: Branch, tag or commit; default the main branch.
         token: Token; default the one the machine is signed in with, ``False`` for none.
         cache_dir: Folder of the cache; default the Hub's.
-        local_files_only: Ask nothing of the Hub.
+        local_files_only: Whether to work without the Hub.
 
     Raises:
-        LEMError: There is no such data set or revision, the token may not see it, or neither the Hub nor a cached
-            copy can be reached; or one of its file names leads out of the repository.
+        LEMError: There is no such data set or revision, the token may not see it, the Hub cannot be reached and there
+            is no cached copy, or one of the file names leads out of the repository.
     """
     check_hub_id(repo_id, "data set")
     what, cache = repository_in_words(repo_id, "dataset"), cache_root(cache_dir)
@@ -178,7 +176,7 @@ def _cached(repo_id: str, revision: str | None, cache: Path) -> Snapshot | None:
 
 
 def _listing(repo_id: str, commit: str, cache: Path) -> Path:
-    """Where the names of all files of a commit are kept: the copy alone does not say whether it is whole."""
+    """File with the names of all files of a commit; it shows whether a cached copy is complete."""
     return cache_folder(repo_id, "dataset", cache) / "lem_models" / f"{commit}.txt"
 
 

@@ -1,7 +1,7 @@
-"""Which files of a data set belong to a split: what its card says, or else what their names say.
+"""The files of each split of a data set, by the card or else by the names of the files.
 
-The card's ``configs`` are read as the library ``datasets`` reads them; but they can mean files of the repository alone,
-and only parquet.
+The card's ``configs`` are read as the library ``datasets`` reads them, but only parquet files of the same repository
+are accepted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> li
     Args:
         snapshot: The repository.
         split: Name of the split.
-        config: Which of several tables of the repository; default its default one.
+        config: Configuration of a repository with several tables; default its default one.
 
     Raises:
         UnknownNameError: There is no such split or configuration.
@@ -61,7 +61,7 @@ def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> li
 
 
 def _patterns(snapshot: Snapshot, config: str | None) -> dict[str, list[str]] | None:
-    """Patterns of the files of each split, as the card says; ``None`` if it does not."""
+    """Patterns of the files of each split in the card; ``None`` if it has none."""
     what = f"the card of {snapshot.repo_id!r}"
     try:
         configs = snapshot.card.metadata.get("configs")
@@ -104,7 +104,7 @@ def _by_name(files: Mapping[str, HubFile]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _matching(patterns: Sequence[str], snapshot: Snapshot) -> list[str]:
-    """Files that patterns mean: ``*`` stands for a part of a name, ``**`` for folders too."""
+    """Files that match patterns: ``*`` stands for part of a name, ``**`` for folders too."""
     matching: dict[str, None] = {}  # in order, each once
     for pattern in patterns:
         if pattern.startswith("/") or "\\" in pattern or ":" in pattern or ".." in pattern.split("/"):
@@ -117,8 +117,8 @@ def _matching(patterns: Sequence[str], snapshot: Snapshot) -> list[str]:
 
 
 def _fits(path: str, pattern: str) -> bool:
-    """Whether a path fits a pattern; the time it takes is that of their lengths, whatever a stranger writes."""
-    ends = {0}  # how far the part of the pattern so far can reach
+    """Whether a path matches a pattern. The time is bounded by the lengths of both, for any untrusted pattern."""
+    ends = {0}  # positions in the path where a match of the pattern so far can end
     for token in re.split(r"(\*\*/?|\*|\?)", pattern):
         if token in ("**", "**/", "*"):
             reach, inside = set(), False

@@ -1,7 +1,7 @@
-"""What is published of a model folder: configuration, weights, card, the pictures the card shows, evaluation results.
+"""Files of a model folder that are published: configuration, weights, card, the card's pictures, evaluation results.
 
-Nothing else leaves the folder. The files of a training (``run.json``, ``finetune.json``) name files of the machine that
-made them, and checkpoints hold the state of an optimiser.
+Nothing else is published. The files of a training (``run.json``, ``finetune.json``) name files of the machine, and
+checkpoints hold the state of an optimiser.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Contents:
 
     Attributes:
         files: Content by path in the repository.
-        card_files: Those of them that belong to the card: it and its pictures.
-        notes: What was left out and what the publisher should know, one sentence each.
+        card_files: Paths of the card and its pictures.
+        notes: Notes for the publisher, one sentence each; they also name what was left out.
     """
 
     files: Mapping[str, bytes]
@@ -46,17 +46,17 @@ class Contents:
 
 
 def contents_of(folder: Path, to: ModelUpload) -> Contents:
-    """Collect what is published of a model folder.
+    """Collect the files of a model folder that are published.
 
     Args:
-        folder: The folder; its model is taken to be valid.
-        to: Where it goes, and what goes along.
+        folder: The folder; its model must be valid.
+        to: The destination, and what is published with the model.
 
     Raises:
-        ConfigError: when a file is a link that leads out of the folder, the card cannot be read or its metadata are no
-            YAML, or the licence contradicts it.
+        ConfigError: when a file is a link that leads out of the folder, the card cannot be read or its metadata are
+            not YAML, or the licence contradicts the card.
     """
-    # A link in a stranger's folder would publish another file of this machine.
+    # A link in an untrusted folder would publish another file of this machine.
     check_links(folder, (METRICS_NAME, FINETUNE_NAME, *(() if to.card else (CARD_NAME,))))
     config, files = read_pair(folder, _pair)
     weights = hashlib.sha256(files[WEIGHTS_NAME]).hexdigest()
@@ -73,7 +73,7 @@ def contents_of(folder: Path, to: ModelUpload) -> Contents:
 
 
 def _written_card(path: Path, licence: str | None) -> tuple[str, list[str]]:
-    """A card that somebody wrote, and what it lacks."""
+    """The text of a written card, and notes on missing metadata."""
     try:
         card = Card(_read(path, MAX_CARD_BYTES).decode("utf-8"))
         metadata = card.metadata
@@ -83,20 +83,22 @@ def _written_card(path: Path, licence: str | None) -> tuple[str, list[str]]:
         raise ConfigError(f"the card {path} cannot be published: {' '.join(str(error).split())}") from None
     stated = metadata.get("license")
     if licence is not None and licence != stated:
-        raise ConfigError(f"the card {path} says license: {stated}, not {licence}: edit the card, it is sent as it is")
+        raise ConfigError(
+            f"the card {path} says license: {stated}, not {licence}: edit the card, which is sent unchanged"
+        )
     missing = [key for key in ("license", "library_name", "tags") if not metadata.get(key)]
     return card.text, [f"the card {path.name} has no {key} in its metadata" for key in missing]
 
 
 def _pair(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, bytes]]:
-    """Configuration, and both files as they are sent."""
+    """Configuration, and the content of both files."""
     weights = stored.read()
     check_hash(weights, file.weights_sha256)
     return file.config, {CONFIG_NAME: file.text.encode(), WEIGHTS_NAME: weights}
 
 
 def _pictures(card: str, folder: Path, notes: list[str]) -> dict[str, bytes]:
-    """Pictures that the card shows and that lie in its folder, by the path that the card names."""
+    """Pictures of the card that lie in its folder, by the path in the card."""
     pictures: dict[str, bytes] = {}
     for link in {markdown or html for markdown, html in _LINK.findall(card)}:
         path = PurePosixPath(link)
@@ -104,9 +106,9 @@ def _pictures(card: str, folder: Path, notes: list[str]) -> dict[str, bytes]:
             continue
         inside = (folder / path).resolve()
         if ".." in path.parts or not inside.is_relative_to(folder.resolve()):
-            notes.append(f"the picture {link} lies outside the card's folder and stays here")
+            notes.append(f"the picture {link} lies outside the card's folder and is not sent")
         elif path.suffix.lower() not in _PICTURES or not inside.is_file():
-            notes.append(f"the card shows {link}, which is no picture in its folder")
+            notes.append(f"the card shows {link}, which is not a picture in its folder")
         else:
             pictures[str(path)] = _read(inside, _MAX_PICTURE)
     return dict(sorted(pictures.items()))
@@ -116,7 +118,7 @@ def _read(path: Path, largest: int) -> bytes:
     try:
         size = path.stat().st_size
         if size > largest:
-            raise ConfigError(f"{path} has {size} bytes, more than the {largest} that are published of such a file")
+            raise ConfigError(f"{path} has {size} bytes, more than the {largest} that such a file may have")
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None

@@ -1,8 +1,8 @@
 """Evaluation results in the Hub's format, ``.eval_results/<market>.yaml``.
 
-Such a file points at a data set on the Hub that is a registered benchmark, and at a task that this data set defines.
-The markets of the zoo have none of their own, so the files are made for those markets only for which the publisher
-names one; the same numbers are in the card's ``model-index`` in any case.
+Such a file names a data set on the Hub that is a registered benchmark, and a task that this data set defines. The
+markets of the zoo have no such data set. So the files are made only for markets for which the publisher names one. The
+card's ``model-index`` always has the same numbers.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _TARGET = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[0-9a-f]{40}))?")
 
 
 def parse_eval_data(given: list[str]) -> dict[str, str]:
-    """``MARKET=org/data`` or ``MARKET=org/data@commit``, as typed on the command line.
+    """Parse ``MARKET=org/data`` or ``MARKET=org/data@commit`` from the command line.
 
     Raises:
-        ConfigError: when one of them has another form.
+        ConfigError: when a text has another form.
     """
     parsed = {}
     for text in given:
@@ -49,16 +49,16 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
             deviation over TWAP's at the fixed duration.
 
     Returns:
-        Content by path in the repository, and what was left out and why.
+        Content by path in the repository, and notes on what was left out and why.
 
     Raises:
-        ConfigError: when a market is named that the model was not measured on, or the numbers are of other weights.
+        ConfigError: when the model was not measured on a named market, or the numbers are of other weights.
     """
     path = folder / METRICS_NAME
     if not path.is_file():
         if eval_data:
             raise ConfigError(f"{folder} has no {METRICS_NAME}, so there are no results for {', '.join(eval_data)}")
-        return {}, ["no .eval_results: nothing measured is recorded in the folder"]
+        return {}, ["no .eval_results: the folder has no measured results"]
     try:
         metrics = read_json(path)
         if metrics["weights_sha256"] != weights:
@@ -109,7 +109,7 @@ def _entries(evaluation: Mapping[str, Any], target: str, weights: str) -> list[d
             )
         )
 
-    for orders in evaluation["runs"]:  # of one longest duration each
+    for orders in evaluation["runs"]:  # one entry per longest duration
         longest = orders["max_periods"]
         for row in orders["rows"]:
             interval = (

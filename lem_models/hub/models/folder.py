@@ -1,8 +1,8 @@
-"""Model folders: ``config.json`` and ``model.safetensors``, nothing else, never pickle.
+"""Model folders: read ``config.json`` and ``model.safetensors``, never pickle.
 
-The two files belong together: the configuration names the SHA-256 of its weights. Another process may save to the
-folder at the same moment, or may have been killed while it did (:mod:`~lem_models.hub.models.save` says in which order
-files are replaced). Then the model before or after the save is read, never a mixture.
+The two files belong together: the configuration names the SHA-256 of its weights. Another process may be saving to the
+folder, or may have been killed during a save (:mod:`~lem_models.hub.models.save` has the order of the steps). Then the
+model before or after the save is read, never a mixture.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _PATIENCE = 30.0  # seconds for which a folder may change under a reader
 def check_links(folder: Path, others: Collection[str] = ()) -> None:
     """Check that no file of a model folder is a link to elsewhere.
 
-    An archive can hold a link to any file of the machine that unpacks it. The Hub's cache is made of links too: a file
-    of a snapshot may lead to where the cache keeps the files of that repository. And the package itself may have been
-    installed as links (``uv`` can do so): its own folders are not looked at.
+    An archive can hold a link to any file of the machine that unpacks it. The Hub's cache consists of links too: a file
+    of a snapshot may be a link to the blobs of its repository. The package may be installed as links (``uv`` can do
+    so), so its own folders are not checked.
 
     Args:
         folder: The folder.
-        others: Other files that must not lead out of it, if they are there.
+        others: Other files that must not lead out of it, if they exist.
 
     Raises:
         WeightsError: when the weights lead out of the folder.
@@ -59,26 +59,26 @@ def check_links(folder: Path, others: Collection[str] = ()) -> None:
         kind = WeightsError if name == WEIGHTS_NAME else ConfigError
         target = Path(os.path.realpath(folder / name))
         if not any(target.is_relative_to(place) for place in inside):
-            raise kind(f"{name} is a link that leads out of its folder {folder}: put the file itself there")
+            raise kind(f"{name} is a link that leads out of its folder {folder}: replace the link by the file")
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Which of the two files a folder lacks to be a model."""
-    # A first save that was killed at its last step has left the configuration where it was prepared.
+    """Names of the files that a folder lacks to be a model."""
+    # After a first save that was killed at its last step, the configuration is still in the folder of preparation.
     places = {CONFIG_NAME: [folder / CONFIG_NAME, folder / STAGED / CONFIG_NAME], WEIGHTS_NAME: [folder / WEIGHTS_NAME]}
     return [name for name, paths in places.items() if not any(map(os.path.isfile, paths))]
 
 
 def read_pair(folder: Path, read: Callable[[ConfigFile, BinaryIO], _T]) -> _T:
-    """Read a configuration and the weights that belong to it, also while another process saves to the folder.
+    """Read a configuration and its weights, also while another process saves to the folder.
 
     Args:
         folder: The folder.
-        read: Reads a model from a configuration and the open file of the weights. When it raises one of the errors
-            below, it is called again with another configuration, as long as there is one or the folder has changed.
+        read: Reads a model from a configuration and the open file of the weights. After one of the errors below it is
+            called again, as long as there is another configuration or the folder has changed.
 
     Returns:
-        What ``read`` returned.
+        The value of ``read``.
 
     Raises:
         ConfigError: when the configuration is refused.
@@ -96,8 +96,8 @@ def read_pair(folder: Path, read: Callable[[ConfigFile, BinaryIO], _T]) -> _T:
 
 def _read_once(folder: Path, read: Callable[[ConfigFile, BinaryIO], _T]) -> _T:
     try:
-        # Opened before the configurations are read. An open file stays what it is, and the configuration that belongs
-        # to it enters the folder earlier and stays there longer.
+        # Open the weights before the configurations are read. An open file does not change, and its configuration
+        # enters the folder earlier and stays longer.
         weights = open_regular(folder / WEIGHTS_NAME)
     except (OSError, ValueError) as error:
         raise WeightsError(f"cannot read the weights {WEIGHTS_NAME}: {error}") from None
@@ -119,9 +119,9 @@ def read_weights(
 
     Args:
         file: The file, open.
-        expected: Tensors (meta tensors will do) with the names, shapes and types that the configuration asks for.
+        expected: Tensors (or meta tensors) with the names, shapes and types of the configuration.
         sha256: SHA-256 (hexadecimal) that the file must have; any if ``None``.
-        name: What the file is called in messages.
+        name: Name of the file in messages.
 
     Raises:
         WeightsError: when the file is damaged, lacks or adds tensors, has other shapes or types, holds values that are
@@ -142,22 +142,22 @@ def read_weights(
 
 
 def check_hash(weights: bytes, sha256: str | None, name: str = WEIGHTS_NAME) -> None:
-    """Check that weights are those that a configuration names, if it names any.
+    """Check that weights have the hash in their configuration, if it has one.
 
     Raises:
-        WeightsError: They are others.
+        WeightsError: They have another hash.
     """
     if sha256 is not None and (actual := hashlib.sha256(weights).hexdigest()) != sha256:
         raise WeightsError(
             f"{name} is damaged or another model's: its SHA-256 is {actual}, and {CONFIG_NAME} belongs to {sha256}. "
-            "Get both files from one place; if you changed the weights yourself, take weights_sha256 out of "
+            "Get both files from one place; if you changed the weights yourself, remove weights_sha256 from "
             f"{CONFIG_NAME}"
         )
 
 
 def _configs(folder: Path) -> list[ConfigFile | ConfigError]:
-    """Configurations that may belong to the weights of a folder: the one in preparation, if any, and its own."""
-    staged = _config(folder / STAGED / CONFIG_NAME)  # read first: from here a file moves to the other place
+    """Configurations that may belong to the weights: the one in preparation, if there is one, and the folder's own."""
+    staged = _config(folder / STAGED / CONFIG_NAME)  # read first, because a save moves the file from here to the folder
     own = _config(folder / CONFIG_NAME)
     if isinstance(staged, ConfigError) or staged.weights_sha256 is None:
         return [own]
@@ -176,7 +176,7 @@ def _config(path: Path) -> ConfigFile | ConfigError:
 
 
 def _state(folder: Path) -> list[tuple[int, ...] | None]:
-    """What changes when a file of a model is replaced."""
+    """Identity of the files of a model; it changes when a file is replaced."""
     state: list[tuple[int, ...] | None] = []
     for name in (WEIGHTS_NAME, CONFIG_NAME, f"{STAGED}/{CONFIG_NAME}"):
         try:

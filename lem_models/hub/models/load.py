@@ -1,4 +1,4 @@
-"""Loading a trained model by its name."""
+"""Load a trained model by its name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_model(
     """Load a model of a class; see :meth:`lem_models.LEMModel.from_pretrained`."""
 
     def read(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, Tensor]]:
-        # The file is checked against shapes that take no memory before anything of its size is allocated.
+        # Check the file against meta tensors, which take no memory, before anything of its size is allocated.
         with torch.device("meta"):
             expected = dict(kind(file.config).state_dict())
         weights_in_all = sum(tensor.numel() for tensor in expected.values())
@@ -44,7 +44,7 @@ def load_model(
     folder = resolve(name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only)
     check_links(folder)
     config, weights = read_pair(folder, read)
-    with torch.random.fork_rng(devices=[]):  # the random weights that are overwritten leave no trace
+    with torch.random.fork_rng(devices=[]):  # the random weights are overwritten, and must not advance the generator
         model = kind(config)
     model.load_state_dict(weights, strict=True)
     model.is_trained = True

@@ -1,4 +1,4 @@
-"""The card of a model that has none: what the model's files say of it, and what they do not."""
+"""A card for a model without one, made from the model's files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["FINETUNE_NAME", "plain_card"]
 
 FINETUNE_NAME = "finetune.json"
-"""What fine-tuning writes beside a model."""
+"""Results of a fine-tuning, beside its model."""
 
 _EXAMPLE_PERIODS = 12
 _AFTER = "after"
-"""The model itself in that file; ``before`` is the one that it started from."""
+"""The model in that file; ``before`` is the start of its fine-tuning."""
 
 
 def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str) -> tuple[str, list[str]]:
@@ -37,12 +37,12 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
 
     Args:
         config: Configuration of the model.
-        to: Where it is published, and under which licence (``"apache-2.0"``); that is not guessed.
-        folder: Its folder; with ``finetune.json`` the card has what fine-tuning measured.
+        to: The destination, with the licence (``"apache-2.0"``), which is not guessed.
+        folder: Its folder; with ``finetune.json`` the card has the results of the fine-tuning.
         weights: SHA-256 of its weights.
 
     Returns:
-        The card, and what is missing in it.
+        The card, and notes on what is missing in it.
 
     Raises:
         ConfigError: when ``finetune.json`` cannot be read.
@@ -55,9 +55,9 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
     measured = _read(folder / FINETUNE_NAME)
     start = None if measured is None else measured.start
     if measured is None:
-        notes.append("the card has no measured results: nothing measured is recorded in the folder")
+        notes.append("the card has no measured results: the folder has none")
     elif measured.weights_sha256 not in (None, weights):
-        notes.append(f"the card has no measured results: {FINETUNE_NAME} is about other weights")
+        notes.append(f"the card has no measured results: {FINETUNE_NAME} is of other weights")
         start = measured = None
     name = to.repo_id.split("/")[-1]
     metadata = ModelCardData(
@@ -138,19 +138,19 @@ class _Period(_Row):
 
 
 class _Measured(_Row):
-    """What the card shows of ``finetune.json``; a damaged file is refused, not half shown."""
+    """The fields of ``finetune.json`` in the card; a damaged file is refused."""
 
     start: str
     sentence: str
     warnings: list[str]
     data: _Data
-    parts: dict[str, _Period]  # of the data: training, validation, test
+    parts: dict[str, _Period]  # training, validation, test
     test: _Test
     weights_sha256: str | None = None
 
 
 class _Markdown(str):
-    """Lines of the card that were made here; everything else comes from a file or a user, and is one line of text."""
+    """Markdown made here. All other values come from a file or a user, and are written as one line of text."""
 
 
 def _written(value: object) -> object:
@@ -171,7 +171,7 @@ def _read(path: Path) -> _Measured | None:
 
 
 def _index(measured: _Measured) -> list[EvalResult]:
-    """The results of the model itself, for ``model-index``."""
+    """The results of the model, for ``model-index``."""
     from huggingface_hub import EvalResult
 
     period = measured.parts["test"]

@@ -1,6 +1,6 @@
-"""Publishing models: configuration, weights, card and evaluation results, in one commit.
+"""Publish models: configuration, weights, card and evaluation results, in one commit.
 
-A card that is in the repository stays as it is unless its replacement is asked for.
+The card in the repository stays unchanged unless the caller asks to replace it.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ __all__ = ["ModelUpload", "plan_model", "publish_contents", "publish_model", "pu
 
 
 def push_model(model: LEMModel, to: ModelUpload) -> str:
-    """Publish a model; the URL of the commit or pull request. See :meth:`lem_models.LEMModel.push_to_hub`."""
+    """Publish a model; return the URL of the commit or pull request. See :meth:`lem_models.LEMModel.push_to_hub`."""
     return publish_model(model, to).url
 
 
 def publish_model(model: LEMModel, to: ModelUpload) -> Plan:
-    """Publish a model; nothing else in the repository is touched.
+    """Publish a model; other files in the repository stay.
 
-    The card is that of the folder which the model was loaded from, if the folder still holds this very model. Otherwise
-    a plain card is made from its files.
+    The card is that of the folder from which the model was loaded, if the folder still holds this model. Otherwise a
+    plain card is made from its files.
 
     Args:
         model: The model.
-        to: Where to, and what goes along.
+        to: The destination, and what is published with the model.
 
     Returns:
-        What was done, with the URL of the commit or pull request.
+        The publication, with the URL of the commit or pull request.
 
     Raises:
         LookAheadError: when the model looks ahead.
-        UntrainedHeadError: when the model is untrained; nothing is asked of the Hub then.
+        UntrainedHeadError: when the model is untrained; then the Hub is not asked anything.
         ConfigError: when the card cannot be published.
         HubError: when the Hub refuses or cannot be reached.
     """
@@ -54,12 +54,12 @@ def publish_model(model: LEMModel, to: ModelUpload) -> Plan:
 
 
 def plan_model(model: LEMModel, to: ModelUpload) -> Plan:
-    """What :func:`publish_model` would do; nothing is changed. Raises the same errors."""
+    """Plan :func:`publish_model`; nothing is changed. Raises the same errors."""
     return make_plan(to, _draw(_contents(model, to), to))
 
 
 def publish_contents(contents: Contents, to: ModelUpload) -> Plan:
-    """Publish what was collected of a model folder.
+    """Publish collected files of a model folder.
 
     Raises:
         HubError: when the Hub refuses or cannot be reached.
@@ -77,7 +77,7 @@ def _draw(contents: Contents, to: ModelUpload) -> Draw:
         for path in contents.card_files:  # pictures go with their card
             if planned[path].state != "same":
                 planned[path] = replace(planned[path], state="kept")
-        note = "the card that is in the repository stays: --replace-card (replace_card=True) sends this one"
+        note = "the card in the repository stays: --replace-card (replace_card=True) sends this one"
         return Draft(tuple(planned.values()), (*contents.notes, note))
 
     return draw
@@ -93,7 +93,7 @@ def _contents(model: LEMModel, to: ModelUpload) -> Contents:
 
 
 def _is_saved_in(model: LEMModel, folder: Path) -> bool:
-    """Whether a folder still holds this very model, so that its card and its results are about it."""
+    """Whether a folder still holds this model, so that its card and its results are about the model."""
     import torch
 
     state = model.state_dict()

@@ -39,17 +39,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class ZooMarket:
-    """What a person can say of a market that models are evaluated on; numbers are measured, not written here.
+    """Facts of a market that models are evaluated on, written by hand; numbers are measured.
 
     Attributes:
         title: The market in a few words.
         file: File of its bars, by the name that recipes use.
         frequency: Length of a bar, e.g. ``"1h"``.
         calendar: ``"24/7"`` for a market that never closes, ``"sessions"`` for one that does.
-        period: What a bar is called in a sentence, e.g. ``"hour"``.
-        source: Where the bars come from.
-        licence: Under which terms.
-        quirks: What a reader of the numbers must know of the bars.
+        period: Word for a bar in a sentence, e.g. ``"hour"``.
+        source: Source of the bars.
+        licence: Terms of the bars.
+        quirks: What a reader of the numbers must know about the bars.
         test_start: First day of the test period, which no recipe reads.
         test_orders: Orders of the test, one mapping for each longest duration: ``max_periods``, ``every`` (bars between
             starts) and ``null_draws`` (draws of the martingale null).
@@ -69,12 +69,12 @@ class ZooMarket:
 
 @dataclass(frozen=True)
 class ZooSource:
-    """Where a file of bars comes from.
+    """Source of a file of bars.
 
     Attributes:
-        title: What it holds, in a few words.
-        source: Where the bars come from.
-        licence: Under which terms.
+        title: Its content in a few words.
+        source: Source of the bars.
+        licence: Terms of the bars.
     """
 
     title: str
@@ -84,15 +84,15 @@ class ZooSource:
 
 @dataclass(frozen=True)
 class ZooEntry:
-    """What a person can say of a model.
+    """Facts of a model, written by hand.
 
     Attributes:
         title: The model in a few words.
-        market: What it is for.
+        market: Market that it is for.
         frequency: Length of the bars of its evaluations; several, comma-separated.
         description: One paragraph.
         intended_use: What to use it for, one sentence each.
-        out_of_scope: What not to use it for, besides what holds for every model.
+        out_of_scope: What not to use it for, in addition to what holds for every model.
         recipe: File in ``recipes/``.
         evaluations: Markets that it is evaluated on, the most telling first.
         tags: Tags of its card, besides those of every model.
@@ -115,10 +115,10 @@ class Registry:
 
     Attributes:
         markets: The markets by name.
-        specialists: Name of the model that specialises in a market, by market; some have none.
+        specialists: Name of the specialist model by market; some markets have none.
         models: The models by name.
         base: The model for every market.
-        sources: Files of bars that recipes train on and no market is evaluated on.
+        sources: Files of bars for training only, which belong to no market.
     """
 
     markets: Mapping[str, ZooMarket]
@@ -178,7 +178,7 @@ def zoo_market(name: str) -> ZooMarket:
 
 
 def zoo_source(file: str) -> ZooSource:
-    """Where a file of bars comes from: that of the market that it belongs to, or the row of the file itself.
+    """Source of a file of bars: from the market of the file, or else from its own row.
 
     Raises:
         UnknownNameError: When it has none.
@@ -190,17 +190,17 @@ def zoo_source(file: str) -> ZooSource:
 
 
 def bundled_names() -> list[str]:
-    """Names of the models whose weights came with the package, sorted."""
+    """Names of the models whose weights come with the package, sorted."""
     return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{CONFIG_NAME}"))
 
 
 def bundled_folder(name: str) -> Path:
-    """Folder of a bundled model (whether it exists is the caller's question)."""
+    """Folder of a bundled model; it need not exist."""
     return PRETRAINED / name
 
 
 def weights_hash(folder: Path) -> str:
-    """SHA-256 of the weights in a model folder. Results name it, so that they are not quoted for other weights."""
+    """SHA-256 of the weights in a model folder. Results name it, so that they are not used for other weights."""
     return hashlib.sha256((folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 

@@ -1,13 +1,13 @@
-"""From a name to a model folder.
+"""Find the model folder of a name.
 
-What a name may be, in this order:
+A name is one of these, in this order:
 
-1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder that came with the package, also when the
-   working directory has a folder of that name (write ``"./lem-crypto-hourly"`` for that one);
+1. a bundled name, which has no slash (``"lem-crypto-hourly"``): the folder in the package, also when the working
+   directory has a folder of this name (write ``"./lem-crypto-hourly"`` for the latter);
 2. a folder that exists, relative or absolute; a :class:`~pathlib.Path` is always a folder;
-3. a Hub id, ``"org/name"``. It comes from the cache when it is there and the Hub cannot be asked.
+3. a Hub id, ``"org/name"``. It is read from the cache if the Hub cannot be asked.
 
-Files of the Hub are checked against the hash that the Hub names for them, each time they are read from the cache.
+Files of the Hub are checked against the hash that the Hub states, each time they are read from the cache.
 """
 
 from __future__ import annotations
@@ -49,14 +49,15 @@ def resolve(
         revision: Branch, tag or commit of a Hub id.
         token: Token for the Hub.
         cache_dir: Folder of the cache; default the client's (``HF_HUB_CACHE``).
-        local_files_only: Whether to ask the Hub nothing; ``HF_HUB_OFFLINE=1`` does the same.
+        local_files_only: Whether to work without the Hub; ``HF_HUB_OFFLINE=1`` does the same.
 
     Raises:
         UnknownNameError: when nothing has this name; names the closest.
-        ConfigError: when a revision is asked of something that has none.
-        WeightsError: when the Hub states a size of the weights that no model has; a ConfigError for the configuration.
-        HubError: when the Hub cannot be asked and the model is not cached, the Hub does not have it, or what it sent is
-            not what it said it would send.
+        ConfigError: when a bundled model or a folder is named with a revision, or the Hub states too large a
+            configuration.
+        WeightsError: when the Hub states a size of the weights that no model has.
+        HubError: when the Hub cannot be asked and the model is not cached, the Hub does not have it, or the files do
+            not have the stated hashes.
     """
     if not isinstance(name, str | Path) or not str(name):
         raise UnknownNameError(f"a model is a bundled name, a folder or a Hub id; got {name!r}")
@@ -64,9 +65,11 @@ def resolve(
     if isinstance(name, str) and name in bundled_names():
         _no_revision(revision, f"{name!r} is bundled with the package")
         return bundled_folder(name)
-    if isinstance(name, Path) or os.path.isdir(folder):  # False, not an error, for what cannot be looked at
+    if isinstance(name, Path) or os.path.isdir(folder):  # False, and no error, for a folder that cannot be read
         _no_revision(revision, f"{str(name)!r} is a folder")
-        hides = f"; a folder goes before the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
+        hides = (
+            f"; a folder takes precedence over the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
+        )
         return _complete(folder, f"the folder {folder}", hides)
     if not is_hub_id(name):
         raise UnknownNameError.among("model", name, bundled_names())
@@ -108,7 +111,7 @@ def _from_hub(
             )
         )
         if not all((folder / file).is_file() for file in _FILES):
-            raise FileNotFoundError(f"{name} is not whole in the cache")
+            raise FileNotFoundError(f"{name} is not complete in the cache")
         return folder
 
     def download() -> Path:
@@ -118,7 +121,7 @@ def _from_hub(
             repository = describe(name, "model", revision, token)
         except (LEMError, RevisionNotFoundError):
             raise
-        except Exception:  # a copy in the cache serves as well, whatever the reason
+        except Exception:  # for any other reason, a copy in the cache will do
             with contextlib.suppress(Exception):
                 return cached()
             raise
@@ -141,8 +144,8 @@ def _from_hub(
             if not damaged:
                 return _complete(folder, f"the Hub repository {name!r}{at}")
             problem = HubError(
-                f"cannot get {name!r}{at} from the Hub: {damaged[0].name} does not have the hash that the Hub names "
-                f"for it, so it was damaged on its way or in the cache {cache}. {_removed(damaged)}",
+                f"cannot get {name!r}{at} from the Hub: {damaged[0].name} does not have the hash that the Hub "
+                f"states, so it was damaged in transfer or in the cache {cache}. {_removed(damaged)}",
                 repo_id=name,
             )
             if attempt == 1 and not offline:
@@ -161,7 +164,7 @@ def _check_sizes(stated: Mapping[str, int | None], name: str) -> None:
 
 
 def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *, offline: bool) -> HubError:
-    """The error with what the client cannot know: what is bundled, what is cached, and how to get the rest."""
+    """The error with hints that the client lacks: bundled models, cached models, and how to get the rest."""
     get = f"`hf download {name}{f' --revision {revision}' if revision else ''} {' '.join(_FILES)}`"
     if offline:
         why = "local_files_only is set" if not is_offline() else "HF_HUB_OFFLINE is set"
@@ -184,7 +187,7 @@ def _with_hints(error: HubError, name: str, revision: str | None, cache: Path, *
 
 
 def _closest(name: str, cache: Path) -> list[str]:
-    """Names like a Hub id: of bundled models, which have no organisation, and of models in the cache."""
+    """Names similar to a Hub id: of bundled models, which have no organisation, and of models in the cache."""
     bundled = get_close_matches(name.partition("/")[2], bundled_names(), n=1, cutoff=0.8)
     cached = get_close_matches(name, [one for one in _cached(cache) if one != name], n=2, cutoff=0.8)
     return [*bundled, *cached]
@@ -200,11 +203,11 @@ def _cached(cache: Path) -> list[str]:
 
 
 def _removed(damaged: list[Path]) -> str:
-    """Remove damaged files from the cache; say what came of it."""
+    """Remove damaged files from the cache; return a sentence about the result."""
     try:
         for path in damaged:
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
     except OSError as error:
-        return f"It could not be removed from there ({error.strerror}): remove it, and try again"
-    return "It was removed from there: try again"
+        return f"It could not be removed ({error.strerror}): remove it, and try again"
+    return "It was removed: try again"

@@ -1,4 +1,4 @@
-"""Saving a model folder so that a reader sees the old model or the new one.
+"""Save a model folder so that a reader sees the old model or the new one.
 
 Two files of fixed names cannot be replaced at once, so they are replaced in a sequence that a reader can follow. The
 configuration names the hash of its weights:
@@ -8,9 +8,9 @@ configuration names the hash of its weights:
 3. that configuration replaces the old one.
 
 A reader (:func:`~lem_models.hub.models.folder.read_pair`) takes the configuration that names the weights it has opened.
-A process that is killed before step 2 has changed nothing. One that is killed before step 3 leaves a folder that loads
-as the new model, and the next save finishes its work. Only one process at a time saves to a folder, so what lies in
-``.saving/`` when a save begins was left by a process that has ended.
+A process that is killed before step 2 has changed nothing. A process that is killed before step 3 leaves a folder that
+loads as the new model, and the next save completes it. Only one process at a time saves to a folder. So any content of
+``.saving/`` at the start of a save was left by a process that has ended.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def save_model(model: LEMModel, folder: str | Path) -> Path:
 
 
 def write_model(folder: Path, config: LEMConfig, weights: Mapping[str, Tensor]) -> Path:
-    """Write a model folder, all of it or nothing; other files in it stay.
+    """Write a model folder, completely or not at all; other files in it stay.
 
     Args:
-        folder: The folder; made if it is not there.
+        folder: The folder; made if it does not exist.
         config: Configuration.
         weights: Weights.
 
@@ -70,7 +70,7 @@ def write_model(folder: Path, config: LEMConfig, weights: Mapping[str, Tensor]) 
     except (OSError, SafetensorError) as error:
         raise ConfigError(
             f"the model cannot be saved to {folder}: {error}. Free some space, or name a folder that can be written; "
-            "the folder has lost nothing"
+            "the folder is unchanged"
         ) from None
     return folder
 
@@ -97,7 +97,7 @@ def _save(folder: Path, config: LEMConfig, weights: Mapping[str, Tensor]) -> Non
 
 
 def _finish(folder: Path) -> None:
-    """Finish a save that broke off: its last step if the new weights are in place, else the removal of its files."""
+    """End an interrupted save: take its last step if the new weights are in place, else remove its files."""
     staged = folder / STAGED
     if os.path.lexists(staged):
         with contextlib.suppress(ConfigError, FileNotFoundError):
@@ -138,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
-            # A process that ends its save removes the file, and a lock on a removed file does not lock the folder.
+            # Another process removes the file when it ends its save, and a lock on a removed file locks nothing.
             if _try_lock(descriptor) and _is_at(descriptor, path):
                 break
         except BaseException:
@@ -151,11 +151,11 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name != "nt":  # where an open file cannot be removed
+        if os.name != "nt":  # Windows does not remove an open file
             path.unlink(missing_ok=True)
         os.close(descriptor)
         if os.name == "nt":
-            with contextlib.suppress(OSError):  # another process waits with it
+            with contextlib.suppress(OSError):  # another process waits and has it open
                 path.unlink()
 
 
@@ -185,6 +185,6 @@ else:
         except BlockingIOError:
             return False
         except OSError as error:
-            # Some network file systems have no locks. A model that took days to train is saved there all the same.
+            # Some network file systems have no locks. Save there without one: a model may have taken days to train.
             return error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
         return True

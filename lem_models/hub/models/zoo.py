@@ -1,7 +1,7 @@
-"""The zoo: which models the package carries, and what is known of each without loading it.
+"""The zoo: the bundled models, and their facts without loading them.
 
-Everything is read from small files when it is asked for: the registry (words), and in the folder of a model
-``config.json`` (architecture) and ``metrics.json`` (measured results, written together with the model card).
+Facts are read on use from small files: the registry (words), and in the folder of a model ``config.json``
+(architecture) and ``metrics.json`` (measured results, written together with the model card).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Headline", "ZooList", "ZooModel", "list_models", "model_for"]
 
 @dataclass(frozen=True)
 class Headline:
-    """What a model earned in one market, in a line.
+    """Improvement of a model in one market.
 
     Improvements are in bar volatilities, positive is better than the benchmark; intervals are at 95 %.
 
@@ -32,7 +32,7 @@ class Headline:
         market: Evaluation market.
         split: ``"test"`` or ``"validation"``.
         max_periods: Longest duration of the orders.
-        min_periods: Shortest minimum duration, which the improvement is for.
+        min_periods: Shortest minimum duration; the improvement is for these orders.
         mean_vol: Mean improvement.
         low_vol: Lower end of its interval.
         high_vol: Upper end.
@@ -51,7 +51,7 @@ class Headline:
     tracking: float | None
 
     def __str__(self) -> str:
-        """The improvement, its interval and what it is for; then the tracking."""
+        """The improvement, its interval and its orders; then the tracking."""
         text = (
             f"{self.mean_vol:+.3f} ± {self.std_vol:.3f} [{self.low_vol:.3f}, {self.high_vol:.3f}] bar vol., "
             f"min {self.min_periods} of {self.max_periods}"
@@ -62,10 +62,10 @@ class Headline:
 
 
 class ZooModel(str):
-    """Name of a bundled model, which also knows what the model is.
+    """Name of a bundled model, with properties of the model.
 
-    It is a ``str`` in every respect (``LEMModel.from_pretrained`` takes it, it equals the plain name); what it knows
-    is read from the package's files when it is asked for.
+    It is a ``str`` (``LEMModel.from_pretrained`` takes it, it equals the plain name). Its properties are read on use
+    from the files of the package.
 
     Example:
         >>> model = list_models()[0]
@@ -83,13 +83,13 @@ class ZooModel(str):
         """Title, market, description and the like.
 
         Raises:
-            UnknownNameError: When the zoo says nothing of this model.
+            UnknownNameError: When the registry has no row for this model.
         """
         return zoo_entry(self)
 
     @property
     def market(self) -> str:
-        """What it is for, in a few words."""
+        """Market that it is for, in a few words."""
         return self.entry.market
 
     @property
@@ -112,7 +112,7 @@ class ZooModel(str):
         return dict(json.loads((self.folder / CONFIG_NAME).read_text(encoding="utf-8")))
 
     def fits(self, frequency: str, calendar: str) -> bool:
-        """Whether it was trained on bars of a length and is meant for markets of a kind.
+        """Whether it was trained on bars of this length and for markets of this kind.
 
         Args:
             frequency: Length of a bar, e.g. ``"1h"``.
@@ -133,7 +133,7 @@ class ZooModel(str):
 
     @property
     def headlines(self) -> tuple[Headline, ...]:
-        """What it earned in each market that it was evaluated on, for the orders measured first, all assets."""
+        """Improvement in each market of its evaluations, for the first set of orders, all assets."""
         return tuple(_headline(evaluation) for evaluation in self.metrics.get("evaluations", ()))
 
     @property
@@ -143,7 +143,7 @@ class ZooModel(str):
 
 
 class ZooList(list[ZooModel]):
-    """Names of models; printed, it is a table of what they are."""
+    """Names of models; it prints as a table of their properties."""
 
     def __repr__(self) -> str:
         """A table with a line per model and market."""
@@ -155,7 +155,7 @@ class ZooList(list[ZooModel]):
         )
 
     def to_json(self) -> str:
-        """Everything that is known of the models, as JSON text."""
+        """The properties of the models, as JSON text."""
         described = [
             {
                 "name": str(model),
@@ -187,7 +187,7 @@ def list_models() -> ZooList:
 
 
 def model_for(bars: Bars) -> ZooModel:
-    """The bundled model that fits bars: their length, and whether their market closes. A specialist goes first.
+    """The bundled model that fits the length of the bars and the kind of their market. A specialist comes first.
 
     Raises:
         ConfigError: When none fits; lists them.
@@ -203,12 +203,12 @@ def model_for(bars: Bars) -> ZooModel:
     market = " or ".join("never closes" if calendar == "24/7" else "has sessions" for calendar in sorted(calendars))
     raise ConfigError(
         f"no bundled model was trained on bars that are {frequency} long of a market that {market} ({known}); "
-        "fine-tune one to them (lem finetune), or name one all the same with --model NAME --any-frequency"
+        "fine-tune one to them (lem finetune), or name one nevertheless with --model NAME --any-frequency"
     )
 
 
 def _headline(evaluation: Mapping[str, Any]) -> Headline:
-    orders = evaluation["runs"][0]  # those of the first longest duration
+    orders = evaluation["runs"][0]  # the first longest duration
     row = min(orders["rows"], key=lambda row: int(row["min_periods"]))
     twap = [each["std_ratio_vol"] for each in orders["tracking"] if each["policy"] == "twap"]
     return Headline(
@@ -221,7 +221,7 @@ def _headline(evaluation: Mapping[str, Any]) -> Headline:
 
 
 def _rows(models: Iterable[ZooModel]) -> list[tuple[str, ...]]:
-    """Cells of the table; further markets of a model follow it on lines of their own."""
+    """Cells of the table; further markets of a model have their own lines below it."""
     rows: list[tuple[str, ...]] = []
     for model in models:
         headlines = model.headlines

@@ -44,7 +44,7 @@ def read_table(path: Path) -> pd.DataFrame:
         The table; an index of pandas in a parquet file becomes a column.
 
     Raises:
-        BarsError: The suffix is none of these, there is no such file, or it cannot be read.
+        BarsError: The suffix is not one of these, there is no such file, or it cannot be read.
     """
     kind = format_of(path)
     if not path.is_file():
@@ -83,7 +83,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         path: A ``.parquet``, ``.csv`` or ``.csv.gz`` file; an existing one is replaced.
 
     Raises:
-        BarsError: The suffix is none of these, or the file cannot be written.
+        BarsError: The suffix is not one of these, or the file cannot be written.
     """
     kind = format_of(path)
     with writing(path) as partial:
@@ -112,7 +112,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def parquet_pieces(path: Path) -> Iterator[pa.Table]:
-    """Rows of a parquet file, some 100,000 at a time; at least one table, which may be empty.
+    """Rows of a parquet file, about 100,000 at a time; at least one table, which may be empty.
 
     Raises:
         BarsError: The file cannot be read, or would expand to far more memory than its size.
@@ -191,7 +191,7 @@ def format_of(path: Path) -> str:
     """Format of a file, one of :data:`FORMATS`, by its suffix.
 
     Raises:
-        BarsError: The suffix is none of these.
+        BarsError: The suffix is not one of these.
     """
     for suffix in reversed(FORMATS):
         if path.name.lower().endswith(f".{suffix}"):

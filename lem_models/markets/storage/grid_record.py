@@ -1,7 +1,7 @@
-"""The grid and the calendars of a file of bars as JSON, written and read.
+"""Write and read the grid and the calendars of a file of bars as JSON.
 
-Arrays of integers are stored as differences, which are small or regular, compressed, in base 64. A record is untrusted:
-sessions and slots can be computed for every bar, or the record is refused.
+Arrays of integers are stored as compressed differences in base 64, because the differences are small or regular. The
+JSON is untrusted: it is refused unless sessions and slots can be computed for every bar.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def grid_of(record: Mapping[str, Any], symbols: int, bars: int) -> Grid:
 
     Raises:
         ValueError: The record is damaged, or has another number of symbols or bars. Also KeyError, TypeError,
-            IndexError, OverflowError, MemoryError and zlib.error, if a value is missing or has another type.
+            IndexError, OverflowError, MemoryError and zlib.error, when a value is missing or has another type.
     """
     most = {"offsets": symbols + 1, "run": bars + 1, "number": bars, "idle": bars}
     offsets, run, number, idle = (_unpacked(record[name], most[name]) for name in _PLACES)
@@ -83,7 +83,7 @@ def _calendars(record: Mapping[str, Any], symbols: int) -> Calendars:
         return Calendars.all_of(_calendar(record["calendar"]), symbols)
     kinds, which = record["calendars"], _unpacked(record["which"], symbols)
     if not isinstance(kinds, list) or not 0 < len(kinds) <= symbols:
-        raise ValueError("its calendars are none")
+        raise ValueError("its calendars are damaged")
     if len(which) != symbols or which.min() < 0 or which.max() >= len(kinds):
         raise ValueError("its symbols have no calendar")
     built = tuple(_calendar(kind) for kind in kinds)
@@ -146,7 +146,7 @@ def _calendar(record: Mapping[str, Any]) -> Calendar:
     name, bound, kind = record["name"], record["is_session_bound"], record["kind"]
     frequency, slots, phase = (int(record[key]) for key in ("frequency", "slots_per_session", "phase"))
     if frequency <= 0 or not 0 <= phase < max(frequency, DAY) or not isinstance(name, str):
-        raise ValueError("its calendar is none")
+        raise ValueError("its calendar is damaged")
     if not isinstance(bound, bool):
         raise TypeError("its calendar does not say whether orders stay in a session")
     if kind == "round_the_clock":
@@ -171,7 +171,7 @@ def _calendar(record: Mapping[str, Any]) -> Calendar:
 
 
 def _sessions(record: Mapping[str, Any], arrays: Mapping[str, Integers], stride: int) -> dict[str, Any]:
-    """What an inferred calendar needs to be extended; the first files lack it, so it is inferred again."""
+    """Fields that extend an inferred calendar; inferred again for early files, which lack them."""
     start, count = arrays["start"], arrays["count"]
     end = int(start[-1] + (count[-1] - 1) * stride)
     if "clock" not in record:
@@ -181,25 +181,25 @@ def _sessions(record: Mapping[str, Any], arrays: Mapping[str, Integers], stride:
     _check_zone(zone)
     held = len(opened) == len(start) and np.all(opened >= start) and np.all(opened <= start + (count - 1) * stride)
     if zone is None or cycle not in (DAY, 7 * DAY) or not 0 <= closing < cycle or not held or last < start[-1]:
-        raise ValueError("the clock of its calendar is none")
+        raise ValueError("the clock of its calendar is damaged")
     return {"clock": SessionClock(zone, closing, cycle), "opened": opened, "last": last}
 
 
 def _days(
     record: Mapping[str, Any], arrays: Mapping[str, Integers], stride: int, phase: int, frequency: int
 ) -> dict[str, Any]:
-    """The same of daily or longer bars."""
+    """Fields that extend an inferred calendar of daily or longer bars."""
     if "week" not in record:
         days = infer_days(_keys(arrays["start"], arrays["count"], stride) * DAY + phase, frequency, phase)
         return {"week": days.week, "usual": days.usual}
     week, usual = tuple(record["week"]), int(record["usual"])
     if len(week) != 7 or not all(isinstance(day, bool) for day in week) or not any(week) or usual < 1:
-        raise ValueError("the week of its calendar is none")
+        raise ValueError("the week of its calendar is damaged")
     return {"week": week, "usual": usual}
 
 
 def _keys(start: Integers, count: Integers, stride: int) -> Integers:
-    """Every key of some stretches, ascending."""
+    """Every key of a schedule's ranges, ascending."""
     if count.sum() > _MOST_SESSIONS:
         raise ValueError("its calendar has more bars than any market")
     within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
@@ -209,10 +209,10 @@ def _keys(start: Integers, count: Integers, stride: int) -> Integers:
 def _is_schedule(
     start: Integers, number: Integers, count: Integers, opening: Integers, *, stride: int, slots: int
 ) -> bool:
-    """Whether stretches do not overlap, and sessions begin with stretches and have at most ``slots`` bars."""
+    """Whether ranges do not overlap, and sessions begin with ranges and have at most ``slots`` bars."""
     if not len(start) == len(number) == len(count) > 0 or stride <= 0 or count.min() <= 0:
         return False
-    length = count.astype(np.float64)  # which do not overflow
+    length = count.astype(np.float64)  # floats do not overflow
     if np.any(np.diff(start) <= (length[:-1] - 1) * stride) or np.any(np.diff(number) < length[:-1]):
         return False
     if slots == 1:
@@ -231,4 +231,4 @@ def _check_zone(zone: object) -> None:
             raise TypeError("not a text")
         pd.Timestamp(0, tz=zone)
     except (KeyError, ValueError, TypeError, OSError) as error:
-        raise ValueError(f"the zone {zone!r} of its calendar is none") from error
+        raise ValueError(f"the zone {zone!r} of its calendar is not known") from error

@@ -1,4 +1,4 @@
-"""A table of bars in pieces: the rules of a whole table are checked in each piece and between pieces.
+"""Check a table of bars in pieces: the rules of a whole table hold in each piece and between pieces.
 
 A piece is a table of any kind: a data frame of any library, an Arrow table or record batch, a mapping of columns.
 Together the pieces are one table, symbol by symbol, each symbol in time order.
@@ -34,7 +34,7 @@ class PieceCheck:
     Attributes:
         symbols: Bars of each symbol so far, in order of appearance.
         rows: Bars so far.
-        widened: Bars so far whose range was widened by a rounding.
+        widened: Bars so far whose range was widened because of a rounding error.
         first_widened: Symbol and timestamp of the first of them.
 
     Raises:
@@ -94,7 +94,7 @@ class PieceCheck:
         for name in columns.symbols:
             if name in self.symbols and not (name == newest and name == columns.symbols[0]):
                 raise BarsError(
-                    "the symbol had bars before those of another one; sort the rows by symbol and timestamp",
+                    "the rows of the symbol are not contiguous; sort the rows by symbol and timestamp",
                     symbol=name,
                     column="symbol",
                     rule="symbol by symbol",
@@ -121,7 +121,7 @@ def _check_sorted(symbol: pd.Series[Any], symbols: tuple[str, ...]) -> None:
     back = np.flatnonzero(np.diff(codes) < 0)
     if len(back):
         raise BarsError(
-            "the symbol had bars before those of another one; sort the rows by symbol and timestamp",
+            "the rows of the symbol are not contiguous; sort the rows by symbol and timestamp",
             symbol=symbols[codes[back[0] + 1]],
             column="symbol",
             rule="symbol by symbol",

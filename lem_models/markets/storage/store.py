@@ -2,10 +2,10 @@
 
 The file is an ordinary, uncompressed Arrow IPC file (Feather version 2) of one record batch, so every column is one
 contiguous array: ``timestamp`` (nanoseconds UTC), ``symbol`` (dictionary), open, high, low, close, volume, notional,
-then the other columns of the table; symbol-major. Any Arrow reader reads it. The metadata of the schema hold what this
-package adds: under the key ``lem_models.bars``, as JSON, symbols and offsets, the calendar, the grid and the content
-hash; and the SHA-256 of that text. The bars were checked when the file was written. Opening it checks its form and the
-first and last values of its columns, which shows a column in a wrong place, but not its other values.
+then the other columns of the table; symbol-major. Any Arrow reader reads it. The metadata of the schema hold, under the
+key ``lem_models.bars``, a JSON text with symbols, offsets, calendar, grid and content hash, and the SHA-256 of that
+text. The bars were checked when the file was written. Opening it checks its form and the first and last values of its
+columns, which shows a column in a wrong place. It does not check the other values.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StoredBars:
         grid: Places of the bars.
         extra: The other columns, a ``pyarrow.Table`` mapped from the file; ``None`` if there are none.
         content_hash: See :attr:`~lem_models.markets.bars.Bars.content_hash`.
-        symbol: The column of symbols, which only other readers use.
+        symbol: The column of symbols, for other Arrow readers.
     """
 
     columns: Columns
@@ -97,7 +97,7 @@ def write_store(
         grid: Their places.
         symbol: Number of each bar's symbol, of the type :func:`symbol_type`.
         extra: Other columns.
-        path: Where to; an existing file is replaced.
+        path: The file; an existing file is replaced.
 
     Returns:
         The content hash.
@@ -166,7 +166,7 @@ def open_store(path: Path) -> StoredBars | None:
             check_size(path, compressed=False)
             text = metadata[_KEY]
             if hashlib.sha256(text).hexdigest().encode() != metadata.get(_CHECKSUM):
-                raise ValueError("its header is not what was written")
+                raise ValueError("its header was changed after it was written")
             header = json.loads(text)
             if header["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(
@@ -225,7 +225,7 @@ def verify_store(stored: StoredBars, path: Path) -> None:
     """Check the values of an opened file by the rules of a table of bars, and against its content hash.
 
     Raises:
-        BarsError: A bar breaks a rule, or the content is not what was written.
+        BarsError: A bar breaks a rule, or the content was changed after it was written.
     """
     columns, grid = stored.columns, stored.grid
     size = len(columns.timestamp)
@@ -260,7 +260,7 @@ def verify_store(stored: StoredBars, path: Path) -> None:
     if not same or stored.content_hash != content_hash(
         columns.symbols, columns.offsets, columns.timestamp, columns.values
     ):
-        raise BarsError(f"{path} is damaged: its content is not what was written", rule="content hash")
+        raise BarsError(f"{path} is damaged: its content was changed after it was written", rule="content hash")
 
 
 def _is_stream(path: Path) -> bool:
@@ -285,13 +285,13 @@ def _stored(header: Mapping[str, Any], batch: pa.RecordBatch) -> StoredBars:
         isinstance(name, str) and name and is_printable_symbol(name) for name in names
     )
     if not is_list or len(set(names)) != len(names):
-        raise ValueError("its symbols are not names, each once")
+        raise ValueError("its symbols are not distinct names")
     symbols = tuple(names)
     grid = grid_of(header, len(symbols), size)
     views = {name: _view(batch.column(name), pa.float64()) for name in VALUES}
     stamps = _view(batch.column("timestamp"), _TIMESTAMP)
     if header["ends_hash"] != _ends_hash(stamps, views):
-        raise ValueError("its columns are not where they were written")
+        raise ValueError("its columns are in a wrong place")
     symbol = batch.column("symbol")
     if not isinstance(symbol, pa.DictionaryArray):
         raise ValueError(f"its column of symbols is of type {symbol.type}, not a dictionary")

@@ -4,9 +4,8 @@ A piece is a table of any kind: a data frame, an Arrow table or record batch, a 
 are one table, symbol by symbol, each symbol in time order. The rules of a whole table are checked in each piece and
 between pieces. Each column is written to a file of its own beside the target; at the end they become one file.
 
-The memory is that of a piece, and at the end a few times that of the market's distinct bar starts, from which the
-calendar is inferred. The disk holds the bars twice for a moment. Columns other than those of a bar are held in memory
-at the end.
+The memory holds one piece. At the end it holds a few arrays of the market's distinct bar starts, from which the
+calendar is inferred, and the columns other than those of a bar. The disk holds the bars twice for a moment.
 """
 
 from __future__ import annotations
@@ -104,7 +103,7 @@ class BarsWriter:
     """Writes an Arrow file of bars piece by piece; see :func:`store_bars`.
 
     Use it as a context. The file appears when the context ends without an error; otherwise nothing is left behind.
-    After a refused piece there is no file, even if its error was caught, because the table is not whole.
+    After a refused piece there is no file, even if the caller caught the error, because the table is not whole.
 
     Args:
         path: The ``.arrow`` file.
@@ -127,7 +126,9 @@ class BarsWriter:
     ) -> None:
         self._path = Path(path)
         if format_of(self._path) != "arrow":
-            raise BarsError(f"{self._path} is not an .arrow file: only these are written in pieces", rule="file format")
+            raise BarsError(
+                f"{self._path} is not an .arrow file; only .arrow files are written in pieces", rule="file format"
+            )
         check_calendar_names(calendar)
         self._calendar = calendar
         self._frequency = None if frequency is None else read_frequency(frequency)
@@ -176,8 +177,8 @@ class BarsWriter:
             piece: The next rows: more bars of the last symbol, or of other symbols. It may be empty.
 
         Raises:
-            BarsError: A bar breaks a rule, or the rows cannot be written; then the writer writes no file. Or it is not
-                used as a context.
+            BarsError: A bar breaks a rule, or the rows cannot be written; then the writer writes no file. Also when it
+                is not used as a context.
         """
         self._check_ready()
         self._is_ready = False

@@ -46,10 +46,10 @@ class AllocationHead(nn.Module, ABC):
         self.context_size, self.horizon, self.config = context_size, horizon, config
 
     def project(self, contexts: Tensor) -> Tensor:
-        """The part of a decision that needs the context alone, computed once per bar; the context itself by default.
+        """Compute once per bar what needs the context alone; by default, return the context.
 
         Args:
-            contexts: As the side of their orders sees them, [..., context_size].
+            contexts: Contexts for the side of their orders, [..., context_size].
 
         Returns:
             [..., any width], handed to :meth:`decide` and :meth:`auxiliary_loss` as the context.
@@ -80,10 +80,10 @@ class AllocationHead(nn.Module, ABC):
         return expected_utility(paths, orders, window)
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """A loss that the head learns besides its objective; 0 by default.
+        """A second loss beside the objective; 0 by default.
 
-        A mean over the pairs (period, period not before it) within ``max_periods``: processes that share a batch weigh
-        theirs by the number of these pairs.
+        It is a mean over the pairs (period, this or a later period) within ``max_periods``. Processes that share a
+        batch weigh their means by their number of pairs.
 
         Args:
             contexts: :meth:`project` of the context of the last closed bar before each period,

@@ -1,12 +1,12 @@
-r"""The head of dynamic VWAP execution: follow a benchmark over a fixed duration, curve revised after every bar.
+r"""The head of dynamic VWAP execution: it follows a benchmark over a fixed duration and revises its curve every bar.
 
     fraction = lower + (upper - lower) * sigmoid(logit(u) + z),   finish = 0
 
-``u`` is the place in the feasible interval of this period's share of the volume still expected, ``z`` the correction of
-a network that sees the context of the last closed bar and the order's path so far. The order always takes
-``max_periods``; there is no option to end early. Trained on the deviation ``x`` from the benchmark in bar volatilities,
-``-x^2`` or ``-|x|``, instead of the expected utility (Genet, "Recurrent neural networks for dynamic VWAP execution",
-arXiv 2502.18177).
+``u`` is this period's share of the volume still expected, as a position in the feasible interval. ``z`` is the
+correction of a network that reads the context of the last closed bar and the order's path so far. The order always
+takes ``max_periods``; it cannot end early. Training maximises ``-x^2`` or ``-|x|`` of the deviation ``x`` from the
+benchmark in bar volatilities, instead of the expected utility (Genet, "Recurrent neural networks for dynamic VWAP
+execution", arXiv 2502.18177).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FixedDurationHeadConfig(HeadConfig):
     Attributes:
         hidden_size: Width of the network.
         layers: Number of hidden layers.
-        loss: What training minimises: the mean square of the deviation from the benchmark, or its mean size.
+        loss: Training minimises the mean square or the mean absolute value of the deviation from the benchmark.
     """
 
     hidden_size: int = Field(64, ge=1, le=4096)
@@ -78,6 +78,6 @@ class FixedDurationHead(AllocationHead):
         return Decision(fraction=fraction, finish=torch.zeros_like(fraction))
 
     def objective(self, paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """Minus the square, or the size, of the deviation from the benchmark."""
+        """Minus the square, or the absolute value, of the deviation from the benchmark."""
         x = deviation(paths, orders, window)
         return -x.square() if self.loss == "quadratic" else -x.abs()

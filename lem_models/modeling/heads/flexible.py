@@ -1,20 +1,21 @@
 r"""The flexible head: one small network for every period, duration, side, benchmark, target, cap and risk aversion.
 
-    outlook  = W_o context                    log volume of the next bars over what their time slots promise
-    exponent = 2 sigmoid(w_e context + b_e)   power of that promise, if ``profile_exponent`` is set; else 1
+    outlook  = W_o context                    log of the volume of the next bars over the expected volume of their slots
+    exponent = 2 sigmoid(w_e context + b_e)   power of the expected volume, if ``profile_exponent`` is set; else 1
     hidden   = silu(W_c context + W_p path + b), then residual layers hidden + silu(W hidden + b)
     fraction = lower + (upper - lower) * sigmoid(z_1 + (1 - m) logit(u_pace) + m logit(u_schedule)),   m = sigmoid(z_3)
     finish   = sigmoid(z_2)
 
-``u`` are places in the feasible interval, in (0, 1): of the pace of the volume still expected, and of what brings the
-order level with the expected volume curve. The network corrects a mixture of both; feasibility holds for any ``z``.
+``u_pace`` and ``u_schedule`` are positions in the feasible interval, in (0, 1). The pace is this period's share of the
+volume still expected. The schedule is the fraction that brings the order back to the expected volume curve. The network
+corrects a mixture of both. Feasibility holds for any ``z``.
 
-Trained by randomised stopping (:mod:`lem_models.execution.objective`). The outlook is also trained to forecast, by the
-quasi-likelihood ``r - log r - 1`` of the ratio ``r`` of what came over what was forecast (Patton, J. Econometrics 160,
-2011): volumes are what a benchmark is made of. What a time slot promises is a mean over few sessions, noise included; a
-power below 1 shrinks it towards the level, and the outlook carries what the time of day has in common everywhere.
-Prices and contexts are seen as the order's side sees them, so a buy in a market and a sell in the market reflected in
-log price are one and the same decision.
+The head is trained by randomised stopping (:mod:`lem_models.execution.objective`). A second loss trains the outlook to
+forecast volumes, because the benchmark depends on them: the quasi-likelihood ``r - log r - 1`` of the ratio ``r`` of
+realised to forecast volume (Patton, J. Econometrics 160, 2011). The expected volume of a slot is a noisy mean over few
+sessions. A power below 1 shrinks it towards the level, and the outlook carries the time-of-day pattern that all markets
+share. Prices and contexts are oriented by the order's side. So a buy has the same decisions as a sell in the market
+reflected in log price.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = ["EDGE", "OUTLOOK_LIMIT", "FlexibleHead", "FlexibleHeadConfig"]
 OUTLOOK_LIMIT = 4.0
 """Largest size of the outlook, a log ratio of volumes."""
 EDGE = 3e-3
-"""How near to the ends of the feasible interval an anchor may lie: its logit stays finite."""
+"""Least distance of an anchor from the ends of the feasible interval; it keeps the logit finite."""
 
 
 class FlexibleHeadConfig(HeadConfig):
@@ -42,7 +43,7 @@ class FlexibleHeadConfig(HeadConfig):
     Attributes:
         hidden_size: Width of the network.
         layers: Number of hidden layers.
-        profile_exponent: Whether the context says how far the time-of-day profile of the volume is to be trusted.
+        profile_exponent: Whether the context gives a power for the time-of-day profile of the volume.
     """
 
     hidden_size: int = Field(128, ge=1, le=4096)
@@ -75,12 +76,11 @@ class FlexibleHead(AllocationHead):
                 self.exponent.weight.zero_()
                 self.exponent.bias.zero_()
             self.output.weight.mul_(0.1)
-            self.output.bias.copy_(
-                torch.tensor([0.0, -2.0, 0.0])
-            )  # start near the volume curve, seldom finishing early
+            # Start near the volume curve, and seldom finish early.
+            self.output.bias.copy_(torch.tensor([0.0, -2.0, 0.0]))
 
     def project(self, contexts: Tensor) -> Tensor:
-        """``W_c context``, the outlook and, where there is one, the exponent side by side, [..., width]."""
+        """``W_c context``, the outlook and, if there is one, the exponent, side by side, [..., width]."""
         layers = [self.from_context, self.outlook, *([] if self.exponent is None else [self.exponent])]
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([torch.zeros_like(self.from_path.bias), *(layer.bias for layer in layers[1:])])
@@ -106,7 +106,7 @@ class FlexibleHead(AllocationHead):
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
-        """Quasi-likelihood of the outlook from every period of the orders for the periods after it."""
+        """Quasi-likelihood of the outlook of every period for this and the later periods."""
         periods = torch.arange(window.volume.shape[1], device=contexts.device)
         ahead = periods[None, :] - periods[:, None]  # [from, to]
         outlook, exponent = self._volume(contexts)
@@ -119,9 +119,9 @@ class FlexibleHead(AllocationHead):
         return (loss * known).sum() / known.sum().clamp(min=1)
 
     def _volume(self, projected: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Outlook [..., horizon] and exponent [..., 1] of what :meth:`project` gave."""
-        # Sums of many orders' losses: in single precision, whatever the products run in.
-        said = projected[..., self.from_context.out_features :]
-        said = said.to(torch.promote_types(said.dtype, torch.float32))
-        outlook = said[..., : self.outlook.out_features].clamp(-OUTLOOK_LIMIT, OUTLOOK_LIMIT)
-        return outlook, None if self.exponent is None else 2 * torch.sigmoid(said[..., self.outlook.out_features :])
+        """Outlook [..., horizon] and exponent [..., 1] from the output of :meth:`project`."""
+        # At least single precision, because the losses of many orders are summed.
+        volume = projected[..., self.from_context.out_features :]
+        volume = volume.to(torch.promote_types(volume.dtype, torch.float32))
+        outlook = volume[..., : self.outlook.out_features].clamp(-OUTLOOK_LIMIT, OUTLOOK_LIMIT)
+        return outlook, None if self.exponent is None else 2 * torch.sigmoid(volume[..., self.outlook.out_features :])

@@ -4,16 +4,16 @@ For an order of minimum ``m`` (or of a fixed duration) and branch ``b`` (buy or 
 notional), with ``left`` to trade in period ``s``:
 
     asked    = soft((1 + MLP_{s,m,b}(context, path)) ** scale_m * base_{s,m,b} + min_rate, max_rate)
-    fraction = soft clip of asked, and of what the cap would leave over, at left
+    fraction = soft clip, at left, of asked plus the excess of the rest over the cap
     finish   = asked / (asked + left)
 
-:mod:`lem_models.modeling.paper.steps` has the formulas (LEM paper, arXiv 2509.25211). An order ends when all is
-filled: ``finish`` passes 1/2 where all that is left is asked for, and has a gradient long before. Differences from
-the published model, which :mod:`lem_models.modeling.paper` reproduces: the context is that of the last *closed* bar;
-of the running curves, in which the published networks see all branches at once, each order sees its own (what is
-left, its price) and the market's; prices are in bar volatilities about the arrival price.
+:mod:`lem_models.modeling.paper.steps` has the formulas (LEM paper, arXiv 2509.25211). An order ends when it is filled:
+``finish`` exceeds 1/2 where the network asks for more than what is left. It has a gradient long before. The head
+differs in three points from the published model, which :mod:`lem_models.modeling.paper` reproduces. The context is that
+of the last *closed* bar. The published networks see the running curves of all branches at once; here an order sees its
+own (what is left, its price) and the market's. Prices are in bar volatilities about the arrival price.
 
-Trained by randomised stopping like every head, or with ``loss: soft_mask`` by the paper's loss.
+Training is by randomised stopping, as for every head, or with ``loss: soft_mask`` by the paper's loss.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from lem_models.modeling.paper.steps import FusedMLP, allocation, soft_clip
 
 __all__ = ["PaperHead", "PaperHeadConfig", "soft_mask_loss"]
 
-_NOW = 5  # numbers about the order now; three more per period that is over
+_NOW = 5  # path features of the current period; three more per past period
 _LARGEST = 20_000_000
 _EPSILON = 1e-7
 
@@ -70,7 +70,7 @@ class PaperHead(AllocationHead):
         if values > _LARGEST:
             raise ConfigError(
                 f"the 'paper' head would have {values:,} weights at horizon {horizon}, hidden_size {width} and context "
-                f"{context_size}, and may have {_LARGEST:,}: make one of them smaller"
+                f"{context_size}; at most {_LARGEST:,} are allowed: make one of these sizes smaller"
             )
         self.steps = nn.ModuleList(FusedMLP(size, width, horizon + 1) for size in inputs)
         self.log_base = nn.Parameter(torch.zeros(horizon + 1, 8, horizon))
@@ -99,7 +99,7 @@ class PaperHead(AllocationHead):
         )
 
     def _base(self, orders: OrderBatch, minimum: Tensor, branch: Tensor, period: int) -> Tensor:
-        """The curve to start from in this period, [orders]: non-negative, 1 in total over the order's periods."""
+        """The base curve in this period, [orders]: not negative; its sum over the order's periods is 1."""
         live = torch.arange(self.horizon, device=minimum.device) < orders.max_periods[:, None]
         logits = self.log_base[minimum, branch].masked_fill(~live, -torch.inf)
         return torch.softmax(logits, 1)[:, period]
@@ -116,7 +116,7 @@ def _path(orders: OrderBatch, state: ExecutionState) -> Tensor:
     scale = orders.side / state.volatility
 
     def gain(price: Tensor) -> Tensor:
-        # In bar volatilities about the arrival price, which is 1; positive is a price above for a buy.
+        # In bar volatilities about the arrival price, which is 1. Positive for a buy is a price above it.
         return (scale if price.ndim == 1 else scale[:, None]) * torch.log(price.clamp(min=1e-6))
 
     now = [orders.min_rate, orders.max_rate, state.remaining, gain(state.executed_price), gain(state.last_close)]
@@ -141,7 +141,7 @@ def soft_mask_loss(fills: Tensor, orders: OrderBatch, window: MarketWindow, alph
         alpha: Sharpness of the soft mask.
 
     Returns:
-        softplus of the cost in per cent, or of its size for a fixed duration.
+        softplus of the cost in per cent, or of its absolute value for a fixed duration.
     """
     index = torch.arange(fills.shape[1], device=fills.device)
     live = index < orders.max_periods[:, None]

@@ -1,8 +1,8 @@
-"""The path of an order as numbers for a network: where it stands against its benchmark, its schedule and the clock.
+"""Path features: an order's position against its benchmark, its schedule and its durations, for a network.
 
-Everything is oriented so that positive is good for the order (prices times the side), in units of the bar volatility,
-and free of units of price and volume. Expected weights of future bars in the benchmark are the expected volumes times
-what the market's context says of them (the outlook) for the VWAP, and 1 for the TWAP.
+Prices are multiplied by the side, so that positive is good for the order. They are in bar volatilities, and no feature
+depends on the units of price or volume. The expected weight of a future bar in the VWAP is its expected volume times
+the factor that the context forecasts (the outlook). In the TWAP it is 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "Weights", "benchmark_wei
 
 PATH_FEATURES = 36
 LEAST_EXPECTED = 1e-3  # of the mean: keeps the logarithm of an expected volume finite
-PRIOR = 2.0  # bars of expected volume that the day's level is shrunk with
+PRIOR = 2.0  # bars of expected volume that shrink the level of the volume so far towards 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Weights:
     Attributes:
         past: Weight of the periods so far, [orders].
         future: Expected weights of the periods from now on, 0 after the maximum, [orders, horizon - period].
-        log_level: Log of the volume so far over what was expected of it, [orders].
+        log_level: Log of the volume so far over its expectation, shrunk, [orders].
     """
 
     past: Tensor
@@ -42,7 +42,7 @@ class Weights:
 
     @property
     def schedule(self) -> Tensor:
-        """Share of the whole expected weight that is over after this period, [orders]."""
+        """Share of the whole expected weight up to and including this period, [orders]."""
         return (self.past + self.future[:, 0]) / (self.past + self.future.sum(1)).clamp(min=1e-6)
 
 
@@ -55,19 +55,19 @@ def benchmark_weights(
         orders: The orders.
         state: What has happened so far.
         outlook: Log of the volume to come over the expected one, for the next bars, [orders, horizon].
-        exponent: Power that the expected volumes are raised to before, [orders, 1]; 1 without it.
+        exponent: Power of the expected volumes, [orders, 1]; 1 without it.
     """
     s = state.period
     expected = state.expected_volume[:, s:]
-    seen, hoped = state.volumes.sum(1), state.expected_volume[:, :s].sum(1)
+    volume_so_far, expected_so_far = state.volumes.sum(1), state.expected_volume[:, :s].sum(1)
     periods = torch.arange(s, s + expected.shape[1], device=expected.device)
     live = (periods < orders.max_periods[:, None]).to(expected.dtype)
     promised = expected if exponent is None else expected.clamp(min=LEAST_EXPECTED) ** exponent.to(expected)
     volume = promised * torch.exp(outlook[:, : expected.shape[1]].to(expected))
     return Weights(
-        past=torch.where(orders.is_twap, torch.full_like(seen, float(s)), seen),
+        past=torch.where(orders.is_twap, torch.full_like(volume_so_far, float(s)), volume_so_far),
         future=torch.where(orders.is_twap[:, None], live, volume * live),
-        log_level=torch.log((seen + PRIOR) / (hoped + PRIOR)),
+        log_level=torch.log((volume_so_far + PRIOR) / (expected_so_far + PRIOR)),
     )
 
 
@@ -82,7 +82,7 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
     next_weight = future[:, 0]
     zero = torch.zeros_like(sigma)
 
-    # Finishing now takes `needed` periods at the cap; the benchmark then ends at the later of that and the minimum.
+    # Finishing takes `needed` periods at the cap. The benchmark ends after them, but not before the minimum.
     needed = torch.ceil(state.remaining / orders.max_rate - 1e-6).clamp(min=1)
     finish_index = (torch.maximum(needed, minimum - s) - 1).long().clamp(0, future.shape[1] - 1)
     to_finish = cumulative.gather(1, finish_index[:, None]).squeeze(1)

@@ -2,13 +2,13 @@ r"""The head of static VWAP execution: the whole curve is fixed when the order s
 
     curve = softmax over the order's periods of (log expected volume + f(context of the last bar before the order))
 
-with the even curve in the place of the expected volumes for a TWAP. Period ``s`` trades what is left times
-``curve_s / sum_{r >= s} curve_r``, which is ``curve_s`` as long as every fraction could be traded, inside the feasible
-interval. The order takes ``max_periods``.
+For a TWAP the expected volumes are replaced by equal ones. Period ``s`` trades what is left times
+``curve_s / sum_{r >= s} curve_r``, inside the feasible interval. This is ``curve_s`` as long as every fraction could be
+traded. The order takes ``max_periods``.
 
-Trained on the deviation ``x`` from the benchmark, in bar volatilities (``absolute``: ``-|x|``, ``quadratic``:
-``-x^2``), or on the curve alone (``volume_curve``: ``-n sum_s (w_s - V_s / sum V)^2``); Genet, "Deep learning for VWAP
-execution in crypto markets: beyond the volume curve", arXiv 2502.13722.
+Training maximises an objective of the deviation ``x`` from the benchmark in bar volatilities (``absolute``: ``-|x|``,
+``quadratic``: ``-x^2``), or of the curve alone (``volume_curve``: ``-n sum_s (w_s - V_s / sum V)^2``). Genet, "Deep
+learning for VWAP execution in crypto markets: beyond the volume curve", arXiv 2502.13722.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class StaticCurveHeadConfig(HeadConfig):
     Attributes:
         hidden_size: Width of the network.
         layers: Number of hidden layers.
-        loss: What training minimises: the size or the square of the deviation from the benchmark, or the distance from
-            the curve of the volumes that came.
+        loss: Training minimises the absolute value or the square of the deviation from the benchmark, or the distance
+            from the curve of the realised volumes.
     """
 
     hidden_size: int = Field(64, ge=1, le=4096)
@@ -69,9 +69,9 @@ class StaticCurveHead(AllocationHead):
         return corrections
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """Decide one period, from the context before the first."""
+        """Decide one period, from the context before the first period."""
         if state.start_context is None:
-            raise PolicyError("a static curve is decided from state.start_context, which is not there")
+            raise PolicyError("a static curve needs state.start_context, which is missing")
         curve = self.curve(state.start_context, orders, state)
         s = state.period
         share = curve[:, s] / curve[:, s:].sum(1).clamp(min=1e-12)
@@ -79,7 +79,7 @@ class StaticCurveHead(AllocationHead):
         return Decision(fraction=fraction, finish=torch.zeros_like(fraction))
 
     def curve(self, start_context: Tensor, orders: OrderBatch, state: ExecutionState) -> Tensor:
-        """Fraction of every period, [orders, periods]; rows sum to 1, 0 after the maximum."""
+        """Fraction of every period, [orders, periods]; rows sum to 1, and are 0 after the maximum."""
         expected = state.expected_volume
         periods = expected.shape[1]
         vwap, twap = (curve[:, :periods] for curve in start_context.to(expected).chunk(2, dim=1))

@@ -1,7 +1,8 @@
-"""Layers of the published networks, by the names of their arrays, under the names of this package.
+"""Arrays of the published networks as weights of the layers of this package.
 
-A mapping is a dict from our parameter names to tensors in our orientation, ready for ``load_state_dict(strict=True)``;
-the functions compose by prefixing. Published kernels are ``[in, out]``. Gradients map alike.
+Each function returns a dict from parameter names to tensors in our orientation, for ``load_state_dict(strict=True)``.
+:func:`prefixed` puts the weights of a layer into those of a model. Published kernels are ``[in, out]``. The same
+functions map gradients.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def norm(arrays: Arrays, name: str) -> dict[str, Tensor]:
 
 
 def gate(arrays: Arrays, name: str) -> dict[str, Tensor]:
-    """A ``Gate``: dense rows first, gated rows after them."""
+    """A ``Gate``: first the dense rows, then the gated rows."""
     halves = dense(arrays, f"{name}.dense"), dense(arrays, f"{name}.gated")
     return {f"linear.{key}": torch.cat([half[key] for half in halves]) for key in ("weight", "bias")}
 
@@ -72,7 +73,7 @@ def grn(arrays: Arrays, name: str) -> dict[str, Tensor]:
 
 
 def vsn(arrays: Arrays, name: str, num_inputs: int) -> dict[str, Tensor]:
-    """A ``VariableSelectionNetwork``: the selector and the stack of the inputs' networks, kernels as [in, out]."""
+    """A ``VariableSelectionNetwork``: the selector and the stacked networks of the inputs, kernels as [in, out]."""
     mapped = prefixed("selector", grn(arrays, f"{name}.selector"))
 
     def stacked(*layers: str) -> Tensor:
@@ -100,7 +101,7 @@ def embedding(arrays: Arrays, name: str, num_inputs: int) -> dict[str, Tensor]:
 
 
 def kan(arrays: Arrays, name: str) -> dict[str, Tensor]:
-    """A ``KANLinear``, with its normalisation where the fixture has one. The grid is not a weight here."""
+    """A ``KANLinear``, with its normalisation if there is one. The grid is not a weight here."""
     mapped = {key: tensor(arrays[f"{name}.{key}"]) for key in ("base_weight", "base_bias", "spline_weight")}
     if f"{name}.layer_norm.gamma" in arrays:
         mapped |= prefixed("norm", norm(arrays, f"{name}.layer_norm"))
@@ -127,7 +128,7 @@ def tkan_cell(arrays: Arrays, name: str) -> dict[str, Tensor]:
 
 
 def attention(arrays: Arrays, name: str, window: int) -> dict[str, Tensor]:
-    """A ``WindowedAttention`` over everything: kernels [in, heads, size] side by side, no bias of the distance."""
+    """A ``WindowedAttention`` over all rows, without distance bias: kernels [in, heads, size] side by side."""
     projections = ("query", "key", "value")
     kernels = [arrays[f"{name}.{projection}.kernel"] for projection in projections]
     biases = [arrays[f"{name}.{projection}.bias"].ravel() for projection in projections]
@@ -150,5 +151,5 @@ def fused_mlp(arrays: Arrays, name: str) -> dict[str, Tensor]:
 
 
 def tensor(array: npt.NDArray[np.float32]) -> Tensor:
-    """A tensor of its own, float32."""
+    """A float32 tensor with a copy of the array."""
     return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))

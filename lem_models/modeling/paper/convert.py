@@ -1,6 +1,6 @@
 """Weights of a model trained with the authors' package, as arrays, into :class:`LookAheadPaperModel`.
 
-Names of the arrays, kernels as [in, out] (an optional ``w.`` in front of all of them):
+Names of the arrays, with an optional ``w.`` in front of all of them; kernels are [in, out]:
 ``embedding.{i}``, ``vsn.selector``, ``vsn.grn{i}``, ``rnn{layer}`` with ``sub0``, ``gate``, ``addnorm``, ``grn``,
 ``attention.{query,key,value,output}``, ``mlp{period}.kernel_{k}`` and ``.bias_{k}``, ``scale_factor``,
 ``base_volume_curve``, ``base_notional_curve``.
@@ -27,14 +27,14 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], *, lookback: int)
     """A model with given weights; its sizes are those of the arrays.
 
     Args:
-        arrays: A flat dict of the weights, named as the module says. If names begin with ``w.``, others are left out.
-        lookback: Rows before the first period, which no array tells.
+        arrays: Weights by name, see the module. If some names begin with ``w.``, only these are read.
+        lookback: Rows before the first period. No array contains this number.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        WeightsError: when an array is missing, left over, of the wrong shape or not finite, or a grid is another.
+        WeightsError: when an array is missing, unused, of the wrong shape or not finite, or a grid is not the model's.
         ConfigError: when the sizes are out of bounds.
     """
     named = {name[2:]: array for name, array in arrays.items() if name.startswith("w.")} or dict(arrays)
@@ -55,7 +55,9 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[np.float32]], *, lookback: int)
     model = LookAheadPaperModel(config)
     for name, tensor in model.state_dict().items():
         if mapped[name].shape != tensor.shape:
-            raise WeightsError(f"{name} would be {list(mapped[name].shape)}, the sizes ask for {list(tensor.shape)}")
+            raise WeightsError(
+                f"{name} has the shape {list(mapped[name].shape)}, and the sizes need {list(tensor.shape)}"
+            )
     model.load_state_dict(mapped, strict=True)
     return model.eval()
 
@@ -88,15 +90,15 @@ def _mapped(weights: _Weights, config: PaperConfig) -> dict[str, Tensor]:
             raise WeightsError(f"rnn{layer}.sub0.grid is not 10 knots from -3 to 3")
     for period in range(config.horizon - 1):
         modules[f"steps.{period}"] = layers.fused_mlp(weights, f"mlp{period}")
-    whole = {name: layers.tensor(weights[name]) for name in ("base_volume_curve", "base_notional_curve")}
-    whole["scale_factor"] = layers.tensor(weights["scale_factor"]).flatten()
+    mapped = {name: layers.tensor(weights[name]) for name in ("base_volume_curve", "base_notional_curve")}
+    mapped["scale_factor"] = layers.tensor(weights["scale_factor"]).flatten()
     for prefix, mapping in modules.items():
-        whole |= layers.prefixed(prefix, mapping)
-    return whole
+        mapped |= layers.prefixed(prefix, mapping)
+    return mapped
 
 
 class _Weights(Mapping[str, "npt.NDArray[np.float32]"]):
-    """Arrays by name that say which one is missing, and keep count of those asked for."""
+    """Arrays by name. A missing array is a typed error, and the names of the arrays read are kept."""
 
     def __init__(self, arrays: dict[str, npt.NDArray[np.float32]]) -> None:
         self._arrays = arrays

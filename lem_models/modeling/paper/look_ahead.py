@@ -1,10 +1,10 @@
-r"""The whole model of the LEM paper in its published alignment, which looks ahead by one bar.
+r"""The complete model of the LEM paper in its published alignment, which looks ahead by one bar.
 
 embedding -> variable selection -> TKAN layers -> gate, add & norm -> GRN -> causal multi-head attention, then period by
 period the networks of :mod:`lem_models.modeling.paper.steps`. The inputs are ``lookback + horizon - 1`` rows of
-features, the last two of them price and volume. The published code lets the decision for period ``s`` read row
-``lookback + s``, the very bar that it trades: its numbers can be reproduced here and nowhere else, and the package
-refuses to execute or benchmark them. ``forward(..., look_ahead=False)`` gives every decision the row before.
+features; the last two features are price and volume. In the published code the decision for period ``s`` reads row
+``lookback + s``, the bar that it trades. This class reproduces those numbers, and the package refuses to execute or to
+benchmark it. ``forward(..., look_ahead=False)`` gives every decision the row before.
 
 Axes of an allocation: [batch, period, minimum, branch, target]; minima 1 .. n and, last, the fixed duration; branches
 buy VWAP, buy TWAP, sell VWAP, sell TWAP; targets quantity, notional.
@@ -89,7 +89,7 @@ class LookAheadPaperModel(nn.Module):
         self.tkan = TKAN(hidden, hidden, num_layers=config.tkan_layers)
         self.recurrent_gate = GateAddNorm(hidden)
         self.enrichment = GatedResidualNetwork(hidden, hidden)
-        # A window over everything and no bias of the distance: plain causal attention.
+        # A window over all rows without distance bias is plain causal attention.
         self.attention = WindowedAttention(hidden, config.attention_heads, config.lookback + horizon - 1)
         self.attention.distance_bias.requires_grad_(False)
         self.steps = nn.ModuleList(
@@ -115,8 +115,8 @@ class LookAheadPaperModel(nn.Module):
             x: [batch, lookback + horizon - 1, features]; the last two features are price and volume.
             min_rate: Smallest fraction per period, [batch, 1].
             max_rate: Largest fraction per period, [batch, 1].
-            look_ahead: The published alignment: decision ``s`` reads row ``lookback + s`` and, of the market's own
-                prices, those up to there. If not, the row before: closed bars only.
+            look_ahead: Whether decision ``s`` reads row ``lookback + s`` and the market's prices up to this row, as
+                published. Otherwise it reads up to the row before: closed bars only.
 
         Returns:
             [batch, horizon, horizon + 1, 4, 2], see the module.
@@ -131,7 +131,7 @@ class LookAheadPaperModel(nn.Module):
             raise ConfigError(f"x must be [batch, {rows}, {config.features}], got {list(x.shape)}")
         rates = torch.stack([min_rate, max_rate], -1).expand(len(x), rows, 2)
         inputs = torch.cat([x[..., :-2], rates], -1)
-        seen = torch.cat([self.contexts(inputs), inputs], -1)
+        rows_seen = torch.cat([self.contexts(inputs), inputs], -1)
         first = lookback if look_ahead else lookback - 1
         prices, volumes = (x[:, first + 1 :, column, None, None] for column in (-2, -1))
         lowest, highest = min_rate.view(-1, 1, 1, 1), max_rate.view(-1, 1, 1, 1)
@@ -141,10 +141,10 @@ class LookAheadPaperModel(nn.Module):
         filled = x.new_zeros(len(x), horizon + 1, BRANCHES, 2)
         spent = x.new_zeros(len(x), horizon + 1, BRANCHES)
         chosen: list[Tensor] = []
-        running: list[Tensor] = []  # of each period, [batch, minima, branches, 2]: price, and what is filled
-        market: list[Tensor] = []  # of each period, [batch, 2]: VWAP and TWAP so far
+        running: list[Tensor] = []  # per period, [batch, minima, branches, 2]: executed price, and fraction filled
+        market: list[Tensor] = []  # per period, [batch, 2]: VWAP and TWAP so far
         for period in range(horizon - 1):
-            path = _joined(seen[:, first + period], chosen, running, market, horizon + 1)
+            path = _joined(rows_seen[:, first + period], chosen, running, market, horizon + 1)
             output = self.steps[period](path).unflatten(-1, (2, BRANCHES)).transpose(-1, -2)
             raw = (1 + output) ** scale * base[period]
             fraction = allocation(raw, 1 - filled, horizon - period, lowest, highest)
@@ -153,7 +153,7 @@ class LookAheadPaperModel(nn.Module):
             if period < horizon - 2:
                 spent = spent + fraction[..., 0] * prices[:, period]
                 average = spent / (filled[..., 0] + EPSILON)
-                # The published running price of a notional target is the fraction filled; kept for the same numbers.
+                # In the published code the running price of a notional target is the fraction filled. Kept for parity.
                 running.append(torch.stack([average, filled[..., 1]], -1))
                 price, volume = prices[:, : period + 1, 0, 0], volumes[:, : period + 1, 0, 0]
                 vwap = (price * volume).sum(1) / (volume.sum(1) + EPSILON)
@@ -185,11 +185,11 @@ class LookAheadPaperModel(nn.Module):
         raise LookAheadError.of(self)
 
 
-def _joined(seen: Tensor, chosen: list[Tensor], running: list[Tensor], market: list[Tensor], minima: int) -> Tensor:
+def _joined(row: Tensor, chosen: list[Tensor], running: list[Tensor], market: list[Tensor], minima: int) -> Tensor:
     """Input of a period's networks, [batch, minima, hidden + features + 18 * period]."""
-    inputs = [seen.unsqueeze(1).expand(-1, minima, -1)]
+    inputs = [row.unsqueeze(1).expand(-1, minima, -1)]
     if chosen:
-        # [batch, minima, target, branch, period]: targets one after the other, each branch by branch.
+        # [batch, minima, target, branch, period]: target by target, branch by branch.
         for curves in (chosen, running):
             inputs.append(torch.stack(curves, -1).transpose(2, 3).flatten(2))
         inputs.append(torch.stack(market, -1).flatten(1).unsqueeze(1).expand(-1, minima, -1))

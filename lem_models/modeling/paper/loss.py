@@ -1,4 +1,4 @@
-r"""The loss of the LEM paper: an order ends when nothing is left of it, through a soft mask.
+r"""The loss of the LEM paper: a soft mask ends an order when nothing of it is left.
 
 With the allocation ``a_s`` of a branch (axes: :mod:`lem_models.modeling.paper.look_ahead`), prices P, volumes V:
 

@@ -9,7 +9,7 @@ and ``base = twap / vwap - 1`` over all periods:
     unsigned_vwap_avg_risk       = 100 (mean |d| / mean |base| - 1), fixed duration, both sides
     unsigned_twap_avg_risk       = 100 mean |100 d|, early, both sides
 
-The units differ between VWAP and TWAP, as published. Kept are sums: means are those of all orders together.
+The units differ between VWAP and TWAP, as published. The state holds sums, so means are over all orders.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class PaperMetrics(Metric):
         self.positive += torch.stack([functional.relu(early[:, :, 0]).sum(), functional.relu(-early[:, :, 2]).sum()])
         self.fixed += fixed.abs().sum()
         volume, price = y_true[:, :, 0, 0].unbind(-1)
-        # Period after period, as the published sums: of nearly equal numbers in single precision the order decides.
+        # Sum period by period, as published: the sum of nearly equal numbers in single precision depends on the order.
         money, units, prices = (sum(x.unbind(1), x.new_zeros(())) for x in (volume * price, volume, price))
         base = (prices / price.shape[1] / ((money + _EPSILON) / (units + _EPSILON)) - 1).to(self.base)
         self.base += torch.stack([functional.relu(base).sum(), functional.relu(-base).sum(), base.abs().sum()])

@@ -1,10 +1,10 @@
-r"""The step-wise part of the LEM paper: one small network per period, minimum duration and kind of order.
+r"""The networks of the periods in the LEM paper: one per period, minimum duration and kind of order.
 
-With the curve ``base`` to start from, in period ``s`` of ``n``, with ``left`` of the order still to trade:
+In period ``s`` of ``n``, with the curve ``base`` to start from and the fraction ``left`` still to trade:
 
     factor = (1 + MLP_s(input_s)) ** scale                      MLP: relu, relu, softsign
     raw    = factor * base[s]
-    need   = relu(left / (n - s) - max_rate)                    what the cap would leave over
+    need   = relu(left / (n - s) - max_rate)                    excess of the rest over the cap
     a      = clip(soft(soft(raw + min_rate, max_rate) + need, left), 0, left)
     soft(x, u) = x g + u (1 - g),   g = sigmoid(10 (u - x))     a minimum with a gradient on both sides
 
@@ -30,10 +30,10 @@ def soft_clip(x: Tensor, upper: Tensor) -> Tensor:
 
 
 def allocation(raw: Tensor, left: Tensor, periods_left: int | Tensor, min_rate: Tensor, max_rate: Tensor) -> Tensor:
-    """Fraction of a period, all tensors broadcast against each other.
+    """Fraction of a period; all tensors are broadcast against each other.
 
     Args:
-        raw: What the network asks for.
+        raw: Fraction that the network asks for.
         left: Fraction of the order still to trade.
         periods_left: Periods left, this one included.
         min_rate: Smallest fraction per period.
@@ -64,7 +64,7 @@ class FusedMLP(nn.Module):
             nn.init.uniform_(kernel, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """All networks of inputs [batch, minima, input_size]: [batch, minima, branches], in (-1, 1)."""
+        """Outputs of all networks, [batch, minima, branches], in (-1, 1), for inputs [batch, minima, input_size]."""
         x = x.unsqueeze(2)
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             # x is [batch, minima, 1 or branches, in]
@@ -73,7 +73,7 @@ class FusedMLP(nn.Module):
         return x.squeeze(-1)
 
     def chosen(self, x: Tensor, minimum: Tensor, branch: Tensor) -> Tensor:
-        """One network per row.
+        """Output of one network per row.
 
         Args:
             x: [rows, input_size].

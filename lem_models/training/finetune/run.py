@@ -1,8 +1,8 @@
-"""Fine-tuning: from a user's bars to a saved model, and a test of whether it helped.
+"""Fine-tuning: from a user's bars to a saved model, and a test of the improvement.
 
-The history is cut into three consecutive parts (:mod:`lem_models.training.finetune.split`). The first trains, the
-second chooses among the checkpoints and the start. The third tests: before and after on the same orders, TWAP and the
-volume curve beside them, and a verdict (:mod:`lem_models.training.finetune.verdict`).
+The history is cut into three consecutive parts (:mod:`lem_models.training.finetune.split`). The first part trains. The
+second chooses among the checkpoints and the start. The third tests: it compares the model before and after, TWAP and
+the volume curve on the same orders, and gives a verdict (:mod:`lem_models.training.finetune.verdict`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RECIPE = "finetune"
 _LONGEST = 24  # periods: default horizon at most in markets without sessions
 
 Verdict: TypeAlias = Outcome | Literal["start kept"]
-"""Result of the test; ``"start kept"`` where no checkpoint was better than the start in validation."""
+"""Result of the test; ``"start kept"`` if no checkpoint was better than the start in validation."""
 
 _ANY_DAYS = {"train_end": date(1980, 1, 1), "validation_end": date(2200, 1, 1)}  # in place of missing days
 
@@ -52,7 +52,7 @@ class FinetuneResult:
         start: The model that it started from, at the horizon of the new one.
         split: The three parts of the history.
         comparison: Before and after on the test part.
-        warnings: What a reader of the numbers should know.
+        warnings: Warnings for the reader of the numbers.
     """
 
     run: TrainingRun
@@ -78,7 +78,7 @@ class FinetuneResult:
 
     @property
     def sentence(self) -> str:
-        """The verdict with its numbers, and what to do."""
+        """The verdict with its numbers, and the advice."""
         comparison = self.comparison
         numbers = (
             f"mean utility {comparison.utility_before:.4f} before, {comparison.utility_after:.4f} after, difference "
@@ -95,7 +95,7 @@ class FinetuneResult:
                 f"START KEPT: no checkpoint had a better validation utility than {name} ({self.run.best_utility:.4f} "
                 f"at best, {self.run.start_utility:.4f} at the start). The saved weights are those of {name}."
             )
-        return f"NO MEASURABLE DIFFERENCE from {name} on the test part: {numbers}. {name} may as well be kept."
+        return f"NO MEASURABLE DIFFERENCE from {name} on the test part: {numbers}. You can keep {name}."
 
 
 def finetune(
@@ -118,20 +118,20 @@ def finetune(
         data: Bars, or a file of them.
         out: Folder of the new model, and of ``finetune.json`` with everything in the result.
         config: Recipe; default ``recipes/finetune.yaml``. ``costs`` and ``settings`` take precedence over it.
-        costs: What trading costs: training and every number are then net of it.
-        resume: Checkpoint of the run in ``out`` to go on from, or ``"auto"`` for its last one; see
+        costs: Trading costs; training and every number are then net of costs.
+        resume: Checkpoint of the run in ``out`` to resume from, or ``"auto"`` for its last one; see
             :func:`~lem_models.training.run.train`.
-        overwrite: Whether to replace a run or model that ``out`` holds already.
-        settings: Method, horizon, days, length and how to run; the defaults if None.
-        report: Called with each line about what was chosen, before the training starts.
+        overwrite: Whether to replace a run or model in ``out``.
+        settings: Method, horizon, days, length, precision and progress; the defaults if None.
+        report: Called with lines of text about the split and the warnings, before the training starts.
 
     Returns:
         The model, the comparison and the verdict.
 
     Raises:
-        BarsError: when the bars break a rule, or are too few: it says how many are needed, and for what.
+        BarsError: when the bars break a rule, or are too few. Then it gives the number needed, and for what.
         OrderError: when no order fits into the test part.
-        ConfigError: when the recipe is refused, ``out`` is the folder of the start or holds a run already, the
+        ConfigError: when the recipe is refused, ``out`` is the folder of the start or already holds a run, the
             checkpoint is damaged or of another run, or the adapters' package is missing.
         WeightsError: when the start model is damaged.
     """
@@ -165,7 +165,7 @@ def finetune(
     )
     if recipe.trainer.keep != "best":
         raise ConfigError("trainer.keep: fine-tuning keeps the best of its checkpoints and the start; leave it out")
-    # Before anything is trained or written: a test part that holds no order is refused.
+    # Refuse a test part without orders before anything is trained or written.
     test = comparison_settings(
         horizon, start=split.test.start, costs=recipe.costs, limit=settings.orders, seed=recipe.seed
     )
@@ -204,7 +204,7 @@ def _sections(
     horizon: int,
     settings: FinetuneSettings,
 ) -> dict[str, Any]:
-    """The sections of the recipe, with everything that was chosen."""
+    """The sections of the recipe, completed with the split, the start and the settings."""
     market = _section(sections, "data", source)
     room = min(part.longest for part in split.parts) // 3
     market |= {
@@ -228,7 +228,7 @@ def _sections(
 
 
 def _read(data: Bars | str | Path, market: dict[str, Any]) -> Bars:
-    """The bars, read as the recipe says."""
+    """The bars, read with the options of the recipe."""
     reading = DataConfig.model_validate(market | _ANY_DAYS)
     if isinstance(data, Bars):
         reading.check_read()
@@ -243,7 +243,7 @@ def _check_folder(out: Path, start: str | Path) -> None:
 
 
 def _model_name(folder: Path) -> str:
-    """The folder's name, without what the name of a model must not hold."""
+    """The folder's name, without the characters that the name of a model must not have."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).lstrip("-._") or RECIPE
 
 
@@ -273,7 +273,7 @@ def _named_start(section: dict[str, Any], source: Path) -> str | Path:
 
 
 def _day(name: str, given: date | None, market: dict[str, Any]) -> date | None:
-    """A day that was given, or else the recipe's, if it has one."""
+    """The given day, or else the recipe's, if it has one."""
     value = market.get(name)
     if given is not None or value is None:
         return given
@@ -291,7 +291,7 @@ def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str, test_
     warnings = []
     if split.training.bars < LITTLE:
         warnings.append(
-            f"training: {split.training.bars:,} bars are little to learn from (below {LITTLE:,}); expect no "
+            f"training: {split.training.bars:,} bars are few to train on (below {LITTLE:,}); expect no "
             "measurable difference"
         )
     if test_days < FEW_DAYS:
@@ -303,7 +303,7 @@ def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str, test_
     if unseen is not None and split.test.start < unseen:
         warnings.append(
             f"{model.name} was trained or validated on days up to {unseen}, the test part starts on "
-            f"{split.test.start}: where it saw these assets, 'before' is flattered"
+            f"{split.test.start}: if it saw these assets, the numbers of 'before' are too good"
         )
     if model.frequencies and frequency not in model.frequencies:
         warnings.append(
@@ -312,14 +312,14 @@ def _warnings(model: LEMModel, split: Split, horizon: int, frequency: str, test_
         )
     if horizon > model.horizon:
         warnings.append(
-            f"{model.name} was trained for at most {model.horizon} periods, the new model for {horizon}: 'before' goes "
-            "on beyond what it knows"
+            f"{model.name} was trained for at most {model.horizon} periods, the new model for {horizon}: 'before' is "
+            "untested at this horizon"
         )
     return tuple(warnings)
 
 
 def _facts(result: FinetuneResult, bars: Bars) -> dict[str, Any]:
-    """Everything in the result, for a file."""
+    """The result as facts for a file."""
     run, method = result.run, result.run.recipe.finetune
     return {
         "verdict": result.verdict,

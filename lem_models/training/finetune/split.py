@@ -1,9 +1,9 @@
-"""The three consecutive parts of a history for fine-tuning, and whether the history is long enough.
+"""Split a history into three consecutive parts for fine-tuning, and check that it is long enough.
 
     training | validation, which chooses among checkpoints | test, which neither of them reads
 
-Orders of one part decide and trade inside it and end before the next part begins. Only their lookback may lie in the
-part before: every decision knows these bars anyway, and a history of a few weeks is too short to leave them out.
+Orders of a part decide and trade inside it and end before the next part begins. Only their lookback may lie in the part
+before: every decision may know these bars, and a history of a few weeks is too short to leave them out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["FEW_DAYS", "LITTLE", "MIN_DAYS", "Part", "Split", "choose_split", "s
 _SHARES = (0.6, 0.8)  # of the days: where training and validation end
 _ORDERS = 4  # orders of full length that the training part must hold, one after the other
 MIN_DAYS = 4
-"""Days that validation and test need: intervals are made of days."""
+"""Days that validation and test need, because the bootstrap resamples days."""
 FEW_DAYS = 10
-"""Days with test orders below which an interval says little."""
+"""With fewer days with test orders an interval says little."""
 LITTLE = 2000
-"""Training bars of all symbols below which little can be learnt."""
+"""With fewer training bars, of all symbols together, little can be learnt."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Split:
 
     @property
     def parts(self) -> tuple[Part, Part, Part]:
-        """The parts in time."""
+        """The parts in the order of time."""
         return self.training, self.validation, self.test
 
 
@@ -111,11 +111,11 @@ def choose_split(
 
 
 def _check_inside(first: date, last: date, **given: date) -> None:
-    """Refuse days that leave a part without a day of bars."""
+    """Refuse days that leave a part without bars."""
     outside = [f"{name} ({day})" for name, day in given.items() if not first < day <= last]
     if outside:
         raise ConfigError(
-            f"{' and '.join(outside)} outside the bars, which are of {first} to {last}: each part needs some of them"
+            f"{' and '.join(outside)} outside the bars, which are of {first} to {last}: each part needs bars"
         )
 
 
@@ -136,7 +136,7 @@ def _require_enough(bars: Bars, split: Split, horizon: int) -> None:
 
 
 def _shortage(bars: Bars, split: Split, part: Part, training: int, other: int, reason: str) -> str:
-    """The bars that there are, that a part needs, and that would be enough in all."""
+    """Message with the bars of a part, the bars that it needs, and the history that would suffice."""
     counts = np.diff(bars.offsets)
     days = sum(each.days for each in split.parts)
     per_day = max(float(counts.max()) / max(days, 1), 1e-9)

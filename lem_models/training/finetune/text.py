@@ -51,7 +51,7 @@ def print_finetune(console: Console, result: FinetuneResult) -> None:
 
 
 def _table(result: FinetuneResult) -> Table:
-    """Before, after and their difference; one row where the start was kept: they are the same weights."""
+    """Before, after and their difference; one row if the start was kept, because the weights are the same."""
     policies, differences = result.comparison.policies, result.comparison.differences
     if not result.kept_start:
         return before_after_table(policies, differences)
@@ -60,6 +60,6 @@ def _table(result: FinetuneResult) -> Table:
 
 
 def _listed(symbols: Sequence[str]) -> str:
-    """Names of the first ten, and how many there are beyond them."""
+    """Names of the first ten symbols, and the number of the others."""
     more = len(symbols) - 10
     return ", ".join(symbols[:10]) + (f" and {more:,} more" if more > 0 else "")

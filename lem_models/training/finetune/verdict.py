@@ -1,8 +1,8 @@
-"""Did fine-tuning help? Before and after on the same orders of the test part, with a verdict.
+"""Compare a model before and after fine-tuning on the same orders of the test part, and give a verdict.
 
-The verdict rests on one number fixed in advance, the difference of the mean utility that training maximises, over all
-minimum durations together, with its 95 % interval from the bootstrap over days. Improvements and standard deviations by
-minimum duration say where it comes from.
+The verdict uses one number that is fixed in advance: the difference of the mean utility that training maximises, over
+all minimum durations together. Its 95 % interval is from the bootstrap over days. Improvements and standard deviations
+by minimum duration show the sources of the difference.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _RIVALS = ("twap", "volume_curve")
 _BY = ["min_periods"]
 
 Outcome: TypeAlias = Literal["better", "no measurable difference", "worse"]
-"""What a test says of two models."""
+"""Result of a test of two models."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Comparison:
         difference: After minus before.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        excluded: Starts of the test part at which no order was possible, by reason.
+        excluded: Number of starts of the test part without an order, by reason.
         untested: Symbols without any order.
     """
 
@@ -80,7 +80,7 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """What the interval of the difference in utility says."""
+        """Verdict from the interval of the difference in utility."""
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "no measurable difference"
@@ -89,14 +89,14 @@ class Comparison:
 def comparison_settings(
     horizon: int, *, start: date, costs: CostModel | None = None, limit: int = 20_000, seed: int = 0
 ) -> BenchmarkSettings:
-    """Which orders :func:`compare_models` executes.
+    """Settings of the orders of :func:`compare_models`.
 
     Args:
         horizon: Longest order in periods.
         start: First day on which an order may start.
-        costs: What trading costs.
-        limit: Orders at most, drawn at random from every possible start: a step between starts would leave out
-            whole days of sessions in which only the first bar is one.
+        costs: Trading costs.
+        limit: Largest number of orders, drawn at random from every possible start. (A step between starts would leave
+            out whole days if only the first bar of a session is a possible start.)
         seed: Seed of the draws.
     """
     return BenchmarkSettings(
@@ -113,13 +113,13 @@ def comparison_settings(
 
 
 def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: BenchmarkSettings) -> Comparison:
-    """Execute the same orders by two models of one horizon, TWAP and the volume curve.
+    """Execute the same orders with two models of one horizon, TWAP and the volume curve.
 
     Args:
         before: The start model.
         after: The new model.
-        bars: The bars, with the history that orders look back at.
-        settings: Which orders, see :func:`comparison_settings`. With costs every improvement is net of them.
+        bars: The bars, with the history before the test orders.
+        settings: Settings from :func:`comparison_settings`. With costs every improvement is net of costs.
 
     Raises:
         OrderError: when no order fits.
@@ -160,7 +160,7 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
 
 
 def _net(orders: pd.DataFrame, costs: CostModel | None) -> pd.DataFrame:
-    """The orders with slippages net of costs, where trading costs."""
+    """The orders, with net slippages if there are costs."""
     return orders if costs is None else orders.assign(slippage_bps=orders["net_slippage_bps"])
 
 
@@ -174,7 +174,7 @@ def _utility(orders: pd.DataFrame, model: LEMModel) -> npt.NDArray[np.float64]:
 
 
 def facts(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain tables and numbers, for a file."""
+    """The comparison as tables and numbers for a file."""
     columns = ["policy", "min_periods", "orders", "mean_bps", "low_bps", "high_bps", "std_bps"]
     columns += ["mean_vol", "low_vol", "high_vol", "std_vol", "periods_used"]
     return {

@@ -155,19 +155,19 @@ def empty() -> bytes:
     return parquet(plain_frame().iloc[:0])
 
 
-@hostile("a pickle", "is no parquet file")
+@hostile("a pickle", "is not a parquet file")
 def pickled() -> bytes:
     return (
         b"\x80\x04\x95\x1a\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85R."
     )
 
 
-@hostile("an encrypted footer", "is no parquet file")
+@hostile("an encrypted footer", "is not a parquet file")
 def encrypted() -> bytes:
     return parquet(plain_frame())[:-4] + b"PARE"
 
 
-@hostile("nothing", "is no parquet file")
+@hostile("nothing", "is not a parquet file")
 def nothing() -> bytes:
     return b""
 

@@ -166,7 +166,7 @@ def test_a_card_that_stands_for_too_much_is_not_built_upon(hub, bomb):
 def test_a_commit_that_is_none_becomes_no_file_name(hub, tmp_path):
     repository = hub.create(NAME, {"train.parquet": parquet(plain_frame())}, kind="datasets")
     repository.branches["main"] = replace(repository.at("main"), sha="../../../../evil")
-    with pytest.raises(LEMError, match="the commit that it names is none"):
+    with pytest.raises(LEMError, match="its commit is not a hash"):
         Bars.from_hub(NAME)
     assert not list(tmp_path.rglob("*evil*"))
 
@@ -201,7 +201,7 @@ def test_data_files_outside_of_the_repository_are_refused(hub, pattern):
         (b"---\n" + b"[" * 50_000 + b"\n---\n", "cannot be read"),
         (b"---\n" + LAUGHS + b"---\n", "stands for more than"),
         (b"---\n" + SHARED + b"---\n", "stands for more than"),
-        (b"---\nconfigs: !!timestamp x\n---\n", "not what its tag says"),
+        (b"---\nconfigs: !!timestamp x\n---\n", "does not fit its tag"),
         (b"---\na: \xff\n---\n", "cannot be read"),
         (b"---\n---\n" + b"x" * (2 << 20), "more than 1,048,576"),
     ],

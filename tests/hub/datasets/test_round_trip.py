@@ -305,7 +305,7 @@ def test_terms_in_words_are_in_the_card_and_its_head(hub):
 
 def test_a_card_that_names_another_licence_is_a_contradiction(hub):
     push(hub)
-    with pytest.raises(LEMError, match=r"says that the licence is cc-by-4\.0, now it is mit"):
+    with pytest.raises(LEMError, match=r"has the licence cc-by-4\.0, and the upload has mit"):
         push(hub, licence="mit")
     assert len(history(hub)) == 2
     push(hub, licence="mit", replace_card=True)

@@ -96,7 +96,7 @@ def test_the_folder_sends_its_card_and_pictures_and_nothing_of_the_run(hub, fold
 def test_a_card_in_the_repository_stays_unless_its_replacement_is_asked_for(hub, folder):
     there = b"---\nlicense: other\n---\n# Theirs\n"
     hub.create(NAME, {"README.md": there})
-    assert "the card that is in the repository stays" in lem(folder, "--to", NAME)
+    assert "the card in the repository stays" in lem(folder, "--to", NAME)
     latest = hub.repository(NAME).at("main")
     assert latest.changed == {"config.json", "model.safetensors"}
     lem(folder, "--to", NAME, "--replace-card")
@@ -173,7 +173,7 @@ def test_an_answer_that_is_lost_makes_no_second_pull_request(hub, folder, waits,
     hub.create(NAME)
     cut = Fault("cut answer", "/commit/", after=0)
     fault = hub.faults.add(cut) if status == "cut" else hub.fail("/commit/", status)
-    with pytest.raises(HubError, match="may have arrived all the same, and was not sent twice"):
+    with pytest.raises(HubError, match="may have arrived nevertheless, so it is not sent again"):
         LEMModel.from_pretrained(folder).push_to_hub(NAME, create_pr=True)
     assert fault.happened == 1
     pulls = [name for name in hub.repository(NAME).branches if name.startswith("refs/pr/")]
@@ -203,10 +203,10 @@ def test_a_card_of_ones_own_may_be_named(hub, folder, saved):
     ("card", "message"),
     [
         (b"---\nlicense: [\n---\n", "cannot be published"),
-        (b"---\n- a list\n---\n", "no mapping"),
+        (b"---\n- a list\n---\n", "not a mapping"),
         (b"---\ndate: 2024-13-45\n---\n", "month must be in"),
         (b"---\nn: " + b"1" * 5000 + b"\n---\n", "cannot be published"),
-        (b"---\nn: !!int ''\n---\n", "not what its tag says"),
+        (b"---\nn: !!int ''\n---\n", "does not fit its tag"),
         (b"---\nx: " + b"[" * 3000 + b"\n---\n", "nested more than"),
         (b"\xff\xfe", "utf-8"),
         (b"x" * (1 << 21), "more than"),
@@ -294,7 +294,7 @@ def test_what_fine_tuning_measured_is_in_the_plain_card(hub, folder):
 
 
 def test_results_of_other_weights_are_not_quoted(hub, folder):
-    assert "is about other weights" in lem(finetuned(folder, weights_sha256="0" * 64), "--to", NAME)
+    assert "is of other weights" in lem(finetuned(folder, weights_sha256="0" * 64), "--to", NAME)
     assert "BETTER" not in hub.repository(NAME).at("main").files["README.md"].decode()
 
 
@@ -426,7 +426,7 @@ def test_a_dry_run_says_what_would_be_done_and_touches_nothing(hub, folder):
 def test_a_dry_run_works_without_a_network(hub, folder):
     hub.close()
     output = lem(folder, "--to", NAME, "--dry-run")
-    assert "what is there already is not known" in output
+    assert "the content of the repository is not known" in output
     assert "unknown model.safetensors" in output
 
 

@@ -55,7 +55,7 @@ def test_a_folder_that_hides_a_hub_id_and_holds_no_model_says_so(hub, published,
     monkeypatch.chdir(tmp_path)
     (tmp_path / NAME).mkdir(parents=True)
     with pytest.raises(
-        UnknownNameError, match=r"(?s)folder desk/lem-tiny is not a model: it lacks .*goes before the Hub"
+        UnknownNameError, match=r"(?s)folder desk/lem-tiny is not a model: it lacks .*takes precedence over the Hub"
     ):
         resolve(NAME)
 

@@ -231,7 +231,7 @@ SEAMS = {
         "tz-aware timestamp",
     ),
     "a number": ([5], "not from int", None),
-    "columns of different lengths": ([{"timestamp": [1, 2], "symbol": ["A"]}], "this dict is none", None),
+    "columns of different lengths": ([{"timestamp": [1, 2], "symbol": ["A"]}], "this dict is not one", None),
 }
 
 
