@@ -14,7 +14,7 @@ memory traffic bounds it, and it is laid out for that: the networks of all input
 ``[inputs, in, out]``, applied to ``[inputs, tokens, in]`` by one batched product per layer; W_2 and the two kernels of
 the gate, with nothing but a bias between them, are multiplied with each other first, which saves a pass over the big
 tensor; on the CPU the tokens go through in blocks that stay in the cache, or, for scalar inputs and where a compiler is
-at hand, through one compiled kernel (:mod:`lem_models.modeling.kernels.selection`).
+at hand, through one compiled kernel (:mod:`lem_models.modeling.kernels.scalar_networks`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.kernels.library import is_available
-from lem_models.modeling.kernels.selection import ScalarNetworks, fused_selection
+from lem_models.modeling.kernels.scalar_networks import ScalarNetworks, fused_networks
 from lem_models.modeling.layers.kan import LAYER_NORM_EPS
 
 _BLOCK_ELEMENTS = 2**18
@@ -251,7 +251,7 @@ class StackedGRN(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             cast = ScalarNetworks(*(values.to(precise) for values in networks))
             weights = weights.to(precise)
-            outputs = fused_selection(x.to(precise), weights, cast, LAYER_NORM_EPS)
+            outputs = fused_networks(x.to(precise), weights, cast, LAYER_NORM_EPS)
             return torch.addmm(outputs, weights, self.norm_bias.to(precise)).to(self.norm_bias.dtype)
 
     def _gate(self) -> tuple[Tensor, Tensor]:
