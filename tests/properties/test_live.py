@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lem_models import execute, synthetic_bars
-from lem_models.execution.session import LIVE_TOLERANCE, LiveSession
+from lem_models.execution.live import LIVE_TOLERANCE
+from lem_models.execution.session import LiveSession
 from lem_models.modeling.kernels.library import kernels
 from tests.helpers import Recorder, policy_named, scaled
 
