@@ -1,4 +1,4 @@
-"""The TKAN layer as its formulas are written, step by step: the measure of the fast ones, in value and in time."""
+"""The TKAN layer as its formulas are written, step by step: the reference for the values and the time of the others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ __all__ = ["cells", "plain_loop", "plain_step"]
 
 
 def plain_step(cell: TKANCell, x: Tensor, state: TKANState) -> TKANState:
-    """One step as the formulas are written, all of it at once."""
+    """One step as the formulas are written."""
     h, c, s = state
     i, f, g = torch.sigmoid(x @ cell.kernel + h @ cell.recurrent_kernel + cell.bias).chunk(3, dim=-1)
     c = f * c + i * torch.tanh(g)
-    outputs, memories = [], []
-    for layer, kan in enumerate(cell.kans):
-        u = kan(x @ cell.sub_input_kernel[layer] + s[:, layer] @ cell.sub_state_kernel[layer])
-        outputs.append(u)
-        memories.append(cell.sub_output_gain[layer] * u + cell.sub_memory_gain[layer] * s[:, layer])
-    o = torch.sigmoid(torch.cat(outputs, dim=-1) @ cell.output_kernel + cell.output_bias)
-    return TKANState(o * torch.tanh(c), c, torch.stack(memories, dim=1))
+    u = cell.kan(x @ cell.sub_input_kernel[0] + s[:, 0] @ cell.sub_state_kernel[0])
+    o = torch.sigmoid(u @ cell.output_kernel + cell.output_bias)
+    memory = cell.sub_output_gain * u + cell.sub_memory_gain * s[:, 0]
+    return TKANState(o * torch.tanh(c), c, memory.unsqueeze(1))
 
 
 def plain_loop(network: TKAN, x: Tensor) -> tuple[Tensor, list[TKANState]]:

@@ -54,9 +54,9 @@ def built(fresh: Path, one_build: Path) -> Path:
     return Path(shutil.copy2(one_build, fresh / one_build.name))
 
 
-def network(features: int, hidden: int, sub_layers: int = 1, *, layers: int = 1, seed: int = 0) -> TKAN:
+def network(features: int, hidden: int, layers: int = 1, seed: int = 0) -> TKAN:
     """A network in double precision with all weights random."""
-    made = TKAN(features, hidden, num_layers=layers, sub_layers=sub_layers).double()
+    made = TKAN(features, hidden, layers).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -76,23 +76,21 @@ def gradients(output: Tensor, wanted: list[Tensor]) -> list[Tensor]:
 
 # Around the widths of vectors and panels, the rows of a block and of a tile: every remainder occurs.
 SHAPES = [
-    (1, 1, 1, 1, 1),
-    (2, 3, 5, 7, 2),
-    (7, 4, 16, 9, 1),
-    (9, 3, 17, 33, 1),
-    (33, 2, 31, 32, 2),
-    (65, 3, 40, 24, 1),
-    (12, 5, 70, 66, 1),
+    (1, 1, 1, 1),
+    (2, 3, 5, 7),
+    (7, 4, 16, 9),
+    (9, 3, 17, 33),
+    (33, 2, 31, 32),
+    (65, 3, 40, 24),
+    (12, 5, 70, 66),
 ]
 
 
 @pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize(("batch", "time", "features", "hidden", "sub_layers"), SHAPES)
+@pytest.mark.parametrize(("batch", "time", "features", "hidden"), SHAPES)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_every_shape_equals_the_plain_loop(
-    batch: int, time: int, features: int, hidden: int, sub_layers: int, threads: int
-) -> None:
-    tkan, x = network(features, hidden, sub_layers), inputs(batch, time, features).requires_grad_()
+def test_every_shape_equals_the_plain_loop(batch: int, time: int, features: int, hidden: int, threads: int) -> None:
+    tkan, x = network(features, hidden), inputs(batch, time, features).requires_grad_()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -108,8 +106,8 @@ def test_every_shape_equals_the_plain_loop(
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
 def test_lower_precision_is_near_the_double_one(dtype: torch.dtype, tolerance: float) -> None:
-    tkan, x = network(20, 24, 2, layers=2), inputs(6, 40, 20)
-    single = network(20, 24, 2, layers=2).to(dtype)
+    tkan, x = network(20, 24, 2), inputs(6, 40, 20)
+    single = network(20, 24, 2).to(dtype)
     output, state = single(x.to(dtype))
     assert output.dtype == state[0].c.dtype == state[1].s.dtype == dtype
     torch.testing.assert_close(output.double(), tkan(x)[0], rtol=0.0, atol=tolerance)
@@ -127,8 +125,17 @@ def test_under_autocast_the_recurrence_stays_in_single_precision() -> None:
 
 
 @pytest.mark.usefixtures("compiled")
+def test_under_autocast_the_backward_pass_stays_in_single_precision() -> None:
+    tkan, x = network(8, 8).float(), inputs(4, 30, 8).float().requires_grad_()
+    expected = gradients(tkan(x)[0], [x, *tkan.parameters()])
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = gradients(tkan(x)[0], [x, *tkan.parameters()])
+    assert all(map(torch.equal, ours, expected))
+
+
+@pytest.mark.usefixtures("compiled")
 def test_with_and_without_gradients_the_bits_are_the_same() -> None:
-    tkan, x = network(13, 11, 2, layers=2).float(), inputs(5, 20, 13).float()
+    tkan, x = network(13, 11, 2).float(), inputs(5, 20, 13).float()
     with torch.no_grad():
         output, state = tkan(x)
     with_gradients, kept = tkan(x)

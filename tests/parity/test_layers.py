@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lem_models.modeling.layers.kan import KANLinear, cubic_bases
+from lem_models.modeling.layers.kan import BASES, FIRST_KNOT, KNOT_STEP, KANLinear, basis_centres, cubic_bases
 from lem_models.modeling.layers.selection import GatedResidualNetwork, VariableSelectionNetwork
 from lem_models.modeling.layers.tkan import TKAN, TKANCell, TKANState
 from tests.parity import weights
@@ -37,8 +37,8 @@ def test_bases(name: str) -> None:
     layer.load_state_dict(weights.kan(fixture, "w"))
     x = torch.from_numpy(fixture["x"])
     x = x if layer.norm is None else layer.norm(x)
-    assert_equals_fixture(cubic_bases(x, layer.low, layer.step, layer.count).flatten(1), fixture["bases"])
-    knots = layer.low + layer.step * np.arange(layer.count + 4)
+    assert_equals_fixture(cubic_bases(x, basis_centres(x)).flatten(1), fixture["bases"])
+    knots = FIRST_KNOT + KNOT_STEP * np.arange(BASES + 4)
     np.testing.assert_allclose(knots, fixture["w.grid"][0, 0], rtol=0.0, atol=1e-6)
 
 

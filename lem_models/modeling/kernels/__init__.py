@@ -1,1 +1,1 @@
-"""Fused CPU kernels of the TKAN recurrences: compiled once on the machine that runs them, with an eager fallback."""
+"""Fused CPU kernels of the TKAN layer and of variable selection, compiled on the machine where they are first used."""

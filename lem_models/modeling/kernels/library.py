@@ -1,9 +1,9 @@
 """Build and load the compiled kernels.
 
-The sources are compiled by the system's C++ compiler on first use, for the processor at hand (some seconds), and kept
-in the user's cache folder under a name that holds the sources, the compiler, its flags and the processor. Without a
-compiler, or where the build fails, there are no kernels and the eager code runs instead: slower, the same numbers up to
-rounding. Loading happens through ``ctypes``, which also releases the interpreter's lock during a call.
+The system's C++ compiler compiles the sources on first use, for the processor at hand (some seconds). The library is
+kept in the user's cache folder. Its name is a hash of the sources, the compiler, its flags and the processor. Without a
+compiler, or if the build fails, the eager code runs instead: slower, the same numbers up to rounding. The library is
+loaded with ``ctypes``, which releases the interpreter's lock during a call.
 
 Environment:
     LEM_KERNELS: ``0`` switches the kernels off.
@@ -30,12 +30,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lem_models.guard.output import replacing
+
 __all__ = ["Kernels", "is_available", "kernels", "loaded"]
 
 _LOG = logging.getLogger("lem_models")
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "selection.cpp", "common.h"))
+_SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "scalar_networks.cpp", "common.h"))
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-_PLAIN = (Tensor, torch.nn.Parameter)  # others, as those of torch.export, may have no numbers behind them
+_PLAIN = (Tensor, torch.nn.Parameter)  # a tensor of another type, as of torch.export, may have no numbers
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 # Rounding may be reordered; infinities and NaN keep their meaning. Not -ffast-math, which would change the processor's
 # treatment of tiny numbers for the whole program. Products and sums are fused where common.h says so, nowhere else.
@@ -50,8 +52,8 @@ _SIGNATURES = {
     "sub_layer_forward": (12, 4, 3),
     "sub_layer_backward": (15, 4, 3),
     "expand_rows": (4, 3, 3),
-    "selection_forward": (10, 3, 1),
-    "selection_backward": (14, 3, 1),
+    "networks_forward": (10, 3, 1),
+    "networks_backward": (14, 3, 1),
 }
 
 
@@ -78,22 +80,22 @@ class Kernels:
                 self._functions[name, dtype] = function
 
     def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:
-        """Run a kernel.
+        """Call a kernel.
 
         Args:
             name: Function, without prefix and suffix.
             arguments: Contiguous tensors of one type (``None`` for a null pointer), sizes, real numbers.
 
         Raises:
-            MemoryError: If its scratch memory cannot be had.
-            TypeError: If a tensor is not what the kernels read.
+            MemoryError: If there is no memory for its scratch arrays.
+            TypeError: If a tensor is not a plain contiguous one of that type on the CPU.
         """
         first = arguments[0]
         dtype = first.dtype if isinstance(first, Tensor) else torch.float32
         values: list[int | float | None] = []
         for argument in arguments:
             if isinstance(argument, Tensor):
-                # The kernels take what the pointers say for granted: anything else would be a stray memory access.
+                # The kernels read raw pointers: with any other tensor they would read or write stray memory.
                 plain = type(argument) in _PLAIN and argument.is_cpu and argument.is_contiguous()
                 if not plain or argument.dtype != dtype:
                     raise TypeError(
@@ -109,14 +111,14 @@ class Kernels:
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels | None:
-    """The kernels, built now if need be; ``None`` where they cannot be had or are switched off."""
+    """The kernels, built now if need be; ``None`` if they cannot be built or are switched off."""
     if os.environ.get("LEM_KERNELS", "1") == "0" or sys.platform == "win32":
         return None
     try:
         path = _built()
         try:
             return Kernels(path)
-        except (OSError, AttributeError):  # a damaged file: build it again, once
+        except (OSError, AttributeError):  # the file is damaged: build it again, once
             path.unlink(missing_ok=True)
             return Kernels(_built())
     except (OSError, ValueError, AttributeError, subprocess.SubprocessError) as error:
@@ -126,29 +128,29 @@ def kernels() -> Kernels | None:
 
 
 def loaded() -> Kernels:
-    """The kernels, where they are known to be there.
+    """The kernels, for a caller who knows that they are available.
 
     Raises:
         RuntimeError: If they are not.
     """
-    found = kernels()
-    if found is None:
+    library = kernels()
+    if library is None:
         raise RuntimeError("the compiled kernels are not available")
-    return found
+    return library
 
 
 def is_available(x: Tensor, dtype: torch.dtype) -> bool:
-    """Whether kernels can run where ``x`` lies, in a type; not while a trace records the operations of torch."""
+    """Whether kernels can compute with ``x`` in a type. They cannot while ``torch.jit`` traces."""
     if x.device.type != "cpu" or dtype not in _SUFFIXES or type(x) not in _PLAIN:
         return False
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False
-    found: bool = _are_there()
-    return found
+    loadable: bool = _are_loadable()
+    return loadable
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _are_there() -> bool:
+def _are_loadable() -> bool:
     return kernels() is not None
 
 
@@ -162,33 +164,33 @@ def _built() -> Path:
     compiler = _compiler()
     attempts = list(_attempts())
     sources = [source.read_text(encoding="utf-8") for source in _SOURCES]
-    facts = [*sources, _first_line(compiler), _processor(), torch.__version__, repr((_FLAGS, attempts))]
+    facts = [*sources, _version(compiler), _processor(), torch.__version__, repr((_FLAGS, attempts))]
     target = _cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
     if target.is_file() and _is_own(target.stat()):
         return target
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+    with replacing(target) as library:
         for number, (compile_flags, link_flags) in enumerate(attempts):
             try:
-                _compile(compiler, compile_flags, link_flags, Path(folder))
+                _compile(compiler, compile_flags, link_flags, library)
                 break
             except subprocess.CalledProcessError:
                 if number == len(attempts) - 1:
                     raise
-        (Path(folder) / "kernels.so").chmod(0o700)
-        os.replace(Path(folder) / "kernels.so", target)  # whole or not at all, whoever else builds it now
+        library.chmod(0o700)
     return target
 
 
-def _compile(compiler: list[str], compile_flags: tuple[str, ...], link_flags: tuple[str, ...], folder: Path) -> None:
-    objects = []
-    for source in _SOURCES:
-        if source.suffix == ".cpp":
-            objects.append(str(folder / f"{source.stem}.o"))
-            _run([*compiler, *_FLAGS, *compile_flags, "-c", str(source), "-o", objects[-1]])
-    _run([*compiler, "-shared", *objects, "-o", str(folder / "kernels.so"), *link_flags])
+def _compile(compiler: list[str], compile_flags: tuple[str, ...], link_flags: tuple[str, ...], library: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        objects = []
+        for source in _SOURCES:
+            if source.suffix == ".cpp":
+                objects.append(str(Path(folder, f"{source.stem}.o")))
+                _output([*compiler, *_FLAGS, *compile_flags, "-c", str(source), "-o", objects[-1]])
+        _output([*compiler, "-shared", *objects, "-o", str(library), *link_flags])
 
 
-def _run(command: list[str]) -> str:
+def _output(command: list[str]) -> str:
     return subprocess.run(
         command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=300
     ).stdout
@@ -197,7 +199,7 @@ def _run(command: list[str]) -> str:
 def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Flags of compiler and linker, best first."""
     native = "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
-    # The threads of torch's own OpenMP, where it brings one: two pools of threads would fight for the processors.
+    # Torch's own OpenMP first, where it brings one: two pools of threads would compete for the processors.
     folder = Path(torch.__file__).parent
     own = sorted([*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")])
     for threads in ((str(own[0]),) if own else (), ("-fopenmp",)):
@@ -208,38 +210,37 @@ def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
 
 
 def _compiler() -> list[str]:
-    """The compiler's command, which may have options or another program in front: CXX="ccache g++"."""
+    """The compiler's command. It may have options, or another program in front, as in CXX="ccache g++"."""
     named = shlex.split(os.environ.get("CXX", ""))
     for name, *options in [named] if named else [["c++"], ["g++"], ["clang++"]]:
-        found = shutil.which(name)
-        if found:
-            return [found, *options]
+        if program := shutil.which(name):
+            return [program, *options]
     raise OSError(f"there is no C++ compiler {' '.join(named)}" if named else "there is no C++ compiler")
 
 
-def _first_line(compiler: list[str]) -> str:
-    return repr(compiler) + _run([*compiler, "--version"]).partition("\n")[0]
+def _version(compiler: list[str]) -> str:
+    """The command and the first line of what it prints as its version."""
+    return repr(compiler) + _output([*compiler, "--version"]).partition("\n")[0]
 
 
 def _processor() -> str:
-    """What "native" stands for: a cache folder may be shared by machines with different processors."""
+    """The processor at hand: machines with different processors may share a cache folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        known = [line for line in lines if line.startswith(("flags", "Features", "model name"))]
-        return "\n".join(sorted(set(known)))
+        return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
     except OSError:
         return f"{platform.machine()} {platform.processor()} {platform.release()}"
 
 
 def _cache_folder() -> Path:
-    """A folder that belongs to the user and that nobody else can write to: what lies in it is loaded as code.
+    """The folder of the libraries. It belongs to the user and nobody else can write to it: its files are run as code.
 
     Raises:
-        OSError: If there is none.
+        OSError: If there is no such folder.
     """
     root = _cache_root()
     folder = root / "kernels"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)  # who can write to it could put another folder in its place
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)  # a user who can write to it could replace the folder in it
     folder.mkdir(exist_ok=True, mode=0o700)
     if not _is_own(folder.stat()):
         raise OSError(f"the cache folder {folder} can be written to by others (chmod 700 it, or set LEM_CACHE)")
@@ -252,7 +253,7 @@ def _cache_root() -> Path:
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "lem_models"
-    except RuntimeError as error:  # a user without an entry of its own, as in some containers
+    except RuntimeError as error:  # the user has no home folder, as in some containers
         raise OSError(f"{error} (set LEM_CACHE)") from None
 
 

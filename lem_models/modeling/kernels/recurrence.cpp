@@ -1,12 +1,12 @@
 // The two recurrences of a TKAN layer, forward and backward, for CPUs.
 //
-// Sequences do not talk to each other, so a thread takes a tile of them and walks through time alone: no barrier, and
-// what a step needs (its state, its scratch, the packed weights) stays in the caches. The products of a step are
-// computed here, on weights packed into panels once per call; everything pointwise is fused between them. Products over
-// all steps at once (the inputs' projections, the weights' gradients) are left to the caller's BLAS.
+// Sequences are independent of each other. So a thread takes a tile of them and goes through time alone: there is no barrier,
+// and what a step needs (its state, its scratch, the packed weights) stays in the caches. The products of a step are computed
+// here, on weights packed into panels once per call, with everything pointwise fused between them. Products over all steps at
+// once (projections of the inputs, gradients of the weights) are left to the caller's BLAS.
 //
-// Arrays are contiguous, time first: [time, batch, features]. `T` is float or double. What is kept for the backward pass may
-// take the place of an input: gates that of x and o that of y in the cell, z that of x in the sub-layer, du that of grad_u.
+// Arrays are contiguous, time first: [time, batch, features]. `T` is float or double. An output may overwrite an input, in the
+// same memory: gates x and o y in the cell, z x in the sub-layer, du grad_u.
 //
 // Cell, with [i f g] = sigmoid(x_t + h_{t-1} U), o = sigmoid(y_t), c_t = f c_{t-1} + i tanh(g), h_t = o tanh(c_t):
 //     dc_t = dh_t o (1 - tanh^2 c_t) + f_{t+1} dc_{t+1},      dh_t = grad h_t + dx_{t+1} U',
@@ -246,7 +246,7 @@ int sub_layer_backward(const T *grad_u, const T *grad_s, const T *kernel, const 
         const Index first = tile * rows, count_rows = batch - first < rows ? batch - first : rows;
         T *scratch = allocate<T>(rows * (3 * ld + panel) + rows);
         if (!scratch) { failed |= 1; continue; }
-        T *normal = scratch, *y = normal + rows * ld, *dy = y + rows * ld, *part = dy + rows * ld, *inverse = part + rows * panel;
+        T *normal = scratch, *y = normal + rows * ld, *dy = y + rows * ld, *terms = dy + rows * ld, *inverse = terms + rows * panel;
         T *through = y;  // the product of a step is read before the next step's points are written
         T *d_gain = sums + tile * 4 * width, *d_keep = d_gain + width, *d_weight = d_keep + width;
         T *d_bias = d_weight + width;
@@ -276,10 +276,10 @@ int sub_layer_backward(const T *grad_u, const T *grad_s, const T *kernel, const 
             for (Index column = 0; column < width; column += panel) {
                 const Index columns = width - column < panel ? width - column : panel;
                 for (Index k = 0; k <= count; ++k, weights += width * panel) {
-                    product_panel(du + at * width, width, count_rows, weights, width, columns, part, panel);
+                    product_panel(du + at * width, width, count_rows, weights, width, columns, terms, panel);
                     const T centre = low + T(k + 1) * step;
                     for (Index r = 0; r < count_rows; ++r) {
-                        const T *__restrict value = y + r * ld + column, *__restrict add = part + r * panel;
+                        const T *__restrict value = y + r * ld + column, *__restrict add = terms + r * panel;
                         T *__restrict to = dy + r * ld + column;
                         if (k == 0)
                             for (Index j = 0; j < columns; ++j) to[j] = value[j] > T(0) ? add[j] : T(0);

@@ -12,9 +12,9 @@ __all__ = ["WindowedAttention"]
 class WindowedAttention(nn.Module):
     """Causal multi-head attention over the last ``window`` bars, with a learned bias per head and distance.
 
-    Positions enter through the distance alone, so the result does not depend on where in a stretch a bar lies. Queries
-    go in chunks of ``window`` bars, which see the keys of their own chunk and of the one before: work and memory grow
-    with the length of the stretch, not with its square.
+    A position enters only as a distance, so the result does not depend on where in a stretch a bar lies. The queries go
+    in chunks of ``window`` bars. A chunk sees its own keys and those of the chunk before. So work and memory grow with
+    the length of the stretch, not with its square.
 
     Args:
         hidden_size: Width, a multiple of ``heads``.
@@ -39,10 +39,10 @@ class WindowedAttention(nn.Module):
         chunks = -(-time // chunk)
         query, key, value = self.query_key_value(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         query = functional.pad(query, (0, 0, 0, chunks * chunk - time)).view(batch, self.heads, chunks, chunk, -1)
-        # A chunk of nothing in front: [batch, heads, chunks, 2 * chunk, size], each chunk with the one before.
+        # [batch, heads, chunks, 2 * chunk, size]: each chunk after the one before it, the first after a chunk of zeros.
         key, value = (
-            functional.pad(side, (0, 0, chunk, chunks * chunk - time)).unfold(2, 2 * chunk, chunk).transpose(3, 4)
-            for side in (key, value)
+            functional.pad(each, (0, 0, chunk, chunks * chunk - time)).unfold(2, 2 * chunk, chunk).transpose(3, 4)
+            for each in (key, value)
         )
         scores = torch.matmul(query, key.transpose(3, 4) * query.shape[-1] ** -0.5)
         weights = torch.softmax(scores + self._bias(chunks, chunk).to(scores.dtype), dim=-1)
@@ -57,13 +57,13 @@ class WindowedAttention(nn.Module):
             x: [batch, time, hidden].
 
         Returns:
-            Keys and values of the last bars, [batch, window, heads, size] each; that of bar ``n`` at ``n % window``.
+            Keys and values of the last bars, [batch, window, heads, size] each; those of bar ``n`` at ``n % window``.
         """
         batch, time, _ = x.shape
         last = torch.arange(max(time - self.window, 0), time, device=x.device)
-        kept = self.query_key_value(x[:, last]).view(batch, len(last), 3, self.heads, -1)
-        memory = kept.new_zeros(2, batch, self.window, self.heads, kept.shape[-1])
-        memory[:, :, last % self.window] = kept[:, :, 1:].permute(2, 0, 1, 3, 4)
+        projected = self.query_key_value(x[:, last]).view(batch, len(last), 3, self.heads, -1)
+        memory = projected.new_zeros(2, batch, self.window, self.heads, projected.shape[-1])
+        memory[:, :, last % self.window] = projected[:, :, 1:].permute(2, 0, 1, 3, 4)
         return memory[0], memory[1]
 
     def step(self, x: Tensor, keys: Tensor, values: Tensor, count: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class WindowedAttention(nn.Module):
 
         Args:
             x: The new bars, [batch, hidden].
-            keys: Keys of the bars before, see :meth:`remember`. Those of the new bars are written into them.
-            values: Their values; so are these.
+            keys: Keys of the bars before, see :meth:`remember`. The keys of the new bars are written into this tensor.
+            values: Values of the bars before. The values of the new bars are written into this tensor.
             count: Bars before the new one, int64 [batch].
 
         Returns:
@@ -92,11 +92,11 @@ class WindowedAttention(nn.Module):
         return result
 
     def _bias(self, chunks: int, chunk: int) -> Tensor:
-        """Bias of every score, minus infinity where a bar is not seen, [heads, chunks, chunk, 2 * chunk]."""
+        """Bias of every score, minus infinity where a query does not see a key, [heads, chunks, chunk, 2 * chunk]."""
         device = self.distance_bias.device
-        at = torch.arange(2 * chunk, device=device)
-        distance = at[chunk:, None] - at[None, :]
+        position = torch.arange(2 * chunk, device=device)
+        distance = position[chunk:, None] - position[None, :]
         visible = (distance >= 0) & (distance < self.window)
-        exists = torch.arange(chunks, device=device)[:, None] * chunk + at >= chunk
+        exists = torch.arange(chunks, device=device)[:, None] * chunk + position >= chunk
         bias = self.distance_bias[:, distance.clamp(0, self.window - 1)].unsqueeze(1)
         return bias.masked_fill(~(visible & exists[:, None, :]), -torch.inf)

@@ -1,6 +1,6 @@
 r"""Embedding of scalar inputs, gated residual networks and variable selection.
 
-The blocks of the Temporal Fusion Transformer that stand in front of the recurrent layers:
+The blocks of the Temporal Fusion Transformer in front of the recurrent layers:
 
     gate(z)  = (z W_d + b_d) * sigmoid(z W_g + b_g)                          gated linear unit
     GRN(x)   = LayerNorm( x W_s + gate( elu(x W_1 + b_1) W_2 + b_2 ) )       gated residual network
@@ -9,12 +9,14 @@ The blocks of the Temporal Fusion Transformer that stand in front of the recurre
 (Lim, Arik, Loeff and Pfister, "Temporal Fusion Transformers", arXiv 1912.09363, eqs. 2-8; the skip connection is
 always a linear layer here, as in the Large Execution Models, arXiv 2509.25211.)
 
-Variable selection handles tokens x inputs x hidden numbers where the rest of the backbone handles tokens x hidden. So
-memory traffic bounds it, and it is laid out for that: the networks of all inputs are one stack of weights,
-``[inputs, in, out]``, applied to ``[inputs, tokens, in]`` by one batched product per layer; W_2 and the two kernels of
-the gate, with nothing but a bias between them, are multiplied with each other first, which saves a pass over the big
-tensor; on the CPU the tokens go through in blocks that stay in the cache, or, for scalar inputs and where a compiler is
-at hand, through one compiled kernel (:mod:`lem_models.modeling.kernels.selection`).
+Variable selection handles tokens x inputs x hidden numbers, the rest of the backbone tokens x hidden. So memory traffic
+limits its speed. Three things reduce it:
+
+- The networks of all inputs are one stack of weights, ``[inputs, in, out]``. One batched product per layer applies them
+  to ``[inputs, tokens, in]``.
+- W_2 and the two kernels of the gate, with only a bias between them, are multiplied with each other first.
+- On the CPU the tokens go through in blocks that stay in the cache. Scalar inputs go through one compiled kernel
+  (:mod:`lem_models.modeling.kernels.scalar_networks`) if there is a compiler.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from torch.nn import functional
 
 from lem_models.errors import ConfigError
 from lem_models.modeling.kernels.library import is_available
-from lem_models.modeling.kernels.selection import ScalarNetworks, fused_selection
+from lem_models.modeling.kernels.scalar_networks import ScalarNetworks, fused_networks
 from lem_models.modeling.layers.kan import LAYER_NORM_EPS
 
 _BLOCK_ELEMENTS = 2**18
-"""Size of the intermediate tensors of variable selection on the CPU: a few of them fit into a core's cache."""
+"""Elements of an intermediate tensor of variable selection on the CPU: a few such tensors fit into a core's cache."""
 
 
 class InputEmbedding(nn.Module):
-    """A linear map of its own for each scalar input.
+    """One linear map for each scalar input.
 
     Args:
         num_inputs: Number of scalar inputs.
@@ -68,7 +70,7 @@ class InputEmbedding(nn.Module):
 
 
 class Gate(nn.Module):
-    """Gated linear unit, ``dense(z) * sigmoid(gated(z))``, both linear maps in one product.
+    """Gated linear unit, ``dense(z) * sigmoid(gated(z))``, with one product for both linear maps.
 
     Args:
         input_size: Size of the last axis of the input.
@@ -152,14 +154,14 @@ class GatedResidualNetwork(nn.Module):
 
 
 class ScalarSelection(NamedTuple):
-    """Maps of scalar inputs, with the embedding multiplied in.
+    """Maps of scalar inputs: the layers of variable selection with the embedding multiplied in.
 
     Attributes:
         hidden_weight: Of the selector's first layer, ``[hidden, inputs]``.
         hidden_bias: ``[hidden]``.
         skip_weight: Of the selector's skip connection, ``[inputs, inputs]``.
         skip_bias: ``[inputs]``.
-        networks: The inputs' own networks.
+        networks: The networks of the single inputs.
     """
 
     hidden_weight: Tensor
@@ -170,7 +172,7 @@ class ScalarSelection(NamedTuple):
 
 
 class StackedGRN(nn.Module):
-    """One gated residual network per input, evaluated together and summed with weights.
+    """The weighted sum of one gated residual network per input, computed together.
 
     Args:
         num_inputs: Number of networks.
@@ -220,7 +222,7 @@ class StackedGRN(nn.Module):
         return self._in_blocks(x, weights, hidden1, skip, self._gate())
 
     def collapsed(self, embedding: InputEmbedding) -> ScalarNetworks:
-        """The networks of scalars: an embedding and the linear layers after it are one line for each input."""
+        """The networks of scalars: an embedding and a linear layer after it are one straight line for each input."""
         line = torch.stack((embedding.weight.t(), embedding.bias.t()), dim=1)  # [inputs, 2, input_size]
 
         def through(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -251,7 +253,7 @@ class StackedGRN(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             cast = ScalarNetworks(*(values.to(precise) for values in networks))
             weights = weights.to(precise)
-            outputs = fused_selection(x.to(precise), weights, cast, LAYER_NORM_EPS)
+            outputs = fused_networks(x.to(precise), weights, cast, LAYER_NORM_EPS)
             return torch.addmm(outputs, weights, self.norm_bias.to(precise)).to(self.norm_bias.dtype)
 
     def _gate(self) -> tuple[Tensor, Tensor]:
@@ -301,13 +303,13 @@ def weighted_networks(
     gated = functional.glu(_batched(functional.elu(_batched(by_input, *hidden1)), *gate), dim=-1)
     scale, offset = norm
     outputs = functional.layer_norm(_batched(by_input, *skip) + gated, scale.shape[1:], eps=LAYER_NORM_EPS)
-    # The scale of the normalisation goes before the sum over inputs; its offset, weighted, is a product of its own.
+    # The scale of the normalisation is applied before the sum over inputs; its offset is a product with the weights.
     outputs = outputs * scale.unsqueeze(1) * weights.t().unsqueeze(-1)
     return torch.addmm(outputs.sum(0), weights, offset)
 
 
 class VariableSelectionNetwork(nn.Module):
-    """Weighted sum of the inputs' own networks, with weights that a further network takes from all inputs.
+    """Weighted sum of one network per input; the weights come from a further network that reads all inputs.
 
     Args:
         num_inputs: Number of inputs.
@@ -345,7 +347,7 @@ class VariableSelectionNetwork(nn.Module):
         return selected.view(*weights.shape[:-1], self.hidden_size), weights
 
     def collapsed(self, embedding: InputEmbedding) -> ScalarSelection:
-        """What :meth:`select_scalars` multiplies scalars with. It does not depend on them."""
+        """The maps for :meth:`select_scalars`: they depend on the weights, not on the scalars."""
         return ScalarSelection(
             *_through_embedding(embedding, self.selector.hidden1),
             *_through_embedding(embedding, self.selector.skip),
@@ -355,11 +357,11 @@ class VariableSelectionNetwork(nn.Module):
     def select_scalars(self, x: Tensor, maps: ScalarSelection) -> tuple[Tensor, Tensor]:
         """The same as ``self(embedding(x))`` for scalar inputs, without the embedded tensor.
 
-        The embedding of a scalar is a straight line, and so is every linear layer after it: both collapse into one.
+        The embedding of a scalar is a straight line, and a linear layer after it gives a straight line again.
 
         Args:
             x: ``[..., inputs]``.
-            maps: :meth:`collapsed` of the embedding that would come first.
+            maps: :meth:`collapsed` of the embedding.
 
         Returns:
             The selected features ``[..., hidden]`` and the weights of the inputs ``[..., inputs]``.
@@ -380,7 +382,7 @@ def _through_embedding(embedding: InputEmbedding, layer: nn.Linear) -> tuple[Ten
 
 
 def _batched(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x_i @ weight_i + bias_i`` for every slice: ``[inputs, tokens, in]`` to ``[inputs, tokens, out]``."""
+    """``x_i @ weight_i + bias_i`` for every input: ``[inputs, tokens, in]`` to ``[inputs, tokens, out]``."""
     return torch.baddbmm(bias.unsqueeze(1), x, weight)
 
 

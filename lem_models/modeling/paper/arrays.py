@@ -122,9 +122,7 @@ def tkan_cell(arrays: Arrays, name: str) -> dict[str, Tensor]:
     mapped = {ours: tensor(arrays[f"{name}.{theirs}"]) for ours, theirs in names.items()}
     gains = tensor(arrays[f"{name}.sub_tkan_kernel"]).chunk(2, dim=1)
     mapped["sub_output_gain"], mapped["sub_memory_gain"] = gains
-    for layer in range(len(mapped["sub_input_kernel"])):
-        mapped |= prefixed(f"kans.{layer}", kan(arrays, f"{name}.sub{layer}"))
-    return mapped
+    return mapped | prefixed("kans.0", kan(arrays, f"{name}.sub0"))
 
 
 def attention(arrays: Arrays, name: str, window: int) -> dict[str, Tensor]:

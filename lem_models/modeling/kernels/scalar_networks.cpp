@@ -1,11 +1,11 @@
-// Variable selection: the weighted sum of one small gated residual network per scalar input, forward and backward, for CPUs.
+// The weighted sum of one small gated residual network per scalar input, forward and backward, for CPUs: variable selection.
 //
 //     e = elu(x a + b),   z = e G + g,   r = x s + t + z_1 sigmoid(z_2),   n = (r - mean) / deviation,   out = sum_i w_i c_i n_i
 //
 // x and w are scalars of a token and an input i; a, b, s, t, c [width], G [width, 2 width] and g [2 width] belong to the input.
-// The networks are tiny, so everything happens in registers and the first cache: a tile of tokens lies across the vectors'
-// lanes, one row per feature, and a product with G multiplies rows by numbers. Nothing is kept for the backward pass, which
-// computes the tile again:
+// The networks are tiny, so everything stays in registers and the first cache. A tile of tokens lies across the lanes of the
+// vectors, one row per feature; a product with G multiplies rows by numbers. Nothing is kept for the backward pass: it
+// computes the tile again.
 //     dn = w c dout,   dr = (dn - mean(dn) - n mean(dn n)) / deviation,   dz_1 = dr sigmoid(z_2),   dz_2 = dr z_1 sigmoid'(z_2),
 //     de = dz G',   dp = de elu'(p) with p = x a + b,   dx = sum(dr s + dp a),   dw = sum(dout c n).
 //
@@ -33,7 +33,7 @@ template <class T> struct Tile {
 };
 
 // The network of one input on a tile of tokens: e, z (with its bias, the second half through the sigmoid), n.
-template <class T> INLINE void run(const T *__restrict x, const Network<T> &net, Index width, T eps, Tile<T> &tile) {
+template <class T> INLINE void evaluate(const T *__restrict x, const Network<T> &net, Index width, T eps, Tile<T> &tile) {
     constexpr int P = PANEL<T>;
     for (Index j = 0; j < width; ++j) {
         T *__restrict e = tile.e + j * P;
@@ -82,9 +82,9 @@ template <class T> void to_tokens(const T *rows, Index count, Index columns, T *
 }
 
 template <class T>
-int selection_forward(const T *x, const T *w, const T *a, const T *b, const T *s, const T *t, const T *c,
-                      const T *gate_transposed, const T *g, T *out, Index tokens, Index inputs, Index width, double eps,
-                      int threads) {
+int networks_forward(const T *x, const T *w, const T *a, const T *b, const T *s, const T *t, const T *c,
+                     const T *gate_transposed, const T *g, T *out, Index tokens, Index inputs, Index width, double eps,
+                     int threads) {
     constexpr int P = PANEL<T>;
     int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
@@ -104,7 +104,7 @@ int selection_forward(const T *x, const T *w, const T *a, const T *b, const T *s
             for (Index i = 0; i < inputs; ++i) {
                 const Index at = i * width;
                 const Network<T> net{a + at, b + at, s + at, t + at, c + at, gate_transposed + 2 * at * width, g + 2 * at};
-                run(xs + i * P, net, width, T(eps), tile);
+                evaluate(xs + i * P, net, width, T(eps), tile);
                 const T *__restrict weight = ws + i * P;
                 for (Index j = 0; j < width; ++j) {
                     T *__restrict sum = sums + j * P;
@@ -122,9 +122,9 @@ int selection_forward(const T *x, const T *w, const T *a, const T *b, const T *s
 
 // Gradients of the parameters, all of one thread: [inputs, 5 width + 2 width + 2 width^2] in the order a, b, s, t, c, g, G.
 template <class T>
-int selection_backward(const T *grad_out, const T *x, const T *w, const T *a, const T *b, const T *s, const T *t, const T *c,
-                       const T *gate, const T *gate_transposed, const T *g, T *dx, T *dw, T *dparameters, Index tokens,
-                       Index inputs, Index width, double eps, int threads) {
+int networks_backward(const T *grad_out, const T *x, const T *w, const T *a, const T *b, const T *s, const T *t, const T *c,
+                      const T *gate, const T *gate_transposed, const T *g, T *dx, T *dw, T *dparameters, Index tokens,
+                      Index inputs, Index width, double eps, int threads) {
     constexpr int P = PANEL<T>;
     const Index size = inputs * (7 * width + 2 * width * width);
     const Index columns = padded<T>(2 * width);
@@ -133,9 +133,9 @@ int selection_backward(const T *grad_out, const T *x, const T *w, const T *a, co
     std::memset(all, 0, threads * size * sizeof(T));
     int failed = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(| : failed)
-    for (int part = 0; part < threads; ++part) {
+    for (int thread = 0; thread < threads; ++thread) {
         const Index tiles = (tokens + P - 1) / P;
-        const Index begin = tiles * part / threads, end = tiles * (part + 1) / threads;
+        const Index begin = tiles * thread / threads, end = tiles * (thread + 1) / threads;
         T *memory = allocate<T>((4 * inputs + 7 * width) * P + P * columns + width * columns);
         if (!memory) { failed |= 1; continue; }
         T *xs = memory, *ws = xs + inputs * P, *dxs = ws + inputs * P, *dws = dxs + inputs * P, *grads = dws + inputs * P;
@@ -151,10 +151,10 @@ int selection_backward(const T *grad_out, const T *x, const T *w, const T *a, co
             for (Index i = 0; i < inputs; ++i) {
                 const Index at = i * width;
                 const Network<T> net{a + at, b + at, s + at, t + at, c + at, gate_transposed + 2 * at * width, g + 2 * at};
-                T *da = all + part * size + i * (7 * width + 2 * width * width), *db = da + width, *ds = db + width;
+                T *da = all + thread * size + i * (7 * width + 2 * width * width), *db = da + width, *ds = db + width;
                 T *dt = ds + width, *dc = dt + width, *dg = dc + width, *dgate = dg + 2 * width;
                 const T *__restrict value = xs + i * P, *__restrict weight = ws + i * P;
-                run(value, net, width, T(eps), tile);
+                evaluate(value, net, width, T(eps), tile);
                 T sum[P], along[P], to_x[P];
                 for (int l = 0; l < P; ++l) sum[l] = along[l] = to_x[l] = T(0);
                 for (Index j = 0; j < width; ++j) {
@@ -231,7 +231,7 @@ int selection_backward(const T *grad_out, const T *x, const T *w, const T *a, co
     }
     for (Index k = 0; k < size; ++k) {
         T sum = T(0);
-        for (int part = 0; part < threads; ++part) sum += all[part * size + k];
+        for (int thread = 0; thread < threads; ++thread) sum += all[thread * size + k];
         dparameters[k] = sum;
     }
     std::free(all);
@@ -240,18 +240,18 @@ int selection_backward(const T *grad_out, const T *x, const T *w, const T *a, co
 
 }  // namespace
 
-#define EXPORT(T, SUFFIX)                                                                                              \
-    int lem_selection_forward_##SUFFIX(const T *x, const T *w, const T *a, const T *b, const T *s, const T *t,          \
-                                       const T *c, const T *gate_transposed, const T *g, T *out, Index tokens,          \
-                                       Index inputs, Index width, double eps, int threads) {                           \
-        return selection_forward(x, w, a, b, s, t, c, gate_transposed, g, out, tokens, inputs, width, eps, threads);    \
-    }                                                                                                                  \
-    int lem_selection_backward_##SUFFIX(const T *grad_out, const T *x, const T *w, const T *a, const T *b, const T *s,  \
-                                        const T *t, const T *c, const T *gate, const T *gate_transposed, const T *g,    \
-                                        T *dx, T *dw, T *dparameters, Index tokens, Index inputs, Index width,          \
-                                        double eps, int threads) {                                                     \
-        return selection_backward(grad_out, x, w, a, b, s, t, c, gate, gate_transposed, g, dx, dw, dparameters, tokens, \
-                                  inputs, width, eps, threads);                                                        \
+#define EXPORT(T, SUFFIX)                                                                                               \
+    int lem_networks_forward_##SUFFIX(const T *x, const T *w, const T *a, const T *b, const T *s, const T *t,           \
+                                      const T *c, const T *gate_transposed, const T *g, T *out, Index tokens,           \
+                                      Index inputs, Index width, double eps, int threads) {                             \
+        return networks_forward(x, w, a, b, s, t, c, gate_transposed, g, out, tokens, inputs, width, eps, threads);     \
+    }                                                                                                                   \
+    int lem_networks_backward_##SUFFIX(const T *grad_out, const T *x, const T *w, const T *a, const T *b, const T *s,   \
+                                       const T *t, const T *c, const T *gate, const T *gate_transposed, const T *g,     \
+                                       T *dx, T *dw, T *dparameters, Index tokens, Index inputs, Index width,           \
+                                       double eps, int threads) {                                                       \
+        return networks_backward(grad_out, x, w, a, b, s, t, c, gate, gate_transposed, g, dx, dw, dparameters, tokens,  \
+                                 inputs, width, eps, threads);                                                          \
     }
 
 extern "C" {

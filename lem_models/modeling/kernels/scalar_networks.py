@@ -1,8 +1,8 @@
-"""The weighted sum of the networks of variable selection, with a backward pass that keeps nothing but its inputs.
+"""The weighted sum of the networks of scalar inputs, with a backward pass that keeps nothing but its inputs.
 
-In eager mode a dozen tensors of tokens x inputs x hidden numbers pass through the memory, and autograd keeps most of
-them. The kernels of ``selection.cpp`` (the equations are there) go through the tokens once and compute a tile again
-when its gradient is wanted.
+These are the networks of variable selection. In eager mode a dozen tensors of tokens x inputs x hidden numbers pass
+through the memory, and autograd keeps most of them. The kernels of ``scalar_networks.cpp``, where the equations are, go
+through the tokens once. They compute a tile again when its gradient is wanted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from lem_models.modeling.kernels.library import loaded
 
-__all__ = ["ScalarNetworks", "fused_selection"]
+__all__ = ["ScalarNetworks", "fused_networks"]
 
 
 class ScalarNetworks(NamedTuple):
@@ -41,7 +41,7 @@ class ScalarNetworks(NamedTuple):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def fused_selection(x: Tensor, weights: Tensor, networks: ScalarNetworks, eps: float) -> Tensor:
+def fused_networks(x: Tensor, weights: Tensor, networks: ScalarNetworks, eps: float) -> Tensor:
     """``sum_i weights_i * scale_i * normalised_i(x_i)``; the normalisations' offsets are not in it.
 
     Args:
@@ -54,7 +54,7 @@ def fused_selection(x: Tensor, weights: Tensor, networks: ScalarNetworks, eps: f
         [tokens, H].
 
     Raises:
-        ValueError: If the inputs or their weights are not as many as there are networks.
+        ValueError: If there are not as many inputs and weights as networks.
     """
     if not x.shape == weights.shape == (len(x), len(networks.slope)):
         raise ValueError(
@@ -62,11 +62,11 @@ def fused_selection(x: Tensor, weights: Tensor, networks: ScalarNetworks, eps: f
             f"{list(weights.shape)}"
         )
     tensors = [tensor.contiguous() for tensor in (x, weights, *networks)]
-    result: Tensor = _Selection.apply(eps, *tensors)  # type: ignore[no-untyped-call]
+    result: Tensor = _Networks.apply(eps, *tensors)  # type: ignore[no-untyped-call]
     return result
 
 
-class _Selection(torch.autograd.Function):
+class _Networks(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
@@ -78,7 +78,7 @@ class _Selection(torch.autograd.Function):
         *vectors, gate, gate_bias = networks
         tokens, (inputs, width) = len(x), gate.shape[:2]
         out, turned = x.new_empty(tokens, width), gate.transpose(1, 2).contiguous()
-        loaded()("selection_forward", x, weights, *vectors, turned, gate_bias, out, tokens, inputs, width, eps)
+        loaded()("networks_forward", x, weights, *vectors, turned, gate_bias, out, tokens, inputs, width, eps)
         ctx.eps = eps
         ctx.save_for_backward(x, weights, turned, *networks)
         return out
@@ -96,8 +96,8 @@ class _Selection(torch.autograd.Function):
         sizes = [width] * 5 + [2 * width, 2 * width * width]
         to_networks = x.new_empty(inputs, sum(sizes))
         loaded()(
-            *("selection_backward", grad.contiguous(), x, weights, *vectors, gate, turned, gate_bias),
+            *("networks_backward", grad.contiguous(), x, weights, *vectors, gate, turned, gate_bias),
             *(to_x, to_weights, to_networks, tokens, inputs, width, ctx.eps),
         )
-        *to_vectors, to_bias, to_gate = (part.contiguous() for part in to_networks.split(sizes, 1))
+        *to_vectors, to_bias, to_gate = (gradient.contiguous() for gradient in to_networks.split(sizes, 1))
         return None, to_x, to_weights, *to_vectors, to_gate.view_as(gate), to_bias
