@@ -1,7 +1,7 @@
 """Time-of-day profile of the volume: the mean of the same time slots over the sessions before.
 
-The profile of session ``d`` and slot ``s`` is the mean volume of slot ``s`` over those of the sessions
-``d - 1, ..., d - days`` of the same symbol that have the slot.
+The profile of session ``d`` and slot ``s`` is the mean volume of slot ``s`` over the sessions ``d - 1, ..., d - days``
+of the same symbol. Sessions without the slot do not count.
 """
 
 from __future__ import annotations

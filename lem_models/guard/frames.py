@@ -1,8 +1,7 @@
 """Tables of any library as pandas data frames.
 
-A table of bars or of orders comes from pandas, from polars, pyarrow or another library whose tables speak the Arrow
-PyCapsule interface, as a mapping of columns, or as a list of rows. Nothing is interpreted here: the reader of a column
-checks its values.
+A table of bars or of orders is a pandas data frame, a table with the Arrow PyCapsule interface (polars, pyarrow and
+others), a mapping of columns, or a list of rows. Nothing is interpreted here: the reader of a column checks its values.
 """
 
 from __future__ import annotations

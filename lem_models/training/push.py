@@ -1,6 +1,6 @@
 """Push the best checkpoint of a training run to the Hub whenever it improves, as a loadable model.
 
-A failed push does not stop the training: the model is written to the folder of the run before anything is sent, a
+A failed push does not stop the training. The model is written to the folder of the run before anything is sent. A
 warning gives the reason, and the next validation and the end of the training try again.
 """
 

@@ -138,9 +138,10 @@ def train(
         (``trainer.keep``).
 
     Raises:
-        ConfigError: when neither the recipe nor the call names a file of bars for every market, the stretches of a
-            batch cannot be shared equally by the processes, Lightning refuses its settings, ``out`` already holds a run
-            or is the folder of the start, or the checkpoint is damaged or of a run with another recipe or other bars.
+        ConfigError: when neither the recipe nor the call names a file of bars for every market, or the stretches of a
+            batch cannot be shared equally by the processes. Also when Lightning refuses its settings, ``out`` already
+            holds a run or is the folder of the start, or the checkpoint is damaged or of a run with another recipe or
+            other bars.
         BarsError: when the bars break a rule or a split is empty.
         UntrainedHeadError: when no step has trained the head.
     """

@@ -171,7 +171,7 @@ class TestSummary:
             number_text(f"{gross:+.1f} bps"),
             number_text(f"{net:+.1f} bps"),
         ]
-        assert [headline.label.split()[0] for headline in found] == ["Gross", "of", "Net", "ahead"]
+        assert [headline.label.split()[0] for headline in found] == ["Gross", "Forecast", "Net", "Ahead"]
         assert len(headlines(BenchmarkTables(free_of_costs(benchmark)))) == 3
 
     def test_the_strongest_rival_is_the_best_one_that_could_be_run(self, tables):

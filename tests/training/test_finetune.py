@@ -516,7 +516,7 @@ def test_from_a_csv_to_a_model_on_the_command_line(month, small, tmp_path):
         "training 2024-01-01",
         "validation",
         "test",
-        "warning: training: 432 bars are little",
+        "warning: training: 432 bars are few",
         "volume_curve",
         "after",
     ):

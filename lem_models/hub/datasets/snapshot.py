@@ -121,8 +121,8 @@ def open_snapshot(
         local_files_only: Whether to work without the Hub.
 
     Raises:
-        LEMError: There is no such data set or revision, the token may not see it, the Hub cannot be reached and there
-            is no cached copy, or one of the file names leads out of the repository.
+        LEMError: There is no such data set or revision, or the token may not see it. Also when the Hub cannot be
+            reached and there is no cached copy, or a file name leads out of the repository.
     """
     check_hub_id(repo_id, "data set")
     what, cache = repository_in_words(repo_id, "dataset"), cache_root(cache_dir)

@@ -95,7 +95,7 @@ class FinetuneResult:
                 f"START KEPT: no checkpoint had a better validation utility than {name} ({self.run.best_utility:.4f} "
                 f"at best, {self.run.start_utility:.4f} at the start). The saved weights are those of {name}."
             )
-        return f"NO MEASURABLE DIFFERENCE from {name} on the test part: {numbers}. You can keep {name}."
+        return f"NO MEASURABLE DIFFERENCE from {name} on the test part: {numbers}. {name} can be kept."
 
 
 def finetune(

@@ -251,7 +251,7 @@ def test_a_model_without_a_card_gets_a_plain_one(hub):
     assert "vwap" in data.tags
     for part in ("# lem-tiny", "| longest order | 6 periods |", "from 2024-01-01", f'from_pretrained("{NAME}")'):
         assert part in text
-    assert "None are recorded" in text
+    assert "files have no results" in text
 
 
 def test_no_licence_is_made_up(hub):
