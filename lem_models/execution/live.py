@@ -50,7 +50,7 @@ from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
 from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
-from lem_models.orders.table import OrdersLike
+from lem_models.orders.table import OrdersLike, orders_frame
 
 __all__ = ["LIVE_TOLERANCE", "LiveOrders"]
 
@@ -379,7 +379,7 @@ class LiveOrders:
         note = check_frequency(self._policy, bars, allow=self._allow_frequency)
         if note is not None:
             _LOG.warning(note)
-        table = complete_for(self._policy, orders)
+        table = self._completed(orders)
         if self._limit is not None and len(self) + len(table) > self._limit:
             raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
         if self._costs is not None:
@@ -408,6 +408,29 @@ class LiveOrders:
             np.append(self._ended, np.zeros(count, np.int64)),
         )
         self._decided = None
+
+    def _completed(self, orders: OrdersLike) -> pd.DataFrame:
+        """The complete table of orders. Its labels are numbers by default, and differ from those of the orders before.
+
+        Raises:
+            OrderError: When an order breaks a rule.
+        """
+        table = orders_frame(orders)
+        if "order_id" not in table:
+            table["order_id"] = np.arange(len(self), len(self) + len(table))
+        table = complete_for(self._policy, table)
+        twice = np.zeros(len(table), dtype=bool)
+        for before in self._tables:
+            twice |= table["order_id"].isin(before["order_id"]).to_numpy()
+        if twice.any():
+            row = int(np.argmax(twice))
+            raise OrderError(
+                f"order_id {shown(table['order_id'].tolist()[row])} is the label of an order that was added before",
+                field="order_id",
+                rule="unique",
+                row=row,
+            )
+        return table
 
     def _prepared(self, orders: pd.DataFrame, rows: Integers, own: Bars) -> _Added:
         """Orders of symbols with one calendar and their market as far as it is known; nothing has changed yet.
