@@ -446,8 +446,10 @@ class LiveOrders:
         ends = [
             first + length * own.frequency.value for first, length in zip(start.tolist(), maximum.tolist(), strict=True)
         ]
-        if max(ends) > pd.Timestamp.max.value:
-            raise OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
+        latest = ends.index(max(ends))
+        if ends[latest] > pd.Timestamp.max.value:
+            error = OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
+            raise error.at(int(rows[latest]), table["order_id"].iloc[latest])
         readers = {name: self._reader(own, index) for index, name in enumerate(own.symbols)}
         starts = list(zip(symbols, start.tolist(), strict=True))
         for name, one in dict.fromkeys(starts):
@@ -458,7 +460,10 @@ class LiveOrders:
         codes = exclusion_codes(market.bars, at, maximum, lookback=lookback_of(self._policy))
         if codes.any():
             wrong = int(np.argmax(codes > 0))
-            raise self._exclusion(market.bars, symbols[wrong], at[wrong], int(codes[wrong]))
+            reason = self._exclusion(market.bars, symbols[wrong], at[wrong], int(codes[wrong]))
+            if isinstance(reason, OrderError):
+                reason = reason.at(int(rows[wrong]), table["order_id"].iloc[wrong])
+            raise reason
         batch, window, _ = traded_market(market, table, at, self._costs)
         last = own.offsets[1:] - 1
         warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))

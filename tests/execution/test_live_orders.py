@@ -169,6 +169,15 @@ def test_labels_go_on_over_the_tables_and_a_label_is_taken_once():
     assert len(live) == 3
 
 
+def test_an_order_that_cannot_run_is_named():
+    bars = sessions(60, "30min")
+    start = bars.frame["timestamp"].iloc[-6]
+    orders = [Order(symbol=bars.symbols[0], start=start, side="buy", max_periods=n, order_id=f"of {n}") for n in (4, 9)]
+    with pytest.raises(OrderError, match="would cross the end of the session") as caught:
+        LiveOrders("twap", orders, bars.between(end=start))
+    assert (caught.value.row, caught.value.order_id) == (1, "of 9")
+
+
 @pytest.mark.parametrize("bars", [_bars_at(START)["S000"], BARS.between(START, START + HOUR).frame, None])
 def test_bars_that_are_not_one_for_each_symbol_are_refused(bars):
     live = LiveOrders("twap", Order(symbol="S000", start=START, side="buy", max_periods=4), BARS.between(end=START))
