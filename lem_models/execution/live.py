@@ -14,7 +14,7 @@ for all orders in the same period.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +42,7 @@ from lem_models.execution.records import Decision, MarketWindow, OrderBatch, map
 from lem_models.execution.roll import Roll
 from lem_models.execution.simulator import average_prices
 from lem_models.features.market import Market
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import moment
@@ -49,7 +50,7 @@ from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
 from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
-from lem_models.orders.table import OrdersLike
+from lem_models.orders.table import OrdersLike, orders_frame
 
 __all__ = ["LIVE_TOLERANCE", "LiveOrders"]
 
@@ -79,6 +80,7 @@ class _Cohort:
         window: Their market as it was known at the start.
         finishing: Orders that are finishing, bool [orders].
         under_way: Orders that are not done, bool [orders]. The others stay until they are the most.
+        is_decided: Whether the period is decided. It is decided once, even if orders are added before its bar closes.
     """
 
     order: Integers
@@ -89,6 +91,7 @@ class _Cohort:
     window: MarketWindow
     finishing: Tensor
     under_way: Booleans
+    is_decided: bool = False
 
     def select(self, rows: Booleans) -> _Cohort:
         """Some of the orders."""
@@ -102,6 +105,7 @@ class _Cohort:
             mapped(lambda values: values[which], [self.window]),
             self.finishing[which],
             self.under_way[rows],
+            self.is_decided,
         )
 
     @classmethod
@@ -122,12 +126,13 @@ class _Cohort:
             mapped(together, [each.window for each in cohorts]),
             torch.cat([each.finishing for each in cohorts]),
             np.concatenate([each.under_way for each in cohorts]),
+            cohorts[0].is_decided,
         )
 
     @property
-    def kind(self) -> tuple[int, int, type]:
-        """What cohorts that can be joined have in common: period, periods, and whether trading costs."""
-        return self.roll.period, self.window.expected_volume.shape[1], type(self.window)
+    def kind(self) -> tuple[int, int, type, bool]:
+        """What cohorts that can be joined have in common: period, periods, whether trading costs and it is decided."""
+        return self.roll.period, self.window.expected_volume.shape[1], type(self.window), self.is_decided
 
 
 class LiveOrders:
@@ -179,7 +184,7 @@ class LiveOrders:
     @property
     def orders(self) -> pd.DataFrame:
         """The orders with every default filled in, in the order in which they were added."""
-        return self._tables[0] if len(self._tables) == 1 else pd.concat(self._tables, ignore_index=True)
+        return pd.concat(self._tables, ignore_index=True)
 
     def __len__(self) -> int:
         """Number of orders."""
@@ -207,7 +212,10 @@ class LiveOrders:
 
     @property
     def ended(self) -> Integers:
-        """When the trading session of an order ended before the order did, nanoseconds UTC; 0 otherwise; [orders]."""
+        """When the trading session of an order ended before the order did, or before it began; [orders].
+
+        Nanoseconds UTC; 0 for other orders.
+        """
         return self._ended.copy()
 
     @property
@@ -224,7 +232,7 @@ class LiveOrders:
         """Fraction of every order to trade in its coming bar, and whether it is finishing.
 
         Returns:
-            Arrays [orders]: 0 and False for orders that are done.
+            Read-only arrays [orders]: 0 and False for orders that are done.
 
         Raises:
             PolicyError: When the policy answers with something that is not a finite number.
@@ -233,11 +241,13 @@ class LiveOrders:
             fraction, finish = np.zeros(len(self)), np.zeros(len(self), dtype=bool)
             self._cohorts = _by_period(self._cohorts)
             for cohort in self._cohorts:
-                with self._faults(cohort):
-                    self._decide(cohort)
+                if not cohort.is_decided:
+                    with self._faults(cohort):
+                        self._decide(cohort)
                 decided = torch.minimum(cohort.roll.fraction, cohort.roll.largest).numpy()
                 fraction[cohort.order] = np.where(cohort.under_way, decided, 0.0)
                 finish[cohort.order] = cohort.finishing.numpy() & cohort.under_way
+            fraction.flags.writeable = finish.flags.writeable = False
             self._decided = Decision(fraction=fraction, finish=finish)
         return self._decided
 
@@ -249,6 +259,7 @@ class LiveOrders:
             roll.decide(self._policy, contexts, cohort.finishing)
             cohort.finishing = cohort.finishing | (roll.finish > 0.5)
         roll.complete(cohort.finishing)
+        cohort.is_decided = True
 
     def observe(self, bars: Mapping[str, Mapping[str, Any] | pd.Series[Any]]) -> None:
         """Take in the bars that have closed.
@@ -261,15 +272,15 @@ class LiveOrders:
 
         Raises:
             BarsError: When a bar breaks a rule or is not the next one; nothing has then changed.
+            PolicyError: When the policy breaks its protocol; nothing has then changed.
         """
         self.decide()
+        _check_bars(bars, self._readers)
         closed = {name: self._readers[name].read(bar) for name, bar in bars.items() if name in self._readers}
-        for cohort in self._cohorts:
-            self._check_first(cohort, closed)
-        self._end_sessions(closed)
         self._push(closed)
+        self._end_sessions(closed)
+        last = {name: self._readers[name].last for name in closed}
         for name, bar in closed.items():
-            self._splits[name].observe(self._readers[name].last, bar)
             self._readers[name].accept(bar)
         booked: list[_Cohort] = []
         for cohort in self._cohorts:
@@ -282,6 +293,8 @@ class LiveOrders:
                 booked.append(self._booked(traded, [closed[name] for name in traded.symbol]))
         self._cohorts = [cohort for cohort in booked if cohort.under_way.any()]
         self._decided = None
+        for name, bar in closed.items():
+            self._splits[name].observe(last[name], bar)
 
     def _push(self, closed: Mapping[str, ClosedBar]) -> None:
         """Let the policy read the bars."""
@@ -296,26 +309,32 @@ class LiveOrders:
             with policy_faults(self._policy, self.orders.iloc[order] if len(order) else None):
                 raise PolicyError(error.message) from error
 
-    def _check_first(self, cohort: _Cohort, closed: Mapping[str, ClosedBar]) -> None:
-        """Refuse a first bar of an order that is not the one that it starts with."""
-        if cohort.roll.period:
-            return
-        for order, name in zip(cohort.order.tolist(), cohort.symbol, strict=True):
-            if name in closed and closed[name].timestamp != self._start[order]:
-                raise self._readers[name].out_of_turn(closed[name].timestamp)
-
     def _end_sessions(self, closed: Mapping[str, ClosedBar]) -> None:
-        """Let go of the orders whose trading session has ended, and note when it did."""
-        for name, bar in closed.items():
-            reader = self._readers[name]
-            if not reader.calendar.is_session_bound or bar.session == reader.last.session:
-                continue
-            for number, cohort in enumerate(self._cohorts):
-                over = (cohort.symbol == name) & cohort.under_way
-                if cohort.roll.period and over.any():
-                    self._ended[cohort.order[over]] = reader.last.timestamp + reader.calendar.frequency.value
-                    self._cohorts[number] = cohort.select(~over)
-        self._cohorts = [cohort for cohort in self._cohorts if cohort.under_way.any()]
+        """Let go of the orders whose trading session ended before they were complete, or before they began."""
+        over = {
+            name
+            for name, bar in closed.items()
+            if self._readers[name].calendar.is_session_bound and bar.session != self._readers[name].last.session
+        }
+        kept: list[_Cohort] = []
+        for cohort in self._cohorts:
+            start = self._start[cohort.order].tolist()
+            ended = np.array(
+                [
+                    name in over if cohort.roll.period else name in closed and closed[name].timestamp != first
+                    for name, first in zip(cohort.symbol, start, strict=True)
+                ]
+            )
+            ended &= cohort.under_way
+            if ended.any():
+                readers = [self._readers[name] for name in cohort.symbol[ended]]
+                self._ended[cohort.order[ended]] = [
+                    reader.last.timestamp + reader.calendar.frequency.value for reader in readers
+                ]
+                cohort = cohort.select(~ended)
+            if cohort.under_way.any():
+                kept.append(cohort)
+        self._cohorts = kept
 
     def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar]) -> _Cohort:
         """Fill what was decided, and let go of the orders that are done."""
@@ -331,6 +350,7 @@ class LiveOrders:
         self._executed[order] = (executed[:, 0] * window.arrival_price)[mine].numpy()
         self._net[order] = (net[:, 0] * window.arrival_price)[mine].numpy()
         self._remaining[order], self._period[order] = roll.remaining[mine].numpy(), roll.period
+        cohort.is_decided = False
         cohort.under_way = ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
         # Taking orders out costs more than to roll some on that are done.
         few = 2 * int(cohort.under_way.sum()) < len(cohort.order)
@@ -365,7 +385,7 @@ class LiveOrders:
         note = check_frequency(self._policy, bars, allow=self._allow_frequency)
         if note is not None:
             _LOG.warning(note)
-        table = complete_for(self._policy, orders)
+        table = self._completed(orders)
         if self._limit is not None and len(self) + len(table) > self._limit:
             raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
         if self._costs is not None:
@@ -380,9 +400,10 @@ class LiveOrders:
             self._prepared(table, np.flatnonzero(np.isin(symbols, group.symbols)), group)
             for group in bars.select(names).last(_KEPT).by_calendar()
         ]
+        contexts = [self._contexts_of(added) for added in groups]  # the policy may fail: nothing has changed yet
         first = len(self)
-        for added in groups:
-            self._follow(first, added)
+        for added, context in zip(groups, contexts, strict=True):
+            self._follow(first, added, context)
         self._tables.append(table)
         count = len(table)
         self._period = np.append(self._period, np.zeros(count, np.int64))
@@ -393,6 +414,29 @@ class LiveOrders:
             np.append(self._ended, np.zeros(count, np.int64)),
         )
         self._decided = None
+
+    def _completed(self, orders: OrdersLike) -> pd.DataFrame:
+        """The complete table of orders. Its labels are numbers by default, and differ from those of the orders before.
+
+        Raises:
+            OrderError: When an order breaks a rule.
+        """
+        table = orders_frame(orders)
+        if "order_id" not in table:
+            table["order_id"] = np.arange(len(self), len(self) + len(table))
+        table = complete_for(self._policy, table)
+        twice = np.zeros(len(table), dtype=bool)
+        for before in self._tables:
+            twice |= table["order_id"].isin(before["order_id"]).to_numpy()
+        if twice.any():
+            row = int(np.argmax(twice))
+            raise OrderError(
+                f"order_id {shown(table['order_id'].tolist()[row])} is the label of an order that was added before",
+                field="order_id",
+                rule="unique",
+                row=row,
+            )
+        return table
 
     def _prepared(self, orders: pd.DataFrame, rows: Integers, own: Bars) -> _Added:
         """Orders of symbols with one calendar and their market as far as it is known; nothing has changed yet.
@@ -408,8 +452,10 @@ class LiveOrders:
         ends = [
             first + length * own.frequency.value for first, length in zip(start.tolist(), maximum.tolist(), strict=True)
         ]
-        if max(ends) > pd.Timestamp.max.value:
-            raise OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
+        latest = ends.index(max(ends))
+        if ends[latest] > pd.Timestamp.max.value:
+            error = OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
+            raise error.at(int(rows[latest]), table["order_id"].iloc[latest])
         readers = {name: self._reader(own, index) for index, name in enumerate(own.symbols)}
         starts = list(zip(symbols, start.tolist(), strict=True))
         for name, one in dict.fromkeys(starts):
@@ -420,8 +466,13 @@ class LiveOrders:
         codes = exclusion_codes(market.bars, at, maximum, lookback=lookback_of(self._policy))
         if codes.any():
             wrong = int(np.argmax(codes > 0))
-            raise self._exclusion(market.bars, symbols[wrong], at[wrong], int(codes[wrong]))
+            reason = self._exclusion(market.bars, symbols[wrong], at[wrong], int(codes[wrong]))
+            if isinstance(reason, OrderError):
+                reason = reason.at(int(rows[wrong]), table["order_id"].iloc[wrong])
+            raise reason
         batch, window, _ = traded_market(market, table, at, self._costs)
+        last = own.offsets[1:] - 1
+        warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))
         return _Added(rows, table, symbols, own, readers, batch, window)
 
     def _reader(self, own: Bars, index: int) -> BarReader:
@@ -465,18 +516,26 @@ class LiveOrders:
             rule="history",
         )
 
-    def _follow(self, first: int, added: _Added) -> None:
-        """Take up orders that have been checked; ``first`` is the number of the first row of their table."""
-        own, last = added.own, added.own.offsets[1:] - 1
-        warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))
-        number = np.array([own.symbol_numbers[name] for name in added.symbol])
+    def _contexts_of(self, added: _Added) -> Integers:
+        """Row of each order's context in the stream; zeros for a policy that does not read the market."""
+        own, number = added.own, np.array([added.own.symbol_numbers[name] for name in added.symbol])
         side = np.where(added.orders.side.numpy() > 0, 1, -1)
         with policy_faults(self._policy, added.table):
-            context = self._contexts(Market(own, cache=False), last[number], side)
-        for index, name in enumerate(own.symbols):
+            if self._looks is None:
+                self._stream = _stream_of(self._policy)
+            last = own.offsets[1:] - 1
+            rows = None if self._stream is None else self._stream.add(Market(own, cache=False), last[number], side)
+        if rows is None:
+            self._stream = None
+        self._looks = rows is not None
+        return np.zeros(len(number), np.int64) if rows is None else rows
+
+    def _follow(self, first: int, added: _Added, context: Integers) -> None:
+        """Take up orders that have been checked; ``first`` is the number of the first row of their table."""
+        for index, name in enumerate(added.own.symbols):
             if name not in self._readers:
                 self._readers[name] = added.readers[name]
-                self._splits[name] = LiveSplits(own, index)
+                self._splits[name] = LiveSplits(added.own, index)
         names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
         roll = Roll(added.orders, **{name: getattr(added.window, name) for name in names})
         finishing = torch.zeros(len(added.orders), dtype=torch.bool)
@@ -492,16 +551,6 @@ class LiveOrders:
                 np.ones(len(added.rows), dtype=bool),
             )
         )
-
-    def _contexts(self, market: Market, rows: Integers, side: Integers) -> Integers:
-        """Rows of the contexts of bars in the stream; zeros for a policy that does not read the market."""
-        if self._looks is None:
-            self._stream = _stream_of(self._policy)
-        followed = None if self._stream is None else self._stream.add(market, rows, side)
-        if followed is None:
-            self._stream = None
-        self._looks = followed is not None
-        return np.zeros(len(rows), np.int64) if followed is None else followed
 
 
 @dataclass(frozen=True)
@@ -532,6 +581,18 @@ def _starts(table: pd.DataFrame) -> Integers:
     return np.asarray(pd.DatetimeIndex(table["start"]).as_unit("ns").asi8)
 
 
+def _check_bars(bars: object, followed: Container[str]) -> None:
+    """Refuse what is not a bar for each symbol: a bar alone would look like one of symbols that nobody trades."""
+    if not isinstance(bars, Mapping) or not all(
+        name in followed or isinstance(bar, Mapping | pd.Series) for name, bar in bars.items()
+    ):
+        raise BarsError(
+            "closed bars are a mapping from symbols to bars, {'BTCUSDT': {'timestamp': ..., 'open': ...}}; got "
+            f"{shown(bars)}",
+            rule="bars by symbol",
+        )
+
+
 def _with_coming(own: Bars, start: Mapping[str, int], count: int) -> Bars:
     """The history and stand-ins for the bars to come: their places on the grid are known.
 
@@ -555,7 +616,7 @@ def _with_coming(own: Bars, start: Mapping[str, int], count: int) -> Bars:
 
 def _by_period(cohorts: Sequence[_Cohort]) -> list[_Cohort]:
     """Cohorts joined as far as they can be."""
-    kinds: dict[tuple[int, int, type], list[_Cohort]] = {}
+    kinds: dict[tuple[int, int, type, bool], list[_Cohort]] = {}
     for cohort in cohorts:
         kinds.setdefault(cohort.kind, []).append(cohort)
     return [_Cohort.joined(alike) for alike in kinds.values()]
@@ -623,49 +684,55 @@ class _EncodingStream:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._history: dict[str, Bars] = {}
-        self._values: dict[str, list[Sequence[float]]] = {}
         self._rows: dict[tuple[str, int], int] = {}
         self._contexts: list[Tensor] = []
 
     def add(self, market: Market, rows: Integers, side: Integers) -> Integers | None:
         """See :class:`ContextStream`; ``None`` where the policy gives no contexts."""
-        bars, followed = market.bars, list[int]()
-        for row, one in zip(rows.tolist(), side.tolist(), strict=True):
-            name = bars.symbols[int(bars.grid.symbol(np.array([row]))[0])]
-            if name not in self._history:
-                self._history[name] = bars.select([name])
-                self._values[name] = []
-            if (name, one) not in self._rows:
-                context = self._encoded(name, one, len(followed))
+        bars, pairs, contexts = market.bars, list[tuple[str, int]](), dict[tuple[str, int], Tensor]()
+        names = [bars.symbols[number] for number in bars.grid.symbol(rows).tolist()]
+        history = {name: bars.select([name]) for name in dict.fromkeys(names)}
+        for position, pair in enumerate(zip(names, side.tolist(), strict=True)):
+            if pair not in contexts:
+                context = self._encoded(history[pair[0]], pair[1], position)
                 if context is None:
                     return None
-                self._rows[name, one] = len(self._contexts)
+                contexts[pair] = context
+            pairs.append(pair)
+        # Nothing has changed so far. A pair that is followed already gets its context anew.
+        self._history |= history
+        for pair, context in contexts.items():
+            if pair not in self._rows:
+                self._rows[pair] = len(self._contexts)
                 self._contexts.append(context)
-            followed.append(self._rows[name, one])
-        return np.array(followed, dtype=np.int64)
+            self._contexts[self._rows[pair]] = context
+        return np.array([self._rows[pair] for pair in pairs], dtype=np.int64)
 
     def push(self, bars: Mapping[str, ClosedBar]) -> None:
         """See :class:`ContextStream`."""
-        for name, bar in bars.items():
-            if name in self._values:
-                self._values[name].append(bar[:7])
+        history = {
+            name: followed_by(self._history[name], self._history[name].calendar, [[bar[:7]]]).last(_KEPT)
+            for name, bar in bars.items()
+            if name in self._history
+        }
+        contexts: dict[int, Tensor] = {}
         for (name, side), row in self._rows.items():
-            if name in bars:
-                context = self._encoded(name, side, row)
+            if name in history:
+                context = self._encoded(history[name], side, row)
                 if context is None:
                     raise PolicyError("encode() gave contexts for the history, and none after a new bar")
-                self._contexts[row] = context
+                contexts[row] = context
+        self._history |= history
+        for row, context in contexts.items():
+            self._contexts[row] = context
 
     def contexts(self, rows: Integers) -> Tensor:
         """See :class:`ContextStream`."""
         return torch.stack([self._contexts[row] for row in rows.tolist()])
 
     @torch.no_grad()
-    def _encoded(self, name: str, side: int, position: int) -> Tensor | None:
-        """Context of the last bar of a symbol; ``position`` goes into an error."""
-        bars, values = self._history[name], self._values[name]
-        if values:
-            bars = followed_by(bars, bars.calendar, [values])
+    def _encoded(self, bars: Bars, side: int, position: int) -> Tensor | None:
+        """Context of the last bar, in a tensor of its own; ``position`` goes into an error."""
         contexts = checked_contexts(self._policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side])), 1)
         if contexts is None:
             return None
@@ -675,4 +742,4 @@ class _EncodingStream:
                 f"{moment(bars.timestamp[-1]):%Y-%m-%d %H:%M} UTC",
                 positions=(position,),
             )
-        return contexts[0]
+        return contexts[0].clone()

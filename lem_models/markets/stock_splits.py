@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,13 +148,18 @@ def find_splits(bars: Bars, first: Integers, last: Integers, back: int) -> list[
 def _around(bars: Bars, symbol: int, row: int) -> tuple[Traded, Traded]:
     """The examined bars of a symbol before a row, and from the row on."""
     slots = bars.grid.calendars.kinds[bars.grid.calendars.which[symbol]].slots_per_session
-    reach = min(_SESSIONS * slots, REACH)
+    reach = _reach(slots)
     begin, end = max(int(bars.offsets[symbol]), row - reach), min(int(bars.offsets[symbol + 1]), row + reach)
     slot = bars.grid.slot(np.arange(begin, end))
     return (
         Traded(slot[: row - begin], bars.notional[begin:row]),
         Traded(slot[row - begin :], bars.notional[row:end]),
     )
+
+
+def _reach(slots: int) -> int:
+    """Most bars on each side of a jump that are examined, of sessions with so many slots."""
+    return min(_SESSIONS * slots, REACH)
 
 
 class LiveSplits:
@@ -166,21 +172,22 @@ class LiveSplits:
 
     def __init__(self, history: Bars, index: int) -> None:
         self._symbol = history.symbols[index]
-        self._before = _around(history, index, int(history.offsets[index + 1]))[0]
-        self._observed: list[ClosedBar] = []
+        before, _ = _around(history, index, int(history.offsets[index + 1]))
+        slots = history.grid.calendars.kinds[history.grid.calendars.which[index]].slots_per_session
+        traded = zip(before.slot.tolist(), before.notional.tolist(), strict=True)
+        self._traded = deque[tuple[int, float]](traded, maxlen=_reach(slots))
 
     def observe(self, last: ClosedBar, bar: ClosedBar) -> None:
         """Take in a bar, and warn where a split lies between the last one and this one."""
+        splits = []
         if is_wide(last.close, bar.open):
-            before = Traded(
-                np.append(self._before.slot, [each.slot for each in self._observed]).astype(np.int64),
-                np.append(self._before.notional, [each.notional for each in self._observed]),
-            )
+            slot, notional = (np.array(column) for column in zip(*self._traded, strict=True))
             now = Traded(np.array([bar.slot]), np.array([bar.notional]))
-            ratio = split_ratio(last.close, bar.open, before, now)
+            ratio = split_ratio(last.close, bar.open, Traded(slot, notional), now)
             if ratio is not None:
-                warn_of_splits([Split(self._symbol, moment(bar.timestamp), ratio)])
-        self._observed.append(bar)
+                splits = [Split(self._symbol, moment(bar.timestamp), ratio)]
+        self._traded.append((bar.slot, bar.notional))
+        warn_of_splits(splits)
 
 
 def warn_of_splits(splits: list[Split]) -> None:

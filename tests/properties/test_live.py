@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lem_models import execute, synthetic_bars
-from lem_models.execution.live import LIVE_TOLERANCE
+from lem_models.execution.live import LIVE_TOLERANCE, LiveOrders
 from lem_models.execution.session import LiveSession
+from lem_models.markets.bars import Bars
 from lem_models.modeling.kernels.library import kernels
 from tests.helpers import Recorder, policy_named, scaled
 
@@ -104,3 +105,46 @@ def test_a_model_decides_live_as_in_hindsight(either_kernels, name, seed, shock)
 @given(seed=st.integers(0, 10**6), shock=st.sampled_from(SHOCKS))
 def test_a_policy_that_encodes_nothing_decides_the_same_to_rounding(name, seed, shock):
     _compare(name, seed, shock, 1e-8)
+
+
+@pytest.mark.parametrize("name", ["random weights", "volume_curve"])
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10**6))
+def test_symbols_whose_bars_come_at_their_own_time_are_decided_as_in_hindsight(name, seed):
+    rng, policy = np.random.default_rng(seed), policy_named(name)
+    bars = synthetic_bars(symbols=3, days=14, seed=seed)
+    frames = [bars.select([symbol]).frame for symbol in bars.symbols]
+    rows = [frame.to_dict("records") for frame in frames]
+    closed = rng.integers(265, 270, 3)  # bars of each symbol
+    live, tables, fills = None, [], np.zeros((0, PERIODS))
+    for step in range(60):
+        if step < 12 and (live is None or rng.random() < 0.5):
+            chosen = rng.choice(3, rng.integers(1, 4), replace=False)
+            history = Bars.from_frame(pd.concat([frames[n].iloc[: closed[n]] for n in chosen], ignore_index=True))
+            orders = [_orders(bars.select([bars.symbols[n]]), seed + step, PERIODS, 2) for n in chosen]
+            for n, table in zip(chosen, orders, strict=True):
+                table["start"] = rows[n][closed[n]]["timestamp"]
+            tables.append(pd.concat(orders, ignore_index=True))
+            if live is None:
+                live = LiveOrders(policy, tables[0], history)
+            else:
+                live.add(tables[-1], history)
+            fills = np.pad(fills, ((0, len(live) - len(fills)), (0, 0)))
+        if rng.random() < 0.5:
+            live.decide()
+        before, period = live.remaining, live.period
+        coming = np.flatnonzero(rng.random(3) < 0.7)
+        live.observe({bars.symbols[n]: rows[n][closed[n]] for n in coming})
+        closed[coming] += 1
+        moved = np.flatnonzero(live.period > period)
+        fills[moved, period[moved]] = (before - live.remaining)[moved]
+    assert live.done.all()
+    expected = execute(policy, bars, pd.concat(tables, ignore_index=True))
+    hindsight = [expected.periods_of(number)["fraction"].to_numpy() for number in range(len(live))]
+    hindsight = np.stack([np.pad(each, (0, PERIODS - len(each))) for each in hindsight])
+    apart = np.abs(fills - hindsight).max(1) > LIVE_TOLERANCE
+    # Orders whose chance of finishing is a half, as nearly as both agree, may part; they are one in thousands.
+    assert apart.mean() < 0.05
+    np.testing.assert_allclose(
+        live.executed_price[~apart], expected.orders["executed_price"].to_numpy()[~apart], rtol=1e-5
+    )

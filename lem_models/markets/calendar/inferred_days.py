@@ -38,7 +38,7 @@ class InferredDays(Scheduled):
 
     def followed_by(self, timestamp: Integers) -> InferredDays:
         """See :meth:`~lem_models.markets.calendar.kinds.Calendar.followed_by`."""
-        known = int(self.start[-1]) + (int(self.count[-1]) - 1) * self.stride
+        known = self._last_day
         day = np.unique(nearest(timestamp, DAY, self.phase))
         day = day[day > known]
         if not len(day):
@@ -54,6 +54,15 @@ class InferredDays(Scheduled):
 
     def next_start(self, timestamp: int) -> int:
         """See :meth:`~lem_models.markets.calendar.kinds.Calendar.next_start`."""
+        is_known = nearest(np.array([timestamp]), DAY, self.phase)[0] < self._last_day
+        return super().next_start(timestamp) if is_known else self._expected_after(timestamp)
+
+    @property
+    def _last_day(self) -> int:
+        return int(self.start[-1]) + (int(self.count[-1]) - 1) * self.stride
+
+    def _expected_after(self, timestamp: int) -> int:
+        """The next start if there are no holidays, nanoseconds UTC."""
         if self.stride % 7 == 0:
             return timestamp + self.stride * DAY
         day = int(nearest(np.array([timestamp]), DAY, self.phase)[0])
@@ -69,7 +78,8 @@ class InferredDays(Scheduled):
         beyond = np.maximum(ordinal - (self.number[at] + self.count[at] - 1), 0)
         starts = super().start_of(ordinal - beyond)
         for place in np.flatnonzero(beyond).tolist():
-            starts[place] = self.coming(int(starts[place]), int(beyond[place]) + 1)[-1]
+            for _ in range(int(beyond[place])):
+                starts[place] = self._expected_after(int(starts[place]))
         return starts
 
     def has_start(self, timestamp: int) -> bool:
