@@ -203,12 +203,18 @@ class LiveOrders:
     @property
     def executed_price(self) -> Floats:
         """Average price of what has filled, before costs; NaN before anything has; [orders]."""
+        self._price_all()
         return self._executed.copy()
 
     @property
     def net_price(self) -> Floats:
         """The same with costs, [orders]."""
+        self._price_all()
         return self._net.copy()
+
+    def _price_all(self) -> None:
+        for cohort in self._cohorts:
+            self._price(cohort, cohort.under_way)
 
     @property
     def ended(self) -> Integers:
@@ -327,6 +333,7 @@ class LiveOrders:
             )
             ended &= cohort.under_way
             if ended.any():
+                self._price(cohort, ended)
                 readers = [self._readers[name] for name in cohort.symbol[ended]]
                 self._ended[cohort.order[ended]] = [
                     reader.last.timestamp + reader.calendar.frequency.value for reader in readers
@@ -342,19 +349,28 @@ class LiveOrders:
         numbers = [[bar.vwap, bar.close, bar.volume] for bar in bars]
         price, close, volume = torch.tensor(numbers, dtype=torch.float64).unbind(1)
         roll.book(price / window.arrival_price, close / window.arrival_price, volume / window.volume_unit)
+        order = cohort.order[cohort.under_way]
+        self._remaining[order], self._period[order] = roll.remaining.numpy()[cohort.under_way], roll.period
+        cohort.is_decided = False
+        before = cohort.under_way
+        cohort.under_way = before & ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
+        if (before & ~cohort.under_way).any():
+            self._price(cohort, before & ~cohort.under_way)
+        # Taking orders out costs more than to roll some on that are done.
+        few = 2 * int(cohort.under_way.sum()) < len(cohort.order)
+        return cohort.select(cohort.under_way) if few else cohort
+
+    def _price(self, cohort: _Cohort, which: Booleans) -> None:
+        """Set the average prices of some orders of a cohort."""
+        if not cohort.roll.period:
+            return
+        roll, window = cohort.roll, cohort.window
         fills = torch.stack(roll.fills, 1)[:, None]
         # What has closed so far, priced like a whole execution; the closes play no part in it.
         seen = replace(window, price=roll.prices, close=roll.prices, volume=roll.volumes)
         executed, net = average_prices(fills, fills.sum(-1), cohort.orders, seen)
-        order, mine = cohort.order[cohort.under_way], torch.from_numpy(cohort.under_way)
-        self._executed[order] = (executed[:, 0] * window.arrival_price)[mine].numpy()
-        self._net[order] = (net[:, 0] * window.arrival_price)[mine].numpy()
-        self._remaining[order], self._period[order] = roll.remaining[mine].numpy(), roll.period
-        cohort.is_decided = False
-        cohort.under_way = ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
-        # Taking orders out costs more than to roll some on that are done.
-        few = 2 * int(cohort.under_way.sum()) < len(cohort.order)
-        return cohort.select(cohort.under_way) if few else cohort
+        self._executed[cohort.order[which]] = (executed[:, 0] * window.arrival_price).numpy()[which]
+        self._net[cohort.order[which]] = (net[:, 0] * window.arrival_price).numpy()[which]
 
     @contextmanager
     def _faults(self, cohort: _Cohort) -> Iterator[None]:

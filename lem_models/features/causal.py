@@ -211,10 +211,10 @@ SIGNED: dict[str, bool] = {name: definition.is_signed for name, definition in DE
 
 def feature_values(inputs: Inputs) -> npt.NDArray[np.float32]:
     """Features of some rows, clipped to +-6, float32 [rows, features], columns :data:`FEATURES`."""
-    values = np.empty((len(inputs.sigma), len(FEATURES)), dtype=np.float32)
+    values = np.empty((len(inputs.sigma), len(FEATURES)))
     for column, definition in enumerate(DEFINITIONS.values()):
-        np.clip(definition.formula(inputs), -_CLIP, _CLIP, out=values[:, column], casting="same_kind")
-    return values
+        values[:, column] = definition.formula(inputs)
+    return np.clip(values, -_CLIP, _CLIP, out=values).astype(np.float32)
 
 
 def profile_sessions(slots: npt.ArrayLike) -> npt.NDArray[np.int64]:

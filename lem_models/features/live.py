@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lem_models.features.causal import PROFILE_SESSIONS, SUPPORT, Inputs, Window, feature_values, profile_sessions
+from lem_models.features.causal import SUPPORT, Inputs, Window, feature_values, profile_sessions
 from lem_models.features.market import Market
 from lem_models.markets.live_bars import ClosedBar
 
@@ -94,11 +94,12 @@ class _Newest(Inputs):
             begins = past.session[:, 1:] != past.session[:, :-1]
             # How many sessions before the newest bar's own each bar lies.
             back = np.cumsum(begins[:, ::-1], axis=1)[:, ::-1]
-            same = (past.slot[:, :-1] == self.bars.slot[:, None]) & (past.session[:, :-1] != _NO_SESSION)
-            for number in range(1, min(int(sessions.max()), PROFILE_SESSIONS) + 1):
-                there = same & (back == number) & (sessions >= number)[:, None]
-                total += np.where(there, past.volume[:, :-1], 0.0).sum(1)
-                count += there.any(1)
+            counted = (past.slot[:, :-1] == self.bars.slot[:, None]) & (past.session[:, :-1] != _NO_SESSION)
+            symbol, bar = np.nonzero(counted & (back > 0) & (back <= sessions[:, None]))
+            # The newest session first, as in a whole table: sums of floats depend on the order.
+            for one, other in zip(symbol[::-1].tolist(), bar[::-1].tolist(), strict=True):
+                total[one] += past.volume[one, other]
+                count[one] += 1
         return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 

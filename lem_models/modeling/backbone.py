@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.kernels.recurrence import LayerWeights
 from lem_models.modeling.layers.attention import WindowedAttention
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
@@ -26,7 +28,7 @@ from lem_models.modeling.layers.selection import (
     ScalarSelection,
     VariableSelectionNetwork,
 )
-from lem_models.modeling.layers.tkan import TKAN, TKANState
+from lem_models.modeling.layers.tkan import TKAN, TKANCell, TKANState
 
 _ENCODERS: dict[str, type[TKAN | nn.GRU | nn.LSTM]] = {"tkan": TKAN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -73,6 +75,18 @@ class BackboneState:
         return self.of([torch.cat([values, values.new_zeros(number, *values.shape[1:])]) for values in self.tensors()])
 
 
+class StepWeights(NamedTuple):
+    """Weights made ready for many short sequences.
+
+    Attributes:
+        selection: Maps of the scalar inputs.
+        layers: Weights of the TKAN layers as their kernels take them; ``None``: each call makes them ready.
+    """
+
+    selection: ScalarSelection
+    layers: tuple[LayerWeights, ...] | None = None
+
+
 class LEMBackbone(nn.Module):
     """The shared extractor of a Large Execution Model.
 
@@ -106,79 +120,87 @@ class LEMBackbone(nn.Module):
         self.enrichment = GatedResidualNetwork(hidden, hidden, dropout=config.dropout)
         self.attention = WindowedAttention(hidden, config.attention_heads, config.attention_window)
         self.attention_gate = GateAddNorm(hidden, dropout=config.dropout)
-        self._maps: tuple[list[Tensor], ScalarSelection] | None = None
+        self._ready: tuple[list[Tensor], StepWeights] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Contexts [batch, time, hidden] of features [batch, time, features]."""
-        enriched, _ = self._enriched(features, None, self.selection.collapsed(self.embedding))
+        enriched, _ = self._enriched(features, None, StepWeights(self.selection.collapsed(self.embedding)))
         context: Tensor = self.attention_gate(self.attention(enriched), enriched)
         return context
 
     @torch.no_grad()
-    def scalar_maps(self) -> ScalarSelection:
-        """``selection.collapsed(embedding)`` for :meth:`step`, computed again only when the weights have changed."""
-        weights = [*self.embedding.parameters(), *self.selection.parameters()]
-        if self._maps is not None:
-            known, maps = self._maps
+    def step_weights(self) -> StepWeights:
+        """Weights for :meth:`step`, made ready again only when they have changed."""
+        encoder = self.tkan.parameters() if self.encoder_name == "tkan" else ()
+        weights = [*self.embedding.parameters(), *self.selection.parameters(), *encoder]
+        if self._ready is not None:
+            known, ready = self._ready
             if all(
                 mine.dtype == theirs.dtype and torch.equal(mine, theirs)
                 for mine, theirs in zip(weights, known, strict=True)
             ):
-                return maps
-        maps = self.selection.collapsed(self.embedding)
-        self._maps = [weight.clone() for weight in weights], maps
-        return maps
+                return ready
+        layers = (
+            tuple(cast(TKANCell, cell).fused_weights() for cell in self.tkan.cells)
+            if self.encoder_name == "tkan"
+            else None
+        )
+        ready = StepWeights(self.selection.collapsed(self.embedding), layers)
+        self._ready = [weight.clone() for weight in weights], ready
+        return ready
 
-    def begin(self, features: Tensor, maps: ScalarSelection) -> tuple[Tensor, BackboneState]:
+    def begin(self, features: Tensor, weights: StepWeights) -> tuple[Tensor, BackboneState]:
         """Read sequences and keep what :meth:`step` needs to read on.
 
         Args:
             features: [batch, time, features].
-            maps: :meth:`scalar_maps`.
+            weights: :meth:`step_weights`.
 
         Returns:
             Context of the last bar, [batch, hidden], and the state after it.
         """
-        enriched, encoder = self._enriched(features, None, maps)
+        enriched, encoder = self._enriched(features, None, weights)
         keys, values = self.attention.remember(enriched)
         count = torch.full((len(features),), features.shape[1] - 1, device=features.device)
         attended = self.attention.step(enriched[:, -1], keys, values, count)
         context: Tensor = self.attention_gate(attended, enriched[:, -1])
         return context, BackboneState(encoder, keys, values, count + 1)
 
-    def step(self, features: Tensor, state: BackboneState, maps: ScalarSelection) -> Tensor:
+    def step(self, features: Tensor, state: BackboneState, weights: StepWeights) -> Tensor:
         """Read one more bar of each sequence.
 
         Args:
             features: [batch, features].
             state: State before the bar; it moves on to the one after it.
-            maps: :meth:`scalar_maps`.
+            weights: :meth:`step_weights`.
 
         Returns:
             Context of the bar, [batch, hidden].
         """
-        enriched, state.encoder = self._enriched(features[:, None], state.encoder, maps)
+        enriched, state.encoder = self._enriched(features[:, None], state.encoder, weights)
         attended = self.attention.step(enriched[:, 0], state.keys, state.values, state.count)
         state.count += 1
         context: Tensor = self.attention_gate(attended, enriched[:, 0])
         return context
 
     def _enriched(
-        self, features: Tensor, state: tuple[Tensor, ...] | None, maps: ScalarSelection
+        self, features: Tensor, state: tuple[Tensor, ...] | None, weights: StepWeights
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """What the attention reads, [batch, time, hidden], and the encoder's state, sequences first."""
-        selected, _ = self.selection.select_scalars(features, maps)
-        recurrent, after = self._encoded(selected, state)
+        selected, _ = self.selection.select_scalars(features, weights.selection)
+        recurrent, after = self._encoded(selected, state, weights.layers)
         enriched: Tensor = self.enrichment(self.recurrent_gate(recurrent, selected))
         return enriched, after
 
-    def _encoded(self, selected: Tensor, state: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _encoded(
+        self, selected: Tensor, state: tuple[Tensor, ...] | None, weights: Sequence[LayerWeights] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self.encoder_name == "none":
             return selected, ()
         encoder = getattr(self, self.encoder_name)
         if self.encoder_name == "tkan":
             layers = None if state is None else [TKANState(*state[n : n + 3]) for n in range(0, len(state), 3)]
-            output, after = encoder(selected, layers)
+            output, after = encoder(selected, layers, weights)
             return output, tuple(values for layer in after for values in layer)
         # torch's own layers keep [layers, batch, hidden], one tensor (GRU) or two (LSTM).
         carried = None if state is None else tuple(values.transpose(0, 1).contiguous() for values in state)

@@ -78,7 +78,7 @@ class ModelStream:
     def __init__(self, model: LEMModule) -> None:
         config = model.config
         self._model, self._backbone = model, model.backbone
-        self._maps = model.backbone.scalar_maps()
+        self._weights = model.backbone.step_weights()
         self._warmup, self._block = config.warmup, config.block
         self._features = LiveFeatures()
         self._columns = np.array([FEATURES.index(name) for name in config.features])
@@ -178,11 +178,11 @@ class ModelStream:
         chains, state = [self._chains[number] for number in moved], self._known()
         read = torch.tensor([place[chain.row] for chain in chains])
         if len(moved) == len(self._chains):
-            contexts = self._backbone.step(now[read], state, self._maps)
+            contexts = self._backbone.step(now[read], state, self._weights)
         else:
             which = torch.tensor(moved)
             some = state.select(which)
-            contexts = self._backbone.step(now[read], some, self._maps)
+            contexts = self._backbone.step(now[read], some, self._weights)
             state.replace(which, some)
         for chain in chains:
             chain.read += 1
@@ -261,7 +261,7 @@ class ModelStream:
 
     def _read(self, rows: Integers, features: Tensor, current: Sequence[bool]) -> None:
         """Chains over sequences of bars [rows, time, features], and the contexts of those that are current."""
-        contexts, state = self._backbone.begin(features, self._maps)
+        contexts, state = self._backbone.begin(features, self._weights)
         length = features.shape[1]
         self._chains += [_Chain(row, length, one) for row, one in zip(rows.tolist(), current, strict=True)]
         if self._state is None:

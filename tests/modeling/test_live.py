@@ -185,8 +185,8 @@ def test_many_symbols_and_sides_advance_together_or_apart(name):
 
 def test_streams_of_a_model_share_its_weights_until_they_change():
     model = MODELS["small"]()
-    maps = model.backbone.scalar_maps()
-    assert model.backbone.scalar_maps() is maps
+    maps = model.backbone.step_weights()
+    assert model.backbone.step_weights() is maps
     with torch.no_grad():
         model.backbone.embedding.weight.data.mul_(2)
-    assert model.backbone.scalar_maps() is not maps
+    assert model.backbone.step_weights() is not maps

@@ -23,14 +23,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from lem_models.guard.output import replacing
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 __all__ = ["Kernels", "is_available", "kernels", "loaded"]
 
@@ -137,6 +141,17 @@ def loaded() -> Kernels:
     if library is None:
         raise RuntimeError("the compiled kernels are not available")
     return library
+
+
+def outside_graphs(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Keep a function out of the graphs of ``torch.compile``, at next to no cost where nothing is compiled."""
+    disabled: Callable[Arguments, Result] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+
+    @wraps(function)
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        return (disabled if torch.compiler.is_compiling() else function)(*arguments, **named)
+
+    return call
 
 
 def is_available(x: Tensor, dtype: torch.dtype) -> bool:

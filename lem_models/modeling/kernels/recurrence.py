@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.modeling.kernels.library import loaded
+from lem_models.modeling.kernels.library import loaded, outside_graphs
 
 __all__ = ["LayerWeights", "Splines", "fused_layer"]
 
@@ -73,7 +73,7 @@ class LayerWeights(NamedTuple):
     output_bias: Tensor
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@outside_graphs
 def fused_layer(
     x: Tensor, h: Tensor, c: Tensor, s: Tensor, weights: LayerWeights, splines: Splines
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.modeling.kernels.library import loaded
+from lem_models.modeling.kernels.library import loaded, outside_graphs
 
 __all__ = ["ScalarNetworks", "fused_networks"]
 
@@ -40,7 +40,7 @@ class ScalarNetworks(NamedTuple):
     gate_bias: Tensor
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@outside_graphs
 def fused_networks(x: Tensor, weights: Tensor, networks: ScalarNetworks, eps: float) -> Tensor:
     """``sum_i weights_i * scale_i * normalised_i(x_i)``; the normalisations' offsets are not in it.
 

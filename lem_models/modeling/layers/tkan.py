@@ -134,12 +134,15 @@ class TKANCell(nn.Module):
         output, state = self.sequence(x.unsqueeze(0), state)
         return output[0], state
 
-    def sequence(self, x: Tensor, state: TKANState | None = None) -> tuple[Tensor, TKANState]:
+    def sequence(
+        self, x: Tensor, state: TKANState | None = None, weights: LayerWeights | None = None
+    ) -> tuple[Tensor, TKANState]:
         """All steps of a sequence.
 
         Args:
             x: ``[time, batch, input_size]``, time at least 1.
             state: State before the first step, zero if None.
+            weights: :meth:`fused_weights`, where many short sequences follow each other.
 
         Returns:
             Outputs ``[time, batch, hidden]`` and the state after the last step.
@@ -160,11 +163,16 @@ class TKANCell(nn.Module):
         precise = torch.promote_types(self.kernel.dtype, torch.float32)
         if is_available(x, precise):
             with torch.autocast(x.device.type, enabled=False):
-                return self._fused(x, state, precise)
+                weights = self.fused_weights() if weights is None else weights
+                x_cast, h, c, s = (values.to(precise) for values in (x, state.h, state.c, state.s[:, 0]))
+                computed = fused_layer(x_cast, h, c, s, weights, _SPLINES)
+                hidden, c, s = (values.to(x.dtype) for values in computed)
+                return hidden, TKANState(hidden[-1], c, s.unsqueeze(1))
         return self.looped(x, state)
 
-    def _fused(self, x: Tensor, state: TKANState, dtype: torch.dtype) -> tuple[Tensor, TKANState]:
-        """:meth:`sequence` in compiled kernels that compute in ``dtype``."""
+    def fused_weights(self) -> LayerWeights:
+        """The weights as the compiled kernels take them, in single precision at least."""
+        precise = torch.promote_types(self.kernel.dtype, torch.float32)
         norm = cast(nn.LayerNorm, self.kan.norm)
         weights = LayerWeights(
             kernel=self.kernel,
@@ -181,10 +189,7 @@ class TKANCell(nn.Module):
             output=self.output_kernel,
             output_bias=self.output_bias,
         )
-        x_cast, h, c, s = (values.to(dtype) for values in (x, state.h, state.c, state.s[:, 0]))
-        cast_weights = LayerWeights(*(weight.to(dtype) for weight in weights))
-        hidden, c, s = (values.to(x.dtype) for values in fused_layer(x_cast, h, c, s, cast_weights, _SPLINES))
-        return hidden, TKANState(hidden[-1], c, s.unsqueeze(1))
+        return LayerWeights(*(weight.to(precise).contiguous() for weight in weights))
 
     def looped(self, x: Tensor, state: TKANState) -> tuple[Tensor, TKANState]:
         """:meth:`sequence` in eager loops, whatever the machine can compile."""
@@ -249,12 +254,18 @@ class TKAN(nn.Module):
             TKANCell(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(num_layers)
         )
 
-    def forward(self, x: Tensor, state: Sequence[TKANState] | None = None) -> tuple[Tensor, tuple[TKANState, ...]]:
+    def forward(
+        self,
+        x: Tensor,
+        state: Sequence[TKANState] | None = None,
+        weights: Sequence[LayerWeights] | None = None,
+    ) -> tuple[Tensor, tuple[TKANState, ...]]:
         """Read a sequence.
 
         Args:
             x: ``[batch, time, input_size]`` (``[time, batch, input_size]`` if not ``batch_first``), time at least 1.
             state: One state per layer, as returned by an earlier call; zero if None.
+            weights: :meth:`TKANCell.fused_weights` of every layer, where many short sequences follow each other.
 
         Returns:
             Outputs of the last layer, ``[batch, time, hidden]`` (or time first), and the state of every layer after
@@ -275,6 +286,7 @@ class TKAN(nn.Module):
         for layer, cell in enumerate(cast("Iterable[TKANCell]", self.cells)):
             if layer > 0 and self.dropout > 0.0:
                 outputs = functional.dropout(outputs, self.dropout, self.training)
-            outputs, after = cell.sequence(outputs, None if state is None else state[layer])
+            own = None if weights is None else weights[layer]
+            outputs, after = cell.sequence(outputs, None if state is None else state[layer], own)
             states.append(after)
         return (outputs.transpose(0, 1) if self.batch_first else outputs), tuple(states)
