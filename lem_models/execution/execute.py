@@ -216,7 +216,7 @@ def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
     _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(texts))
 
 
-def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
+def complete_for(policy: Policy, orders: OrdersLike, first_label: int = 0) -> pd.DataFrame:
     """Complete a table of orders with a policy's defaults. Check the table and the policy's attributes."""
     try:
         settings = PolicySettings.of(policy)
@@ -228,6 +228,7 @@ def complete_for(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
         horizon=settings.horizon,
         risk_aversion=settings.risk_aversion,
         fixed_risk_aversion=settings.fixed_risk_aversion,
+        first_label=first_label,
     )
 
 

@@ -50,7 +50,7 @@ from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
 from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
-from lem_models.orders.table import OrdersLike, orders_frame
+from lem_models.orders.table import OrdersLike
 
 __all__ = ["LIVE_TOLERANCE", "LiveOrders"]
 
@@ -62,9 +62,9 @@ Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 _LOG = logging.getLogger("lem_models")
-_CROSSES = 6  # in REASONS
+_CROSSES = next(code for code, reason in REASONS.items() if "cross the end of the session" in reason)
 _FAR = 1000  # bars after the history among which the next start is looked for
-_KEPT = 4096  # bars of history that are looked at; a lookback is at most 256, the rest tells splits
+_KEPT = 4096  # bars of history that are looked at: a lookback has 256 at most, and splits show in the others
 
 
 @dataclass
@@ -388,8 +388,9 @@ class LiveOrders:
 
         Args:
             orders: One order, several, or a table of orders.
-            history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them; the
-                last ones are those observed last. Other symbols are ignored.
+            history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them. For a
+                symbol with orders under way they end with the bar observed last. A symbol without such orders may have
+                missed bars: it is followed anew. Other symbols are ignored.
 
         Raises:
             OrderError: When an order breaks a rule, starts when the market is closed, would cross the end of its
@@ -437,10 +438,7 @@ class LiveOrders:
         Raises:
             OrderError: When an order breaks a rule.
         """
-        table = orders_frame(orders)
-        if "order_id" not in table:
-            table["order_id"] = np.arange(len(self), len(self) + len(table))
-        table = complete_for(self._policy, table)
+        table = complete_for(self._policy, orders, first_label=len(self))
         twice = np.zeros(len(table), dtype=bool)
         for before in self._tables:
             twice |= table["order_id"].isin(before["order_id"]).to_numpy()
@@ -496,6 +494,8 @@ class LiveOrders:
         name, reader = own.symbols[index], BarReader(own, index)
         known = self._readers.get(name)
         if known is not None and known.last.timestamp != reader.last.timestamp:
+            if known.last.timestamp < reader.last.timestamp and not self._is_under_way(name):
+                return reader
             raise BarsError(
                 "the history must end with the bar that was observed last, that of "
                 f"{moment(known.last.timestamp):%Y-%m-%d %H:%M} UTC",
@@ -504,6 +504,10 @@ class LiveOrders:
                 rule="history",
             )
         return known or reader
+
+    def _is_under_way(self, symbol: str) -> bool:
+        """Whether an order of the symbol is not done."""
+        return any((cohort.under_way & (cohort.symbol == symbol)).any() for cohort in self._cohorts)
 
     def _exclusion(self, bars: Bars, symbol: str, start: int, code: int) -> OrderError | BarsError:
         """Why an order cannot run.
@@ -539,6 +543,9 @@ class LiveOrders:
         with policy_faults(self._policy, added.table):
             if self._looks is None:
                 self._stream = _stream_of(self._policy)
+            missed = [name for name, reader in added.readers.items() if self._readers.get(name, reader) is not reader]
+            if self._stream is not None and missed:
+                self._stream.drop(missed)
             last = own.offsets[1:] - 1
             rows = None if self._stream is None else self._stream.add(Market(own, cache=False), last[number], side)
         if rows is None:
@@ -549,7 +556,7 @@ class LiveOrders:
     def _follow(self, first: int, added: _Added, context: Integers) -> None:
         """Take up orders that have been checked; ``first`` is the number of the first row of their table."""
         for index, name in enumerate(added.own.symbols):
-            if name not in self._readers:
+            if self._readers.get(name) is not added.readers[name]:
                 self._readers[name] = added.readers[name]
                 self._splits[name] = LiveSplits(added.own, index)
         names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
@@ -741,6 +748,10 @@ class _EncodingStream:
         self._history |= history
         for row, context in contexts.items():
             self._contexts[row] = context
+
+    def drop(self, symbols: Sequence[str]) -> None:
+        """See :class:`ContextStream`."""
+        self._history = {name: bars for name, bars in self._history.items() if name not in symbols}
 
     def contexts(self, rows: Integers) -> Tensor:
         """See :class:`ContextStream`."""

@@ -9,7 +9,7 @@ it starts) and volumes multiples of its expected volume per period, so that noth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,6 +68,10 @@ class ContextStream(Protocol):
 
     def push(self, bars: Mapping[str, ClosedBar]) -> None:
         """Take in the next closed bar of some symbols, checked and placed. Symbols not followed are ignored."""
+        ...
+
+    def drop(self, symbols: Sequence[str]) -> None:
+        """Stop following symbols: their bars were missed. They may be added again."""
         ...
 
     def contexts(self, rows: Integers) -> Tensor:

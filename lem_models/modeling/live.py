@@ -115,6 +115,11 @@ class ModelStream:
             self._begin(market, added)
         return result
 
+    def drop(self, symbols: Sequence[str]) -> None:
+        """Stop following symbols; see :meth:`lem_models.execution.policy.ContextStream.drop`."""
+        rows = {row for name in symbols if name in self._symbols for row in self._symbols.pop(name).sides.values()}
+        self._keep([number for number, chain in enumerate(self._chains) if chain.row not in rows])
+
     @torch.no_grad()
     def push(self, bars: Mapping[str, ClosedBar]) -> None:
         """Read the next closed bar of some symbols; see :meth:`lem_models.execution.policy.ContextStream.push`."""
@@ -152,16 +157,22 @@ class ModelStream:
                 chain.is_current = not chain.is_current and chain.read == self._warmup
                 if chain.is_current or chain.read < self._warmup:
                     kept.append(number)
-            elif chain.is_current or chain.row not in pushed or chain.read <= self._warmup - 1:
+            elif chain.is_current or chain.row not in pushed or chain.read < self._warmup:
                 kept.append(number)
         late = sorted(turned - {before[number].row for number in kept if before[number].is_current})
         if self._warmup == 0:
             late, ahead = [], ahead | set(late)
-        if len(kept) < len(before) or ahead:
-            self._chains = [before[number] for number in kept]
+        self._keep(kept)
+        if ahead:
             self._chains += [_Chain(row, 0, self._warmup == 0) for row in sorted(ahead)]
-            self._state = self._known().select(torch.tensor(kept, dtype=torch.int64)).with_fresh(len(ahead))
+            self._state = self._known().with_fresh(len(ahead))
         return late
+
+    def _keep(self, numbers: list[int]) -> None:
+        """Let the other chains go."""
+        if len(numbers) < len(self._chains):
+            self._chains = [self._chains[number] for number in numbers]
+            self._state = self._known().select(torch.tensor(numbers, dtype=torch.int64))
 
     def _step(self, rows: Integers, now: Tensor, before: Tensor) -> None:
         """Move the chains of some rows on by one bar, and set the contexts of the rows.

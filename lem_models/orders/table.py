@@ -141,6 +141,7 @@ def complete_orders(
     horizon: int | None,
     risk_aversion: float | None,
     fixed_risk_aversion: float | None = None,
+    first_label: int = 0,
 ) -> pd.DataFrame:
     """Complete and check a table of orders: every column has its type and no missing default; the row order is kept.
 
@@ -149,6 +150,7 @@ def complete_orders(
         horizon: The policy's horizon: the default of ``max_periods`` and its upper bound; ``None`` if it has none.
         risk_aversion: The policy's default; with ``None`` missing values stay missing.
         fixed_risk_aversion: The policy's default for orders of a fixed duration, if it differs.
+        first_label: Default label of the first order; those of the others follow.
 
     Returns:
         DataFrame with :data:`COLUMNS` first; ``start`` in UTC.
@@ -162,7 +164,7 @@ def complete_orders(
         raise OrderError(f"the table of orders lacks the columns {missing}", field=missing[0], rule="required column")
     if table.empty:
         raise OrderError("the table of orders is empty: give at least one order", rule="at least one order")
-    order_id = _labels(table)
+    order_id = _labels(table, first_label)
     labels = order_id.tolist()
     columns: dict[Any, Any] = {
         "order_id": order_id,
@@ -223,9 +225,9 @@ def _refuse(
         raise OrderError(message(row), field=field, rule=rule, row=row, order_id=labels[row])
 
 
-def _labels(table: pd.DataFrame) -> pd.Series[Any]:
+def _labels(table: pd.DataFrame, first: int) -> pd.Series[Any]:
     """The column ``order_id``: row numbers where labels are missing; repeated labels are refused."""
-    numbers = pd.Series(np.arange(len(table)))
+    numbers = pd.Series(np.arange(first, first + len(table)))
     if "order_id" not in table:
         return numbers
     labels = table["order_id"]

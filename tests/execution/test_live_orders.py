@@ -345,3 +345,41 @@ def test_orders_of_a_session_that_ends_early_are_over_and_the_others_go_on():
     assert not live.done.any()
     assert live.ended[0] == 0
     np.testing.assert_allclose(live.remaining, 0.75)
+
+
+class _Looking(Policy):
+    """The model's contexts by ``encode`` alone."""
+
+    lookback, horizon = 256, 12
+
+    def __init__(self, model):
+        self.model = model
+
+    def encode(self, market, rows, side):
+        return self.model.encode(market, rows, side)
+
+    def decide(self, context, orders, state):
+        return self.model.decide(context, orders, state)
+
+
+@pytest.mark.parametrize("kind", ["stream", "encode", "plain"])
+def test_a_symbol_whose_bars_were_missed_is_followed_anew(kind):
+    model = random_model(tiny_config(horizon=12), seed=1)
+    policy = {"stream": model, "encode": _Looking(model), "plain": load_policy("volume_curve")}[kind]
+
+    def order(start, periods):
+        return Order(symbol="S001", start=start, side="sell", max_periods=periods, min_periods=periods)
+
+    rows = BARS.select(["S001"]).frame.set_index("timestamp", drop=False)
+    live = LiveOrders(policy, order(START, 2), BARS.between(end=START))
+    for number in range(2):
+        live.observe({"S001": rows.loc[START + number * HOUR].to_dict()})
+    assert live.done.all()
+    later = START + 9 * HOUR
+    live.add(order(later, 6), BARS.between(end=later))
+    fills = []
+    while not live.done.all():
+        fills.append(live.decide().fraction[1])
+        live.observe({"S001": rows.loc[later + (len(fills) - 1) * HOUR].to_dict()})
+    expected = execute(policy, BARS, order(later, 6)).schedule["fraction"]
+    np.testing.assert_allclose(fills, expected, atol=LIVE_TOLERANCE)
