@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # Orders, bars, features, simulator and models: what most changes touch, and quick to test.
-ROOM ?= guard orders markets statistics features modeling evaluation parity test_structure.py
+ROOM ?= guard orders markets statistics features modeling test_structure.py
 # A file of tests runs in one process, so what its tests share is made once.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 

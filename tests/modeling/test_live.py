@@ -64,16 +64,16 @@ class Counting(ModelStream):
         super()._read_late(late, symbols, values)
 
 
-def _streamed(model, bars, side, first=FIRST):
-    """Contexts from row ``first`` on, and the number of blocks that began unexpectedly."""
+def _streamed(model, bars, sides=(1,), first=FIRST):
+    """Contexts from row ``first`` on, [bars, sides, width], and the number of blocks that began unexpectedly."""
     history = rebuilt(bars, bars.frame.iloc[: first + 1])
     stream, reader = Counting(model), BarReader(history)
-    rows = stream.add(Market(history), np.array([len(history) - 1]), np.array([side]))
-    contexts = [stream.contexts(rows)[0].numpy()]
+    rows = stream.add(Market(history), np.full(len(sides), len(history) - 1), np.array(sides))
+    contexts = [stream.contexts(rows).numpy()]
     for bar in bars.frame.to_dict("records")[first + 1 :]:
         reader.accept(read := reader.read(bar))
         stream.push({history.symbols[0]: read})
-        contexts.append(stream.contexts(rows)[0].numpy())
+        contexts.append(stream.contexts(rows).numpy())
     return np.stack(contexts), stream.late
 
 
@@ -82,10 +82,10 @@ def _streamed(model, bars, side, first=FIRST):
 def test_the_contexts_are_those_of_encode(name, market):
     model, bars = MODELS[name](), MARKETS[market]()
     rows = np.arange(FIRST, len(bars))
-    for side in (1, -1):
+    streamed, _ = _streamed(model, bars, (1, -1))
+    for number, side in enumerate((1, -1)):
         expected = model.encode(Market(bars), rows, np.full(len(rows), side)).numpy()
-        streamed, _ = _streamed(model, bars, side)
-        np.testing.assert_allclose(streamed, expected, atol=5e-5)
+        np.testing.assert_allclose(streamed[:, number], expected, atol=5e-5)
 
 
 def test_a_head_that_projects_gets_contexts_of_the_models_own_type():
@@ -105,7 +105,7 @@ def test_a_head_that_projects_gets_contexts_of_the_models_own_type():
     model.double()
     rows = np.arange(FIRST, len(bars))
     expected = model.encode(Market(bars), rows, np.ones(len(rows))).numpy()
-    np.testing.assert_allclose(_streamed(model, bars, 1)[0], expected, atol=5e-5)
+    np.testing.assert_allclose(_streamed(model, bars)[0][:, 0], expected, atol=5e-5)
 
 
 @pytest.mark.parametrize("first", range(FIRST, FIRST + 24, 5))
@@ -113,20 +113,20 @@ def test_a_stream_may_begin_anywhere_in_a_block(first):
     model, bars = MODELS["small"](), hourly(25, 1)
     rows = np.arange(first, len(bars))
     expected = model.encode(Market(bars), rows, np.ones(len(rows))).numpy()
-    streamed, reads = _streamed(model, bars, 1, first)
-    np.testing.assert_allclose(streamed, expected, atol=5e-5)
+    streamed, reads = _streamed(model, bars, first=first)
+    np.testing.assert_allclose(streamed[:, 0], expected, atol=5e-5)
     assert reads == 0
 
 
 @pytest.mark.parametrize("name", ["bundled", "small", "a warm-up of several blocks", "blocks of one bar"])
 @pytest.mark.parametrize("market", ["hourly", "5-minute sessions", "half-hourly sessions"])
 def test_new_blocks_are_foreseen(name, market):
-    _, reads = _streamed(MODELS[name](), MARKETS[market](), 1)
+    _, reads = _streamed(MODELS[name](), MARKETS[market]())
     assert reads == 0
 
 
 def test_a_block_that_was_not_foreseen_is_read_at_once():
-    _, reads = _streamed(MODELS["small"](), MARKETS["early closes"](), 1)
+    _, reads = _streamed(MODELS["small"](), MARKETS["early closes"]())
     assert reads > 0
 
 
