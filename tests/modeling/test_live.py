@@ -34,8 +34,8 @@ def _early_closes() -> Bars:
 
 
 MARKETS = {
-    "hourly": lambda: hourly(25, 1),
-    "idle bars": lambda: perturbed(hourly(25, 1), np.arange(600), silent=0.2),
+    "hourly": lambda: hourly(18, 1),
+    "idle bars": lambda: perturbed(hourly(18, 1), np.arange(432), silent=0.2),
     "5-minute sessions": lambda: sessions(),
     "half-hourly sessions": lambda: sessions(60, "30min"),
     "early closes": _early_closes,
