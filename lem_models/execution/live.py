@@ -27,16 +27,15 @@ from torch import Tensor
 
 from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel
+from lem_models.execution.encoding_stream import KEPT, stream_of
 from lem_models.execution.execute import complete_for, traded_market
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
     Policy,
-    checked_contexts,
     lookback_of,
     policy_faults,
     policy_of,
-    rows_not_finite,
 )
 from lem_models.execution.records import Decision, MarketWindow, OrderBatch, mapped
 from lem_models.execution.roll import Roll
@@ -64,7 +63,6 @@ Booleans = npt.NDArray[np.bool_]
 _LOG = logging.getLogger("lem_models")
 _CROSSES = next(code for code, reason in REASONS.items() if "cross the end of the session" in reason)
 _FAR = 1000  # bars after the history among which the next start is looked for
-_KEPT = 4096  # bars of history that are looked at: a lookback has 256 at most, and splits show in the others
 
 
 @dataclass
@@ -415,7 +413,7 @@ class LiveOrders:
                 raise OrderError(str(problem), field="symbol", rule="known symbol")
         groups = [
             self._prepared(table, np.flatnonzero(np.isin(symbols, group.symbols)), group)
-            for group in bars.select(names).last(_KEPT).by_calendar()
+            for group in bars.select(names).last(KEPT).by_calendar()
         ]
         contexts = [self._contexts_of(added) for added in groups]  # the policy may fail: nothing has changed yet
         first = len(self)
@@ -542,7 +540,7 @@ class LiveOrders:
         side = np.where(added.orders.side.numpy() > 0, 1, -1)
         with policy_faults(self._policy, added.table):
             if self._looks is None:
-                self._stream = _stream_of(self._policy)
+                self._stream = stream_of(self._policy)
             missed = [name for name, reader in added.readers.items() if self._readers.get(name, reader) is not reader]
             if self._stream is not None and missed:
                 self._stream.drop(missed)
@@ -687,86 +685,3 @@ def _next_start_in_words(calendar: Calendar, last: int, start: int) -> str:
     except BarsError:  # the calendar ends before
         pass
     return ""
-
-
-# --- policies without a stream ---------------------------------------------------------------------------------------
-
-
-def _stream_of(policy: Policy) -> ContextStream | None:
-    """How a policy reads the market live; ``None`` for one that has neither ``stream`` nor ``encode``."""
-    stream = getattr(policy, "stream", None)
-    own: ContextStream | None = stream() if callable(stream) else None
-    if own is None and callable(getattr(policy, "encode", None)):
-        return _EncodingStream(policy)
-    return own
-
-
-class _EncodingStream:
-    """Contexts of a policy that has ``encode`` and no ``stream``: the market anew after every bar."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._history: dict[str, Bars] = {}
-        self._rows: dict[tuple[str, int], int] = {}
-        self._contexts: list[Tensor] = []
-
-    def add(self, market: Market, rows: Integers, side: Integers) -> Integers | None:
-        """See :class:`ContextStream`; ``None`` where the policy gives no contexts."""
-        bars, pairs, contexts = market.bars, list[tuple[str, int]](), dict[tuple[str, int], Tensor]()
-        names = [bars.symbols[number] for number in bars.grid.symbol(rows).tolist()]
-        history = {name: bars.select([name]) for name in dict.fromkeys(names)}
-        for position, pair in enumerate(zip(names, side.tolist(), strict=True)):
-            if pair not in contexts:
-                context = self._encoded(history[pair[0]], pair[1], position)
-                if context is None:
-                    return None
-                contexts[pair] = context
-            pairs.append(pair)
-        # Nothing has changed so far. A pair that is followed already gets its context anew.
-        self._history |= history
-        for pair, context in contexts.items():
-            if pair not in self._rows:
-                self._rows[pair] = len(self._contexts)
-                self._contexts.append(context)
-            self._contexts[self._rows[pair]] = context
-        return np.array([self._rows[pair] for pair in pairs], dtype=np.int64)
-
-    def push(self, bars: Mapping[str, ClosedBar]) -> None:
-        """See :class:`ContextStream`."""
-        history = {
-            name: followed_by(self._history[name], self._history[name].calendar, [[bar[:7]]]).last(_KEPT)
-            for name, bar in bars.items()
-            if name in self._history
-        }
-        contexts: dict[int, Tensor] = {}
-        for (name, side), row in self._rows.items():
-            if name in history:
-                context = self._encoded(history[name], side, row)
-                if context is None:
-                    raise PolicyError("encode() gave contexts for the history, and none after a new bar")
-                contexts[row] = context
-        self._history |= history
-        for row, context in contexts.items():
-            self._contexts[row] = context
-
-    def drop(self, symbols: Sequence[str]) -> None:
-        """See :class:`ContextStream`."""
-        self._history = {name: bars for name, bars in self._history.items() if name not in symbols}
-
-    def contexts(self, rows: Integers) -> Tensor:
-        """See :class:`ContextStream`."""
-        return torch.stack([self._contexts[row] for row in rows.tolist()])
-
-    @torch.no_grad()
-    def _encoded(self, bars: Bars, side: int, position: int) -> Tensor | None:
-        """Context of the last bar, in a tensor of its own; ``position`` goes into an error."""
-        contexts = checked_contexts(self._policy.encode(Market(bars), np.array([len(bars) - 1]), np.array([side])), 1)
-        if contexts is None:
-            return None
-        if rows_not_finite(contexts):
-            raise PolicyError(
-                "encode() gave numbers that are not finite for the bar of "
-                f"{moment(bars.timestamp[-1]):%Y-%m-%d %H:%M} UTC",
-                positions=(position,),
-            )
-        return contexts[0].clone()
