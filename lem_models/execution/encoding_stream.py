@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import ContextStream, Policy, checked_contexts, rows_not_finite
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
@@ -88,6 +89,10 @@ class EncodingStream:
     def contexts(self, rows: Integers) -> Tensor:
         """See :class:`ContextStream`."""
         return torch.stack([self._contexts[row] for row in rows.tolist()])
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """See :class:`ContextStream`."""
+        return self._policy.decide(context, orders, state)
 
     @torch.no_grad()
     def _encoded(self, bars: Bars, side: int, position: int) -> Tensor | None:

@@ -259,8 +259,9 @@ class LiveOrders:
     def _decide(self, cohort: _Cohort) -> None:
         roll = cohort.roll
         if not bool((cohort.finishing | ~torch.from_numpy(cohort.under_way)).all()):
-            contexts = None if self._stream is None else self._stream.contexts(cohort.context)
-            roll.decide(self._policy, contexts, cohort.finishing)
+            stream = self._stream
+            contexts = None if stream is None else stream.contexts(cohort.context)
+            roll.decide(self._policy if stream is None else stream, contexts, cohort.finishing)
             cohort.finishing = cohort.finishing | (roll.finish > 0.5)
         roll.complete(cohort.finishing)
         cohort.is_decided = True

@@ -78,6 +78,10 @@ class ContextStream(Protocol):
         """Contexts of the last closed bars, float [rows, width]."""
         ...
 
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """Decide from such contexts: what :meth:`Policy.decide` decides, up to rounding."""
+        ...
+
 
 class Policy(ABC):
     """Base class of policies. Only :meth:`decide` must be written.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.policy import Policy, rows_not_finite
+from lem_models.execution.policy import ContextStream, Policy, rows_not_finite
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch, Paths, mapped
 
 __all__ = ["Roll", "dust"]
@@ -113,7 +113,9 @@ class Roll:
             start_context=self._start_context,
         )
 
-    def decide(self, policy: Policy, context: Tensor | None = None, finishing: Tensor | None = None) -> None:
+    def decide(
+        self, policy: Policy | ContextStream, context: Tensor | None = None, finishing: Tensor | None = None
+    ) -> None:
         """Ask a policy for the period: sets :attr:`fraction` and :attr:`finish`.
 
         Args:

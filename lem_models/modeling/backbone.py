@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lem_models.modeling.config import LEMConfig
+from lem_models.modeling.kernels.backbone_step import BackboneWeights, stepped
+from lem_models.modeling.kernels.library import is_available
 from lem_models.modeling.kernels.recurrence import LayerWeights
 from lem_models.modeling.layers.attention import WindowedAttention
 from lem_models.modeling.layers.selection import (
@@ -28,7 +30,7 @@ from lem_models.modeling.layers.selection import (
     ScalarSelection,
     VariableSelectionNetwork,
 )
-from lem_models.modeling.layers.tkan import TKAN, TKANCell, TKANState
+from lem_models.modeling.layers.tkan import SPLINES, TKAN, TKANCell, TKANState
 
 _ENCODERS: dict[str, type[TKAN | nn.GRU | nn.LSTM]] = {"tkan": TKAN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -81,10 +83,12 @@ class StepWeights(NamedTuple):
     Attributes:
         selection: Maps of the scalar inputs.
         layers: Weights of the TKAN layers as their kernels take them; ``None``: each call makes them ready.
+        fused: All weights as the kernel of a whole step takes them; ``None`` where it cannot compute.
     """
 
     selection: ScalarSelection
     layers: tuple[LayerWeights, ...] | None = None
+    fused: BackboneWeights | None = None
 
 
 class LEMBackbone(nn.Module):
@@ -131,8 +135,7 @@ class LEMBackbone(nn.Module):
     @torch.no_grad()
     def step_weights(self) -> StepWeights:
         """Weights for :meth:`step`, made ready again only when they have changed."""
-        encoder = self.tkan.parameters() if self.encoder_name == "tkan" else ()
-        weights = [*self.embedding.parameters(), *self.selection.parameters(), *encoder]
+        weights = list(self.parameters())
         if self._ready is not None:
             known, ready = self._ready
             if all(
@@ -140,14 +143,45 @@ class LEMBackbone(nn.Module):
                 for mine, theirs in zip(weights, known, strict=True)
             ):
                 return ready
-        layers = (
-            tuple(cast(TKANCell, cell).fused_weights() for cell in self.tkan.cells)
-            if self.encoder_name == "tkan"
-            else None
-        )
-        ready = StepWeights(self.selection.collapsed(self.embedding), layers)
+        ready = StepWeights(self.selection.collapsed(self.embedding))
+        if self.encoder_name == "tkan":
+            layers = tuple(cast(TKANCell, cell).fused_weights() for cell in self.tkan.cells)
+            ready = StepWeights(ready.selection, layers, self._fused(ready.selection, layers))
         self._ready = [weight.clone() for weight in weights], ready
         return ready
+
+    def _fused(self, selection: ScalarSelection, layers: Sequence[LayerWeights]) -> BackboneWeights | None:
+        """All weights for the kernel of a whole step, if it can compute in their type."""
+        attention, network = self.attention, self.selection
+        if not is_available(attention.distance_bias, attention.distance_bias.dtype):
+            return None
+
+        def linear(*modules: nn.Module) -> list[Tensor]:
+            return [weight for module in modules for weight in (module.weight, module.bias)]
+
+        def gate(module: GateAddNorm) -> list[Tensor]:
+            return linear(module.gate.linear, module.norm)
+
+        selector, enrichment = network.selector, self.enrichment
+        return BackboneWeights.of(
+            selector=[
+                *(selection.skip_weight, selection.skip_bias, selection.hidden_weight, selection.hidden_bias),
+                *linear(selector.hidden2),
+                *gate(selector.gate_add_norm),
+            ],
+            networks=selection.networks,
+            offset=network.networks.norm_bias,
+            layers=layers,
+            after=[
+                *gate(self.recurrent_gate),
+                *linear(enrichment.skip, enrichment.hidden1, enrichment.hidden2),
+                *gate(enrichment.gate_add_norm),
+                *linear(attention.query_key_value, attention.output),
+                *gate(self.attention_gate),
+            ],
+            distance_bias=attention.distance_bias,
+            splines=SPLINES,
+        )
 
     def begin(self, features: Tensor, weights: StepWeights) -> tuple[Tensor, BackboneState]:
         """Read sequences and keep what :meth:`step` needs to read on.
@@ -177,6 +211,8 @@ class LEMBackbone(nn.Module):
         Returns:
             Context of the bar, [batch, hidden].
         """
+        if weights.fused is not None and features.dtype == weights.fused.dtype and not self.training:
+            return stepped(features, state.tensors(), weights.fused)
         enriched, state.encoder = self._enriched(features[:, None], state.encoder, weights)
         attended = self.attention.step(enriched[:, 0], state.keys, state.values, state.count)
         state.count += 1

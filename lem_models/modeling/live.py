@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.causal import FEATURES
 from lem_models.features.live import LiveFeatures
 from lem_models.features.market import Market
@@ -79,6 +80,9 @@ class ModelStream:
         config = model.config
         self._model, self._backbone = model, model.backbone
         self._weights = model.backbone.step_weights()
+        # A subclass that decides in its own way keeps it.
+        own = getattr(model.decide, "__func__", None) is LEMModule.decide
+        self._decider = model.head.decider() if own else model.decide
         self._warmup, self._block = config.warmup, config.block
         self._features = LiveFeatures()
         self._columns = np.array([FEATURES.index(name) for name in config.features])
@@ -92,6 +96,10 @@ class ModelStream:
     def contexts(self, rows: npt.ArrayLike) -> Tensor:
         """What the head takes from the contexts of the last closed bars, float [rows, width]."""
         return self._contexts[torch.as_tensor(np.asarray(rows, dtype=np.int64))]
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """Decide one period; see :meth:`lem_models.execution.policy.ContextStream.decide`."""
+        return self._decider(context, orders, state)
 
     @torch.no_grad()
     def add(self, market: Market, rows: Integers, side: Integers) -> Integers:

@@ -66,6 +66,14 @@ class AllocationHead(nn.Module, ABC):
             state: State of the orders.
         """
 
+    def decider(self) -> Callable[[Tensor, OrderBatch, ExecutionState], Decision]:
+        """What decides live orders: :meth:`decide`, or the same up to rounding, made ready for many calls.
+
+        It may keep the weights as they are now. Contexts are in the type of the weights, orders and states in double
+        precision, and no gradient is wanted.
+        """
+        return self.decide
+
     def objective(self, paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """The objective of training; by default the exact expected utility over the finishing period.
 

@@ -20,6 +20,10 @@ reflected in log price.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import cast
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -27,7 +31,15 @@ from torch.nn import functional
 
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
-from lem_models.modeling.heads.path_state import LEAST_EXPECTED, PATH_FEATURES, benchmark_weights, path_features
+from lem_models.modeling.heads.path_state import (
+    LEAST_EXPECTED,
+    PATH_FEATURES,
+    PRIOR,
+    benchmark_weights,
+    path_features,
+)
+from lem_models.modeling.kernels.flexible_decision import FlexibleWeights, Limits, decided
+from lem_models.modeling.kernels.library import is_available
 
 __all__ = ["EDGE", "OUTLOOK_LIMIT", "FlexibleHead", "FlexibleHeadConfig"]
 
@@ -104,6 +116,19 @@ class FlexibleHead(AllocationHead):
         schedule = place(weights.schedule - (1 - state.remaining))
         anchor = torch.lerp(pace, schedule, torch.sigmoid(mixture))
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
+
+    def decider(self) -> Callable[[Tensor, OrderBatch, ExecutionState], Decision]:
+        """See :meth:`AllocationHead.decider`: the compiled kernel, where there is one."""
+        like = self.output.weight
+        if type(self) is not FlexibleHead or not is_available(like, like.dtype):
+            return self.decide
+        weights = FlexibleWeights.of(
+            [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output],
+            self.horizon,
+            has_exponent=self.exponent is not None,
+            limits=Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE),
+        )
+        return partial(decided, weights=weights)
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """Quasi-likelihood of the outlook of every period for this and the later periods."""

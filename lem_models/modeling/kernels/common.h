@@ -174,4 +174,26 @@ void product(const T *a, Index lda, Index rows, const T *packed, Index depth, In
         product_panel(a, lda, rows, packed, depth, columns - first, c + first, ldc);
 }
 
+// ---- linear layers of few rows ---------------------------------------------------------------------------------------
+
+// A layer as torch keeps it: w [outputs, inputs], b [outputs] or null.
+template <class T> struct Linear {
+    const T *w, *b;
+};
+
+template <class T> INLINE T dot(const T *a, const T *b, Index n) {
+    T sum = T(0);
+    for (Index j = 0; j < n; ++j) sum += a[j] * b[j];
+    return sum;
+}
+
+// out [rows, outputs] of x [rows, inputs]. The weights are read once and not packed: for a few rows.
+template <class T>
+INLINE void apply(const Linear<T> &layer, const T *x, Index rows, Index inputs, Index outputs, T *out) {
+    for (Index j = 0; j < outputs; ++j) {
+        const T *w = layer.w + j * inputs, add = layer.b ? layer.b[j] : T(0);
+        for (Index r = 0; r < rows; ++r) out[r * outputs + j] = dot(x + r * inputs, w, inputs) + add;
+    }
+}
+
 }  // namespace

@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -36,10 +36,13 @@ from lem_models.guard.output import replacing
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-__all__ = ["Kernels", "is_available", "kernels", "loaded"]
+__all__ = ["Kernels", "Table", "is_available", "kernels", "loaded"]
 
 _LOG = logging.getLogger("lem_models")
-_SOURCES = tuple(Path(__file__).with_name(name) for name in ("recurrence.cpp", "scalar_networks.cpp", "common.h"))
+_SOURCES = tuple(
+    Path(__file__).with_name(name)
+    for name in ("recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "flexible_decision.cpp", "common.h")
+)
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _PLAIN = (Tensor, torch.nn.Parameter)  # a tensor of another type, as of torch.export, may have no numbers
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
@@ -49,7 +52,7 @@ _FLAGS = (
     *("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math"),
     *("-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=off"),
 )
-# Arguments of each function: arrays, sizes, real numbers; then comes the number of threads.
+# Arguments of each function: arrays and tables of arrays, sizes, real numbers; then comes the number of threads.
 _SIGNATURES = {
     "cell_forward": (9, 3, 0),
     "cell_backward": (10, 3, 0),
@@ -58,7 +61,36 @@ _SIGNATURES = {
     "expand_rows": (4, 3, 3),
     "networks_forward": (10, 3, 1),
     "networks_backward": (14, 3, 1),
+    "backbone_step": (4, 7, 3),
+    "flexible_decision": (3, 7, 4),
 }
+
+
+class Table:
+    """Many tensors as one argument of a kernel, which knows their number, order and types.
+
+    Args:
+        tensors: Plain contiguous tensors on the CPU; the table keeps them alive.
+
+    Raises:
+        TypeError: If one of them is not.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        for tensor in tensors:
+            _check_plain(tensor, "a table")
+        self._tensors = tuple(tensors)
+        self.addresses = (_POINTER * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
+
+
+def _check_plain(tensor: Tensor, taker: str, dtype: torch.dtype | None = None) -> None:
+    """Refuse any other tensor: the kernels read raw pointers and would read or write stray memory."""
+    plain = type(tensor) in _PLAIN and tensor.is_cpu and tensor.is_contiguous()
+    if not plain or (dtype is not None and tensor.dtype != dtype):
+        raise TypeError(
+            f"{taker} takes plain contiguous {dtype or 'torch'} tensors on the CPU, "
+            f"got a {type(tensor).__name__} of {tensor.dtype} on {tensor.device}"
+        )
 
 
 class Kernels:
@@ -83,12 +115,12 @@ class Kernels:
                 function.restype = ctypes.c_int
                 self._functions[name, dtype] = function
 
-    def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:
+    def __call__(self, name: str, *arguments: Tensor | Table | int | float | None) -> None:
         """Call a kernel.
 
         Args:
             name: Function, without prefix and suffix.
-            arguments: Contiguous tensors of one type (``None`` for a null pointer), sizes, real numbers.
+            arguments: Contiguous tensors of one type (``None`` for a null pointer) or tables, sizes, real numbers.
 
         Raises:
             MemoryError: If there is no memory for its scratch arrays.
@@ -96,19 +128,13 @@ class Kernels:
         """
         first = arguments[0]
         dtype = first.dtype if isinstance(first, Tensor) else torch.float32
-        values: list[int | float | None] = []
+        values: list[object] = []
         for argument in arguments:
             if isinstance(argument, Tensor):
-                # The kernels read raw pointers: with any other tensor they would read or write stray memory.
-                plain = type(argument) in _PLAIN and argument.is_cpu and argument.is_contiguous()
-                if not plain or argument.dtype != dtype:
-                    raise TypeError(
-                        f"{name} takes plain contiguous {dtype} tensors on the CPU, "
-                        f"got a {type(argument).__name__} of {argument.dtype} on {argument.device}"
-                    )
+                _check_plain(argument, name, dtype)
                 values.append(argument.data_ptr())
             else:
-                values.append(argument)
+                values.append(argument.addresses if isinstance(argument, Table) else argument)
         if self._functions[name, dtype](*values, torch.get_num_threads()):
             raise MemoryError(f"no memory for the scratch arrays of {name}")
 

@@ -35,9 +35,10 @@ from lem_models.modeling.kernels.library import is_available
 from lem_models.modeling.kernels.recurrence import LayerWeights, Splines, fused_layer
 from lem_models.modeling.layers.kan import BASES, FIRST_KNOT, KNOT_STEP, LAYER_NORM_EPS, KANLinear, basis_centres
 
-__all__ = ["TKAN", "TKANCell", "TKANState"]
+__all__ = ["SPLINES", "TKAN", "TKANCell", "TKANState"]
 
-_SPLINES = Splines(BASES, FIRST_KNOT, KNOT_STEP, LAYER_NORM_EPS)
+SPLINES = Splines(BASES, FIRST_KNOT, KNOT_STEP, LAYER_NORM_EPS)
+"""The grid of the sub-layer's KAN."""
 
 
 class TKANState(NamedTuple):
@@ -165,7 +166,7 @@ class TKANCell(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 weights = self.fused_weights() if weights is None else weights
                 x_cast, h, c, s = (values.to(precise) for values in (x, state.h, state.c, state.s[:, 0]))
-                computed = fused_layer(x_cast, h, c, s, weights, _SPLINES)
+                computed = fused_layer(x_cast, h, c, s, weights, SPLINES)
                 hidden, c, s = (values.to(x.dtype) for values in computed)
                 return hidden, TKANState(hidden[-1], c, s.unsqueeze(1))
         return self.looped(x, state)

@@ -1,0 +1,103 @@
+"""One period of the flexible head for many orders in one call: for live orders.
+
+The kernel of ``flexible_decision.cpp`` computes what :meth:`~lem_models.modeling.heads.flexible.FlexibleHead.decide`
+computes, up to rounding and without gradients, instead of some hundred small operations of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
+from lem_models.modeling.kernels.library import Table, loaded
+
+__all__ = ["FlexibleWeights", "Limits", "decided"]
+
+
+class Limits(NamedTuple):
+    """Constants of the head.
+
+    Attributes:
+        outlook: Largest size of the outlook.
+        expected: Least expected volume.
+        prior: Bars of expected volume that shrink the level of the volume.
+        edge: Least distance of an anchor from the ends of the feasible interval.
+    """
+
+    outlook: float
+    expected: float
+    prior: float
+    edge: float
+
+
+class FlexibleWeights(NamedTuple):
+    """The network of a flexible head as the kernel takes it.
+
+    Attributes:
+        table: Weight and bias of the layer of the path, of each residual layer and of the output.
+        horizon: Longest order in periods.
+        width: Width of the network.
+        layers: Residual layers.
+        has_exponent: Whether the context ends with a power of the expected volumes.
+        limits: Constants.
+    """
+
+    table: Table
+    horizon: int
+    width: int
+    layers: int
+    has_exponent: bool
+    limits: Limits
+
+    @classmethod
+    def of(cls, layers: Sequence[torch.nn.Linear], horizon: int, *, has_exponent: bool, limits: Limits) -> FlexibleWeights:
+        """Make the weights ready; they are copied.
+
+        Args:
+            layers: The layer of the path, the residual layers, the output.
+            horizon: Longest order in periods.
+            has_exponent: Whether the context ends with a power of the expected volumes.
+            limits: Constants.
+        """
+        weights = [weight.detach().contiguous().clone() for layer in layers for weight in (layer.weight, layer.bias)]
+        return cls(Table(weights), horizon, layers[0].out_features, len(layers) - 2, has_exponent, limits)
+
+
+def decided(context: Tensor, orders: OrderBatch, state: ExecutionState, weights: FlexibleWeights) -> Decision:
+    """Decide one period.
+
+    Args:
+        context: What the head takes from the context, [orders, width + horizon (+ 1)], in the type of the weights.
+        orders: The orders, in double precision.
+        state: What has happened so far, in double precision.
+        weights: The network.
+    """
+    count, periods = state.expected_volume.shape
+    real = state.remaining.dtype
+    columns = torch.stack(
+        [
+            *(orders.side, orders.is_twap.to(real), orders.is_notional.to(real)),
+            *(orders.min_periods.to(real), orders.max_periods.to(real)),
+            *(orders.min_rate, orders.max_rate, orders.risk_aversion),
+        ]
+    )
+    known = torch.stack(
+        [
+            *(state.remaining, state.lower, state.upper, state.executed_price, state.vwap, state.twap),
+            *(state.last_price, state.last_close, state.volatility),
+        ]
+    )
+    answers = torch.empty(2, count, dtype=real)
+    fraction, finish = answers.unbind(0)
+    expected = state.expected_volume.contiguous()
+    loaded()(
+        *("flexible_decision", context.contiguous(), weights.table),
+        Table([columns, known, state.prices.contiguous(), state.volumes.contiguous(), expected, fraction, finish]),
+        *(count, state.period, periods, weights.horizon, weights.width, weights.layers, int(weights.has_exponent)),
+        *weights.limits,
+    )
+    return Decision(fraction=fraction, finish=finish)
