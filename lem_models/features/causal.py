@@ -60,16 +60,18 @@ class Window(NamedTuple):
 
     Attributes:
         weights: By lag, newest bar first, [bars].
+        oldest_first: The same weights the other way round, [bars].
         total: Sums of the first 1, 2, ... weights, [bars].
     """
 
     weights: FloatArray
+    oldest_first: FloatArray
     total: FloatArray
 
     @classmethod
     def of(cls, weights: FloatArray) -> Window:
         """The window of some weights."""
-        return cls(weights, np.cumsum(weights))
+        return cls(weights, weights[::-1].copy(), np.cumsum(weights))
 
 
 _DECAY = Window.of(0.5 ** (np.arange(120) / 32.0))

@@ -24,7 +24,7 @@ Integers = npt.NDArray[np.int64]
 _SERIES = ("log_vwap", "log_close", "squared_return", "volume")
 _SESSIONS = 2 * SUPPORT
 """Bars whose volumes make the profile: the sessions that it averages, from their first slot, and the current one."""
-_NO_SESSION = np.iinfo(np.int64).min
+_FAR_BACK = -(2**62)
 
 
 @dataclass
@@ -34,7 +34,8 @@ class _Past:
     Attributes:
         series: Series of :data:`_SERIES`, [symbols, series, SUPPORT].
         count: Bars that a symbol has had, int64 [symbols].
-        session: Session of each bar, [symbols, 2 * SUPPORT]; :data:`_NO_SESSION` before the first bar.
+        session: Number of each bar's session among those that had bars, [symbols, 2 * SUPPORT]; far back before the
+            first bar.
         slot: Slot of each bar, of the same shape.
         volume: Volume of each bar, of the same shape.
     """
@@ -82,20 +83,18 @@ class _Newest(Inputs):
 
     def mean(self, series: str, window: Window) -> Floats:
         length = len(window.weights)
-        values, weights = self._past.series[:, _SERIES.index(series), -length:], window.weights[::-1].copy()
+        values = self._past.series[:, _SERIES.index(series), -length:]
         # One product for each symbol: a product of all of them adds in another order.
-        total = np.array([np.dot(row, weights) for row in values])
+        total = np.array([np.dot(row, window.oldest_first) for row in values])
         return np.asarray(total / window.total[np.minimum(self._past.count, length) - 1])
 
     def slot_mean(self) -> Floats:
         past, sessions = self._past, profile_sessions(self.bars.usual_slots)
         total, count = np.zeros(len(sessions)), np.zeros(len(sessions))
         if sessions.any():
-            begins = past.session[:, 1:] != past.session[:, :-1]
-            # How many sessions before the newest bar's own each bar lies.
-            back = np.cumsum(begins[:, ::-1], axis=1)[:, ::-1]
-            counted = (past.slot[:, :-1] == self.bars.slot[:, None]) & (past.session[:, :-1] != _NO_SESSION)
-            symbol, bar = np.nonzero(counted & (back > 0) & (back <= sessions[:, None]))
+            back = past.session[:, -1:] - past.session
+            same_slot = past.slot == past.slot[:, -1:]
+            symbol, bar = np.nonzero(same_slot & (back > 0) & (back <= sessions[:, None]))
             # The newest session first, as in a whole table: sums of floats depend on the order.
             for one, other in zip(symbol[::-1].tolist(), bar[::-1].tolist(), strict=True):
                 total[one] += past.volume[one, other]
@@ -114,6 +113,7 @@ class LiveFeatures:
             np.empty((0, _SESSIONS), np.int64),
             np.empty((0, _SESSIONS)),
         )
+        self._session = np.empty(0, np.int64)  # of the newest bar of each symbol, as its calendar counts
 
     def add(self, market: Market, rows: Integers) -> Integers:
         """Follow symbols from their last bars on.
@@ -132,8 +132,10 @@ class LiveFeatures:
         vwap, volume = np.log(bars.vwap_at(index)), np.where(there, bars.volume[index], 0.0)
         squared = np.diff(vwap, axis=1, prepend=vwap[:, :1]) ** 2
         series = np.stack([vwap, np.log(bars.close[index]), squared, volume], axis=1)[:, :, -SUPPORT:]
-        session = np.where(there, bars.grid.session(index), _NO_SESSION)
-        added = _Past(series, np.minimum(rows - first + 1, _SESSIONS), session, bars.grid.slot(index), volume)
+        session = bars.grid.session(index)
+        number = np.where(there, np.cumsum(np.diff(session, axis=1, prepend=session[:, :1]) != 0, axis=1), _FAR_BACK)
+        added = _Past(series, np.minimum(rows - first + 1, _SESSIONS), number, bars.grid.slot(index), volume)
+        self._session = np.append(self._session, session[:, -1])
         before = len(self._past.count)
         joined = [np.concatenate(pair) for pair in zip(self._past.arrays(), added.arrays(), strict=True)]
         self._past = _Past(*joined)
@@ -155,9 +157,12 @@ class LiveFeatures:
         log_vwap, log_close = np.log(columns.vwap), np.log(columns.close)
         squared = (log_vwap - past.series[:, 0, -1]) ** 2
         past.series[:, :, :-1] = past.series[:, :, 1:]
-        past.series[:, :, -1] = np.stack([log_vwap, log_close, squared, columns.volume], axis=1)
+        for number, newest in enumerate((log_vwap, log_close, squared, columns.volume)):
+            past.series[:, number, -1] = newest
         past.count += 1
-        for kept, newest in ((past.session, columns.session), (past.slot, columns.slot), (past.volume, columns.volume)):
+        session = past.session[:, -1] + (columns.session != self._session[symbols])
+        self._session[symbols] = columns.session
+        for kept, newest in ((past.session, session), (past.slot, columns.slot), (past.volume, columns.volume)):
             kept[:, :-1] = kept[:, 1:]
             kept[:, -1] = newest
         if not everyone:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
-from lem_models.features.causal import FEATURES
+from lem_models.features.causal import FEATURES, SIGNED
 from lem_models.features.live import LiveFeatures
 from lem_models.features.market import Market
 from lem_models.markets.calendar.frequency import DAY
@@ -80,9 +80,11 @@ class ModelStream:
         config = model.config
         self._model, self._backbone = model, model.backbone
         self._weights = model.backbone.step_weights()
-        # A subclass that decides in its own way keeps it.
-        own = getattr(model.decide, "__func__", None) is LEMModule.decide
-        self._decider = model.head.decider() if own else model.decide
+        self._head = model.head.live()
+        if getattr(model.decide, "__func__", None) is not LEMModule.decide:  # a subclass decides in its own way
+            self._head = self._head._replace(decide=model.decide)
+        self._like = model.backbone.attention.output.weight
+        self._mirror = np.array([-1.0 if SIGNED[name] else 1.0 for name in config.features], np.float32)
         self._warmup, self._block = config.warmup, config.block
         self._features = LiveFeatures()
         self._columns = np.array([FEATURES.index(name) for name in config.features])
@@ -90,7 +92,7 @@ class ModelStream:
         self._recent = np.empty((0, max(self._warmup, 1), len(self._columns)), np.float32)  # of each symbol
         self._chains: list[_Chain] = []
         self._state: BackboneState | None = None
-        self._side = np.empty(0, np.int64)
+        self._signs = np.empty((0, len(self._columns)), np.float32)  # of the features, as the side of each row sees them
         self._contexts = torch.empty(0)
 
     def contexts(self, rows: npt.ArrayLike) -> Tensor:
@@ -99,7 +101,7 @@ class ModelStream:
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period; see :meth:`lem_models.execution.policy.ContextStream.decide`."""
-        return self._decider(context, orders, state)
+        return self._head.decide(context, orders, state)
 
     @torch.no_grad()
     def add(self, market: Market, rows: Integers, side: Integers) -> Integers:
@@ -116,7 +118,7 @@ class ModelStream:
         for place, (number, row, one) in enumerate(zip(numbers.tolist(), rows.tolist(), side.tolist(), strict=True)):
             symbol = self._symbols[bars.symbols[number]]
             if one not in symbol.sides:
-                symbol.sides[one] = len(self._side) + len(added)
+                symbol.sides[one] = len(self._signs) + len(added)
                 added.append((symbol, row, one))
             result[place] = symbol.sides[one]
         if added:
@@ -195,7 +197,7 @@ class ModelStream:
         if not moved:
             return
         chains, state = [self._chains[number] for number in moved], self._known()
-        read = torch.tensor([place[chain.row] for chain in chains])
+        read = np.array([place[chain.row] for chain in chains])
         if len(moved) == len(self._chains):
             contexts = self._backbone.step(now[read], state, self._weights)
         else:
@@ -208,15 +210,16 @@ class ModelStream:
         current = [number for number, chain in enumerate(chains) if chain.is_current]
         if current:
             own = read[current]
-            is_first = torch.tensor([chains[number].read == 1 for number in current])
-            previous = torch.where(is_first[:, None], now[own], before[own])
+            first = [number for number, chain in enumerate(current) if chains[chain].read == 1]
+            previous = before[own]
+            previous[first] = now[own[first]]
             self._set([chains[number].row for number in current], contexts[current], now[own], previous)
 
     def _set(self, rows: Sequence[int], contexts: Tensor, now: Tensor, before: Tensor) -> None:
         """Contexts of some rows: the backbone's, and the features of the bar and of the one before."""
-        projected = self._model.head.project(torch.cat([contexts, now, before], -1)).detach().cpu()
-        if len(self._contexts) < len(self._side):
-            more = projected.new_zeros(len(self._side) - len(self._contexts), projected.shape[1])
+        projected = self._head.project(torch.cat([contexts, now, before], -1)).detach().cpu()
+        if len(self._contexts) < len(self._signs):
+            more = projected.new_zeros(len(self._signs) - len(self._contexts), projected.shape[1])
             self._contexts = torch.cat([self._contexts, more]) if len(self._contexts) else more
         self._contexts[torch.tensor(rows)] = projected
 
@@ -228,10 +231,8 @@ class ModelStream:
 
     def _oriented(self, values: Features, rows: Integers) -> Tensor:
         """Features [rows, ..., features] as the side of each row sees them."""
-        like = self._backbone.attention.output.weight
-        side = torch.from_numpy(self._side[rows])
-        features = torch.from_numpy(values).to(like)
-        return self._model.oriented(features if features.ndim == 3 else features[:, None], side).view_as(features)
+        signs = self._signs[rows]
+        return torch.from_numpy(values * (signs if values.ndim == 2 else signs[:, None])).to(self._like)
 
     def _known(self) -> BackboneState:
         if self._state is None:
@@ -255,8 +256,9 @@ class ModelStream:
 
     def _begin(self, market: Market, added: Sequence[tuple[_Symbol, int, int]]) -> None:
         """Read the current block of each row, and the warm-up of the next one as far as it has come."""
-        bars, first_row = market.bars, len(self._side)
-        self._side = np.append(self._side, [side for *_, side in added])
+        bars, first_row = market.bars, len(self._signs)
+        sides = np.array([side for *_, side in added])
+        self._signs = np.concatenate([self._signs, np.where(sides[:, None] > 0, np.float32(1.0), self._mirror)])
         last = np.array([row for _, row, _ in added])
         longest = self._warmup + self._block
         values = market.feature_windows(last - longest + 1, longest)[:, :, self._columns]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
@@ -16,11 +16,23 @@ from lem_models.execution.objective import expected_utility
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.guard.settings import Settings
 
-__all__ = ["AllocationHead", "HeadConfig", "build_head", "list_heads", "register_head"]
+__all__ = ["AllocationHead", "HeadConfig", "LiveHead", "build_head", "list_heads", "register_head"]
 
 
 class HeadConfig(Settings):
     """Base class of a head's settings; unknown settings are refused."""
+
+
+class LiveHead(NamedTuple):
+    """A head for live orders: no gradients, contexts in the type of the weights, orders in double precision.
+
+    Attributes:
+        project: :meth:`AllocationHead.project`.
+        decide: :meth:`AllocationHead.decide`.
+    """
+
+    project: Callable[[Tensor], Tensor]
+    decide: Callable[[Tensor, OrderBatch, ExecutionState], Decision]
 
 
 class AllocationHead(nn.Module, ABC):
@@ -66,13 +78,12 @@ class AllocationHead(nn.Module, ABC):
             state: State of the orders.
         """
 
-    def decider(self) -> Callable[[Tensor, OrderBatch, ExecutionState], Decision]:
-        """What decides live orders: :meth:`decide`, or the same up to rounding, made ready for many calls.
+    def live(self) -> LiveHead:
+        """What serves live orders: :meth:`project` and :meth:`decide`, or the same up to rounding and quicker.
 
-        It may keep the weights as they are now. Contexts are in the type of the weights, orders and states in double
-        precision, and no gradient is wanted.
+        It may keep the weights as they are now.
         """
-        return self.decide
+        return LiveHead(self.project, self.decide)
 
     def objective(self, paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """The objective of training; by default the exact expected utility over the finishing period.

@@ -20,7 +20,7 @@ reflected in log price.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import cast
 
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
-from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
+from lem_models.modeling.heads.base import AllocationHead, HeadConfig, LiveHead, register_head
 from lem_models.modeling.heads.path_state import (
     LEAST_EXPECTED,
     PATH_FEATURES,
@@ -93,10 +93,15 @@ class FlexibleHead(AllocationHead):
 
     def project(self, contexts: Tensor) -> Tensor:
         """``W_c context``, the outlook and, if there is one, the exponent, side by side, [..., width]."""
+        weight, bias = self._projection()
+        return functional.linear(contexts.to(weight), weight, bias)
+
+    def _projection(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of all that the context alone gives."""
         layers = [self.from_context, self.outlook, *([] if self.exponent is None else [self.exponent])]
         weight = torch.cat([layer.weight for layer in layers])
         bias = torch.cat([torch.zeros_like(self.from_path.bias), *(layer.bias for layer in layers[1:])])
-        return functional.linear(contexts.to(weight), weight, bias)
+        return weight, bias
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period."""
@@ -117,18 +122,20 @@ class FlexibleHead(AllocationHead):
         anchor = torch.lerp(pace, schedule, torch.sigmoid(mixture))
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
 
-    def decider(self) -> Callable[[Tensor, OrderBatch, ExecutionState], Decision]:
-        """See :meth:`AllocationHead.decider`: the compiled kernel, where there is one."""
+    @torch.no_grad()
+    def live(self) -> LiveHead:
+        """See :meth:`AllocationHead.live`: the compiled kernel decides, where there is one."""
         like = self.output.weight
         if type(self) is not FlexibleHead or not is_available(like, like.dtype):
-            return self.decide
+            return super().live()
+        weight, bias = self._projection()
         weights = FlexibleWeights.of(
             [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output],
             self.horizon,
             has_exponent=self.exponent is not None,
             limits=Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE),
         )
-        return partial(decided, weights=weights)
+        return LiveHead(partial(functional.linear, weight=weight, bias=bias), partial(decided, weights=weights))
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """Quasi-likelihood of the outlook of every period for this and the later periods."""
