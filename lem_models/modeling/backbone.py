@@ -156,7 +156,7 @@ class LEMBackbone(nn.Module):
         if not is_available(attention.distance_bias, attention.distance_bias.dtype):
             return None
 
-        def linear(*modules: nn.Module) -> list[Tensor]:
+        def linear(*modules: nn.Linear | nn.LayerNorm) -> list[Tensor]:
             return [weight for module in modules for weight in (module.weight, module.bias)]
 
         def gate(module: GateAddNorm) -> list[Tensor]:

@@ -92,7 +92,9 @@ class ModelStream:
         self._recent = np.empty((0, max(self._warmup, 1), len(self._columns)), np.float32)  # of each symbol
         self._chains: list[_Chain] = []
         self._state: BackboneState | None = None
-        self._signs = np.empty((0, len(self._columns)), np.float32)  # of the features, as the side of each row sees them
+        self._signs = np.empty(
+            (0, len(self._columns)), np.float32
+        )  # of the features, as the side of each row sees them
         self._contexts = torch.empty(0)
 
     def contexts(self, rows: npt.ArrayLike) -> Tensor:
@@ -101,7 +103,9 @@ class ModelStream:
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period; see :meth:`lem_models.execution.policy.ContextStream.decide`."""
-        return self._head.decide(context, orders, state)
+        return (
+            self._model.decide(context, orders, state) if context is None else self._head.decide(context, orders, state)
+        )
 
     @torch.no_grad()
     def add(self, market: Market, rows: Integers, side: Integers) -> Integers:

@@ -54,7 +54,9 @@ class FlexibleWeights(NamedTuple):
     limits: Limits
 
     @classmethod
-    def of(cls, layers: Sequence[torch.nn.Linear], horizon: int, *, has_exponent: bool, limits: Limits) -> FlexibleWeights:
+    def of(
+        cls, layers: Sequence[torch.nn.Linear], horizon: int, *, has_exponent: bool, limits: Limits
+    ) -> FlexibleWeights:
         """Make the weights ready; they are copied.
 
         Args:

@@ -82,6 +82,10 @@ class Table:
         self._tensors = tuple(tensors)
         self.addresses = (_POINTER * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 
+    def __reduce__(self) -> tuple[type[Table], tuple[tuple[Tensor, ...]]]:
+        """A copy, and what is read from a pickle, has the addresses of its own tensors."""
+        return Table, (self._tensors,)
+
 
 def _check_plain(tensor: Tensor, taker: str, dtype: torch.dtype | None = None) -> None:
     """Refuse any other tensor: the kernels read raw pointers and would read or write stray memory."""
