@@ -273,7 +273,8 @@ class LiveOrders:
 
         Args:
             bars: For each symbol the columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be
-                left out. Symbols that no order has traded are ignored.
+                left out. The columns that the history carries along may be there too, and no others. Symbols that no
+                order has traded are ignored.
 
         Raises:
             BarsError: When a bar breaks a rule or is not the next one; nothing has then changed.

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from lem_models.errors import BarsError, OrderError
+from lem_models.errors import OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.live import LiveOrders
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision
-from lem_models.guard.text import shown
-from lem_models.markets.bars import Bars, BarsLike
+from lem_models.markets.bars import BarsLike
 from lem_models.markets.calendar.frequency import moment
-from lem_models.markets.validation import REQUIRED
-from lem_models.orders.fields import plain_name
 from lem_models.orders.table import OrdersLike
 
 __all__ = ["LiveSession"]
@@ -54,10 +50,8 @@ class LiveSession:
         costs: CostModel | None = None,
         allow_frequency: bool = False,
     ) -> None:
-        bars = Bars.of(history)
-        self._live = LiveOrders(policy, order, bars, costs=costs, allow_frequency=allow_frequency, limit=1)
+        self._live = LiveOrders(policy, order, history, costs=costs, allow_frequency=allow_frequency, limit=1)
         self._symbol = str(self._live.orders["symbol"].iloc[0])
-        self._keys = frozenset(bars.columns)
 
     @property
     def period(self) -> int:
@@ -111,7 +105,6 @@ class LiveSession:
             BarsError: when the bar breaks a rule or is not the next one; the session is then as before.
         """
         self.decide()
-        self._check_keys(bar)
         self._live.observe({self._symbol: bar})
         if self._live.ended[0]:
             raise self._session_over()
@@ -123,18 +116,3 @@ class LiveSession:
             field="max_periods",
             rule="one session",
         )
-
-    def _check_keys(self, bar: Mapping[str, Any] | pd.Series[Any]) -> None:
-        """Refuse keys that nothing reads: a volume under another name would be missed elsewhere, or never."""
-        keys = bar.index if isinstance(bar, pd.Series) else bar if isinstance(bar, Mapping) else ()
-        unknown = [key for key in keys if key not in self._keys]
-        if unknown:
-            known = {plain_name(name): name for name in REQUIRED}
-            close = difflib.get_close_matches(plain_name(unknown[0]), list(known), 1)
-            hint = f"did you mean {known[close[0]]!r}?" if close else f"a bar has {', '.join(REQUIRED)}"
-            raise BarsError(
-                f"nothing reads {shown(unknown[0])} of the bar, and the history has no such column; {hint}",
-                symbol=self._symbol,
-                column=str(unknown[0]),
-                rule="known columns",
-            )

@@ -6,6 +6,7 @@ A bar of plain numbers that breaks no rule takes a short path. Any other bar is 
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import DAY, moment
 from lem_models.markets.calendar.grid import Grid
@@ -29,6 +31,7 @@ from lem_models.markets.validation import (
     validate_frame,
     warn_of_widened,
 )
+from lem_models.orders.fields import plain_name
 
 __all__ = ["BarReader", "ClosedBar", "followed_by"]
 
@@ -109,6 +112,7 @@ class BarReader:
         grid = history.grid
         self.symbol, self._step = history.symbols[index], history.frequency.value
         self.calendar = grid.calendars.kinds[grid.calendars.which[index]]
+        self._columns = frozenset(history.columns)
         self._starts: list[int] = []  # of the bars accepted since the calendar was extended
         self._is_inferred = isinstance(self.calendar, InferredSessions)
         self._is_cycle = isinstance(self.calendar, RoundTheClock) and DAY % self._step == 0
@@ -125,10 +129,12 @@ class BarReader:
         """Check a bar and place it; :meth:`accept` it to read the one after it.
 
         Args:
-            bar: Columns of a table of bars; ``symbol`` may be left out.
+            bar: Columns of a table of bars; ``symbol`` may be left out. The columns that the history carries along may
+                be there too, and no others.
 
         Raises:
-            BarsError: The bar breaks a rule of :class:`Bars`, or is not the next one.
+            BarsError: The bar breaks a rule of :class:`Bars`, has a column that the history lacks, or is not the next
+                one.
         """
         row = self._row(bar)
         values = _plain(row) or self._checked(row)
@@ -160,12 +166,26 @@ class BarReader:
                 column="symbol",
                 rule="symbol",
             )
+        if not self._columns.issuperset(bar):
+            raise self._unread(next(key for key in bar if key not in self._columns))
         missing = [name for name in REQUIRED if name not in bar and name != "symbol"]
         if missing:
             raise BarsError(
                 f"the bar lacks the columns {missing}", symbol=self.symbol, column=missing[0], rule="required columns"
             )
         return bar
+
+    def _unread(self, key: object) -> BarsError:
+        """The error of a key that nothing reads: a volume under another name would be missed elsewhere, or never."""
+        known = {plain_name(name): name for name in REQUIRED}
+        close = difflib.get_close_matches(plain_name(key), list(known), 1)
+        hint = f"did you mean {known[close[0]]!r}?" if close else f"a bar has {', '.join(REQUIRED)}"
+        return BarsError(
+            f"nothing reads {shown(key)} of the bar, and the history has no such column; {hint}",
+            symbol=self.symbol,
+            column=str(key),
+            rule="known columns",
+        )
 
     def _checked(self, row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float]:
         """The numbers of the bar, checked as a table of one row."""

@@ -383,3 +383,12 @@ def test_a_symbol_whose_bars_were_missed_is_followed_anew(kind):
         live.observe({"S001": rows.loc[later + (len(fills) - 1) * HOUR].to_dict()})
     expected = execute(policy, BARS, order(later, 6)).schedule["fraction"]
     np.testing.assert_allclose(fills, expected, atol=LIVE_TOLERANCE)
+
+
+def test_a_key_of_a_bar_that_nothing_reads_is_refused_and_changes_nothing():
+    live = LiveOrders("twap", Order(symbol="S000", start=START, side="buy", max_periods=4), BARS.between(end=START))
+    bars = {name: {**bar, "Volume": 1.0} for name, bar in _bars_at(START).items()}
+    with pytest.raises(BarsError, match="nothing reads 'Volume'"):
+        live.observe(bars)
+    assert live.period[0] == 0
+    live.observe(_bars_at(START))

@@ -103,7 +103,6 @@ def test_a_bad_bar_gets_the_error_of_a_table(name):
         {name: np.int64(100) for name in ("open", "high", "low", "close")} | {"volume": 1, "notional": np.float64(100)},
         {"open": GOOD["low"] * (1 - 1e-10), "close": GOOD["high"] * (1 + 1e-10)},
         {"notional": GOOD["volume"] * GOOD["high"] * (1 + 4e-4)},
-        {"note": "other columns are no matter"},
     ],
     ids=lambda bar: ", ".join(bar),
 )
