@@ -16,7 +16,7 @@ from lem_models.baselines import list_policies, load_policy
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
+from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult
 from lem_models.features.market import Market
 from lem_models.hub.models.zoo import list_models
@@ -118,7 +118,14 @@ def order_batch(count: int = 1, dtype: torch.dtype = torch.float64, **columns: A
     return OrderBatch.from_frame(complete_orders(table.assign(**columns), horizon=None, risk_aversion=0.0), dtype)
 
 
-def random_orders(rng: np.random.Generator, count: int, horizon: int, *, sized: bool = True) -> pd.DataFrame:
+def random_orders(
+    rng: np.random.Generator,
+    count: int,
+    horizon: int,
+    *,
+    sized: bool = True,
+    benchmarks: Sequence[str] | None = None,
+) -> pd.DataFrame:
     """Feasible orders of every kind; ``sized`` ones may have lots and participation limits."""
     maximum = rng.integers(1, horizon + 1, count)
     lots = rng.integers(maximum, 40 + maximum)
@@ -133,7 +140,7 @@ def random_orders(rng: np.random.Generator, count: int, horizon: int, *, sized: 
             "symbol": "X",
             "start": pd.Timestamp("2024-01-01", tz="UTC"),
             "side": rng.choice(["buy", "sell"], count),
-            "benchmark": rng.choice(["vwap", "twap"], count),
+            "benchmark": rng.choice(BENCHMARKS if benchmarks is None else list(benchmarks), count),
             "target": rng.choice(["quantity", "notional"], count),
             "min_periods": rng.integers(1, maximum + 1),
             "max_periods": maximum,

@@ -35,7 +35,7 @@ from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
+from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch
 from lem_models.execution.result import first_bars
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import MAX_LOOKBACK, Market
@@ -65,7 +65,7 @@ class OrderKind:
         max_periods: Maximum duration.
         min_periods: Minimum duration.
         needed: Periods that the whole order takes at its cap.
-        is_twap: Whether the benchmark is the TWAP.
+        benchmark: The benchmark.
         risk_aversion: Weight of the squared improvement, on the grid of :func:`_on_grid`.
         process: What the simulated prices are; see :func:`martingale_window`.
     """
@@ -73,7 +73,7 @@ class OrderKind:
     max_periods: int
     min_periods: int
     needed: int
-    is_twap: bool
+    benchmark: str
     risk_aversion: float
     process: Process
 
@@ -82,7 +82,7 @@ class OrderKind:
         one = torch.ones(count, dtype=torch.float64)
         return OrderBatch(
             side=torch.where(torch.arange(count) % 2 == 0, one, -one),
-            is_twap=torch.full((count,), self.is_twap),
+            benchmark=torch.full((count,), BENCHMARKS.index(self.benchmark)),
             is_notional=torch.zeros(count, dtype=torch.bool),
             min_periods=torch.full((count,), self.min_periods),
             max_periods=torch.full((count,), self.max_periods),
@@ -141,7 +141,8 @@ def _fraction(orders: OrderBatch, state: ExecutionState, ratio: Tensor | float) 
     expected = state.expected_volume[:, state.period :]
     share = expected[:, 0] / expected.sum(1).clamp(min=1e-12)
     even = 1.0 / (orders.max_periods - state.period).clamp(min=1).to(share)
-    return state.remaining * (torch.where(orders.is_twap, even, share) * ratio).clamp(max=_LARGEST)
+    pace = torch.where(orders.has_benchmark("vwap", "full_vwap"), share, even)
+    return state.remaining * (pace * ratio).clamp(max=_LARGEST)
 
 
 class _Plan:
@@ -309,7 +310,7 @@ class LongstaffSchwartz(Policy):
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """The pace and the stopping of the regressions of each kind of order."""
         basis = path_basis(orders, state)
-        ratio, finish = torch.ones_like(state.remaining), torch.zeros_like(orders.is_twap)
+        ratio, finish = torch.ones_like(state.remaining), torch.zeros_like(state.remaining, dtype=torch.bool)
         for kind, rows in self._kinds(orders, state):
             if kind not in self._plans:
                 self._plans[kind] = self._fitted(kind)
@@ -332,15 +333,15 @@ class LongstaffSchwartz(Policy):
         if state.period == 0 or self._history is not None:
             inside = torch.ones_like(live)
         needed = torch.ceil(1 / orders.max_rate - 1e-6)
-        columns = (orders.max_periods, orders.min_periods, needed, orders.is_twap, orders.risk_aversion, inside)
+        columns = (orders.max_periods, orders.min_periods, needed, orders.benchmark, orders.risk_aversion, inside)
         table = torch.stack([column.to(torch.float64) for column in columns], 1)
         table[:, 4] = torch.tensor([_on_grid(value) for value in orders.risk_aversion.tolist()], dtype=torch.float64)
         rows = torch.nonzero(live)[:, 0]
         kinds, which = torch.unique(table[rows], dim=0, return_inverse=True)
         return [
             (
-                OrderKind(int(n), int(m), int(c), bool(twap), float(risk), "path" if path else "bar"),
+                OrderKind(int(n), int(m), int(c), BENCHMARKS[int(place)], float(risk), "path" if path else "bar"),
                 rows[which == i],
             )
-            for i, (n, m, c, twap, risk, path) in enumerate(kinds.tolist())
+            for i, (n, m, c, place, risk, path) in enumerate(kinds.tolist())
         ]

@@ -26,7 +26,7 @@ def path_basis(orders: OrderBatch, state: ExecutionState) -> Tensor:
     """Basis functions, [orders, 24]: polynomials of ``z, g, h, f`` with a kink in ``z`` at 0."""
     s = state.period
     scale = state.volatility * math.sqrt(s + 1)
-    benchmark = torch.where(orders.is_twap, state.twap, state.vwap)
+    benchmark = state.benchmark(orders)
     filled = 1 - state.remaining
     one = torch.ones_like(filled)
     z = (orders.side * torch.log(benchmark / state.last_close) / scale).clamp(-_LIMIT, _LIMIT)
@@ -34,7 +34,8 @@ def path_basis(orders: OrderBatch, state: ExecutionState) -> Tensor:
     h = torch.zeros_like(filled)
     if s:
         heavy = (state.volumes.sum(1) + 1e-3) / (s * state.expected_volume[:, s] + 1e-3)
-        h = torch.where(orders.is_twap, h, torch.log(heavy).clamp(-_LIMIT, _LIMIT))
+        counts = orders.has_benchmark("vwap", "full_vwap")
+        h = torch.where(counts, torch.log(heavy).clamp(-_LIMIT, _LIMIT), h)
     up = z.clamp(min=0)
     columns = [
         *(one, z, z**2, z**3, z**4, up, up**2),

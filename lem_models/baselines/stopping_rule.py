@@ -5,7 +5,6 @@ On a random walk this earns the value of the option to end (the benchmark ends w
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
@@ -21,7 +20,7 @@ class StoppingRule(TWAP):
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Even pace, and whether ``side * (last price - benchmark so far) < 0``."""
-        benchmark = torch.where(orders.is_twap, state.twap, state.vwap)
+        benchmark = state.benchmark(orders)
         # One bar's VWAP differs from its own price by rounding: only a real difference counts.
         favourable = orders.side * (state.last_price - benchmark) < -1e-9
         return Decision(fraction=super().decide(context, orders, state).fraction, finish=favourable)

@@ -9,6 +9,7 @@ policy that fails leaks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from lem_models.errors import BarsError
 from lem_models.execution.execute import execute_silently
 from lem_models.execution.policy import Policy, policy_of
-from lem_models.execution.records import Decision, ExecutionState, OrderBatch
+from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, OrderBatch
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.origins import check_history
@@ -137,7 +138,7 @@ def _changed(bars: Bars, cut: int, rng: np.random.Generator, *, volumes: bool) -
 
 def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) -> tuple[Leak | None, int]:
     """The first decision that differs for a bar up to the cut, and the number of orders compared."""
-    orders = _orders(bars, cut, horizon)
+    orders = _orders(bars, cut, horizon, getattr(policy, "benchmarks", None) or BENCHMARKS)
     if orders.empty:
         return None, 0
     recorders = _Recorder(policy), _Recorder(policy)
@@ -175,12 +176,12 @@ def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) 
     ), len(executed)
 
 
-def _orders(bars: Bars, cut: int, horizon: int) -> pd.DataFrame:
+def _orders(bars: Bars, cut: int, horizon: int, benchmarks: Sequence[str]) -> pd.DataFrame:
     """Orders of every kind that are running at the cut or start there, sorted by symbol and start."""
     before = [cut - i * bars.frequency.value for i in range(horizon)]
-    settings = {"benchmark": ["vwap", "twap"], "target": ["quantity", "notional"], "side": ["buy", "sell"]}
+    settings = {"benchmark": list(benchmarks), "target": ["quantity", "notional"], "side": ["buy", "sell"]}
     rows = []
-    for symbol in bars.symbols:
+    for number, symbol in enumerate(bars.symbols):
         rows_before = bars.locate(symbol, np.array(sorted(before)))
         starts = bars.timestamp[rows_before[rows_before >= 0]]
         for kind, minimum in enumerate(dict.fromkeys((1, max(1, horizon // 2), horizon))):
@@ -191,7 +192,11 @@ def _orders(bars: Bars, cut: int, horizon: int) -> pd.DataFrame:
                         "start": pd.DatetimeIndex(starts, tz="UTC"),
                         "min_periods": minimum,
                         "max_periods": horizon,
-                        **{name: values[kind % 2] for name, values in settings.items() if name != "side"},
+                        **{
+                            name: values[(kind + number) % len(values)]
+                            for name, values in settings.items()
+                            if name != "side"
+                        },
                     }
                 )
             )

@@ -228,6 +228,7 @@ def complete_for(policy: Policy, orders: OrdersLike, first_label: int = 0) -> pd
         horizon=settings.horizon,
         risk_aversion=settings.risk_aversion,
         fixed_risk_aversion=settings.fixed_risk_aversion,
+        benchmarks=settings.benchmarks,
         first_label=first_label,
     )
 
@@ -360,17 +361,25 @@ def settled(
     market = OrderMarket(window.price, window.volume, end, last, orders.is_notional, size)
     prices = {"executed_price": executed, "benchmark_price": benchmark, "net_price": net}
     prices |= {row.column: row.price(market)[:, 0] for row in REFERENCE_PRICES}
+    close = window.close.gather(1, last)[:, 0]
+    is_arrival = orders.has_benchmark("arrival")
+
+    def slippage(price: torch.Tensor) -> torch.Tensor:
+        """Against the order's benchmark; on arrival also of what is unfilled."""
+        missed = shortfall_bps(price, filled, close, one, side)
+        return torch.where(is_arrival, missed, slippage_bps(price, benchmark, side))
+
     results = {
         "fills": fills,
         "finish_period": finish,
         "periods_used": used,
         "filled": filled,
         "volatility_bps": window.volatility * 1e4,
-        "slippage_bps": slippage_bps(executed, benchmark, side),
-        "shortfall_bps": shortfall_bps(executed, filled, window.close.gather(1, last)[:, 0], one, side),
+        "slippage_bps": slippage(executed),
+        "shortfall_bps": shortfall_bps(executed, filled, close, one, side),
         "order_value": torch.where(torch.isnan(size), orders.max_periods, size) * window.volume_unit * arrival,
         "cost_bps": slippage_bps(net, executed, side).abs(),  # without costs 0, and not -0
-        "net_slippage_bps": slippage_bps(net, benchmark, side),
+        "net_slippage_bps": slippage(net),
     }
     results |= {name: values * arrival for name, values in prices.items()}
     return {name: values.numpy() for name, values in results.items()}

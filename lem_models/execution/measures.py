@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["shortfall_bps", "slippage_bps"]
+__all__ = ["shortfall", "shortfall_bps", "slippage_bps"]
 
 
 def slippage_bps(price: Tensor, benchmark: Tensor, side: Tensor) -> Tensor:
@@ -28,11 +28,11 @@ def slippage_bps(price: Tensor, benchmark: Tensor, side: Tensor) -> Tensor:
     return side * (price / benchmark - 1) * 1e4
 
 
-def shortfall_bps(executed: Tensor, filled: Tensor, last: Tensor, arrival: Tensor, side: Tensor) -> Tensor:
+def shortfall(executed: Tensor, filled: Tensor, last: Tensor, arrival: Tensor | float, side: Tensor) -> Tensor:
     """Implementation shortfall (Perold 1988): the order against a paper portfolio that trades it all on arrival.
 
     The unfilled rest counts at the last price of the horizon, as the cost of the missed opportunity:
-    ``side * (filled * executed + (1 - filled) * last - arrival) / arrival * 1e4``.
+    ``side * (filled * executed + (1 - filled) * last - arrival) / arrival``.
 
     Args:
         executed: Executed price, any shape; not read where nothing filled.
@@ -42,7 +42,14 @@ def shortfall_bps(executed: Tensor, filled: Tensor, last: Tensor, arrival: Tenso
         side: +1 buy, -1 sell.
 
     Returns:
-        Same shape, in bps of the arrival price, positive = cost.
+        Same shape, as a fraction of the arrival price, positive = cost.
+    """
+    done = torch.where(filled > 0, filled * executed, 0.0)
+    return side * (done + (1 - filled) * last - arrival) / arrival
+
+
+def shortfall_bps(executed: Tensor, filled: Tensor, last: Tensor, arrival: Tensor, side: Tensor) -> Tensor:
+    """:func:`shortfall` in bps.
 
     Example:
         Half bought at 101, the rest missed at 104, arrival at 100:
@@ -50,5 +57,4 @@ def shortfall_bps(executed: Tensor, filled: Tensor, last: Tensor, arrival: Tenso
         >>> shortfall_bps(*(torch.tensor(value) for value in (101.0, 0.5, 104.0, 100.0, 1.0)))
         tensor(250.)
     """
-    done = torch.where(filled > 0, filled * executed, 0.0)
-    return side * (done + (1 - filled) * last - arrival) / arrival * 1e4
+    return shortfall(executed, filled, last, arrival, side) * 1e4

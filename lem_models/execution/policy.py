@@ -23,7 +23,7 @@ from lem_models.errors import LookAheadError, PolicyError
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.profile import MAX_LOOKBACK
 from lem_models.guard.text import shown
-from lem_models.orders.rules import MAX_PERIODS
+from lem_models.orders.rules import MAX_PERIODS, Benchmark
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +91,7 @@ class Policy(ABC):
         horizon: Longest order in periods, ``None`` for any.
         risk_aversion: Default for orders that name none.
         fixed_risk_aversion: The same for orders of a fixed duration; ``None`` for no difference.
+        benchmarks: Benchmarks of the orders that the policy can serve, ``None`` for any.
         frequencies: Lengths of the bars that the policy is made for (``("1h",)``), ``None`` for any; empty where they
             are not known.
 
@@ -106,6 +107,7 @@ class Policy(ABC):
     horizon: int | None = None
     risk_aversion: float = 0.0
     fixed_risk_aversion: float | None = None
+    benchmarks: tuple[str, ...] | None = None
     frequencies: tuple[str, ...] | None = None
 
     @staticmethod
@@ -176,6 +178,7 @@ class PolicySettings:
     horizon: int | None
     risk_aversion: float
     fixed_risk_aversion: float | None
+    benchmarks: tuple[str, ...] | None
 
     @classmethod
     def of(cls, policy: Policy) -> PolicySettings:
@@ -203,11 +206,18 @@ class PolicySettings:
             raise PolicyError(
                 f"horizon is {shown(horizon)}; it is a whole number of periods from 1 to {MAX_PERIODS}, or None"
             )
+        benchmarks = getattr(policy, "benchmarks", None)
+        known = [benchmark.value for benchmark in Benchmark]
+        if benchmarks is not None and not (
+            isinstance(benchmarks, tuple | list) and benchmarks and all(name in known for name in benchmarks)
+        ):
+            raise PolicyError(f"benchmarks is {shown(benchmarks)}; it is a tuple of {', '.join(known)}, or None")
         return cls(
             max(int(lookback), 1),
             None if horizon is None else int(horizon),
             _risk_aversion(policy, "risk_aversion", 0.0),
             None if getattr(policy, _FIXED, None) is None else _risk_aversion(policy, _FIXED, 0.0),
+            None if benchmarks is None else tuple(benchmarks),
         )
 
 

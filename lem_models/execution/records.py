@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lem_models.orders.rules import lot_counts, lots_per_period
+from lem_models.orders.rules import Benchmark, lot_counts, lots_per_period
 
 if TYPE_CHECKING:
     from lem_models.features.market import Market
 
 __all__ = [
+    "BENCHMARKS",
     "CostlyWindow",
     "Decision",
     "ExecutionState",
@@ -32,6 +33,9 @@ __all__ = [
     "Paths",
     "mapped",
 ]
+
+BENCHMARKS: tuple[str, ...] = tuple(benchmark.value for benchmark in Benchmark)
+"""Benchmarks of orders, in the order of their places in :attr:`OrderBatch.benchmark`."""
 
 Integers = npt.NDArray[np.int64]
 Mapped = TypeVar("Mapped")
@@ -58,7 +62,7 @@ class OrderBatch:
 
     Attributes:
         side: +1 buy, -1 sell.
-        is_twap: Whether the benchmark is the TWAP.
+        benchmark: Place of the benchmark in :data:`BENCHMARKS` (int64).
         is_notional: Whether the notional is fixed.
         min_periods: Minimum duration in periods (int64).
         max_periods: Maximum duration in periods (int64).
@@ -71,7 +75,7 @@ class OrderBatch:
     """
 
     side: Tensor
-    is_twap: Tensor
+    benchmark: Tensor
     is_notional: Tensor
     min_periods: Tensor
     max_periods: Tensor
@@ -102,7 +106,9 @@ class OrderBatch:
 
         return cls(
             side=real(np.where(orders["side"].to_numpy() == "buy", 1.0, -1.0)),
-            is_twap=torch.tensor(np.asarray(orders["benchmark"].to_numpy() == "twap")),
+            benchmark=torch.from_numpy(
+                pd.Index(BENCHMARKS).get_indexer(pd.Index(orders["benchmark"])).astype(np.int64)
+            ),
             is_notional=torch.tensor(np.asarray(orders["target"].to_numpy() == "notional")),
             min_periods=torch.tensor(orders["min_periods"].to_numpy(dtype=np.int64)),
             max_periods=torch.tensor(orders["max_periods"].to_numpy(dtype=np.int64)),
@@ -112,6 +118,19 @@ class OrderBatch:
             lot=real(np.where(has_lots, 1.0 / lots, 0.0)),
             participation=real(np.where(np.isnan(limit), np.inf, limit)),
         )
+
+    def has_benchmark(self, *names: str) -> Tensor:
+        """Whether the benchmark of each order is one of these, bool [orders]."""
+        places = [BENCHMARKS.index(name) for name in names]
+        mask = self.benchmark == places[0]
+        for place in places[1:]:
+            mask = mask | (self.benchmark == place)
+        return mask
+
+    @property
+    def is_twap(self) -> Tensor:
+        """Whether the benchmark is the TWAP, bool [orders]."""
+        return self.has_benchmark("twap")
 
     def copy(self) -> OrderBatch:
         """The same orders in tensors of their own."""
@@ -165,6 +184,11 @@ class ExecutionState:
     volatility: Tensor
     arrival_price: Tensor
     start_context: Tensor | None = None
+
+    def benchmark(self, orders: OrderBatch) -> Tensor:
+        """Each order's benchmark so far, [orders]: VWAP or TWAP of its periods, or the arrival price, which is 1."""
+        so_far = torch.where(orders.is_twap, self.twap, self.vwap)
+        return torch.where(orders.has_benchmark("arrival"), 1.0, so_far)
 
 
 @dataclass(frozen=True)
@@ -245,8 +269,9 @@ class Outcome:
     Attributes:
         executed_price: Average price of the fills over the arrival price; NaN when nothing filled.
         net_price: The same with costs; the executed price where trading is free.
-        benchmark_price: VWAP or TWAP over ``max(min_periods, periods_used)`` periods, same unit.
-        improvement: ``-side * (net / benchmark - 1)``, a fraction, positive = good; what training maximises.
+        benchmark_price: The order's benchmark, same unit.
+        improvement: ``-side * (net / benchmark - 1)``, a fraction, positive = good; what training maximises. Against
+            the arrival price what is unfilled counts at the last close of ``max_periods``.
         periods_used: Periods until the last fill; ``max_periods`` for an order that did not complete.
         filled: Fraction filled.
     """

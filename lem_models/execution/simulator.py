@@ -17,8 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lem_models.execution.measures import shortfall
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import CostlyWindow, MarketWindow, OrderBatch, Outcome, Paths
+from lem_models.execution.records import BENCHMARKS, CostlyWindow, MarketWindow, OrderBatch, Outcome, Paths
 from lem_models.execution.roll import Roll, dust
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
@@ -106,10 +107,26 @@ def settle(fills: Tensor, orders: OrderBatch, window: MarketWindow) -> Outcome:
     used = torch.where(complete, last_fill, orders.max_periods[:, None])
     end = torch.maximum(used, orders.min_periods[:, None]) - 1
     market = OrderMarket(price, window.volume, end, orders.max_periods[:, None] - 1, orders.is_notional)
-    benchmarks = {row.benchmark: row.price(market) for row in REFERENCE_PRICES if row.benchmark is not None}
-    benchmark = torch.where(orders.is_twap[:, None], benchmarks["twap"], benchmarks["vwap"])
+    benchmark = benchmark_prices(orders, market)
     improvement = -orders.side[:, None] * (net / benchmark - 1)
+    is_arrival = orders.has_benchmark("arrival")[:, None]
+    if is_arrival.any():
+        last = window.close.gather(1, market.last)
+        improvement = torch.where(is_arrival, -shortfall(net, filled, last, 1.0, orders.side[:, None]), improvement)
     return Outcome(executed, net, benchmark, improvement, used, filled)
+
+
+def benchmark_prices(orders: OrderBatch, market: OrderMarket) -> Tensor:
+    """The benchmark of each order over the arrival price, [orders, choices]."""
+    rows = {row.benchmark: row for row in REFERENCE_PRICES}
+    benchmark: Tensor | None = None
+    for name in BENCHMARKS:
+        mine = orders.has_benchmark(name)[:, None]
+        if benchmark is None or mine.any():
+            price = rows[name].price(market).expand(market.end.shape)
+            benchmark = price if benchmark is None else torch.where(mine, price, benchmark)
+    assert benchmark is not None
+    return benchmark
 
 
 def average_prices(fills: Tensor, filled: Tensor, orders: OrderBatch, window: MarketWindow) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,11 @@ class LEMModel(LEMModule):
         return self.config.lookback
 
     @property
+    def benchmarks(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Benchmarks of orders that the head knows."""
+        return self.head.benchmarks
+
+    @property
     def horizon(self) -> int:  # type: ignore[override]
         """Longest order in periods."""
         return self.config.horizon

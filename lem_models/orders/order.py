@@ -60,7 +60,8 @@ class Order(Settings):
         start: Start of the first bar in which the order may trade: a text in ISO 8601 or a datetime, with a zone. It is
             kept in UTC.
         side: ``"buy"`` or ``"sell"``.
-        benchmark: ``"vwap"`` or ``"twap"``.
+        benchmark: ``"vwap"`` or ``"twap"`` of the periods that the order takes, ``"full_vwap"`` over ``max_periods``,
+            or ``"arrival"``, the last close before the order.
         target: ``"quantity"`` (a fixed number of units) or ``"notional"`` (a fixed amount of money).
         min_periods: The benchmark covers at least so many bars, and a policy cannot finish the order before. Default:
             ``max_periods`` (a fixed duration).

@@ -64,10 +64,16 @@ class Side(str, Enum):
 
 
 class Benchmark(str, Enum):
-    """Price that the execution is judged against, over ``max(min_periods, periods used)`` periods."""
+    """Price that the execution is judged against.
+
+    VWAP and TWAP end with the order, after ``max(min_periods, periods used)`` periods. The others do not depend on when
+    it ends.
+    """
 
     VWAP = "vwap"  # volume-weighted average price
     TWAP = "twap"  # plain mean of the bar prices, bars without volume (and so without a price) left out
+    FULL_VWAP = "full_vwap"  # volume-weighted average price over max_periods
+    ARRIVAL = "arrival"  # last close before the order; what is unfilled counts at the last close of max_periods
 
 
 class Target(str, Enum):

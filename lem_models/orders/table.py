@@ -141,6 +141,7 @@ def complete_orders(
     horizon: int | None,
     risk_aversion: float | None,
     fixed_risk_aversion: float | None = None,
+    benchmarks: Sequence[str] | None = None,
     first_label: int = 0,
 ) -> pd.DataFrame:
     """Complete and check a table of orders: every column has its type and no missing default; the row order is kept.
@@ -150,6 +151,7 @@ def complete_orders(
         horizon: The policy's horizon: the default of ``max_periods`` and its upper bound; ``None`` if it has none.
         risk_aversion: The policy's default; with ``None`` missing values stay missing.
         fixed_risk_aversion: The policy's default for orders of a fixed duration, if it differs.
+        benchmarks: The benchmarks that the policy can serve; ``None`` for any.
         first_label: Default label of the first order; those of the others follow.
 
     Returns:
@@ -172,6 +174,16 @@ def complete_orders(
         "start": _utc(table["start"], labels),
     }
     columns |= {name: _choice(table, name, labels) for name in CHOICES}
+    if benchmarks is not None:
+        _refuse(
+            ~np.isin(columns["benchmark"], list(benchmarks)),
+            labels,
+            lambda row: (
+                f"this policy does not know the benchmark {columns['benchmark'][row]}, only {' and '.join(benchmarks)}"
+            ),
+            field="benchmark",
+            rule="the policy's benchmarks",
+        )
     numeric = {name: _number(table, name, labels) for name in NUMERIC}
     given = numeric["max_periods"]
     if horizon is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from lem_models.errors import ConfigError
 from lem_models.report.figure_style import Theme, dress, empty_figure, ink_of, legend_above, mark, policy_styles
 
 __all__ = ["execution"]
+
+_Array = NDArray[np.float64]
 
 
 def execution(
@@ -44,15 +46,16 @@ def execution(
     dress(upper, ink)
     dress(lower, ink)
     period, finish, minimum = path["period"].to_numpy(), int(order["periods_used"]), int(order["min_periods"])
-    ends = max(minimum, finish)
+    name, ends = str(order["benchmark"]), max(minimum, finish)
+    if name == "full_vwap":
+        ends = len(path)
 
     upper.step(period, path["vwap"], where="mid", color=ink.muted, linewidth=1.1, label="bar VWAP")
     measured = path["period"] <= ends
-    benchmark_name = f"{str(order['benchmark']).upper()} so far (benchmark)"
     amber = ink.baselines["volume_curve"]
     known = path["period"] <= finish
     upper.plot(
-        period[measured], path["benchmark"][measured], color=amber, linestyle=(0, (5, 1.5)), label=benchmark_name
+        period[measured], path["benchmark"][measured], color=amber, linestyle=(0, (5, 1.5)), label=_RUNNING[name][0]
     )
     upper.plot(period[known], path["executed"][known], color=style.colour, linewidth=2.0, label="executed so far")
     traded = path["fraction"] > 0
@@ -121,10 +124,8 @@ def _execution_path(
     price = np.where(fraction > 0, fills["price"].to_numpy(dtype=float), 0.0)
     bought = np.cumsum(fraction)
     with np.errstate(invalid="ignore", divide="ignore"):
-        if str(order["benchmark"]) == "vwap":
-            benchmark = np.cumsum(vwap * volume) / np.cumsum(volume)
-        else:
-            benchmark = np.cumsum(vwap) / np.arange(1, len(bars) + 1)
+        _, running = _RUNNING[str(order["benchmark"])]
+        benchmark = running(vwap, volume, float(order.get("arrival_price", np.nan)))
         if str(order["target"]) == "quantity":
             executed = np.cumsum(fraction * price) / bought
         else:
@@ -139,6 +140,27 @@ def _execution_path(
     }
     path: pd.DataFrame = bars[["timestamp"]].assign(period=np.arange(1, len(bars) + 1), **columns)
     return path
+
+
+def _vwap(price: _Array, volume: _Array, arrival: float) -> _Array:
+    return np.cumsum(price * volume) / np.cumsum(volume)
+
+
+def _twap(price: _Array, volume: _Array, arrival: float) -> _Array:
+    return np.cumsum(price) / np.arange(1, len(price) + 1)
+
+
+def _arrival(price: _Array, volume: _Array, arrival: float) -> _Array:
+    return np.full(len(price), arrival)
+
+
+_RUNNING: dict[str, tuple[str, Callable[[_Array, _Array, float], _Array]]] = {
+    "vwap": ("VWAP so far (benchmark)", _vwap),
+    "twap": ("TWAP so far (benchmark)", _twap),
+    "full_vwap": ("VWAP so far (benchmark: of all periods)", _vwap),
+    "arrival": ("arrival price (benchmark)", _arrival),
+}
+"""Label of each benchmark, and its price so far bar by bar."""
 
 
 def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:

@@ -165,6 +165,7 @@ REFERENCE_PRICES: tuple[ReferencePrice, ...] = (
         price=arrival_price,
         label="arrival price",
         note="Arrival price: implementation shortfall (what was not filled counts at the last close).",
+        benchmark="arrival",
         slippage="shortfall_bps",
     ),
     ReferencePrice(
@@ -189,6 +190,7 @@ REFERENCE_PRICES: tuple[ReferencePrice, ...] = (
         price=full_vwap,
         label="full-horizon VWAP",
         note="Full horizon: over its maximum, whatever it took.",
+        benchmark="full_vwap",
     ),
     ReferencePrice(
         name="pwp",

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field, field_validator
 
-from lem_models.execution.records import OrderBatch
+from lem_models.execution.records import BENCHMARKS, OrderBatch
 from lem_models.guard.settings import Settings
 from lem_models.modeling.config import LEMConfig
 
@@ -72,7 +72,7 @@ def draw_orders(
         side,
         minimum,
         maximum,
-        is_twap=rng.random(count) < sampling.twap,
+        benchmark=np.where(rng.random(count) < sampling.twap, BENCHMARKS.index("twap"), BENCHMARKS.index("vwap")),
         is_notional=rng.random(count) < sampling.notional,
         cap=cap,
         floor=floor,
@@ -90,7 +90,7 @@ def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig, horizon: 
         side,
         minimum,
         np.full(count, horizon),
-        is_twap=none,
+        benchmark=np.full(count, BENCHMARKS.index("vwap")),
         is_notional=none,
         cap=np.ones(count),
         floor=np.zeros(count),
@@ -103,7 +103,7 @@ def _batch(
     minimum: npt.NDArray[np.int64],
     maximum: npt.NDArray[np.int64],
     *,
-    is_twap: npt.NDArray[np.bool_],
+    benchmark: npt.NDArray[np.int64],
     is_notional: npt.NDArray[np.bool_],
     cap: npt.NDArray[np.float64],
     floor: npt.NDArray[np.float64],
@@ -112,7 +112,7 @@ def _batch(
     count = len(side)
     return OrderBatch(
         side=torch.from_numpy(side.astype(np.float32)),
-        is_twap=torch.from_numpy(is_twap),
+        benchmark=torch.from_numpy(benchmark),
         is_notional=torch.from_numpy(is_notional),
         min_periods=torch.from_numpy(minimum.astype(np.int64)),
         max_periods=torch.from_numpy(maximum.astype(np.int64)),

@@ -36,30 +36,30 @@ def test_the_optimum_of_theory(minimum, expected):
 
 @pytest.mark.parametrize("minimum", [1, 6, 11, 12])
 def test_it_comes_within_three_percent_of_the_optimum_and_not_above(minimum):
-    x = _improvement(POLICY, OrderKind(12, minimum, 1, False, 0.0, "bar"))
+    x = _improvement(POLICY, OrderKind(12, minimum, 1, "vwap", 0.0, "bar"))
     best, error = optimum(minimum, nodes=7), x.std() / np.sqrt(PATHS)
     assert x.mean() > 0.97 * best - 2 * error
     assert x.mean() < best + 4 * error
 
 
 def test_it_earns_more_than_the_stopping_rule():
-    kind = OrderKind(12, 1, 1, False, 0.0, "bar")
+    kind = OrderKind(12, 1, 1, "vwap", 0.0, "bar")
     assert _improvement(POLICY, kind).mean() > 1.4 * _improvement(load_policy("stopping_rule"), kind).mean()
 
 
 def test_risk_aversion_pays_for_certainty():
-    calm, bold = (_improvement(POLICY, OrderKind(12, 1, 1, False, risk, "path")) for risk in (1.6, 0.0))
+    calm, bold = (_improvement(POLICY, OrderKind(12, 1, 1, "vwap", risk, "path")) for risk in (1.6, 0.0))
     assert calm.std() < 0.85 * bold.std()
     assert calm.mean() < bold.mean()
 
 
 def test_a_fixed_duration_varies_less_than_an_even_pace():
-    kind = OrderKind(12, 12, 1, False, 0.8, "path")
+    kind = OrderKind(12, 12, 1, "vwap", 0.8, "path")
     assert _improvement(POLICY, kind).std() < 0.9 * _improvement(load_policy("twap"), kind).std()
 
 
 def test_a_tight_cap_is_worth_less():
-    free, tight = (_improvement(POLICY, OrderKind(12, 1, needed, False, 0.0, "bar")) for needed in (1, 8))
+    free, tight = (_improvement(POLICY, OrderKind(12, 1, needed, "vwap", 0.0, "bar")) for needed in (1, 8))
     assert 0.05 < tight.mean() < 0.8 * free.mean()
 
 
@@ -93,7 +93,7 @@ def test_similar_risk_aversions_share_their_regressions():
 
 
 def test_long_orders_have_few_regressions():
-    kind = OrderKind(60, 1, 1, False, 0.0, "bar")
+    kind = OrderKind(60, 1, 1, "vwap", 0.0, "bar")
     policy = LongstaffSchwartz(paths=256)
     orders, window = kind.orders(500), martingale_window("bar", 60, 500, 1)
     paths = simulate(policy, orders, window)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lem_models.execution.objective import expected_utility, finishing_probabilities, utility
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, OrderBatch
+from lem_models.execution.records import BENCHMARKS, Decision, OrderBatch
 from lem_models.execution.simulator import simulate
 from tests.helpers import Scripted, order_batch, random_orders, random_window
 
@@ -41,12 +41,15 @@ def _utility_by_hand(fills, order, orders, window):
     fills = np.array(fills)
     price, volume = window.price[order, : len(fills)].numpy(), window.volume[order, : len(fills)].numpy()
     executed = 1 / (fills / price).sum() if orders.is_notional[order] else (fills * price).sum()
+    name = BENCHMARKS[int(orders.benchmark[order])]
     end = max(int(np.flatnonzero(fills > 0)[-1]) + 1, int(orders.min_periods[order]))
-    weights = np.ones(end) if orders.is_twap[order] else volume[:end]
-    benchmark = (weights * price[:end]).sum() / weights.sum()
+    if name == "full_vwap":
+        end = int(orders.max_periods[order])
+    weights = np.ones(end) if name == "twap" else volume[:end]
+    benchmark = 1.0 if name == "arrival" else (weights * price[:end]).sum() / weights.sum()
     x = -float(orders.side[order]) * (executed / benchmark - 1) / float(window.volatility[order])
     x = min(max(x, -20.0), 20.0)
-    square = x * x if abs(x) <= 6 else 12 * abs(x) - 36
+    square = x * x if abs(x) <= 10 else 20 * abs(x) - 100
     risk = float(orders.risk_aversion[order])
     return (x - risk * square) / (1 + risk)
 

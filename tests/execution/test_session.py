@@ -157,10 +157,10 @@ def _market(name):
     return Bars.from_frame(frame[frame["timestamp"].dt.day_of_week < 5].reset_index(drop=True), calendar="sessions")
 
 
-def _orders(bars, count, seed):
+def _orders(bars, count, seed, benchmarks=None):
     """Orders of every kind that fit into their market."""
     rng = np.random.default_rng(seed)
-    table = random_orders(rng, count, 12)
+    table = random_orders(rng, count, 12, benchmarks=benchmarks)
     start = rng.integers(260, len(bars) - 12, count)
     if bars.is_session_bound:
         room = bars.session_end[start] - start
@@ -206,7 +206,7 @@ NAMES = (*POLICIES, "short blocks", "two layers", "looking", "bare")
 def test_many_orders_of_every_kind_go_live_as_in_hindsight(name, market):
     policy, bars = _policy(name), _market(market)
     horizon = getattr(policy, "horizon", None) or 12
-    orders = _orders(bars, 12, seed=NAMES.index(name))
+    orders = _orders(bars, 12, NAMES.index(name), getattr(policy, "benchmarks", None))
     orders["max_periods"] = orders["max_periods"].clip(upper=horizon)
     orders["min_periods"] = orders["min_periods"].clip(upper=orders["max_periods"])
     orders = orders[orders["max_rate"] * orders["max_periods"] >= 1]

@@ -34,7 +34,9 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
     min_periods: str | None = Field(None, description="Minimum durations, comma-separated.")
     max_periods: int | None = Field(None, description="Maximum duration; default the model's.")
     side: str = Field("both", description="both, buy or sell.")
-    benchmark: str = Field("vwap,twap", description="vwap, twap or both, comma-separated.")
+    benchmark: str = Field(
+        "vwap,twap", description="vwap, twap, full_vwap, arrival, comma-separated; both for the first two."
+    )
     target: str = Field("quantity,notional", description="quantity, notional or both.")
     max_rate: float = Field(1.0, description="Cap per period, as a fraction of the order.")
     risk_aversion: float | None = Field(None, description="Default: the model's own.")

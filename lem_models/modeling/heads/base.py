@@ -46,11 +46,13 @@ class AllocationHead(nn.Module, ABC):
     Attributes:
         per_period: Names of the weights with a row for each period ahead, if nothing else depends on the horizon; None
             otherwise: another horizon then needs a fresh head.
+        benchmarks: Benchmarks of orders that the head knows.
         neutral: Names of weights that some settings add and that change no decision until they are trained.
     """
 
     Config: ClassVar[type[HeadConfig]] = HeadConfig
     per_period: ClassVar[tuple[str, ...] | None] = None
+    benchmarks: ClassVar[tuple[str, ...]] = ("vwap", "twap")
     neutral: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
