@@ -211,8 +211,9 @@ class LEMBackbone(nn.Module):
         Returns:
             Context of the bar, [batch, hidden].
         """
-        if weights.fused is not None and features.dtype == weights.fused.dtype and not self.training:
-            return stepped(features, state.tensors(), weights.fused)
+        fused = weights.fused
+        if fused is not None and not self.training and is_available(features, fused.dtype):
+            return stepped(features.to(fused.dtype), state.tensors(), fused)
         enriched, state.encoder = self._enriched(features[:, None], state.encoder, weights)
         attended = self.attention.step(enriched[:, 0], state.keys, state.values, state.count)
         state.count += 1
