@@ -5,7 +5,7 @@ wrote there. The commit builds on the commit that the plan was made for. If some
 between, the Hub refuses the commit, and the plan is made again.
 
 Large files are written and uploaded one at a time before the commit, so neither memory nor disk holds more than one. A
-push that breaks off leaves the repository unchanged, and the next push uploads only the missing files.
+push that is interrupted leaves the repository unchanged, and the next push uploads only the missing files.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Draft:
     """Files to publish.
 
     Attributes:
-        files: The files. A state other than ``unknown`` is kept; the other states are worked out.
+        files: The files. A state other than ``unknown`` is kept; the others are computed.
         notes: Notes for the publisher, one sentence each; they also name what was left out.
     """
 
@@ -160,7 +160,7 @@ class Plan:
 def make_plan(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
     """Plan what :func:`commit` would do; nothing is changed.
 
-    If the Hub cannot be reached, the states of the files are unknown, and a note says so.
+    If the Hub cannot be reached, the states of the files are unknown, and a note reports it.
 
     Args:
         to: The destination.

@@ -141,18 +141,18 @@ class Repository:
         return cached_card(self.fetch(self.files[CARD_NAME], cache_root(cache_dir)), self.repo_id)
 
     def note(self, name: str, cache: Path) -> None:
-        """Note in the cache that a branch or tag is at this commit, for readers without a connection."""
+        """Record in the cache that a branch or tag is at this commit, for offline readers."""
         path = cache_folder(self.repo_id, self.repo_type, cache) / "refs" / name
         if name == self.commit or not safe_path(name):
             return
-        with contextlib.suppress(OSError):  # only a later reader without a connection needs it
+        with contextlib.suppress(OSError):  # only offline readers need it
             _put(path, lambda partial: partial.write_text(self.commit, encoding="ascii"))
 
     def _fetch_to(self, partial: Path, file: HubFile, cache: Path) -> str:
         """Fetch a file; return the hash that names it in the cache."""
         size, name, url = file.size, self._name(file), self._url(file)
         if size is None:
-            raise HubError(f"the Hub does not say how long {name} is: it is not fetched", repo_id=self.repo_id)
+            raise HubError(f"the Hub does not state the size of {name}: it is not fetched", repo_id=self.repo_id)
         deadline = Deadline(name, self.repo_id, size)
 
         def call() -> None:

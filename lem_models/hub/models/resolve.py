@@ -52,10 +52,10 @@ def resolve(
         local_files_only: Whether to work without the Hub; ``HF_HUB_OFFLINE=1`` does the same.
 
     Raises:
-        UnknownNameError: when nothing has this name; names the closest.
-        ConfigError: when a bundled model or a folder is named with a revision, or the Hub states too large a
-            configuration.
-        WeightsError: when the Hub states a size of the weights that no model has.
+        UnknownNameError: when nothing has this name; the error names the closest.
+        ConfigError: when a bundled model or a folder is named with a revision, or the configuration on the Hub is too
+            large.
+        WeightsError: when the weights on the Hub are larger than those of any model.
         HubError: when the Hub cannot be asked and the model is not cached, the Hub does not have it, or the files do
             not have the stated hashes.
     """
@@ -121,7 +121,7 @@ def _from_hub(
             repository = describe(name, "model", revision, token)
         except (LEMError, RevisionNotFoundError):
             raise
-        except Exception:  # for any other reason, a copy in the cache will do
+        except Exception:  # for any other reason, use a copy in the cache
             with contextlib.suppress(Exception):
                 return cached()
             raise
