@@ -284,13 +284,32 @@ class Bars(PlacedBars):
             "symbol": np.repeat(np.array(self.symbols, dtype=object), np.diff(self.offsets)),
             **{name: getattr(self, name) for name in VALUES},
         }
-        return pd.DataFrame(table).join(self._checked_extra(as_frame=True))
+        return pd.DataFrame(table).join(self.other_columns(as_frame=True))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of :attr:`frame`: the eight of every table of bars, and those that are carried along."""
         extra = self._extra.columns if isinstance(self._extra, pd.DataFrame) else self._extra.column_names
         return (*REQUIRED, *map(str, extra))
+
+    def other_columns(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
+        """The columns other than those of a bar, [bars] each: a data frame, or a table that is mapped from the file.
+
+        Args:
+            as_frame: Load a mapped table into a data frame.
+
+        Raises:
+            BarsError: The columns of a mapped file are damaged. They are validated first, because strings and lists
+                hold offsets.
+        """
+        extra = self._extra
+        if isinstance(extra, pd.DataFrame):
+            return extra
+        try:
+            extra.validate(full=True)
+            return extra.to_pandas() if as_frame else extra
+        except pa.ArrowException as error:
+            raise BarsError(f"the other columns of the file are damaged: {error}", rule="readable file") from error
 
     def __len__(self) -> int:
         """Number of bars, over all symbols."""
@@ -619,23 +638,12 @@ class Bars(PlacedBars):
             values={name: getattr(self, name)[rows] for name in VALUES},
             extra=pd.DataFrame(index=pd.RangeIndex(len(grid))),
         )
-        extra = self._checked_extra()
+        extra = self.other_columns()
         if isinstance(extra, pd.DataFrame):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
         return self.of_columns(columns, grid, extra)
-
-    def _checked_extra(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
-        """The other columns; those of a mapped file are validated first, because strings and lists hold offsets."""
-        extra = self._extra
-        if isinstance(extra, pd.DataFrame):
-            return extra
-        try:
-            extra.validate(full=True)
-            return extra.to_pandas() if as_frame else extra
-        except pa.ArrowException as error:
-            raise BarsError(f"the other columns of the file are damaged: {error}", rule="readable file") from error
 
     def _edges(self) -> tuple[int, int]:
         """Start of the first and of the last bar, nanoseconds UTC."""

@@ -141,7 +141,7 @@ def plan_shards(bars: Bars, split: str, max_shard_size: int) -> ShardPlan:
     """
     from datasets import Features
 
-    extra = bars._checked_extra()
+    extra = bars.other_columns()
     fields = [pa.field("timestamp", _TIMESTAMP), pa.field("symbol", pa.string())]
     fields += [pa.field(name, pa.float64()) for name in VALUES]
     fields += _extra_fields(extra)
