@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from lem_models.errors import ConfigError
 from lem_models.report.figure_style import Theme, dress, empty_figure, ink_of, legend_above, mark, policy_styles
+from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
 __all__ = ["execution"]
 
@@ -121,10 +123,6 @@ def _execution_path(
     price = np.where(fraction > 0, fills["price"].to_numpy(dtype=float), 0.0)
     bought = np.cumsum(fraction)
     with np.errstate(invalid="ignore", divide="ignore"):
-        if str(order["benchmark"]) == "vwap":
-            benchmark = np.cumsum(vwap * volume) / np.cumsum(volume)
-        else:
-            benchmark = np.cumsum(vwap) / np.arange(1, len(bars) + 1)
         if str(order["target"]) == "quantity":
             executed = np.cumsum(fraction * price) / bought
         else:
@@ -134,11 +132,20 @@ def _execution_path(
         "volume": volume,
         "fraction": fraction,
         "traded_price": price,
-        "benchmark": benchmark,
+        "benchmark": _running_benchmark(str(order["benchmark"]), vwap, volume),
         "executed": executed,
     }
     path: pd.DataFrame = bars[["timestamp"]].assign(period=np.arange(1, len(bars) + 1), **columns)
     return path
+
+
+def _running_benchmark(name: str, vwap: NDArray[np.float64], volume: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The benchmark of an interval that ends with each bar, [bars]."""
+    bars = torch.arange(len(vwap))[None]
+    price, traded = torch.from_numpy(vwap)[None], torch.from_numpy(volume)[None]
+    market = OrderMarket(price, traded, end=bars, last=bars[:, -1:], is_notional=torch.zeros(1, dtype=torch.bool))
+    (reference,) = (reference for reference in REFERENCE_PRICES if reference.benchmark == name)
+    return np.asarray(reference.price(market)[0])
 
 
 def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
