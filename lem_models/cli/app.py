@@ -1,4 +1,4 @@
-"""The ``lem`` command, put together. Heavy imports happen inside the commands, so ``lem --help`` is instant."""
+"""The ``lem`` command. Heavy imports happen inside its commands, so ``lem --help`` is instant."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def publish(context: typer.Context) -> None:
 
 
 add_command(app, list_models, name="list", summary="List the bundled models.")
-add_command(app, demo, name="demo", summary="Execute some thousand orders and write a report.")
-add_command(app, benchmark, name="benchmark", summary="Slippage beside the baselines and the martingale null.")
+add_command(app, demo, name="demo", summary="Execute a few thousand orders and write a report.")
+add_command(app, benchmark, name="benchmark", summary="Compare a model with baselines and the martingale null.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
-add_command(app, check_leak, name="check-leak", summary="Change the future; see whether a decision moves.")
+add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 add_command(app, convert, name="convert", summary="Check bars and write them in another format.")
-add_command(app, train, name="train", summary="Train a model by a recipe.")
-add_command(app, finetune, name="finetune", summary="Adapt a model to bars of your own.")
+add_command(app, train, name="train", summary="Train a model from a recipe.")
+add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

@@ -1,4 +1,4 @@
-"""How commands read bars."""
+"""Options for reading bars."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["BARS", "BarsOptions", "DataOptions", "calendar_choice"]
 
 BARS = "Bars: .arrow, .parquet, .csv or .csv.gz."
-"""Help of every option and argument that names a file of bars."""
+"""Help of options and arguments that name a file of bars."""
 
 
 class BarsOptions(Settings):
-    """Options that say how a file of bars is read."""
+    """How a file of bars is read."""
 
     unit: str | None = Field(
         None, description="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."
@@ -33,16 +33,16 @@ class BarsOptions(Settings):
         "SPY=XNYS,VOD=XLON.",
     )
     fill_gaps: int = Field(
-        0, ge=0, description="Fill gaps of at most so many missing bars with bars without volume; 0 for none."
+        0, ge=0, description="Fill gaps of at most this many bars with bars without volume; 0 for none."
     )
 
     def read(self, path: Path) -> Bars:
-        """The bars of a file as the options say.
+        """Read the bars of a file with these options.
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
             ConfigError: An option cannot be read.
-            UnknownNameError: There is no calendar, or no unit, of this name.
+            UnknownNameError: The calendar or the unit is unknown.
         """
         from lem_models.markets.bars import Bars
 
@@ -57,10 +57,10 @@ class DataOptions(BarsOptions):
 
 
 def calendar_choice(text: str) -> CalendarChoice:
-    """The calendars that an option names: one for all symbols, or ``SYMBOL=NAME`` for some, comma-separated.
+    """Read the calendars of an option: one for all symbols, or ``SYMBOL=NAME`` for some, comma-separated.
 
     Raises:
-        ConfigError: A part names no symbol or no calendar, or a symbol occurs twice.
+        ConfigError: An entry has no symbol or no calendar, or a symbol occurs twice.
 
     Example:
         >>> calendar_choice("XNYS"), calendar_choice("SPY=XNYS, VOD=XLON")
@@ -72,6 +72,6 @@ def calendar_choice(text: str) -> CalendarChoice:
     for choice in text.split(","):
         symbol, _, name = (piece.strip() for piece in choice.rpartition("="))
         if not symbol or not name or symbol in calendars:
-            raise ConfigError(f"--calendar takes one name, or SYMBOL=NAME once a symbol, comma-separated; got {text!r}")
+            raise ConfigError(f"--calendar takes one name, or SYMBOL=NAME per symbol, comma-separated; got {text!r}")
         calendars[symbol] = name
     return calendars

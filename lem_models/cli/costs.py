@@ -1,4 +1,4 @@
-"""Options of what trading costs."""
+"""Options for trading costs."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["CostOptions"]
 
 
 class CostOptions(Settings):
-    """What trading costs; the defaults cost nothing."""
+    """Trading costs; all are zero by default."""
 
     half_spread: float = Field(0.0, description="Cost: half of the spread, in bps.")
     fee: float = Field(0.0, description="Cost: fees, in bps.")
-    impact: float = Field(0.0, description="Cost: Y of the impact Y * bar volatility * sqrt(participation).")
+    impact: float = Field(0.0, description="Cost: factor Y of the impact Y * bar volatility * sqrt(participation).")
     order_size: float | None = Field(
         None, description="Size of orders without an amount: a fraction of the expected volume."
     )
 
     def cost_model(self) -> CostModel | None:
-        """The cost model; ``None`` where no option was given.
+        """The cost model; ``None`` if no option was given.
 
         Raises:
             ConfigError: A cost is out of its range.

@@ -22,9 +22,9 @@ _LEGEND = (
 
 
 def print_models(console: Console, models: ZooList) -> None:
-    """Print a line per model and market that it was measured on, and what the numbers mean.
+    """Print a line per model and market that it was measured on, and a legend.
 
-    A table where the console is wide enough for every cell of it, paragraphs otherwise: nothing is cut.
+    If the console is too narrow for the table, print paragraphs, so that no cell is cut.
     """
     table = _table(models)
     if fits(console, table):

@@ -17,9 +17,9 @@ options are listed first. Commands that share options share the class::
 
     add_command(app, execute, name="execute", summary="Execute a table of orders.")
 
-``flags``, a class variable, gives fields other names: several, or one of each kind for yes and no,
-``"--private/--public"``; ``""`` for a field that is no option. A field of the type ``Annotated[..., typer.Argument()]``
-is an argument. The command line hands over texts and numbers; the settings class reads and checks them.
+The class variable ``flags`` gives options other names: several, a pair for yes and no (``"--private/--public"``), or
+``""`` for a field that is not an option. A field of the type ``Annotated[..., typer.Argument()]`` is an argument. The
+command line passes strings and numbers; the settings class reads and checks them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lem_models.guard.settings import Settings
 __all__ = ["add_command", "as_arguments", "narrowed"]
 
 _PLAIN = (bool, int, float, Path)
-"""Types of values that the command line reads itself; anything else is a text for the settings class to read."""
+"""Types that the command line reads itself; the settings class reads all others from a string."""
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
 
@@ -68,11 +68,11 @@ def add_command(app: typer.Typer, command: Callable[[SettingsType], None], *, na
 
 
 def as_arguments(settings: Settings, declared_by: type[Settings] | None = None) -> list[str]:
-    """The options of a command line that give these settings: those that are not the defaults.
+    """Command-line options that reproduce settings; defaults are left out.
 
     Args:
-        settings: The settings; no option among them that is not the default is a list.
-        declared_by: Only the options of this class.
+        settings: The settings; fields with lists must have their defaults.
+        declared_by: Class whose options are written; default the class of the settings.
     """
     arguments = []
     for name, field in (declared_by or type(settings)).model_fields.items():
@@ -84,12 +84,12 @@ def as_arguments(settings: Settings, declared_by: type[Settings] | None = None) 
 
 
 def narrowed(settings: Settings, kind: type[SettingsType]) -> SettingsType:
-    """The settings of a class that another one derives from."""
+    """Settings of a base class, taken from those of a derived class."""
     return kind(**{name: getattr(settings, name) for name in kind.model_fields})
 
 
 def _flags(settings: type[Settings], name: str) -> list[str]:
-    """Names of the option of a field; what is on by default can be switched off."""
+    """Names of the option of a field; an option that is on by default gets a ``--no-`` form."""
     for kind in settings.__mro__:
         flags = vars(kind).get("flags", {})
         if name in flags:
@@ -118,7 +118,7 @@ def _default(field: FieldInfo) -> Any:  # noqa: ANN401 (of any type)
 
 
 def _plain(annotation: Any) -> Any:  # noqa: ANN401 (a type, or what typing makes of types)
-    """The type that the command line reads for a type of the settings class; a list is an option that is repeated."""
+    """The type that the command line reads for a type of the settings class; an option with a list is repeated."""
     origin = get_origin(annotation)
     if origin in (Union, UnionType):
         kinds = [_plain(kind) for kind in get_args(annotation) if kind is not NoneType]

@@ -1,4 +1,4 @@
-"""How commands take policies: models, baselines, and a user's own from a Python file."""
+"""Policies by name: models, baselines, and the user's own from a Python file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["BASELINES", "ModelOptions", "comma_separated", "fitting_model", "named_policies", "named_policy"]
 
 BASELINES = ("twap", "volume_curve", "stopping_rule")
-"""Policies that reports compare a model with."""
+"""Default policies to compare a model with."""
 
 
 class ModelOptions(Settings):
@@ -32,13 +32,11 @@ class ModelOptions(Settings):
         description="Bundled name, folder, Hub id, baseline, or your own policy as file.py:Name; default the bundled "
         "model that fits the bars (see `lem list`).",
     )
-    any_frequency: bool = Field(
-        False, description="Run models on bars of another length than they were trained on too."
-    )
+    any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """Values of an option that takes several.
+    """Split the value of an option at its commas.
 
     Example:
         >>> comma_separated("twap, volume_curve,")
@@ -48,10 +46,10 @@ def comma_separated(text: str) -> tuple[str, ...]:
 
 
 def named_policy(name: str) -> Policy:
-    """A policy by name, or a user's own from a Python file, ``file.py:Name``, which is run.
+    """Load a policy by name, or the user's own from a Python file, ``file.py:Name``. The file is run.
 
     Raises:
-        UnknownNameError: There is no policy and no model of this name; names the closest ones.
+        UnknownNameError: No policy and no model has this name; the error names the closest ones.
         ConfigError: There is no such file, or it does not define the name.
     """
     from lem_models.baselines import load_policy
@@ -71,17 +69,16 @@ def named_policy(name: str) -> Policy:
 
 
 def named_policies(names: Iterable[str]) -> dict[str, Policy]:
-    """Policies by the last part of their names: ``mine`` of ``org/mine`` and of ``file.py:mine``."""
+    """Load policies, keyed by the last part of their names: ``mine`` of ``org/mine`` and of ``file.py:mine``."""
     return {Path(name).name.rpartition(":")[2]: named_policy(name) for name in names}
 
 
 def fitting_model(bars: Bars, console: Console) -> str:
-    """The bundled model that fits the bars; its name is printed."""
+    """Choose the bundled model that fits the bars, and print its name."""
     from lem_models.hub.models.zoo import model_for
     from lem_models.markets.calendar.frequency import clock
 
     model = model_for(bars)
-    console.print(
-        f"Model: {model}, the bundled one for bars of {clock(bars.frequency)} (--model takes another).", soft_wrap=True
-    )
+    length = clock(bars.frequency)
+    console.print(f"Model: {model}, the bundled one for bars of {length} (--model chooses another).", soft_wrap=True)
     return model

@@ -1,4 +1,4 @@
-"""What the process of ``lem`` is set up with: how it prints warnings, and how it keeps memory."""
+"""Set-up of the process of ``lem``: warnings on one line, and freed memory that is kept."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def print_warnings_on_a_line() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory: arrays of megabytes come and go, and each would be taken anew page by page."""
+    """Let glibc keep freed memory. Otherwise every large array is allocated page by page again."""
     if sys.platform == "linux":
         try:
             mallopt = ctypes.CDLL(None).mallopt
         except (OSError, AttributeError):  # another C library
             return
-        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: nothing is mapped apart
-        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: nothing goes back
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: no separate mappings
+        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: no memory is returned to the system

@@ -1,4 +1,4 @@
-"""Options that say whether a run starts anew, goes on, or replaces another one."""
+"""Options to resume a run or to replace it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["ResumeOptions"]
 
 
 class ResumeOptions(Settings):
-    """What becomes of a run that the folder holds already."""
+    """What to do with an earlier run in the folder."""
 
     resume: str | None = Field(
-        None, description="Go on with a run: auto (the last checkpoint of --out), its folder or a checkpoint."
+        None, description="Run to resume: auto (the last checkpoint of --out), its folder, or a checkpoint."
     )
-    overwrite: bool = Field(False, description="Replace a run or model that --out holds.")
+    overwrite: bool = Field(False, description="Replace the run or model in --out.")

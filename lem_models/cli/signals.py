@@ -1,7 +1,7 @@
-"""Signals that ask the ``lem`` command to stop: it cleans up as after an error, and its exit code names the signal.
+"""Signals that stop the ``lem`` command: it cleans up as after an error, and its exit code names the signal.
 
-A signal becomes a ``SystemExit``, so that every ``finally`` and every context manager on the way out runs and removes
-what is half-written. Exit codes are those of a shell: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that closes.
+A signal becomes a ``SystemExit``, so every ``finally`` and every context manager runs and removes half-written files.
+Exit codes are those of a shell: 130 for Ctrl-C, 143 for SIGTERM, 129 for a terminal that closes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["Stopped", "stopping_on_signals", "telling_how_to_go_on"]
+__all__ = ["Stopped", "advising_how_to_resume", "stopping_on_signals"]
 
 _PATIENCE = 10.0  # seconds for cleaning up, in which further signals are ignored
 
 
 class Stopped(SystemExit):
-    """A signal asked the process to stop.
+    """A signal stopped the process.
 
     Attributes:
         signal_name: Its name, e.g. ``"SIGTERM"``.
-        advice: What to do next, a line for the terminal.
+        advice: Next step for the user, one line for the terminal.
     """
 
     advice: str = ""
@@ -40,8 +40,8 @@ class Stopped(SystemExit):
 def stopping_on_signals() -> Iterator[None]:
     """Raise :class:`Stopped` in the main thread for SIGINT, SIGTERM and SIGHUP.
 
-    A second signal does not interrupt the clean-up, unless that takes longer than ten seconds. A signal that the
-    process ignored from its start (``nohup``, a job in the background) stays ignored.
+    A second signal does not interrupt the clean-up, unless it takes longer than ten seconds. Signals that the process
+    ignored from its start (``nohup``, a background job) stay ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -64,11 +64,11 @@ def stopping_on_signals() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # On its way out a Stopped may have become another error; that error is not reported.
+        # A clean-up may have turned Stopped into another error, which is not reported.
         if not stops:
             raise
     finally:
-        if not stops:  # otherwise the clean-up of the interpreter follows, which is not interrupted either
+        if not stops:  # otherwise the interpreter exits, and its clean-up is not interrupted either
             for number, handler in before.items():
                 if handler is not None:
                     signal.signal(number, handler)
@@ -79,7 +79,7 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 @contextmanager
-def telling_how_to_go_on(folder: Path) -> Iterator[None]:
+def advising_how_to_resume(folder: Path) -> Iterator[None]:
     """Print the command that resumes a training when a signal stops it.
 
     Args:
@@ -102,8 +102,8 @@ def _advice(folder: Path) -> str:
     from lem_models.training.folder import RunFolder
 
     if not RunFolder(folder).last.is_file():
-        return f"there is no checkpoint yet, start again with: {shlex.join(['lem', *sys.argv[1:]])}"
-    return f"go on with: {shlex.join(['lem', *_without_choice(sys.argv[1:]), '--resume', str(folder)])}"
+        return f"there is no checkpoint yet; start again with: {shlex.join(['lem', *sys.argv[1:]])}"
+    return f"resume with: {shlex.join(['lem', *_without_choice(sys.argv[1:]), '--resume', str(folder)])}"
 
 
 def _without_choice(arguments: list[str]) -> list[str]:

@@ -1,9 +1,9 @@
-"""The terminal of ``lem``: streams that take every text and may be closed at any time, a console for tables, help.
+"""The terminal of ``lem``: streams that print every character and may be closed at any time, a console, help.
 
-Exit codes: 0 success; 1 success with the answer no (a leak, no order could run); 2 something was refused; 141 the
-reader of the output has closed it (``lem list | head -1``), as for any Unix tool that SIGPIPE ends, so that a script
-with ``pipefail`` sees it. SIGPIPE itself stays ignored, because it would also end the process when a connection to the
-Hub breaks; the error of the stream is handled instead.
+Exit codes: 0 success; 1 success with a negative result (a leak, no order could run); 2 refused input; 141 the reader
+closed the output (``lem list | head -1``), as for any Unix tool that SIGPIPE ends, so a script with ``pipefail``
+sees it. SIGPIPE itself stays ignored, because it would also end the process when a connection to the Hub breaks; the
+error of the stream is handled instead.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _PLAIN = {
 
 
 def printable(text: str, encoding: str) -> str:
-    r"""The text in the characters of an encoding: signs and lines become similar ones of ASCII, others are escaped.
+    r"""The text in an encoding: signs and lines that it lacks become similar ASCII characters, others are escaped.
 
     Example:
         >>> printable("0.31 ± 0.02 → 日", "cp1252")
@@ -85,10 +85,10 @@ def _in_encoding(character: str, encoding: str) -> str:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Let standard output and standard error take every text, and be closed at any time.
+    """Let standard output and standard error print every character, and be closed at any time.
 
-    A standard output that its reader has closed ends the process with 141. One that cannot be written (a full disk)
-    raises OSError. What is written to a closed standard error is lost.
+    If the reader closes standard output, the process ends with 141. If it cannot be written (a full disk), OSError is
+    raised. Text for a closed standard error is lost.
     """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = cast(TextIO, _Stream(before[0], _give_up)), cast(TextIO, _Stream(before[1], _carry_on))
@@ -105,13 +105,13 @@ def _give_up(error: OSError) -> None:
 
 
 def _carry_on(error: OSError) -> None:
-    """A closed standard error has no reader: the text is lost."""
+    """Drop the text: a closed standard error has no reader."""
 
 
 class _Stream(io.TextIOBase):
-    """A text stream over another one, which is ``None`` where the process was started without it.
+    """A text stream over another one, which is ``None`` if the process was started without it.
 
-    It has no ``buffer``: libraries that find one write bytes of another encoding past the stream.
+    It has no ``buffer``, because libraries would write bytes of another encoding to it.
     """
 
     def __init__(self, stream: TextIO | None, failed: Callable[[OSError], None]) -> None:
@@ -154,7 +154,7 @@ class _Stream(io.TextIOBase):
         self._failed(self._failure)
 
     def _discard(self) -> None:
-        """Send what is still in the buffers nowhere: Python writes it once more at its exit."""
+        """Discard the buffers, which Python would write again at exit."""
         try:
             number = self.fileno()
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -165,12 +165,12 @@ class _Stream(io.TextIOBase):
 
 
 def make_console() -> Console:
-    """A console, wide enough for the tables when the output goes to a file; silent on every rank but the first."""
+    """A console that is wide enough for tables if the output is a file, and silent on all ranks but the first."""
     from rich.console import Console
     from rich.text import Text
 
     class Plain(Console):
-        """A console that lays tables out with the characters that it can print."""
+        """A console that prints tables in the characters of its encoding."""
 
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, self.encoding), **settings)
@@ -186,6 +186,6 @@ def spinner(console: Console) -> str:
 
 
 def show_help(context: typer.Context) -> None:
-    """Print the help of a group that was called without a command."""
+    """Print the help of a group that is called without a command."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

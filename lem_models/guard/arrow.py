@@ -71,7 +71,11 @@ def _messages(source: pa.MemoryMappedFile) -> Iterator[pa.Message]:
         source.seek(size - 10 - length)
         for offset in _blocks(_Table.root(source.read(length))):
             source.seek(offset)
-            yield pa.ipc.read_message(source)
+            try:
+                message = pa.ipc.read_message(source)
+            except EOFError:
+                raise ValueError("a record batch is empty") from None
+            yield message
         return
     source.seek(0)
     reader = pa.ipc.MessageReader.open_stream(source)

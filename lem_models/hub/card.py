@@ -1,4 +1,4 @@
-"""Cards of repositories: Markdown below a head in YAML."""
+"""Cards of repositories: Markdown below metadata in YAML."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Card:
         return cls(read_text(path, MAX_CARD_BYTES))
 
     @cached_property
-    def _head_and_body(self) -> tuple[str, str]:
+    def _metadata_and_body(self) -> tuple[str, str]:
         lines = self.text.splitlines(keepends=True)
         if lines and lines[0].strip() == "---":
             for number, line in enumerate(lines[1:], 1):
@@ -50,13 +50,13 @@ class Card:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """The values of the head; empty when there is none.
+        """The metadata; empty if there are none.
 
         Raises:
-            ValueError: The head is not YAML, or does not hold a mapping.
+            ValueError: They are not YAML, or not a mapping.
         """
         try:
-            metadata = parse_yaml(self._head_and_body[0])
+            metadata = parse_yaml(self._metadata_and_body[0])
         except RecursionError:
             raise ValueError("its metadata are nested too deeply") from None
         if metadata is None:
@@ -66,26 +66,26 @@ class Card:
         return metadata
 
     def with_metadata(self, values: Mapping[str, Any]) -> Card:
-        """The card with new values of some keys of its head; everything else stays unchanged.
+        """The card with new values of some metadata; everything else stays unchanged.
 
         Args:
-            values: New values by key. A card without a head gets one.
+            values: New values by key. A card without metadata gets them.
 
         Raises:
             ValueError: See :attr:`metadata`.
         """
         if all(key in self.metadata and self.metadata[key] == value for key, value in values.items()):
             return self
-        head, body = self._head_and_body
+        old, body = self._metadata_and_body
         wanted = {**self.metadata, **values}
-        newline = "\r\n" if "\r\n" in head else "\n"
-        new_head = head
+        newline = "\r\n" if "\r\n" in old else "\n"
+        new = old
         for key, value in values.items():
-            new_head = _replace_key(new_head, key, _yaml({key: value}).replace("\n", newline))
-        card = Card(f"---{newline}{new_head}---{newline}{body}")
+            new = _replace_key(new, key, _yaml({key: value}).replace("\n", newline))
+        card = Card(f"---{newline}{new}---{newline}{body}")
         if card._holds(wanted):
             return card
-        # The old head has an unusual form: anchors, braces, quoted keys.
+        # The old metadata have an unusual form: anchors, braces, quoted keys.
         return Card(f"---{newline}{_yaml(wanted).replace(chr(10), newline)}---{newline}{body}")
 
     def _holds(self, metadata: Mapping[str, Any]) -> bool:
@@ -95,11 +95,11 @@ class Card:
             return False
 
 
-def _replace_key(head: str, key: str, block: str) -> str:
+def _replace_key(text: str, key: str, block: str) -> str:
     """Replace a key, which is its line and the lines indented below it (or a list at the same depth), by a block."""
     kept: list[str] = []
     place, is_inside = None, False
-    for line in head.splitlines(keepends=True):
+    for line in text.splitlines(keepends=True):
         if re.match(rf"{re.escape(key)}\s*:", line):
             is_inside, place = True, len(kept)
         elif is_inside and line.strip() and not line.startswith((" ", "\t", "-")):

@@ -74,7 +74,7 @@ def ask(
             again = _is_temporary(error)
         if again and once and problem.status not in _NOT_DONE:
             problem = HubError(
-                f"{problem}. It may have arrived nevertheless, so it is not sent again: look at the repository first",
+                f"{problem}. It may have arrived anyway, so it is not sent again: look at the repository first",
                 repo_id=repo_id,
                 status=problem.status,
             )
@@ -111,7 +111,7 @@ def is_offline() -> bool:
 
 
 def without_token(text: str, token: str | bool | None = None) -> str:
-    """A text in one line, without tokens and signatures."""
+    """A text on one line, without tokens and signatures."""
     known = {token.strip() for token in (token, _client_token()) if isinstance(token, str) and token.strip()}
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -126,7 +126,7 @@ def _client_token() -> str | None:
         from huggingface_hub import get_token
 
         return get_token()
-    except Exception:  # a broken token file holds nothing to hide
+    except Exception:  # a broken token file holds no token
         return None
 
 
@@ -169,7 +169,7 @@ def _is_temporary(error: BaseException) -> bool:
 
 
 def _advice(error: BaseException, status: int | None, retry_after: float | None, cache: Path | None) -> str:
-    """The problem in plain words, and the cure; empty if there is nothing to add to the client's message."""
+    """The problem and the cure; empty if there is nothing to add to the client's message."""
     numbers = {one.errno for one in _chain(error) if isinstance(one, OSError)}
     where = f" {cache}" if cache is not None else ""
     if numbers & _FULL:
@@ -178,11 +178,11 @@ def _advice(error: BaseException, status: int | None, retry_after: float | None,
         return f"the cache{where} cannot be written: name another folder with cache_dir"
     kinds = {type(one).__name__ for one in _chain(error)}
     if "RepositoryNotFoundError" in kinds:
-        return "there is no such repository, or it is private: then pass token=, set HF_TOKEN, or use `hf auth login`"
+        return "there is no such repository, or it is private: pass token=, set HF_TOKEN, or use `hf auth login`"
     if "RevisionNotFoundError" in kinds:
         return "the repository has no such branch, tag or commit"
     if status == 401:
-        return "the Hub wants a valid token: pass token=, set HF_TOKEN, or log in with `hf auth login`"
+        return "the Hub requires a valid token: pass token=, set HF_TOKEN, or log in with `hf auth login`"
     if status == 403:
         return "the token does not allow it: use one with the right to do so"
     if status == 429:

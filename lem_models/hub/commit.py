@@ -1,11 +1,11 @@
 """Publish to the Hub: first make a plan, then one commit.
 
-The files to publish depend on the content of the repository (:data:`Draw`), because a card may keep text that somebody
-wrote there. The commit builds on the commit that the plan was made for. If somebody else changes the repository in
-between, the Hub refuses the commit, and the plan is made again.
+The files to publish depend on the content of the repository (:data:`DraftMaker`), because a card may keep text that
+somebody wrote there. The commit builds on the commit that the plan was made for. If somebody else changes the
+repository in between, the Hub refuses the commit, and the plan is made again.
 
 Large files are written and uploaded one at a time before the commit, so neither memory nor disk holds more than one. A
-push that breaks off leaves the repository unchanged, and the next push uploads only the missing files.
+push that is interrupted leaves the repository unchanged, and the next push uploads only the missing files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lem_models.hub.settings import Destination
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
 
-__all__ = ["Draft", "Draw", "Plan", "PlannedFile", "Writers", "commit", "make_plan"]
+__all__ = ["Draft", "DraftMaker", "Plan", "PlannedFile", "Writers", "commit", "make_plan"]
 
 State: TypeAlias = Literal["new", "changed", "same", "kept", "removed", "unknown"]
 """State of a file: ``kept`` if it differs and the repository's stays, ``unknown`` if the Hub could not be asked."""
@@ -67,10 +67,10 @@ class PlannedFile:
         """The file with its state against a repository; ``None`` stands for one that does not exist."""
         if self.state != "unknown":
             return self
-        there = None if repository is None else repository.files.get(self.path)
-        if there is None:
+        published = None if repository is None else repository.files.get(self.path)
+        if published is None:
             return replace(self, state="new")
-        same = (there.sha256 or there.git_sha1) in (self.sha256, self.git_sha1)
+        same = (published.sha256 or published.git_sha1) in (self.sha256, self.git_sha1)
         return replace(self, state="same" if same else "changed")
 
 
@@ -79,7 +79,7 @@ class Draft:
     """Files to publish.
 
     Attributes:
-        files: The files. A state other than ``unknown`` is kept; the other states are worked out.
+        files: The files. A state other than ``unknown`` is kept; the others are computed.
         notes: Notes for the publisher, one sentence each; they also name what was left out.
     """
 
@@ -87,7 +87,7 @@ class Draft:
     notes: tuple[str, ...] = ()
 
 
-Draw: TypeAlias = Callable[[Repository | None, Sequence[PlannedFile]], Draft]
+DraftMaker: TypeAlias = Callable[[Repository | None, Sequence[PlannedFile]], Draft]
 """Makes the draft from the repository and the large files."""
 
 Writers: TypeAlias = Mapping[str, Callable[[Path], object]]
@@ -157,19 +157,19 @@ class Plan:
 # --- the plan --------------------------------------------------------------------------------------------------------
 
 
-def make_plan(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
+def make_plan(to: Destination, make_draft: DraftMaker, writers: Writers | None = None) -> Plan:
     """Plan what :func:`commit` would do; nothing is changed.
 
-    If the Hub cannot be reached, the states of the files are unknown, and a note says so.
+    If the Hub cannot be reached, the states of the files are unknown, and a note reports it.
 
     Args:
         to: The destination.
-        draw: Makes the draft.
+        make_draft: Makes the draft.
         writers: Writers of the large files.
 
     Raises:
         HubError: The Hub refuses, or the repository is public and ``to.private`` is true.
-        LEMError: Errors of ``draw``.
+        LEMError: Errors of ``make_draft``.
     """
     large = []
     with tempfile.TemporaryDirectory(prefix="lem-upload-") as folder:
@@ -179,28 +179,29 @@ def make_plan(to: Destination, draw: Draw, writers: Writers | None = None) -> Pl
             large.append(PlannedFile(path, file.stat().st_size, file_sha256(file)))
             file.unlink()
     try:
-        return _plan(to, draw, large)
+        return _plan(to, make_draft, large)
     except HubError as error:
         if error.status is not None:
             raise
-        draft = draw(None, large)
+        draft = make_draft(None, large)
         files = tuple(replace(file, state="unknown") for file in draft.files)
         notes = (*draft.notes, f"the content of the repository is not known: {error}")
         return Plan(to, _page(to), None, None, None, files, (), notes)
 
 
-def _plan(to: Destination, draw: Draw, large: Sequence[PlannedFile] = ()) -> Plan:
-    there, branch_exists = _look(to)
-    draft = draw(there, large)
+def _plan(to: Destination, make_draft: DraftMaker, large: Sequence[PlannedFile] = ()) -> Plan:
+    repository, branch_exists = _look(to)
+    draft = make_draft(repository, large)
     planned = {file.path for file in draft.files}
+    others = () if repository is None else tuple(one_line(path) for path in sorted(repository.files.keys() - planned))
     return Plan(
         to,
         _page(to),
-        there is not None,
+        repository is not None,
         branch_exists,
-        None if there is None else there.commit,
-        tuple(file.against(there) for file in draft.files),
-        tuple(one_line(path) for path in sorted(there.files) if path not in planned) if there is not None else (),
+        None if repository is None else repository.commit,
+        tuple(file.against(repository) for file in draft.files),
+        others,
         draft.notes,
     )
 
@@ -217,15 +218,15 @@ def _look(to: Destination) -> tuple[Repository | None, bool]:
         except RevisionNotFoundError:  # the branch will begin at the main branch
             return describe(to.repo_id, to.repo_type, None, to.token), False
 
-    there, branch_exists = ask(f"publish {to}", to.repo_id, look, token=to.token)
-    if there is not None and to.private and not there.is_private:
+    repository, branch_exists = ask(f"publish {to}", to.repo_id, look, token=to.token)
+    if repository is not None and to.private and not repository.is_private:
         raise HubError(
             f"cannot publish {to.repo_id!r}: it exists and is public, but private=True is set. Make it private "
             "on its page, or choose another name",
             repo_id=to.repo_id,
             status=409,
         )
-    return there, branch_exists
+    return repository, branch_exists
 
 
 def _page(to: Destination) -> str:
@@ -237,12 +238,12 @@ def _page(to: Destination) -> str:
 # --- the commit ------------------------------------------------------------------------------------------------------
 
 
-def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
+def commit(to: Destination, make_draft: DraftMaker, writers: Writers | None = None) -> Plan:
     """Send the files that the repository lacks, in one commit; its other files stay.
 
     Args:
         to: The destination.
-        draw: Makes the draft.
+        make_draft: Makes the draft.
         writers: Writers of the large files.
 
     Returns:
@@ -251,12 +252,12 @@ def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
     Raises:
         HubError: The Hub refuses or cannot be reached. Then no commit was made, unless the Hub's answer was lost. A
             pull request whose answer was lost is not sent again, because it would be a second one.
-        LEMError: Errors of ``draw``.
+        LEMError: Errors of ``make_draft``.
     """
     from huggingface_hub import HfApi
 
     api = HfApi(token=to.token, library_name="lem_models")
-    plan = _plan(to, draw)  # raises its errors before anything is made or uploaded
+    plan = _plan(to, make_draft)  # raises its errors before anything is made or uploaded
     if not plan.exists:
         _make_repository(api, to)
     if not plan.branch_exists:
@@ -266,7 +267,7 @@ def commit(to: Destination, draw: Draw, writers: Writers | None = None) -> Plan:
         attempt = 0
         while True:
             attempt += 1
-            plan = _plan(to, draw, large)
+            plan = _plan(to, make_draft, large)
             if not plan.to_send:
                 return replace(plan, url=f"{plan.page}/commit/{plan.head}")
             try:

@@ -31,7 +31,7 @@ from lem_models.hub.client import ask
 from lem_models.hub.download import Deadline, fetch_answer, fetch_file, fetch_range
 from lem_models.hub.names import CARD_NAME, RepoType
 
-__all__ = ["HubFile", "Repository", "cache_folder", "cache_root", "cached_card", "describe", "is_damaged", "safe_path"]
+__all__ = ["HubFile", "Repository", "cache_folder", "cache_root", "cached_card", "check_copy", "describe", "safe_path"]
 
 _MAX_FILES = 100_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -76,7 +76,7 @@ class Repository:
     token: str | bool | None = field(repr=False)
 
     def fetch(self, file: HubFile, cache: Path) -> Path:
-        """A copy of a file in the cache; fetched if it is not there.
+        """A copy of a file in the cache, with the hash that the Hub states; fetched if it is not there or damaged.
 
         Args:
             file: One of :attr:`files`.
@@ -89,13 +89,14 @@ class Repository:
         if not safe_path(file.path):
             raise LEMError(f"a file of {self.repo_id!r} is named {file.path!r}, which may lead out of it: not fetched")
         storage = cache_folder(self.repo_id, self.repo_type, cache)
-        copy = storage / "snapshots" / self.commit / file.path
-        if copy.exists():
-            return copy
-        blobs = storage / "blobs"
+        copy, blobs = storage / "snapshots" / self.commit / file.path, storage / "blobs"
         stated = file.sha256 or file.git_sha1
-        if stated is not None and (blobs / stated).is_file():
-            return self._linked(blobs / stated, copy, cache)
+        if not copy.exists() and stated is not None and (blobs / stated).is_file():
+            self._linked(blobs / stated, copy, cache)
+        if copy.exists():
+            with contextlib.suppress(HubError):  # a damaged copy is fetched again
+                check_copy(copy, self.repo_id, file.sha256)
+                return copy
         for _ in range(2):
             partial = blobs / f"{secrets.token_hex(8)}.incomplete"
             try:
@@ -141,18 +142,18 @@ class Repository:
         return cached_card(self.fetch(self.files[CARD_NAME], cache_root(cache_dir)), self.repo_id)
 
     def note(self, name: str, cache: Path) -> None:
-        """Note in the cache that a branch or tag is at this commit, for readers without a connection."""
+        """Record in the cache that a branch or tag is at this commit, for offline readers."""
         path = cache_folder(self.repo_id, self.repo_type, cache) / "refs" / name
         if name == self.commit or not safe_path(name):
             return
-        with contextlib.suppress(OSError):  # only a later reader without a connection needs it
+        with contextlib.suppress(OSError):  # only offline readers need it
             _put(path, lambda partial: partial.write_text(self.commit, encoding="ascii"))
 
     def _fetch_to(self, partial: Path, file: HubFile, cache: Path) -> str:
         """Fetch a file; return the hash that names it in the cache."""
         size, name, url = file.size, self._name(file), self._url(file)
         if size is None:
-            raise HubError(f"the Hub does not say how long {name} is: it is not fetched", repo_id=self.repo_id)
+            raise HubError(f"the Hub does not state the size of {name}: it is not fetched", repo_id=self.repo_id)
         deadline = Deadline(name, self.repo_id, size)
 
         def call() -> None:
@@ -249,17 +250,37 @@ def safe_path(path: str) -> bool:
     )
 
 
-def is_damaged(path: Path, sha256: str | None = None) -> bool:
-    """Whether the content of a cached copy does not have its stated hash.
+def check_copy(path: Path, repo_id: str, sha256: str | None = None) -> None:
+    """Check that a cached copy has its stated hash; remove it otherwise.
 
     A copy is a link to a blob, whose name is its hash: SHA-256 of large files, git's SHA-1 of small ones (plain SHA-1
     from some mirrors). Where the file system has no links, only the hash that the Hub states is known.
 
     Args:
         path: The copy.
+        repo_id: The repository.
         sha256: SHA-256 (hexadecimal) that the Hub states.
+
+    Raises:
+        HubError: It has another hash.
     """
     blob = path.resolve()
+    if not _is_damaged(path, blob, sha256):
+        return
+    result = "The copy was removed: try again"
+    try:
+        blob.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        result = f"The copy {path} could not be removed ({error.strerror}): remove it, and try again"
+    raise HubError(
+        f"{path.name} of {repo_id!r} does not have the hash that the Hub states: it was damaged in transfer or in the "
+        f"cache. {result}",
+        repo_id=repo_id,
+    )
+
+
+def _is_damaged(path: Path, blob: Path, sha256: str | None) -> bool:
     stated = sha256 or (blob.name if path.is_symlink() and blob.parent.name == "blobs" else "")
     if not blob.is_file() or not (_SHA256.fullmatch(stated) or _COMMIT.fullmatch(stated)):
         return False

@@ -6,9 +6,9 @@ traded is its VWAP, ``notional / volume``.
 
 :class:`Bars` holds the table as flat arrays, symbol-major: all bars of the first symbol in time order, then all bars of
 the second. Seven arrays take 56 bytes per bar. Ordinal, session, slot and gaps of a bar follow from a compact
-:class:`~lem_models.markets.calendar.grid.Grid`, which computes them for the rows that are asked for. "Is there a gap
-between the bars a and b" is one comparison, and windows are never copied. The whole columns, such as
-:attr:`Bars.session`, are computed when they are first asked for.
+:class:`~lem_models.markets.calendar.grid.Grid`, which computes them for the requested rows. Whether there is a gap
+between two bars is one comparison, and windows are never copied. Whole columns, such as :attr:`Bars.session`, are
+computed on first use.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
-"""What functions take as bars, see :meth:`Bars.of`; tables of other libraries too."""
+"""Bars, or what :meth:`Bars.of` makes bars from; tables of other libraries too."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,7 +109,7 @@ class Bars(PlacedBars):
         """Read bars from a file.
 
         An ``.arrow`` file of :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` is mapped into
-        memory: it opens at once whatever its size, and only the bars that are used are loaded. Its bars were checked
+        memory: it opens at once, whatever its size, and only the bars in use are loaded. Its bars were checked
         when it was written. The file may be replaced while it is open, as writing does, but not changed in place.
 
         Args:
@@ -125,7 +125,7 @@ class Bars(PlacedBars):
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
-            UnknownNameError: There is no calendar, or no unit, of this name.
+            UnknownNameError: The calendar or the unit is unknown.
         """
         file = Path(path)
         stored = open_store(file) if format_of(file) == "arrow" else None
@@ -190,8 +190,8 @@ class Bars(PlacedBars):
             The bars, mapped from the file.
 
         Raises:
-            BarsError: The argument is no such data set, a bar breaks a rule, or the file cannot be written.
-            UnknownNameError: There is no calendar, or no unit, of this name.
+            BarsError: The argument is not such a data set, a bar breaks a rule, or the file cannot be written.
+            UnknownNameError: The calendar or the unit is unknown.
         """
         from lem_models.markets.storage.writer import store_dataset
 
@@ -213,8 +213,8 @@ class Bars(PlacedBars):
             frame: A DataFrame of pandas or polars, a table of pyarrow, a mapping of columns or a list of rows. One row
                 per bar; columns timestamp (datetimes or ISO 8601, with a zone), symbol, open, high, low, close, volume,
                 notional. Other columns are carried along. Symbols may be interleaved; the rows of each symbol are in
-                time order. If prices of a bar contradict each other by a rounding (at most 1e-6, relative), low and
-                high are widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
+                time order. If prices of a bar contradict each other by a rounding error (at most 1e-6, relative),
+                low and high are widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
             calendar: ``"auto"`` infers ``"24/7"`` or ``"sessions"`` from the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
                 own (``{"SPY": "XNYS", "VOD": "XLON"}``). With ``"auto"`` a column ``calendar`` does the same. The
@@ -223,16 +223,16 @@ class Bars(PlacedBars):
             unit: Unit of timestamps that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``. ``"auto"``
                 takes the unit in which the first number lies between 1980 and 2262; all numbers must fit it. Without a
                 unit numbers are refused. With a unit everything else is refused.
-            fill_gaps: Fill gaps of at most so many missing bars with bars without volume, at the close before them; for
-                vendors that leave out bars in which nothing traded. Gaps that stay exclude orders. If they exclude a
-                quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` says so.
+            fill_gaps: Longest gap to fill, in bars, for vendors that leave out bars in which nothing traded. The new
+                bars have no volume, and the close before the gap as prices. Other gaps exclude orders. If they exclude
+                a quarter of the possible starts, a :class:`~lem_models.errors.BarsWarning` reports it.
 
         Returns:
             The bars.
 
         Raises:
             BarsError: A bar breaks a rule; the error names symbol, timestamp, column and rule.
-            UnknownNameError: There is no calendar, or no unit, of this name.
+            UnknownNameError: The calendar or the unit is unknown.
         """
         columns = validate_frame(frame, unit=unit)
         warn_of_widened(len(columns.widened), columns.first_widened)
@@ -284,13 +284,32 @@ class Bars(PlacedBars):
             "symbol": np.repeat(np.array(self.symbols, dtype=object), np.diff(self.offsets)),
             **{name: getattr(self, name) for name in VALUES},
         }
-        return pd.DataFrame(table).join(self._checked_extra(as_frame=True))
+        return pd.DataFrame(table).join(self.other_columns(as_frame=True))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of :attr:`frame`: the eight of every table of bars, and those that are carried along."""
         extra = self._extra.columns if isinstance(self._extra, pd.DataFrame) else self._extra.column_names
         return (*REQUIRED, *map(str, extra))
+
+    def other_columns(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
+        """The columns other than those of a bar, [bars] each: a data frame, or a table that is mapped from the file.
+
+        Args:
+            as_frame: Load a mapped table into a data frame.
+
+        Raises:
+            BarsError: The columns of a mapped file are damaged. They are validated first, because strings and lists
+                hold offsets.
+        """
+        extra = self._extra
+        if isinstance(extra, pd.DataFrame):
+            return extra
+        try:
+            extra.validate(full=True)
+            return extra.to_pandas() if as_frame else extra
+        except pa.ArrowException as error:
+            raise BarsError(f"the other columns of the file are damaged: {error}", rule="readable file") from error
 
     def __len__(self) -> int:
         """Number of bars, over all symbols."""
@@ -345,7 +364,7 @@ class Bars(PlacedBars):
         return self._take(pieces, f"start in [{start}, {end})")
 
     def last(self, count: int) -> Bars:
-        """Take the last bars of each symbol, at most so many; they keep their places on the grid."""
+        """Take the last ``count`` bars of each symbol, or all if it has fewer; they keep their places on the grid."""
         ends = self.offsets[1:].tolist()
         first = np.maximum(self.offsets[1:] - count, self.offsets[:-1]).tolist()
         return self._take([(index, *bounds) for index, bounds in enumerate(zip(first, ends, strict=True))], "are last")
@@ -362,8 +381,8 @@ class Bars(PlacedBars):
             The bars of these symbols.
 
         Raises:
-            UnknownNameError: There are no bars of this name.
-            BarsError: No symbol is given, or one twice.
+            UnknownNameError: There are no bars of a symbol.
+            BarsError: No symbol is given, or one is given twice.
         """
         names = [symbols] if isinstance(symbols, str) else list(symbols)
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
@@ -450,16 +469,16 @@ class Bars(PlacedBars):
         """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
 
         Bars are sent shard by shard, so an ``.arrow`` file is never loaded whole. The bars are checked again before
-        anything is sent. Other splits of the data set stay. A card written by hand stays too, except for the keys in
-        its head that list the files.
+        anything is sent. Other splits of the data set stay. A card written by hand stays too, except for the metadata
+        that list the files.
 
         Args:
             repo_id: ``org/name``; the repository is made if it does not exist.
             split: Name of the split; an existing split of this name is replaced.
             source: Where the bars come from, for the card.
             licence: Terms: a name that the Hub knows (``"cc-by-4.0"``), or ``"other: "`` and the terms in words.
-            quirks: What readers must know of the bars, one sentence each.
-            columns: Meaning and unit of other columns than those of a bar, by name.
+            quirks: What readers must know about the bars, one sentence each.
+            columns: Meaning and unit of the other columns, by name.
             private: Whether a new repository is private; default the organisation's setting.
             branch: Branch to commit to, made if it does not exist; default the main branch.
             create_pr: Open a pull request instead.
@@ -589,7 +608,7 @@ class Bars(PlacedBars):
         )
 
     def _with_gaps_filled(self, at_most: int) -> Bars:
-        """The bars with gaps of at most so many bars filled; other columns have no value there."""
+        """Fill the gaps of at most ``at_most`` bars; the new bars have no values in other columns."""
         added = missing_bars(self, at_most)
         if added.empty:
             return self
@@ -619,23 +638,12 @@ class Bars(PlacedBars):
             values={name: getattr(self, name)[rows] for name in VALUES},
             extra=pd.DataFrame(index=pd.RangeIndex(len(grid))),
         )
-        extra = self._checked_extra()
+        extra = self.other_columns()
         if isinstance(extra, pd.DataFrame):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
         return self.of_columns(columns, grid, extra)
-
-    def _checked_extra(self, *, as_frame: bool = False) -> pd.DataFrame | pa.Table:
-        """The other columns; those of a mapped file are validated first, because texts and lists hold addresses."""
-        extra = self._extra
-        if isinstance(extra, pd.DataFrame):
-            return extra
-        try:
-            extra.validate(full=True)
-            return extra.to_pandas() if as_frame else extra
-        except pa.ArrowException as error:
-            raise BarsError(f"the other columns of the file are damaged: {error}", rule="readable file") from error
 
     def _edges(self) -> tuple[int, int]:
         """Start of the first and of the last bar, nanoseconds UTC."""

@@ -2,7 +2,7 @@
 
 A number does not show its unit, and a wrong unit is wrong by a factor of 1000: hourly bars become bars of 3.6 seconds,
 or of 3.6 milliseconds, in January 1970. So the caller names the unit. Bars begin in 1980 or later (:data:`EARLIEST`),
-and since then no number is a time in two units: ``"auto"`` takes the unit that fits the first row, and every other row
+and no number is a time since then in two units. ``"auto"`` takes the unit that fits the first row, and every other row
 must fit it too.
 """
 
@@ -33,7 +33,7 @@ EARLIEST = 315_532_800 * 10**9
 
 _LATEST = np.iinfo(np.int64).max
 _EXACT = 2**53  # floats hold whole numbers below this
-_LONG = 10**32  # no time has so many digits, and printing millions of them takes long
+_LONG = 10**32  # no time has as many digits, and printing millions of digits is slow
 _DIGITS = re.compile(r"(-?[0-9]{1,32})(?:\.0+)?")
 
 
@@ -83,8 +83,8 @@ def read_epochs(column: pd.Series, unit: str) -> tuple[Integers, str]:
         Nanoseconds UTC, int64 [rows], and their unit.
 
     Raises:
-        MomentError: A row is missing, is no whole number, or is no time since 1980 in this unit; the error names the
-            first such row.
+        MomentError: A row is missing, is not a whole number, or is not a time since 1980 in this unit; the error names
+            the first such row.
     """
     if isinstance(column.dtype, pd.ArrowDtype):
         column = pa.array(column).to_pandas(integer_object_nulls=True)
@@ -112,21 +112,21 @@ def _distinct(column: pd.Series) -> tuple[npt.NDArray[np.intp], Iterable[object]
     """Number of each row's value among the distinct values, and these values; symbols share timestamps."""
     try:
         which, distinct = pd.factorize(column)
-    except TypeError:  # something that cannot be hashed is no number either
+    except TypeError:  # a value that cannot be hashed is not a number either
         return np.arange(len(column)), column.tolist()
     return which, distinct.tolist()
 
 
 def _not_whole(value: object, unit: str) -> str:
     if isinstance(value, int | float | np.number | Decimal) and not isinstance(value, bool):
-        return f"{shown(value)} is no whole number, or a float above 2**53, which is not exact: pass integers"
-    return f"unit={unit!r} is for timestamps that are numbers, and {shown(value)} is none: leave the unit out"
+        return f"{shown(value)} is not a whole number, or is a float above 2**53, which is not exact: pass integers"
+    return f"unit={unit!r} is for timestamps that are numbers, and {shown(value)} is not a number: leave the unit out"
 
 
 def _does_not_fit(number: int, unit: str) -> str:
     other = epoch_unit(number)
     if unit == "auto":
-        return f"{shown(number)} is no time from 1980 to 2262 in any of the units {', '.join(UNITS)}"
-    return f"{shown(number)} is no time from 1980 to 2262 in {unit!r}" + (
+        return f"{shown(number)} is not a time from 1980 to 2262 in any of the units {', '.join(UNITS)}"
+    return f"{shown(number)} is not a time from 1980 to 2262 in {unit!r}" + (
         f", but it is in {other!r}: all timestamps of a table have one unit" if other else ""
     )

@@ -41,7 +41,7 @@ def warn_of_gaps(bars: PlacedBars) -> None:
     lost, possible = starts_lost(bars)
     if possible and lost > _MANY * possible:
         warnings.warn(
-            f"{lost:,} of {possible:,} possible starts of orders are lost to {len(bars.gaps):,} gaps, with "
+            f"{len(bars.gaps):,} gaps exclude {lost:,} of {possible:,} possible starts of orders, with "
             f"{MAX_LOOKBACK} bars of history each; {gap_advice(bars)}",
             BarsWarning,
             stacklevel=3,
@@ -76,7 +76,7 @@ def _advice(bars: PlacedBars) -> str:
     if longest <= _LONGEST_IDLE:
         return f"{counted}: {fill}: fill_gaps={longest}"
     if not len(short):
-        return f"{counted}, never fewer than {missing.min():,}: these may be halts, or data that another source has"
+        return f"{counted}, never fewer than {missing.min():,}: these may be halts, or bars that another source has"
     return (
         f"{counted}: {fill}: fill_gaps={short.max()} fills {len(short):,} of the {len(missing):,} gaps; longer ones "
         "may be halts, and stay"
@@ -142,12 +142,12 @@ def _hours_in_words(holes: list[_Hole]) -> str:
     missing = f"{largest.symbol} lacks {named} UTC on {min(hole.days for hole in holes[:_NAMED])} days"
     fill = f"fill_gaps={largest.bars} fills them with bars without volume"
     if len(holes) > 1:
-        return f"{missing}: if these are breaks of the market, no exchange calendar has several a day; {fill}"
+        return f"{missing}: if these are breaks of the market: no exchange calendar has several a day; {fill}"
     code = next((name for begin, end, name in _BREAKS if str(largest) == f"{begin} to {end}"), None)
     cure = (
         f"calendar={code!r} knows it"
         if code
-        else f"calendar='XTKS' (or another code) takes an exchange's hours; where these have no break, {fill}"
+        else f"calendar='XTKS' (or another code) takes an exchange's hours; if these have no break, {fill}"
     )
     return f"{missing}: if that is a lunch break or the pause before a night session, name the exchange: {cure}"
 

@@ -69,11 +69,11 @@ class ClosedBar(NamedTuple):
 
 
 def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[Sequence[float]]]) -> Bars:
-    """A history and the bars that follow it without a gap, as one table.
+    """One table of a history and the bars that follow it without a gap.
 
     Args:
         history: Bars of one calendar.
-        calendar: The calendar, or what it has become since.
+        calendar: The calendar, or its extension.
         values: For each symbol timestamp, open, high, low, close, volume and notional of each bar, checked.
     """
     added = np.array([len(bars) for bars in values])

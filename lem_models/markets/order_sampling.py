@@ -70,7 +70,7 @@ def sample_orders(
 
 
 def _combinations(settings: dict[str, object]) -> list[dict[str, Any]]:
-    """Every combination of the values of the settings, but for those whose minimum exceeds their maximum."""
+    """Every combination of the values of the settings, except those whose minimum exceeds their maximum."""
     choices = {name: [_value(name, each) for each in _values(given)] for name, given in settings.items()}
     empty = next((name for name, values in choices.items() if not values), None)
     if empty is not None:
@@ -91,7 +91,7 @@ def _values(given: object) -> list[Any]:
 
 
 def _value(name: str, value: object) -> Any:  # noqa: ANN401
-    """A value of a column; NaN where an order has its default."""
+    """A value of a column; NaN if an order has the default."""
     return np.nan if is_missing(value) else read_field(name, value)
 
 

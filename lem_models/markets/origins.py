@@ -43,7 +43,7 @@ class Origins:
     Attributes:
         first: Flat index of the first origin of each interval, int64 [intervals], ascending.
         count: Origins of each interval, int64 [intervals].
-        excluded: Number of candidates that are no origins, by reason.
+        excluded: Number of candidates that are not origins, by reason.
     """
 
     first: Integers
@@ -64,7 +64,7 @@ class Origins:
             int64 [...]: flat index of the first bar of each window.
 
         Raises:
-            IndexError: There is no origin of such a number.
+            IndexError: A number is out of range.
 
         Example:
             >>> Origins(np.array([5, 20]), np.array([3, 2])).take([0, 2, 3])
@@ -273,7 +273,7 @@ def _step(bars: Bars, every: str | int) -> int | None:
     if step < bars.frequency:
         raise OrderError(f"every={every!r} is shorter than a bar ({clock(bars.frequency)})", field="every")
     if step % bars.frequency:
-        raise OrderError(f"every={every!r} is no whole number of bars of {clock(bars.frequency)}", field="every")
+        raise OrderError(f"every={every!r} is not a whole number of bars of {clock(bars.frequency)}", field="every")
     return step.value
 
 
@@ -294,7 +294,7 @@ def check_history(bars: Bars, lookback: int) -> None:
     """Refuse a market in which no symbol has more bars than the lookback.
 
     Raises:
-        BarsError: No symbol has; the error names the symbol with most bars.
+        BarsError: There is no such symbol; the error names the symbol with the most bars.
     """
     counts = np.diff(bars.offsets)
     longest = int(np.argmax(counts))

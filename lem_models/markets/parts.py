@@ -1,4 +1,4 @@
-"""Parts of a table of bars: ranges of rows, as columns of their own.
+"""Parts of a table of bars: ranges of rows, with their own columns.
 
 A causal computation for a bar depends on a few hundred bars before it. If a market is too large to compute every bar,
 only the needed parts are computed, by the same code: each part looks like a symbol.
@@ -67,7 +67,7 @@ class BarColumns(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class BarParts:
-    """Ranges of bars, each inside one symbol, as columns. A column is read when it is first asked for.
+    """Ranges of bars, each inside one symbol, as columns. A column is read on first use.
 
     Attributes:
         bars: The whole table.

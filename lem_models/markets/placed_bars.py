@@ -1,7 +1,7 @@
 """Columns of bars, their places on the market's grid, and what follows from both.
 
-A derived column is computed when it is first asked for, and kept: for users, tests and small tables. Code for markets
-of any size asks the grid, and :meth:`PlacedBars.vwap_at`, for the rows that it needs.
+A derived column is computed on first use, and kept: for users, tests and small tables. Code for markets of any size
+asks the grid, and :meth:`PlacedBars.vwap_at`, for the rows that it needs.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class PlacedBars:
         """Number of a symbol: its position in ``symbols``.
 
         Raises:
-            UnknownNameError: There are no bars of this symbol.
+            UnknownNameError: The symbol has no bars.
         """
         if symbol not in self.symbol_numbers:
             raise UnknownNameError.among("symbol", symbol, self.symbols)
@@ -91,7 +91,7 @@ class PlacedBars:
             int64 [n], flat indices; -1 where the symbol has no such bar.
 
         Raises:
-            UnknownNameError: There are no bars of this symbol.
+            UnknownNameError: The symbol has no bars.
         """
         wanted = np.asarray(timestamp, dtype=np.int64)
         index = self.number_of(symbol)

@@ -3,8 +3,8 @@
 In a split the price jumps by a ratio ``a / b`` of small whole numbers from a bar's close to the next open, and the
 volume changes by about ``b / a``: the traded money stays the same. In a crash of the same size it rises many times,
 most of all in the first bar. Bars are compared with bars in the same slot of other sessions, because an opening
-trades more than a close. Features, benchmark and slippage over such a jump mean nothing, so a warning reports it. It
-changes no decision, because it is detected from bars after the jump.
+trades more than a close. Features, benchmark and slippage over such a jump are meaningless, so a warning reports it.
+It does not change decisions, because it is detected from bars after the jump.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FIRST = 4.0  # most money that the first bar trades, as a multiple of the usual
 # Sessions after the jump, and the largest difference of the log money of their slots to that before. It is larger for
 # fewer sessions: on real bars 19 of 20 moments without a split are within it.
 _APART = ((10.0, 0.6), (3.0, 0.8), (0.0, math.log(_FIRST)))
-_MOST_JUMPS = 1000  # that are examined; a price with more jumps has a large tick
+_MOST_JUMPS = 1000  # most jumps that are examined; a price with more jumps has a large tick
 _SHOWN = 3
 
 
@@ -158,7 +158,7 @@ def _around(bars: Bars, symbol: int, row: int) -> tuple[Traded, Traded]:
 
 
 def _reach(slots: int) -> int:
-    """Most bars on each side of a jump that are examined, of sessions with so many slots."""
+    """Most bars on each side of a jump that are examined, if sessions have this many slots."""
     return min(_SESSIONS * slots, REACH)
 
 
@@ -178,7 +178,7 @@ class LiveSplits:
         self._traded = deque[tuple[int, float]](traded, maxlen=_reach(slots))
 
     def observe(self, last: ClosedBar, bar: ClosedBar) -> None:
-        """Take in a bar, and warn where a split lies between the last one and this one."""
+        """Add a bar, and warn if a split lies between the last one and this one."""
         splits = []
         if is_wide(last.close, bar.open):
             slot, notional = (np.array(column) for column in zip(*self._traded, strict=True))
@@ -200,7 +200,7 @@ def warn_of_splits(splits: list[Split]) -> None:
     more = f" and {len(splits) - _SHOWN} more" if len(splits) > _SHOWN else ""
     warnings.warn(
         "prices jump like a stock split for which they are not adjusted, inside an order or its lookback: "
-        f"{named}{more}; results over it mean nothing: adjust prices and volumes",
+        f"{named}{more}; results over it are meaningless: adjust prices and volumes",
         BarsWarning,
         stacklevel=3,
     )

@@ -1,4 +1,4 @@
-r"""Simulated bars whose laws are known: for tests, demonstrations and honest nulls.
+r"""Simulated bars with a known distribution: for tests, demonstrations and nulls.
 
 Prices are traded inside every bar along a path of ``intrabar_steps`` trades with random sizes, so open, high, low,
 close and VWAP belong together (the VWAP is the size-weighted mean price of the path, inside [low, high] by
@@ -11,12 +11,12 @@ construction). For bar t with standard deviation ``sigma_t`` and trade j = 1..K:
 
 ``m_t`` is the mixing variable of Student's t (``sqrt((nu - 2) / chi2_nu)``: bar returns have fat tails), and E scales
 ``sigma_t`` to the given volatility (root mean square). This is the log-normal stochastic volatility model of Taylor
-(1986) with the volume link of Clark (1973): a bar that moves much trades much.
+(1986) with the volume link of Clark (1973): a bar with a large move has a large volume.
 
 With ``martingale=True`` sigma_t is constant and the drift of every step is ``- sigma^2 / (2 K)``: the price itself is
 a martingale and its returns are independent, so no forecast of prices is possible. With ``price_process="bar"`` the
 bars' own prices are that martingale: each VWAP is the last one times an independent log-normal, the close equals the
-VWAP, volumes are independent log-normals. There the optimal execution of an order is a textbook problem.
+VWAP, volumes are independent log-normals. The optimal execution of an order is then a textbook problem.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class SyntheticMarket(Settings):
         timestamp = self._timestamps()
         profile = self.volume_seasonality * self._season(timestamp)
         root = np.random.default_rng(self.seed)
-        # Each symbol has a stream of its own: more symbols leave the first ones as they are.
+        # Each symbol has its own stream, so more symbols do not change the first ones.
         market_stream, *streams = root.spawn(1 + len(self._names()))
         market = market_stream.standard_normal((len(timestamp), self._steps()))
         simulate = self._bar_martingale if self.price_process == "bar" else self._path
@@ -146,7 +146,7 @@ class SyntheticMarket(Settings):
             log_volatility = _autoregression(
                 stream.standard_normal(count), self.volatility_persistence, self.volatility_clustering
             )
-            # E exp(2 h) = exp(2 s^2): taken out, so that the root mean square of sigma_t is the volatility.
+            # Divided by sqrt(E exp(2 h)) = exp(s^2), so that the root mean square of sigma_t is the volatility.
             scale = np.exp(log_volatility - self.volatility_clustering**2)
             if self.tail_degrees is not None:
                 scale *= np.sqrt((self.tail_degrees - 2.0) / stream.chisquare(self.tail_degrees, count))
@@ -215,14 +215,14 @@ class SyntheticMarket(Settings):
         """Opening and closing time in nanoseconds after midnight."""
         opening, closing = (pd.Timedelta(f"{text}:00").as_unit("ns").value for text in session)
         if not 0 <= opening < closing <= DAY:
-            raise ValueError(f"the session {session} does not open before it closes, on one day")
+            raise ValueError(f"the session {session} must open before it closes, on the same day")
         return opening, closing
 
     def _steps(self) -> int:
         return 1 if self.price_process == "bar" else self.intrabar_steps
 
     def _names(self) -> tuple[str, ...]:
-        return cast("tuple[str, ...]", self.symbols)  # a number has become names by now
+        return cast("tuple[str, ...]", self.symbols)  # a number is already replaced by names
 
 
 def synthetic_bars(**settings: Any) -> Bars:

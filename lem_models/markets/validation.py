@@ -83,7 +83,7 @@ class Columns:
         values: float64 [bars] for each of open, high, low, close, volume, notional.
         extra: All other columns of the table, in the same row order.
         unit: Unit of the timestamps, if they were numbers.
-        widened: int64 [n], rows whose range was widened by a rounding (:data:`VENDOR_ROUNDING`).
+        widened: int64 [n], rows whose range was widened for a rounding error (:data:`VENDOR_ROUNDING`).
     """
 
     symbols: tuple[str, ...]
@@ -141,7 +141,7 @@ def validate_frame(table: object, *, unit: str | None = None) -> Columns:
 
 
 def _widen(values: dict[str, Floats]) -> Integers:
-    """Widen the range of bars whose prices contradict each other by a rounding; gives their rows, ascending.
+    """Widen the range of bars whose prices contradict each other by a rounding error; return their rows, ascending.
 
     Open and close were traded, so the range holds them. Low and high of a bar that hardly moved may be rounded past
     each other. After this every price lies in the range of its bar, on which all computations rely.
@@ -163,8 +163,8 @@ def warn_of_widened(count: int, first: tuple[str, pd.Timestamp] | None) -> None:
         return
     bars = "1 bar has" if count == 1 else f"{count:,} bars have"
     warnings.warn(
-        f"{bars} prices that contradict each other by a rounding (at most {VENDOR_ROUNDING:g}, relative): low and high "
-        f"were widened to hold open and close (the first: symbol {first[0]!r}, timestamp {first[1]})",
+        f"{bars} prices that contradict each other by a rounding error (at most {VENDOR_ROUNDING:g}, relative): low "
+        f"and high were widened to hold open and close (the first: symbol {first[0]!r}, timestamp {first[1]})",
         BarsWarning,
         stacklevel=3,
     )
@@ -223,7 +223,7 @@ def _check_shape(frame: pd.DataFrame) -> None:
     missing = [column for column in REQUIRED if column not in frame.columns]
     if missing:
         raise BarsError(
-            f"the table lacks {_listed(missing)}; expected are {_listed(REQUIRED)}, found are "
+            f"the table lacks {_listed(missing)}; required are {_listed(REQUIRED)}, it has "
             f"{_listed(map(str, frame.columns))}",
             column=missing[0],
             rule="required columns",
@@ -331,7 +331,7 @@ def _read_timestamps(
             reason = (
                 f"the timestamps are numbers (column of type {series.dtype}, row {row} is {number}): name their unit, "
                 f"unit={likely or 'ms'!r} (--unit {likely or 'ms'})"
-                + (", which its size speaks for" if likely else ", or s, us, ns or auto")
+                + (", as their size suggests" if likely else ", or s, us, ns or auto")
             )
             rule = _RULES["unit"]
         raise BarsError(
@@ -347,10 +347,10 @@ def check_time_order(columns: Columns) -> None:
     """Check that the timestamps of every symbol lie in 1980 or later, and rise strictly.
 
     Raises:
-        BarsError: They do not; the error names the first bar that breaks the rule.
+        BarsError: A bar breaks the rule; the error names the first one.
     """
     message = (
-        "the bar lies before 1980: if its timestamp was made from a number, name the number's unit (unit='s', 'ms', "
+        "the bar starts before 1980: if its timestamp was made from a number, name the number's unit (unit='s', 'ms', "
         "'us' or 'ns'); older bars are not read"
     )
     _refuse(columns.timestamp < EARLIEST, columns, "timestamp", "bars from 1980 on", message)

@@ -43,10 +43,10 @@ _Frequency = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9 .:]{1,32}$")
 class LEMConfig(Settings):
     """Architecture of a model.
 
-    Every size has a limit, so that a configuration from a stranger cannot ask for much memory: ``horizon``
+    Every size has a limit, so that an untrusted configuration cannot ask for much memory: ``horizon``
     512, ``warmup`` + ``block`` within the 256 bars that may be asked for, ``embedding_dim`` 256, ``hidden_size`` 2,048,
     ``tkan_layers`` 16, ``attention_heads`` 64, ``attention_window`` 4,096, numbers of ``head_config`` 1,000,000 (the
-    built-in heads allow less); and all weights together 268,435,456, when a model is loaded.
+    built-in heads allow less). A model that is loaded has at most 268,435,456 weights.
 
     Args:
         schema_version: Version of this format.
@@ -71,7 +71,7 @@ class LEMConfig(Settings):
         unseen_from: First day that was used neither in training nor in validation, by the frequency of the bars
             (``{"1h": "2024-01-01"}``); benchmarks start there by default.
         frequencies: Lengths of the bars that the weights were last trained on (``("1h",)``): bars of another length are
-            refused unless they are asked for. Empty where they are not recorded.
+            refused unless they are asked for. Empty if they are not recorded.
 
     Raises:
         ConfigError: naming every field that is wrong.
@@ -104,9 +104,7 @@ class LEMConfig(Settings):
     def _without_code(cls, data: Any) -> Any:  # noqa: ANN401
         code = [name for name in _CODE if isinstance(data, dict) and name in data]
         if code:
-            raise ValueError(
-                f"the configuration names code ({', '.join(code)}): none but the package's own is ever run"
-            )
+            raise ValueError(f"the configuration names code ({', '.join(code)}): only the package's own code is run")
         return data
 
     @field_validator("features")
@@ -162,7 +160,7 @@ class LEMConfig(Settings):
     def first_unseen(self, frequency: str) -> date | None:
         """First day of bars of a frequency that was used neither in training nor in validation; ``None`` if unknown.
 
-        Of bars of a frequency that the model was not trained on it is the latest such day of all.
+        For a frequency that the model was not trained on, it is the latest such day of all frequencies.
         """
         return self.unseen_from.get(frequency, max(self.unseen_from.values(), default=None))
 
@@ -223,5 +221,5 @@ class ConfigFile:
             )
         named = data.pop(_WEIGHTS_KEY, None)
         if named is not None and not (isinstance(named, str) and _SHA256.fullmatch(named)):
-            raise ConfigError(f"{path.name} has {_WEIGHTS_KEY} {shown(named)}, which is no SHA-256 in 64 small digits")
+            raise ConfigError(f"{path.name} has {_WEIGHTS_KEY} {shown(named)}, not a SHA-256 of 64 hexadecimal digits")
         return cls(LEMConfig(**data), named, text)

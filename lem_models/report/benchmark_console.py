@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.execution.result import ExecutionResult
 from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, excluded_counts, seen_text
 from lem_models.report.console import fitting_table
 from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.tables import Column, Table
 
 __all__ = ["print_benchmark", "print_execution"]
 
 _BLOCKS = 40  # length of the line for a bar that trades the whole order
+_SCHEDULE = (
+    Column("number", "period"),
+    Column("timestamp", "bar start", "{:%m-%d %H:%M}"),
+    Column("price", "bar VWAP", "{:,.6g}"),
+    Column("volume", "volume", "{:,.4g}"),
+    Column("fraction", "traded", "{:.1%}"),
+    Column("remaining", "left", "{:.1%}"),
+    Column("blocks", "", dropped=1),
+)
 
 
 def print_benchmark(console: Console, benchmark: Benchmark) -> None:
@@ -54,28 +63,18 @@ def print_execution(console: Console, result: ExecutionResult, row: int) -> None
         f"{order['start']:%Y-%m-%d %H:%M} UTC, done between {order['min_periods']} and {order['max_periods']} periods, "
         f"against the {str(order['benchmark']).upper()}"
     )
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("period", "bar start", "bar VWAP", "volume", "traded", "left", ""):
-        table.add_column(heading, justify="left" if not heading else "right")
-    left = 1.0
-    for bar in result.periods_of(order["order_id"]).to_dict("records"):
-        fraction = float(bar["fraction"])
-        if bar["period"] >= max(order["periods_used"], order["min_periods"]):
-            break
-        left -= fraction
-        blocks = "█" * round(_BLOCKS * fraction) or ("▏" if fraction > 0 else "")
-        table.add_row(
-            str(bar["period"] + 1),
-            f"{bar['timestamp']:%m-%d %H:%M}",
-            f"{bar['price']:,.6g}",
-            f"{bar['volume']:,.4g}",
-            f"{fraction:.1%}",
-            f"{abs(left):.1%}",
-            f"[cyan]{blocks}[/cyan]",
-        )
-    console.print(table)
+    bars = result.periods_of(order["order_id"])
+    bars = bars[bars["period"] < max(order["periods_used"], order["min_periods"])]
+    fraction = bars["fraction"].astype(float)
+    bars = bars.assign(number=bars["period"] + 1, remaining=1.0 - fraction.cumsum(), blocks=fraction.map(_blocks))
+    console.print(fitting_table(console, Table(bars, _SCHEDULE)))
     console.print(
         f"Finished after {order['periods_used']} periods at {order['executed_price']:,.6g}; "
         f"{str(order['benchmark']).upper()} {order['benchmark_price']:,.6g}: "
         f"improvement {-order['slippage_bps']:+.1f} bps (one bar moves {order['volatility_bps']:.0f} bps)"
     )
+
+
+def _blocks(fraction: float) -> str:
+    """A line as long as the fraction of the order."""
+    return "█" * round(_BLOCKS * fraction) or ("▏" if fraction > 0 else "")

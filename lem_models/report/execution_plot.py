@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from lem_models.errors import ConfigError
 from lem_models.report.figure_style import Theme, dress, empty_figure, ink_of, legend_above, mark, policy_styles
+from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
 __all__ = ["execution"]
 
-_Array = NDArray[np.float64]
+_LABELS = {
+    "vwap": "VWAP so far (benchmark)",
+    "twap": "TWAP so far (benchmark)",
+    "full_vwap": "VWAP so far (benchmark: of all periods)",
+    "arrival": "arrival price (benchmark)",
+}
 
 
 def execution(
@@ -54,9 +61,7 @@ def execution(
     measured = path["period"] <= ends
     amber = ink.baselines["volume_curve"]
     known = path["period"] <= finish
-    upper.plot(
-        period[measured], path["benchmark"][measured], color=amber, linestyle=(0, (5, 1.5)), label=_RUNNING[name][0]
-    )
+    upper.plot(period[measured], path["benchmark"][measured], color=amber, linestyle=(0, (5, 1.5)), label=_LABELS[name])
     upper.plot(period[known], path["executed"][known], color=style.colour, linewidth=2.0, label="executed so far")
     traded = path["fraction"] > 0
     upper.scatter(
@@ -124,8 +129,6 @@ def _execution_path(
     price = np.where(fraction > 0, fills["price"].to_numpy(dtype=float), 0.0)
     bought = np.cumsum(fraction)
     with np.errstate(invalid="ignore", divide="ignore"):
-        _, running = _RUNNING[str(order["benchmark"])]
-        benchmark = running(vwap, volume, float(order.get("arrival_price", np.nan)))
         if str(order["target"]) == "quantity":
             executed = np.cumsum(fraction * price) / bought
         else:
@@ -135,32 +138,26 @@ def _execution_path(
         "volume": volume,
         "fraction": fraction,
         "traded_price": price,
-        "benchmark": benchmark,
+        "benchmark": _running_benchmark(order, vwap, volume),
         "executed": executed,
     }
     path: pd.DataFrame = bars[["timestamp"]].assign(period=np.arange(1, len(bars) + 1), **columns)
     return path
 
 
-def _vwap(price: _Array, volume: _Array, arrival: float) -> _Array:
-    return np.cumsum(price * volume) / np.cumsum(volume)
-
-
-def _twap(price: _Array, volume: _Array, arrival: float) -> _Array:
-    return np.cumsum(price) / np.arange(1, len(price) + 1)
-
-
-def _arrival(price: _Array, volume: _Array, arrival: float) -> _Array:
-    return np.full(len(price), arrival)
-
-
-_RUNNING: dict[str, tuple[str, Callable[[_Array, _Array, float], _Array]]] = {
-    "vwap": ("VWAP so far (benchmark)", _vwap),
-    "twap": ("TWAP so far (benchmark)", _twap),
-    "full_vwap": ("VWAP so far (benchmark: of all periods)", _vwap),
-    "arrival": ("arrival price (benchmark)", _arrival),
-}
-"""Label of each benchmark, and its price so far bar by bar."""
+def _running_benchmark(
+    order: Mapping[str, Any] | pd.Series[Any], vwap: NDArray[np.float64], volume: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The benchmark of an interval that ends with each bar, [bars]."""
+    name = str(order["benchmark"])
+    if name == "arrival":
+        return np.full(len(vwap), float(order["arrival_price"]))
+    name = "vwap" if name == "full_vwap" else name
+    bars = torch.arange(len(vwap))[None]
+    price, traded = torch.from_numpy(vwap)[None], torch.from_numpy(volume)[None]
+    market = OrderMarket(price, traded, end=bars, last=bars[:, -1:], is_notional=torch.zeros(1, dtype=torch.bool))
+    (reference,) = (reference for reference in REFERENCE_PRICES if reference.benchmark == name)
+    return np.asarray(reference.price(market)[0])
 
 
 def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:

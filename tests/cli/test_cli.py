@@ -222,7 +222,7 @@ def test_every_command_that_reads_bars_takes_their_unit(tmp_path, monkeypatch, n
 
 
 def test_the_demo_has_no_unit_without_bars():
-    assert "how --data is read, which is not given" in str(runner.invoke(app, ["demo", "--unit", "ms"]).exception)
+    assert "is for reading --data, which is not given" in str(runner.invoke(app, ["demo", "--unit", "ms"]).exception)
 
 
 def test_rounded_prices_are_said_on_one_line(tmp_path, monkeypatch, capsys, data):
@@ -234,7 +234,7 @@ def test_rounded_prices_are_said_on_one_line(tmp_path, monkeypatch, capsys, data
         main()
     assert stop.value.code == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: 1 bar has prices that contradict each other by a rounding")
+    assert line.startswith("warning: 1 bar has prices that contradict each other by a rounding error")
 
 
 PEEKING = """
@@ -251,7 +251,7 @@ class Peeking:
 
 def test_check_leak_of_a_baseline_and_of_a_policy_of_one_s_own(tmp_path, data):
     fine = runner.invoke(app, ["check-leak", "stopping_rule", str(data), "--checks", "3"])
-    assert (fine.exit_code, fine.output) == (0, "no decision of stopping_rule moved in 3 checks\n")
+    assert (fine.exit_code, fine.output) == (0, "no decision of stopping_rule changed in 3 checks\n")
     (tmp_path / "mine.py").write_text(PEEKING)
     leaking = runner.invoke(app, ["check-leak", f"{tmp_path / 'mine.py'}:Peeking", str(data)])
     assert leaking.exit_code == 1

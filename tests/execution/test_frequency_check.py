@@ -134,7 +134,7 @@ def test_the_one_that_fits_is_the_specialist_of_the_frequency_and_the_kind_of_ma
 
 
 def test_where_none_fits_all_are_listed():
-    with pytest.raises(ConfigError, match="no bundled model was trained on bars that are 2h long") as refused:
+    with pytest.raises(ConfigError, match="no bundled model was trained on bars of 2h of a market") as refused:
         model_for(market("2h"))
     assert "--any-frequency" in str(refused.value)
     for model in list_models():

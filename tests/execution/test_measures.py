@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from lem_models import CostModel, Order, execute, load_policy
 from lem_models.features.market import Market
+from lem_models.markets.synthetic import synthetic_bars
 from lem_models.statistics.reference_prices import participation_weighted_price
-from tests.helpers import Scripted, flat_bars, order_table, perturbed, random_orders, synthetic_bars
+from tests.helpers import Scripted, flat_bars, order_table, perturbed, random_orders
 
 NEW = [
     "interval_vwap",

@@ -301,7 +301,7 @@ def test_a_description_that_makes_no_sense_is_refused_before_anything_is_downloa
 @KINDS
 def test_a_file_without_a_size_is_not_fetched(published, monkeypatch, kind):
     described(published, monkeypatch, lambda answer: [entry.pop("size") for entry in answer["siblings"]])
-    with pytest.raises(HubError, match="does not say how long"):
+    with pytest.raises(HubError, match="does not state the size of"):
         pull(kind)
 
 

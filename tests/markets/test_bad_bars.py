@@ -160,7 +160,7 @@ def test_timestamps_as_numbers():
     error = refused(frame)
     assert error.rule == "unit of timestamps"
     assert "int64" in str(error)
-    assert "unit='ms'" in str(error), "the unit that their size speaks for is named"
+    assert "unit='ms'" in str(error), "the unit that their size suggests is named"
 
 
 def test_texts_without_an_offset():
@@ -302,7 +302,7 @@ def test_missing_columns_are_all_listed():
     error = refused(table().drop(columns=["low", "notional"]).rename(columns={"volume": "Volume"}))
     assert error.rule == "required columns"
     assert "lacks 'low', 'volume', 'notional'" in str(error)
-    assert "expected are 'timestamp', 'symbol', 'open'" in str(error)
+    assert "required are 'timestamp', 'symbol', 'open'" in str(error)
     assert "'Volume'" in str(error)
 
 

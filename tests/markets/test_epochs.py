@@ -69,7 +69,7 @@ def test_numbers_without_a_unit_are_refused_and_the_unit_named(dtype):
 def test_a_wrong_unit_is_refused_and_the_right_one_named():
     for unit in UNITS:
         for wrong in set(UNITS) - {unit}:
-            assert f"is no time from 1980 to 2262 in {wrong!r}, but it is in {unit!r}" in str(
+            assert f"is not a time from 1980 to 2262 in {wrong!r}, but it is in {unit!r}" in str(
                 refused(numbered(unit), unit=wrong)
             )
 
@@ -79,7 +79,7 @@ def test_a_vendor_that_switches_its_unit_is_refused_by_row(unit):
     frame = numbered("ms")
     frame.loc[7:11, "timestamp"] *= 1000
     error = refused(frame, unit=unit)
-    assert "row 7: 1704092400000000 is no time from 1980 to 2262 in 'ms', but it is in 'us'" in str(error)
+    assert "row 7: 1704092400000000 is not a time from 1980 to 2262 in 'ms', but it is in 'us'" in str(error)
     assert "all timestamps of a table have one unit" in str(error)
 
 
@@ -144,7 +144,7 @@ def test_pieces_have_one_unit(tmp_path):
     pieces = [frame[:6], frame[6:18], frame[18:]]
     assert store_bars(pieces, tmp_path / "bars.arrow", unit="auto").content_hash == EXPECTED
     pieces[1] = pieces[1].assign(timestamp=pieces[1]["timestamp"] * 1000)
-    with pytest.raises(BarsError, match=r"in the piece after 6 rows: row 0: .* no time .* in 'ms', but it is in 'us'"):
+    with pytest.raises(BarsError, match=r"in the piece after 6 rows: .* not a time .* in 'ms', but it is in 'us'"):
         store_bars(pieces, tmp_path / "bars.arrow", unit="auto")
     pieces[1] = table()[6:18]
     with pytest.raises(BarsError, match="leave the unit out"):

@@ -31,7 +31,7 @@ def with_row(**values):
     return frame
 
 
-# Prices that contradict each other by a rounding
+# Prices that contradict each other by a rounding error
 
 
 ROUNDED = {
@@ -56,7 +56,7 @@ def test_a_rounding_widens_the_range_and_is_said(values):
     with pytest.warns(BarsWarning) as caught:
         bars = Bars.from_frame(frame)
     (warning,) = caught
-    assert "1 bar has prices that contradict each other by a rounding" in str(warning.message)
+    assert "1 bar has prices that contradict each other by a rounding error" in str(warning.message)
     assert f"symbol 'AAA', timestamp {BAD_TIME}" in str(warning.message)
     assert "\n" not in str(warning.message)
     prices = frame.loc[BAD_ROW, list(PRICES)]

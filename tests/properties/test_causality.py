@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.baselines import list_policies
+from lem_models.execution.execute import execute
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision
 from lem_models.features.causal import FEATURES, bar_volatility, compute_features
@@ -19,7 +20,6 @@ from tests.helpers import (
     POLICIES,
     Recorder,
     decided,
-    execute,
     first_moved,
     first_moved_row,
     from_bar,

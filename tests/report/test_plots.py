@@ -127,10 +127,10 @@ def test_execution_shows_the_executed_price(target: str, executed: float) -> Non
 
 @pytest.mark.parametrize(
     ("benchmark", "price"),
-    [("vwap", (10 * 100 + 30 * 102 + 20 * 98) / 60), ("twap", (100 + 102 + 101 + 98) / 4)],
+    [("vwap", (10 * 100 + 30 * 102 + 20 * 98) / 60), ("twap", (100 + 102 + 98) / 3)],
 )
 def test_execution_shows_the_running_benchmark(benchmark: str, price: float) -> None:
-    """It ends where the order ends; bars before the start are left out."""
+    """It ends where the order ends. Bars before the start are left out, and bars without volume too."""
     line = _line(execution(*one_order(benchmark=benchmark)).axes[0], f"{benchmark.upper()} so far (benchmark)")
     assert len(line) == 4
     assert line[-1] == pytest.approx(price)

@@ -86,6 +86,16 @@ def test_a_damaged_arrow_file_gives_its_size_or_a_known_error(data, table, tmp_p
         return
 
 
+def test_a_message_that_ends_the_stream_is_refused(tmp_path):
+    path = tmp_path / "damaged.arrow"
+    hourly().write(path)
+    content = path.read_bytes()
+    first = content.index(b"\xff\xff\xff\xff", content.index(b"\xff\xff\xff\xff") + 4)  # after the schema
+    path.write_bytes(content[: first + 4] + bytes(4) + content[first + 8 :])
+    with pytest.raises(BarsError, match="a record batch is empty"):
+        Bars.read(path)
+
+
 def test_a_csv_bomb_is_refused_while_it_is_read(tmp_path):
     path = tmp_path / "bars.csv.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:

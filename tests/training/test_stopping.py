@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from lem_models import LEMModel, synthetic_bars
 from lem_models.cli.app import app
-from lem_models.cli.signals import Stopped, telling_how_to_go_on
+from lem_models.cli.signals import Stopped, advising_how_to_resume
 from tests.cli.test_signals import awaited
 from tests.helpers import random_model
 from tests.training.tiny import BARS, TINY, tiny_recipe
@@ -63,7 +63,7 @@ def test_a_stopped_run_leaves_checkpoints_alone_and_says_how_it_goes_on(name, tm
     assert files(out) == set()  # neither a record nor the older model
     assert not [path for path in out.rglob(".*")]
 
-    command = shlex.split(advice.removeprefix("go on with: "))
+    command = shlex.split(advice.removeprefix("resume with: "))
     assert command[:2] == ["lem", "train"]
     assert "--overwrite" not in command
     if name == "SIGTERM":
@@ -98,12 +98,12 @@ def test_a_stopped_fine_tuning_has_an_exit_code_and_no_model(tmp_path):
 
 def test_a_training_that_has_no_checkpoint_yet_is_started_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["lem", "train", "--config", "a.yaml"])
-    with pytest.raises(Stopped) as stop, telling_how_to_go_on(tmp_path):
+    with pytest.raises(Stopped) as stop, advising_how_to_resume(tmp_path):
         raise Stopped(signal.SIGTERM)
-    assert stop.value.advice == "there is no checkpoint yet, start again with: lem train --config a.yaml"
+    assert stop.value.advice == "there is no checkpoint yet; start again with: lem train --config a.yaml"
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
     monkeypatch.setattr(sys, "argv", ["lem", "train", "--resume", "x", "--resume=y", "--overwrite", "--seed", "1"])
-    with pytest.raises(Stopped) as stop, telling_how_to_go_on(tmp_path):
+    with pytest.raises(Stopped) as stop, advising_how_to_resume(tmp_path):
         raise Stopped(signal.SIGTERM)
-    assert stop.value.advice == f"go on with: lem train --seed 1 --resume {tmp_path}"
+    assert stop.value.advice == f"resume with: lem train --seed 1 --resume {tmp_path}"

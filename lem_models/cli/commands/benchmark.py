@@ -1,4 +1,4 @@
-"""``lem benchmark``: a model beside the baselines and the martingale null."""
+"""``lem benchmark``: compare a model with baselines and the martingale null."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
     """Options of ``lem benchmark``."""
 
     baselines: str = Field(",".join(BASELINES), description="Policies to compare with, comma-separated.")
-    out: Path = Field(Path("reports/benchmark"), description="Folder of report, tables and figures.")
+    out: Path = Field(Path("reports/benchmark"), description="Folder for the report, tables and figures.")
     every: str = Field("6", description="Step between starts: '6h', or a number of bars.")
     min_periods: str | None = Field(None, description="Minimum durations, comma-separated.")
     max_periods: int | None = Field(None, description="Maximum duration; default the model's.")
@@ -40,9 +40,9 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
     target: str = Field("quantity,notional", description="quantity, notional or both.")
     max_rate: float = Field(1.0, description="Cap per period, as a fraction of the order.")
     risk_aversion: float | None = Field(None, description="Default: the model's own.")
-    start: str | None = Field(None, description="First day; default: the first the model never saw.")
-    end: str | None = Field(None, description="Day by which orders have ended.")
-    limit: int = Field(100_000, description="Orders at most, drawn at random; 0 for all.")
+    start: str | None = Field(None, description="First day; default: the first not used in training or validation.")
+    end: str | None = Field(None, description="Orders end before this day.")
+    limit: int = Field(100_000, description="Largest number of orders, drawn at random; 0 for all.")
     by: str = Field(
         "symbol,hour,volatility",
         description="Keys of the breakdowns, comma-separated; also weekday, month and columns of the orders.",
@@ -53,9 +53,9 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
 
 
 def benchmark(options: BenchmarkOptions) -> None:
-    """Slippage of a model beside the baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file.
+    """Compare a model with baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file.
 
-    Started with torchrun, the processes share the orders.
+    With torchrun, the processes share the orders.
     """
     from rich.markup import escape
 
@@ -98,7 +98,7 @@ def benchmark(options: BenchmarkOptions) -> None:
 
 
 def suitable_orders(policies: dict[str, Policy]) -> dict[str, Any]:
-    """Durations of orders that suit the policy under test: its horizon, five minimum durations."""
+    """Durations of orders for the policy under test: its horizon, and five minimum durations."""
     from lem_models.execution.policy import PolicySettings
 
     horizon = PolicySettings.of(next(iter(policies.values()))).horizon or 12
@@ -107,7 +107,7 @@ def suitable_orders(policies: dict[str, Policy]) -> dict[str, Any]:
 
 
 def first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> str | None:
-    """First day that the model under test saw neither in training nor in validation, if the bars go that far."""
+    """First day that the model under test used neither in training nor in validation, if the bars reach it."""
     import pandas as pd
 
     from lem_models.markets.calendar.frequency import clock
@@ -123,12 +123,12 @@ def first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> s
     if day > bars.timestamp.max():
         console.print(f"[yellow]All bars lie before {unseen}, in the period that the model was trained on.[/yellow]")
         return None
-    console.print(f"Orders from {unseen}: earlier bars were used in training (--start says otherwise).")
+    console.print(f"Orders from {unseen}: earlier bars were used in training (--start changes this).")
     return str(unseen)
 
 
 def _orders(options: BenchmarkOptions, policies: dict[str, Policy]) -> dict[str, Any]:
-    """The orders that the options ask for, as settings of a benchmark."""
+    """The orders of the options, as settings of a benchmark."""
     orders = suitable_orders(policies)
     if options.max_periods is not None:
         shorter = [minimum for minimum in orders["min_periods"] if minimum < options.max_periods]

@@ -1,4 +1,4 @@
-"""``lem check-leak``: change the future, and see whether a decision moves."""
+"""``lem check-leak``: change later bars, and check whether an earlier decision changes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class CheckLeakOptions(BarsOptions):
         description="Model or baseline by name, or your own policy as file.py:Name."
     )
     data: Annotated[Path, typer.Argument()] = Field(description=BARS)
-    checks: int = Field(10, ge=1, description="Random times from which on bars are changed.")
-    seed: int = Field(0, description="Seed of the times and of the changes.")
+    checks: int = Field(10, ge=1, description="Number of random times; bars from each time on are changed.")
+    seed: int = Field(0, description="Seed of the times and the changes.")
 
 
 def check_leak(options: CheckLeakOptions) -> None:
-    """Change the future and see whether a decision about the past moves; exit code 1 if one does."""
+    """Change later bars and check whether an earlier decision changes; exit code 1 if one does."""
     from lem_models.evaluation import leak
 
     bars = options.read(options.data)
@@ -34,4 +34,4 @@ def check_leak(options: CheckLeakOptions) -> None:
     if moved is not None:
         typer.echo(f"LEAK: {moved}")
         raise typer.Exit(1)
-    typer.echo(f"no decision of {options.policy} moved in {options.checks} checks")
+    typer.echo(f"no decision of {options.policy} changed in {options.checks} checks")

@@ -20,11 +20,11 @@ class ConvertOptions(BarsOptions):
     """Options of ``lem convert``."""
 
     source: Annotated[Path, typer.Argument()] = Field(description=BARS)
-    target: Annotated[Path, typer.Argument()] = Field(description="File to write, of any of these kinds.")
+    target: Annotated[Path, typer.Argument()] = Field(description="File to write, in any of these formats.")
 
 
 def convert(options: ConvertOptions) -> None:
-    """Check bars and write them in another format; an .arrow file opens at once and is never loaded whole."""
+    """Check bars and write them in another format. An .arrow file opens at once and is never loaded whole."""
     from lem_models.guard.output import check_file
     from lem_models.markets.bars import Bars
     from lem_models.markets.storage.files import format_of
@@ -40,7 +40,7 @@ def convert(options: ConvertOptions) -> None:
         except BarsError as error:
             if error.rule != "symbol by symbol":
                 raise
-            # Rows of several symbols are mixed: sorted in memory.
+            # The rows of symbols are mixed, so they are sorted in memory.
             options.read(source).write(target)
             bars = Bars.read(target)
     else:

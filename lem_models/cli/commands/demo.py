@@ -1,4 +1,4 @@
-"""``lem demo``: the whole job in a minute, offline."""
+"""``lem demo``: execute a few thousand orders offline and write a report."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["DemoOptions", "demo"]
 class DemoOptions(ModelOptions, BarsOptions):
     """Options of ``lem demo``."""
 
-    data: Path | None = Field(None, description="Your bars instead of the embedded synthetic market.")
-    out: Path = Field(Path("reports/demo"), description="Folder of the report.")
+    data: Path | None = Field(None, description="Your bars in place of the embedded synthetic market.")
+    out: Path = Field(Path("reports/demo"), description="Folder for the report.")
     orders: int = Field(6000, ge=100, description="Orders to execute.")
-    seed: int = Field(0, description="Seed of the synthetic market and of the draw of orders.")
+    seed: int = Field(0, description="Seed of the synthetic market and of the orders drawn.")
 
 
 def demo(options: DemoOptions) -> None:
-    """Execute some thousand orders and write a report: the whole job in a minute, offline."""
+    """Execute a few thousand orders and write a report: offline, in about a minute."""
     from rich.markup import escape
 
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
@@ -45,7 +45,7 @@ def demo(options: DemoOptions) -> None:
     else:
         reading = as_arguments(options, BarsOptions)
         if reading:
-            raise ConfigError(f"{reading[0]} says how --data is read, which is not given")
+            raise ConfigError(f"{reading[0]} is for reading --data, which is not given")
         # Clustering, tails and volume spikes about as strong as in hourly crypto.
         bars = synthetic_bars(
             symbols=8,
@@ -78,7 +78,7 @@ def demo(options: DemoOptions) -> None:
     print_execution(console, benchmark.results[benchmark.model], sample_order(benchmark))
     if options.data is None:
         console.print(
-            "\n[dim]A synthetic market has no price forecast in it: what is gained here is the value of the option to "
-            "end. On real bars: lem demo --data bars.parquet[/dim]"
+            "\n[dim]Prices of a synthetic market cannot be forecast: the improvement here is the value of the option "
+            "to end. On real bars: lem demo --data bars.parquet[/dim]"
         )
     console.print(f"\nReport: [bold]{escape(str(path.resolve()))}[/bold]", soft_wrap=True)

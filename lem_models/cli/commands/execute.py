@@ -1,4 +1,4 @@
-"""``lem execute``: a table of orders, executed by a policy over bars."""
+"""``lem execute``: execute a table of orders over bars with a policy."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class ExecuteOptions(CostOptions, ModelOptions, DataOptions):
         description="Model or baseline by name, or your own policy as file.py:Name; default the bundled model that "
         "fits the bars.",
     )
-    out: Path = Field(Path("reports/execution"), description="Folder of the result tables.")
+    out: Path = Field(Path("reports/execution"), description="Folder for the result tables.")
 
 
 def execute(options: ExecuteOptions) -> None:
-    """Execute a table of orders; writes orders.csv, schedule.csv and excluded.csv.
+    """Execute a table of orders; write orders.csv, schedule.csv and excluded.csv.
 
-    Orders that cannot run are counted by reason; exit code 1 when none of them could.
+    Orders that cannot run are counted by reason. The exit code is 1 if no order could run.
     """
     from lem_models.execution import execute as execution
     from lem_models.guard.output import check_folder, to_csv
@@ -74,7 +74,7 @@ def _read_orders(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return read_table(path)
-        # Names are texts: a ticker "NA" is no missing value, an identifier "007" no number.
+        # Names stay strings: the ticker "NA" is not a missing value, and the identifier "007" is not a number.
         texts, empty = {"symbol": str, "order_id": str}, {column: [""] for column in NUMERIC}
         return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
     except (LEMError, OSError, ValueError) as error:

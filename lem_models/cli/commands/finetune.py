@@ -1,4 +1,4 @@
-"""``lem finetune``: adapt a model to your own bars."""
+"""``lem finetune``: fine-tune a model on your own bars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lem_models.cli.bars import BarsOptions, DataOptions
 from lem_models.cli.costs import CostOptions
 from lem_models.cli.options import as_arguments, narrowed
 from lem_models.cli.resuming import ResumeOptions
-from lem_models.cli.signals import telling_how_to_go_on
+from lem_models.cli.signals import advising_how_to_resume
 from lem_models.cli.terminal import make_console
 from lem_models.training.settings import FinetuneSettings
 
@@ -29,7 +29,7 @@ class FinetuneOptions(ResumeOptions, FinetuneSettings, CostOptions, DataOptions)
 
 
 def finetune(options: FinetuneOptions) -> None:
-    """Adapt a model to bars of your own: trains, saves, and says on bars that nothing has read whether it helped."""
+    """Fine-tune a model on your own bars, save it, and report on unread bars whether it improved."""
     from rich.markup import escape
 
     from lem_models.training.finetune.run import finetune as adapt
@@ -40,7 +40,7 @@ def finetune(options: FinetuneOptions) -> None:
     def report(line: str) -> None:
         console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else "")
 
-    with telling_how_to_go_on(options.out):
+    with advising_how_to_resume(options.out):
         result = adapt(
             options.start,
             options.read(options.data) if as_arguments(options, BarsOptions) else options.data,

@@ -18,11 +18,11 @@ class ListOptions(Settings):
 
     flags: ClassVar[dict[str, str]] = {"as_json": "--json"}
 
-    as_json: bool = Field(False, description="Everything that is known, as JSON.")
+    as_json: bool = Field(False, description="Print all properties as JSON.")
 
 
 def list_models(options: ListOptions) -> None:
-    """List the bundled models: market, frequency, horizon, size, and what they earned in tests."""
+    """List the bundled models: market, frequency, horizon, size and measured improvement."""
     from lem_models.hub.models import zoo
 
     models = zoo.list_models()

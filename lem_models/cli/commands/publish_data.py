@@ -1,4 +1,4 @@
-"""``lem publish data``: bars from a file to a data set on the Hub."""
+"""``lem publish data``: publish bars from a file as a data set on the Hub."""
 
 from __future__ import annotations
 

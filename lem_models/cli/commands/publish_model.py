@@ -1,6 +1,7 @@
-"""``lem publish model``: a model to the Hub, with a dry run that says all of it beforehand.
+"""``lem publish model``: publish a model on the Hub, or print what would be sent.
 
-Tokens are no options: they would stay in the shell's history. They come from ``HF_TOKEN`` or ``hf auth login``.
+The token is not an option, because it would stay in the shell's history. It comes from ``HF_TOKEN`` or
+``hf auth login``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["DESTINATION_FLAGS", "DRY_RUN", "PublishModelOptions", "publish_model
 DESTINATION_FLAGS = {"repo_id": "--to", "private": "--private/--public", "commit_message": "--message", "token": ""}
 """Names of the options of a :class:`~lem_models.hub.settings.Destination`."""
 
-DRY_RUN = "Say what would be sent where, and send nothing."
+DRY_RUN = "Print what would be sent, and send nothing."
 """Help of ``--dry-run``."""
 
 
@@ -50,8 +51,8 @@ def publish_model(options: PublishModelOptions) -> None:
     name, upload = options.name, narrowed(options, ModelUpload)
     if name not in list_models() and not Path(name).is_dir() and "/" in name:
         raise ConfigError(
-            f"there is no folder {name!r}. A model of the Hub is published again from a copy, so that its card and its "
-            f"licence come along: hf download {name} --local-dir FOLDER"
+            f"there is no folder {name!r}. To publish a model of the Hub again with its card and licence, copy it "
+            f"first: hf download {name} --local-dir FOLDER"
         )
     model = LEMModel.from_pretrained(name)
     if options.dry_run:

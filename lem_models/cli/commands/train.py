@@ -1,4 +1,4 @@
-"""``lem train``: train a model by a recipe."""
+"""``lem train``: train a model from a recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lem_models.cli.options import narrowed
 from lem_models.cli.resuming import ResumeOptions
-from lem_models.cli.signals import telling_how_to_go_on
+from lem_models.cli.signals import advising_how_to_resume
 from lem_models.training.settings import TrainingSettings
 
 __all__ = ["TrainOptions", "train"]
@@ -20,19 +20,19 @@ class TrainOptions(ResumeOptions, TrainingSettings):
 
     config: Path = Field(description="Recipe (YAML), see recipes/.")
     data: list[Path] | None = Field(
-        None, description="Bars, instead of the recipe's; once for each of its markets, or their folder."
+        None, description="Bars in place of the recipe's: one file for each of its markets, or their folder."
     )
     out: Path | None = Field(None, description="Folder of the run; default runs/<name>.")
     push_to: str | None = Field(
-        None, description="Push the best checkpoint to this repository on the Hub, org/name, as it trains."
+        None, description="During training, push the best checkpoint to this repository on the Hub, org/name."
     )
     push_branch: str | None = Field(None, description="Branch to push to; default the recipe's, or training.")
 
 
 def train(options: TrainOptions) -> None:
-    """Train a model by a recipe: progress bar, TensorBoard and CSV logs, checkpoints, early stopping.
+    """Train a model from a recipe, with progress bar, TensorBoard and CSV logs, checkpoints and early stopping.
 
-    On several devices: --devices N, or start it with torchrun.
+    For several devices use --devices N, or start it with torchrun.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -43,7 +43,7 @@ def train(options: TrainOptions) -> None:
     recipe = Recipe.read(options.config).pushed_to(options.push_to, options.push_branch)
     resumed = None if options.resume is None else RunFolder.of(options.resume)
     folder = options.out or (Path("runs") / recipe.name if resumed is None else resumed.path)
-    with telling_how_to_go_on(folder):
+    with advising_how_to_resume(folder):
         fit(
             recipe,
             out=folder,

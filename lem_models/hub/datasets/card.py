@@ -1,7 +1,7 @@
 """The card of a data set: facts measured from the bars, and facts from its publisher.
 
-A generated card has a head for the Hub, instructions, and a section for each split. A push keeps the text of an
-existing card. It changes two keys of the head, without which the library ``datasets`` would read the wrong files, and
+A generated card has metadata for the Hub, instructions, and a section for each split. A push keeps the text of an
+existing card. It changes two keys of the metadata, for the library ``datasets`` to read the right files, and
 the generated sections that nobody has edited. Each section stands between marks that carry its hash.
 """
 
@@ -143,7 +143,7 @@ def updated_card(
     if text is not None:
         return Card(text).with_metadata(metadata).text, ()
     note = (
-        "the card in the repository was written by hand: only 'configs' and 'dataset_info' in its head are updated "
+        "the card in the repository was written by hand: only its metadata 'configs' and 'dataset_info' are updated "
         "(replace_card=True or --replace-card writes a new one)"
     )
     return old.with_metadata(metadata).text, (note,)
@@ -153,7 +153,7 @@ def _new_card(
     facts: Mapping[str, Any], to: BarsUpload, licence: Licence, metadata: Mapping[str, Any], section: str
 ) -> str:
     name = to.repo_id.partition("/")[2]
-    head = {
+    all_metadata = {
         **_licence_keys(licence),
         "pretty_name": name,
         "tags": ["finance", "time-series", "bars", "ohlcv", "lem_models"],
@@ -162,7 +162,7 @@ def _new_card(
     }
     text = _render(
         "data_card.md.j2",
-        head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000),
+        metadata=yaml.safe_dump(all_metadata, sort_keys=False, allow_unicode=True, width=1000),
         title=name,
         repo_id=to.repo_id,
         facts=facts,
@@ -233,7 +233,7 @@ def _render(template: str, **values: object) -> str:
 
 
 def _line(text: str) -> str:
-    """A text in one line, without marks of comments."""
+    """A text on one line, with HTML comments escaped."""
     return " ".join(str(text).split()).replace("<!--", "&lt;!--").replace("-->", "--&gt;")
 
 

@@ -1,4 +1,4 @@
-"""The keys ``configs`` and ``dataset_info`` in the head of a card, as the library ``datasets`` reads them."""
+"""The keys ``configs`` and ``dataset_info`` in the metadata of a card, as the library ``datasets`` reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def data_set_metadata(old: Card, shards: ShardPlan, sizes: Mapping[str, int], re
         repo_id: Name of the data set.
 
     Raises:
-        LEMError: Other splits have other columns, or the head cannot be read.
+        LEMError: Other splits have other columns, or the metadata cannot be read.
     """
     try:
         return _updated(old.metadata, shards, sizes, repo_id)
@@ -30,8 +30,8 @@ def data_set_metadata(old: Card, shards: ShardPlan, sizes: Mapping[str, int], re
         raise
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise LEMError(
-            f"the head of the card of {repo_id!r} cannot be read ({' '.join(str(error).split())[:200]}): repair it, or "
-            "let a new card be written (replace_card=True, --replace-card)"
+            f"the metadata of the card of {repo_id!r} cannot be read ({' '.join(str(error).split())[:200]}): repair "
+            "them, or let a new card be written (replace_card=True, --replace-card)"
         ) from None
 
 

@@ -231,7 +231,7 @@ class _RemoteFile:
         self.name = f"{file.path} of {repository.repo_id!r}"
         self._repository, self._file = repository, file
         if file.size is None:
-            raise HubError(f"the Hub does not say how long {self.name} is", repo_id=repository.repo_id)
+            raise HubError(f"the Hub does not state the size of {self.name}", repo_id=repository.repo_id)
         self.size = file.size
 
     def fetch(self, first: int, last: int) -> bytes:

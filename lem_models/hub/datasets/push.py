@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lem_models.hub.card import Card
-from lem_models.hub.commit import Draft, Draw, Plan, PlannedFile, Writers, commit, make_plan
+from lem_models.hub.commit import Draft, DraftMaker, Plan, PlannedFile, Writers, commit, make_plan
 from lem_models.hub.datasets.card import measure_bars, updated_card
 from lem_models.hub.datasets.licence import read_licence
 from lem_models.hub.datasets.metadata import data_set_metadata
@@ -53,16 +53,16 @@ def plan_bars(bars: Bars, to: BarsUpload) -> Plan:
     return make_plan(*_publication(bars, to))
 
 
-def _publication(bars: Bars, to: BarsUpload) -> tuple[BarsUpload, Draw, Writers]:
+def _publication(bars: Bars, to: BarsUpload) -> tuple[BarsUpload, DraftMaker, Writers]:
     licence = read_licence(to.licence)
     shards = plan_shards(bars, to.split, size_in_bytes(to.max_shard_size))
     check_bars(bars)
     facts = measure_bars(bars, shards, to.columns or {})
     message = to.commit_message or f"Bars: split {to.split}, {len(bars):,} bars"
 
-    def draw(there: Repository | None, large: Sequence[PlannedFile]) -> Draft:
-        files = {} if there is None else there.files
-        old = Card() if there is None else there.read_card()
+    def make_draft(repository: Repository | None, large: Sequence[PlannedFile]) -> Draft:
+        files = {} if repository is None else repository.files
+        old = Card() if repository is None else repository.read_card()
         parquet = {path: file.size or 0 for path, file in files.items() if path.endswith(".parquet")}
         replaced = [path for path in parquet if path.startswith(f"data/{to.split}-") and path not in shards.paths]
         sizes = {path: size for path, size in parquet.items() if path not in replaced}
@@ -74,4 +74,4 @@ def _publication(bars: Bars, to: BarsUpload) -> tuple[BarsUpload, Draw, Writers]
         return Draft((*large, *removed, PlannedFile.of(CARD_NAME, card.encode())), notes)
 
     writers = {path: partial(write_shard, bars, shards, number) for number, path in enumerate(shards.paths)}
-    return to.model_copy(update={"commit_message": message}), draw, writers
+    return to.model_copy(update={"commit_message": message}), make_draft, writers

@@ -64,7 +64,7 @@ class SplitMetadata:
         """Read the metadata of a parquet file; ``None`` if this package did not write it.
 
         Raises:
-            BarsError: This release does not write such metadata.
+            BarsError: The metadata are damaged, or of another release.
         """
         if KEY not in metadata:
             return None
@@ -111,7 +111,7 @@ class ShardPlan:
 
 
 def check_bars(bars: Bars) -> None:
-    """Check bars by every rule once more, and against their content hash, in bounded memory.
+    """Check bars again by every rule, and against their content hash, in bounded memory.
 
     Raises:
         BarsError: A bar breaks a rule, or the file that the bars are mapped from was changed.
@@ -141,7 +141,7 @@ def plan_shards(bars: Bars, split: str, max_shard_size: int) -> ShardPlan:
     """
     from datasets import Features
 
-    extra = bars._checked_extra()
+    extra = bars.other_columns()
     fields = [pa.field("timestamp", _TIMESTAMP), pa.field("symbol", pa.string())]
     fields += [pa.field(name, pa.float64()) for name in VALUES]
     fields += _extra_fields(extra)

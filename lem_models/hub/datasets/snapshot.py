@@ -25,8 +25,8 @@ from lem_models.hub.repository import (
     cache_folder,
     cache_root,
     cached_card,
+    check_copy,
     describe,
-    is_damaged,
     safe_path,
 )
 
@@ -75,32 +75,19 @@ class Snapshot:
         return copies
 
     def _copy(self, file: HubFile) -> Path:
-        for _ in range(1 if self.is_cached else 2):
-            path = self._locate(file)
-            if not is_damaged(path, file.sha256):
-                return path
-            blob = path.resolve()
-            with contextlib.suppress(OSError):  # otherwise the next attempt would use it again
-                path.unlink(missing_ok=True)
-                blob.unlink(missing_ok=True)
-        raise HubError(
-            f"{file.path} of {self.repo_id!r} does not have the hash that the Hub states: it was damaged in transfer "
-            "or in the cache. The copy was removed: try again",
-            repo_id=self.repo_id,
-        )
-
-    def _locate(self, file: HubFile) -> Path:
         from huggingface_hub import hf_hub_download
 
         if self.repository is not None:
             return self.repository.fetch(file, self.cache)
         settings: dict[str, Any] = {"repo_type": "dataset", "revision": self.commit, "local_files_only": True}
-        return ask(
+        path = ask(
             f"find {file.path} of {self.repo_id!r}",
             self.repo_id,
             lambda: Path(hf_hub_download(self.repo_id, file.path, cache_dir=self.cache, **settings)),
             cache=self.cache,
         )
+        check_copy(path, self.repo_id)
+        return path
 
 
 def open_snapshot(

@@ -29,7 +29,7 @@ def split_files(snapshot: Snapshot, split: str, config: str | None = None) -> li
         config: Configuration of a repository with several tables; default its default one.
 
     Raises:
-        UnknownNameError: There is no such split or configuration.
+        UnknownNameError: The split or the configuration does not exist.
         LEMError: The card is not readable, a file is not parquet, a shard is missing, or a pattern leads out of the
             repository.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lem_models.errors import LookAheadError
-from lem_models.hub.commit import Draft, Draw, Plan, PlannedFile, commit, make_plan
+from lem_models.hub.commit import Draft, DraftMaker, Plan, PlannedFile, commit, make_plan
 from lem_models.hub.models.contents import Contents, contents_of
 from lem_models.hub.models.folder import read_pair, read_weights
 from lem_models.hub.names import CARD_NAME
@@ -55,7 +55,7 @@ def publish_model(model: LEMModel, to: ModelUpload) -> Plan:
 
 def plan_model(model: LEMModel, to: ModelUpload) -> Plan:
     """Plan :func:`publish_model`; nothing is changed. Raises the same errors."""
-    return make_plan(to, _draw(_contents(model, to), to))
+    return make_plan(to, _draft_maker(_contents(model, to), to))
 
 
 def publish_contents(contents: Contents, to: ModelUpload) -> Plan:
@@ -64,14 +64,14 @@ def publish_contents(contents: Contents, to: ModelUpload) -> Plan:
     Raises:
         HubError: when the Hub refuses or cannot be reached.
     """
-    return commit(to, _draw(contents, to))
+    return commit(to, _draft_maker(contents, to))
 
 
-def _draw(contents: Contents, to: ModelUpload) -> Draw:
+def _draft_maker(contents: Contents, to: ModelUpload) -> DraftMaker:
     files = [PlannedFile.of(path, content) for path, content in contents.files.items()]
 
-    def draw(there: Repository | None, _: Sequence[PlannedFile]) -> Draft:
-        planned = {file.path: file.against(there) for file in files}
+    def make_draft(repository: Repository | None, _: Sequence[PlannedFile]) -> Draft:
+        planned = {file.path: file.against(repository) for file in files}
         if planned[CARD_NAME].state != "changed" or to.replace_card:
             return Draft(tuple(planned.values()), contents.notes)
         for path in contents.card_files:  # pictures go with their card
@@ -80,7 +80,7 @@ def _draw(contents: Contents, to: ModelUpload) -> Draw:
         note = "the card in the repository stays: --replace-card (replace_card=True) sends this one"
         return Draft(tuple(planned.values()), (*contents.notes, note))
 
-    return draw
+    return make_draft
 
 
 def _contents(model: LEMModel, to: ModelUpload) -> Contents:

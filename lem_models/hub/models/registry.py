@@ -132,7 +132,7 @@ class Registry:
         """Read a registry.
 
         Raises:
-            ConfigError: When a row lacks or adds a field, or a model names a market that has no row.
+            ConfigError: When a row lacks a field or has an unknown one, or a model names a market that has no row.
         """
         import yaml
 

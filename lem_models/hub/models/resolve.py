@@ -24,7 +24,7 @@ from lem_models.hub.client import ask, is_offline
 from lem_models.hub.models.folder import missing_files
 from lem_models.hub.models.registry import bundled_folder, bundled_names
 from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
-from lem_models.hub.repository import cache_folder, cache_root, describe, is_damaged
+from lem_models.hub.repository import cache_folder, cache_root, check_copy, describe
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
 __all__ = ["resolve"]
@@ -52,10 +52,10 @@ def resolve(
         local_files_only: Whether to work without the Hub; ``HF_HUB_OFFLINE=1`` does the same.
 
     Raises:
-        UnknownNameError: when nothing has this name; names the closest.
-        ConfigError: when a bundled model or a folder is named with a revision, or the Hub states too large a
-            configuration.
-        WeightsError: when the Hub states a size of the weights that no model has.
+        UnknownNameError: when nothing has this name; the error names the closest.
+        ConfigError: when a bundled model or a folder is named with a revision, or the configuration on the Hub is too
+            large.
+        WeightsError: when the weights on the Hub are larger than those of any model.
         HubError: when the Hub cannot be asked and the model is not cached, the Hub does not have it, or the files do
             not have the stated hashes.
     """
@@ -70,7 +70,9 @@ def resolve(
         hides = (
             f"; a folder takes precedence over the Hub's {name!r}" if isinstance(name, str) and is_hub_id(name) else ""
         )
-        return _complete(folder, f"the folder {folder}", hides)
+        if missing := missing_files(folder):
+            raise _no_model(f"the folder {folder}", missing, hides)
+        return folder
     if not is_hub_id(name):
         raise UnknownNameError.among("model", name, bundled_names())
     return _from_hub(name, revision, token, cache_dir, local_files_only)
@@ -79,12 +81,6 @@ def resolve(
 def _no_revision(revision: str | None, what: str) -> None:
     if revision is not None:
         raise ConfigError(f"{what} and has no revisions; revision={revision!r} is for Hub ids")
-
-
-def _complete(folder: Path, what: str, hint: str = "") -> Path:
-    if missing := missing_files(folder):
-        raise _no_model(what, missing, hint)
-    return folder
 
 
 def _no_model(what: str, missing: list[str], hint: str = "") -> UnknownNameError:
@@ -114,16 +110,19 @@ def _from_hub(
             raise FileNotFoundError(f"{name} is not complete in the cache")
         return folder
 
+    def checked(folder: Path) -> Path:
+        for file in _FILES:
+            check_copy(folder / file, name)
+        return folder
+
     def download() -> Path:
-        if offline:
-            return cached()
         try:
             repository = describe(name, "model", revision, token)
         except (LEMError, RevisionNotFoundError):
             raise
-        except Exception:  # for any other reason, a copy in the cache will do
+        except Exception:  # for any other reason, use a copy in the cache
             with contextlib.suppress(Exception):
-                return cached()
+                return checked(cached())
             raise
         if missing := [file for file in _FILES if file not in repository.files]:
             raise _no_model(f"the Hub repository {name!r}{at}", missing)
@@ -134,24 +133,13 @@ def _from_hub(
         repository.note(revision or constants.DEFAULT_REVISION, cache)
         return cache_folder(name, "model", cache) / "snapshots" / repository.commit
 
-    for attempt in (1, 2):
-        try:
-            folder = ask(f"get {name!r}{at} from the Hub", name, download, token=token, cache=cache)
-        except HubError as error:
-            problem = _with_hints(error, name, revision, cache, offline=offline)
-        else:
-            damaged = [folder / file for file in _FILES if is_damaged(folder / file)]
-            if not damaged:
-                return _complete(folder, f"the Hub repository {name!r}{at}")
-            problem = HubError(
-                f"cannot get {name!r}{at} from the Hub: {damaged[0].name} does not have the hash that the Hub "
-                f"states, so it was damaged in transfer or in the cache {cache}. {_removed(damaged)}",
-                repo_id=name,
-            )
-            if attempt == 1 and not offline:
-                continue
-        break
-    raise problem from None
+    try:
+        folder = ask(f"get {name!r}{at} from the Hub", name, cached if offline else download, token=token, cache=cache)
+    except HubError as error:
+        problem = _with_hints(error, name, revision, cache, offline=offline)
+    else:
+        return checked(folder) if offline else folder
+    raise problem  # outside the handler: the context of our error must not hold the client's error
 
 
 def _check_sizes(stated: Mapping[str, int | None], name: str) -> None:
@@ -200,14 +188,3 @@ def _cached(cache: Path) -> list[str]:
     except OSError:
         return []
     return ["/".join(parts[1:]) for parts in names if len(parts) == 3]
-
-
-def _removed(damaged: list[Path]) -> str:
-    """Remove damaged files from the cache; return a sentence about the result."""
-    try:
-        for path in damaged:
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        return f"It could not be removed ({error.strerror}): remove it, and try again"
-    return "It was removed: try again"

@@ -187,10 +187,10 @@ def list_models() -> ZooList:
 
 
 def model_for(bars: Bars) -> ZooModel:
-    """The bundled model that fits the length of the bars and the kind of their market. A specialist comes first.
+    """The bundled model that fits the length of the bars and the kind of their market; a specialist before the base.
 
     Raises:
-        ConfigError: When none fits; lists them.
+        ConfigError: When none fits; the error lists them.
     """
     from lem_models.markets.calendar.frequency import clock
 
@@ -202,8 +202,8 @@ def model_for(bars: Bars) -> ZooModel:
     known = "; ".join(f"{model}: {model.market}, {' or '.join(model.frequencies)}" for model in list_models())
     market = " or ".join("never closes" if calendar == "24/7" else "has sessions" for calendar in sorted(calendars))
     raise ConfigError(
-        f"no bundled model was trained on bars that are {frequency} long of a market that {market} ({known}); "
-        "fine-tune one to them (lem finetune), or name one nevertheless with --model NAME --any-frequency"
+        f"no bundled model was trained on bars of {frequency} of a market that {market} ({known}); "
+        "fine-tune one (lem finetune), or use one anyway with --model NAME --any-frequency"
     )
 
 

@@ -12,10 +12,10 @@ Three kinds exist:
 - ``"24/7"``: ``ordinal = timestamp // frequency``, sessions are UTC days.
 - ``"sessions"``: inferred from the bars (:mod:`~lem_models.markets.calendar.inferred_sessions`,
   :mod:`~lem_models.markets.calendar.inferred_days`). The grid is the union of the timestamps of all symbols that keep
-  the same hours (:mod:`~lem_models.markets.calendar.same_hours`). A session that *none* of them has cannot be seen.
+  the same hours (:mod:`~lem_models.markets.calendar.same_hours`). A session that *none* of them has is not detected.
 - an exchange code such as ``"XNYS"``: sessions, half days and lunch breaks from the schedules of the library
   ``exchange_calendars`` (:mod:`~lem_models.markets.calendar.exchange`). A bar outside the schedule is refused, and a
-  missing session is seen.
+  missing session is detected.
 
 Symbols of one table may have different calendars: named by symbol, or inferred from their bars.
 """
@@ -123,7 +123,7 @@ def calendar_column(column: pd.Series, symbols: tuple[str, ...], offsets: Intege
     for name in names:
         if not isinstance(name, str):
             raise BarsError(
-                f"the column of calendars holds {shown(name)}, a calendar is a name such as 'XNYS'",
+                f"the column of calendars holds {shown(name)}; a calendar is a name such as 'XNYS'",
                 column=CALENDAR_COLUMN,
                 rule="calendar",
             )
@@ -212,7 +212,7 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
                 f"the bar does not start on the grid of the calendar {calendar.name!r} at "
                 f"{clock(calendar.frequency)}; {outside:,} of {int(np.diff(offsets)[members].sum()):,} bars do not"
                 + (
-                    "; if the market has breaks of its own, name the exchange, e.g. calendar='XTKS' (--calendar XTKS)"
+                    "; if the market has breaks, name the exchange, e.g. calendar='XTKS' (--calendar XTKS)"
                     if isinstance(calendar, InferredSessions)
                     else ""
                 ),
@@ -224,7 +224,7 @@ def check_on_grid(calendars: Calendars, symbols: tuple[str, ...], offsets: Integ
         if calendar.frequency.value < DAY:
             continue  # the grid consists of the bar starts themselves
         for begin, end in _pieces(calendars, kind, offsets):
-            begin = max(begin - 1, 0)  # across the border of two pieces too
+            begin = max(begin - 1, 0)  # also across the border of two pieces
             step = np.diff(calendar.ordinal(timestamp[begin:end]))
             borders = offsets[(offsets > begin) & (offsets < end)]
             step[borders - 1 - begin] = 1

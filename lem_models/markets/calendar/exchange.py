@@ -53,7 +53,7 @@ class Exchange(Scheduled):
         if step > DAY:
             raise BarsError(
                 f"an exchange calendar places bars of a day or less; for bars of {clock(step)} leave "
-                f"calendar={code!r} out, or say calendar='sessions'",
+                f"calendar={code!r} out, or pass calendar='sessions'",
                 rule="calendar",
             )
         library, schedule = _schedule(code, *(moment(edge).tz_localize(None).normalize() for edge in (first, last)))
@@ -104,7 +104,7 @@ class Exchange(Scheduled):
 
 
 def _schedule(code: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[ExchangeCalendar, pd.DataFrame]:
-    """Schedule of an exchange from some weeks before the first day to some weeks after the last, as far as known."""
+    """Schedule of an exchange from some weeks before the first day to some weeks after the last, if known so far."""
     import exchange_calendars
 
     error: Exception | None = None

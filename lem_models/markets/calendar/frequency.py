@@ -51,7 +51,7 @@ GROUP = 1 << 20
 """Bars that are processed together."""
 _NO_STEP = np.iinfo(np.int64).min
 REGULAR_RUN = 16
-"""So many equal steps in a row, if they are not the common step, are another frequency and no missing bars."""
+"""This many equal steps in a row that differ from the common step are another frequency, not missing bars."""
 
 # Unambiguous units: pandas reads "m" as minutes or as months, and a number without a unit as nanoseconds.
 _UNITS = {"s": SECOND, "min": HOUR // 60, "h": HOUR, "D": DAY}
@@ -63,13 +63,13 @@ def read_frequency(frequency: str | timedelta) -> pd.Timedelta:
     """Read the length of a bar.
 
     Args:
-        frequency: ``"1h"``, ``"5min"``, ``"30s"``, ``"1D"`` or a Timedelta; a unit alone is one of it.
+        frequency: ``"1h"``, ``"5min"``, ``"30s"``, ``"1D"`` or a Timedelta; ``"h"`` alone means one hour.
 
     Returns:
         The length, in nanoseconds.
 
     Raises:
-        BarsError: It is no length of time, or shorter than a second.
+        BarsError: It is not a length of time, or is shorter than a second.
 
     Example:
         >>> clock(read_frequency("h"))
@@ -254,7 +254,7 @@ def nanoseconds(moment: Moment) -> int:
     """A moment in nanoseconds UTC; without a zone it is UTC.
 
     Raises:
-        BarsError: It is no moment.
+        BarsError: It is not a moment.
     """
     try:
         return read_moment(moment, needs_zone=False)

@@ -95,7 +95,7 @@ class Grid:
         )
 
     def take(self, pieces: Integers) -> Grid:
-        """Places of some pieces of the rows, which keep their ordinals.
+        """Places of some pieces of the rows; ordinals stay.
 
         Args:
             pieces: int64 [pieces, 2]; first row and one past the last row of each, in one symbol each. Every piece
@@ -139,8 +139,8 @@ class Grid:
         if len(self.calendars.kinds) > 1:
             names = ", ".join(kind.name for kind in self.calendars.kinds)
             raise BarsError(
-                f"the symbols have different calendars ({names}); take them apart first: "
-                "bars.by_calendar() gives the bars of each",
+                f"the symbols have different calendars ({names}); split the bars first: "
+                "bars.by_calendar() returns the bars of each calendar",
                 rule="one calendar",
             )
         return self.calendars.kinds[0]
@@ -222,7 +222,7 @@ class Grid:
             begin[which == number] = calendar.first_of(begin[which == number])
         ahead = begin - self.number[at]
         row = self.run[at] + np.maximum(ahead, 0)
-        # After a gap inside a session a run begins, but no session.
+        # After a gap inside a session, a run begins, but not a session.
         goes_on = np.zeros(len(first), dtype=bool)
         goes_on[1:] = (first[1:] == last[:-1]) & ~np.isin(self.run[1:-1], self.offsets)
         bounds = np.append(row[~(goes_on[at] & (within == 0))], len(self))

@@ -1,7 +1,7 @@
 """Dates of daily and longer bars, inferred from the bars.
 
-The market's week is the set of weekdays that usually have a bar. Between daily bars a holiday is no gap; more than a
-week of the market's days without a bar is one. Longer bars are usually the same number of the market's days apart; a
+The market's week is the set of weekdays that usually have a bar. Between daily bars a holiday is not a gap; more than
+a week of the market's days without a bar is. Longer bars are usually the same number of the market's days apart; a
 step closer to two bars than to one is a gap.
 """
 
@@ -158,6 +158,6 @@ def _missing(distance: Integers, day: Integers, week: tuple[bool, ...], usual: i
     """Number of missing bars before each date; 0 where it follows the date before."""
     apart = _days_apart(distance, day, week, stride)
     missing = -((usual - 2 * apart) // (2 * usual)) - 1  # apart / usual rounded to the nearest, halves down, less 1
-    # Between daily bars a holiday is no gap; it may take a whole week of the market.
+    # Between daily bars a holiday is not a gap; it may take a whole week of the market.
     tolerated = sum(week) if usual == 1 else 0
     return np.asarray(np.where(missing > tolerated, missing, 0))

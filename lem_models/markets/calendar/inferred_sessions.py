@@ -6,7 +6,7 @@ clock of the market: of the zones of the major exchanges, the one on which the f
 time. A market that is closed only once a week has trading weeks instead.
 
 Slots count from the usual opening, the most common one of the sessions *before*. So a missing first bar is a gap and
-moves no other bar, and later bars change nothing in an earlier session.
+does not move other bars, and later bars do not change an earlier session.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _WEEK = 7 * DAY
 _USUAL = 9  # sessions from which the usual opening is inferred: about two weeks
 
 CHANCE = 1e-3
-"""An event with a lower probability is no coincidence."""
+"""An event with a lower probability is not attributed to chance."""
 RARE = 0.05
 """Times of day with a smaller share of the bars of the most usual time count as closed."""
 
 # Opening and closing hours of exchanges in local time. Zones without daylight saving have the same clock as UTC, and
-# zones whose clocks change together are one. The hours only decide between clocks that fit the bars equally well, as
-# clocks do before one of them has changed.
+# zones whose clocks change together are one. The hours only decide between clocks that fit the bars equally well: they
+# do until one of them changes.
 _HOURS: tuple[tuple[str, str, str], ...] = (
     ("America/New_York", "09:30", "16:00"),
     ("America/New_York", "04:00", "20:00"),

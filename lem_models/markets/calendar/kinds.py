@@ -319,7 +319,7 @@ class Calendars:
 
     @classmethod
     def all_of(cls, calendar: Calendar, symbols: int = 1) -> Calendars:
-        """One calendar for so many symbols."""
+        """One calendar for ``count`` symbols."""
         return cls((calendar,), np.zeros(symbols, dtype=np.int64))
 
     def take(self, symbols: Integers) -> Calendars:

@@ -139,7 +139,7 @@ def _calendar_record(calendar: Calendar) -> dict[str, Any]:
         elif isinstance(calendar, Exchange):
             plain["until"] = calendar.until
         return record | {"kind": "scheduled"} | arrays | plain
-    raise BarsError(f"a calendar of type {type(calendar).__name__} has no form in a file", rule="file format")
+    raise BarsError(f"a calendar of type {type(calendar).__name__} cannot be written to a file", rule="file format")
 
 
 def _calendar(record: Mapping[str, Any]) -> Calendar:

@@ -5,7 +5,7 @@ contiguous array: ``timestamp`` (nanoseconds UTC), ``symbol`` (dictionary), open
 then the other columns of the table; symbol-major. Any Arrow reader reads it. The metadata of the schema hold, under the
 key ``lem_models.bars``, a JSON text with symbols, offsets, calendar, grid and content hash, and the SHA-256 of that
 text. The bars were checked when the file was written. Opening it checks its form and the first and last values of its
-columns, which shows a column in a wrong place. It does not check the other values.
+columns, which detects a misplaced column. It does not check the other values.
 """
 
 from __future__ import annotations

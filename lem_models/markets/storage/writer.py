@@ -2,10 +2,10 @@
 
 A piece is a table of any kind: a data frame, an Arrow table or record batch, a mapping of columns. Together the pieces
 are one table, symbol by symbol, each symbol in time order. The rules of a whole table are checked in each piece and
-between pieces. Each column is written to a file of its own beside the target; at the end they become one file.
+between pieces. Each column is written to its own file beside the target; at the end they become one file.
 
 The memory holds one piece. At the end it holds a few arrays of the market's distinct bar starts, from which the
-calendar is inferred, and the columns other than those of a bar. The disk holds the bars twice for a moment.
+calendar is inferred, and the other columns. For a moment the disk holds the bars twice.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DATASET_ROWS = 1 << 17  # rows of a data set read together
 
 
 class Dataset(Protocol):
-    """The used methods of ``datasets.Dataset`` and ``datasets.IterableDataset``."""
+    """The methods of ``datasets.Dataset`` and ``datasets.IterableDataset`` that are used."""
 
     def with_format(self, type: str) -> Dataset:
         """The same rows in another form."""
@@ -161,7 +161,7 @@ class BarsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Assemble the file, or remove all that was written."""
+        """Assemble the file, or remove everything that was written."""
         try:
             if kind is None:
                 self._check_ready()

@@ -422,7 +422,7 @@ def test_a_generated_section_that_was_edited_is_not_overwritten(hub, line):
 def test_a_card_in_an_odd_form_still_gets_what_datasets_needs(hub, old):
     hub.create(NAME, {"README.md": old}, kind="datasets")
     if old.startswith(b"---\n-"):
-        with pytest.raises(LEMError, match="the head of the card of 'desk/bars' cannot be read"):
+        with pytest.raises(LEMError, match="the metadata of the card of 'desk/bars' cannot be read"):
             push(hub)
         return
     push(hub)

@@ -173,7 +173,7 @@ def test_an_answer_that_is_lost_makes_no_second_pull_request(hub, folder, waits,
     hub.create(NAME)
     cut = Fault("cut answer", "/commit/", after=0)
     fault = hub.faults.add(cut) if status == "cut" else hub.fail("/commit/", status)
-    with pytest.raises(HubError, match="may have arrived nevertheless, so it is not sent again"):
+    with pytest.raises(HubError, match="may have arrived anyway, so it is not sent again"):
         LEMModel.from_pretrained(folder).push_to_hub(NAME, create_pr=True)
     assert fault.happened == 1
     pulls = [name for name in hub.repository(NAME).branches if name.startswith("refs/pr/")]

@@ -329,7 +329,7 @@ def test_a_folder_without_a_hash_loads(models, folder):
 def test_a_hash_that_is_none_is_refused(folder, named):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "weights_sha256": named}))
-    with pytest.raises(ConfigError, match="no SHA-256"):
+    with pytest.raises(ConfigError, match="not a SHA-256"):
         LEMModel.from_pretrained(folder)
 
 
