@@ -17,10 +17,11 @@ __all__ = ["print_benchmark", "print_execution"]
 _BLOCKS = 40  # length of the line for a bar that trades the whole order
 
 
-def print_benchmark(console: Console, benchmark: Benchmark) -> None:
+def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) -> None:
     """Print an overview of each benchmark price and target, and the starts left out."""
+    tables = BenchmarkTables.of(benchmark)
+    benchmark = tables.benchmark
     settings, model = benchmark.settings, escape(benchmark.model)
-    tables = BenchmarkTables(benchmark)
     orders = next(iter(benchmark.results.values())).orders
     console.print(
         f"\n[bold]{model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "
