@@ -20,7 +20,8 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 # Orders, bars, features, simulator and models: what most changes touch, and quick to test.
 ROOM ?= guard orders markets statistics features modeling test_structure.py
 # A file of tests runs in one process, so what its tests share is made once.
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# They start in order of their names; by the number of their tests, as is usual, long files of few tests would come last.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install dev demo test test-fast check test-slow bench speed clean distclean
 

@@ -35,9 +35,10 @@ from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch
+from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.execution.result import first_bars
-from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
+from lem_models.execution.roll import Roll
+from lem_models.execution.simulator import chosen_period, finishing_fills, roll_on, settle, started
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.orders import Order
@@ -181,18 +182,27 @@ def _top(slow: Tensor, fast: Tensor) -> Tensor:
     return torch.where(curvature < 0, inner, edge).clamp(low, high)
 
 
-class _Carried(Policy):
-    """Given paces before a period, one pace in that period, and the plan afterwards."""
+class _Before(Policy):
+    """Given paces, [orders, periods]."""
 
-    def __init__(self, plan: _Plan, before: Tensor, period: int, pace: float | None) -> None:
-        self._plan, self._before, self._period, self._own = plan, before, period, pace
+    def __init__(self, pace: Tensor) -> None:
+        self._pace = pace
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """See the class."""
+        return Decision(_fraction(orders, state, self._pace[:, state.period]), False)
+
+
+class _Carried(Policy):
+    """One pace in a period, and the plan afterwards."""
+
+    def __init__(self, plan: _Plan, period: int, pace: float | None) -> None:
+        self._plan, self._period, self._own = plan, period, pace
         self.basis: Tensor | None = None
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """See the class."""
         s = state.period
-        if s < self._period:
-            return Decision(_fraction(orders, state, self._before[:, s]), False)
         basis = path_basis(orders, state)
         ratio, advantage = self._plan.at(basis, s)
         if s == self._period:
@@ -210,27 +220,33 @@ def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
     before = 2 * torch.rand((count, 1), generator=generator, dtype=torch.float64)
     before = before + 0.5 * (torch.rand((count, periods), generator=generator, dtype=torch.float64) - 0.5)
     cautious = torch.full((count,), max(kind.risk_aversion, PACE_RISK_AVERSION), dtype=torch.float64)
+    every = torch.arange(count)
 
-    def improvement(policy: _Carried, finish_at: int | None = None) -> Tensor:
-        paths = simulate(policy, orders, window)
-        chosen = chosen_period(paths) if finish_at is None else torch.full((count,), finish_at)
+    def paths(arrived: Roll, policy: _Carried) -> Paths:
+        roll = arrived.select(every)  # a copy: all policies go on from the same state
+        roll_on(roll, policy, window)
+        return roll.paths()
+
+    def improvement(paths: Paths, chosen: Tensor) -> Tensor:
         outcome = settle(finishing_fills(paths, chosen[:, None]), orders, window)
         return torch.nan_to_num(outcome.improvement[:, 0] / window.volatility)
 
     for s in reversed(plan.knots):
         if s + 1 >= kind.max_periods:
             continue  # the last period trades the rest: there is no decision
-        carried = [_Carried(plan, before, s, pace) for pace in _PACES]
-        slow, middle, fast = (utility(improvement(policy), cautious) for policy in carried)
+        arrived = started(orders, window)
+        roll_on(arrived, _Before(before), window, until=s)
+        carried = [_Carried(plan, s, pace) for pace in _PACES]
+        rolled = [paths(arrived, policy) for policy in carried]
+        slow, middle, fast = (utility(improvement(each, chosen_period(each)), cautious) for each in rolled)
         basis = carried[0].basis
         assert basis is not None
         plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle], 1))
         if s + 1 >= kind.min_periods:
-            going = _Carried(plan, before, s, None)
-            gain = utility(improvement(going, s), orders.risk_aversion) - utility(
-                improvement(going), orders.risk_aversion
-            )
-            plan.finish[s] = _regress(basis, gain)
+            going = paths(arrived, _Carried(plan, s, None))
+            ends = torch.full((count,), s), chosen_period(going)
+            now, later = (utility(improvement(going, end), orders.risk_aversion) for end in ends)
+            plan.finish[s] = _regress(basis, now - later)
     return plan
 
 

@@ -14,6 +14,8 @@ over all of them (:mod:`lem_models.execution.objective`). Both see the same fill
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,7 @@ from lem_models.execution.records import BENCHMARKS, CostlyWindow, MarketWindow,
 from lem_models.execution.roll import Roll, dust
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
-__all__ = ["average_prices", "chosen_period", "finishing_fills", "settle", "simulate"]
+__all__ = ["average_prices", "chosen_period", "finishing_fills", "roll_on", "settle", "simulate", "started"]
 
 _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale never has a negative price
 
@@ -43,23 +45,43 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
     Raises:
         PolicyError: when the policy answers with something that is not a finite number per order.
     """
-    roll = Roll(
+    roll = started(orders, window)
+    roll_on(roll, policy, window, contexts)
+    return roll.paths()
+
+
+def started(orders: OrderBatch, window: MarketWindow) -> Roll:
+    """Orders before their first period, with what is known of their market in advance."""
+    return Roll(
         orders,
         expected_volume=window.expected_volume,
         volatility=window.volatility,
         arrival_price=window.arrival_price,
         volume_unit=window.volume_unit,
     )
+
+
+def roll_on(
+    roll: Roll, policy: Policy, window: MarketWindow, contexts: Tensor | None = None, *, until: int | None = None
+) -> None:
+    """Roll orders on from the period that they are in.
+
+    Args:
+        roll: The orders, changed in place.
+        policy: Anything with ``decide``.
+        window: Their market.
+        contexts: As in :func:`simulate`.
+        until: First period that is not decided; the end of the window by default.
+    """
     # Bars by period, each a contiguous row: the columns of [orders, periods] are strided.
     bars = zip(
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True
     )
     # One unbind: the gradient of each single slice would be a tensor of all periods.
     by_period = [None] * window.price.shape[1] if contexts is None else contexts.unbind(1)
-    for context, bar in zip(by_period, bars, strict=False):
+    for context, bar in islice(zip(by_period, bars, strict=False), roll.period, until):
         roll.decide(policy, context)
         roll.book(*bar)
-    return roll.paths()
 
 
 def chosen_period(paths: Paths) -> Tensor:

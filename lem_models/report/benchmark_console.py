@@ -26,10 +26,11 @@ _SCHEDULE = (
 )
 
 
-def print_benchmark(console: Console, benchmark: Benchmark) -> None:
+def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) -> None:
     """Print an overview of each benchmark price and target, and the starts left out."""
+    tables = BenchmarkTables.of(benchmark)
+    benchmark = tables.benchmark
     settings, model = benchmark.settings, escape(benchmark.model)
-    tables = BenchmarkTables(benchmark)
     orders = next(iter(benchmark.results.values())).orders
     console.print(
         f"\n[bold]{model}[/bold] on {len(orders):,} orders of up to {settings.max_periods} periods, "

@@ -29,11 +29,13 @@ from lem_models.report.samples import execution_inputs, sample_executions, sampl
 __all__ = ["headlines", "strongest_rival", "summary", "write_benchmark"]
 
 
-def write_benchmark(benchmark: Benchmark, out: str | Path, *, command: str, title: str | None = None) -> Path:
+def write_benchmark(
+    benchmark: Benchmark | BenchmarkTables, out: str | Path, *, command: str, title: str | None = None
+) -> Path:
     """Write ``report.html``, ``summary.csv``, ``summary.json`` and the figures as PNG into a folder.
 
     Args:
-        benchmark: The benchmark.
+        benchmark: The benchmark, or its tables, where they serve for more than the report.
         out: Folder, made if needed.
         command: Command that reproduces the report.
         title: Title of the report.
@@ -43,7 +45,8 @@ def write_benchmark(benchmark: Benchmark, out: str | Path, *, command: str, titl
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    tables = BenchmarkTables(benchmark)
+    tables = BenchmarkTables.of(benchmark)
+    benchmark = tables.benchmark
     figures = _figures(tables)
     to_csv(tables.detail, out / "summary.csv")
     to_json(_json(tables, command), out / "summary.json")

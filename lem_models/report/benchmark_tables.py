@@ -50,6 +50,11 @@ class BenchmarkTables:
         settings = benchmark.settings
         self.scenarios = [(name, target) for name in settings.benchmark for target in settings.target]
 
+    @classmethod
+    def of(cls, benchmark: Benchmark | BenchmarkTables) -> BenchmarkTables:
+        """The tables of a benchmark; tables that are there already stay as they are."""
+        return benchmark if isinstance(benchmark, BenchmarkTables) else cls(benchmark)
+
     @cached_property
     def comparison(self) -> pd.DataFrame:
         """Every policy by benchmark price, target and minimum duration."""

@@ -3,24 +3,17 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"
-
-
-def run(*settings):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, settings)], capture_output=True, text=True, check=False
-    )
+from tests.benchmarks.script import FOLDER, run_script
 
 
 def test_a_tiny_run_prints_a_table_and_writes_json_and_a_figure(tmp_path):
     files = tmp_path / "files"
     files.mkdir()
     tiny = ("--bars", "4e3", "20000", "--orders", 50, "--batches", 2, "--turns", 1, "--dir", files, "--keep")
-    done = run(*tiny, "--out", tmp_path / "out")
+    done = run_script("scaling.py", *tiny, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "4,000" in done.stdout
     assert "training batch, ms" in done.stdout
@@ -33,7 +26,7 @@ def test_a_tiny_run_prints_a_table_and_writes_json_and_a_figure(tmp_path):
 
 
 def test_a_tiny_run_over_numbers_of_symbols_prints_a_table_and_writes_json(tmp_path):
-    done = run("--symbols", 3, 20, "--turns", 1, "--out", tmp_path)
+    done = run_script("scaling.py", "--symbols", 3, 20, "--turns", 1, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "µs per order" in done.stdout
     small, large = json.loads((tmp_path / "symbols.json").read_text())
@@ -52,12 +45,13 @@ def test_a_tiny_run_over_numbers_of_symbols_prints_a_table_and_writes_json(tmp_p
     ],
 )
 def test_settings_that_make_no_sense(settings, message):
-    done = run(*settings)
+    done = run_script("scaling.py", *settings)
     assert done.returncode == 2
     assert message in done.stderr
 
 
 def test_help_says_what_is_measured():
-    done = run("--help")
+    command = [sys.executable, FOLDER / "scaling.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "fresh process per size" in done.stdout

@@ -1,25 +1,17 @@
 """The benchmark over training seeds runs, prints its tables, writes JSON, and refuses what is no claim."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from benchmarks.seeds import load_seeds, main
 from lem_models import LEMConfig, synthetic_bars
 from lem_models.errors import ConfigError
+from tests.benchmarks.script import run_script
 from tests.helpers import random_model
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "seeds.py"
 SMALL = {"hidden_size": 8, "head_config": {"hidden_size": 8}}
-
-
-def run(*settings):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, settings)], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def folder(tmp_path_factory):
 def test_three_seeds_give_a_table_and_json(folder):
     models = [folder / f"run{seed}" for seed in range(3)]
     settings = ("--against", "twap", "--min-periods", 1, 12, "--limit", 300, "--out", folder / "seeds.json")
-    done = run("--models", *models, "--data", folder / "bars.parquet", *settings)
+    done = run_script("seeds.py", "--models", *models, "--data", folder / "bars.parquet", *settings)
     assert done.returncode == 0, done.stderr
     assert "Improvement minus that of twap, 3 training seeds" in done.stdout
     content = json.loads((folder / "seeds.json").read_text())

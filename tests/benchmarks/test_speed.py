@@ -1,7 +1,6 @@
 """The speed benchmark: what it counts, what it draws, and that its sections run."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from benchmarks.pictures import speed_figure
 from benchmarks.speed import main
 from benchmarks.tkan_speed import FLOOR, kept_megabytes, race
 from lem_models.report.figure_style import figure_to_png_bytes
+from tests.benchmarks.script import run_script
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "speed.py"
 
@@ -37,8 +37,7 @@ def test_kept_memory_counts_each_array_once():
 
 
 def test_start_up_is_measured_from_the_command_line(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--only", "startup", "--repeats", "1", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_script("speed.py", "--only", "startup", "--repeats", 1, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     seconds = json.loads((tmp_path / "speed.json").read_text())["startup"]
     assert seconds.keys() == {"python", "import lem_models", "lem --help"}

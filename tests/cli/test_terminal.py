@@ -132,7 +132,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(arguments):
 
 def test_an_error_that_nobody_reads_is_still_an_error():
     writing = _closed_pipe()
-    done = _run(["check-leak", "twap", "nothing.parquet"], stderr=writing, stdout=subprocess.PIPE)
+    done = _run(["convert", "nothing.parquet", "bars.csv"], stderr=writing, stdout=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stdout) == (2, "")
 

@@ -178,9 +178,11 @@ def _orders(bars, count, seed, benchmarks=None):
 
 def _replayed(policy, order, bars, *, as_rows):
     """Fills of every period and the period of finishing (None when all was filled before)."""
-    history = rebuilt(bars, bars.frame[bars.frame["timestamp"] < order["start"]])
+    frame = bars.frame
+    history = rebuilt(bars, frame[frame["timestamp"] < order["start"]])
     session = LiveSession(policy, {k: v for k, v in order.items() if v == v}, history)
     first = int(bars.locate(order["symbol"], [order["start"].value])[0])
+    coming = frame.iloc[first : first + order["max_periods"]]
     fills, finish = np.zeros(order["max_periods"]), None
     while not session.done:
         period, before = session.period, session.remaining
@@ -189,7 +191,7 @@ def _replayed(policy, order, bars, *, as_rows):
         assert session.decide() == decision
         if decision.finish and finish is None:
             finish = period
-        bar = bars.frame.iloc[first + period]
+        bar = coming.iloc[period]
         session.observe(bar if as_rows else bar.to_dict())
         fills[period] = before - session.remaining
         assert fills[period] <= decision.fraction + 1e-12

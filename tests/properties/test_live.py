@@ -76,10 +76,11 @@ def _compare(name, seed, shock, tolerance):
     by_start = np.argsort(result.orders["start"], kind="stable")
     chances = np.empty(recorder.decisions().shape[:2])
     chances[by_start] = recorder.decisions()[..., 1]
-    rows = bars.frame.to_dict("records")
+    frame = bars.frame
     for number, order in enumerate(result.orders[orders.columns].to_dict("records")):
         session = LiveSession(policy, order, bars.between(end=order["start"]))
         first = int(bars.locate(order["symbol"], [order["start"].value])[0])
+        rows = frame.iloc[first : first + PERIODS].to_dict("records")
         hindsight = result.periods_of(number)["fraction"].to_numpy()
         chosen = result.finish_period[number]
         while not session.done:
@@ -89,7 +90,7 @@ def _compare(name, seed, shock, tolerance):
                 # The two part here: the chance of finishing is a half, as nearly as they agree.
                 assert abs(chances[number, period] - 0.5) <= tolerance
                 break
-            session.observe(rows[first + period])
+            session.observe(rows[period])
             assert abs(before - session.remaining - hindsight[period]) <= tolerance
 
 

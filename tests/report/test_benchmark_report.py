@@ -48,8 +48,13 @@ def tables(benchmark):
 
 
 @pytest.fixture(scope="module")
-def report(benchmark, tmp_path_factory):
-    return write_benchmark(benchmark, tmp_path_factory.mktemp("out"), command="lem benchmark")
+def free_tables(benchmark):
+    return BenchmarkTables(free_of_costs(benchmark))
+
+
+@pytest.fixture(scope="module")
+def report(tables, tmp_path_factory):
+    return write_benchmark(tables, tmp_path_factory.mktemp("out"), command="lem benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +93,8 @@ class TestSections:
         ):
             assert part in text
 
-    def test_costs_are_shown_only_when_something_costs(self, benchmark, tables):
-        titles = [
-            [table.title for table in t.open_sections()] for t in (tables, BenchmarkTables(free_of_costs(benchmark)))
-        ]
+    def test_costs_are_shown_only_when_something_costs(self, benchmark, tables, free_tables):
+        titles = [[table.title for table in t.open_sections()] for t in (tables, free_tables)]
         assert "Costs: gross and net" in titles[0]
         assert "Costs: gross and net" not in titles[1]
         only_size = replace(
@@ -162,7 +165,7 @@ def test_universe_counts_the_bars_and_orders_of_each_symbol(benchmark):
 class TestSummary:
     """Headlines and the paragraph say what the tables do."""
 
-    def test_headlines_are_of_the_first_benchmark_at_the_shortest_minimum(self, benchmark, tables):
+    def test_headlines_are_of_the_first_benchmark_at_the_shortest_minimum(self, benchmark, tables, free_tables):
         found = headlines(tables)
         orders = benchmark.main()["stopping_rule"]
         orders = orders[orders["min_periods"] == 1]
@@ -172,7 +175,7 @@ class TestSummary:
             number_text(f"{net:+.1f} bps"),
         ]
         assert [headline.label.split()[0] for headline in found] == ["Gross", "Forecast", "Net", "Ahead"]
-        assert len(headlines(BenchmarkTables(free_of_costs(benchmark)))) == 3
+        assert len(headlines(free_tables)) == 3
 
     def test_the_strongest_rival_is_the_best_one_that_could_be_run(self, tables):
         rivals = tables.first(tables.comparison).query("min_periods == 1").set_index("policy")["mean_bps"]
@@ -233,6 +236,7 @@ class TestSamples:
         assert set(sample_rows(orders).values()) == {2}
         assert sample_rows(orders.iloc[:0]) == {}
 
+    @pytest.mark.usefixtures("quick_pictures")
     def test_their_facts_are_those_of_the_orders(self, benchmark):
         group = sample_executions(benchmark)
         assert len(group.samples) == 6
@@ -249,17 +253,17 @@ class TestTerminal:
     """The same numbers, compact."""
 
     @pytest.mark.parametrize("width", [50, 60, 80, 110, 160])
-    def test_fits_the_terminal(self, benchmark, width):
+    def test_fits_the_terminal(self, tables, width):
         console = Console(width=width, record=True, file=io.StringIO())
-        print_benchmark(console, benchmark)
+        print_benchmark(console, tables)
         text = console.export_text()
         assert "\u2026" not in text  # no cell is cut
         assert "net bps" in text
         assert ("periods" in text.split("Improvement against")[1]) == (width == 160)
 
-    def test_without_costs_nothing_is_net(self, benchmark):
+    def test_without_costs_nothing_is_net(self, free_tables):
         console = Console(width=160, record=True, file=io.StringIO())
-        print_benchmark(console, free_of_costs(benchmark))
+        print_benchmark(console, free_tables)
         text = console.export_text()
         assert "net" not in text
         for part in ("on the null", "forecast", "Diebold-Mariano", "left out:", "oracle_vwap (bound)"):

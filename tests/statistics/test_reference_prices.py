@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
@@ -10,6 +11,7 @@ from lem_models.orders import Benchmark
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 from lem_models.statistics.summary import SUMMARY_COLUMNS
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PRICE = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
 VOLUME = torch.tensor([[1.0, 0.0, 3.0, 4.0]])
 
@@ -46,7 +48,8 @@ def test_names_and_columns_are_unique_and_described():
 
 
 A_NEW_ROW = """
-import torch
+import pytest, torch
+from tests.pictures import blank_pictures
 from lem_models.statistics import reference_prices as prices
 
 row = prices.ReferencePrice("last", "last_price", lambda m: m.price.gather(1, m.last), "last price", "Last: a test.")
@@ -58,14 +61,15 @@ from lem_models.evaluation.metrics import execution_metrics
 from lem_models.orders import Order
 from lem_models.report.benchmark_report import write_benchmark
 
-bars = synthetic_bars(symbols=1, days=20, seed=1)
+bars = synthetic_bars(symbols=1, days=15, seed=1)
 result = execute("twap", bars, Order.sample(bars, every=10, max_periods=4))
 last = [result.periods_of(order)["price"].iloc[-1] for order in result.orders["order_id"]]
 assert abs(result.orders["last_price"] / last - 1).max() < 1e-12
 assert result.summary()["last_bps"].notna().all()
 metrics = execution_metrics()
 metrics["last"].update(result)
-run = run_benchmark({"twap": load_policy("twap")}, bars, BenchmarkSettings(null=0, bootstrap=100))
+blank_pictures(pytest.MonkeyPatch())
+run = run_benchmark({"twap": load_policy("twap")}, bars, BenchmarkSettings(null=0, bootstrap=100, by=("symbol",)))
 page = write_benchmark(run, OUT, command="").read_text(encoding="utf-8")
 assert "last price" in page and "Last: a test." in page
 """
@@ -73,5 +77,5 @@ assert "last price" in page and "Last: a test." in page
 
 def test_a_new_row_is_computed_summarised_measured_and_reported(tmp_path):
     code = f"OUT = __import__('pathlib').Path({str(tmp_path / 'report')!r})\n{A_NEW_ROW}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr

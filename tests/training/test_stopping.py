@@ -1,17 +1,20 @@
 """A training that is told to stop: its exit code, what it leaves, and the command that goes on with it."""
 
 import json
+import multiprocessing
 import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from lem_models import LEMModel, synthetic_bars
-from lem_models.cli.app import app
+from lem_models.cli.app import app, main
 from lem_models.cli.signals import Stopped, advising_how_to_resume
 from tests.cli.test_signals import awaited
 from tests.helpers import random_model
@@ -30,6 +33,22 @@ def started(arguments):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+def started_as_a_copy(arguments, err):
+    """The command in a copy of this process, which has imported everything; its errors go into a file."""
+
+    def run():
+        torch.set_num_threads(1)  # threads of the parent are not in its child, which would wait for them
+        sys.argv = ["lem", *map(str, arguments)]
+        sys.stderr = sys.stdout = open(err, "w", buffering=1)  # noqa: SIM115
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        main()
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
 
 
 def files(folder):
@@ -86,11 +105,16 @@ def test_a_stopped_fine_tuning_has_an_exit_code_and_no_model(tmp_path):
     an_older_model(out)
     arguments = ["finetune", "--from", tmp_path / "start", "--data", tmp_path / "bars.parquet", "--out", out]
     arguments += ["--config", tmp_path / "small.yaml", "--accelerator", "cpu", "--no-progress", "--overwrite"]
-    process = started(arguments)
-    awaited(out / "checkpoints" / "last.ckpt", process)
+    process = started_as_a_copy(arguments, tmp_path / "err")
+    end = time.monotonic() + 60
+    while not (out / "checkpoints" / "last.ckpt").exists():
+        assert process.is_alive(), (tmp_path / "err").read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
     process.terminate()
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    process.join(60)
+    err = (tmp_path / "err").read_text()
+    assert process.exitcode == 143, err
     assert err.splitlines()[-2] == "stopped by SIGTERM"
     assert err.splitlines()[-1].endswith(f"--resume {out}")
     assert files(out) == set()

@@ -63,6 +63,7 @@ def benchmark(options: BenchmarkOptions) -> None:
     from lem_models.guard.output import check_folder
     from lem_models.report.benchmark_console import print_benchmark
     from lem_models.report.benchmark_report import write_benchmark
+    from lem_models.report.benchmark_tables import BenchmarkTables
 
     costs, console = options.cost_model(), make_console()
     check_folder(options.out)
@@ -89,8 +90,9 @@ def benchmark(options: BenchmarkOptions) -> None:
         if result is None:
             return  # rank 0 has the results
         status.update("writing the report")
-        path = write_benchmark(result, options.out, command=shlex.join(["lem", *sys.argv[1:]]))
-    print_benchmark(console, result)
+        tables = BenchmarkTables(result)
+        path = write_benchmark(tables, options.out, command=shlex.join(["lem", *sys.argv[1:]]))
+    print_benchmark(console, tables)
     console.print(
         f"\nReport: [bold]{escape(str(path.resolve()))}[/bold] (with summary.csv, summary.json and PNG figures)",
         soft_wrap=True,

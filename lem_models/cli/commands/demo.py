@@ -35,6 +35,7 @@ def demo(options: DemoOptions) -> None:
     from lem_models.markets.synthetic import synthetic_bars
     from lem_models.report.benchmark_console import print_benchmark, print_execution
     from lem_models.report.benchmark_report import write_benchmark
+    from lem_models.report.benchmark_tables import BenchmarkTables
     from lem_models.report.samples import sample_order
 
     console = make_console()
@@ -73,8 +74,9 @@ def demo(options: DemoOptions) -> None:
             return  # rank 0 has the results
         status.update("writing the report")
         command = ["lem", "demo", *as_arguments(options.model_copy(update={"model": model}))]
-        path = write_benchmark(benchmark, options.out, command=shlex.join(command), title=f"{benchmark.model} at work")
-    print_benchmark(console, benchmark)
+        tables = BenchmarkTables(benchmark)
+        path = write_benchmark(tables, options.out, command=shlex.join(command), title=f"{benchmark.model} at work")
+    print_benchmark(console, tables)
     print_execution(console, benchmark.results[benchmark.model], sample_order(benchmark))
     if options.data is None:
         console.print(
