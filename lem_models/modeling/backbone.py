@@ -124,7 +124,6 @@ class LEMBackbone(nn.Module):
         self.enrichment = GatedResidualNetwork(hidden, hidden, dropout=config.dropout)
         self.attention = WindowedAttention(hidden, config.attention_heads, config.attention_window)
         self.attention_gate = GateAddNorm(hidden, dropout=config.dropout)
-        self._ready: tuple[list[Tensor], StepWeights] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Contexts [batch, time, hidden] of features [batch, time, features]."""
@@ -134,21 +133,12 @@ class LEMBackbone(nn.Module):
 
     @torch.no_grad()
     def step_weights(self) -> StepWeights:
-        """Weights for :meth:`step`, made ready again only when they have changed."""
-        weights = list(self.parameters())
-        if self._ready is not None:
-            known, ready = self._ready
-            if all(
-                mine.dtype == theirs.dtype and torch.equal(mine, theirs)
-                for mine, theirs in zip(weights, known, strict=True)
-            ):
-                return ready
-        ready = StepWeights(self.selection.collapsed(self.embedding))
-        if self.encoder_name == "tkan":
-            layers = tuple(cast(TKANCell, cell).fused_weights() for cell in self.tkan.cells)
-            ready = StepWeights(ready.selection, layers, self._fused(ready.selection, layers))
-        self._ready = [weight.clone() for weight in weights], ready
-        return ready
+        """Weights for :meth:`step`, as they are now."""
+        selection = self.selection.collapsed(self.embedding)
+        if self.encoder_name != "tkan":
+            return StepWeights(selection)
+        layers = tuple(cast(TKANCell, cell).fused_weights() for cell in self.tkan.cells)
+        return StepWeights(selection, layers, self._fused(selection, layers))
 
     def _fused(self, selection: ScalarSelection, layers: Sequence[LayerWeights]) -> BackboneWeights | None:
         """All weights for the kernel of a whole step, if it can compute in their type."""

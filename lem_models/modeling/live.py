@@ -79,8 +79,7 @@ class ModelStream:
     def __init__(self, model: LEMModule) -> None:
         config = model.config
         self._model, self._backbone = model, model.backbone
-        self._weights = model.backbone.step_weights()
-        self._head = model.head.live()
+        self._weights, self._head = model.live_weights()
         if getattr(model.decide, "__func__", None) is not LEMModule.decide:  # a subclass decides in its own way
             self._head = self._head._replace(decide=model.decide)
         self._like = model.backbone.attention.output.weight
@@ -92,9 +91,8 @@ class ModelStream:
         self._recent = np.empty((0, max(self._warmup, 1), len(self._columns)), np.float32)  # of each symbol
         self._chains: list[_Chain] = []
         self._state: BackboneState | None = None
-        self._signs = np.empty(
-            (0, len(self._columns)), np.float32
-        )  # of the features, as the side of each row sees them
+        # Of the features, as the side of each row sees them.
+        self._signs = np.empty((0, len(self._columns)), np.float32)
         self._contexts = torch.empty(0)
 
     def contexts(self, rows: npt.ArrayLike) -> Tensor:

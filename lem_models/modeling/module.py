@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -15,16 +15,29 @@ from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.causal import SIGNED
-from lem_models.modeling.backbone import LEMBackbone
+from lem_models.modeling.backbone import LEMBackbone, StepWeights
 from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.heads import build_head
+from lem_models.modeling.heads import LiveHead, build_head
+from lem_models.modeling.kernels.library import kernels
 from lem_models.modeling.optimizer import OptimizerConfig
 from lem_models.modeling.validation_score import ValidationScore
 
-__all__ = ["LEMModule"]
+__all__ = ["LEMModule", "LiveWeights"]
 
 _TRAINED = "head_is_trained"  # key in a checkpoint
+
+
+class LiveWeights(NamedTuple):
+    """Weights made ready for live orders.
+
+    Attributes:
+        backbone: For steps of the backbone.
+        head: The head's projection and decisions.
+    """
+
+    backbone: StepWeights
+    head: LiveHead
 
 
 class LEMModule(L.LightningModule, Policy):
@@ -51,6 +64,7 @@ class LEMModule(L.LightningModule, Policy):
         )
         signs = [-1.0 if SIGNED[name] else 1.0 for name in self.config.features]
         self.register_buffer("_mirror", torch.tensor(signs), persistent=False)
+        self._live: tuple[Tensor, tuple[object, ...], LiveWeights] | None = None
 
     # -- decisions ---------------------------------------------------------------------------------------------------
 
@@ -76,6 +90,15 @@ class LEMModule(L.LightningModule, Policy):
         if context is None:
             raise ConfigError("a Large Execution Model decides from a context; use execute() or encode() first")
         return self.head.decide(context, orders, state)
+
+    @torch.no_grad()
+    def live_weights(self) -> LiveWeights:
+        """What streams of the model share; made again only when a weight has changed."""
+        weights = torch.cat([weight.detach().flatten() for weight in self.parameters()])
+        kind = (weights.dtype, weights.device, self.head, kernels() is not None)
+        if self._live is None or self._live[1] != kind or not torch.equal(self._live[0], weights):
+            self._live = weights, kind, LiveWeights(self.backbone.step_weights(), self.head.live())
+        return self._live[2]
 
     def order_contexts(self, batch: TrainingBatch) -> Tensor:
         """The head's projection of the context of the last closed bar before each period, [orders, periods, width]."""

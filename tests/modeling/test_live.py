@@ -185,8 +185,8 @@ def test_many_symbols_and_sides_advance_together_or_apart(name):
 
 def test_streams_of_a_model_share_its_weights_until_they_change():
     model = MODELS["small"]()
-    maps = model.backbone.step_weights()
-    assert model.backbone.step_weights() is maps
+    weights = model.live_weights()
+    assert model.live_weights() is weights
     with torch.no_grad():
         model.backbone.embedding.weight.data.mul_(2)
-    assert model.backbone.step_weights() is not maps
+    assert model.live_weights() is not weights
