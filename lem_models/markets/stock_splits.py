@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -174,19 +173,20 @@ class LiveSplits:
         self._symbol = history.symbols[index]
         before, _ = _around(history, index, int(history.offsets[index + 1]))
         slots = history.grid.calendars.kinds[history.grid.calendars.which[index]].slots_per_session
-        traded = zip(before.slot.tolist(), before.notional.tolist(), strict=True)
-        self._traded = deque[tuple[int, float]](traded, maxlen=_reach(slots))
+        missing = (_reach(slots) - len(before.slot), 0)  # a bar without money says nothing
+        self._traded = Traded(np.pad(before.slot, missing), np.pad(before.notional, missing))
 
     def observe(self, last: ClosedBar, bar: ClosedBar) -> None:
         """Add a bar, and warn if a split lies between the last one and this one."""
         splits = []
         if is_wide(last.close, bar.open):
-            slot, notional = (np.array(column) for column in zip(*self._traded, strict=True))
             now = Traded(np.array([bar.slot]), np.array([bar.notional]))
-            ratio = split_ratio(last.close, bar.open, Traded(slot, notional), now)
+            ratio = split_ratio(last.close, bar.open, self._traded, now)
             if ratio is not None:
                 splits = [Split(self._symbol, moment(bar.timestamp), ratio)]
-        self._traded.append((bar.slot, bar.notional))
+        for kept, newest in ((self._traded.slot, bar.slot), (self._traded.notional, bar.notional)):
+            kept[:-1] = kept[1:]
+            kept[-1] = newest
         warn_of_splits(splits)
 
 
