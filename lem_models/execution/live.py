@@ -528,7 +528,7 @@ class LiveOrders:
                 field="max_periods",
                 rule="one session",
             )
-        gapless = start - int(bars.grid.run_start(row - 1)[0])
+        gapless = start - int(bars.grid.gapless_start(row - 1)[0])
         return BarsError(
             f"the order cannot run: {REASONS[code]}; {lookback_of(self._policy)} bars are needed, the history ends "
             f"with {gapless} without a gap",

@@ -167,7 +167,7 @@ class ExecutionResult:
     def history_of_excluded(self) -> npt.NDArray[np.int64]:
         """Gapless bars before each excluded order, [excluded]; -1 where no bar starts with the order."""
         start = first_bars(self._bars, self.excluded)
-        begin = self._bars.grid.run_start(np.maximum(start - 1, 0))
+        begin = self._bars.grid.gapless_start(np.maximum(start - 1, 0))
         begin = np.maximum(begin, self._bars.offsets[self._bars.grid.symbol(np.maximum(start, 0))])
         return np.asarray(np.where(start < 0, -1, start - begin))
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from lem_models.features.profile import LEVEL_WINDOW, slot_profile
 from lem_models.markets.bars import Bars
-from lem_models.markets.parts import BarColumns, BarParts, reaching_back
+from lem_models.markets.parts import BarColumns, BarIntervals, reaching_back
 
 __all__ = [
     "DEFINITIONS",
@@ -348,7 +348,7 @@ def compute_features(rows: BarColumns) -> Features:
         last = min(first + _PIECE, len(rows))
         edges = np.unique(np.concatenate([[first, last], rows.offsets[(rows.offsets > first) & (rows.offsets < last)]]))
         parts = reaching_back(rows, edges[:1], edges[1:2], SUPPORT - 1)
-        inputs = _Columns(BarParts(rows, np.append(parts.first, edges[1:-1]), edges[1:]))
+        inputs = _Columns(BarIntervals(rows, np.append(parts.first, edges[1:-1]), edges[1:]))
         skip = first - int(parts.first[0])
         values[first:last] = feature_values(inputs)[skip:]
         volatility[first:last] = inputs.sigma[skip:]

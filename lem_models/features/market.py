@@ -16,7 +16,7 @@ from lem_models.features.causal import FEATURES, SUPPORT, Features, bar_volatili
 from lem_models.features.profile import MAX_LOOKBACK, VolumeProfile
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import DAY, symbol_groups
-from lem_models.markets.parts import BarParts, reaching_back
+from lem_models.markets.parts import BarIntervals, reaching_back
 
 __all__ = ["CACHED_BARS", "MAX_LOOKBACK", "Market"]
 
@@ -61,7 +61,7 @@ class Market:
         if "features" in self.__dict__:
             return self.features.volatility
         bounds = [self.bars.offsets[first : last + 1] for first, last in symbol_groups(self.bars.offsets)]
-        groups = [BarParts(self.bars, bound[:-1], bound[1:]) for bound in bounds]
+        groups = [BarIntervals(self.bars, bound[:-1], bound[1:]) for bound in bounds]
         return np.concatenate([bar_volatility(parts.vwap, parts.offsets) for parts in groups])
 
     @cached_property
@@ -102,7 +102,7 @@ class Market:
         parts = self._reached(wanted.ravel(), wanted.ravel() + 1)
         return bar_volatility(parts.vwap, parts.offsets)[parts.find(wanted)]
 
-    def _reached(self, first: Integers, last: Integers) -> BarParts:
+    def _reached(self, first: Integers, last: Integers) -> BarIntervals:
         """Bars that the features of ``first .. last - 1`` depend on; this range may span several symbols."""
         bars = self.bars
         symbol, final = bars.grid.symbol(first), bars.grid.symbol(last - 1)
@@ -129,7 +129,7 @@ class Market:
         last = np.asarray(rows, dtype=np.int64)
         number = self._block_number(block, last)
         # The numbers rise along gapless bars: find the first bar of the block by bisection.
-        low, high = np.maximum(self.bars.grid.run_start(last), last - block + 1), last
+        low, high = np.maximum(self.bars.grid.gapless_start(last), last - block + 1), last
         while np.any(low < high):
             middle = (low + high) // 2
             before = self._block_number(block, middle) < number

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import symbol_groups
-from lem_models.markets.parts import BarColumns, BarParts, reaching_back
+from lem_models.markets.parts import BarColumns, BarIntervals, reaching_back
 from lem_models.orders.rules import MAX_LOOKBACK
 
 __all__ = ["LEVEL_WINDOW", "MAX_LOOKBACK", "VolumeProfile", "profile_days", "slot_profile"]
@@ -116,7 +116,7 @@ class VolumeProfile:
             table, begin = slot_profile(parts, days)
             return cls(bars, table, parts.rows[begin])
         bounds = [bars.offsets[low : high + 1] for low, high in symbol_groups(bars.offsets)]
-        tables = [slot_profile(BarParts(bars, bound[:-1], bound[1:]), days)[0] for bound in bounds]
+        tables = [slot_profile(BarIntervals(bars, bound[:-1], bound[1:]), days)[0] for bound in bounds]
         first = None if bars.slots_per_session == 1 else bars.grid.session_bounds[:-1]
         return cls(bars, tables[0] if len(tables) == 1 else np.concatenate(tables), first)
 

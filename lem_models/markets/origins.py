@@ -123,9 +123,9 @@ def exclusion_codes(
     codes[in_lookback > (0 if halts else max(lookback // 2, 1))] = 7
     if bounded.any():
         codes[bounded & (end > grid.session_end(at))] = 6
-    codes[end > grid.run_end(at)] = 5
+    codes[end > grid.gapless_end(at)] = 5
     codes[end > bars.offsets[symbol + 1]] = 4
-    codes[at - lookback < grid.run_start(at)] = 3
+    codes[at - lookback < grid.gapless_start(at)] = 3
     codes[at - lookback < bars.offsets[symbol]] = 2
     codes[start < 0] = 1
     return codes

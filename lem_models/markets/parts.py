@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from lem_models.markets.bars import Bars
 
-__all__ = ["BarColumns", "BarParts", "reaching_back"]
+__all__ = ["BarColumns", "BarIntervals", "reaching_back"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
 class BarColumns(Protocol):
-    """Columns from which features are computed, symbol-major; :class:`Bars` and :class:`BarParts` have them.
+    """Columns from which features are computed, symbol-major; :class:`Bars` and :class:`BarIntervals` have them.
 
     Attributes:
         offsets: int64 [symbols + 1]; the rows of symbol (or part) ``i`` are ``offsets[i]:offsets[i + 1]``.
@@ -66,7 +66,7 @@ class BarColumns(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class BarParts:
+class BarIntervals:
     """Ranges of bars, each inside one symbol, as columns. A column is read on first use.
 
     Attributes:
@@ -161,7 +161,7 @@ class BarParts:
         return self.bars.slots_per_session
 
 
-def reaching_back(bars: Bars, first: Integers, last: Integers, back: int) -> BarParts:
+def reaching_back(bars: Bars, first: Integers, last: Integers, back: int) -> BarIntervals:
     """The ranges ``first .. last - 1`` with the bars of the same symbol before them.
 
     Args:
@@ -181,4 +181,4 @@ def reaching_back(bars: Bars, first: Integers, last: Integers, back: int) -> Bar
     new[1:] = begin[1:] >= furthest[:-1]
     ends = np.ones(len(begin), dtype=bool)
     ends[:-1] = new[1:]
-    return BarParts(bars, begin[new], furthest[ends])
+    return BarIntervals(bars, begin[new], furthest[ends])

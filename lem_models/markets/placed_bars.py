@@ -150,13 +150,13 @@ class PlacedBars:
         return {symbol: kinds[number].name for symbol, number in zip(self.symbols, which, strict=True)}
 
     @cached_property
-    def run_start(self) -> Integers:
+    def gapless_start(self) -> Integers:
         """Flat index of the first bar of the gapless run that each bar belongs to, int64 [bars]."""
         run = self.grid.run
         return _locked(np.repeat(run[:-1], np.diff(run)))
 
     @cached_property
-    def run_end(self) -> Integers:
+    def gapless_end(self) -> Integers:
         """Flat index one past the last bar of that run, int64 [bars]."""
         run = self.grid.run
         return _locked(np.repeat(run[1:], np.diff(run)))

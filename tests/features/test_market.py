@@ -119,7 +119,7 @@ def test_a_large_market_computes_nothing_for_all_its_bars(monkeypatch):
     market.over_orders(first, np.array([12, 12]), 12)
     market.block_starts_at(16, first)
     assert set(vars(market)) == {"bars", "cache"}
-    columns = {"vwap", "symbol_index", "ordinal", "session", "slot", "run_start", "run_end", "session_end"}
+    columns = {"vwap", "symbol_index", "ordinal", "session", "slot", "gapless_start", "gapless_end", "session_end"}
     assert not columns & set(vars(bars))
     assert CACHED_BARS >= 1_000_000
 
@@ -137,7 +137,7 @@ def test_blocks_of_rows_are_those_of_all_bars(bars, block):
     market = Market(bars)
     number = bars.timestamp // bars.frequency.value // block
     new = np.ones(len(bars), dtype=bool)
-    new[1:] = (np.diff(number) != 0) | (np.diff(bars.run_start) != 0)
+    new[1:] = (np.diff(number) != 0) | (np.diff(bars.gapless_start) != 0)
     expected = np.maximum.accumulate(np.where(new, np.arange(len(bars)), 0))
     rows = np.random.default_rng(0).integers(0, len(bars), (5, 40))
     np.testing.assert_array_equal(market.block_starts_at(block, rows), expected[rows])

@@ -84,7 +84,7 @@ def test_the_vwap_is_notional_over_volume_and_the_close_where_nothing_was_traded
 
 
 def test_types(bars):
-    whole = ("timestamp", "offsets", "ordinal", "run_start", "run_end", "session", "slot", "session_end")
+    whole = ("timestamp", "offsets", "ordinal", "gapless_start", "gapless_end", "session", "slot", "session_end")
     assert {getattr(bars, name).dtype for name in whole} == {np.dtype("int64")}
     prices = ("open", "high", "low", "close", "volume", "notional", "vwap")
     assert {getattr(bars, name).dtype for name in prices} == {np.dtype("float64")}
@@ -111,10 +111,10 @@ def test_a_categorical_with_unused_categories(bars, frame):
 
 def test_runs_end_at_gaps(bars):
     eth = slice(336, 670)
-    np.testing.assert_array_equal(bars.run_start[:336], 0)
-    np.testing.assert_array_equal(bars.run_end[:336], 336)
-    np.testing.assert_array_equal(bars.run_start[eth], np.where(np.arange(334) < 100, 336, 436))
-    np.testing.assert_array_equal(bars.run_end[eth], np.where(np.arange(334) < 100, 436, 670))
+    np.testing.assert_array_equal(bars.gapless_start[:336], 0)
+    np.testing.assert_array_equal(bars.gapless_end[:336], 336)
+    np.testing.assert_array_equal(bars.gapless_start[eth], np.where(np.arange(334) < 100, 336, 436))
+    np.testing.assert_array_equal(bars.gapless_end[eth], np.where(np.arange(334) < 100, 436, 670))
     assert bars.ordinal[436] - bars.ordinal[435] == 3
 
 
@@ -146,7 +146,7 @@ def test_every_missing_bar_is_a_gap_and_nothing_else_is(missing_by_symbol):
         present = np.array(hours[f"S{index}"])
         np.testing.assert_array_equal(np.diff(bars.ordinal[mine]), np.diff(present))
         for flat, hour in zip(range(mine.start, mine.stop), present, strict=True):
-            run = slice(bars.run_start[flat], bars.run_end[flat])
+            run = slice(bars.gapless_start[flat], bars.gapless_end[flat])
             assert run.start <= flat < run.stop
             assert run.stop - run.start == bars.ordinal[run.stop - 1] - bars.ordinal[run.start] + 1
             if hour + 1 < 240:
@@ -195,7 +195,7 @@ def test_bars_can_be_pickled_and_stay_read_only(bars):
     assert copy.content_hash == bars.content_hash
     assert repr(copy) == repr(bars)
     assert not copy.close.flags.writeable
-    assert not copy.run_end.flags.writeable
+    assert not copy.gapless_end.flags.writeable
 
 
 def test_the_content_hash_sees_every_value(bars, frame):
@@ -230,8 +230,8 @@ def test_moments_without_a_zone_are_utc(bars):
 
 def test_a_period_keeps_gaps_and_places(bars):
     part = bars.between("2024-01-05 02:00", "2024-01-05 09:00").select("ETH")
-    np.testing.assert_array_equal(part.run_start, [0, 0, 2, 2, 2])
-    np.testing.assert_array_equal(part.run_end, [2, 2, 5, 5, 5])
+    np.testing.assert_array_equal(part.gapless_start, [0, 0, 2, 2, 2])
+    np.testing.assert_array_equal(part.gapless_end, [2, 2, 5, 5, 5])
     np.testing.assert_array_equal(part.slot, [2, 3, 6, 7, 8])
     np.testing.assert_array_equal(part.session_end, 5)
     at = bars.locate("ETH", part.timestamp)
@@ -256,7 +256,7 @@ def test_select_takes_symbols_in_the_order_given(bars):
     assert len(part) == len(bars)
     np.testing.assert_array_equal(part.offsets, [0, 334, 670])
     np.testing.assert_array_equal(part.close, np.concatenate([bars.close[336:], bars.close[:336]]))
-    assert part.run_end[0] == 100
+    assert part.gapless_end[0] == 100
     assert part.frame["symbol"].iloc[0] == "ETH"
     with pytest.raises(UnknownNameError, match="unknown symbol 'BTD'; did you mean 'BTC'"):
         bars.select("BTD")
@@ -281,7 +281,7 @@ def test_with_prices_replaces_prices_and_keeps_the_grid(bars):
     )
     np.testing.assert_array_equal(doubled.vwap, 2.0 * bars.vwap)
     np.testing.assert_array_equal(doubled.volume, bars.volume)
-    np.testing.assert_array_equal(doubled.run_end, bars.run_end)
+    np.testing.assert_array_equal(doubled.gapless_end, bars.gapless_end)
     assert doubled.calendar is bars.calendar
     assert doubled.content_hash != bars.content_hash
     assert not doubled.close.flags.writeable
@@ -387,7 +387,7 @@ def test_equity_five_minutes(shared_data):
     assert len(sessions) == 162
     assert sorted(size)[:4] == [42, 42, 42, 78]
     assert aapl.slot.max() == 77
-    np.testing.assert_array_equal(aapl.run_end, len(aapl))
+    np.testing.assert_array_equal(aapl.gapless_end, len(aapl))
     ends = np.unique(aapl.session_end)
     np.testing.assert_array_equal(np.diff(ends, prepend=0), size)
 

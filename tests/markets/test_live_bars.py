@@ -288,6 +288,6 @@ def test_a_history_followed_by_bars_is_the_table_of_both(name):
         reader.accept(read)
     grown = followed_by(history, reader.calendar, [values])
     part = bars.between(end=pd.Timestamp(int(bars.timestamp[first + 9]), tz="UTC"))
-    for column in ("timestamp", "open", "high", "low", "close", "volume", "notional", "vwap", "slot", "run_start"):
+    for column in ("timestamp", "open", "high", "low", "close", "volume", "notional", "vwap", "slot", "gapless_start"):
         np.testing.assert_array_equal(getattr(grown, column), getattr(part, column), err_msg=column)
     np.testing.assert_array_equal(np.diff(grown.session), np.diff(part.session))

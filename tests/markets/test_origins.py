@@ -109,7 +109,7 @@ def test_stretches_and_what_their_features_reach_lie_in_the_period(bars, length,
     for row in range(len(bars)):
         first, last = row - SUPPORT + 1, row + length - 1
         low, high = bars.offsets[bars.symbol_index[row]], bars.offsets[bars.symbol_index[row] + 1]
-        if first < low or row - skip < low or last >= high or bars.run_start[first] != bars.run_start[last]:
+        if first < low or row - skip < low or last >= high or bars.gapless_start[first] != bars.gapless_start[last]:
             continue
         period = bars.timestamp[[first, last]]
         inside = period[0] >= middle.value if is_late else period[1] < middle.value

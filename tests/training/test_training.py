@@ -264,7 +264,7 @@ def test_stretches_keep_away_from_gaps_halts_and_other_symbols():
     silent = int(np.flatnonzero(bars.volume == 0)[0])
     for start in module.starts(training=True).index:
         window = np.arange(start - SUPPORT + 1, start + 40)
-        assert bars.run_start[window[0]] == bars.run_start[window[-1]]
+        assert bars.gapless_start[window[0]] == bars.gapless_start[window[-1]]
         assert silent not in window
         assert start - bars.offsets[bars.symbol_index[start]] >= 130
 

@@ -183,11 +183,11 @@ class Grid:
             distance[mine] = calendar.start_of((ordinal + ahead)[mine]) - calendar.start_of(ordinal[mine])
         return distance
 
-    def run_start(self, rows: Integers) -> Integers:
+    def gapless_start(self, rows: Integers) -> Integers:
         """First row of the run."""
         return np.asarray(self.run[self._run_of(rows)])
 
-    def run_end(self, rows: Integers) -> Integers:
+    def gapless_end(self, rows: Integers) -> Integers:
         """One past the last row of the run."""
         return np.asarray(self.run[self._run_of(rows) + 1])
 

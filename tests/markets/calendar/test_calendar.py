@@ -123,7 +123,7 @@ def test_bars_follow_each_other_over_nights_weekends_and_daylight_saving():
     timestamps = opening_hours("2024-03-04", "2024-03-15")
     bars = bars_at({"A": timestamps})
     np.testing.assert_array_equal(np.diff(bars.ordinal), 1)
-    np.testing.assert_array_equal(bars.run_end, len(timestamps))
+    np.testing.assert_array_equal(bars.gapless_end, len(timestamps))
     np.testing.assert_array_equal(bars.session, np.arange(len(timestamps)) // 78)
     np.testing.assert_array_equal(bars.slot, np.arange(len(timestamps)) % 78)
     np.testing.assert_array_equal(bars.session_end, (bars.session + 1) * 78)

@@ -194,7 +194,7 @@ def test_symbols_with_hours_of_their_own_have_calendars_of_their_own():
     for part in bars.by_calendar():
         (symbol,) = part.symbols
         alone = Bars.from_frame(MIXED[MIXED["symbol"] == symbol])
-        for name in ("ordinal", "session", "slot", "run_start", "session_end"):
+        for name in ("ordinal", "session", "slot", "gapless_start", "session_end"):
             np.testing.assert_array_equal(getattr(part, name), getattr(alone, name), err_msg=name)
         mine = bars.select(symbol)
         np.testing.assert_array_equal(mine.slot, alone.slot)

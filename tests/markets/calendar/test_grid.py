@@ -14,7 +14,7 @@ from lem_models.markets.origins import stretch_starts
 from lem_models.markets.synthetic import synthetic_bars
 from tests.helpers import hourly
 
-PLACES = ("ordinal", "session", "slot", "run_start", "run_end", "session_end")
+PLACES = ("ordinal", "session", "slot", "gapless_start", "gapless_end", "session_end")
 BYTES_PER_BAR = 56
 
 MARKETS = {
@@ -47,14 +47,14 @@ def places_by_hand(bars):
         return np.repeat(start, end - start), np.repeat(end, end - start)
 
     same_symbol = symbol[1:] == symbol[:-1]
-    run_start, run_end = bounds(same_symbol & (np.diff(placed.ordinal) == 1))
+    gapless_start, gapless_end = bounds(same_symbol & (np.diff(placed.ordinal) == 1))
     _, session_end = bounds(same_symbol & (np.diff(placed.session) == 0))
     return {
         "ordinal": placed.ordinal,
         "session": placed.session,
         "slot": placed.slot,
-        "run_start": run_start,
-        "run_end": run_end,
+        "gapless_start": gapless_start,
+        "gapless_end": gapless_end,
         "session_end": session_end,
         "symbol": symbol,
     }

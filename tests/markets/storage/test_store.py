@@ -87,7 +87,7 @@ def test_bars_calendar_and_places_come_back(market, tmp_path):
     copy = Bars.read(tmp_path / "bars.arrow", verify=True)
     assert repr(copy) == repr(market)
     assert copy.content_hash == market.content_hash
-    for name in (*COLUMNS, "ordinal", "session", "slot", "run_start", "run_end", "session_end", "vwap"):
+    for name in (*COLUMNS, "ordinal", "session", "slot", "gapless_start", "gapless_end", "session_end", "vwap"):
         np.testing.assert_array_equal(getattr(copy, name), getattr(market, name), err_msg=name)
     for item in dataclasses.fields(market.calendar):
         np.testing.assert_array_equal(getattr(copy.calendar, item.name), getattr(market.calendar, item.name))
