@@ -68,7 +68,8 @@ def test_a_download_that_is_cut_goes_on_where_it_stopped(hub, waits, monkeypatch
     assert pulled(hub) == market().content_hash
     assert cut.happened == 2
     ranges = {request.headers.get("range", "") for request in hub.requests if request.host == "storage"}
-    assert ranges == {"", "bytes=10000-"}
+    # Files come side by side: each is cut once, or one of them twice.
+    assert {"", "bytes=10000-"} <= ranges <= {"", "bytes=10000-", "bytes=20000-"}
 
 
 def test_a_download_that_never_comes_to_its_end_goes_on_the_next_time(hub, waits, tmp_path):
