@@ -10,19 +10,24 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import PolicyError
-from lem_models.execution.policy import ContextStream, Policy, checked_contexts, rows_not_finite
+from lem_models.execution.policy import ContextStream, Policy, checked_contexts, rows_not_finite, sessions_of
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
-from lem_models.features.market import Market
+from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.live_bars import ClosedBar, followed_by
 
-__all__ = ["KEPT", "EncodingStream", "stream_of"]
+__all__ = ["EncodingStream", "kept_bars", "stream_of"]
 
 Integers = npt.NDArray[np.int64]
 
-KEPT = 4096
-"""Bars of history that live orders look at: a lookback has 256 at most, and stock splits show in the others."""
+_KEPT = 4096  # a lookback has 256 at most, and stock splits show in the others
+
+
+def kept_bars(policy: Policy, bars: Bars) -> int:
+    """Bars of history that live orders of a policy look at: those of its sessions, and some more."""
+    slots = max(kind.slots_per_session for kind in bars.grid.calendars.kinds)
+    return max(_KEPT, (sessions_of(policy) + 1) * slots + MAX_LOOKBACK)
 
 
 def stream_of(policy: Policy) -> ContextStream | None:
@@ -67,7 +72,9 @@ class EncodingStream:
     def push(self, bars: Mapping[str, ClosedBar]) -> None:
         """See :class:`ContextStream`."""
         history = {
-            name: followed_by(self._history[name], self._history[name].calendar, [[bar[:7]]]).last(KEPT)
+            name: followed_by(self._history[name], self._history[name].calendar, [[bar[:7]]]).last(
+                kept_bars(self._policy, self._history[name])
+            )
             for name, bar in bars.items()
             if name in self._history
         }

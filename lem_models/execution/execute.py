@@ -23,6 +23,7 @@ from lem_models.execution.policy import (
     policy_faults,
     policy_of,
     rows_not_finite,
+    sessions_of,
 )
 from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult, first_bars
@@ -310,7 +311,7 @@ def _execute_pass(
     costs: CostModel | None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Execute orders that fit into memory together; see :func:`settled`."""
-    orders, window, size = traded_market(market, table, start, costs)
+    orders, window, size = traded_market(market, table, start, costs, sessions_of(policy))
     periods = window.price.shape[1]
     with policy_faults(policy, table):
         paths = simulate(policy, orders, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
@@ -319,7 +320,7 @@ def _execute_pass(
 
 
 def traded_market(
-    market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], costs: CostModel | None
+    market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], costs: CostModel | None, sessions: int = 0
 ) -> tuple[OrderBatch, MarketWindow, torch.Tensor]:
     """Complete orders as tensors.
 
@@ -328,13 +329,14 @@ def traded_market(
         table: The orders, at least one.
         start: Flat index of each order's first bar, [orders].
         costs: Trading costs.
+        sessions: Sessions of the expected volumes.
 
     Returns:
         The orders, their market, and their sizes, [orders] (:func:`~lem_models.execution.costs.relative_sizes`).
     """
     orders = OrderBatch.from_frame(table)
     maximum = table["max_periods"].to_numpy()
-    window = MarketWindow.of(market, start, maximum, int(maximum.max()))
+    window = MarketWindow.of(market, start, maximum, int(maximum.max()), sessions=sessions)
     amount = torch.from_numpy(table["amount"].to_numpy(dtype=np.float64, copy=True))
     size = relative_sizes(orders, window, amount, costs)
     return orders, window if costs is None else costs.priced(window, size), size

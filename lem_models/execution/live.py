@@ -27,7 +27,7 @@ from torch import Tensor
 
 from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel
-from lem_models.execution.encoding_stream import KEPT, stream_of
+from lem_models.execution.encoding_stream import kept_bars, stream_of
 from lem_models.execution.execute import complete_for, traded_market
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
@@ -36,6 +36,7 @@ from lem_models.execution.policy import (
     lookback_of,
     policy_faults,
     policy_of,
+    sessions_of,
 )
 from lem_models.execution.records import Decision, MarketWindow, OrderBatch, mapped
 from lem_models.execution.roll import Roll
@@ -415,7 +416,7 @@ class LiveOrders:
                 raise OrderError(str(problem), field="symbol", rule="known symbol")
         groups = [
             self._prepared(table, np.flatnonzero(np.isin(symbols, group.symbols)), group)
-            for group in bars.select(names).last(KEPT).by_calendar()
+            for group in bars.select(names).last(kept_bars(self._policy, bars)).by_calendar()
         ]
         contexts = [self._contexts_of(added) for added in groups]  # the policy may fail: nothing has changed yet
         first = len(self)
@@ -484,7 +485,7 @@ class LiveOrders:
             if isinstance(reason, OrderError):
                 reason = reason.at(int(rows[wrong]), table["order_id"].iloc[wrong])
             raise reason
-        batch, window, _ = traded_market(market, table, at, self._costs)
+        batch, window, _ = traded_market(market, table, at, self._costs, sessions_of(self._policy))
         last = own.offsets[1:] - 1
         warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))
         return _Added(rows, table, symbols, own, readers, batch, window)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lem_models.errors import LookAheadError, PolicyError
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
-from lem_models.features.profile import MAX_LOOKBACK
+from lem_models.features.profile import MAX_LOOKBACK, MAX_SESSIONS
 from lem_models.guard.text import shown
 from lem_models.orders.rules import MAX_PERIODS, Benchmark
 
@@ -46,6 +46,7 @@ __all__ = [
     "policy_faults",
     "policy_of",
     "rows_not_finite",
+    "sessions_of",
 ]
 
 
@@ -88,6 +89,8 @@ class Policy(ABC):
 
     Attributes:
         lookback: Bars of gapless history needed before an order, at least 1 (the arrival price), at most 256.
+        sessions: Sessions before an order that its expected volumes average, at most 60. They need not be complete, and
+            missing ones are skipped. 0 for those that fit into the longest lookback.
         horizon: Longest order in periods, ``None`` for any.
         risk_aversion: Default for orders that name none.
         fixed_risk_aversion: The same for orders of a fixed duration; ``None`` for no difference.
@@ -104,6 +107,7 @@ class Policy(ABC):
     """
 
     lookback: int = 1
+    sessions: int = 0
     horizon: int | None = None
     risk_aversion: float = 0.0
     fixed_risk_aversion: float | None = None
@@ -175,6 +179,7 @@ class PolicySettings:
     """Attributes of a policy, checked; see :class:`Policy`."""
 
     lookback: int
+    sessions: int
     horizon: int | None
     risk_aversion: float
     fixed_risk_aversion: float | None
@@ -201,6 +206,9 @@ class PolicySettings:
             raise PolicyError(
                 f"lookback is {shown(lookback)}; it is a whole number, from 1 to {MAX_LOOKBACK} bars of history at most"
             )
+        sessions = getattr(policy, "sessions", 0)
+        if not _is_whole(sessions) or not 0 <= sessions <= MAX_SESSIONS:
+            raise PolicyError(f"sessions is {shown(sessions)}; it is a whole number from 0 to {MAX_SESSIONS}")
         horizon = getattr(policy, "horizon", None)
         if horizon is not None and not (_is_whole(horizon) and 1 <= horizon <= MAX_PERIODS):
             raise PolicyError(
@@ -214,6 +222,7 @@ class PolicySettings:
             raise PolicyError(f"benchmarks is {shown(benchmarks)}; it is a tuple of {', '.join(known)}, or None")
         return cls(
             max(int(lookback), 1),
+            int(sessions),
             None if horizon is None else int(horizon),
             _risk_aversion(policy, "risk_aversion", 0.0),
             None if getattr(policy, _FIXED, None) is None else _risk_aversion(policy, _FIXED, 0.0),
@@ -245,6 +254,17 @@ def lookback_of(policy: Policy) -> int:
     """
     with policy_faults(policy):
         return PolicySettings.of(policy).lookback
+
+
+def sessions_of(policy: Policy) -> int:
+    """Sessions that the expected volumes of a policy average, see :attr:`Policy.sessions`.
+
+    Raises:
+        LookAheadError: when it says that it looks ahead.
+        PolicyError: when it is not a policy, or one of its attributes is wrong; names the policy.
+    """
+    with policy_faults(policy):
+        return PolicySettings.of(policy).sessions
 
 
 def policy_of(policy: Policy | str) -> Policy:

@@ -215,7 +215,14 @@ class MarketWindow:
 
     @classmethod
     def of(
-        cls, market: Market, start: Integers, max_periods: Integers, horizon: int, dtype: torch.dtype = torch.float64
+        cls,
+        market: Market,
+        start: Integers,
+        max_periods: Integers,
+        horizon: int,
+        dtype: torch.dtype = torch.float64,
+        *,
+        sessions: int = 0,
     ) -> MarketWindow:
         """The market over some orders.
 
@@ -225,8 +232,9 @@ class MarketWindow:
             max_periods: Maximum duration of each order, int64 [orders].
             horizon: Periods of the tensors; periods after an order's maximum have volume 0.
             dtype: Type of the tensors.
+            sessions: Sessions of the expected volume, :attr:`~lem_models.execution.policy.Policy.sessions`.
         """
-        arrays = market.over_orders(start, max_periods, horizon)
+        arrays = market.over_orders(start, max_periods, horizon, sessions)
         return cls(**{name: torch.from_numpy(values).to(dtype) for name, values in arrays.items()})
 
 

@@ -69,6 +69,28 @@ class Market:
         """Time-of-day volume profile within the longest lookback."""
         return VolumeProfile.of(self.bars)
 
+    @cached_property
+    def _slow_profiles(self) -> dict[int, VolumeProfile]:
+        return {}
+
+    def profile_over(self, rows: Integers, horizon: int, sessions: int = 0) -> VolumeProfile:
+        """Time-of-day volume profile at some rows.
+
+        Args:
+            rows: First bars of orders, [orders].
+            horizon: Periods of the orders.
+            sessions: Sessions averaged, at most :data:`~lem_models.orders.rules.MAX_SESSIONS`; 0 for those that fit
+                into the longest lookback.
+        """
+        days = sessions or None
+        if not self.is_cached:
+            return VolumeProfile.of(self.bars, days, rows=rows, horizon=horizon)
+        if not sessions:
+            return self.profile
+        if sessions not in self._slow_profiles:
+            self._slow_profiles[sessions] = VolumeProfile.of(self.bars, days)
+        return self._slow_profiles[sessions]
+
     def feature_windows(self, first: npt.ArrayLike, length: int) -> npt.NDArray[np.float32]:
         """Features of neighbouring bars.
 
@@ -142,13 +164,14 @@ class Market:
         shift = DAY // 4 if step >= DAY else 0
         return (self.bars.timestamp[rows] + shift) // step // block
 
-    def over_orders(self, start: Integers, max_periods: Integers, horizon: int) -> dict[str, Floats]:
+    def over_orders(self, start: Integers, max_periods: Integers, horizon: int, sessions: int = 0) -> dict[str, Floats]:
         """The market over orders, as scale-free arrays (fields of ``execution.records.MarketWindow``).
 
         Args:
             start: Flat index of each order's first bar, [orders]; each has a bar before it.
             max_periods: Maximum duration of each order, [orders].
             horizon: Periods of the arrays; periods after an order's maximum have volume 0.
+            sessions: Sessions of the volume profile, see :meth:`profile_over`.
         """
         bars = self.bars
         periods = np.arange(horizon)
@@ -156,8 +179,7 @@ class Market:
         index = np.minimum(start[:, None] + periods, len(bars) - 1)
         before = start - 1
         arrival = bars.close[before]
-        profile = self.profile if self.is_cached else VolumeProfile.of(bars, rows=start, horizon=horizon)
-        expected = np.where(own, profile.expected(start, horizon), 0.0)
+        expected = np.where(own, self.profile_over(start, horizon, sessions).expected(start, horizon), 0.0)
         unit = expected.sum(1) / max_periods
         return {
             "price": bars.vwap_at(index) / arrival[:, None],

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import symbol_groups
 from lem_models.markets.parts import BarColumns, BarIntervals, reaching_back
-from lem_models.orders.rules import MAX_LOOKBACK
+from lem_models.orders.rules import MAX_LOOKBACK, MAX_SESSIONS
 
-__all__ = ["LEVEL_WINDOW", "MAX_LOOKBACK", "VolumeProfile", "profile_days", "slot_profile"]
+__all__ = ["LEVEL_WINDOW", "MAX_LOOKBACK", "MAX_SESSIONS", "VolumeProfile", "profile_days", "slot_profile"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -102,17 +102,19 @@ class VolumeProfile:
 
         Args:
             bars: The market.
-            days: Sessions averaged; default :func:`profile_days`. With ``rows`` no more than that.
+            days: Sessions averaged; default :func:`profile_days`, those that fit into the longest lookback.
             rows: First bars of the orders; default: the whole market.
             horizon: Periods of the orders.
         """
+        # A session has at most so many bars: missing ones only make the reach longer.
+        back = (days + 1) * bars.slots_per_session if isinstance(days, int) else MAX_LOOKBACK
         days = profile_days if days is None else days
         # The usual slots never fall after the second session. Sessions longer than any lookback have no profile.
         if not _averaged(days, bars.calendar.usual_slots(np.arange(2))).any():
             return cls(bars, np.zeros((0, bars.slots_per_session)), None)
         if rows is not None:
             last = np.minimum(rows + horizon, bars.offsets[bars.grid.symbol(rows) + 1])
-            parts = reaching_back(bars, rows, last, MAX_LOOKBACK)
+            parts = reaching_back(bars, rows, last, back)
             table, begin = slot_profile(parts, days)
             return cls(bars, table, parts.rows[begin])
         bounds = [bars.offsets[low : high + 1] for low, high in symbol_groups(bars.offsets)]

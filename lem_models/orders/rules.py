@@ -26,6 +26,7 @@ __all__ = [
     "MAX_LOOKBACK",
     "MAX_LOTS",
     "MAX_PERIODS",
+    "MAX_SESSIONS",
     "NUMERIC",
     "RULES",
     "Benchmark",
@@ -43,7 +44,9 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 MAX_PERIODS = 1_000_000
 """Longest order; with bars of one second it takes eleven days."""
 MAX_LOOKBACK = 256
-"""Bars before an order that a policy may look at."""
+"""Gapless bars before an order that a policy may look at."""
+MAX_SESSIONS = 60
+"""Sessions before an order that slow statistics may reach back to; missing bars and sessions are skipped."""
 MAX_LOTS = 10**12
 """Most lots of an order. With more lots, one lot would be lost in the rounding of the order's fractions."""
 

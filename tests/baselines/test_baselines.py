@@ -68,7 +68,7 @@ def test_twap_in_lots():
 
 def test_the_volume_curve_trades_the_expected_volume():
     row = 24 * 12 + 7
-    expected = VolumeProfile.of(BARS, 9).expected(np.array([row]), 8)[0]
+    expected = VolumeProfile.of(BARS, 20).expected(np.array([row]), 8)[0]
     fractions, _ = _fractions("volume_curve", BARS, row=row, max_periods=8)
     assert fractions == pytest.approx(expected / expected.sum())
 
