@@ -6,23 +6,22 @@ market, and a specific part:
 .. math:: x_{it} = c_{it} + y_{it}, \qquad c_{it} = \bar x_i + \sum_k \lambda_{ik} f_{kt},
 
 The factors are principal components over the cross-section. The common part is seasonal: its forecast is its mean in
-the same slot over past days. The specific part follows ARMA(1, 1) with a constant, or SETAR if its AIC is lower:
+the same slot over the last 20 sessions. The specific part is taken relative to it, so that its size does not depend on
+the time of day: ``x = c (1 + y)``. It follows ARMA(1, 1) with a constant, or SETAR if its AIC is lower:
 
 .. math:: y_t = \psi + \varphi y_{t-1} + e_t + \theta e_{t-1}; \qquad
     y_t = \begin{cases} \varphi_{11} y_{t-1} + \varphi_{12} + e_t & y_{t-1} \le \tau \\
                         \varphi_{21} y_{t-1} + \varphi_{22} + e_t & y_{t-1} > \tau. \end{cases}
 
-:meth:`DynamicVolumeCurve.fit` estimates all of it on a training period. An order's own history of 256 bars then
-updates the curve and gives the state of the specific part. Without a fit the curve is that of the history alone and
-the specific part ARMA(1, 1) with typical coefficients. (A decision reads its own symbol only: the cross-section enters
-through the fit.)
+:meth:`DynamicVolumeCurve.fit` estimates the coefficients of the specific part on a training period. The last 256 bars
+before a decision give its state. Without a fit it is ARMA(1, 1) with typical coefficients. (A decision reads its own
+symbol only: the cross-section enters through the fit.)
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +33,10 @@ from lem_models.baselines.registry import register_policy
 from lem_models.baselines.volume_forecast import Floats, History, VolumeForecaster
 from lem_models.errors import BarsError
 from lem_models.features.market import MAX_LOOKBACK
-from lem_models.features.profile import profile_days
 from lem_models.markets.bars import Bars, BarsLike
 
 __all__ = ["DynamicVolumeCurve", "SpecificPart", "fit_specific"]
 
-_CURVE_DAYS = 3.0  # sessions of an order's own history that the fitted curve weighs
 _LOW, _HIGH = -3.0, 5.0  # of the specific part: beyond are outliers
 _FLOOR = 0.05
 _LONGEST = 3000  # bars that the specific part is fitted on
@@ -70,12 +67,6 @@ class SpecificPart:
         return [self.low_constant, self.low, self.high_constant, self.high, self.threshold, self.theta]
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    curve: Mapping[str, Floats] = field(default_factory=dict)  # mean common part by slot, of each symbol
-    specific: Mapping[str, SpecificPart] = field(default_factory=dict)
-
-
 @register_policy("dynamic_volume_curve")
 class DynamicVolumeCurve(VolumeForecaster):
     """Follows the VWAP by the curve and the specific part's forecast; see the module. Make one that knows a market with
@@ -87,11 +78,11 @@ class DynamicVolumeCurve(VolumeForecaster):
     """  # noqa: D205
 
     def __init__(self) -> None:
-        self._fitted = _Fitted()
+        self._specific: dict[str, SpecificPart] = {}
 
     @classmethod
     def fit(cls, bars: BarsLike, *, factors: int = 1) -> DynamicVolumeCurve:
-        """Estimate the common and the specific parts.
+        """Estimate the specific parts beside the common one.
 
         Args:
             bars: Training period, all of it before the orders to be judged.
@@ -113,49 +104,32 @@ class DynamicVolumeCurve(VolumeForecaster):
         slot = bars.slot[: bars.offsets[1]]  # slots by time, from the first symbol
         slots = pd.Series(slot, index=bars.timestamp[: bars.offsets[1]]).reindex(turnover.index).to_numpy(np.int64)
         # All symbols have the slots of the first one: the panel holds only times at which all of them traded.
-        by_slot = common.groupby(slots).mean()
-        count = bars.slots_per_session if profile_days(bars.slots_per_session, MAX_LOOKBACK) else 1
-        seasonal = by_slot.reindex(range(bars.slots_per_session)).fillna(common.mean()) if count > 1 else None
-        curve = {} if seasonal is None else {name: seasonal[name].to_numpy() for name in turnover.columns}
-        specific = {}
-        for name in turnover.columns:
-            expected = curve[name][slots] if curve else common[name].mean()
-            specific[name] = fit_specific(np.clip(turnover[name].to_numpy() - expected, _LOW, _HIGH)[-_LONGEST:])
+        expected = common.groupby(slots).transform("mean").clip(lower=_FLOOR)
+        relative = (turnover / expected - 1).clip(_LOW, _HIGH).iloc[-_LONGEST:]
         policy = cls()
-        policy._fitted = _Fitted(curve, specific)
+        policy._specific = {name: fit_specific(relative[name].to_numpy()) for name in relative.columns}
         return policy
 
     def specific(self, symbol: str) -> SpecificPart:
         """Coefficients of a symbol's specific part."""
-        return self._fitted.specific.get(symbol, SpecificPart())
+        return self._specific.get(symbol, SpecificPart())
 
     def summary(self, history: History, symbols: list[str]) -> Floats:
-        """Slot, specific part and its last error, the coefficients, and the curve, [rows, 9 + slots]."""
-        curve = history.slot_means(history.volume)
-        days = history.known.sum(1)[:, None] / history.slots
-        for row, symbol in enumerate(symbols):
-            known = self._fitted.curve.get(symbol)
-            if known is not None and len(known) == history.slots:
-                shape = known / max(float(known.mean()), 1e-9)
-                own = days[row] * curve[row] + _CURVE_DAYS * shape * curve[row].mean()
-                curve[row] = own / (days[row] + _CURVE_DAYS)
-        coefficients = np.array([self.specific(symbol).numbers() for symbol in symbols])
-        y, error = _tracked(history, np.clip(history.volume - history.by_slot(curve), _LOW, _HIGH), coefficients)
-        return np.concatenate([np.stack([history.slot, y, error], 1), coefficients, curve], 1)
+        """Specific part, its last error and the coefficients, [rows, 8]."""
+        coefficients = np.array([self.specific(symbol).numbers() for symbol in symbols]).reshape(-1, 6)
+        y, error = _tracked(history, np.clip(history.ratio - 1, _LOW, _HIGH), coefficients)
+        return np.concatenate([np.stack([y, error], 1), coefficients], 1)
 
-    def forecast(self, summary: Tensor, slots: int, periods: int) -> Tensor:
-        """Curve plus specific part of each bar ahead, at least a twentieth of the mean, [rows, periods]."""
-        slot = (summary[:, :1].long() + torch.arange(1, periods + 1)) % slots
-        curve = summary[:, 9:].gather(1, slot)
-        y, columns = summary[:, 1], []
-        constant_low, low, constant_high, high, threshold, theta = summary[:, 3:9].unbind(1)
-        shock = theta * summary[:, 2]
+    def forecast(self, summary: Tensor, periods: int) -> Tensor:
+        """``1 + y`` of each bar ahead, at least a twentieth, [rows, periods]."""
+        y, error, constant_low, low, constant_high, high, threshold, theta = summary.unbind(1)
+        shock, columns = theta * error, []
         for _ in range(periods):
             y = torch.where(y <= threshold, constant_low + low * y, constant_high + high * y) + shock
             y = y.clamp(_LOW, _HIGH)
             shock = torch.zeros_like(shock)
             columns.append(y)
-        return (curve + torch.stack(columns, 1)).clamp(min=_FLOOR)
+        return (1 + torch.stack(columns, 1)).clamp(min=_FLOOR)
 
 
 def _tracked(history: History, y: Floats, coefficients: Floats) -> tuple[Floats, Floats]:

@@ -6,10 +6,10 @@ Log volume is a daily level, a dynamic part inside the day, the time slot's seas
     \eta_{t+1} = a_\eta \eta_t + \varepsilon^\eta_t \text{ (between days)}, \quad
     \mu_{t+1} = a_\mu \mu_t + \varepsilon^\mu_t.
 
-The season is the slot's mean log volume in the history. The other parameters come from moments of the history alone:
-with ``c_k`` the autocovariance of log volume less season and daily mean at lag ``k``, shrunk with a prior of some
-bars, ``a_mu = c_2 / c_1``, ``var mu = c_1 / a_mu``, ``var v = c_0 - var mu``; the variance of the daily level is that
-of the daily means. Outliers: their robust filter adds a sparse error ``z_t`` with an L1 penalty to the observation,
+The season is the log of the slot's mean volume over the last 20 sessions. The other parameters come from moments of
+the last 256 bars: with ``c_k`` the autocovariance of log volume less season and daily mean at lag ``k``, shrunk with a
+prior of some bars, ``a_mu = c_2 / c_1``, ``var mu = c_1 / a_mu``, ``var v = c_0 - var mu``; the variance of the daily
+level is that of the daily means. Outliers: their robust filter adds a sparse error ``z_t`` with an L1 penalty to the observation,
 and its minimiser moves the innovation to the nearest end of a band, which is what is done here at three standard
 deviations. Bars without volume are missing observations.
 """
@@ -42,21 +42,21 @@ class KalmanVolume(VolumeForecaster):
     """
 
     def summary(self, history: History, symbols: list[str]) -> Floats:
-        """Last slot, ``eta``, ``mu``, ``a_mu``, ``var mu``, ``var v`` and the season, [rows, 6 + slots]."""
+        """``eta`` (with the mean of the history), ``mu``, ``a_mu``, ``var mu`` and ``var v``, [rows, 5]."""
         known = history.known
-        y = np.log(np.where(known, history.volume, 1.0))
-        season = history.slot_means(y)
-        e = np.where(known, y - history.by_slot(season), 0.0)
+        y = np.log(history.ratio)
+        mean = y.sum(1) / np.maximum(known.sum(1), 1)  # 0 where a bar is not known
+        e = np.where(known, y - mean[:, None], 0.0)
         a, variance, noise, daily = self._moments(history, e)
         new_day = np.zeros(known.shape, dtype=bool)
         new_day[:, 1:] = history.session_of[:, 1:] != history.session_of[:, :-1]
         level, dynamic = self._filtered(history, e, new_day, a, variance, noise, daily)
-        return np.concatenate([np.stack([history.slot, level, dynamic, a, variance, noise], 1), season], 1)
+        return np.stack([mean + level, dynamic, a, variance, noise], 1)
 
     def _moments(self, history: History, e: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """``a_mu``, ``var mu``, ``var v`` and ``var eta``, [rows] each."""
         known = history.known
-        if history.slots > 1:
+        if history.has_days:
             days = int(history.session_of.max()) + 1
             table, count = np.zeros((len(e), days)), np.zeros((len(e), days))
             row = np.broadcast_to(np.arange(len(e))[:, None], e.shape)
@@ -107,14 +107,11 @@ class KalmanVolume(VolumeForecaster):
             p, q, r = p - gain_level * (p + q), q - gain_level * (q + r), r - gain_dynamic * (q + r)
         return level, dynamic
 
-    def forecast(self, summary: Tensor, slots: int, periods: int) -> Tensor:
-        """Mean of the log-normal volume of each bar ahead, [rows, periods].
+    def forecast(self, summary: Tensor, periods: int) -> Tensor:
+        """Mean of the log-normal volume of each bar ahead over that of its slot, [rows, periods].
 
-        Its logarithm has mean ``eta + a^j mu + season`` and variance ``var v + (1 - a^2j) var mu``.
+        Its logarithm has mean ``eta + a^j mu`` and variance ``var v + (1 - a^2j) var mu``.
         """
-        ahead = torch.arange(1, periods + 1)
-        slot = (summary[:, :1].long() + ahead) % slots
-        season = summary[:, 6:].gather(1, slot)
-        decay = summary[:, 3:4] ** ahead
-        spread = summary[:, 5:6] + (1 - decay**2) * summary[:, 4:5]
-        return torch.exp(summary[:, 1:2] + decay * summary[:, 2:3] + season + spread / 2)
+        level, dynamic, a, variance, noise = (column[:, None] for column in summary.unbind(1))
+        decay = a ** torch.arange(1, periods + 1)
+        return torch.exp(level + decay * dynamic + (noise + (1 - decay**2) * variance) / 2)

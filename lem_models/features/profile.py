@@ -122,6 +122,19 @@ class VolumeProfile:
         first = None if bars.slots_per_session == 1 else bars.grid.session_bounds[:-1]
         return cls(bars, tables[0] if len(tables) == 1 else np.concatenate(tables), first)
 
+    def at(self, index: Integers) -> Floats:
+        """Profile of some bars: the mean volume of their slot over the sessions before their own.
+
+        Args:
+            index: Flat indices of bars, [...].
+
+        Returns:
+            float64 [...], in units of volume; NaN where nothing is known.
+        """
+        if not len(self.table):
+            return np.full(index.shape, np.nan)
+        return np.asarray(self.table[self._session(index), self.bars.grid.slot(index)])
+
     def expected(self, start: Integers, horizon: int) -> Floats:
         """Volume expected in each period of orders, from the same time slots of the sessions before the order.
 
