@@ -9,9 +9,9 @@ Log volume is a daily level, a dynamic part inside the day, the time slot's seas
 The season is the log of the slot's mean volume over the last 20 sessions. The other parameters come from moments of
 the last 256 bars: with ``c_k`` the autocovariance of log volume less season and daily mean at lag ``k``, shrunk with a
 prior of some bars, ``a_mu = c_2 / c_1``, ``var mu = c_1 / a_mu``, ``var v = c_0 - var mu``; the variance of the daily
-level is that of the daily means. Outliers: their robust filter adds a sparse error ``z_t`` with an L1 penalty to the observation,
-and its minimiser moves the innovation to the nearest end of a band, which is what is done here at three standard
-deviations. Bars without volume are missing observations.
+level is that of the daily means. Outliers: their robust filter adds a sparse error ``z_t`` with an L1 penalty to the
+observation, and its minimiser moves the innovation to the nearest end of a band, which is what is done here at three
+standard deviations. Bars without volume are missing observations.
 """
 
 from __future__ import annotations

@@ -73,10 +73,11 @@ def test_volatilities_and_windows_of_orders_are_those_of_the_whole_market(bars):
         maximum = rng.integers(1, 13, len(start))
         assert same_bits(kept.volatility_at(start), fresh.volatility_at(start))
         assert same_bits(kept.features.volatility[start], fresh.volatility_at(start))
-        one, other = (market.over_orders(start, maximum, 12) for market in (kept, fresh))
-        assert one.keys() == other.keys()
-        for name in one:
-            assert same_bits(one[name], other[name]), name
+        for sessions in (0, 1, 20, 60):
+            one, other = (market.over_orders(start, maximum, 12, sessions) for market in (kept, fresh))
+            assert one.keys() == other.keys()
+            for name in one:
+                assert same_bits(one[name], other[name]), name
     grid = some[: len(some) // 4 * 4].reshape(4, -1)
     assert same_bits(kept.volatility_at(grid), fresh.volatility_at(grid))
 
