@@ -17,7 +17,8 @@ through their three regressed utilities is highest. On a martingale only the *va
 the pace: to first order every adapted schedule executes at the arrival price in expectation. A risk-neutral order
 therefore takes the pace of least variance among those of equal mean (:data:`PACE_RISK_AVERSION`).
 
-All fills, caps and benchmarks in the fit are those of the simulator.
+All fills, caps and benchmarks in the fit are those of the simulator. With a cost model the improvements are net of it:
+finishing trades the rest in one bar, which the square-root impact makes dear for a large order.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from torch import Tensor
 
 from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
+from lem_models.errors import ConfigError
+from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch, Paths
@@ -279,14 +282,35 @@ class LongstaffSchwartz(Policy):
         paths: Paths of a regression.
         seed: Seed of the simulated paths.
         risk_aversion: Default for orders that name none: 0 is risk-neutral.
+        costs: Trading costs of the regressions; ``None`` for none. Spreads of single symbols are not read.
+        size: Size of the orders in the regressions, as a fraction of the volume expected over their maximum duration;
+            default the cost model's ``order_size``.
+
+    Raises:
+        ConfigError: The costs have an impact, and there is no size.
 
     Example:
         >>> LongstaffSchwartz().risk_aversion
         0.0
     """
 
-    def __init__(self, *, paths: int = 8192, seed: int = 0, risk_aversion: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        paths: int = 8192,
+        seed: int = 0,
+        risk_aversion: float = 0.0,
+        costs: CostModel | None = None,
+        size: float | None = None,
+    ) -> None:
         self.paths, self.seed, self.risk_aversion = paths, seed, risk_aversion
+        if costs is not None:
+            costs = (costs if size is None else costs.at(size)).model_copy(update={"half_spreads_bps": {}})
+            if costs.needs_size:
+                raise ConfigError(
+                    "impact depends on the size of an order: give a size, or the cost model an order_size"
+                )
+        self.costs = costs
         self._history: Callable[[int], MarketWindow] | None = None
         self._plans: dict[OrderKind, _Plan] = {}
 
@@ -298,6 +322,8 @@ class LongstaffSchwartz(Policy):
         paths: int = 8192,
         seed: int = 0,
         risk_aversion: float = 0.0,
+        costs: CostModel | None = None,
+        size: float | None = None,
     ) -> LongstaffSchwartz:
         """The policy with regressions on historical paths instead of simulated ones.
 
@@ -306,12 +332,15 @@ class LongstaffSchwartz(Policy):
             paths: Paths of a regression, drawn at random from all gapless stretches with 256 bars of history.
             seed: Seed of the draw.
             risk_aversion: Default for orders that name none.
+            costs: As for the class.
+            size: As for the class.
 
         Returns:
             A new policy.
         """
         bars = Bars.of(bars)
-        policy, market = cls(paths=paths, seed=seed, risk_aversion=risk_aversion), Market(bars)
+        policy = cls(paths=paths, seed=seed, risk_aversion=risk_aversion, costs=costs, size=size)
+        market = Market(bars)
 
         def window(periods: int) -> MarketWindow:
             table = Order.sample(
@@ -339,6 +368,9 @@ class LongstaffSchwartz(Policy):
             window = self._history(kind.max_periods)
         else:
             window = martingale_window(kind.process, kind.max_periods, self.paths, self.seed)
+        if self.costs is not None:
+            orders = kind.orders(len(window.volatility))
+            window = self.costs.priced(window, relative_sizes(orders, window, costs=self.costs))
         return _fit(kind, window, self.seed)
 
     def _kinds(self, orders: OrderBatch, state: ExecutionState) -> list[tuple[OrderKind, Tensor]]:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field, field_validator
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
 from lem_models.evaluation.bound import execute_bound, is_executable
+from lem_models.evaluation.capacity import capacity_curve
 from lem_models.evaluation.null import martingale_null
 from lem_models.execution.costs import CostModel
 from lem_models.execution.frequency_check import check_frequency
@@ -54,6 +55,8 @@ class BenchmarkSettings(Settings):
         end: Time by which orders have ended, exclusive.
         limit: Largest number of orders, drawn at random; ``None`` for all.
         costs: Trading costs; ``None`` for none.
+        sizes: Sizes of the capacity curve, as fractions of the volume expected over an order's maximum duration; no
+            curve without costs or sizes.
         by: Further keys by which the policies are compared: columns of the orders, or derived ones
             (:mod:`lem_models.statistics.groups`).
         null: Draws of the martingale null; 0 for none.
@@ -78,6 +81,7 @@ class BenchmarkSettings(Settings):
     end: str | None = None
     limit: int | None = Field(100_000, ge=1)
     costs: CostModel | None = None
+    sizes: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = (0.0, 0.01)
     by: tuple[str, ...] = ("symbol", "hour", "volatility")
     null: int = Field(20, ge=0)
     null_of: Literal["model", "all"] | tuple[str, ...] = "model"
@@ -172,6 +176,23 @@ class Benchmark:
             key: A column of the orders, or a derived key such as ``"hour"`` or ``"volatility"``.
         """
         return compare(self.main(), list(dict.fromkeys([key, "side"])), **self._bootstrap())
+
+    def capacity(self, by: list[str]) -> pd.DataFrame | None:
+        """Net improvement against the size, on the first benchmark and target; ``None`` without costs or sizes.
+
+        See :func:`~lem_models.evaluation.capacity.capacity_curve`.
+        """
+        settings = self.settings
+        if settings.costs is None or not settings.sizes:
+            return None
+        first, target = settings.benchmark[0], settings.target[0]
+        rows = {
+            name: ((result.orders["benchmark"] == first) & (result.orders["target"] == target)).to_numpy()
+            for name, result in self.results.items()
+        }
+        has_amounts = any(result.orders["amount"].notna().any() for result in self.results.values())
+        sizes = None if has_amounts else settings.sizes
+        return capacity_curve(self.results, settings.costs, sizes, by, rows=rows, **self._bootstrap())
 
     def splits(self, by: list[str]) -> pd.DataFrame | None:
         """Option value and forecast value of every policy that the null was drawn for; ``None`` without a null.

@@ -37,7 +37,16 @@ from lem_models.markets.stock_splits import find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike, complete_orders, orders_frame, unread_columns
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
-__all__ = ["NO_SYMBOL", "complete_for", "execute", "execute_silently", "settled", "traded_market", "warn_of_excluded"]
+__all__ = [
+    "NO_SYMBOL",
+    "by_calendar",
+    "complete_for",
+    "execute",
+    "execute_silently",
+    "settled",
+    "traded_market",
+    "warn_of_excluded",
+]
 
 _LOG = logging.getLogger("lem_models")
 _ORDERS_PER_PASS = 8192
@@ -153,7 +162,7 @@ def execute_silently(
     passes, rows = [], [np.zeros(0, dtype=np.int64)]
     longest = int(table["max_periods"].max()) if len(table) else 1
     size = max(min(_ORDERS_PER_PASS, _PERIODS_PER_PASS // longest), 1)
-    for one_calendar, mine, first_bar in _by_calendar(market, table, start):
+    for one_calendar, mine, first_bar in by_calendar(market, table, start):
         # Sort by bar, so that orders that read the same contexts are in the same pass.
         by_start = np.argsort(first_bar, kind="stable")
         rows.append(mine[by_start])
@@ -169,7 +178,7 @@ def execute_silently(
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), results)
 
 
-def _by_calendar(
+def by_calendar(
     market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64]
 ) -> Iterator[tuple[Market, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """The market of each calendar, the rows of its orders in the table, and their first bars in it."""
@@ -339,7 +348,7 @@ def traded_market(
     window = MarketWindow.of(market, start, maximum, int(maximum.max()), sessions=sessions)
     amount = torch.from_numpy(table["amount"].to_numpy(dtype=np.float64, copy=True))
     size = relative_sizes(orders, window, amount, costs)
-    return orders, window if costs is None else costs.priced(window, size), size
+    return orders, window if costs is None else costs.priced(window, size, table["symbol"]), size
 
 
 def settled(

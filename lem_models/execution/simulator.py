@@ -25,7 +25,16 @@ from lem_models.execution.records import BENCHMARKS, CostlyWindow, MarketWindow,
 from lem_models.execution.roll import Roll, dust
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
-__all__ = ["average_prices", "chosen_period", "finishing_fills", "roll_on", "settle", "simulate", "started"]
+__all__ = [
+    "average_prices",
+    "chosen_period",
+    "finishing_fills",
+    "participation",
+    "roll_on",
+    "settle",
+    "simulate",
+    "started",
+]
 
 _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale never has a negative price
 
@@ -175,11 +184,26 @@ def average_prices(fills: Tensor, filled: Tensor, orders: OrderBatch, window: Ma
     executed = average(window.price[:, None])
     if not isinstance(window, CostlyWindow):
         return executed, executed
+    traded = participation(fills, orders, window, window.size)
+    # The root has no gradient at 0, where the cost w sqrt(w) of a fill w has one.
+    root = traded.clamp(min=torch.finfo(traded.dtype).tiny).sqrt()
+    cost = (window.flat_cost[:, None, None] + window.impact[:, None, None] * root).clamp(max=_LARGEST_COST)
+    return executed, average(window.price[:, None] * (1 + orders.side[:, None, None] * cost))
+
+
+def participation(fills: Tensor, orders: OrderBatch, window: MarketWindow, size: Tensor) -> Tensor:
+    """Part of each bar's volume that an order trades, or of its notional for a notional target.
+
+    Args:
+        fills: [orders, choices, periods].
+        orders: The orders.
+        window: Their market.
+        size: Their sizes, [orders], see :func:`~lem_models.execution.costs.relative_sizes`.
+
+    Returns:
+        [orders, choices, periods]; above 1 where an order is larger than a bar.
+    """
     # The size of a notional order is money, so its participation is a ratio of money to the bar's notional.
     volume = torch.where(orders.is_notional[:, None], window.volume * window.price, window.volume)
     volume = torch.where(volume > 0, volume, 1.0)  # nothing fills where nothing trades
-    participation = fills * (window.size[:, None] / volume)[:, None]
-    # The root has no gradient at 0, where the cost w sqrt(w) of a fill w has one.
-    root = participation.clamp(min=torch.finfo(participation.dtype).tiny).sqrt()
-    cost = (window.flat_cost[:, None, None] + window.impact[:, None, None] * root).clamp(max=_LARGEST_COST)
-    return executed, average(window.price[:, None] * (1 + orders.side[:, None, None] * cost))
+    return fills * (size[:, None] / volume)[:, None]

@@ -9,6 +9,8 @@ import torch
 from benchmarks.martingale_optimum import optimum
 from lem_models.baselines import load_policy
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, OrderKind, martingale_window
+from lem_models.errors import ConfigError
+from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.execute import execute
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.markets.synthetic import synthetic_bars
@@ -132,3 +134,37 @@ def test_fitting_leaves_the_bars_alone_and_needs_enough_of_them():
     result = execute(fitted, bars, Order.sample(bars, every=24, min_periods=1, max_periods=6))
     assert result.orders["completed"].all()
     assert torch.isfinite(torch.tensor(result.orders["slippage_bps"].to_numpy())).all()
+
+
+class TestCosts:
+    """Regressions net of costs."""
+
+    COSTS = CostModel(fee_bps=2, impact=0.8, order_size=0.1)
+    KIND = OrderKind(12, 1, 1, "vwap", 0.0, "path")
+
+    def _run(self, policy):
+        """Net improvement in bar volatilities, and periods used, on paths that the regressions have not seen."""
+        orders, window = self.KIND.orders(PATHS), martingale_window("path", 12, PATHS, 99)
+        priced = self.COSTS.priced(window, relative_sizes(orders, window, costs=self.COSTS))
+        paths = simulate(policy, orders, priced)
+        outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, priced)
+        return float((outcome.improvement[:, 0] / window.volatility).mean()), outcome.periods_used.double().mean()
+
+    def test_it_takes_longer_and_earns_more_net(self):
+        (net, longer), (gross, shorter) = self._run(LongstaffSchwartz(costs=self.COSTS)), self._run(POLICY)
+        assert longer > shorter + 1
+        assert net > gross + 0.03
+
+    def test_flat_costs_hardly_change_how_long_it_takes(self):
+        """They are the same whenever the order ends; only the risk of a pace, which counts from 0, sees them."""
+        free, dear = LongstaffSchwartz(paths=2048), LongstaffSchwartz(paths=2048, costs=CostModel(fee_bps=2))
+        orders, window = self.KIND.orders(2000), martingale_window("path", 12, 2000, 3)
+        periods = [chosen_period(simulate(policy, orders, window)).double().mean() for policy in (free, dear)]
+        assert abs(periods[0] - periods[1]) < 0.15
+
+    def test_a_size_of_its_own_is_that_of_the_cost_model(self):
+        one = LongstaffSchwartz(costs=self.COSTS.at(0.02))
+        other = LongstaffSchwartz(costs=CostModel(fee_bps=2, impact=0.8), size=0.02)
+        assert one.costs == other.costs
+        with pytest.raises(ConfigError, match="give a size"):
+            LongstaffSchwartz(costs=CostModel(impact=1))

@@ -15,14 +15,15 @@ Costs change the net prices and never the fills: decisions and fills are the sam
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar
 
 import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lem_models.errors import OrderError
+from lem_models.errors import ConfigError, OrderError
 from lem_models.execution.records import CostlyWindow, MarketWindow, OrderBatch
 from lem_models.guard.settings import Settings
 
@@ -38,6 +39,8 @@ class CostModel(Settings):
         impact: ``Y`` of the square-root law: the impact, in bar volatilities, of trading the bar's whole volume.
         order_size: Size of an order that names no amount, as a fraction of the volume expected over its maximum
             duration; needed for the impact of such orders.
+        half_spreads_bps: Half-spread of some symbols in place of ``half_spread_bps``
+            (:func:`~lem_models.execution.costs.spreads.half_spreads_bps` estimates them from bars).
 
     Raises:
         ConfigError: naming every field that is wrong.
@@ -53,6 +56,12 @@ class CostModel(Settings):
     fee_bps: float = Field(0.0, ge=0, le=1000)
     impact: float = Field(0.0, ge=0, allow_inf_nan=False)
     order_size: float | None = Field(None, gt=0, allow_inf_nan=False)
+    half_spreads_bps: Mapping[str, Annotated[float, Field(ge=0, le=1000)]] = Field(default_factory=dict)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether trading costs nothing; the model may still name the size of orders."""
+        return not (self.half_spread_bps or self.fee_bps or self.impact or any(self.half_spreads_bps.values()))
 
     @property
     def needs_size(self) -> bool:
@@ -73,16 +82,34 @@ class CostModel(Settings):
                 row=int(table["amount"].isna().to_numpy().argmax()),
             )
 
-    def priced(self, window: MarketWindow, size: Tensor) -> CostlyWindow:
+    def at(self, size: float) -> CostModel:
+        """The same costs for orders of one size.
+
+        Args:
+            size: As :attr:`order_size`. An order of size 0 pays half-spread and fees and has no impact.
+        """
+        return self.model_copy(update={"order_size": size} if size > 0 else {"order_size": None, "impact": 0.0})
+
+    def priced(self, window: MarketWindow, size: Tensor, symbols: Iterable[str] | None = None) -> CostlyWindow:
         """The market with these costs.
 
         Args:
             window: The market.
             size: Sizes of its orders, [orders], see :func:`relative_sizes`; may be NaN where there is no impact.
+            symbols: Symbol of each order, [orders]; needed where symbols have half-spreads of their own.
+
+        Raises:
+            ConfigError: when they have, and the symbols are not given.
         """
+        flat_cost = torch.full_like(window.volatility, (self.half_spread_bps + self.fee_bps) / 1e4)
+        if self.half_spreads_bps:
+            if symbols is None:
+                raise ConfigError("half_spreads_bps depends on symbols, which are not known here; set half_spread_bps")
+            own = [self.half_spreads_bps.get(symbol, self.half_spread_bps) + self.fee_bps for symbol in symbols]
+            flat_cost = torch.tensor(own, dtype=flat_cost.dtype, device=flat_cost.device) / 1e4
         return CostlyWindow(
             **vars(window),
-            flat_cost=torch.full_like(window.volatility, (self.half_spread_bps + self.fee_bps) / 1e4),
+            flat_cost=flat_cost,
             impact=self.impact * window.volatility,
             size=size if self.impact > 0 else torch.zeros_like(window.volatility),
         )

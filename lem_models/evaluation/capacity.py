@@ -1,0 +1,271 @@
+"""The capacity curve: what is left of a policy's improvement when its orders have a size.
+
+The same fills are priced at every size (:mod:`lem_models.evaluation.repricing`). For each size, the net improvement
+against three prices: the order's own benchmark, the market's VWAP over the full horizon, and arrival (implementation
+shortfall). The first ends when the order does, which a policy that chooses its end gains from; the others do not.
+
+Intervals are those of the bootstrap over days (:mod:`lem_models.statistics.bootstrap`). The *break-even size* is where
+the mean net improvement changes its sign. Between two sizes it is interpolated in the square root of the size, in which
+the impact of a fill is linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lem_models.errors import ConfigError
+from lem_models.evaluation.repricing import participations, repriced
+from lem_models.execution.costs import CostModel
+from lem_models.execution.result import ExecutionResult, with_ends
+from lem_models.features.market import Market
+from lem_models.statistics.bootstrap import OrderBootstrap
+from lem_models.statistics.groups import align, groups, key_names
+
+__all__ = ["AGAINST", "CAPACITY_COLUMNS", "break_even", "break_even_sizes", "capacity_curve", "net_improvements"]
+
+AGAINST = ("own", "full_vwap", "arrival")
+"""Prices that the improvement is against: the order's own benchmark, the full-horizon VWAP, the arrival price."""
+
+CAPACITY_COLUMNS = (
+    "size",
+    "against",
+    "orders",
+    "gross_bps",
+    "net_bps",
+    "low_bps",
+    "high_bps",
+    "cost_bps",
+    "difference_bps",
+    "difference_low_bps",
+    "difference_high_bps",
+    "participation_percent",
+    "largest_participation_percent",
+    "over_volume_percent",
+)
+"""Columns of :func:`capacity_curve`, after the policy and the keys."""
+
+
+def net_improvements(orders: pd.DataFrame) -> pd.DataFrame:
+    """Improvement of each order against each of :data:`AGAINST`, before and after costs.
+
+    Args:
+        orders: Orders table of a result.
+
+    Returns:
+        Columns ``gross_own``, ``net_own``, ``gross_full_vwap``, ... in bps, positive is good. Against arrival the
+        unfilled fraction counts at the last close of the horizon.
+    """
+    side = orders["side"].map({"buy": 1.0, "sell": -1.0}).astype(float)
+    executed, net = orders["executed_price"], orders["net_price"]
+    paid = (side * orders["filled"] * (net - executed) / orders["arrival_price"] * 1e4).fillna(0.0)
+    return pd.DataFrame(
+        {
+            "gross_own": 0.0 - orders["slippage_bps"],
+            "net_own": 0.0 - orders["net_slippage_bps"],
+            "gross_full_vwap": side * (1 - executed / orders["full_vwap"]) * 1e4,
+            "net_full_vwap": side * (1 - net / orders["full_vwap"]) * 1e4,
+            "gross_arrival": 0.0 - orders["shortfall_bps"],
+            "net_arrival": 0.0 - (orders["shortfall_bps"] + paid),
+        }
+    )
+
+
+def capacity_curve(
+    results: Mapping[str, ExecutionResult],
+    costs: CostModel,
+    sizes: Sequence[float] | None,
+    by: Sequence[str] | str | None = None,
+    *,
+    reference: str = "twap",
+    rows: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    market: Market | None = None,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Net improvement of policies against the size of the order.
+
+    Args:
+        results: Result of each policy on the same orders, by name.
+        costs: The cost model.
+        sizes: Sizes as fractions of the volume expected over an order's maximum duration; at size 0 an order pays
+            half-spread and fees and has no impact. ``None`` for orders that name their amounts.
+        by: Column or columns to group by, as for :func:`~lem_models.statistics.summary.summarise`.
+        reference: Policy that the others are compared with, order by order.
+        rows: Orders of each result that count, bool [orders]; default all.
+        market: Market of the results, to compute its features only once.
+        level: Coverage of the intervals.
+        draws: Draws of the bootstrap.
+        seed: Seed of the draws.
+
+    Returns:
+        A row per policy, group, size and price of :data:`AGAINST`: the policy, the keys and :data:`CAPACITY_COLUMNS`.
+        ``size`` is a fraction, NaN for orders with amounts. ``gross_bps`` and ``net_bps`` are mean improvements,
+        ``low_bps`` and ``high_bps`` the interval of the net one, ``difference_*`` its paired difference to the
+        reference (NaN for the reference itself, and without it), ``participation_percent`` the mean participation of
+        the orders, ``largest_participation_percent`` the largest of all in one bar, and ``over_volume_percent`` the
+        share of orders that trade more in a bar than the market did, which no market would fill.
+
+    Raises:
+        ConfigError: There is no policy or no size, a size is negative, or orders with amounts are to have sizes.
+        OrderError: An order names no amount, and there are no sizes; or the results hold different orders.
+    """
+    if not results:
+        raise ConfigError("a capacity curve needs at least one policy")
+    models = _models(results, costs, sizes)
+    bars = next(iter(results.values())).bars
+    market = Market(bars) if market is None else market
+    measured = {name: _measured(result, models, market) for name, result in results.items()}
+    tables = []
+    for name, result in results.items():
+        chosen = np.ones(len(result.orders), dtype=bool) if rows is None else rows[name]
+        orders = with_ends(result.orders, bars)[chosen].reset_index(drop=True)
+        values = [table[chosen].reset_index(drop=True) for table in measured[name]]
+        gains = None
+        if name != reference and reference in results:
+            gains = _gains(values, orders, measured[reference], results[reference].orders)
+        bootstrap = OrderBootstrap(orders, draws, seed)
+        for keys, group in groups(orders, by):
+            table = _curve([value.iloc[group] for value in values], sizes)
+            net = pd.concat([value.iloc[group][_net()] for value in values], axis=1)
+            table["low_bps"], table["high_bps"] = bootstrap.means(net, group).interval(level)
+            if gains is not None:
+                some = gains.iloc[group]
+                table["difference_bps"] = some.mean().to_numpy()
+                table["difference_low_bps"], table["difference_high_bps"] = bootstrap.means(some, group).interval(level)
+            table.insert(0, "policy", name)
+            for key in reversed(key_names(by)):
+                table.insert(1, key, keys[key].iloc[0])
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)[["policy", *key_names(by), *CAPACITY_COLUMNS]]
+
+
+def _models(results: Mapping[str, ExecutionResult], costs: CostModel, sizes: Sequence[float] | None) -> list[CostModel]:
+    """The cost model at each size."""
+    if sizes is None:
+        return [costs.model_copy(update={"order_size": None})]
+    if not len(sizes) or any(not 0 <= size < np.inf for size in sizes):
+        raise ConfigError(f"sizes are fractions of the expected volume, at least 0 and finite; got {list(sizes)}")
+    if any(result.orders["amount"].notna().any() for result in results.values()):
+        raise ConfigError("orders that name an amount have that size: leave the sizes out (None)")
+    return [costs.at(size) for size in sizes]
+
+
+def _net() -> list[str]:
+    return [f"net_{price}" for price in AGAINST]
+
+
+def _measured(result: ExecutionResult, models: Sequence[CostModel], market: Market) -> list[pd.DataFrame]:
+    """Improvements, costs and participations of each order, a table per size."""
+    has_amounts = bool(result.orders["amount"].notna().any())
+    # Participation is in proportion to the size: measured once, at the whole expected volume.
+    whole = participations(result, None if has_amounts else CostModel(order_size=1.0), market).to_numpy()
+    tables = []
+    for model, orders in zip(models, repriced(result, models, market), strict=True):
+        table = net_improvements(orders).assign(cost=orders["cost_bps"])
+        table[["participation", "largest"]] = whole if has_amounts else whole * (model.order_size or 0.0)
+        tables.append(table)
+    return tables
+
+
+def _gains(
+    ours: Sequence[pd.DataFrame], orders: pd.DataFrame, theirs: Sequence[pd.DataFrame], reference: pd.DataFrame
+) -> pd.DataFrame:
+    """Net improvement over the reference, order by order; columns as :func:`_curve` has rows."""
+    ids = pd.Index(reference["order_id"])
+    common = ids.isin(orders["order_id"]), orders["order_id"].isin(ids)
+    align(orders[common[1]], reference[common[0]])  # refuses other orders under the same names
+    position = ids.get_indexer(pd.Index(orders["order_id"]))
+    parts = []
+    for own, other in zip(ours, theirs, strict=True):
+        matched = other[_net()].to_numpy()[position]
+        parts.append(own[_net()] - np.where((position >= 0)[:, None], matched, np.nan))
+    return pd.concat(parts, axis=1)
+
+
+def _curve(values: Sequence[pd.DataFrame], sizes: Sequence[float] | None) -> pd.DataFrame:
+    """Means of a group of orders: a row per size and price."""
+    table = []
+    for size, value in zip([np.nan] if sizes is None else sizes, values, strict=True):
+        mean = value.mean()
+        for price in AGAINST:
+            table.append(
+                {
+                    "size": float(size),
+                    "against": price,
+                    "orders": int(value[f"net_{price}"].notna().sum()),
+                    "gross_bps": mean[f"gross_{price}"],
+                    "net_bps": mean[f"net_{price}"],
+                    "cost_bps": mean["cost"],
+                    "difference_bps": np.nan,
+                    "difference_low_bps": np.nan,
+                    "difference_high_bps": np.nan,
+                    "participation_percent": 100 * mean["participation"],
+                    "largest_participation_percent": 100 * value["largest"].max(),
+                    "over_volume_percent": 100 * float((value["largest"] > 1).mean()),
+                }
+            )
+    return pd.DataFrame(table)
+
+
+# --- break-even ------------------------------------------------------------------------------------------------------
+
+
+def break_even(size: npt.ArrayLike, improvement: npt.ArrayLike) -> float:
+    """Size at which a mean improvement first changes its sign.
+
+    Args:
+        size: Sizes, ascending, [sizes].
+        improvement: Mean improvement at each, [sizes].
+
+    Returns:
+        The size, interpolated linearly in its square root; NaN if the sign is the same at all sizes. An improvement of
+        exactly 0 has no sign.
+
+    Example:
+        Falling from 4 bps at no size by 2 bps for each root of a per cent:
+
+        >>> break_even([0.0, 0.01, 0.09], [4.0, 2.0, -2.0])
+        0.04
+    """
+    root, value = np.sqrt(np.asarray(size, dtype=float)), np.asarray(improvement, dtype=float)
+    known = np.isfinite(value) & np.isfinite(root) & (value != 0)
+    root, value = root[known], value[known]
+    turns = np.flatnonzero(np.sign(value[1:]) != np.sign(value[:-1]))
+    if not len(turns):
+        return float("nan")
+    first = turns[0]
+    share = value[first] / (value[first] - value[first + 1])
+    return float(round((root[first] + share * (root[first + 1] - root[first])) ** 2, 12))
+
+
+def break_even_sizes(curve: pd.DataFrame, column: str = "net_bps") -> pd.DataFrame:
+    """Break-even size of every policy, group and price.
+
+    Args:
+        curve: Table of :func:`capacity_curve`.
+        column: ``"net_bps"``, or ``"difference_bps"`` for the size from which the reference is as good.
+
+    Returns:
+        A row per policy, group and price: the keys, ``against``, ``break_even`` (a fraction; NaN if there is none),
+        ``largest_size`` (up to which was looked), and ``starts_positive`` (whether the improvement is above 0 at the
+        smallest size; missing without one).
+    """
+    keys = [name for name in curve.columns if name not in CAPACITY_COLUMNS] + ["against"]
+    rows = []
+    for values, group in curve.groupby(keys, sort=False, observed=True, dropna=False):
+        group = group.sort_values("size")
+        first = group[column].iloc[0]
+        rows.append(
+            dict(zip(keys, values, strict=True))
+            | {
+                "break_even": break_even(group["size"], group[column]),
+                "largest_size": group["size"].max(),
+                "starts_positive": None if pd.isna(first) else bool(first > 0),
+            }
+        )
+    return pd.DataFrame(rows, columns=[*keys, "break_even", "largest_size", "starts_positive"])

@@ -1,0 +1,16 @@
+"""What trading costs: the cost model, named ones, and half-spreads estimated from bars."""
+
+from lem_models.execution.costs.model import CostModel, relative_sizes
+from lem_models.execution.costs.named import COST_MODELS, NamedCostModel, cost_model, cost_model_for
+from lem_models.execution.costs.spreads import SPREAD_ESTIMATORS, half_spreads_bps
+
+__all__ = [
+    "COST_MODELS",
+    "SPREAD_ESTIMATORS",
+    "CostModel",
+    "NamedCostModel",
+    "cost_model",
+    "cost_model_for",
+    "half_spreads_bps",
+    "relative_sizes",
+]
