@@ -133,6 +133,7 @@ def martingale_window(process: Process, periods: int, count: int, seed: int, vol
         "volatility": np.full(count, _VOLATILITY),
         "arrival_price": np.ones(count),
         "volume_unit": np.ones(count),
+        "horizon_volume": np.full(count, float(periods)),
     }
     return MarketWindow(**{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()})
 

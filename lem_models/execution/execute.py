@@ -388,7 +388,7 @@ def settled(
         "volatility_bps": window.volatility * 1e4,
         "slippage_bps": slippage(executed),
         "shortfall_bps": shortfall_bps(executed, filled, close, one, side),
-        "order_value": torch.where(torch.isnan(size), orders.max_periods, size) * window.volume_unit * arrival,
+        "order_value": torch.where(torch.isnan(size), window.horizon_volume, size) * window.volume_unit * arrival,
         "cost_bps": slippage_bps(net, executed, side).abs(),  # without costs 0, and not -0
         "net_slippage_bps": slippage(net),
     }

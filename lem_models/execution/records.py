@@ -203,6 +203,8 @@ class MarketWindow:
         volatility: Volatility per bar at the start, as a fraction, [orders].
         arrival_price: Last close before the order, in units of the bars, [orders].
         volume_unit: Mean expected volume per period, in units of the bars, [orders].
+        horizon_volume: Volume expected over the order's maximum duration from the last 20 sessions, in ``volume_unit``,
+            [orders]. Sizes are parts of it, so they are the same for policies of any memory.
     """
 
     price: Tensor
@@ -212,6 +214,7 @@ class MarketWindow:
     volatility: Tensor
     arrival_price: Tensor
     volume_unit: Tensor
+    horizon_volume: Tensor
 
     @classmethod
     def of(

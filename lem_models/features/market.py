@@ -17,6 +17,7 @@ from lem_models.features.profile import MAX_LOOKBACK, VolumeProfile
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import DAY, symbol_groups
 from lem_models.markets.parts import BarIntervals, reaching_back
+from lem_models.orders.rules import SIZE_SESSIONS
 
 __all__ = ["CACHED_BARS", "MAX_LOOKBACK", "Market"]
 
@@ -179,7 +180,13 @@ class Market:
         index = np.minimum(start[:, None] + periods, len(bars) - 1)
         before = start - 1
         arrival = bars.close[before]
-        expected = np.where(own, self.profile_over(start, horizon, sessions).expected(start, horizon), 0.0)
+
+        def expected_over(sessions: int) -> Floats:
+            profile = self.profile_over(start, horizon, sessions)
+            return np.where(own, profile.expected(start, horizon), 0.0)
+
+        expected = expected_over(sessions)
+        usual = expected if sessions == SIZE_SESSIONS else expected_over(SIZE_SESSIONS)
         unit = expected.sum(1) / max_periods
         return {
             "price": bars.vwap_at(index) / arrival[:, None],
@@ -189,4 +196,5 @@ class Market:
             "volatility": self.volatility_at(before),
             "arrival_price": arrival,
             "volume_unit": unit,
+            "horizon_volume": usual.sum(1) / unit,
         }

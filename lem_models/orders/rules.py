@@ -29,6 +29,7 @@ __all__ = [
     "MAX_SESSIONS",
     "NUMERIC",
     "RULES",
+    "SIZE_SESSIONS",
     "Benchmark",
     "Side",
     "Target",
@@ -47,6 +48,8 @@ MAX_LOOKBACK = 256
 """Gapless bars before an order that a policy may look at."""
 MAX_SESSIONS = 60
 """Sessions before an order that slow statistics may reach back to; missing bars and sessions are skipped."""
+SIZE_SESSIONS = 20
+"""Sessions of the expected volume that the size of an order is a part of, whatever a policy's own memory is."""
 MAX_LOTS = 10**12
 """Most lots of an order. With more lots, one lot would be lost in the rounding of the order's fractions."""
 

@@ -354,3 +354,15 @@ def test_public_name_is_lazy():
 
     assert lem_models.CostModel is CostModel
     assert "CostModel" in dir(lem_models)
+
+
+def test_a_part_of_the_expected_volume_is_the_same_amount_for_policies_of_any_memory():
+    orders = Order.sample(BARS, every=5, max_periods=6)
+    costs, values = CostModel(impact=1.0, order_size=0.05), []
+    for sessions in (0, 1, 20, 60):
+        policy = load_policy("twap")
+        policy.sessions = sessions
+        values.append(execute(policy, BARS, orders, costs=costs).orders)
+    for other in values[1:]:
+        for column in ("net_price", "order_value", "pwp_price"):
+            np.testing.assert_allclose(other[column], values[0][column], rtol=1e-12)

@@ -26,6 +26,7 @@ def _window(price, volume=None, *, close=None, arrival=1.0, unit=1.0) -> MarketW
         volatility=torch.full((count,), 0.01, dtype=torch.float64),
         arrival_price=torch.full((count,), arrival, dtype=torch.float64),
         volume_unit=torch.full((count,), unit, dtype=torch.float64),
+        horizon_volume=torch.full((count,), float(price.shape[1]), dtype=torch.float64),
     )
 
 

@@ -80,5 +80,6 @@ def random_window(rng: np.random.Generator, count: int, periods: int, *, silent:
         "volatility": np.full(count, 0.01),
         "arrival_price": rng.uniform(0.5, 200.0, count),
         "volume_unit": rng.uniform(1.0, 50.0, count),
+        "horizon_volume": np.full(count, float(periods)),
     }
     return MarketWindow(**{name: torch.from_numpy(values) for name, values in arrays.items()})

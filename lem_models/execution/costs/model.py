@@ -118,7 +118,9 @@ class CostModel(Settings):
 def relative_sizes(
     orders: OrderBatch, window: MarketWindow, amount: Tensor | None = None, costs: CostModel | None = None
 ) -> Tensor:
-    """Sizes of orders in units of the volume expected per period (``window.volume_unit``).
+    """Sizes of orders in units of ``window.volume_unit``.
+
+    An assumed size is a part of the volume expected over the order's maximum duration (``window.horizon_volume``).
 
     A notional order's size is money: that volume times the arrival price is its unit.
 
@@ -132,7 +134,7 @@ def relative_sizes(
         [orders], NaN where the size is not known.
     """
     assumed = torch.nan if costs is None or costs.order_size is None else costs.order_size
-    size = assumed * orders.max_periods.to(window.volatility)
+    size = assumed * window.horizon_volume
     if amount is None:
         return size
     unit = torch.where(orders.is_notional, window.volume_unit * window.arrival_price, window.volume_unit)
