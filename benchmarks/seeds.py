@@ -92,7 +92,7 @@ def main() -> None:
     settings["every"] = int(given.every) if given.every.isdigit() else given.every
     console = Console()
     try:
-        settings = BenchmarkSettings(**settings, limit=given.limit or None, null=0)
+        settings = BenchmarkSettings(**settings, limit=given.limit or None, null=0, information=0, placebos=())
         bars = Bars.read(given.data)
         tables = measure(given.models, given.against, bars, settings)
     except LEMError as error:

@@ -1,4 +1,4 @@
-"""The benchmark protocol: several policies on the same orders and one simulator, and beside them the martingale null.
+"""The benchmark protocol: several policies on the same orders and one simulator, and where their gain comes from.
 
 Under ``torchrun``, or in any process group, the processes share the orders (:mod:`lem_models.execution.sharding`). The
 first process has the results.
@@ -16,6 +16,16 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from lem_models.errors import ConfigError, OrderError, PolicyError
+from lem_models.evaluation.attribution import (
+    PLACEBOS,
+    MatchedPlacebo,
+    PlaceboRun,
+    WithContextsOf,
+    control_draw,
+    information_split,
+    placebo_difference,
+    reads_contexts,
+)
 from lem_models.evaluation.bound import execute_bound, is_executable
 from lem_models.evaluation.capacity import capacity_curve
 from lem_models.evaluation.null import martingale_null
@@ -40,7 +50,7 @@ __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
 
 class BenchmarkSettings(Settings):
-    """Settings of a benchmark: the orders, the costs, the draws of the null, and the further tables.
+    """Settings of a benchmark: the orders, the costs, the attribution, and the further tables.
 
     Attributes:
         every: Step between starts, a duration on the UTC grid or a number of bars.
@@ -60,8 +70,12 @@ class BenchmarkSettings(Settings):
         by: Further keys by which the policies are compared: columns of the orders, or derived ones
             (:mod:`lem_models.statistics.groups`).
         null: Draws of the martingale null; 0 for none.
-        null_of: Policies whose improvement is split by the null: ``"model"`` for the policy under test, ``"all"`` for
-            every policy (one that forecasts nothing must show no forecast value), or their names.
+        null_of: Policies whose improvement is split by the null: ``"all"`` for every policy, ``"model"`` for the policy
+            under test, or their names.
+        information: Draws of the null whose contexts the ablation uses; 0 for no ablation. It covers the policy under
+            test, and those of ``null_of`` that read contexts.
+        placebos: Policies that forecast nothing, executed at the risk of the policy under test
+            (:data:`~lem_models.evaluation.attribution.PLACEBOS`), on the first benchmark and target.
         seed: Seed of the draws of orders, null and bootstrap.
         bootstrap: Draws of the bootstrap.
         allow_frequency: Whether models may run on bars of another length than they were trained on.
@@ -84,7 +98,9 @@ class BenchmarkSettings(Settings):
     sizes: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = (0.0, 0.01)
     by: tuple[str, ...] = ("symbol", "hour", "volatility")
     null: int = Field(20, ge=0)
-    null_of: Literal["model", "all"] | tuple[str, ...] = "model"
+    null_of: Literal["model", "all"] | tuple[str, ...] = "all"
+    information: int = Field(5, ge=0)
+    placebos: tuple[str, ...] = tuple(PLACEBOS)
     seed: int = 0
     bootstrap: int = Field(1000, ge=100)
     allow_frequency: bool = False
@@ -99,6 +115,14 @@ class BenchmarkSettings(Settings):
                 raise ValueError(f"{key!r} is not a key to compare by; the keys are {', '.join(known)}")
         return by
 
+    @field_validator("placebos")
+    @classmethod
+    def _known_placebos(cls, placebos: tuple[str, ...]) -> tuple[str, ...]:
+        for name in placebos:
+            if name not in PLACEBOS:
+                raise ValueError(f"{name!r} is not a placebo; the placebos are {', '.join(PLACEBOS)}")
+        return placebos
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -111,6 +135,10 @@ class Benchmark:
         results: Result of every policy by name. The name of a bound is marked: "oracle_vwap (bound)".
         nulls: Improvements of policies on the draws of the null, by name; the policy under test comes first. Empty
             without a null.
+        ablated: Improvements of policies on the real bars with contexts of draws of the null, by name; empty without
+            the ablation.
+        controls: The ablation on paths of the null, by name; empty without, or with fewer than two draws.
+        placebos: The placebos of the policy under test, on its orders of the first benchmark and target.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
         notes: Notes for the reader about policies on bars of this length, one sentence each.
@@ -124,6 +152,9 @@ class Benchmark:
     excluded: Mapping[str, int] = field(default_factory=dict)
     unseen_from: date | None = None
     notes: tuple[str, ...] = ()
+    ablated: Mapping[str, NullDraws] = field(default_factory=dict)
+    controls: Mapping[str, NullDraws] = field(default_factory=dict)
+    placebos: tuple[MatchedPlacebo, ...] = ()
 
     @property
     def seen_percent(self) -> float | None:
@@ -140,11 +171,7 @@ class Benchmark:
 
     def main(self) -> dict[str, pd.DataFrame]:
         """Orders tables of the first benchmark and target, for headlines and figures."""
-        first, target = self.settings.benchmark[0], self.settings.target[0]
-        return {
-            name: orders[(orders["benchmark"] == first) & (orders["target"] == target)]
-            for name, orders in self.orders.items()
-        }
+        return {name: main_orders(orders, self.settings) for name, orders in self.orders.items()}
 
     def comparison(self, by: list[str]) -> pd.DataFrame:
         """Every policy by group; see :func:`~lem_models.statistics.summary.compare`."""
@@ -195,18 +222,51 @@ class Benchmark:
         return capacity_curve(self.results, settings.costs, sizes, by, rows=rows, **self._bootstrap())
 
     def splits(self, by: list[str]) -> pd.DataFrame | None:
-        """Option value and forecast value of every policy that the null was drawn for; ``None`` without a null.
+        """Option value, and what is above the null, of every policy that the null was drawn for; ``None`` without one.
 
-        The first column is ``policy``; the policy under test comes first.
+        The first column is ``policy``; the policy under test comes first, placebos with a risk dial come last.
         """
-        if not self.nulls:
+        tables = [
+            null_split(self.orders[name], draws, by, **self._bootstrap()).assign(policy=name)
+            for name, draws in self.nulls.items()
+        ]
+        tables += [
+            null_split(each.orders, each.draws, by, **self._bootstrap()).assign(policy=each.label)
+            for each in self.placebos
+            if each.draws is not None and each.label not in self.nulls
+        ]
+        return self._stacked(tables, "policy") if tables else None
+
+    def information(self, by: list[str]) -> pd.DataFrame | None:
+        """Information of every policy of the ablation; ``None`` without an ablation. The first column is ``policy``.
+
+        See :func:`~lem_models.evaluation.attribution.information_split`.
+        """
+        tables = [
+            information_split(self.orders[name], draws, self.controls.get(name), by, **self._bootstrap()).assign(
+                policy=name
+            )
+            for name, draws in self.ablated.items()
+        ]
+        return self._stacked(tables, "policy") if tables else None
+
+    def placebo_differences(self, by: list[str]) -> pd.DataFrame | None:
+        """The policy under test minus each placebo at its risk, on the first benchmark and target; ``None`` without.
+
+        See :func:`~lem_models.evaluation.attribution.placebo_difference`; ``p_holm`` is adjusted for every row.
+        """
+        if not self.placebos:
             return None
-        tables = []
-        for name, draws in self.nulls.items():
-            table = null_split(self.orders[name], draws, by, **self._bootstrap())
-            table.insert(0, "policy", name)
-            tables.append(table)
-        return self._in_order(pd.concat(tables, ignore_index=True))
+        bootstrap = {"bootstrap": self.settings.bootstrap, "seed": self.settings.seed}
+        model, draws = self.main()[self.model], self.nulls.get(self.model)
+        tables = [placebo_difference(model, draws, each, by, **bootstrap) for each in self.placebos]
+        stacked = self._stacked(tables, "placebo")
+        return stacked.assign(p_holm=holm(stacked["p_value"]))
+
+    def _stacked(self, tables: list[pd.DataFrame], first: str) -> pd.DataFrame:
+        """Tables in one, with a column in the first place."""
+        stacked = pd.concat(tables, ignore_index=True)
+        return self._in_order(stacked[[first, *(name for name in stacked if name != first)]])
 
     def _in_order(self, table: pd.DataFrame) -> pd.DataFrame:
         """The table with benchmarks and targets in the order of the settings."""
@@ -217,6 +277,11 @@ class Benchmark:
 
     def _bootstrap(self) -> dict[str, Any]:
         return {"draws": self.settings.bootstrap, "seed": self.settings.seed}
+
+
+def main_orders(orders: pd.DataFrame, settings: BenchmarkSettings) -> pd.DataFrame:
+    """The orders of the first benchmark and target."""
+    return orders[(orders["benchmark"] == settings.benchmark[0]) & (orders["target"] == settings.target[0])]
 
 
 def sample_orders(bars: BarsLike, settings: BenchmarkSettings) -> pd.DataFrame:
@@ -301,15 +366,42 @@ def run_benchmark(
             results[name] = shared.execute(policy, market, bars, costs=settings.costs)
         elif not shared.ranks.rank:
             results[f"{name} (bound)"] = execute_bound(policy, Market(bars), orders, costs=settings.costs)
+    tested_result = results[model]
+    placebos = []
+    for name in settings.placebos:
+        if name != model:
+            progress(f"{name} at the risk of {model}")
+            placebo = PlaceboRun(name, main_orders(orders, settings), bars, shared.ranks, settings.costs)
+            tested_orders = None if tested_result is None else main_orders(tested_result.orders, settings)
+            placebo.execute(market, tested_orders)
+            placebos.append(placebo)
     drawn: dict[str, list[NullDraws]] = {name: [] for name in on_null}
-    for draw in range(settings.null):
+    ablation = [name for name in dict.fromkeys([model, *on_null]) if name == model or reads_contexts(policies[name])]
+    ablated: dict[str, list[NullDraws]] = {name: [] for name in ablation}
+    controls: dict[str, list[NullDraws]] = {name: [] for name in ablation}
+    before: Market | None = None
+    for draw in range(max(settings.null, settings.information)):
         null = martingale_null(bars, seed=settings.seed + 1000 + draw)
-        market = shared.market(null)
-        for name, kept in drawn.items():
-            progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
-            result = shared.execute(policies[name], market, null)
-            if result is not None:
-                kept.append(NullDraws.of(result.orders))  # not the whole results: 20 of them take gigabytes
+        null_market = shared.market(null)
+        if draw < settings.null:
+            for name, kept in drawn.items():
+                progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
+                result = shared.execute(policies[name], null_market, null)
+                if result is not None:
+                    kept.append(NullDraws.of(result.orders))  # not the whole results: 20 of them take gigabytes
+            for placebo in placebos:
+                placebo.execute_null(null_market, null)
+        if draw < settings.information:
+            for name, kept in ablated.items():
+                progress(f"{name} with contexts of the null, draw {draw + 1} of {settings.information}")
+                result = shared.execute(WithContextsOf(policies[name], null_market), market, bars)
+                if result is not None:
+                    kept.append(NullDraws.of(result.orders))
+                if before is not None and name in drawn and draw < settings.null:
+                    result = shared.execute(WithContextsOf(policies[name], before), null_market, null)
+                    if result is not None:
+                        controls[name].append(control_draw(drawn[name][-1], NullDraws.of(result.orders)))
+            before = null_market
     if shared.ranks.rank:
         return None
     config = getattr(policies[model], "config", None)
@@ -317,7 +409,17 @@ def run_benchmark(
     kept_results = {name: result for name, result in results.items() if result is not None}
     nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
     return Benchmark(
-        settings, bars, model, kept_results, nulls, excluded, unseen, tuple(note for note in notes if note)
+        settings,
+        bars,
+        model,
+        kept_results,
+        nulls,
+        excluded,
+        unseen,
+        tuple(note for note in notes if note),
+        {name: NullDraws.join(kept) for name, kept in ablated.items() if kept},
+        {name: NullDraws.join(kept) for name, kept in controls.items() if kept},
+        tuple(matched for each in placebos if (matched := each.matched()) is not None),
     )
 
 

@@ -57,6 +57,17 @@ class Ranks:
         distributed.gather_object(value, values, group=self.group)
         return values
 
+    def share(self, value: _Value) -> _Value:
+        """The value of rank 0 on every process; all must call it, with a value that pickles."""
+        if self.size == 1:
+            return value
+        from torch import distributed
+
+        values: list[Any] = [value]
+        distributed.broadcast_object_list(values, src=0, group=self.group)
+        shared: _Value = values[0]
+        return shared
+
 
 def launched_ranks() -> Ranks:
     """The processes of this job. No process group is made, so :meth:`Ranks.gather` does not work yet."""

@@ -55,18 +55,36 @@ def sample_orders(
         end=end,
         within_session=within_session,
     )
-    if limit is not None and limit < 1:
-        raise OrderError(f"limit must be at least 1; got {limit}", field="limit")
-    count = len(origins) * len(combinations)
-    if limit is not None and count > limit:
-        numbers = np.sort(np.random.default_rng(seed).choice(count, size=limit, replace=False))
-    else:
-        numbers = np.arange(count)
+    numbers = _drawn(len(origins), len(combinations), len({each["side"] for each in combinations}), limit, seed)
     table = _cross(bars, origins, combinations, numbers)
     table.insert(0, "order_id", np.arange(len(table)))
     table = complete_orders(table, horizon=longest, risk_aversion=None)
     table.attrs["excluded"] = dict(origins.excluded)
     return table
+
+
+def _drawn(origins: int, combinations: int, sides: int, limit: int | None, seed: int) -> npt.NDArray[np.int64]:
+    """Numbers of the orders that are drawn, ascending: ``origin * combinations + combination``.
+
+    The sides of a start are drawn together: an order and the same order of the other side share the drift of the
+    market, and it cancels in their mean.
+
+    Args:
+        origins: Number of origins.
+        combinations: Number of combinations of the settings; those of one side follow each other.
+        sides: Number of sides.
+        limit: Largest number of orders.
+        seed: Seed of the draw.
+    """
+    if limit is not None and limit < sides:
+        both = ": each start has an order of either side" if sides > 1 else ""
+        raise OrderError(f"limit must be at least {sides}{both}; got {limit}", field="limit")
+    if limit is None or origins * combinations <= limit:
+        return np.arange(origins * combinations)
+    kinds = combinations // sides  # combinations of the settings but the side
+    drawn = np.random.default_rng(seed).choice(origins * kinds, size=limit // sides, replace=False)
+    first = drawn // kinds * combinations + drawn % kinds
+    return np.sort((first[:, None] + kinds * np.arange(sides)).ravel())
 
 
 def _combinations(settings: dict[str, object]) -> list[dict[str, Any]]:

@@ -154,7 +154,8 @@ class Order(Settings):
             lookback: Bars of history required before each start.
             start: First start (inclusive). Default: the first bar.
             end: Time by which every order has ended (exclusive). Default: the last bar.
-            limit: Draw at most so many orders, without replacement and in time order.
+            limit: Draw at most so many orders, without replacement and in time order. With both sides, an order and
+                the same order of the other side are drawn together.
             seed: Seed of the draw.
             within_session: Whether an order must end in the session that it starts in. Default: the rule of the market.
             **settings: Other columns of orders: one value, or a list of values to combine.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -47,11 +49,10 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(tables.differences):
         console.print(f"[dim]p: {model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
-    if tables.split is not None:
-        console.print(
-            f"[dim]null: {model} on {settings.null} draws of the martingale null, the value of the option to end; "
-            "forecast: real minus null[/dim]"
-        )
+    for section in tables.attribution_sections(for_terminal=True):
+        console.print(f"\n[bold]{escape(section.title)}[/bold]")
+        console.print(fitting_table(console, replace(section, title="")))
+        console.print(f"[dim]{escape(section.note)}[/dim]")
     for reason, count in excluded_counts(benchmark).items():
         console.print(f"[dim]left out: {count:,} starts: {reason}[/dim]")
 

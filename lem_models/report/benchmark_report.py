@@ -100,7 +100,7 @@ def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], c
     bars = benchmark.bars
     orders = benchmark.results[benchmark.model].orders
     period = f"{orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
-    sides = "both sides" if settings.side == "both" else f"{settings.side} orders"
+    sides = "every start both ways" if settings.side == "both" else f"{settings.side} orders"
     universe = universe_table(benchmark)
     known = f"{universe.frame['first'].min():%Y-%m-%d} to {universe.frame['last'].max():%Y-%m-%d}"
     drawn = [ReportFigure.from_plot(*figure, wide=name == "performance_curves") for name, figure in figures.items()]
@@ -171,14 +171,15 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
         "comparison": tables.comparison,
         "by_side": tables.detail,
         "differences": tables.differences,
-        "null": tables.split,
-        "null_by_policy": tables.splits,
+        "attribution": tables.splits,
+        "information": tables.information,
+        "placebos": tables.placebos,
         "breakdowns": tables.breakdowns,
     }
 
 
 def headlines(tables: BenchmarkTables) -> list[Headline]:
-    """Gross improvement, its forecast value, net improvement, and the lead over the strongest rival.
+    """Gross improvement, information, lead over a placebo at matched risk, net improvement, lead over the best rival.
 
     All are for the first benchmark and target, at the shortest minimum duration.
     """
@@ -190,10 +191,19 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
     against = f"against the {settings.benchmark[0].upper()}, minimum {shortest} of {settings.max_periods} periods"
     vol = number_text(f"{row['mean_vol']:+.3f} ± {row['std_vol']:.2f} bar volatilities")
     shown = [_headline(f"Gross improvement {against}", row, more=vol)]
-    if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
-        label = "Forecast value: real bars minus martingale null"
-        more = number_text(f"option value {split['option_bps']:+.1f} bps")
-        shown.append(_headline(label, split, ("forecast_bps", "forecast_low_bps", "forecast_high_bps"), more=more))
+    split = None if tables.split is None else _row(tables.first(tables.split), shortest)
+    if tables.information is not None:
+        read = _row(tables.first(tables.information), shortest, benchmark.model)
+        if read is not None:
+            names = ("information_bps", "information_low_bps", "information_high_bps")
+            more = "" if split is None else number_text(f"option value {split['option_bps']:+.1f} bps")
+            shown.append(
+                _headline("Information: contexts of real bars minus those of null bars", read, names, more=more)
+            )
+    if tables.placebos is not None and (ahead := _row(tables.first(tables.placebos), shortest)) is not None:
+        label = f"Ahead of {ahead['placebo']}, a placebo, on the same orders"
+        more = f"std {ahead['std_vol']:.2f}, the placebo's {ahead['placebo_std_vol']:.2f} bar volatilities"
+        shown.append(_headline(label, ahead, more=more))
     if tables.costs is not None:
         names = ("net_bps", "net_low_bps", "net_high_bps")
         shown.append(_headline(f"Net improvement {against}", row, names, more=f"costs {row['cost_bps']:.1f} bps"))
@@ -222,7 +232,7 @@ def strongest_rival(tables: BenchmarkTables) -> str | None:
 
 
 def summary(tables: BenchmarkTables) -> str:
-    """One paragraph: improvement, option and forecast value, costs, tracking at a fixed duration."""
+    """One paragraph: improvement, option value, information, costs, tracking at a fixed duration."""
     benchmark, settings = tables.benchmark, tables.benchmark.settings
     shortest, longest = min(settings.min_periods), max(settings.min_periods)
     comparison = tables.first(tables.comparison)
@@ -238,9 +248,12 @@ def summary(tables: BenchmarkTables) -> str:
     if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
         text += (
             " On the martingale null, where nothing can be forecast, the same orders gain "
-            f"{split['option_bps']:+.1f} bps: the value of choosing when to end. The difference, "
-            f"{split['forecast_bps']:+.1f} bps, is what forecasting adds."
+            f"{split['option_bps']:+.1f} bps: the value of choosing when to end."
         )
+    if tables.information is not None:
+        read = _row(tables.first(tables.information), shortest, benchmark.model)
+        if read is not None:
+            text += f" What it reads from the market adds {read['information_bps']:+.1f} bps (contexts of null bars)."
     if tables.costs is not None:
         text += f" Costs take {row['cost_bps']:.1f} bps and leave {row['net_bps']:+.1f} bps."
     twap = _row(comparison, longest, "twap")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,14 @@ import pandas as pd
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.execution.costs import CostModel
 from lem_models.report.policy_tables import (
+    attribution_table,
     breakdown_table,
     cost_table,
     difference_table,
+    information_table,
     main_table,
-    null_table,
     overview_table,
+    placebo_table,
     reference_price_table,
     statistics_table,
 )
@@ -36,6 +39,14 @@ _MOST_SYMBOLS = 300
 _BENCHMARK_NOTE = (
     "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value."
 )
+
+
+_INFORMATION_NOTE = (
+    "Information is the improvement minus that of the same policy with contexts of {draws} of the martingale null, on "
+    "the same real path, order by order: what the policy gains from what it reads in the market."
+)
+_PAIRED_SIDES = "Every start is run both ways, so the drift of the market cancels; values of one side hold drift."
+_ONE_SIDE = "Orders have one side only, so the numbers hold the drift of the market."
 
 
 class BenchmarkTables:
@@ -72,16 +83,26 @@ class BenchmarkTables:
 
     @cached_property
     def splits(self) -> pd.DataFrame | None:
-        """Option value and forecast value of the policies that the null was drawn for; ``None`` without a null."""
+        """Option value, and what is above the null, of the policies that it was drawn for; ``None`` without a null."""
         return self.benchmark.splits(_GROUPS)
 
     @property
     def split(self) -> pd.DataFrame | None:
-        """Option value and forecast value of the policy under test; ``None`` without a null."""
+        """Option value, and what is above the null, of the policy under test; ``None`` without a null."""
         if self.splits is None:
             return None
         own = self.splits[self.splits["policy"] == self.benchmark.model]
         return own.drop(columns="policy").reset_index(drop=True)
+
+    @cached_property
+    def information(self) -> pd.DataFrame | None:
+        """Information of the policies of the ablation; ``None`` without one."""
+        return self.benchmark.information(_GROUPS)
+
+    @cached_property
+    def placebos(self) -> pd.DataFrame | None:
+        """The policy under test minus each placebo at its risk; ``None`` without placebos."""
+        return self.benchmark.placebo_differences(_GROUPS)
 
     @cached_property
     def breakdowns(self) -> dict[str, pd.DataFrame]:
@@ -127,14 +148,7 @@ class BenchmarkTables:
         if len(self.differences):
             title = f"{self.benchmark.model} minus each rival, order by order"
             sections.append(self._by_scenario(difference_table, (self.differences,), title, MULTIPLE_TESTING_NOTE))
-        if self.splits is not None:
-            count = self.benchmark.settings.null
-            note = (
-                f"The same orders on the real bars and on {count} draw{'s'[: count != 1]} of the martingale "
-                "null. Option value is the improvement on the null; forecast value is real minus null. A policy that "
-                "forecasts nothing has no forecast value."
-            )
-            sections.append(self._by_scenario(null_table, (self.splits,), "Option value and forecast value", note))
+        sections += self.attribution_sections()
         if self.costs is not None:
             note = f"Costs: {cost_text(self.costs)}. The same fills, priced without and with them."
             sections.append(self._by_scenario(cost_table, (self.comparison, self.detail), "Costs: gross and net", note))
@@ -142,6 +156,33 @@ class BenchmarkTables:
         note = " ".join(dict.fromkeys([_BENCHMARK_NOTE, *shown]))
         title = "The same fills against other benchmarks"
         sections.append(self._by_scenario(reference_price_table, (self.comparison,), title, note))
+        return sections
+
+    def attribution_sections(self, *, for_terminal: bool = False) -> list[Table]:
+        """Where the improvement comes from: the null, the ablation, and placebos at matched risk.
+
+        Args:
+            for_terminal: Bar volatilities only, in few columns.
+        """
+        sections, model = [], self.benchmark.model
+        if self.splits is not None:
+            frames = (self.splits,) if self.information is None else (self.splits, self.information)
+            title, note = "Attribution: option value, above the null, information", _attribution_note(self.benchmark)
+            attribution = partial(_attribution_table, for_terminal=for_terminal)
+            sections.append(self._by_scenario(attribution, frames, title, note))
+        elif self.information is not None:
+            note = _INFORMATION_NOTE.format(draws=_draws(self.benchmark.settings.information))
+            sections.append(self._by_scenario(information_table, (self.information,), "Information", note))
+        if self.placebos is not None and len(self.placebos):
+            note = (
+                f"{_scenario_text(*self.scenarios[0])}. Placebos forecast nothing. The risk aversion of a placebo with "
+                "a risk dial is chosen on these orders, so that its standard deviation comes as near to that of "
+                f"{model} as its grid allows; both are in the table. Claims of skill rest on this difference and on "
+                f"the information. {_PAIRED_SIDES if self.benchmark.settings.side == 'both' else _ONE_SIDE}"
+            )
+            title = f"{model} minus placebos at matched risk, order by order"
+            placebos = placebo_table(self.placebos, _BY, for_terminal=for_terminal)
+            sections.append(replace(placebos, title=title, note=note))
         return sections
 
     def folded_sections(self) -> list[Table]:
@@ -231,6 +272,31 @@ def cost_text(costs: CostModel) -> str:
     if costs.order_size is not None:
         terms.append(f"orders of {100 * costs.order_size:g} % of the volume expected over their maximum duration")
     return ", ".join(terms)
+
+
+def _draws(count: int) -> str:
+    return f"{count} draw{'s'[: count != 1]}"
+
+
+def _attribution_note(benchmark: Benchmark) -> str:
+    """What the columns of the table of attribution are."""
+    settings = benchmark.settings
+    note = (
+        f"Option value: the improvement of the same orders on {_draws(settings.null)} of the martingale null, where "
+        "nothing can be forecast. Above the null: the improvement minus the option value. It is not skill by itself, "
+        "because policies that forecast nothing earn some of it too."
+    )
+    if benchmark.ablated:
+        note += f" {_INFORMATION_NOTE.format(draws=_draws(settings.information))} Policies without contexts have none."
+        note += " Control: the same difference on paths of the null, where contexts tell an order about its own path."
+    return note + f" {_PAIRED_SIDES if settings.side == 'both' else _ONE_SIDE}"
+
+
+def _attribution_table(*frames: Any, model: str, for_terminal: bool) -> Table:
+    """The table of attribution from the split, the information where there is one, and the keys."""
+    splits, *rest, by = frames
+    information = rest[0] if rest else None
+    return attribution_table(splits, information, by, model=model, for_terminal=for_terminal)
 
 
 def _rows(table: pd.DataFrame, benchmark: str, target: str) -> pd.DataFrame:

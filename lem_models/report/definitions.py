@@ -31,10 +31,20 @@ DEFINITIONS: Mapping[str, str] = {
         "95 % bootstrap over blocks of consecutive days, all orders of a day together. Orders that are close in time "
         "share the market's moves, so they are not independent observations."
     ),
-    "Option and forecast": (
-        "On the martingale null each bar is reflected about the previous close with a random sign. Sizes of moves and "
-        "volumes stay, and nothing is left to forecast. The improvement there is the option value, the value of "
-        "choosing when to end. The rest is the forecast value."
+    "Option value": (
+        "Improvement on the martingale null, where each bar is reflected about the previous close with a random sign. "
+        "Sizes of moves and volumes stay, and nothing is left to forecast: the value of choosing when to end."
+    ),
+    "Above the null": (
+        "Improvement minus the option value. Policies that forecast nothing earn some of it too, so it is not skill."
+    ),
+    "Information": (
+        "Improvement minus that of the same policy with contexts of null bars, on the same real path, order by order. "
+        "Control: the same difference on paths of the null, where contexts tell an order about its own path."
+    ),
+    "Placebo": (
+        "A policy that forecasts nothing, at the risk aversion at which its standard deviation is the nearest to that "
+        "of the policy under test."
     ),
 }
 """Definitions printed at the top of a report, term by term."""

@@ -7,24 +7,28 @@ a page of 1,280 pixels. Intervals are at 95 %.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from lem_models.report.numbers import interval, mean_std, p_text
+from lem_models.guard.output import is_missing
+from lem_models.report.numbers import MISSING, interval, mean_std, p_text
 from lem_models.report.tables import Column, Emphasis, Table, pivot
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
+    "above_null_by_minimum",
+    "attribution_table",
     "before_after_table",
     "breakdown_table",
     "cost_table",
     "difference_table",
-    "forecasts_by_minimum",
+    "information_table",
     "main_table",
     "means_by_minimum",
-    "null_table",
     "overview_table",
+    "placebo_table",
     "reference_price_table",
     "statistics_table",
 ]
@@ -174,21 +178,108 @@ def difference_table(differences: pd.DataFrame, by: Sequence[str] = (), *, model
     return _by_policy(differences, columns, by, model)
 
 
-def null_table(splits: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
-    """Improvement, option value and forecast value.
+def attribution_table(
+    splits: pd.DataFrame,
+    information: pd.DataFrame | None = None,
+    by: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    for_terminal: bool = False,
+) -> Table:
+    """Improvement, option value, what is above the null, and information, of every policy.
 
     Args:
         splits: Table of ``statistics.null_split`` with a column ``policy``.
+        information: Table of ``attribution.information_split`` with a column ``policy``; ``None`` without the ablation.
+        by: Columns that both are grouped by.
+        model: Policy whose rows stand out.
+        for_terminal: Bar volatilities only, in few columns.
+
+    Returns:
+        The table; a dash where a policy has no information in the table.
+    """
+    columns, frame, values = [_POLICY, _ORDERS], splits, [("above", "above the null")]
+    if information is not None:
+        keys, values = ["policy", *by], [*values, ("information", "information")]
+        frame = frame.merge(information[[*keys, *_of("information"), *_of("control")]], on=keys, how="left")
+    if for_terminal:
+        columns = [_POLICY, Column("option_vol", "option", _VOL, dropped=2)]
+        columns += [_cell(value, label, dropped=4 if value == "above" else 3) for value, label in values]
+        columns += [_cell("control", "control", dropped=1)] if information is not None else []
+        return replace(_by_policy(frame, columns, by, model), grouped=[Column("min_periods", "min")] if by else ())
+    for unit, form, group in (("bps", _BPS, "bps"), ("vol", _VOL, "bar volatilities")):
+        columns.append(Column(f"real_{unit}", "improvement", form, group))
+        columns.append(Column(f"option_{unit}", "option value", form, group))
+        for value, label in values:
+            columns.append(Column(f"{value}_{unit}", label, form, group))
+            columns.append(_interval_column(f"{value}_low_{unit}", f"{value}_high_{unit}", group, form))
+    if information is not None:
+        columns.append(_cell("control", "control", group="bar volatilities"))
+    return _by_policy(frame, columns, by, model)
+
+
+def _cell(value: str, label: str, *, group: str = "", dropped: int = 0) -> Column:
+    """A mean and its interval in bar volatilities in one cell."""
+    sources = tuple(f"{value}{end}_vol" for end in ("", "_low", "_high"))
+    return Column(sources, label, lambda *ends: MISSING if is_missing(ends[0]) else interval(*ends), group, dropped)
+
+
+def information_table(information: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
+    """Improvement with contexts of real bars and of null bars, and the difference.
+
+    Args:
+        information: Table of ``attribution.information_split`` with a column ``policy``.
         by: Columns that it is grouped by.
         model: Policy whose rows stand out.
     """
     columns = [_POLICY, _ORDERS]
     for unit, form, group in (("bps", _BPS, "bps"), ("vol", _VOL, "bar volatilities")):
-        columns.append(Column(f"real_{unit}", "real", form, group))
-        for value in ("option", "forecast"):
-            columns.append(Column(f"{value}_{unit}", value, form, group))
-            columns.append(_interval_column(f"{value}_low_{unit}", f"{value}_high_{unit}", group, form))
-    return _by_policy(splits, columns, by, model)
+        columns.append(Column(f"real_{unit}", "contexts of real bars", form, group))
+        columns.append(Column(f"ablated_{unit}", "of null bars", form, group))
+        columns.append(Column(f"information_{unit}", "information", form, group))
+        columns.append(_interval_column(f"information_low_{unit}", f"information_high_{unit}", group, form))
+    return _by_policy(information, columns, by, model)
+
+
+def placebo_table(differences: pd.DataFrame, by: Sequence[str] = (), *, for_terminal: bool = False) -> Table:
+    """The policy under test minus placebos at its risk, order by order.
+
+    Args:
+        differences: Table of ``attribution.placebo_difference``.
+        by: Columns that it is grouped by.
+        for_terminal: Bar volatilities only, in few columns.
+    """
+    std, test = "std, bar volatilities", "Diebold-Mariano test"
+    columns = [
+        Column("placebo", "placebo"),
+        _ORDERS,
+        Column("risk_aversion", "its risk aversion", "{:g}"),
+        Column("placebo_std_vol", "placebo", "{:.3f}", std),
+        Column("std_vol", "tested", "{:.3f}", std),
+        *_mean_columns("bps", "difference, bps", _BPS),
+        *_mean_columns("vol", "difference, bar volatilities", _VOL),
+        Column("above_vol", "mean", _VOL, "difference above the null"),
+        _interval_column("above_low_vol", "above_high_vol", "difference above the null", _VOL),
+        Column("p_value", "p", p_text, test),
+        Column("p_holm", "p, Holm", p_text, test),
+    ]
+    if for_terminal:
+        columns = [
+            Column("placebo", "placebo"),
+            Column(("std_vol", "placebo_std_vol"), "std, its std", "{:.2f}, {:.2f}", dropped=2),
+            _cell("mean", "difference"),
+            _cell("above", "above the null", dropped=1),
+        ]
+    frame = differences.sort_values(list(by), kind="stable", ignore_index=True) if by else differences
+    frame = (
+        frame.rename(columns={f"{end}_vol": f"mean_{end}_vol" for end in ("low", "high")}) if for_terminal else frame
+    )
+    return Table(frame, columns, grouped=[Column("min_periods", "min")] if for_terminal else _key_columns(by))
+
+
+def _of(value: str) -> list[str]:
+    """Columns of a mean and its interval in both units."""
+    return [f"{value}{end}_{unit}" for unit in ("bps", "vol") for end in ("", "_low", "_high")]
 
 
 def breakdown_table(comparison: pd.DataFrame, key: str, *, model: str) -> Table:
@@ -272,7 +363,7 @@ def overview_table(
     ]
     emphasis: dict[str, Emphasis] = {model: "strong"}
     if split is not None:
-        for value, name in (("option", "  on the null"), ("forecast", "  forecast")):
+        for value, name in (("option", "  option value"), ("above", "  above the null")):
             emphasis[name] = "light"
             frame = pd.concat([frame, _as_comparison(split, value).assign(policy=name)], ignore_index=True)
     frame = frame.sort_values("min_periods", kind="stable", ignore_index=True)
@@ -301,8 +392,8 @@ def means_by_minimum(
     return pivot(comparison, "policy", "min_periods", cell, corner=corner, label=label, emphasis=models)
 
 
-def forecasts_by_minimum(splits: pd.DataFrame, *, corner: str = "policy", label: str = "min {}") -> Table:
-    """A row per policy, a column per minimum duration: forecast value and its interval in bar volatilities.
+def above_null_by_minimum(splits: pd.DataFrame, *, corner: str = "policy", label: str = "min {}") -> Table:
+    """A row per policy, a column per minimum duration: improvement above the null and its interval, bar vol..
 
     Args:
         splits: Table of ``statistics.null_split`` by ``min_periods`` with a column ``policy``.
@@ -311,7 +402,7 @@ def forecasts_by_minimum(splits: pd.DataFrame, *, corner: str = "policy", label:
     """
 
     def cell(values: Mapping[Any, Any]) -> str:
-        return interval(values["forecast_vol"], values["forecast_low_vol"], values["forecast_high_vol"])
+        return interval(values["above_vol"], values["above_low_vol"], values["above_high_vol"])
 
     return pivot(splits, "policy", "min_periods", cell, corner=corner, label=label)
 
@@ -342,7 +433,7 @@ def before_after_table(policies: pd.DataFrame, differences: pd.DataFrame | None 
 
 
 def _as_comparison(split: pd.DataFrame, value: str) -> pd.DataFrame:
-    """One value of the split, ``option`` or ``forecast``, in the columns of a comparison."""
+    """One value of the split, ``option`` or ``above``, in the columns of a comparison."""
     names = {value: "mean", f"{value}_low": "low", f"{value}_high": "high"}
     columns = {f"{old}_{unit}": f"{new}_{unit}" for old, new in names.items() for unit in ("bps", "vol")}
     renamed: pd.DataFrame = split[["min_periods", "orders", *columns]].rename(columns=columns)

@@ -82,5 +82,13 @@ class NullDraws:
         columns = []
         for drawn in (self.improvement_bps, self.improvement_bps / volatility):
             known = np.isfinite(drawn).sum(axis=0)
-            columns.append(np.where(known > 0, np.nansum(drawn, axis=0) / np.maximum(known, 1), np.nan))
+            first = np.where(np.isfinite(drawn[0]), drawn[0], 0.0)
+            # About the first draw: the mean of equal draws is their value to the last bit.
+            columns.append(np.where(known > 0, first + _sum(drawn - first) / np.maximum(known, 1), np.nan))
         return np.column_stack(columns)
+
+
+def _sum(drawn: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Sum over the draws without NaN, [orders]."""
+    total: npt.NDArray[np.float64] = np.nansum(drawn, axis=0)
+    return total

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError
-from lem_models.statistics.accuracy_tests import diebold_mariano, holm
+from lem_models.statistics.accuracy_tests import DieboldMariano, diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, require, stack
 from lem_models.statistics.null_draws import NullDraws
@@ -72,6 +72,7 @@ SUMMARY_COLUMNS = (
 """Columns of :func:`summarise`, after the columns it is grouped by."""
 
 _UNITS: tuple[Unit, ...] = ("bps", "vol")
+_ROUNDING = 1e-9  # a mean difference below it, in either unit, is rounding
 _NEEDED = ("order_id", "start", "slippage_bps", "volatility_bps")
 _SUMMARISED = ("periods_used", "completed", "filled")
 
@@ -267,7 +268,12 @@ def paired_difference(
             statistics |= {f"mean_{unit}": mean[unit], f"low_{unit}": low[column], f"high_{unit}": high[column]}
             statistics[f"std_{unit}"] = std[unit]
         statistics["better_percent"] = 100.0 * int((members["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
+        # Schedules that read no prices earn the opposite on the two sides: their means hold rounding alone.
+        ends = [f"{name}_{unit}" for name in ("mean", "low", "high") for unit in _UNITS]
+        statistics |= {name: 0.0 for name in ends if abs(statistics[name]) < _ROUNDING}
         test = diebold_mariano(members["bps"], bootstrap.start[group], bootstrap.end[group])
+        if not any(statistics[name] for name in ends):
+            test = DieboldMariano(np.nan, np.nan, test.lags)
         rows.append(keys.assign(**statistics, dm=test.statistic, p_value=test.p_value))
     names = [f"{name}_{unit}" for unit in _UNITS for name in ("mean", "low", "high", "std")]
     table = stack(rows, by, ("orders", *names, "better_percent", "dm", "p_value"))
@@ -283,11 +289,12 @@ def null_split(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Split the improvement into the value of the option and the value of the forecast.
+    """Split the improvement into the option value and what is above the null.
 
-    On the martingale null nothing can be forecast. The improvement there is the value of the option: the policy chooses
-    when the order, and with it the benchmark, ends. The value of the forecast is the real improvement of each order
-    minus the mean improvement of the same order over the draws of the null.
+    On the martingale null nothing can be forecast. The improvement there is the option value: the policy chooses
+    when the order, and with it the benchmark, ends. Above the null is the real improvement of each order minus the mean
+    improvement of the same order over the draws of the null. It is not skill by itself, because policies that forecast
+    nothing earn some of it too.
 
     The signs of the null are independent between bars, so the noise of its few draws differs from day to day. The
     bootstrap over days covers this noise, and intervals get narrower with more draws.
@@ -303,8 +310,8 @@ def null_split(
 
     Returns:
         One row per group: the keys, ``orders`` (those priced on the real bars and on a null), and for each of ``real``,
-        ``option``, ``forecast`` the mean and its interval in both units: ``real_bps``, ``real_low_bps``,
-        ``real_high_bps``, ``option_bps`` ... ``forecast_high_vol``; ``real = option + forecast`` up to rounding.
+        ``option``, ``above`` the mean and its interval in both units: ``real_bps``, ``real_low_bps``,
+        ``real_high_bps``, ``option_bps`` ... ``above_high_vol``; ``real = option + above`` up to rounding.
 
     Raises:
         OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
@@ -319,7 +326,7 @@ def null_split(
     values = np.stack([gained, option, gained - option], axis=1)  # [orders, parts, units]
     # The three means are over the same orders, or they would not add up.
     values = np.where(np.isnan(values[:, 2:]), np.nan, values).reshape(len(real), -1)
-    names = [(part, unit) for part in ("real", "option", "forecast") for unit in _UNITS]
+    names = [(part, unit) for part in ("real", "option", "above") for unit in _UNITS]
     bootstrap = OrderBootstrap(real, draws, seed)
     rows: list[pd.DataFrame] = []
     for keys, group in groups(real, by):
@@ -330,6 +337,6 @@ def null_split(
             statistics[f"{part}_{unit}"] = table[column].mean()
             statistics |= {f"{part}_low_{unit}": low[column], f"{part}_high_{unit}": high[column]}
         rows.append(keys.assign(**statistics))
-    parts = ("real", "option", "forecast")
+    parts = ("real", "option", "above")
     ordered = [f"{part}{end}_{unit}" for unit in _UNITS for part in parts for end in ("", "_low", "_high")]
     return stack(rows, by, ("orders", *ordered))

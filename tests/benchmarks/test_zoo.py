@@ -40,7 +40,9 @@ def run(bars):
     models = {f"model{seed}": random_model(LEMConfig(**SMALL), seed) for seed in range(2)}
     short = {"short": random_model(LEMConfig(**SMALL, horizon=6))}
     rivals = {name: load_policy(name) for name in ("twap", "volume_curve", "stopping_rule")}
-    settings = BenchmarkSettings(every=5, min_periods=(1, 12), limit=1200, null=2, bootstrap=200)
+    settings = BenchmarkSettings(
+        every=5, min_periods=(1, 12), limit=1200, null=2, information=2, placebos=("stopping_rule",), bootstrap=200
+    )
     return evaluate({**models, **short, **rivals}, [*models, "short"], bars, settings, UNSEEN)
 
 
@@ -192,7 +194,7 @@ def test_differences_are_those_of_the_means_and_corrected_per_model_and_assets(r
 def test_the_null_is_split_for_every_model_and_set_of_assets(run):
     table = run["null"]
     assert len(table) == 2 * 3 * 2
-    assert table["real_vol"].to_numpy() == pytest.approx((table["option_vol"] + table["forecast_vol"]).to_numpy())
+    assert table["real_vol"].to_numpy() == pytest.approx((table["option_vol"] + table["above_vol"]).to_numpy())
     whole = table[table["assets"] == "all"].set_index(["model", "min_periods"])
     parts = table[table["assets"] != "all"].groupby(["model", "min_periods"])
     weighted = parts.apply(lambda part: np.average(part["option_bps"], weights=part["orders"]))
@@ -210,7 +212,9 @@ def test_tracking_is_the_ratio_at_the_fixed_duration(run):
 
 
 def test_the_unseen_rows_are_the_unseen_orders_alone(run, bars):
-    settings = BenchmarkSettings(every=5, min_periods=(1, 12), limit=1200, null=0, bootstrap=200)
+    settings = BenchmarkSettings(
+        every=5, min_periods=(1, 12), limit=1200, null=0, information=0, placebos=(), bootstrap=200
+    )
     model = {"model0": random_model(LEMConfig(**SMALL), 0), "twap": load_policy("twap")}
     found = zoo.run_benchmark(model, bars, settings).orders
     ours, theirs = (found[name][lambda o: o["symbol"].isin(UNSEEN)] for name in model)

@@ -16,13 +16,21 @@ from lem_models.report.benchmark_report import write_benchmark
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.null_draws import NullDraws
 
+NO_ATTRIBUTION = BenchmarkSettings(null=0, information=0, placebos=())
+
 
 @pytest.fixture(scope="module")
 def run():
     bars = synthetic_bars(symbols=3, days=40, seed=2)
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
     settings = BenchmarkSettings(
-        min_periods=(1, 12), benchmark=("vwap", "twap"), target=("quantity", "notional"), limit=900, null=2
+        min_periods=(1, 12),
+        benchmark=("vwap", "twap"),
+        target=("quantity", "notional"),
+        limit=900,
+        null=2,
+        information=2,
+        placebos=(),
     )
     return run_benchmark(policies, bars, settings)
 
@@ -41,17 +49,19 @@ def test_the_summary_is_by_minimum_side_benchmark_and_target(run):
     assert (table["mean_bps"] <= table["high_bps"]).all()
 
 
-def test_real_is_option_plus_forecast(run):
-    split = run.splits(["min_periods"])
-    assert split["real_vol"].to_numpy() == pytest.approx((split["option_vol"] + split["forecast_vol"]).to_numpy())
-    # A stopping rule earns the value of its option on a martingale too: there is no forecast in a synthetic market.
+def test_the_improvement_is_option_value_plus_what_is_above_the_null(run):
+    splits = run.splits(["min_periods"])
+    assert splits["policy"].unique().tolist() == ["stopping_rule", "twap", "volume_curve"]  # every policy of the run
+    split = splits[splits["policy"] == "stopping_rule"]
+    assert split["real_vol"].to_numpy() == pytest.approx((split["option_vol"] + split["above_vol"]).to_numpy())
+    # A stopping rule earns the value of its option on a martingale too: nothing in a synthetic market can be forecast.
     flexible = split[split["min_periods"] == 1].iloc[0]
     assert flexible["option_vol"] > 0.1
-    assert flexible["forecast_low_vol"] < 0 < flexible["forecast_high_vol"]
+    assert flexible["above_low_vol"] < 0 < flexible["above_high_vol"]
 
 
 def test_a_run_keeps_of_each_null_what_the_split_needs(run):
-    (draws,) = run.nulls.values()
+    draws = run.nulls["stopping_rule"]
     assert isinstance(draws, NullDraws)
     assert draws.order_id.tolist() == run.orders["stopping_rule"]["order_id"].tolist()
     assert draws.improvement_bps.shape == (2, 900)
@@ -59,22 +69,23 @@ def test_a_run_keeps_of_each_null_what_the_split_needs(run):
     assert BenchmarkSettings().null == 20
 
 
-def test_baselines_that_forecast_nothing_have_no_forecast_value():
+def test_baselines_have_nothing_above_the_null_of_a_martingale():
     """Neither on a market that has none, where what they gain is the value of the option, nor against the TWAP."""
-    bars = synthetic_bars(symbols=3, days=60, seed=5)
+    bars = synthetic_bars(symbols=3, days=150, seed=5)
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap")}
-    settings = BenchmarkSettings(min_periods=(1, 12), benchmark=("vwap", "twap"), limit=1200, null=6, null_of="all")
+    settings = BenchmarkSettings(min_periods=(1, 12), benchmark=("vwap", "twap"), limit=8000, null=6, placebos=())
     run = run_benchmark(policies, bars, settings)
     splits = run.splits(["benchmark", "min_periods"])
     assert splits["policy"].unique().tolist() == ["stopping_rule", "twap"]
-    assert ((splits["forecast_low_vol"] <= 1e-9) & (splits["forecast_high_vol"] >= -1e-9)).all()
+    assert ((splits["above_low_vol"] <= 1e-9) & (splits["above_high_vol"] >= -1e-9)).all()
     twap = splits[(splits["policy"] == "twap") & (splits["benchmark"] == "twap")]
-    assert np.abs(twap[["option_bps", "forecast_bps"]].to_numpy()).max() < 1e-9
+    assert np.abs(twap[["option_bps", "above_bps"]].to_numpy()).max() < 1e-9
 
 
 def test_without_a_null_there_is_no_split():
-    run = run_benchmark({"twap": load_policy("twap")}, synthetic_bars(symbols=1, days=20), BenchmarkSettings(null=0))
-    assert run.nulls == {}
+    run = run_benchmark({"twap": load_policy("twap")}, synthetic_bars(symbols=1, days=20), NO_ATTRIBUTION)
+    assert run.nulls == run.ablated == {}
+    assert run.information(["side"]) is None
     assert run.splits(["side"]) is None
     assert run.differences(["side"]).empty
 
@@ -83,9 +94,15 @@ def test_differences_are_corrected_for_every_row_of_their_table(run):
     table = run.differences(["benchmark", "min_periods"])
     assert len(table) == 2 * 2 * 2
     np.testing.assert_allclose(table["p_holm"], holm(table["p_value"]))
-    # Of a fixed duration the stopping rule is the TWAP: no difference, no test.
-    assert table["p_value"].isna().tolist() == ((table["policy"] == "twap") & (table["min_periods"] == 12)).tolist()
-    assert table["p_holm"].min() == pytest.approx(6 * table["p_value"].min())
+    # At a fixed duration the stopping rule is the TWAP. The volume curve differs from it order by order, but it earns
+    # the opposite on the two sides of a start, which both run: no mean difference, no test.
+    fixed = table["min_periods"] == 12
+    assert table["p_value"].isna().tolist() == fixed.tolist()
+    assert (table.loc[fixed, ["mean_bps", "low_bps", "high_bps", "mean_vol", "low_vol", "high_vol"]] == 0).all(
+        axis=None
+    )
+    assert (table.loc[fixed & (table["policy"] == "volume_curve"), "std_bps"] > 1).all()
+    assert table["p_holm"].min() == pytest.approx(4 * table["p_value"].min())
 
 
 def test_policies_are_broken_down_by_keys_and_side(run):
@@ -101,7 +118,9 @@ def test_policies_are_broken_down_by_keys_and_side(run):
 
 
 def test_costs_show_in_net_numbers_and_leave_the_others_alone(run):
-    settings = run.settings.model_copy(update={"costs": CostModel(half_spread_bps=1.0, fee_bps=0.5), "null": 1})
+    settings = run.settings.model_copy(
+        update={"costs": CostModel(half_spread_bps=1.0, fee_bps=0.5), "null": 1, "information": 0, "placebos": ()}
+    )
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
     costly = run_benchmark(policies, run.bars, settings)
     table, free = costly.comparison(["min_periods"]), run.comparison(["min_periods"])
@@ -139,17 +158,17 @@ def test_a_run_is_written_as_report_tables_and_figures(run, tmp_path):
 def test_durations_that_do_not_fit_are_refused_and_not_cut():
     bars = synthetic_bars(symbols=1, days=20, seed=2)
     with pytest.raises(OrderError, match="min_periods 12 exceeds max_periods 4"):
-        run_benchmark({"twap": load_policy("twap")}, bars, BenchmarkSettings(max_periods=4, null=0))
+        run_benchmark({"twap": load_policy("twap")}, bars, NO_ATTRIBUTION.model_copy(update={"max_periods": 4}))
     short = load_policy("twap")
     short.horizon = 6
     with pytest.raises(OrderError, match="horizon of short is 6"):
-        run_benchmark({"short": short}, bars, BenchmarkSettings(null=0))
+        run_benchmark({"short": short}, bars, NO_ATTRIBUTION)
 
 
 def test_orders_in_days_seen_in_training_are_counted():
     bars = synthetic_bars(symbols=1, days=20, seed=2)
     model = load_policy("lem-crypto-hourly")
-    run = run_benchmark({"model": model}, bars, BenchmarkSettings(null=0, limit=50))
+    run = run_benchmark({"model": model}, bars, NO_ATTRIBUTION.model_copy(update={"limit": 50}))
     assert run.seen_percent == 0.0  # the synthetic market is of 2024, which the model never saw
     assert replace(run, unseen_from=date(2030, 1, 1)).seen_percent == 100.0
 
@@ -162,7 +181,9 @@ def test_bad_settings_are_a_typed_error():
 def test_the_null_is_drawn_for_the_policies_that_are_named():
     bars = synthetic_bars(symbols=1, days=30, seed=3)
     policies = {name: load_policy(name) for name in ("stopping_rule", "twap", "volume_curve")}
-    settings = BenchmarkSettings(min_periods=(1,), limit=40, null=1, null_of=("volume_curve", "stopping_rule"))
+    settings = BenchmarkSettings(
+        min_periods=(1,), limit=40, null=1, null_of=("volume_curve", "stopping_rule"), placebos=()
+    )
     assert set(run_benchmark(policies, bars, settings).nulls) == {"volume_curve", "stopping_rule"}
     with pytest.raises(
         ConfigError, match="null_of names 'kalman_volume', which is not one of the policies stopping_rule"

@@ -77,7 +77,9 @@ def test_a_policy_is_no_bound():
 
 
 def test_a_benchmark_computes_it_beside_the_policies_and_not_in_their_place():
-    settings = BenchmarkSettings(every=12, min_periods=(4,), max_periods=4, null=0, bootstrap=100)
+    settings = BenchmarkSettings(
+        every=12, min_periods=(4,), max_periods=4, null=0, information=0, placebos=(), bootstrap=100
+    )
     policies = {name: load_policy(name) for name in ("twap", "oracle_vwap")}
     run = run_benchmark(policies, BARS, settings)
     assert run.orders["oracle_vwap (bound)"]["slippage_bps"].abs().max() < 1e-8

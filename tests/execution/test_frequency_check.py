@@ -17,7 +17,9 @@ from lem_models.markets.calendar.frequency import clock
 from tests.helpers import hourly, random_model, tiny_config
 
 REFUSED = "'lem-crypto-30min' was trained on bars of 30min, and these bars are 1h long"
-SMALL = BenchmarkSettings(max_periods=6, min_periods=(1,), every=12, limit=100, null=0, bootstrap=100)
+SMALL = BenchmarkSettings(
+    max_periods=6, min_periods=(1,), every=12, limit=100, null=0, information=0, placebos=(), bootstrap=100
+)
 
 
 @lru_cache

@@ -313,6 +313,22 @@ def test_a_limited_sample_is_reproducible_and_in_order():
     assert one.groupby("symbol")["start"].is_monotonic_increasing.all()
 
 
+def test_a_limited_sample_of_both_sides_has_every_start_both_ways():
+    settings = {"min_periods": [1, 6, 12], "benchmark": ["vwap", "twap"], "lookback": 24}
+    orders = Order.sample(BARS, side="both", limit=41, seed=3, **settings)
+    assert len(orders) == 40
+    keys = ["symbol", "start", "min_periods", "benchmark"]
+    sides = orders.groupby(keys)["side"].agg(sorted)
+    assert len(sides) == 20
+    assert sides.map(lambda pair: pair == ["buy", "sell"]).all()
+    assert orders["order_id"].tolist() == list(range(40))
+    assert len(Order.sample(BARS, side="sell", limit=41, **settings)) == 41
+    with pytest.raises(OrderError, match="limit must be at least 2: each start has an order of either side; got 1"):
+        Order.sample(BARS, side="both", limit=1, **settings)
+    with pytest.raises(OrderError, match="limit must be at least 1; got 0"):
+        Order.sample(BARS, side="buy", limit=0, **settings)
+
+
 def test_a_sample_counts_what_it_leaves_out():
     frame = hourly(symbols=1).frame
     frame.loc[300, ["volume", "notional"]] = 0.0

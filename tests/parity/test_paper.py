@@ -139,7 +139,11 @@ def test_nobody_trades_on_a_look_ahead(small, tmp_path):
     with pytest.raises(LookAheadError, match="LookAheadPaperModel looks ahead: its decisions read the bars"):
         execute(small, bars, orders)
     with pytest.raises(LookAheadError):
-        run_benchmark({"paper": small}, bars, BenchmarkSettings(min_periods=(1,), max_periods=4, null=0))
+        run_benchmark(
+            {"paper": small},
+            bars,
+            BenchmarkSettings(min_periods=(1,), max_periods=4, null=0, information=0, placebos=()),
+        )
     with pytest.raises(LookAheadError):
         LiveSession(small, orders.iloc[0].to_dict(), bars)
     with pytest.raises(LookAheadError):

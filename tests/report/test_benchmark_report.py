@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from lem_models import load_policy, synthetic_bars
+from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.costs import CostModel
 from lem_models.report.benchmark_console import print_benchmark
@@ -36,10 +37,14 @@ def benchmark():
         costs=COSTS,
         by=("symbol", "side", "volatility"),
         null=2,
-        null_of="all",
+        information=2,
+        placebos=("longstaff_schwartz",),
         bootstrap=100,
     )
-    return run_benchmark(policies, bars, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        fewer = (LongstaffSchwartz.__init__.__kwdefaults__ or {}) | {"paths": 512}
+        patch.setattr(LongstaffSchwartz.__init__, "__kwdefaults__", fewer)
+        return run_benchmark(policies, bars, settings)
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +151,12 @@ class TestSections:
     def test_json_has_what_the_report_shows(self, report):
         found = json.loads((report.parent / "summary.json").read_text())
         assert found["settings"]["costs"]["fee_bps"] == 0.5
-        assert {row["policy"] for row in found["null_by_policy"]} == {"stopping_rule", "twap", "volume_curve"}
-        assert len(found["null"]) == 2 * 3
+        every = {"stopping_rule", "twap", "volume_curve", "longstaff_schwartz, matched"}
+        assert {row["policy"] for row in found["attribution"]} == every
+        assert len(found["attribution"]) == (3 * 2 + 1) * 3  # placebos run the first benchmark alone
+        assert {row["policy"] for row in found["information"]} == {"stopping_rule"}  # the others read no contexts
+        assert all(row["information_vol"] == 0 for row in found["information"])
+        assert [row["placebo"] for row in found["placebos"]] == ["longstaff_schwartz, matched"] * 3
         assert set(found["breakdowns"]) == {"symbol", "volatility"}  # sides are in every table
         assert all(0 <= row["p_value"] <= row["p_holm"] <= 1 for row in found["differences"] if row["p_value"])
 
@@ -170,12 +179,13 @@ class TestSummary:
         orders = benchmark.main()["stopping_rule"]
         orders = orders[orders["min_periods"] == 1]
         gross, net = -orders["slippage_bps"].mean(), -orders["net_slippage_bps"].mean()
-        assert [headline.value for headline in (found[0], found[2])] == [
+        assert [headline.value for headline in (found[0], found[3])] == [
             number_text(f"{gross:+.1f} bps"),
             number_text(f"{net:+.1f} bps"),
         ]
-        assert [headline.label.split()[0] for headline in found] == ["Gross", "Forecast", "Net", "Ahead"]
-        assert len(headlines(free_tables)) == 3
+        assert [headline.label.split()[0] for headline in found] == ["Gross", "Information:", "Ahead", "Net", "Ahead"]
+        assert "longstaff_schwartz, matched, a placebo" in found[2].label
+        assert len(headlines(free_tables)) == 4
 
     def test_the_strongest_rival_is_the_best_one_that_could_be_run(self, tables):
         rivals = tables.first(tables.comparison).query("min_periods == 1").set_index("policy")["mean_bps"]
@@ -191,6 +201,7 @@ class TestSummary:
         text = summary(tables)
         assert "Free to end after 1 of 12 periods" in text
         assert "On the martingale null" in text
+        assert "What it reads from the market adds 0.0 bps" in text
         assert "Costs take" in text
         assert "tracking error is 1.00 times TWAP's" in text  # at a fixed duration the stopping rule is the TWAP
 
@@ -266,5 +277,13 @@ class TestTerminal:
         print_benchmark(console, free_tables)
         text = console.export_text()
         assert "net" not in text
-        for part in ("on the null", "forecast", "Diebold-Mariano", "left out:", "oracle_vwap (bound)"):
+        for part in (
+            "option value",
+            "above the null",
+            "control",
+            "placebos at matched risk",
+            "Diebold-Mariano",
+            "left out:",
+            "oracle_vwap (bound)",
+        ):
             assert part in text

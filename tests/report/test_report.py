@@ -27,7 +27,7 @@ from lem_models.report.html import (
     SampleGroup,
     write_report,
 )
-from lem_models.report.policy_tables import difference_table, main_table, null_table, statistics_table
+from lem_models.report.policy_tables import attribution_table, difference_table, main_table, statistics_table
 from lem_models.report.tables import Column, Table
 from lem_models.statistics.summary import compare, null_split, paired_difference, summarise
 from tests.evaluation.tables import HOSTILE, POLICIES, one_order, orders_table
@@ -61,7 +61,10 @@ def report_data() -> Report:
         sections=[
             replace(main, title="By minimum", more=[replace(by_side, title="By side")]),
             replace(difference_table(differences.assign(policy="twap"), ["min_periods"]), title="Against baselines"),
-            replace(null_table(split.assign(policy="model"), ["min_periods"]), title="Option value and forecast value"),
+            replace(
+                attribution_table(split.assign(policy="model"), None, ["min_periods"]),
+                title="Attribution: option value, above the null",
+            ),
             FigureGroup(
                 "Figures",
                 [
@@ -203,7 +206,7 @@ class TestContent:
         for part in (
             "By minimum",
             "Against baselines",
-            "Option value and forecast value",
+            "Attribution: option value, above the null",
             "Sample executions chosen by rule Buy BTCUSDT",
             "By side",
             "Universe",

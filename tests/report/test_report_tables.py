@@ -8,11 +8,11 @@ import pytest
 
 from lem_models.report.numbers import p_text
 from lem_models.report.policy_tables import (
+    attribution_table,
     breakdown_table,
     cost_table,
     difference_table,
     main_table,
-    null_table,
     reference_price_table,
     statistics_table,
 )
@@ -140,10 +140,10 @@ def test_the_null_is_shown_for_every_policy_that_it_was_drawn_for(results):
         null_split(results[name], [results["twap"]], "min_periods", draws=50).assign(policy=name)
         for name in ("model", "stopping_rule")
     ]
-    table = null_table(pd.concat(splits, ignore_index=True), ["min_periods"], model="model")
+    table = attribution_table(pd.concat(splits, ignore_index=True), None, ["min_periods"], model="model")
     assert table.frame["policy"].tolist() == ["model", "stopping_rule"] * 3
     assert table.emphasis == {"model": "strong"}
-    alone = null_table(splits[0], ["min_periods"])
+    alone = attribution_table(splits[0], None, ["min_periods"])
     assert labels(alone)[:2] == ["minimum duration", "orders"]
 
 

@@ -142,10 +142,10 @@ class TestOverview:
         differences = differences.assign(policy="twap", p_holm=0.02)
         table = overview_table(comparison, differences, split, model="model", with_costs=False)
         policies = table.frame["policy"].tolist()
-        assert policies == ["model", "twap", "  on the null", "  forecast"] * split["min_periods"].nunique()
-        null = table.frame[table.frame["policy"] == "  forecast"]
-        assert null["mean_bps"].tolist() == pytest.approx(split["forecast_bps"].tolist())
-        assert null["low_vol"].tolist() == pytest.approx(split["forecast_low_vol"].tolist())
+        assert policies == ["model", "twap", "  option value", "  above the null"] * split["min_periods"].nunique()
+        null = table.frame[table.frame["policy"] == "  above the null"]
+        assert null["mean_bps"].tolist() == pytest.approx(split["above_bps"].tolist())
+        assert null["low_vol"].tolist() == pytest.approx(split["above_low_vol"].tolist())
         labels = [column.label for column in table.columns]
         assert "p" in labels
         assert "net bps" not in labels

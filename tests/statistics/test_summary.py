@@ -290,39 +290,39 @@ class TestPairedDifference:
 
 
 class TestNullSplit:
-    """Improvement = value of the option + value of the forecast."""
+    """Improvement = option value + what is above the null."""
 
-    def test_option_is_the_mean_over_draws_and_forecast_the_rest(self) -> None:
+    def test_option_is_the_mean_over_draws_and_above_the_null_the_rest(self) -> None:
         """Worked out by hand on two orders and two draws."""
         real = orders_table([-10.0, -20.0])
         nulls = [orders_table([-4.0, -8.0]), orders_table([-6.0, -16.0])]
         row = null_split(real, nulls).iloc[0]
-        assert row[["orders", "real_bps", "option_bps", "forecast_bps"]].tolist() == [2, 15.0, 8.5, 6.5]
-        assert row[["real_vol", "option_vol", "forecast_vol"]].tolist() == pytest.approx([0.3, 0.17, 0.13])
+        assert row[["orders", "real_bps", "option_bps", "above_bps"]].tolist() == [2, 15.0, 8.5, 6.5]
+        assert row[["real_vol", "option_vol", "above_vol"]].tolist() == pytest.approx([0.3, 0.17, 0.13])
 
-    def test_forecast_interval_is_that_of_the_paired_difference(self) -> None:
+    def test_the_interval_above_the_null_is_that_of_the_paired_difference(self) -> None:
         """With one draw it is the paired difference, by group."""
         generator = np.random.default_rng(0)
         minimum = [1, 6] * 100
         real = orders_table(list(generator.normal(size=200)), min_periods=minimum)
         null = orders_table(list(generator.normal(size=200)), min_periods=minimum)
         split, pairs = null_split(real, [null], "min_periods"), paired_difference(real, null, "min_periods")
-        for mine, theirs in (("forecast", "mean"), ("forecast_low", "low"), ("forecast_high", "high")):
+        for mine, theirs in (("above", "mean"), ("above_low", "low"), ("above_high", "high")):
             for unit in ("bps", "vol"):
                 np.testing.assert_allclose(split[f"{mine}_{unit}"], pairs[f"{theirs}_{unit}"], rtol=1e-9)
-        np.testing.assert_allclose(split["real_vol"], split["option_vol"] + split["forecast_vol"])
+        np.testing.assert_allclose(split["real_vol"], split["option_vol"] + split["above_vol"])
 
     def test_each_world_has_its_own_volatility(self) -> None:
         """Volatility units divide every improvement by the volatility of its own bars."""
         row = null_split(orders_table([-10.0]), [orders_table([-10.0], volatility_bps=25.0)]).iloc[0]
-        assert row[["real_vol", "option_vol", "forecast_vol"]].tolist() == pytest.approx([0.2, 0.4, -0.2])
+        assert row[["real_vol", "option_vol", "above_vol"]].tolist() == pytest.approx([0.2, 0.4, -0.2])
 
     def test_parts_add_up_when_orders_are_unpriced(self) -> None:
         """All three means are over the orders priced on both sides."""
         real = orders_table([-10.0, np.nan, -30.0])
         nulls = [orders_table([-4.0, -1.0, np.nan]), orders_table([np.nan, -1.0, np.nan])]
         row = null_split(real, nulls).iloc[0]
-        assert row[["orders", "real_bps", "option_bps", "forecast_bps"]].tolist() == [1, 10.0, 4.0, 6.0]
+        assert row[["orders", "real_bps", "option_bps", "above_bps"]].tolist() == [1, 10.0, 4.0, 6.0]
 
     def test_compact_draws_split_like_the_tables_that_they_come_from(self) -> None:
         """Matched by order id, whatever the sequence; orders that the table lacks are left out."""
@@ -351,7 +351,7 @@ class TestNullSplit:
                 null = NullDraws(np.arange(80), worth + generator.normal(0.0, 10.0, (draws, 80)), np.ones((draws, 80)))
                 row = null_split(real, null, draws=200, seed=world).iloc[0]
                 held[draws] += row["option_low_bps"] <= 5.0 <= row["option_high_bps"]
-                held[draws] += row["forecast_low_bps"] <= 1.0 <= row["forecast_high_bps"]
+                held[draws] += row["above_low_bps"] <= 1.0 <= row["above_high_bps"]
                 widths[draws] += row["option_high_bps"] - row["option_low_bps"]
         assert 0.90 <= held[2] / 120 <= 0.99
         assert 0.90 <= held[20] / 120 <= 0.99

@@ -48,7 +48,14 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
         description="Keys of the breakdowns, comma-separated; also weekday, month and columns of the orders.",
     )
     null: int = Field(20, ge=0, description="Draws of the martingale null.")
-    null_of: str = Field("model", description="Policies to run on the null: model, or all.")
+    null_of: str = Field("all", description="Policies to run on the null: all, or model.")
+    information: int = Field(
+        5, ge=0, description="Draws of the null whose contexts the ablation gives to the model; 0 for none."
+    )
+    placebos: str = Field(
+        "longstaff_schwartz,stopping_rule",
+        description="Policies that forecast nothing, run at the model's risk, comma-separated; '' for none.",
+    )
     seed: int = Field(0, description="Seed of the draws of orders, null and bootstrap.")
 
 
@@ -82,6 +89,8 @@ def benchmark(options: BenchmarkOptions) -> None:
         by=comma_separated(options.by),
         null=options.null,
         null_of=options.null_of,
+        information=options.information,
+        placebos=comma_separated(options.placebos),
         seed=options.seed,
         allow_frequency=options.any_frequency,
     )

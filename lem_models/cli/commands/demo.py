@@ -65,6 +65,8 @@ def demo(options: DemoOptions) -> None:
         start=None if options.data is None else first_unseen(policies, bars, console),
         limit=options.orders,
         null=2,
+        information=2,
+        placebos=("stopping_rule",),
         seed=options.seed,
         allow_frequency=options.any_frequency,
     )

@@ -107,6 +107,8 @@ def comparison_settings(
         limit=limit,
         costs=costs,
         null=0,
+        information=0,
+        placebos=(),
         seed=seed,
         allow_frequency=True,  # the start may come from bars of another length
     )
