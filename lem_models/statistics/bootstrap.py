@@ -26,8 +26,9 @@ Politis and White, ibid. 28 (2009); Field and Welsh, "Bootstrapping clustered da
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ from lem_models.errors import ConfigError
 from lem_models.statistics.groups import end_times, start_times
 
 __all__ = [
+    "DayDraws",
     "MeanDraws",
     "OrderBootstrap",
     "block_length",
@@ -71,12 +73,16 @@ def block_length(means: ArrayLike, span: int = 1) -> int:
     return max(int(min(max(round(float(best)), span), longest)), 1)
 
 
-@lru_cache(maxsize=16)
-def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> NDArray[np.int64]:
+_CACHED: OrderedDict[tuple[int, int, int, int], NDArray[np.int16]] = OrderedDict()
+"""Weights drawn last, the newest at the end: the tables of a report need the same ones many times."""
+_CACHED_BYTES = 256_000_000
+
+
+def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> NDArray[np.int16]:
     """How often each day comes up in each draw of the bootstrap.
 
     Args:
-        days: Number of days, at least 1.
+        days: Number of days, at least 1 and below 32,768 (90 years).
         draws: Number of draws.
         seed: Seed of the draws.
         block: Mean length of the blocks, in days; 1 for independent days.
@@ -86,10 +92,19 @@ def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> ND
     """
     from arch.bootstrap import IIDBootstrap, StationaryBootstrap
 
+    key = (days, draws, seed, block)
+    if key in _CACHED:
+        _CACHED.move_to_end(key)
+        return _CACHED[key]
     place = np.arange(days)
     sampler = IIDBootstrap(place, seed=seed) if block == 1 else StationaryBootstrap(block, place, seed=seed)
-    weights = np.stack([np.bincount(np.asarray(sampler.update_indices()), minlength=days) for _ in range(draws)])
-    weights.setflags(write=False)  # cached: the tables of a report need the same weights many times
+    weights = np.empty((draws, days), dtype=np.int16)
+    for draw in weights:
+        draw[:] = np.bincount(np.asarray(sampler.update_indices()), minlength=days)
+    weights.setflags(write=False)
+    _CACHED[key] = weights
+    while len(_CACHED) > 1 and sum(each.nbytes for each in _CACHED.values()) > _CACHED_BYTES:
+        _CACHED.popitem(last=False)
     return weights
 
 
@@ -263,6 +278,50 @@ def bootstrap_mean_interval(
     return float(low[0]), float(high[0])
 
 
+@dataclass(frozen=True)
+class DayDraws:
+    """How often the day of each order comes up in every draw, for statistics that are no functions of means.
+
+    Attributes:
+        weights: How often each day comes up, [draws, days].
+        day: Place of each order's day, [orders].
+        block: Mean length of the blocks in days.
+    """
+
+    weights: NDArray[np.int16]
+    day: NDArray[np.int64]
+    block: int
+
+    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of each column of values [orders, columns] in every draw, [draws, columns]."""
+        days = self.weights.shape[1]
+        sums = np.stack([np.bincount(self.day, column, days) for column in values.T], axis=1)
+        picked = self.weights.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a draw without any order
+            means: NDArray[np.float64] = (picked @ sums) / (picked @ np.bincount(self.day, minlength=days))[:, None]
+        return means
+
+    def quantiles(self, values: NDArray[np.float64], quantiles: Sequence[float]) -> NDArray[np.float64]:
+        """Quantiles of values [orders] in every draw, [draws, quantiles]: the smallest value that so many reach."""
+        order = np.argsort(values, kind="stable")
+        ranked, day = values[order], self.day[order]
+        found = np.full((len(self.weights), len(quantiles)), np.nan)
+        for row, weights in enumerate(self.weights):
+            reached = np.cumsum(weights[day], dtype=np.int64)
+            if len(reached) and reached[-1]:
+                found[row] = ranked[np.searchsorted(reached, np.asarray(quantiles) * reached[-1] * (1 - 1e-12))]
+        return found
+
+    def interval(
+        self, estimate: ArrayLike, drawn: NDArray[np.float64], level: float = 0.95
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Ends of the intervals of statistics [columns] from their draws [draws, columns]; see :class:`MeanDraws`."""
+        count = drawn.shape[1]
+        days = np.full(count, np.count_nonzero(np.bincount(self.day)), dtype=np.int64)
+        drawn = np.where(days >= 2, drawn, np.nan)
+        return MeanDraws(np.asarray(estimate, float), drawn, days, np.full(count, self.block)).interval(level)
+
+
 class OrderBootstrap:
     """The bootstrap over the days of an orders table, for groups of its rows.
 
@@ -307,3 +366,17 @@ class OrderBootstrap:
         if shared_block and len(set(drawn.blocks.tolist())) > 1:
             return draw(int(drawn.blocks.max()))
         return drawn
+
+    def day_draws(self, values: NDArray[np.float64], rows: NDArray[np.int64]) -> DayDraws:
+        """Draws of the days of these rows of the table, in the longest block that a column of values needs.
+
+        Args:
+            values: Observations that belong to the rows, [orders, columns], all of them present.
+            rows: Rows of the table, at least one.
+        """
+        labels, day = np.unique(self._days[rows], return_inverse=True)
+        last = np.searchsorted(labels, self._last_days[rows], side="right") - 1
+        span, orders = int((last - day).max(initial=0)) + 1, np.bincount(day)
+        daily = (np.bincount(day, column) / orders for column in values.T)
+        block = max(block_length(series, span) for series in daily)
+        return DayDraws(resample_weights(len(labels), self._draws, self._seed, block), day, block)

@@ -21,7 +21,7 @@ import pandas as pd
 from lem_models.errors import ConfigError
 from lem_models.statistics.accuracy_tests import diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
-from lem_models.statistics.groups import align, groups, require, stack
+from lem_models.statistics.groups import align, groups, require, row, stack
 from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
@@ -29,6 +29,7 @@ __all__ = [
     "ROUNDING_BPS",
     "SUMMARY_COLUMNS",
     "Unit",
+    "adjusted",
     "compare",
     "improvement",
     "null_split",
@@ -158,9 +159,9 @@ def summarise(
             "net_bps": mean["net"],
             "net_low_bps": low[3],
             "net_high_bps": high[3],
-            **{name: mean[name] for name in ("cost_bps", *(row.improvement for row in REFERENCE_PRICES))},
+            **{name: mean[name] for name in ("cost_bps", *(price.improvement for price in REFERENCE_PRICES))},
         }
-        rows.append(keys.assign(**statistics))
+        rows.append(row(keys, statistics))
     return stack(rows, by, SUMMARY_COLUMNS)
 
 
@@ -178,9 +179,9 @@ def _measured(orders: pd.DataFrame) -> pd.DataFrame:
     columns |= {"net": 0.0 - column("net_slippage_bps"), "value": column("order_value")}
     columns |= {"one": pd.Series(1.0, orders.index)}
     executed = column("executed_price")
-    for row in REFERENCE_PRICES:
-        simple = side * (1.0 - executed / column(row.column)) * 1e4
-        columns[row.improvement] = simple if row.slippage is None else 0.0 - column(row.slippage)
+    for price in REFERENCE_PRICES:
+        simple = side * (1.0 - executed / column(price.column)) * 1e4
+        columns[price.improvement] = simple if price.slippage is None else 0.0 - column(price.slippage)
     return pd.DataFrame(columns)
 
 
@@ -244,8 +245,9 @@ def paired_difference(
     Returns:
         One row per group: the keys, ``orders`` (those priced in both), ``mean``, ``low``, ``high`` and ``std`` of the
         improvement of ``a`` minus that of ``b`` in both units (``mean_bps`` ... ``std_vol``), ``better_percent``
-        (orders in which ``a`` is better). The test that the mean difference in bps is zero gives ``dm`` (statistic,
-        positive if ``a`` is better), ``p_value`` (two-sided) and ``p_holm`` (adjusted for all rows of the table).
+        (orders in which ``a`` is better). The test that the mean difference is zero, in each unit by itself, gives
+        ``dm_bps`` and ``dm_vol`` (statistic, positive if ``a`` is better), ``p_value_*`` (two-sided) and ``p_holm_*``
+        (adjusted for all rows of the table). A p-value is quoted beside the mean of its own unit only.
 
     Raises:
         OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
@@ -267,11 +269,22 @@ def paired_difference(
             statistics |= {f"mean_{unit}": mean[unit], f"low_{unit}": low[column], f"high_{unit}": high[column]}
             statistics[f"std_{unit}"] = std[unit]
         statistics["better_percent"] = 100.0 * int((members["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
-        test = diebold_mariano(members["bps"], bootstrap.start[group], bootstrap.end[group])
-        rows.append(keys.assign(**statistics, dm=test.statistic, p_value=test.p_value))
+        for unit in _UNITS:
+            test = diebold_mariano(members[unit], bootstrap.start[group], bootstrap.end[group])
+            statistics |= {f"dm_{unit}": test.statistic, f"p_value_{unit}": test.p_value}
+        rows.append(row(keys, statistics))
     names = [f"{name}_{unit}" for unit in _UNITS for name in ("mean", "low", "high", "std")]
-    table = stack(rows, by, ("orders", *names, "better_percent", "dm", "p_value"))
-    return table.assign(p_holm=holm(table["p_value"]))
+    tests = [f"{name}_{unit}" for unit in _UNITS for name in ("dm", "p_value")]
+    return adjusted(stack(rows, by, ("orders", *names, "better_percent", *tests)))
+
+
+def adjusted(differences: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``p_holm_bps`` and ``p_holm_vol``: the p-values of each unit, adjusted for all of its rows (Holm).
+
+    Args:
+        differences: Table with ``p_value_bps`` and ``p_value_vol``, such as stacked ones of :func:`paired_difference`.
+    """
+    return differences.assign(**{f"p_holm_{unit}": holm(differences[f"p_value_{unit}"]) for unit in _UNITS})
 
 
 def null_split(
@@ -329,7 +342,7 @@ def null_split(
         for column, (part, unit) in enumerate(names):
             statistics[f"{part}_{unit}"] = table[column].mean()
             statistics |= {f"{part}_low_{unit}": low[column], f"{part}_high_{unit}": high[column]}
-        rows.append(keys.assign(**statistics))
+        rows.append(row(keys, statistics))
     parts = ("real", "option", "forecast")
     ordered = [f"{part}{end}_{unit}" for unit in _UNITS for part in parts for end in ("", "_low", "_high")]
     return stack(rows, by, ("orders", *ordered))
