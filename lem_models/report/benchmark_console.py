@@ -46,7 +46,7 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
     if settings.costs is not None:
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(tables.differences):
-        console.print(f"[dim]p: {model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
+        console.print(f"[dim]p: {model} minus this policy is zero in bps (Diebold-Mariano, Holm over all rows)[/dim]")
     if tables.split is not None:
         console.print(
             f"[dim]null: {model} on {settings.null} draws of the martingale null, the value of the option to end; "

@@ -260,6 +260,8 @@ def tracking_verdict(errors: pd.DataFrame) -> str:
         raise ConfigError(f"a verdict on tracking needs {', '.join(DECISIVE)}, each once")
     rows = rows.set_index("measure")
     sides: dict[str, list[str]] = {"below": [], "not measurably different": [], "above": []}
+    if rows["ratio"].isna().any():
+        return f"cannot be compared with {rows['against'].iloc[0]}: the errors of one of them do not vary"
     for name in DECISIVE:
         row = rows.loc[name]
         side = "below" if row["ratio_high"] < 1 else "above" if row["ratio_low"] > 1 else "not measurably different"
