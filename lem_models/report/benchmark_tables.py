@@ -61,9 +61,7 @@ _REVERSION_NOTE = (
     "Measured after the fact; no policy is given it. The price that the order got against the VWAP of a later bar, "
     "positive = cost: it fell after a purchase or rose after a sale."
 )
-_TRAJECTORY_NOTE = (
-    "Mean slippage of the fills of each part, positive = cost; the parts sum to that of the order."
-)
+_TRAJECTORY_NOTE = "Mean slippage of the fills of each part, positive = cost; the parts sum to that of the order."
 _BENCHMARK_NOTE = (
     "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value."
 )

@@ -132,18 +132,20 @@ def summarise(
         members = table.iloc[group]
         weights = members[["one", "one", "value", "one"]]
         low, high = bootstrap.means(members[["bps", "vol", "bps", "net"]], group, weights).interval(level)
-        mean, std, bps, value = members.mean(), members.std(), members["bps"], members["value"]
-        priced, valued = int(bps.notna().sum()), value.where(bps.notna()).sum()
-        quantiles = bps.quantile([0.5, 0.05, 0.95])
+        mean, std = _mean_and_std(members)
+        bps, value = members["bps"].to_numpy(), members["value"].to_numpy()
+        known = ~np.isnan(bps)
+        priced, valued = int(known.sum()), np.nansum(value[known])
+        quantiles = np.quantile(bps[known], [0.5, 0.05, 0.95]) if priced else np.full(3, np.nan)
         statistics = {
             "orders": len(members),
             "mean_bps": mean["bps"],
             "low_bps": low[0],
             "high_bps": high[0],
             "std_bps": std["bps"],
-            "median_bps": quantiles.iloc[0],
-            "q05_bps": quantiles.iloc[1],
-            "q95_bps": quantiles.iloc[2],
+            "median_bps": quantiles[0],
+            "q05_bps": quantiles[1],
+            "q95_bps": quantiles[2],
             "better_percent": 100.0 * int((bps > ROUNDING_BPS).sum()) / priced if priced else np.nan,
             "mean_vol": mean["vol"],
             "low_vol": low[1],
@@ -153,7 +155,7 @@ def summarise(
             "periods_used": mean["periods_used"],
             "completed_percent": 100.0 * mean["completed"],
             "filled_percent": 100.0 * mean["filled"],
-            "weighted_bps": (value * bps).sum() / valued if valued > 0 else np.nan,
+            "weighted_bps": np.nansum(value * bps) / valued if valued > 0 else np.nan,
             "weighted_low_bps": low[2],
             "weighted_high_bps": high[2],
             "net_bps": mean["net"],
@@ -163,6 +165,19 @@ def summarise(
         }
         rows.append(row(keys, statistics))
     return stack(rows, by, SUMMARY_COLUMNS)
+
+
+def _mean_and_std(members: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation (``n - 1``) of each column without what is missing; NaN where nothing is left."""
+    values = members.to_numpy(np.float64)
+    known = ~np.isnan(values)
+    count = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0.0).sum(axis=0) / count
+        squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
+        std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+    names = [str(name) for name in members]
+    return dict(zip(names, mean.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
 
 
 def _measured(orders: pd.DataFrame) -> pd.DataFrame:
