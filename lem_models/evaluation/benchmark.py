@@ -41,10 +41,11 @@ from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
 from lem_models.orders import Order
 from lem_models.orders.table import COLUMNS
-from lem_models.statistics.accuracy_tests import holm
+from lem_models.statistics.dominance import paired_comparison
 from lem_models.statistics.groups import DERIVED_KEYS
 from lem_models.statistics.null_draws import NullDraws
-from lem_models.statistics.summary import compare, null_split, paired_difference
+from lem_models.statistics.summary import adjusted, compare, null_split
+from lem_models.statistics.tracking import tracking_errors
 
 __all__ = ["Benchmark", "BenchmarkSettings", "run_benchmark", "sample_orders"]
 
@@ -178,23 +179,31 @@ class Benchmark:
         return self._in_order(compare(self.orders, by, **self._bootstrap()))
 
     def differences(self, by: list[str]) -> pd.DataFrame:
-        """The policy under test minus each other policy, order by order; the column ``policy`` names the other.
+        """The policy under test minus each other policy; the column ``policy`` names the other.
 
-        ``p_holm`` is adjusted for every row of this table.
+        See :func:`~lem_models.statistics.dominance.paired_comparison`: differences order by order, ratios of the
+        standard deviations, and what they allow to say. p-values are adjusted for every row of this table.
         """
-        tables = []
-        for name, theirs in self.orders.items():
-            if name != self.model:
-                ours = self.orders[self.model]
-                common = ours["order_id"].isin(theirs["order_id"])
-                theirs = theirs[theirs["order_id"].isin(ours["order_id"])]
-                table = paired_difference(ours[common], theirs, by, **self._bootstrap())
-                table.insert(0, "policy", name)
-                tables.append(table)
-        if not tables:
+        common = self._common(self.orders)
+        ours = common.pop(self.model)
+        return self._in_order(paired_comparison(ours, common, by, **self._bootstrap()))
+
+    def tracking(self, by: list[str]) -> pd.DataFrame:
+        """How closely every policy tracks on the orders of a fixed duration, beside TWAP and the volume curves.
+
+        See :func:`~lem_models.statistics.tracking.tracking_errors`. Empty without such orders, or without a policy to
+        compare with.
+        """
+        fixed = {name: table[table["min_periods"] == table["max_periods"]] for name, table in self.orders.items()}
+        against = [name for name in fixed if name == "twap" or name.startswith("volume_curve")]
+        if len(fixed) < 2 or not against or not len(fixed[self.model]):
             return pd.DataFrame()
-        stacked = pd.concat(tables, ignore_index=True)
-        return self._in_order(stacked.assign(p_holm=holm(stacked["p_value"])))
+        return self._in_order(tracking_errors(self._common(fixed), against, by, **self._bootstrap()))
+
+    def _common(self, tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        """The orders that every policy has: a bound may lack some."""
+        common = set.intersection(*(set(table["order_id"]) for table in tables.values()))
+        return {name: table[table["order_id"].isin(common)] for name, table in tables.items()}
 
     def breakdown(self, key: str) -> pd.DataFrame:
         """Every policy by a key and side, on the first benchmark and target, all minimum durations together.
@@ -253,7 +262,7 @@ class Benchmark:
     def placebo_differences(self, by: list[str]) -> pd.DataFrame | None:
         """The policy under test minus each placebo at its risk, on the first benchmark and target; ``None`` without.
 
-        See :func:`~lem_models.evaluation.attribution.placebo_difference`; ``p_holm`` is adjusted for every row.
+        See :func:`~lem_models.evaluation.attribution.placebo_difference`; the p-values are adjusted for every row.
         """
         if not self.placebos:
             return None
@@ -261,7 +270,7 @@ class Benchmark:
         model, draws = self.main()[self.model], self.nulls.get(self.model)
         tables = [placebo_difference(model, draws, each, by, **bootstrap) for each in self.placebos]
         stacked = self._stacked(tables, "placebo")
-        return stacked.assign(p_holm=holm(stacked["p_value"]))
+        return adjusted(stacked)
 
     def _stacked(self, tables: list[pd.DataFrame], first: str) -> pd.DataFrame:
         """Tables in one, with a column in the first place."""

@@ -48,7 +48,7 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
     if settings.costs is not None:
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(tables.differences):
-        console.print(f"[dim]p: {model} minus this policy is zero (Diebold-Mariano, Holm over all rows)[/dim]")
+        console.print(f"[dim]p: {model} minus this policy is zero in bps (Diebold-Mariano, Holm over all rows)[/dim]")
     for section in tables.attribution_sections(for_terminal=True):
         console.print(f"\n[bold]{escape(section.title)}[/bold]")
         console.print(fitting_table(console, replace(section, title="")))

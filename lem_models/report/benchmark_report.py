@@ -24,7 +24,14 @@ from lem_models.report.execution_plot import execution
 from lem_models.report.figure_style import figure_to_png_bytes
 from lem_models.report.html import FigureGroup, Headline, Report, ReportFigure, write_report
 from lem_models.report.numbers import number_text, p_text
-from lem_models.report.samples import execution_inputs, sample_executions, sample_order
+from lem_models.report.quality.tables import tracking_sentences
+from lem_models.report.samples import (
+    execution_inputs,
+    sample_executions,
+    sample_order,
+    worst_executions,
+    worst_table,
+)
 
 __all__ = ["headlines", "strongest_rival", "summary", "write_benchmark"]
 
@@ -133,6 +140,8 @@ def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], c
             *tables.open_sections(),
             FigureGroup("Figures", drawn),
             sample_executions(benchmark),
+            worst_executions(benchmark),
+            worst_table(benchmark),
             *tables.folded_sections(),
         ],
         model=_policy_facts(benchmark),
@@ -174,6 +183,9 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
         "attribution": tables.splits,
         "information": tables.information,
         "placebos": tables.placebos,
+        "tracking": tables.tracking,
+        "reversion": tables.reversion,
+        "trajectory": tables.trajectory,
         "breakdowns": tables.breakdowns,
     }
 
@@ -209,7 +221,7 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
         shown.append(_headline(f"Net improvement {against}", row, names, more=f"costs {row['cost_bps']:.1f} bps"))
     rival = strongest_rival(tables)
     if rival is not None and (ahead := _row(tables.first(tables.differences), shortest, rival)) is not None:
-        more = f"p {p_text(ahead['p_value'])}, Holm {p_text(ahead['p_holm'])}"
+        more = f"p {p_text(ahead['p_value_bps'])}, Holm {p_text(ahead['p_holm_bps'])}"
         shown.append(_headline(f"Ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
     return shown
 
@@ -234,10 +246,10 @@ def strongest_rival(tables: BenchmarkTables) -> str | None:
 def summary(tables: BenchmarkTables) -> str:
     """One paragraph: improvement, option value, information, costs, tracking at a fixed duration."""
     benchmark, settings = tables.benchmark, tables.benchmark.settings
-    shortest, longest = min(settings.min_periods), max(settings.min_periods)
+    shortest = min(settings.min_periods)
     comparison = tables.first(tables.comparison)
-    row, fixed = _row(comparison, shortest, benchmark.model), _row(comparison, longest, benchmark.model)
-    if row is None or fixed is None:
+    row = _row(comparison, shortest, benchmark.model)
+    if row is None:
         return ""
     name = settings.benchmark[0].upper()
     text = (
@@ -256,10 +268,9 @@ def summary(tables: BenchmarkTables) -> str:
             text += f" What it reads from the market adds {read['information_bps']:+.1f} bps (contexts of null bars)."
     if tables.costs is not None:
         text += f" Costs take {row['cost_bps']:.1f} bps and leave {row['net_bps']:+.1f} bps."
-    twap = _row(comparison, longest, "twap")
-    if longest == settings.max_periods and twap is not None and twap["std_vol"] > 0:
-        ratio = fixed["std_vol"] / twap["std_vol"]
-        text += f" At a fixed duration of {longest} periods its tracking error is {ratio:.2f} times TWAP's."
+    if len(tables.tracking):
+        said = " ".join(tracking_sentences(tables.first(tables.tracking), benchmark.model))
+        text += f" At a fixed duration of {settings.max_periods} periods: {said}"
     return number_text(text)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from lem_models.evaluation.benchmark import Benchmark
+from lem_models.evaluation.post_trade import post_trade_reversion
+from lem_models.evaluation.trajectory import TENTHS, trajectory_shortfall
 from lem_models.execution.costs import CostModel
 from lem_models.report.policy_tables import (
     attribution_table,
@@ -24,6 +26,14 @@ from lem_models.report.policy_tables import (
     reference_price_table,
     statistics_table,
 )
+from lem_models.report.quality.tables import (
+    dominance_table,
+    reversion_table,
+    tracking_ratio_table,
+    tracking_sentences,
+    tracking_value_table,
+    trajectory_table,
+)
 from lem_models.report.tables import Column, Table
 from lem_models.statistics.accuracy_tests import MULTIPLE_TESTING_NOTE
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
@@ -33,9 +43,27 @@ __all__ = ["BOUND", "BenchmarkTables", "cost_text", "excluded_counts", "seen_tex
 BOUND = "(bound)"
 """End of the name of a bound. Bounds know the future and are not rivals."""
 
-_GROUPS = ["benchmark", "target", "min_periods"]
+_SCENARIO = ["benchmark", "target"]
+_GROUPS = [*_SCENARIO, "min_periods"]
 _BY = ["min_periods"]
 _MOST_SYMBOLS = 300
+_MOST_PERIODS = 12  # from more on the trajectory is by tenths
+_TRACKING_NOTE = (
+    "Slippage of the orders that cannot end early, in bar volatilities. Ratios: the policy's number over that of the "
+    "policy it stands against, paired; below 1 it tracks more closely. Clipped std: of errors clipped at 5 bar "
+    "volatilities; mean, median, 95 % and 99 % are of the absolute errors; closer: share of the orders with the "
+    "smaller absolute error. Closer is said only where std, clipped std, mean and median all say so."
+)
+_DOMINANCE_NOTE = (
+    "In bar volatilities. Better at equal or lower risk: the interval of the mean difference above 0, its p-value "
+    "adjusted for all rows (Holm) below 0.05, and the upper end of the interval of the ratio of the standard "
+    "deviations at or below 1."
+)
+_REVERSION_NOTE = (
+    "Measured after the fact; no policy is given it. The price that the order got against the VWAP of a later bar, "
+    "positive = cost: it fell after a purchase or rose after a sale."
+)
+_TRAJECTORY_NOTE = "Mean slippage of the fills of each part, positive = cost; the parts sum to that of the order."
 _BENCHMARK_NOTE = (
     "Mean improvement of the same fills. Own benchmark: with equal weights, and weighted by the orders' value."
 )
@@ -105,6 +133,29 @@ class BenchmarkTables:
         return self.benchmark.placebo_differences(_GROUPS)
 
     @cached_property
+    def tracking(self) -> pd.DataFrame:
+        """How closely every policy tracks at the fixed duration; empty without such orders or without TWAP."""
+        return self.benchmark.tracking(_SCENARIO)
+
+    @cached_property
+    def reversion(self) -> pd.DataFrame:
+        """Post-trade reversion of every policy by benchmark price and target."""
+        return post_trade_reversion(self.benchmark.results, _SCENARIO, **self._bootstrap)
+
+    @cached_property
+    def trajectory(self) -> pd.DataFrame:
+        """Slippage of every policy by period, or by tenth of long orders, by benchmark price and target."""
+        return trajectory_shortfall(self.benchmark.results, _SCENARIO, parts=self._parts, **self._bootstrap)
+
+    @property
+    def _parts(self) -> int | None:
+        return None if self.benchmark.settings.max_periods <= _MOST_PERIODS else TENTHS
+
+    @property
+    def _bootstrap(self) -> dict[str, Any]:
+        return {"draws": self.benchmark.settings.bootstrap, "seed": self.benchmark.settings.seed}
+
+    @cached_property
     def breakdowns(self) -> dict[str, pd.DataFrame]:
         """Every policy by each further key and by side."""
         return {key: self.benchmark.breakdown(key) for key in self.benchmark.settings.by if key != "side"}
@@ -148,6 +199,10 @@ class BenchmarkTables:
         if len(self.differences):
             title = f"{self.benchmark.model} minus each rival, order by order"
             sections.append(self._by_scenario(difference_table, (self.differences,), title, MULTIPLE_TESTING_NOTE))
+            title = f"Is {self.benchmark.model} better at equal or lower risk?"
+            sections.append(self._by_scenario(dominance_table, (self.differences,), title, _DOMINANCE_NOTE))
+        if len(self.tracking):
+            sections.append(self._tracking_section())
         sections += self.attribution_sections()
         if self.costs is not None:
             note = f"Costs: {cost_text(self.costs)}. The same fills, priced without and with them."
@@ -185,8 +240,51 @@ class BenchmarkTables:
             sections.append(replace(placebos, title=title, note=note))
         return sections
 
+    def _tracking_section(self) -> Table:
+        """Tracking of the first scenario: ratios, and folded below them the measures and the other scenarios."""
+        model = self.benchmark.model
+        first, *others = self.scenarios
+        rows = self.first(self.tracking)
+        values = replace(tracking_value_table(rows, model=model), title="The measures themselves, bar volatilities")
+        folded = [
+            replace(tracking_ratio_table(each, model=model), title=_scenario_text(*scenario))
+            for scenario in others
+            if len(each := _rows(self.tracking, *scenario))
+        ]
+        periods = self.benchmark.settings.max_periods
+        said = " ".join(tracking_sentences(rows, model))
+        return replace(
+            tracking_ratio_table(rows, model=model),
+            title=f"Tracking at a fixed duration of {periods} periods",
+            note=f"{_scenario_text(*first)}. {said} {_TRACKING_NOTE}",
+            more=[values, *folded],
+        )
+
     def folded_sections(self) -> list[Table]:
-        """Sections that a report shows folded: the improvement by further keys."""
+        """Sections that a report shows folded: reversion, trajectory, and the improvement by further keys."""
+        return [*self._after_trade(), *self._breakdown_sections()]
+
+    def _after_trade(self) -> list[Table]:
+        """Reversion and trajectory of the first scenario."""
+        model, text = self.benchmark.model, _scenario_text(*self.scenarios[0])
+        heading = "period" if self._parts is None else "tenth of the maximum"
+        return [
+            replace(
+                reversion_table(self.first(self.reversion), model=model),
+                title="Post-trade reversion",
+                note=f"{text}, all minimum durations together. {_REVERSION_NOTE}",
+                collapsed=True,
+            ),
+            replace(
+                trajectory_table(self.first(self.trajectory), model=model, heading=heading),
+                title="Where in the order the slippage arose",
+                note=f"{text}, all minimum durations together. {_TRAJECTORY_NOTE}",
+                collapsed=True,
+            ),
+        ]
+
+    def _breakdown_sections(self) -> list[Table]:
+        """The improvement by further keys."""
         note = f"{_scenario_text(*self.scenarios[0])}, all minimum durations together."
         return [
             replace(

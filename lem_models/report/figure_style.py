@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +29,7 @@ __all__ = [
     "Theme",
     "dress",
     "empty_figure",
-    "figure_to_data_uri",
+    "figure_to_data_uris",
     "figure_to_png_bytes",
     "ink_of",
     "legend_above",
@@ -215,13 +216,29 @@ def figure_to_png_bytes(figure: Figure, *, dpi: int = 160) -> bytes:
     return buffer.getvalue()
 
 
-def figure_to_data_uri(figure: Figure) -> str:
-    """Render a figure as SVG, in a ``data:`` URI for an HTML page.
+def figure_to_data_uris(figure: Figure) -> tuple[str, str]:
+    """Render a figure made for a light page as SVG, in ``data:`` URIs for a light page and for a dark one.
 
-    Letters are drawn as paths, so that the figure looks the same without our fonts. Figures made from the same numbers
-    give the same URI.
+    The dark variant is the same drawing in the colours of the dark theme: it is not drawn twice. Letters are drawn as
+    paths, so that the figure looks the same without our fonts. Figures made from the same numbers give the same URIs.
     """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "lem-models", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue().encode()).decode('ascii')}"
+    light = buffer.getvalue()
+    dark = _COLOUR.sub(lambda colour: _DARK.get(colour[0], colour[0]), light)
+    uris = (f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}" for svg in (light, dark))
+    return next(uris), next(uris)
+
+
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+
+
+def _colours(theme: Theme) -> tuple[str, ...]:
+    """Every colour of a theme, in one sequence."""
+    ink = _INKS[theme]
+    return (ink.text, ink.muted, ink.grid, ink.page, *ink.accents, *ink.baselines.values())
+
+
+_DARK = dict(zip(_colours("light"), _colours("dark"), strict=True))
+"""Colour of the dark theme in place of each colour of the light one."""

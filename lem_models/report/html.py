@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from lem_models.errors import ConfigError
 from lem_models.guard.output import write_text
 from lem_models.report.definitions import DEFINITIONS, SIGN_CONVENTION
-from lem_models.report.figure_style import Theme, figure_to_data_uri, policy_styles
+from lem_models.report.figure_style import Theme, figure_to_data_uris, policy_styles
 from lem_models.report.numbers import MISSING, fact_text, number_text
 from lem_models.report.tables import Table
 
@@ -95,15 +95,16 @@ class ReportFigure:
     def from_plot(
         cls, title: str, caption: str, draw: Callable[[Theme], Figure], *, wide: bool = False
     ) -> ReportFigure:
-        """Draw both variants, as SVG.
+        """Draw the light variant as SVG, and colour the dark one.
 
         Args:
             title: Heading.
             caption: What the figure shows.
-            draw: Function of the theme that returns the figure, e.g. ``lambda theme: frontier(table, theme=theme)``.
+            draw: Function of the theme that returns the figure, e.g. ``lambda theme: frontier(table, theme=theme)``;
+                it is called for the light one.
             wide: Whether the figure takes the full width of the page.
         """
-        return cls(title, caption, figure_to_data_uri(draw("light")), figure_to_data_uri(draw("dark")), wide)
+        return cls(title, caption, *figure_to_data_uris(draw("light")), wide)
 
 
 @dataclass(frozen=True)

@@ -161,20 +161,11 @@ def difference_table(differences: pd.DataFrame, by: Sequence[str] = (), *, model
         by: Columns that it is grouped by.
         model: Policy under test; it has no row.
     """
-    test = "Diebold-Mariano test"
-    tests = [
-        Column("dm", "statistic", "{:+.2f}", test),
-        Column("p_value", "p", p_text, test),
-        Column("p_holm", "p, Holm", p_text, test),
-    ]
-    columns = [
-        Column("policy", "against"),
-        _ORDERS,
-        *_mean_columns("bps", "difference, bps", _BPS),
-        *_mean_columns("vol", "difference, bar volatilities", _VOL),
-        Column("better_percent", "ahead", "{:.1f} %"),
-        *(column for column in tests if column.source in differences.columns),
-    ]
+    columns = [Column("policy", "against"), _ORDERS]
+    for unit, form, group in (("bps", _BPS, "difference, bps"), ("vol", _VOL, "difference, bar volatilities")):
+        columns += _mean_columns(unit, group, form)
+        columns += [Column(f"p_value_{unit}", "p", p_text, group), Column(f"p_holm_{unit}", "Holm", p_text, group)]
+    columns.append(Column("better_percent", "ahead", "{:.1f} %"))
     return _by_policy(differences, columns, by, model)
 
 
@@ -249,7 +240,7 @@ def placebo_table(differences: pd.DataFrame, by: Sequence[str] = (), *, for_term
         by: Columns that it is grouped by.
         for_terminal: Bar volatilities only, in few columns.
     """
-    std, test = "std, bar volatilities", "Diebold-Mariano test"
+    std, test = "std, bar volatilities", "Diebold-Mariano test, bar volatilities"
     columns = [
         Column("placebo", "placebo"),
         _ORDERS,
@@ -260,8 +251,8 @@ def placebo_table(differences: pd.DataFrame, by: Sequence[str] = (), *, for_term
         *_mean_columns("vol", "difference, bar volatilities", _VOL),
         Column("above_vol", "mean", _VOL, "difference above the null"),
         _interval_column("above_low_vol", "above_high_vol", "difference above the null", _VOL),
-        Column("p_value", "p", p_text, test),
-        Column("p_holm", "p, Holm", p_text, test),
+        Column("p_value_vol", "p", p_text, test),
+        Column("p_holm_vol", "p, Holm", p_text, test),
     ]
     if for_terminal:
         columns = [
@@ -334,7 +325,7 @@ def overview_table(
 
     Args:
         comparison: Table of ``statistics.compare`` by ``min_periods``.
-        differences: The policy under test minus each other policy by ``min_periods``, with ``p_holm``.
+        differences: The policy under test minus each other policy by ``min_periods``, with ``p_holm_bps``.
         split: Table of ``statistics.null_split`` of the policy under test by ``min_periods``.
         model: The policy under test; its rows stand out.
         with_costs: Whether improvements net of costs are shown.
@@ -354,8 +345,8 @@ def overview_table(
         columns.append(Column("net_bps", "net bps", _BPS))
         columns.append(Column(("net_low_bps", "net_high_bps"), "net 95 %", f"{_BPS} {_BPS}", dropped=5))
     if differences is not None:
-        frame = frame.merge(differences[[*keys, "p_holm"]], on=keys, how="left")
-        columns.append(Column("p_holm", "p", p_text, dropped=7))
+        frame = frame.merge(differences[[*keys, "p_holm_bps"]], on=keys, how="left")
+        columns.append(Column("p_holm_bps", "p", p_text, dropped=7))
     columns += [
         Column("better_percent", "better", "{:.1f} %", dropped=3),
         Column("periods_used", "periods", "{:.1f}", dropped=2),

@@ -30,10 +30,11 @@ from lem_models.errors import ConfigError
 __all__ = ["MULTIPLE_TESTING_NOTE", "DieboldMariano", "diebold_mariano", "holm"]
 
 MULTIPLE_TESTING_NOTE = (
-    "p: two-sided test of Diebold and Mariano (1995) that the mean difference in bps is zero, on differences summed by "
-    "start time over all assets, with autocorrelation over at least twice the longest order allowed for. Of 20 rows "
-    "without any difference one is expected to have p below 0.05 by chance; p (Holm) is adjusted for all rows of the "
-    "table: below 0.05, the chance that any such row is a false one is at most 5 %. Intervals are not adjusted."
+    "p: two-sided test of Diebold and Mariano (1995) that the mean difference of the unit beside it is zero, on "
+    "differences summed by start time over all assets, with autocorrelation over at least twice the longest order "
+    "allowed for. Of 20 rows without any difference one is expected to have p below 0.05 by chance; p (Holm) is "
+    "adjusted for all rows of the table: below 0.05, the chance that any such row is a false one is at most 5 %. "
+    "Intervals are not adjusted."
 )
 """Note below a table of differences."""
 

@@ -7,9 +7,9 @@ orders have weights), a draw in which day ``d`` comes up ``w_d`` times has the m
 
 .. math::  \bar x^{*} = \sum_d w_d S_d \big/ \sum_d w_d n_d,
 
-and the interval is the central part of the draws. Resampling is that of the package ``arch``: the stationary bootstrap,
-whose blocks have random lengths, or single days where the mean length of a block is 1. The length is the optimum of
-Politis and White for the daily means, but at least as many days as one order spans, and at most
+and the interval is the central part of the draws. Resampling is the stationary bootstrap, whose blocks have random
+lengths, or single days where the mean length of a block is 1. The length is the optimum of Politis and White for the
+daily means (package ``arch``), but at least as many days as one order spans, and at most
 ``min(3 sqrt(D), D / 3)`` of ``D`` days. Columns resampled together with blocks of one length see the same draws.
 
 A few blocks give only a rough estimate of their own spread, and draws from them spread too little. With blocks of mean
@@ -26,8 +26,9 @@ Politis and White, ibid. 28 (2009); Field and Welsh, "Bootstrapping clustered da
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ from lem_models.errors import ConfigError
 from lem_models.statistics.groups import end_times, start_times
 
 __all__ = [
+    "DayDraws",
     "MeanDraws",
     "OrderBootstrap",
     "block_length",
@@ -59,24 +61,43 @@ def block_length(means: ArrayLike, span: int = 1) -> int:
     Returns:
         The length, at least 1.
     """
+    return int(_block_lengths(np.asarray(means, dtype=np.float64)[None], span)[0])
+
+
+def _block_lengths(means: NDArray[np.float64], span: int) -> NDArray[np.int64]:
+    """:func:`block_length` of several series [columns, days]: the package ``arch`` takes most of its time per call."""
     from arch.bootstrap import optimal_block_length
 
-    series = np.asarray(means, dtype=np.float64)
-    known = series[np.isfinite(series)]
-    best = 1.0
-    if len(known) >= _FEWEST_DAYS and np.ptp(known) > 0:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            best = np.nan_to_num(optimal_block_length(known)["stationary"].iloc[0], nan=1.0)
-    longest = min(3 * np.sqrt(len(known)), len(known) / 3)
-    return max(int(min(max(round(float(best)), span), longest)), 1)
+    lengths = np.empty(len(means), dtype=np.int64)
+    known = np.isfinite(means)
+    alike: dict[bytes, list[int]] = {}  # columns that have the same days
+    for column, days in enumerate(known):
+        alike.setdefault(days.tobytes(), []).append(column)
+    for columns in alike.values():
+        series = means[columns][:, known[columns[0]]]
+        count = series.shape[1]
+        best = np.ones(len(columns))
+        varies = np.ptp(series, axis=1) > 0 if count else np.zeros(len(columns), dtype=bool)
+        if count >= _FEWEST_DAYS and varies.any():
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = optimal_block_length(series[varies].T)["stationary"].to_numpy(np.float64)
+            best[varies] = np.nan_to_num(found, nan=1.0)
+        longest = min(3 * np.sqrt(count), count / 3)
+        lengths[columns] = np.maximum(np.minimum(np.maximum(np.rint(best), span), longest), 1).astype(np.int64)
+    return lengths
 
 
-@lru_cache(maxsize=16)
-def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> NDArray[np.int64]:
+_CACHED: OrderedDict[tuple[int, int, int, int], NDArray[np.int16]] = OrderedDict()
+"""Weights drawn last, the newest at the end: the tables of a report need the same ones many times."""
+_CACHED_BYTES = 256_000_000
+_CHUNK = 1_000_000  # numbers drawn at a time
+
+
+def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> NDArray[np.int16]:
     """How often each day comes up in each draw of the bootstrap.
 
     Args:
-        days: Number of days, at least 1.
+        days: Number of days, at least 1 and below 32,768 (90 years).
         draws: Number of draws.
         seed: Seed of the draws.
         block: Mean length of the blocks, in days; 1 for independent days.
@@ -84,13 +105,40 @@ def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> ND
     Returns:
         Weights ``[draws, days]``, read-only; every row sums to ``days``.
     """
-    from arch.bootstrap import IIDBootstrap, StationaryBootstrap
-
-    place = np.arange(days)
-    sampler = IIDBootstrap(place, seed=seed) if block == 1 else StationaryBootstrap(block, place, seed=seed)
-    weights = np.stack([np.bincount(np.asarray(sampler.update_indices()), minlength=days) for _ in range(draws)])
-    weights.setflags(write=False)  # cached: the tables of a report need the same weights many times
+    key = (days, draws, seed, block)
+    if key in _CACHED:
+        _CACHED.move_to_end(key)
+        return _CACHED[key]
+    generator, weights = np.random.default_rng(seed), np.empty((draws, days), dtype=np.int16)
+    chunk = max(_CHUNK // days, 1)
+    for first in range(0, draws, chunk):
+        part = weights[first : first + chunk]
+        part[:] = _drawn(generator, len(part), days, block)
+    weights.setflags(write=False)
+    _CACHED[key] = weights
+    while len(_CACHED) > 1 and sum(each.nbytes for each in _CACHED.values()) > _CACHED_BYTES:
+        _CACHED.popitem(last=False)
     return weights
+
+
+def _drawn(generator: np.random.Generator, draws: int, days: int, block: int) -> NDArray[np.int64]:
+    """Weights [draws, days] of the stationary bootstrap, for all draws at once.
+
+    A day starts a new block with probability ``1 / block``; else it follows the day before it, and the first day
+    follows the last. These are the draws of the package ``arch``, bit for bit, and a test compares them.
+    """
+    fresh, u = np.empty((draws, days), dtype=np.int64), np.zeros((draws, days))
+    for draw in range(draws):
+        fresh[draw] = generator.integers(days, size=days)
+        if block > 1:
+            generator.random(out=u[draw])
+    place = np.arange(days)
+    starts = u <= 1.0 / block
+    starts[:, 0] = True
+    last = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    picked = (np.take_along_axis(fresh, last, axis=1) + place - last) % days
+    flat = picked + days * np.arange(draws)[:, None]
+    return np.bincount(flat.ravel(), minlength=draws * days).reshape(draws, days)
 
 
 @dataclass(frozen=True)
@@ -125,14 +173,15 @@ class MeanDraws:
             raise ConfigError(f"the level of an interval lies inside (0, 1), got {level}")
         low, high = np.full((2, len(self.days)), np.nan)
         tail = (1.0 - level) / 2.0
+        freedom = np.maximum(self.days / self.blocks - 1, 1)
+        students = t.ppf(tail, freedom) / norm.ppf(tail)
         for column, (days, block) in enumerate(zip(self.days, self.blocks, strict=True)):
             drawn = self.means[:, column]
             drawn = drawn[np.isfinite(drawn)]
             if drawn.size:
                 shortfall = max(1.0 - (2 * block - 1) / days, 1 / days)
-                student = t.ppf(tail, max(days / block - 1, 1)) / norm.ppf(tail)
                 ends = np.quantile(drawn, [tail, 1.0 - tail]) - self.estimate[column]
-                low[column], high[column] = self.estimate[column] + student / np.sqrt(shortfall) * ends
+                low[column], high[column] = self.estimate[column] + students[column] / np.sqrt(shortfall) * ends
         return low, high
 
 
@@ -185,7 +234,8 @@ def bootstrap_means(
     means = np.full((draws, observed.shape[1]), np.nan)
     with np.errstate(invalid="ignore"):  # 0 / 0: no observation at all, on a day, or in a draw
         estimate = sums.sum(axis=0) / counts.sum(axis=0)
-        blocks = np.array([block or block_length(series, span) for series in (sums / counts).T], dtype=np.int64)
+        daily = (sums / counts).T
+        blocks = _block_lengths(daily, span) if block is None else np.full(len(daily), block, dtype=np.int64)
         for length in np.unique(blocks[enough]):
             chosen = enough & (blocks == length)
             picked = resample_weights(len(labels), draws, seed, int(length)).astype(np.float64)
@@ -263,6 +313,50 @@ def bootstrap_mean_interval(
     return float(low[0]), float(high[0])
 
 
+@dataclass(frozen=True)
+class DayDraws:
+    """How often the day of each order comes up in every draw, for statistics that are no functions of means.
+
+    Attributes:
+        weights: How often each day comes up, [draws, days].
+        day: Place of each order's day, [orders].
+        block: Mean length of the blocks in days.
+    """
+
+    weights: NDArray[np.int16]
+    day: NDArray[np.int64]
+    block: int
+
+    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of each column of values [orders, columns] in every draw, [draws, columns]."""
+        days = self.weights.shape[1]
+        sums = np.stack([np.bincount(self.day, column, days) for column in values.T], axis=1)
+        picked = self.weights.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a draw without any order
+            means: NDArray[np.float64] = (picked @ sums) / (picked @ np.bincount(self.day, minlength=days))[:, None]
+        return means
+
+    def quantiles(self, values: NDArray[np.float64], quantiles: Sequence[float]) -> NDArray[np.float64]:
+        """Quantiles of values [orders] in every draw, [draws, quantiles]: the smallest value that so many reach."""
+        order = np.argsort(values, kind="stable")
+        ranked, day = values[order], self.day[order]
+        found = np.full((len(self.weights), len(quantiles)), np.nan)
+        for row, weights in enumerate(self.weights):
+            reached = np.cumsum(weights[day], dtype=np.int64)
+            if len(reached) and reached[-1]:
+                found[row] = ranked[np.searchsorted(reached, np.asarray(quantiles) * reached[-1] * (1 - 1e-12))]
+        return found
+
+    def interval(
+        self, estimate: ArrayLike, drawn: NDArray[np.float64], level: float = 0.95
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Ends of the intervals of statistics [columns] from their draws [draws, columns]; see :class:`MeanDraws`."""
+        count = drawn.shape[1]
+        days = np.full(count, np.count_nonzero(np.bincount(self.day)), dtype=np.int64)
+        drawn = np.where(days >= 2, drawn, np.nan)
+        return MeanDraws(np.asarray(estimate, float), drawn, days, np.full(count, self.block)).interval(level)
+
+
 class OrderBootstrap:
     """The bootstrap over the days of an orders table, for groups of its rows.
 
@@ -307,3 +401,17 @@ class OrderBootstrap:
         if shared_block and len(set(drawn.blocks.tolist())) > 1:
             return draw(int(drawn.blocks.max()))
         return drawn
+
+    def day_draws(self, values: NDArray[np.float64], rows: NDArray[np.int64]) -> DayDraws:
+        """Draws of the days of these rows of the table, in the longest block that a column of values needs.
+
+        Args:
+            values: Observations that belong to the rows, [orders, columns], all of them present.
+            rows: Rows of the table, at least one.
+        """
+        labels, day = np.unique(self._days[rows], return_inverse=True)
+        last = np.searchsorted(labels, self._last_days[rows], side="right") - 1
+        span, orders = int((last - day).max(initial=0)) + 1, np.bincount(day)
+        daily = np.stack([np.bincount(day, column) / orders for column in values.T])
+        block = int(_block_lengths(daily, span).max())
+        return DayDraws(resample_weights(len(labels), self._draws, self._seed, block), day, block)

@@ -6,7 +6,7 @@ Derived keys need no column: ``hour`` (UTC hour of the start), ``weekday``, ``mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "groups",
     "key_names",
     "require",
+    "row",
     "stack",
     "start_times",
 ]
@@ -99,6 +100,13 @@ def _key(orders: pd.DataFrame, name: str) -> pd.Series:
     source, derive = _DERIVED[name]
     require(orders, [source])
     return derive(orders[source])
+
+
+def row(keys: pd.DataFrame, statistics: Mapping[str, object]) -> pd.DataFrame:
+    """The one-row table of a group: its keys, and its statistics by name."""
+    # Much faster than keys.assign(**statistics), which inserts column after column.
+    columns = {name: keys[name].array for name in keys} | {name: [value] for name, value in statistics.items()}
+    return pd.DataFrame(columns)
 
 
 def stack(rows: list[pd.DataFrame], by: Sequence[str] | str | None, columns: Sequence[str]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import pandas as pd
 from lem_models.errors import ConfigError
 from lem_models.statistics.accuracy_tests import DieboldMariano, diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
-from lem_models.statistics.groups import align, groups, require, stack
+from lem_models.statistics.groups import align, groups, require, row, stack
 from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
@@ -29,6 +29,7 @@ __all__ = [
     "ROUNDING_BPS",
     "SUMMARY_COLUMNS",
     "Unit",
+    "adjusted",
     "compare",
     "improvement",
     "null_split",
@@ -132,18 +133,20 @@ def summarise(
         members = table.iloc[group]
         weights = members[["one", "one", "value", "one"]]
         low, high = bootstrap.means(members[["bps", "vol", "bps", "net"]], group, weights).interval(level)
-        mean, std, bps, value = members.mean(), members.std(), members["bps"], members["value"]
-        priced, valued = int(bps.notna().sum()), value.where(bps.notna()).sum()
-        quantiles = bps.quantile([0.5, 0.05, 0.95])
+        mean, std = _mean_and_std(members)
+        bps, value = members["bps"].to_numpy(), members["value"].to_numpy()
+        known = ~np.isnan(bps)
+        priced, valued = int(known.sum()), np.nansum(value[known])
+        quantiles = np.quantile(bps[known], [0.5, 0.05, 0.95]) if priced else np.full(3, np.nan)
         statistics = {
             "orders": len(members),
             "mean_bps": mean["bps"],
             "low_bps": low[0],
             "high_bps": high[0],
             "std_bps": std["bps"],
-            "median_bps": quantiles.iloc[0],
-            "q05_bps": quantiles.iloc[1],
-            "q95_bps": quantiles.iloc[2],
+            "median_bps": quantiles[0],
+            "q05_bps": quantiles[1],
+            "q95_bps": quantiles[2],
             "better_percent": 100.0 * int((bps > ROUNDING_BPS).sum()) / priced if priced else np.nan,
             "mean_vol": mean["vol"],
             "low_vol": low[1],
@@ -153,16 +156,29 @@ def summarise(
             "periods_used": mean["periods_used"],
             "completed_percent": 100.0 * mean["completed"],
             "filled_percent": 100.0 * mean["filled"],
-            "weighted_bps": (value * bps).sum() / valued if valued > 0 else np.nan,
+            "weighted_bps": np.nansum(value * bps) / valued if valued > 0 else np.nan,
             "weighted_low_bps": low[2],
             "weighted_high_bps": high[2],
             "net_bps": mean["net"],
             "net_low_bps": low[3],
             "net_high_bps": high[3],
-            **{name: mean[name] for name in ("cost_bps", *(row.improvement for row in REFERENCE_PRICES))},
+            **{name: mean[name] for name in ("cost_bps", *(price.improvement for price in REFERENCE_PRICES))},
         }
-        rows.append(keys.assign(**statistics))
+        rows.append(row(keys, statistics))
     return stack(rows, by, SUMMARY_COLUMNS)
+
+
+def _mean_and_std(members: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation (``n - 1``) of each column without what is missing; NaN where nothing is left."""
+    values = members.to_numpy(np.float64)
+    known = ~np.isnan(values)
+    count = known.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(known, values, 0.0).sum(axis=0) / count
+        squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
+        std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+    names = [str(name) for name in members]
+    return dict(zip(names, mean.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
 
 
 def _measured(orders: pd.DataFrame) -> pd.DataFrame:
@@ -179,9 +195,9 @@ def _measured(orders: pd.DataFrame) -> pd.DataFrame:
     columns |= {"net": 0.0 - column("net_slippage_bps"), "value": column("order_value")}
     columns |= {"one": pd.Series(1.0, orders.index)}
     executed = column("executed_price")
-    for row in REFERENCE_PRICES:
-        simple = side * (1.0 - executed / column(row.column)) * 1e4
-        columns[row.improvement] = simple if row.slippage is None else 0.0 - column(row.slippage)
+    for price in REFERENCE_PRICES:
+        simple = side * (1.0 - executed / column(price.column)) * 1e4
+        columns[price.improvement] = simple if price.slippage is None else 0.0 - column(price.slippage)
     return pd.DataFrame(columns)
 
 
@@ -245,8 +261,9 @@ def paired_difference(
     Returns:
         One row per group: the keys, ``orders`` (those priced in both), ``mean``, ``low``, ``high`` and ``std`` of the
         improvement of ``a`` minus that of ``b`` in both units (``mean_bps`` ... ``std_vol``), ``better_percent``
-        (orders in which ``a`` is better). The test that the mean difference in bps is zero gives ``dm`` (statistic,
-        positive if ``a`` is better), ``p_value`` (two-sided) and ``p_holm`` (adjusted for all rows of the table).
+        (orders in which ``a`` is better). The test that the mean difference is zero, in each unit by itself, gives
+        ``dm_bps`` and ``dm_vol`` (statistic, positive if ``a`` is better), ``p_value_*`` (two-sided) and ``p_holm_*``
+        (adjusted for all rows of the table). A p-value is quoted beside the mean of its own unit only.
 
     Raises:
         OrderError: If a column is missing, order ids are not unique, or the tables hold different orders.
@@ -271,13 +288,24 @@ def paired_difference(
         # Schedules that read no prices earn the opposite on the two sides: their means hold rounding alone.
         ends = [f"{name}_{unit}" for name in ("mean", "low", "high") for unit in _UNITS]
         statistics |= {name: 0.0 for name in ends if abs(statistics[name]) < _ROUNDING}
-        test = diebold_mariano(members["bps"], bootstrap.start[group], bootstrap.end[group])
-        if not any(statistics[name] for name in ends):
-            test = DieboldMariano(np.nan, np.nan, test.lags)
-        rows.append(keys.assign(**statistics, dm=test.statistic, p_value=test.p_value))
+        for unit in _UNITS:
+            test = diebold_mariano(members[unit], bootstrap.start[group], bootstrap.end[group])
+            if not any(statistics[name] for name in ends):
+                test = DieboldMariano(np.nan, np.nan, test.lags)
+            statistics |= {f"dm_{unit}": test.statistic, f"p_value_{unit}": test.p_value}
+        rows.append(row(keys, statistics))
     names = [f"{name}_{unit}" for unit in _UNITS for name in ("mean", "low", "high", "std")]
-    table = stack(rows, by, ("orders", *names, "better_percent", "dm", "p_value"))
-    return table.assign(p_holm=holm(table["p_value"]))
+    tests = [f"{name}_{unit}" for unit in _UNITS for name in ("dm", "p_value")]
+    return adjusted(stack(rows, by, ("orders", *names, "better_percent", *tests)))
+
+
+def adjusted(differences: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``p_holm_bps`` and ``p_holm_vol``: the p-values of each unit, adjusted for all of its rows (Holm).
+
+    Args:
+        differences: Table with ``p_value_bps`` and ``p_value_vol``, such as stacked ones of :func:`paired_difference`.
+    """
+    return differences.assign(**{f"p_holm_{unit}": holm(differences[f"p_value_{unit}"]) for unit in _UNITS})
 
 
 def null_split(
@@ -336,7 +364,7 @@ def null_split(
         for column, (part, unit) in enumerate(names):
             statistics[f"{part}_{unit}"] = table[column].mean()
             statistics |= {f"{part}_low_{unit}": low[column], f"{part}_high_{unit}": high[column]}
-        rows.append(keys.assign(**statistics))
+        rows.append(row(keys, statistics))
     parts = ("real", "option", "above")
     ordered = [f"{part}{end}_{unit}" for unit in _UNITS for part in parts for end in ("", "_low", "_high")]
     return stack(rows, by, ("orders", *ordered))

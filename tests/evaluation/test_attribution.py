@@ -232,8 +232,8 @@ def test_the_difference_to_a_placebo_is_paired_and_says_both_risks():
     gained = -model["slippage_bps"] / 50, -theirs["slippage_bps"] / 50
     assert (row["std_vol"], row["placebo_std_vol"]) == pytest.approx((gained[0].std(), gained[1].std()))
     expected = paired_difference(model, theirs, ["min_periods"], draws=200).iloc[0]
-    assert row[["mean_bps", "low_bps", "high_vol", "p_value"]].tolist() == pytest.approx(
-        expected[["mean_bps", "low_bps", "high_vol", "p_value"]].tolist()
+    assert row[["mean_bps", "low_bps", "high_vol", "p_value_vol"]].tolist() == pytest.approx(
+        expected[["mean_bps", "low_bps", "high_vol", "p_value_vol"]].tolist()
     )
     above = [g.mean() - each.means()[:, 1].mean() for g, each in zip(gained, null, strict=True)]
     assert row["above_vol"] == pytest.approx(above[0] - above[1])

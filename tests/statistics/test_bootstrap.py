@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from arch.bootstrap import IIDBootstrap, StationaryBootstrap
 from scipy import stats
 
 from lem_models.errors import ConfigError
@@ -40,6 +41,14 @@ class TestBootstrap:
         assert (weights != resample_weights(30, 500, seed=4)).any()
         # variance of a multinomial count: 1 - 1/30
         assert weights.var() == pytest.approx(1 - 1 / 30, rel=0.05)
+
+    @pytest.mark.parametrize(("days", "block"), [(1, 1), (40, 1), (365, 5), (7, 3)])
+    def test_draws_are_those_of_arch(self, days: int, block: int) -> None:
+        """All draws at once give, bit for bit, what the package gives draw by draw."""
+        place = np.arange(days)
+        plain = IIDBootstrap(place, seed=3) if block == 1 else StationaryBootstrap(block, place, seed=3)
+        expected = [np.bincount(np.asarray(plain.update_indices()), minlength=days) for _ in range(50)]
+        np.testing.assert_array_equal(resample_weights(days, 50, 3, block), expected)
 
     def test_equals_a_loop_over_draws(self) -> None:
         """The vectorised form is the plain one: copy the orders of each picked day, take the mean."""

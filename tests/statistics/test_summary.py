@@ -253,11 +253,25 @@ class TestPairedDifference:
         hours = np.arange(200)
         for row, number in zip(table.to_dict("records"), range(3), strict=True):
             expected = diebold_mariano(gain[number::3], hours, hours + 4)
-            assert (row["dm"], row["p_value"]) == pytest.approx(expected[:2])
-        assert table["p_value"].iloc[2] < 1e-6 < table["p_value"].iloc[0]
-        np.testing.assert_allclose(table["p_holm"], holm(table["p_value"]))
+            assert (row["dm_bps"], row["p_value_bps"]) == pytest.approx(expected[:2])
+        assert table["p_value_bps"].iloc[2] < 1e-6 < table["p_value_bps"].iloc[0]
+        np.testing.assert_allclose(table["p_holm_bps"], holm(table["p_value_bps"]))
         swapped = paired_difference(a.assign(slippage_bps=0.0), a, "min_periods", draws=50)
-        np.testing.assert_allclose(swapped["dm"], -table["dm"])
+        np.testing.assert_allclose(swapped["dm_bps"], -table["dm_bps"])
+
+    def test_each_unit_has_the_test_of_its_own_mean(self) -> None:
+        """A loss of 9 bps in calm bars and a gain of 10 in wild ones: ahead in bps, behind in bar volatilities."""
+        generator = np.random.default_rng(5)
+        wild = np.tile([False, True], 200)
+        gain = np.where(wild, 10.0, -9.0) + generator.normal(0.0, 0.5, 400)
+        a = orders_table(list(-gain)).assign(volatility_bps=np.where(wild, 100.0, 10.0))
+        row = paired_difference(a, a.assign(slippage_bps=0.0), draws=50).iloc[0]
+        assert row["mean_bps"] > 0 > row["mean_vol"]
+        assert row["dm_bps"] > 0 > row["dm_vol"]
+        starts = np.arange(400)
+        for unit, values in (("bps", gain), ("vol", gain / a["volatility_bps"])):
+            expected = diebold_mariano(values, starts, starts + 1)
+            assert (row[f"dm_{unit}"], row[f"p_value_{unit}"]) == pytest.approx(expected[:2])
 
     def test_orders_unpriced_in_either_are_left_out(self) -> None:
         """A pair needs both."""

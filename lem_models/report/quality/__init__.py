@@ -1,0 +1,1 @@
+"""Tables of execution quality: dominance, tracking, reversion, trajectory, the worst orders."""
