@@ -93,16 +93,17 @@ def test_without_a_null_there_is_no_split():
 def test_differences_are_corrected_for_every_row_of_their_table(run):
     table = run.differences(["benchmark", "min_periods"])
     assert len(table) == 2 * 2 * 2
-    np.testing.assert_allclose(table["p_holm"], holm(table["p_value"]))
+    for unit in ("bps", "vol"):
+        np.testing.assert_allclose(table[f"p_holm_{unit}"], holm(table[f"p_value_{unit}"]))
     # At a fixed duration the stopping rule is the TWAP. The volume curve differs from it order by order, but it earns
     # the opposite on the two sides of a start, which both run: no mean difference, no test.
     fixed = table["min_periods"] == 12
-    assert table["p_value"].isna().tolist() == fixed.tolist()
+    assert table["p_value_bps"].isna().tolist() == fixed.tolist()
     assert (table.loc[fixed, ["mean_bps", "low_bps", "high_bps", "mean_vol", "low_vol", "high_vol"]] == 0).all(
         axis=None
     )
     assert (table.loc[fixed & (table["policy"] == "volume_curve"), "std_bps"] > 1).all()
-    assert table["p_holm"].min() == pytest.approx(4 * table["p_value"].min())
+    assert table["p_holm_bps"].min() == pytest.approx(4 * table["p_value_bps"].min())
 
 
 def test_policies_are_broken_down_by_keys_and_side(run):
