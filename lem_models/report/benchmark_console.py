@@ -43,6 +43,10 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
     for name, target in tables.scenarios:
         console.print(f"\n[bold]Improvement against the {name.upper()}, fixed {target}[/bold]")
         console.print(fitting_table(console, tables.overview(name, target)))
+    if tables.capacity is not None:
+        numbers = tables.capacity_sections()[0]
+        console.print(f"\n[bold]{numbers.title}[/bold]")
+        console.print(fitting_table(console, numbers))
     if settings.costs is not None:
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(tables.differences):
