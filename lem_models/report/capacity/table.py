@@ -10,7 +10,7 @@ from lem_models.evaluation.capacity import AGAINST, break_even_sizes
 from lem_models.report.numbers import MISSING
 from lem_models.report.tables import Column, Emphasis, Table
 
-__all__ = ["break_even_table", "break_even_text", "capacity_table", "size_text"]
+__all__ = ["break_even_table", "break_even_text", "capacity_overview", "capacity_table", "size_text"]
 
 AGAINST_LABELS = {"own": "own benchmark", "full_vwap": "full-horizon VWAP", "arrival": "arrival"}
 """Headings of the prices of :data:`~lem_models.evaluation.capacity.AGAINST`."""
@@ -43,32 +43,63 @@ def capacity_table(curve: pd.DataFrame, by: Sequence[str] = (), *, model: str | 
         by: Columns that it is grouped by.
         model: Policy whose rows stand out.
     """
-    frame = curve[curve["against"] == AGAINST[0]].drop(columns=["against", *_BY_PRICE]).reset_index(drop=True)
-    for price in AGAINST:
-        rows = curve[curve["against"] == price][list(_BY_PRICE)].reset_index(drop=True)
-        frame = frame.join(rows.add_prefix(f"{price}_"))
-    frame = frame.sort_values([*by, "size"], kind="stable", ignore_index=True)
-    frame["size_label"] = frame["size"].map(size_text)
-    columns = [Column("policy", "policy"), Column("orders", "orders", "{:,.0f}", dropped=4)]
+    frame = _by_size(curve, by)
+    columns = [Column("policy", "policy"), Column("orders", "orders", "{:,.0f}")]
     for price in AGAINST:
         group = f"net, {AGAINST_LABELS[price]}, bps"
-        columns.append(Column(f"{price}_net_bps", "mean", _BPS, group, dropped=9 if price == "arrival" else 0))
+        columns.append(Column(f"{price}_net_bps", "mean", _BPS, group))
         if price != "arrival":  # its interval is that of the market's moves and as wide as the page
             ends = (f"{price}_low_bps", f"{price}_high_bps")
-            columns.append(Column(ends, "95 % interval", _INTERVAL, group, dropped=6))
+            columns.append(Column(ends, "95 % interval", _INTERVAL, group))
         if price == "full_vwap":
             ends = (f"{price}_difference_low_bps", f"{price}_difference_high_bps")
-            columns.append(Column(f"{price}_difference_bps", "minus twap", _BPS, group, dropped=10))
-            columns.append(Column(ends, "95 % interval", _INTERVAL, group, dropped=5))
+            columns.append(Column(f"{price}_difference_bps", "minus twap", _BPS, group))
+            columns.append(Column(ends, "95 % interval", _INTERVAL, group))
     columns += [
-        Column("cost_bps", "cost, bps", "{:.1f}", dropped=7),
-        Column("participation_percent", "mean", "{:.2g} %", "participation", dropped=3),
-        Column("largest_participation_percent", "largest", "{:,.0f} %", "participation", dropped=2),
-        Column("over_volume_percent", "above a bar", "{:.2g} %", "participation", dropped=1),
+        Column("cost_bps", "cost, bps", "{:.1f}"),
+        Column("participation_percent", "mean", "{:.2g} %", "participation"),
+        Column("largest_participation_percent", "largest", "{:,.0f} %", "participation"),
+        Column("over_volume_percent", "above a bar", "{:.2g} %", "participation"),
     ]
     emphasis: dict[str, Emphasis] = {} if model is None else {model: "strong"}
     grouped = [*_key_columns(by), Column("size_label", "size")]
     return Table(frame, columns, grouped=grouped, emphasis=emphasis)
+
+
+def capacity_overview(curve: pd.DataFrame, *, model: str | None = None) -> Table:
+    """The same in few columns, for the terminal: means in bps against the own benchmark, full-horizon VWAP and arrival.
+
+    Args:
+        curve: One group of the table of :func:`~lem_models.evaluation.capacity.capacity_curve`.
+        model: Policy whose rows stand out.
+    """
+    columns = [
+        Column("policy", "policy"),
+        Column("own_net_bps", "own", _BPS),
+        Column("full_vwap_net_bps", "full", _BPS),
+        Column(("full_vwap_low_bps", "full_vwap_high_bps"), "full 95 %", f"{_BPS} {_BPS}", dropped=3),
+        Column("full_vwap_difference_bps", "-twap", _BPS, dropped=5),
+        Column(
+            ("full_vwap_difference_low_bps", "full_vwap_difference_high_bps"),
+            *("-twap 95 %", f"{_BPS} {_BPS}"),
+            dropped=2,
+        ),
+        Column("arrival_net_bps", "arrival", _BPS, dropped=6),
+        Column("cost_bps", "cost", "{:.1f}", dropped=4),
+        Column("largest_participation_percent", "largest part.", "{:,.0f} %", dropped=1),
+    ]
+    emphasis: dict[str, Emphasis] = {} if model is None else {model: "strong"}
+    return Table(_by_size(curve), columns, grouped=[Column("size_label", "size")], emphasis=emphasis)
+
+
+def _by_size(curve: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """A row per policy, group and size; the numbers against each price side by side: ``own_net_bps``."""
+    frame = curve[curve["against"] == AGAINST[0]].drop(columns=["against", *_BY_PRICE]).reset_index(drop=True)
+    for price in AGAINST:
+        rows = curve[curve["against"] == price][list(_BY_PRICE)].reset_index(drop=True)
+        frame = frame.join(rows.add_prefix(f"{price}_"))
+    frame["size_label"] = frame["size"].map(size_text)
+    return frame.sort_values([*by, "size"], kind="stable", ignore_index=True)
 
 
 def break_even_text(size: float | None, largest: float, starts_positive: bool | None) -> str:
