@@ -173,7 +173,10 @@ class BenchmarkTables:
         numbers = replace(capacity_table(by_minimum[shortest], model=model), title=title, note=note, more=folded)
         if curve["size"].nunique() < 2:  # no curve
             return [numbers]
-        note = "Size at which the mean net improvement is 0, interpolated in the square root of the size."
+        note = (
+            "Size at which the mean net improvement is 0, interpolated in the square root of the size. It says nothing "
+            "where the intervals of the means hold 0 at every size."
+        )
         sizes = replace(
             break_even_table(curve, _BY, model=model), title="How large an order may be", note=f"{of}. {note}"
         )
