@@ -12,6 +12,7 @@ from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
@@ -30,6 +31,7 @@ from lem_models.evaluation.bound import execute_bound, is_executable
 from lem_models.evaluation.capacity import capacity_curve
 from lem_models.evaluation.null import martingale_null
 from lem_models.execution.costs import CostModel
+from lem_models.execution.execute import complete_for
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult, with_ends
@@ -40,7 +42,7 @@ from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
 from lem_models.orders import Order
-from lem_models.orders.table import COLUMNS
+from lem_models.orders.table import COLUMNS, OrdersLike, orders_frame
 from lem_models.statistics.dominance import paired_comparison
 from lem_models.statistics.groups import DERIVED_KEYS
 from lem_models.statistics.null_draws import NullDraws
@@ -323,6 +325,7 @@ def run_benchmark(
     bars: BarsLike,
     settings: BenchmarkSettings,
     *,
+    orders: OrdersLike | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Benchmark | None:
     """Run every policy on the same orders.
@@ -333,6 +336,8 @@ def run_benchmark(
         policies: Policies by name. The first is under test, the others are its rivals.
         bars: The market: bars, a table of bars, or a file of them.
         settings: The settings.
+        orders: The orders, which may name amounts; then the settings of sampled orders are not read. Default: they are
+            sampled.
         progress: Called with a line of text before each step.
 
     Returns:
@@ -354,33 +359,37 @@ def run_benchmark(
         with policy_faults(policy):
             horizon = PolicySettings.of(policy).horizon
         notes.append(check_frequency(policy, bars, allow=settings.allow_frequency, name=name))
-        if horizon is not None and horizon < settings.max_periods:
+        if orders is None and horizon is not None and horizon < settings.max_periods:
             raise OrderError(
                 f"max_periods is {settings.max_periods}, but the horizon of {name} is {horizon} periods",
                 field="max_periods",
                 rule="within the horizon",
             )
-    if max(settings.min_periods) > settings.max_periods:
+    if orders is None and max(settings.min_periods) > settings.max_periods:
         raise OrderError(
             f"min_periods {max(settings.min_periods)} exceeds max_periods {settings.max_periods}", field="min_periods"
         )
-    orders = sample_orders(bars, settings)
-    excluded = dict(orders.attrs["excluded"])
-    shared = SharedOrders(orders, join_ranks())
+    if orders is None:
+        table = sample_orders(bars, settings)
+        excluded = dict(table.attrs["excluded"])
+    else:
+        table, excluded = _own_orders(policies[model], orders), {}
+        settings = _settings_of(table, settings)
+    shared = SharedOrders(table, join_ranks())
     market = shared.market(bars)
     results = {}
     for name, policy in policies.items():
-        progress(f"{name}: {len(orders):,} orders")
+        progress(f"{name}: {len(table):,} orders")
         if is_executable(policy):
             results[name] = shared.execute(policy, market, bars, costs=settings.costs)
         elif not shared.ranks.rank:
-            results[f"{name} (bound)"] = execute_bound(policy, Market(bars), orders, costs=settings.costs)
+            results[f"{name} (bound)"] = execute_bound(policy, Market(bars), table, costs=settings.costs)
     tested_result = results[model]
     placebos = []
     for name in settings.placebos:
         if name != model:
             progress(f"{name} at the risk of {model}")
-            placebo = PlaceboRun(name, main_orders(orders, settings), bars, shared.ranks, settings.costs)
+            placebo = PlaceboRun(name, main_orders(table, settings), bars, shared.ranks, settings.costs)
             tested_orders = None if tested_result is None else main_orders(tested_result.orders, settings)
             placebo.execute(market, tested_orders)
             placebos.append(placebo)
@@ -429,6 +438,36 @@ def run_benchmark(
         {name: NullDraws.join(kept) for name, kept in ablated.items() if kept},
         {name: NullDraws.join(kept) for name, kept in controls.items() if kept},
         tuple(matched for each in placebos if (matched := each.matched()) is not None),
+    )
+
+
+def _own_orders(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
+    """A user's orders, sorted by symbol and start, with the durations of the policy under test where they name none.
+
+    Raises:
+        OrderError: when there is none, or one breaks a rule.
+    """
+    given = orders_frame(orders)
+    if given.empty:
+        raise OrderError("the table of orders is empty", rule="at least one order")
+    table = complete_for(policy, given)
+    # Where none is named, each policy has its own.
+    table["risk_aversion"] = given["risk_aversion"].to_numpy() if "risk_aversion" in given else np.nan
+    return table.sort_values(["symbol", "start"], kind="stable", ignore_index=True)
+
+
+def _settings_of(orders: pd.DataFrame, settings: BenchmarkSettings) -> BenchmarkSettings:
+    """The settings with what a user's orders have in place of what sampled ones would."""
+    sides = orders["side"].unique()
+    values = {name: tuple(orders[name].unique()) for name in ("benchmark", "target")}
+    return settings.model_copy(
+        update=values
+        | {
+            "min_periods": tuple(sorted(int(minimum) for minimum in orders["min_periods"].unique())),
+            "max_periods": int(orders["max_periods"].max()),
+            "side": "both" if len(sides) > 1 else str(sides[0]),
+            "limit": None,
+        }
     )
 
 

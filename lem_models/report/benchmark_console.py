@@ -10,6 +10,7 @@ from rich.markup import escape
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.execution.result import ExecutionResult
 from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, excluded_counts, seen_text
+from lem_models.report.capacity import capacity_overview
 from lem_models.report.console import fitting_table
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.tables import Column, Table
@@ -45,6 +46,11 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
     for name, target in tables.scenarios:
         console.print(f"\n[bold]Improvement against the {name.upper()}, fixed {target}[/bold]")
         console.print(fitting_table(console, tables.overview(name, target)))
+    if tables.capacity is not None:
+        minimum = min(settings.min_periods)
+        curve = tables.capacity[tables.capacity["min_periods"] == minimum]
+        console.print(f"\n[bold]Net improvement against the size of the order, minimum {minimum}, bps[/bold]")
+        console.print(fitting_table(console, capacity_overview(curve, model=benchmark.model)))
     if settings.costs is not None:
         console.print(f"[dim]costs: {cost_text(settings.costs)}[/dim]")
     if len(tables.differences):

@@ -19,6 +19,7 @@ from lem_models.report.benchmark_tables import (
     seen_text,
     universe_table,
 )
+from lem_models.report.capacity import capacity_figure
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.execution_plot import execution
 from lem_models.report.figure_style import figure_to_png_bytes
@@ -72,7 +73,7 @@ def _figures(tables: BenchmarkTables) -> dict[str, tuple[str, str, Any]]:
     split = None if tables.split is None else tables.first(tables.split)
     splits = None if tables.splits is None else tables.first(tables.splits)
     main, minimum = benchmark.main(), min(benchmark.settings.min_periods)
-    return {
+    figures: dict[str, tuple[str, str, Any]] = {
         "performance_curves": (
             "Performance by minimum duration",
             "Line: mean improvement; dark band: its 95 % interval; light band: 5 % to 95 % quantile of the orders. "
@@ -100,6 +101,15 @@ def _figures(tables: BenchmarkTables) -> dict[str, tuple[str, str, Any]]:
             lambda theme: plots.completion(main, min_periods=minimum, theme=theme),
         ),
     }
+    curve = tables.capacity
+    if curve is not None and curve["size"].nunique() > 1:
+        shortest = curve[curve["min_periods"] == minimum]
+        figures["capacity"] = (
+            f"Net improvement against the size, minimum {minimum}",
+            "Means of the same fills at every size, with 95 % intervals. Sizes stand at their square roots.",
+            lambda theme: capacity_figure(shortest, theme=theme),
+        )
+    return figures
 
 
 def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], command: str, title: str) -> Report:
@@ -186,6 +196,7 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
         "tracking": tables.tracking,
         "reversion": tables.reversion,
         "trajectory": tables.trajectory,
+        "capacity": tables.capacity,
         "breakdowns": tables.breakdowns,
     }
 

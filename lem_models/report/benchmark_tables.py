@@ -14,6 +14,7 @@ from lem_models.evaluation.benchmark import Benchmark
 from lem_models.evaluation.post_trade import post_trade_reversion
 from lem_models.evaluation.trajectory import TENTHS, trajectory_shortfall
 from lem_models.execution.costs import CostModel
+from lem_models.report.capacity import break_even_table, capacity_table
 from lem_models.report.policy_tables import (
     attribution_table,
     breakdown_table,
@@ -164,7 +165,12 @@ class BenchmarkTables:
     def costs(self) -> CostModel | None:
         """The cost model, if a cost is positive; a cost model may also name only the size of orders."""
         costs = self.benchmark.settings.costs
-        return costs if costs and (costs.half_spread_bps or costs.fee_bps or costs.impact) else None
+        return None if costs is None or costs.is_free else costs
+
+    @cached_property
+    def capacity(self) -> pd.DataFrame | None:
+        """Net improvement against the size by minimum duration, of the first scenario; ``None`` without costs."""
+        return None if self.costs is None else self.benchmark.capacity(_BY)
 
     def first(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows of the first benchmark price and target, for headlines and figures."""
@@ -207,6 +213,7 @@ class BenchmarkTables:
         if self.costs is not None:
             note = f"Costs: {cost_text(self.costs)}. The same fills, priced without and with them."
             sections.append(self._by_scenario(cost_table, (self.comparison, self.detail), "Costs: gross and net", note))
+        sections += self.capacity_sections()
         shown = [price.note for price in REFERENCE_PRICES if self.comparison[price.improvement].notna().any()]
         note = " ".join(dict.fromkeys([_BENCHMARK_NOTE, *shown]))
         title = "The same fills against other benchmarks"
@@ -259,6 +266,37 @@ class BenchmarkTables:
             note=f"{_scenario_text(*first)}. {said} {_TRACKING_NOTE}",
             more=[values, *folded],
         )
+
+    def capacity_sections(self) -> list[Table]:
+        """How large orders may be: break-even sizes, and the numbers at each size; empty without costs."""
+        if self.capacity is None or self.costs is None:
+            return []
+        model, of = self.benchmark.model, _scenario_text(*self.scenarios[0])
+        shortest, *others = sorted(self.benchmark.settings.min_periods)
+        curve = self.capacity
+        by_minimum = {minimum: curve[curve["min_periods"] == minimum] for minimum in (shortest, *others)}
+        title = f"Net improvement against the size of the order, minimum {shortest}"
+        note = (
+            f"{of}. Costs: {cost_text(self.costs, with_size=False)}. The same fills at every size, in per cent of the "
+            "volume expected over the maximum duration; at size 0 half-spread and fees only. Participation above a "
+            "bar: orders that trade more in a bar than the market did, which no market would fill."
+        )
+        folded = [
+            replace(capacity_table(rows, model=model), title=f"Minimum {minimum}")
+            for minimum, rows in by_minimum.items()
+            if minimum != shortest
+        ]
+        numbers = replace(capacity_table(by_minimum[shortest], model=model), title=title, note=note, more=folded)
+        if curve["size"].nunique() < 2:  # no curve
+            return [numbers]
+        note = (
+            "Size at which the mean net improvement is 0, interpolated in the square root of the size. It says nothing "
+            "where the intervals of the means hold 0 at every size."
+        )
+        sizes = replace(
+            break_even_table(curve, _BY, model=model), title="How large an order may be", note=f"{of}. {note}"
+        )
+        return [numbers, sizes]
 
     def folded_sections(self) -> list[Table]:
         """Sections that a report shows folded: reversion, trajectory, and the improvement by further keys."""
@@ -362,12 +400,16 @@ def universe_table(benchmark: Benchmark) -> Table:
     return Table(frame, columns, title=f"Universe: bars and orders of {len(filled):,} symbols", note=note)
 
 
-def cost_text(costs: CostModel) -> str:
-    """A cost model in words."""
-    terms = [f"half-spread {costs.half_spread_bps:g} bps", f"fees {costs.fee_bps:g} bps"]
+def cost_text(costs: CostModel, *, with_size: bool = True) -> str:
+    """A cost model in words; without its size where there are several."""
+    spread = f"{costs.half_spread_bps:g}"
+    if costs.half_spreads_bps:
+        low, high = min(costs.half_spreads_bps.values()), max(costs.half_spreads_bps.values())
+        spread = f"by symbol from {low:.1f} to {high:.1f}"
+    terms = [f"half-spread {spread} bps", f"fees {costs.fee_bps:g} bps"]
     if costs.impact > 0:
         terms.append(f"impact {costs.impact:g} \u00d7 bar volatility \u00d7 \u221aparticipation")
-    if costs.order_size is not None:
+    if with_size and costs.order_size is not None:
         terms.append(f"orders of {100 * costs.order_size:g} % of the volume expected over their maximum duration")
     return ", ".join(terms)
 

@@ -27,6 +27,7 @@ def test_names():
         "dynamic_volume_curve",
         "kalman_volume",
         "longstaff_schwartz",
+        "pov",
         "stopping_rule",
         "twap",
         "volume_curve",

@@ -159,7 +159,8 @@ def test_benchmark_with_costs_shows_what_is_left(tmp_path, data):
     assert result.exit_code == 0, result.output
     assert "costs: half-spread 1 bps, fees 0.5 bps, impact 0.8" in result.output
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["settings"]["costs"] == {"half_spread_bps": 1, "fee_bps": 0.5, "impact": 0.8, "order_size": 0.01}
+    chosen = {"half_spread_bps": 1, "fee_bps": 0.5, "impact": 0.8, "order_size": 0.01, "half_spreads_bps": {}}
+    assert summary["settings"]["costs"] == chosen
     assert list(summary["breakdowns"]) == ["weekday"]
     assert {row["policy"] for row in summary["null_by_policy"]} == {"stopping_rule", "twap"}
     for row in summary["comparison"]:

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from benchmarks.ablation import markdown as ablation_table
+from benchmarks.capacity import table as capacity_table
 from benchmarks.encoders import table as encoder_table
 from benchmarks.martingale_optimum import table as optimum_table
 from benchmarks.speed_table import paths_table, scaling_table, tkan_table
 from benchmarks.zoo import Plan
 from benchmarks.zoo_table import zoo_table
 from lem_models.hub.models.registry import bundled_folder, weights_hash
+from lem_models.hub.models.zoo import list_models
 from tests.docs.pages import ROOT
 
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -55,6 +57,13 @@ def test_the_tables_of_theory_and_ablation_are_those_of_the_recorded_runs(record
     recorded = read_record(record)
     rows = recorded["rows"] if isinstance(recorded, dict) else recorded
     assert table(rows) in RESULTS
+
+
+def test_the_capacity_table_is_that_of_the_recorded_run_of_the_bundled_weights():
+    record = read_record("capacity")
+    assert capacity_table(record) in RESULTS
+    assert f"`{record['command']}`" in RESULTS
+    assert record["weights"] == {name: weights_hash(bundled_folder(name)) for name in list_models()}
 
 
 def test_the_optimum_is_reached_and_not_beaten():

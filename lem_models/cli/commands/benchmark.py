@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from lem_models.cli.bars import DataOptions
-from lem_models.cli.costs import CostOptions
+from lem_models.cli.costs import CostOptions, read_sizes
 from lem_models.cli.paths import check_readable
 from lem_models.cli.policies import BASELINES, ModelOptions, comma_separated, fitting_model, named_policies
 from lem_models.cli.terminal import make_console, spinner
@@ -19,8 +19,11 @@ from lem_models.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lem_models.execution.costs import CostModel
     from lem_models.execution.policy import Policy
     from lem_models.markets.bars import Bars
+
+_NET_SIZE = 0.01  # size of the orders that net numbers are for
 
 __all__ = ["BenchmarkOptions", "benchmark", "first_unseen", "suitable_orders"]
 
@@ -30,6 +33,9 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
 
     baselines: str = Field(",".join(BASELINES), description="Policies to compare with, comma-separated.")
     out: Path = Field(Path("reports/benchmark"), description="Folder for the report, tables and figures.")
+    orders: Path | None = Field(
+        None, description="Table of orders, .csv or .parquet, with their amounts; default: orders are sampled."
+    )
     every: str = Field("6", description="Step between starts: '6h', or a number of bars.")
     min_periods: str | None = Field(None, description="Minimum durations, comma-separated.")
     max_periods: int | None = Field(None, description="Maximum duration; default the model's.")
@@ -46,6 +52,11 @@ class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
     by: str = Field(
         "symbol,hour,volatility",
         description="Keys of the breakdowns, comma-separated; also weekday, month and columns of the orders.",
+    )
+    sizes: str = Field(
+        "0,1%",
+        description="Sizes of the capacity curve, comma-separated: parts of the volume expected over an order's "
+        "maximum duration, as 0.01 or 1%.",
     )
     null: int = Field(20, ge=0, description="Draws of the martingale null.")
     null_of: str = Field("all", description="Policies to run on the null: all, or model.")
@@ -66,26 +77,30 @@ def benchmark(options: BenchmarkOptions) -> None:
     """
     from rich.markup import escape
 
+    from lem_models.cli.commands.execute import read_orders
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.guard.output import check_folder
     from lem_models.report.benchmark_console import print_benchmark
     from lem_models.report.benchmark_report import write_benchmark
     from lem_models.report.benchmark_tables import BenchmarkTables
 
-    costs, console = options.cost_model(), make_console()
+    sizes, console = read_sizes(options.sizes), make_console()
     check_folder(options.out)
     check_readable(options.data)
+    orders = None if options.orders is None else read_orders(options.orders)
     rivals = named_policies(comma_separated(options.baselines))
     tested = {} if options.model is None else named_policies([options.model])
     bars = options.read(options.data)
     console.print(f"{options.data}: {bars!r}", markup=False, soft_wrap=True)
     policies = (tested or named_policies([fitting_model(bars, console)])) | rivals
+    start = first_unseen(policies, bars, console) if options.start is None else options.start
     settings = BenchmarkSettings(
         **_orders(options, policies),
-        start=first_unseen(policies, bars, console) if options.start is None else options.start,
+        start=start,
         end=options.end,
         limit=options.limit or None,
-        costs=costs,
+        costs=_costs(options, bars, start, console),
+        sizes=sizes,
         by=comma_separated(options.by),
         null=options.null,
         null_of=options.null_of,
@@ -95,7 +110,7 @@ def benchmark(options: BenchmarkOptions) -> None:
         allow_frequency=options.any_frequency,
     )
     with console.status("executing", spinner=spinner(console)) as status:
-        result = run_benchmark(policies, bars, settings, progress=lambda text: status.update(text))
+        result = run_benchmark(policies, bars, settings, orders=orders, progress=lambda text: status.update(text))
         if result is None:
             return  # rank 0 has the results
         status.update("writing the report")
@@ -106,6 +121,17 @@ def benchmark(options: BenchmarkOptions) -> None:
         f"\nReport: [bold]{escape(str(path.resolve()))}[/bold] (with summary.csv, summary.json and PNG figures)",
         soft_wrap=True,
     )
+
+
+def _costs(options: BenchmarkOptions, bars: Bars, start: str | None, console: Console) -> CostModel | None:
+    """The costs of the options; without a name those of the market. Orders without a size are 1 % where it counts."""
+    from lem_models.execution.costs import cost_model_for
+
+    name = options.cost_model or cost_model_for(bars)
+    if options.cost_model is None:
+        console.print(f"Costs: {name}, for the market of the bars (--cost-model chooses another).", soft_wrap=True)
+    costs = options.costs(bars, default=name, before=start)
+    return costs.at(_NET_SIZE) if costs is not None and costs.needs_size else costs
 
 
 def suitable_orders(policies: dict[str, Policy]) -> dict[str, Any]:

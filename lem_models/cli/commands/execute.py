@@ -19,7 +19,7 @@ from lem_models.errors import LEMError, OrderError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ExecuteOptions", "execute"]
+__all__ = ["ExecuteOptions", "execute", "read_orders"]
 
 
 class ExecuteOptions(CostOptions, ModelOptions, DataOptions):
@@ -44,11 +44,12 @@ def execute(options: ExecuteOptions) -> None:
     from lem_models.execution import execute as execution
     from lem_models.guard.output import check_folder, to_csv
 
-    costs, console = options.cost_model(), make_console()
+    console = make_console()
     check_folder(options.out)
     check_readable(options.data)
-    orders = _read_orders(options.orders)
+    orders = read_orders(options.orders)
     bars = options.read(options.data)
+    costs = options.costs(bars)
     policy = named_policy(options.model or fitting_model(bars, console))
     result = execution.execute(policy, bars, orders, costs=costs, allow_frequency=options.any_frequency)
     for name in ("orders", "schedule", "excluded"):
@@ -59,7 +60,7 @@ def execute(options: ExecuteOptions) -> None:
         raise typer.Exit(1)
 
 
-def _read_orders(path: Path) -> pd.DataFrame:
+def read_orders(path: Path) -> pd.DataFrame:
     """A table of orders from a file.
 
     Raises:

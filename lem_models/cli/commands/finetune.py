@@ -35,7 +35,7 @@ def finetune(options: FinetuneOptions) -> None:
     from lem_models.training.finetune.run import finetune as adapt
     from lem_models.training.finetune.text import print_finetune
 
-    costs, console = options.cost_model(), make_console()
+    costs, console = options.costs(), make_console()
 
     def report(line: str) -> None:
         console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else "")
