@@ -30,8 +30,9 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.encoders import evaluate
+from benchmarks.looks import open_bars, split_of
 from benchmarks.records import plain, write_record
-from benchmarks.zoo import ROOT, MarketPlan, Plan, needed_bars, split_of
+from benchmarks.zoo import ROOT, MarketPlan, Plan
 from lem_models import Bars, LEMModel, Order
 from lem_models.errors import ConfigError, LEMError
 from lem_models.features.market import MAX_LOOKBACK, Market
@@ -209,9 +210,9 @@ def measure(given: argparse.Namespace, progress: Callable[[str], None]) -> list[
         plan, start, end = Plan.of().market(given.market), given.start, given.end
         market, note = given.market, given.note
         models = [(label, LEMModel.from_pretrained(name)) for label, name in zip(labels, given.models, strict=True)]
-    if split_of(plan, start, end) != "validation":
+    if split_of(plan.test_start, start, end) != "validation":
         raise ConfigError(f"{start} to {end} is in the test period; choices are made on validation")
-    bars = needed_bars(Bars.read(given.data / plan.file if given.data.is_dir() else given.data), start, end)
+    bars = open_bars(market, given.data, plan.test_start, start, end, weights={}, command="benchmarks/ablation.py").bars
     orders = sampled(bars, plan, start, end, given.limit or None, given.seed)
     progress(f"{len(orders):,} orders")
     facts = {"market": market, "period": f"{start} to {end}", "orders": len(orders), "note": note}

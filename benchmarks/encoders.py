@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lem_models import Bars, LEMModel, Order, execute
+from benchmarks.looks import open_file
+from lem_models import LEMModel, Order, execute
 from lem_models.execution.objective import utility
 from lem_models.features.market import Market
 from lem_models.report.markdown import markdown_table
@@ -91,7 +92,9 @@ def main() -> None:
     data = recipe.data[0].model_copy(update={name: value for name, value in batch.items() if value is not None})
     every = max(args.steps // 2, 1)
     trainer = recipe.trainer.model_copy(update={"steps": args.steps, "steps_per_epoch": every})
-    bars = Bars.read(args.data)
+    end = str(data.validation_end)
+    opened = open_file(args.data, str(data.train_end), end, models=[], command="python benchmarks/encoders.py")
+    bars = opened.bars
     horizon = recipe.model.horizon
     orders = Order.sample(
         bars,

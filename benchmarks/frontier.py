@@ -26,8 +26,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from benchmarks.looks import open_bars
 from benchmarks.records import write_record
-from benchmarks.zoo import Plan, load_models, needed_bars, period_of, split_of, weights_of
+from benchmarks.zoo import Plan, load_models, period_of, weights_of
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.execution.policy import Policy
@@ -221,13 +222,23 @@ def main() -> None:
 def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> tuple[dict[str, Any], Figure]:
     """The record and the picture."""
     market = plan.market(given.market)
-    split, models = split_of(market, given.start, given.end), load_models(given.model)
+    models, weights = load_models(given.model), weights_of(given.model)
     for name, model in models.items():
         if model.horizon < given.max_periods:
             raise ConfigError(f"the horizon of {name} is {model.horizon} periods, not {given.max_periods}")
-    whole = Bars.read(given.data / market.file if given.data.is_dir() else given.data)
-    start = given.start or str(market.test_start)
-    bars = needed_bars(whole, start, given.end)
+    flags = {"start": given.start, "end": given.end}
+    command = " ".join(
+        [
+            f"python benchmarks/frontier.py --model {' '.join(models)} --market {given.market} --data FOLDER",
+            f"--min-periods {' '.join(map(str, given.min_periods))} --max-periods {given.max_periods}",
+            f"--limit {given.limit} --seed {given.seed}",
+            *(f"--{name} {value}" for name, value in flags.items() if value),
+        ]
+    )
+    opened = open_bars(
+        given.market, given.data, market.test_start, given.start, given.end, weights=weights, command=command
+    )
+    bars, start = opened.bars, opened.start
     orders = Order.sample(
         bars,
         every=market.runs[0].every,
@@ -243,25 +254,22 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
     tables = frontier(models, bars, orders, seed=given.seed, progress=progress)
     shown = tables["points"].drop(columns=["orders"]).round(3)
     progress(f"{shown.to_string(index=False)}\n\n{tables['dominance'].round(3).to_string(index=False)}")
-    flags = {"start": given.start, "end": given.end}
+    better = tables["dominance"]
+    opened.report(
+        len(orders),
+        f"higher mean at equal or lower risk at {better.get('significant', better).sum():.0f} of {len(better)} points",
+    )
     record = {
-        "command": " ".join(
-            [
-                f"python benchmarks/frontier.py --model {' '.join(models)} --market {given.market} --data FOLDER",
-                f"--min-periods {' '.join(map(str, given.min_periods))} --max-periods {given.max_periods}",
-                f"--limit {given.limit} --seed {given.seed}",
-                *(f"--{name} {value}" for name, value in flags.items() if value),
-            ]
-        ),
+        "command": command,
         "sign": SIGN_CONVENTION,
         "market": given.market,
         "model": next(iter(models)),
         "models": list(models),
-        "weights": weights_of(given.model),
+        "weights": weights,
         "max_periods": given.max_periods,
-        "data": {"file": market.file, "content_hash": whole.content_hash},
+        "data": {"file": market.file, "content_hash": opened.whole.content_hash},
         "period": period_of(bars, start, given.end),
-        "split": split,
+        "split": opened.split,
         "orders": len(orders),
         **tables,
     }

@@ -3,7 +3,7 @@
 Numbers have few digits, and a table has one line per row, so that files stay small and diffs legible. The record that
 ``benchmarks/zoo.py`` writes for one market has a head (market, data, period, unseen assets, command) and ``runs``, one
 per maximum duration, each with four tables: ``comparison`` (every policy), ``differences`` (models minus policies,
-order by order), ``null`` (option and forecast value of the models) and ``tracking`` (ratios of standard deviations at
+order by order), ``null`` (option value, and what is above the null) and ``tracking`` (ratios of standard deviations at
 the fixed duration).
 """
 
@@ -123,8 +123,8 @@ class RecordedRun:
         return self._row("differences", model=model, policy=policy, min_periods=minimum, assets=assets)
 
     def null(self, model: str, minimum: int, assets: Assets = "all") -> Row | None:
-        """Option and forecast value of a model."""
-        return self._row("null", model=model, min_periods=minimum, assets=assets)
+        """Option value of a policy, and what it earns above the null."""
+        return self._row("null", policy=model, min_periods=minimum, assets=assets)
 
     def tracking(self, model: str, policy: str, assets: Assets = "all") -> Row | None:
         """Standard deviation of a model over that of a policy at the fixed duration."""

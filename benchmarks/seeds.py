@@ -15,12 +15,14 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from benchmarks.looks import open_file
 from lem_models import Bars, LEMModel, load_policy
 from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.guard.output import to_json
 from lem_models.report.console import rich_table
 from lem_models.report.definitions import SIGN_CONVENTION
+from lem_models.report.numbers import interval
 from lem_models.report.tables import Column, Table
 from lem_models.statistics.seeds import MIN_SEEDS, across_seeds
 
@@ -93,12 +95,19 @@ def main() -> None:
     console = Console()
     try:
         settings = BenchmarkSettings(**settings, limit=given.limit or None, null=0, information=0, placebos=())
-        bars = Bars.read(given.data)
+        command = (
+            f"python benchmarks/seeds.py --models {' '.join(Path(name).name for name in given.models)} --data FILE"
+        )
+        opened = open_file(Path(given.data), given.start, given.end, models=given.models, command=command)
+        bars = opened.bars
         tables = measure(given.models, given.against, bars, settings)
     except LEMError as error:
         parser.error(str(error))
     if not tables:
         return
+    first = tables[0]["rows"].iloc[0]
+    found = interval(first["mean_vol"], first["low_vol"], first["high_vol"])
+    opened.report(int(tables[0]["rows"]["orders"].sum()), f"minimum {first['min_periods']}: {found} bar volatilities")
     for table in tables:
         what = "Improvement" if table["against"] is None else f"Improvement minus that of {table['against']}"
         console.print(rich_table(seeds_table(table["rows"], f"\n{what}, {len(given.models)} training seeds")))

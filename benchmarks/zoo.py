@@ -5,14 +5,16 @@
 A row of ``lem_models/hub/models/zoo.yaml`` says what a market is: its file, the first day of its test period, its
 specialist and the orders.
 VWAP orders for a quantity, both sides, at the policies' own risk aversion; the specialist, the base model and all
-executable policies of the package execute the same orders, and the models the draws of the martingale null too.
+executable policies of the package execute the same orders, also on draws of the martingale null.
 Tables are for all assets, for those that no model of the run was trained on, in this market or in another one
 (``unseen``), and for the others (``seen``), by minimum duration:
 
 - ``comparison``: mean, spread and interval of every policy;
 - ``differences``: each model minus every other policy, order by order, Holm's correction over the rows of one model and
   one set of assets;
-- ``null``: what each model gains, split into the value of the option and that of the forecast;
+- ``null``: what each policy gains, split into the option value and what is above the null;
+- ``information``: what each model gains from the contexts of real bars over those of null bars;
+- ``placebos``: the first model minus policies that forecast nothing, at its risk;
 - ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration.
 
 Other models: ``--models NAME=FOLDER ...``; the first is the one under test. Without ``--start`` and ``--end`` it is the
@@ -24,6 +26,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,20 +34,22 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
+from benchmarks.looks import open_bars, symbols_of, utc
 from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
 from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError, LEMError
+from lem_models.evaluation.attribution import information_split, placebo_difference
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
 from lem_models.execution.policy import Policy
-from lem_models.features.market import MAX_LOOKBACK
 from lem_models.guard.settings import Settings
 from lem_models.hub.models.registry import Registry, registry, weights_hash
 from lem_models.hub.models.resolve import resolve
 from lem_models.markets.calendar.frequency import Moment, clock
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.markdown import markdown_table
-from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
+from lem_models.report.numbers import interval
+from lem_models.report.policy_tables import above_null_by_minimum, means_by_minimum
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.summary import compare, null_split, paired_difference
 from lem_models.statistics.tracking import std_ratio
@@ -169,7 +174,7 @@ class Plan(Settings):
             for section in recipe.data:
                 file = folder / section.path.name if section.path is not None else None
                 if file is not None and file.is_file():
-                    used = section.symbols or Bars.read(file).symbols
+                    used = section.symbols or symbols_of(file)
                     unseen -= set(used) - set(section.held_out)
         return sorted(unseen)
 
@@ -192,33 +197,10 @@ def weights_of(given: list[str]) -> dict[str, str]:
     return {name if of else Path(name).name: weights_hash(resolve(folder or name)) for name, of, folder in pairs}
 
 
-def split_of(plan: MarketPlan, start: Moment | None, end: Moment | None) -> str:
-    """``"test"`` or ``"validation"``.
-
-    Raises:
-        ConfigError: If the period holds days of both.
-    """
-    border = pd.Timestamp(plan.test_start, tz="UTC")
-    if _utc(start or plan.test_start) >= border:
-        return "test"
-    if end is not None and _utc(end) <= border:
-        return "validation"
-    raise ConfigError(f"the period from {start} to {end or 'the end'} holds days on both sides of {plan.test_start}")
-
-
-def needed_bars(bars: Bars, start: Moment, end: Moment | None) -> Bars:
-    """The bars of a period and the history that its first orders ask for: the same numbers from fewer bars."""
-    bars = bars.between(None, end)
-    first = _utc(start)
-    times = pd.DatetimeIndex(pd.unique(bars.timestamp)).sort_values().tz_localize("UTC")
-    at = max(int(times.searchsorted(first)) - 2 * MAX_LOOKBACK, 0)
-    return bars.between(times[at], end)
-
-
 def period_of(bars: Bars, start: Moment, end: Moment | None) -> dict[str, str]:
     """Start and end (exclusive) of a period in ISO form; without an end it is that of the bars."""
     last = pd.Timestamp(int(bars.timestamp.max()), tz="UTC") + bars.frequency
-    return {"start": _utc(start).isoformat(), "end": (_utc(end) if end else last).isoformat()}
+    return {"start": utc(start).isoformat(), "end": (utc(end) if end else last).isoformat()}
 
 
 def evaluate(
@@ -246,7 +228,6 @@ def evaluate(
         raise ConfigError(f"no model has a horizon of {settings.max_periods} periods: {', '.join(left_out)}")
     for name in left_out:
         progress(f"{name} is left out: its horizon is {policies[name].horizon} periods, not {settings.max_periods}")
-    settings = settings.model_copy(update={"null_of": tuple(models)})
     benchmark = run_benchmark(able, bars, settings, progress=progress)
     if benchmark is None:
         raise ConfigError("this benchmark runs in one process")
@@ -264,7 +245,7 @@ def evaluate(
     return {
         "max_periods": settings.max_periods,
         "settings": settings.model_dump(
-            mode="json", include={"every", "min_periods", "limit", "null", "seed", "bootstrap"}
+            mode="json", include={"every", "min_periods", "limit", "null", "information", "seed", "bootstrap"}
         ),
         "orders": len(model),
         "left_out": left_out,
@@ -279,7 +260,7 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
     orders = {name: table[table["order_id"].isin(order_id)] for name, table in benchmark.orders.items()}
     by, bootstrap = ["min_periods"], {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
-    differences, tracking, null = [], [], []
+    differences, tracking, null, information, placebos = [], [], [], [], []
     for model in models:
         others = [name for name in orders if name != model]
         table = pd.concat(
@@ -291,16 +272,30 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
-        if model in benchmark.nulls:
-            null.append(null_split(orders[model], benchmark.nulls[model], by, **bootstrap).assign(model=model))
+    for name, draws in benchmark.nulls.items():
+        null.append(null_split(orders[name], draws, by, **bootstrap).assign(policy=name))
+    for name, draws in benchmark.ablated.items():
+        split = information_split(orders[name], draws, benchmark.controls.get(name), by, **bootstrap)
+        information.append(split.assign(policy=name))
+    for each in benchmark.placebos:
+        own = replace(each, orders=each.orders[each.orders["order_id"].isin(order_id)])
+        if own.draws is not None and own.label not in benchmark.nulls:
+            null.append(null_split(own.orders, own.draws, by, **bootstrap).assign(policy=own.label))
+        tested, draws = benchmark.model, benchmark.nulls.get(benchmark.model)
+        table = placebo_difference(
+            orders[tested], draws, own, by, bootstrap=benchmark.settings.bootstrap, seed=benchmark.settings.seed
+        )
+        placebos.append(table.assign(model=tested))
     tables = {
         "comparison": comparison,
         "differences": _stacked(differences),
         "null": _stacked(null),
+        "information": _stacked(information),
+        "placebos": _stacked(placebos),
         "tracking": _stacked(tracking),
     }
     for name, table in tables.items():
-        keys = [key for key in ("model", "policy", *by) if key in table]
+        keys = [key for key in ("model", "policy", "placebo", *by) if key in table]
         tables[name] = table.assign(assets=assets)[["assets", *keys, *(c for c in table if c not in keys)]]
     return tables
 
@@ -309,33 +304,29 @@ def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _utc(moment: Moment) -> pd.Timestamp:
-    stamp = pd.Timestamp(moment)
-    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-
-
 def printed(run: Mapping[str, Any]) -> str:
-    """Mean and standard deviation of every policy in bar volatilities by minimum duration, and the forecast value."""
+    """Mean ± standard deviation, and what is above the null, of every policy by minimum, in bar volatilities."""
     tables = []
     for assets, rows in run["comparison"].groupby("assets", sort=False):
         tables.append(means_by_minimum(rows, corner=str(assets)))
         null = run["null"][run["null"]["assets"] == assets] if len(run["null"]) else run["null"]
         if len(null):
-            tables.append(forecasts_by_minimum(null.assign(policy=null["model"]), corner=f"{assets}, forecast value"))
+            tables.append(above_null_by_minimum(null, corner=f"{assets}, above the null"))
     return "\n\n".join(map(markdown_table, tables))
 
 
 def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], None]) -> dict[str, Any]:
     """Everything that the command measures."""
     market = plan.market(given.market)
-    split = split_of(market, given.start, given.end)
     models = load_models(given.models or plan.models(given.market))
     policies: dict[str, Policy] = {**models, **{name: load_policy(name) for name in given.rivals}}
-    path = given.data / market.file if given.data.is_dir() else given.data
-    whole = Bars.read(path)
-    start = given.start or str(market.test_start)
-    bars = needed_bars(whole, start, given.end)
-    unseen = plan.unseen(list(models), list(bars.symbols), path.parent)
+    weights = weights_of(given.models or list(models))
+    opened = open_bars(
+        given.market, given.data, market.test_start, given.start, given.end, weights=weights, command=command(given)
+    )
+    bars, start = opened.bars, opened.start
+    folder = given.data if given.data.is_dir() else given.data.parent
+    unseen = plan.unseen(list(models), list(bars.symbols), folder)
     runs = []
     for run in market.runs:
         if given.max_periods and run.max_periods not in given.max_periods:
@@ -349,12 +340,14 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             end=given.end,
             limit=given.limit or None,
             null=run.null_draws if given.null is None else given.null,
+            information=given.information,
             seed=given.seed,
         )
         runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))
         progress(f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{printed(runs[-1])}\n")
     if not runs:
         raise ConfigError(f"{given.market} has no run of {given.max_periods} periods")
+    opened.report(sum(run["orders"] for run in runs), headline(runs[0], next(iter(models))))
     return {
         "command": command(given),
         "sign": SIGN_CONVENTION,
@@ -362,19 +355,27 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
         "model": next(iter(models)),
         "base": plan.base if plan.base in models else None,
         "models": list(models),
-        "weights": weights_of(given.models or list(models)),
+        "weights": weights,
         "data": {
             "file": market.file,
-            "content_hash": whole.content_hash,
+            "content_hash": opened.whole.content_hash,
             "symbols": list(bars.symbols),
-            "bars": len(whole),
+            "bars": len(opened.whole),
             "frequency": clock(bars.frequency),
         },
         "period": period_of(bars, start, given.end),
         "unseen_assets": unseen,
-        "split": split,
+        "split": opened.split,
         "runs": runs,
     }
+
+
+def headline(run: Mapping[str, Any], model: str) -> str:
+    """The number of a run that its log line quotes: the improvement at the shortest minimum."""
+    table = run["comparison"]
+    row = table[(table["policy"] == model) & (table["assets"] == "all")].sort_values("min_periods").iloc[0]
+    mean = interval(row["mean_vol"], row["low_vol"], row["high_vol"])
+    return f"{model}, minimum {row['min_periods']} of {run['max_periods']}: {mean} bar volatilities"
 
 
 def command(given: argparse.Namespace) -> str:
@@ -386,14 +387,14 @@ def command(given: argparse.Namespace) -> str:
         words.append(" ".join(["--rivals", *given.rivals]))
     if given.max_periods:
         words.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
-    for name in ("start", "end", "limit", "null", "seed"):
+    for name in ("start", "end", "limit", "null", "information", "seed"):
         value = getattr(given, name)
         if value != DEFAULTS.get(name):
             words.append(f"--{name} {value}")
     return " ".join(words)
 
 
-DEFAULTS = {"limit": 40_000, "seed": 0}
+DEFAULTS = {"limit": 40_000, "information": 5, "seed": 0}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -408,6 +409,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--end", help="day by which orders have ended, exclusive")
     made.add_argument("--limit", type=int, default=DEFAULTS["limit"], help="orders of a run at most; 0 for all")
     made.add_argument("--null", type=int, help="draws of the martingale null; default the plan's")
+    made.add_argument("--information", type=int, default=DEFAULTS["information"], help="draws of the ablation")
     made.add_argument("--seed", type=int, default=DEFAULTS["seed"], help="of the draws of orders, null and bootstrap")
     made.add_argument("--out", type=Path, help="JSON file")
     return made

@@ -3,8 +3,8 @@
     python benchmarks/zoo_table.py benchmarks/results/dow-daily.json benchmarks/results/equity-5min.json
 
 One table per record: improvement in bar volatilities, mean ± standard deviation, of the first run over all assets.
-"forecast" is real bars minus martingale null; "unseen assets" are those that no model was trained on. Brackets are 95 %
-intervals over days.
+"Above the null" is the improvement minus that on the null, not skill by itself; "unseen assets" are those that no model
+was trained on. Brackets are 95 % intervals over days.
 """
 
 import argparse
@@ -18,14 +18,14 @@ import pandas as pd
 from benchmarks.records import RecordedRun, Row, read_market_record
 from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import interval, mean_std
-from lem_models.report.policy_tables import forecasts_by_minimum, means_by_minimum
+from lem_models.report.policy_tables import above_null_by_minimum, means_by_minimum
 from lem_models.report.tables import Table, pivot
 
 SHOWN = ("stopping_rule", "longstaff_schwartz", "twap", "volume_curve", "dynamic_volume_curve", "kalman_volume")
 
 
 def zoo_table(record: Mapping[str, Any]) -> str:
-    """The table of one record: each model, its unseen assets and its forecast value; then the policies."""
+    """The table of one record: each model, its unseen assets and what it earns above the null; then the policies."""
     blocks = list(_blocks(record))
     return markdown_table(replace(blocks[0], frame=pd.concat([table.frame for table in blocks])))
 
@@ -37,15 +37,15 @@ def _blocks(record: Mapping[str, Any]) -> Iterator[Table]:
     for model in (record["model"], record["base"]):
         all_assets = run.rows("comparison", policy=model, assets="all")
         unseen = run.rows("comparison", policy=model, assets="unseen")
-        forecasts = run.rows("null", model=model, assets="all")
+        above = run.rows("null", policy=model, assets="all")
         if all_assets:
             yield pivot(
                 _named(all_assets, f"**{model}**"), "policy", "min_periods", _strong, corner=corner, label=label
             )
         if unseen:
             yield means_by_minimum(_named(unseen, "– unseen assets"))
-        if forecasts:
-            yield forecasts_by_minimum(_named(forecasts, "– forecast"))
+        if above:
+            yield above_null_by_minimum(_named(above, "– above the null"))
     for policy in SHOWN:
         if rows := run.rows("comparison", policy=policy, assets="all"):
             yield means_by_minimum(pd.DataFrame(rows))

@@ -44,11 +44,11 @@ def test_the_table_of_the_zoo_is_that_of_lem_list():
         assert tracking == ", ".join(f"{h['tracking']:.2f}" for h in headlines)
 
 
-def test_the_forecast_values_are_those_of_the_specialists_records():
+def test_what_is_above_the_null_is_that_of_the_specialists_records():
     values = []
     for name in list(rows_of_the_zoo())[:4]:
         metrics = json.loads((ROOT / "lem_models" / "pretrained" / name / "metrics.json").read_text(encoding="utf-8"))
         row = metrics["evaluations"][0]["runs"][0]["rows"][0]
         assert row["min_periods"] == 1
-        values.append(f"{row['forecast_vol']:.3f}")
-    assert f"the forecast adds {', '.join(values[:3])} and {values[3]}" in README
+        values.append(f"{row['above_vol']:.3f}")
+    assert f"above it are {', '.join(values[:3])} and {values[3]}" in README

@@ -23,11 +23,13 @@ from benchmarks.cards.tables import (
     dial_table,
     differences_table,
     improvement_table,
+    placebos_table,
     policies_table,
     seeds_table,
     tracking_table,
     unseen_table,
 )
+from benchmarks.looks import UNDATED, read_looks
 from benchmarks.records import MarketRecord, RecordedRun
 from lem_models import LEMModel
 from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
@@ -38,7 +40,7 @@ from lem_models.report.tables import Column, Table
 from lem_models.training.recipe import Recipe
 
 _COMPARED = ("orders", "mean_vol", "low_vol", "high_vol", "std_vol", "mean_bps", "low_bps", "high_bps", "std_bps")
-_SPLIT = ("option_vol", "forecast_vol", "forecast_low_vol", "forecast_high_vol")
+_SPLIT = ("option_vol", "above_vol", "above_low_vol", "above_high_vol")
 _EXAMPLE_PERIODS = 12
 
 
@@ -217,6 +219,8 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
         alpha=ALPHA,
         dials=[_dial(record, picture, name) for record, picture in sources.dials],
         seeds=_seeds(sources),
+        looks=_looks(markets),
+        later_elsewhere=_later_elsewhere(sources),
         lookback=config.lookback,
         reproduce=_reproduce(sources),
     )
@@ -336,6 +340,7 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
                 "differences": markdown_table(differences_table(run, name, ALPHA)),
                 "tracking": _optional(tracking_table(run, name)),
                 "unseen": _optional(unseen_table(run, name)),
+                "placebos": _optional(placebos_table(run, name)),
             }
             for run in runs
         ],
@@ -358,6 +363,39 @@ def _seeds(sources: CardSources) -> str:
         f"{len(sources.seeds['models'])} models of the same recipe with different seeds, on the same orders; bar "
         f"volatilities:\n\n{markdown_table(seeds_table(table['rows']))}"
     )
+
+
+def _looks(markets: Mapping[str, ZooMarket]) -> str:
+    """How often the test period of each market was looked at, by the log."""
+    logged = read_looks()
+    lines = []
+    for key, market in markets.items():
+        own = [look for look in logged if look["market"] == key]
+        before = sum(look["date"] == UNDATED for look in own)
+        text = f"- {market.title}: {len(own)} look{'s'[: len(own) != 1]} in the log"
+        lines.append(f"{text}, {before} of them recorded before it began." if before else f"{text}.")
+    return (
+        "Each evaluation on a test period, of this model or another one, makes the next choice a little less honest. "
+        "The scripts log each before they read the bars (`python benchmarks/looks.py`):\n\n"
+        + "\n".join(lines)
+        + "\n\nLooks that left no record before the log began are not counted, so these are the fewest."
+    )
+
+
+def _later_elsewhere(sources: CardSources) -> str:
+    """That the model, or the one that it started from, has seen later bars of other markets; else empty."""
+    recipes = {str(sources.name): sources.recipe}
+    if sources.start is not None:
+        recipes[sources.start[0]] = sources.start[1]
+    name, last = max(
+        ((name, section.validation_end) for name, recipe in recipes.items() for section in recipe.data),
+        key=lambda item: item[1],
+    )
+    first = min(section.validation_end for section in sources.recipe.data)
+    if last <= first:
+        return ""
+    of = "it" if name == str(sources.name) else f"`{name}`, from which training started,"
+    return f"{of} has seen bars of other markets up to {last}, later than the first days of some of the test periods"
 
 
 def _dial(record: Mapping[str, Any], picture: str | None, model: str) -> str:

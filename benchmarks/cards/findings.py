@@ -1,8 +1,9 @@
 """Findings of a recorded run: sentences that are derived from its numbers, for model cards.
 
 A claim is made only if the record supports it: "ahead" and "behind" of a rival are mean differences, order by order,
-whose p-value adjusted for all rows of the table (Holm) is below 5 %; a forecast value or a ratio of standard deviations
-is called significant when its 95 % interval leaves out 0 or 1. What is not significant, or negative, is stated as well.
+whose p-value adjusted for all rows of the table (Holm) is below 5 %; what is above the null, or a ratio of standard
+deviations, is called significant when its 95 % interval leaves out 0 or 1. What is not significant, or negative, is
+stated as well.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ def findings(run: RecordedRun, model: str, models: Sequence[str], period: str) -
         period: Word for a bar, e.g. ``"hour"``.
 
     Returns:
-        Markdown sentences: rivals for a flexible end, tracking at the fixed duration, option and forecast, assets that
-        the model never saw, other models.
+        Markdown sentences: rivals for a flexible end, tracking at the fixed duration, option value and what is above
+        the null, assets that the model never saw, other models.
     """
     rivals = rivals_of(run, models)
     sentences = _flexible(run, model, rivals)
     sentences += _fixed(run, model, rivals, period)
-    sentences += _forecast(run, model)
+    sentences += _above_the_null(run, model)
     sentences += _unseen(run, model)
     for other in models_of(run, models):
         if other != model:
@@ -141,25 +142,23 @@ def _fixed(run: RecordedRun, model: str, rivals: Sequence[str], period: str) -> 
     return [text]
 
 
-# --- option and forecast ---------------------------------------------------------------------------------------------
+# --- option value and above the null ---------------------------------------------------------------------------------
 
 
-def _forecast(run: RecordedRun, model: str) -> list[str]:
-    """Option value and forecast value."""
-    rows = {
-        m: row for m in run.minima if (row := run.null(model, m)) is not None and row["forecast_low_vol"] is not None
-    }
+def _above_the_null(run: RecordedRun, model: str) -> list[str]:
+    """Option value, and what is above the null: no claim of skill, because placebos earn some of it too."""
+    rows = {m: row for m in run.minima if (row := run.null(model, m)) is not None and row["above_low_vol"] is not None}
     if not rows:
         return []
-    above = [m for m, row in rows.items() if row["forecast_low_vol"] > 0]
-    below = [m for m, row in rows.items() if row["forecast_high_vol"] < 0]
+    above = [m for m, row in rows.items() if row["above_low_vol"] > 0]
+    below = [m for m, row in rows.items() if row["above_high_vol"] < 0]
     neither = [m for m in rows if m not in above and m not in below]
     first = min(rows)
     row = rows[first]
     text = (
         f"At minimum {first} the option value is {number(row['option_vol'], '.3f')} bar volatilities: the improvement "
-        "on the martingale null, where nothing is left to forecast. The forecast value is "
-        f"{interval(row['forecast_vol'], row['forecast_low_vol'], row['forecast_high_vol'])}. "
+        "on the martingale null, where nothing is left to forecast. Above the null it earns "
+        f"{interval(row['above_vol'], row['above_low_vol'], row['above_high_vol'])}. "
     )
     clauses = []
     if above:
@@ -168,7 +167,7 @@ def _forecast(run: RecordedRun, model: str) -> list[str]:
         clauses.append(f"not significantly different from 0 at {_minima(neither, run)}")
     if below:
         clauses.append(f"significantly **below** 0 at {_minima(below, run)}")
-    return [f"{text}Forecast value, each minimum by itself: {_joined(clauses)}."]
+    return [f"{text}Each minimum by itself: {_joined(clauses)}. Policies that forecast nothing earn some of it too."]
 
 
 def _unseen(run: RecordedRun, model: str) -> list[str]:

@@ -13,7 +13,7 @@ from lem_models.report.tables import Column, Emphasis, Table, pivot
 
 
 def improvement_table(run: RecordedRun, model: str) -> Table:
-    """One model by minimum duration: both units, and option and forecast value where they were measured."""
+    """One model by minimum duration: both units, and option value and what is above the null."""
     frame = pd.DataFrame(run.rows("comparison", policy=model, assets="all"))
     columns = [
         Column("min_periods", "minimum"),
@@ -23,13 +23,35 @@ def improvement_table(run: RecordedRun, model: str) -> Table:
         Column(("mean_bps", "low_bps", "high_bps"), "bps: mean [95 %]", lambda *ends: interval(*ends, ".1f")),
         Column("std_bps", "std", "{:.1f}"),
     ]
-    null = run.rows("null", model=model, assets="all")
+    null = run.rows("null", policy=model, assets="all")
     if null:
-        forecast = ("forecast_vol", "forecast_low_vol", "forecast_high_vol")
-        split = pd.DataFrame(null)[["min_periods", "option_vol", *forecast]]
+        above = ("above_vol", "above_low_vol", "above_high_vol")
+        split = pd.DataFrame(null)[["min_periods", "option_vol", *above]]
         frame = frame.merge(split, on="min_periods", how="left")
-        columns += [Column("option_vol", "null (option)", "{:.3f}"), Column(forecast, "forecast [95 %]", interval)]
+        columns += [Column("option_vol", "option value", "{:.3f}"), Column(above, "above the null [95 %]", interval)]
+    read = [row for row in run.content.get("information", ()) if row["policy"] == model and row["assets"] == "all"]
+    if read:
+        names = [f"{value}{end}_vol" for value in ("information", "control") for end in ("", "_low", "_high")]
+        frame = frame.merge(pd.DataFrame(read)[["min_periods", *names]], on="min_periods", how="left")
+        columns.append(Column(tuple(names[:3]), "information [95 %]", interval))
+        columns.append(Column(tuple(names[3:]), "its control [95 %]", interval))
     return Table(frame, columns)
+
+
+def placebos_table(run: RecordedRun, model: str) -> Table | None:
+    """The model minus placebos at its risk; ``None`` if that was not measured."""
+    rows = [row for row in run.content.get("placebos", ()) if row["model"] == model and row["assets"] == "all"]
+    if not rows:
+        return None
+    columns = [
+        Column("min_periods", "minimum"),
+        Column("placebo", "placebo"),
+        Column("risk_aversion", "its risk aversion", "{:g}"),
+        Column(("std_vol", "placebo_std_vol"), "std: model, placebo", "{:.3f}, {:.3f}"),
+        Column(("mean_vol", "low_vol", "high_vol"), "difference [95 %]", interval),
+        Column(("above_vol", "above_low_vol", "above_high_vol"), "difference above the null [95 %]", interval),
+    ]
+    return Table(pd.DataFrame(sorted(rows, key=lambda row: int(row["min_periods"]))), columns)
 
 
 def policies_table(run: RecordedRun, model: str, models: Iterable[str]) -> Table:

@@ -258,13 +258,11 @@ def placebo_table(differences: pd.DataFrame, by: Sequence[str] = (), *, for_term
         columns = [
             Column("placebo", "placebo"),
             Column(("std_vol", "placebo_std_vol"), "std, its std", "{:.2f}, {:.2f}", dropped=2),
-            _cell("mean", "difference"),
+            Column("mean_vol", "ahead", _VOL),
+            Column(("low_vol", "high_vol"), "95 %", "{:+.3f} {:+.3f}", dropped=3),
             _cell("above", "above the null", dropped=1),
         ]
     frame = differences.sort_values(list(by), kind="stable", ignore_index=True) if by else differences
-    frame = (
-        frame.rename(columns={f"{end}_vol": f"mean_{end}_vol" for end in ("low", "high")}) if for_terminal else frame
-    )
     return Table(frame, columns, grouped=[Column("min_periods", "min")] if for_terminal else _key_columns(by))
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import ablation
 from benchmarks.ablation import Study, ablation_rows, main, markdown, merged, sampled
-from benchmarks.zoo import Plan, split_of
+from benchmarks.looks import split_of
+from benchmarks.zoo import Plan
 from lem_models import LEMConfig, execute, synthetic_bars
 from lem_models.errors import ConfigError
 from lem_models.statistics.summary import improvement
@@ -95,7 +96,7 @@ def test_a_study_changes_one_choice_at_a_time(tmp_path):
 
 def test_the_study_that_is_shipped_is_about_validation():
     study = Study.read(ablation.STUDY)
-    assert split_of(Plan.of().market(study.market), str(study.start), str(study.end)) == "validation"
+    assert split_of(Plan.of().market(study.market).test_start, str(study.start), str(study.end)) == "validation"
     assert all(market.validation_end <= study.end for _, recipe in study.trainings() for market in recipe.data)
 
 

@@ -14,6 +14,7 @@ from benchmarks.cards.card import card_metadata, metrics_of, metrics_text, rende
 from benchmarks.cards.findings import findings
 from benchmarks.cards.make import MadeFiles, sources_of, stale
 from benchmarks.frontier import frontier
+from benchmarks.looks import UNDATED, append
 from benchmarks.records import MarketRecord, RecordedRun, plain, read_market_record
 from benchmarks.zoo import evaluate
 from lem_models import LEMModel, Order, execute, load_policy, synthetic_bars
@@ -45,7 +46,7 @@ def _measured():
         "lem-base": random_model(tiny_config(horizon=12)),
         **{name: load_policy(name) for name in RIVALS},
     }
-    settings = BenchmarkSettings(every=5, min_periods=(1, 6, 12), max_periods=12, null=1, bootstrap=100)
+    settings = BenchmarkSettings(every=5, min_periods=(1, 6, 12), max_periods=12, null=2, bootstrap=100)
     return plain(evaluate(policies, MODELS, BARS, settings, ["S003"]))
 
 
@@ -99,8 +100,15 @@ def test_every_number_of_the_model_is_on_the_card(record):
         assert f"{row['mean_vol']:.3f} ± {row['std_vol']:.3f}".replace("-", "−") in card
     for row in rows(record, "differences", model=NAME, assets="all"):
         assert f"{row['mean_vol']:+.3f} [{row['low_vol']:+.3f}, {row['high_vol']:+.3f}]".replace("-", "−") in card
-    for row in rows(record, "null", model=NAME, assets="all"):
-        assert f"{row['forecast_vol']:.3f} [{row['forecast_low_vol']:.3f}".replace("-", "−") in card
+    for row in rows(record, "null", policy=NAME, assets="all"):
+        assert f"{row['above_vol']:.3f} [{row['above_low_vol']:.3f}".replace("-", "−") in card
+    for row in rows(record, "information", policy=NAME, assets="all"):
+        assert f"{row['information_vol']:.3f} [{row['information_low_vol']:.3f}".replace("-", "−") in card
+        assert f"{row['control_vol']:.3f} [{row['control_low_vol']:.3f}".replace("-", "−") in card
+    placebos = rows(record, "placebos", model=NAME, assets="all")
+    assert {row["placebo"] for row in placebos} == {"longstaff_schwartz, matched", "stopping_rule"}
+    for row in placebos:
+        assert f"{row['std_vol']:.3f}, {row['placebo_std_vol']:.3f} | {row['mean_vol']:.3f}".replace("-", "−") in card
     for row in rows(record, "tracking", model=NAME, assets="unseen"):
         assert f"{row['std_ratio_vol']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in card
     for row in rows(record, "comparison", policy=NAME, assets="unseen"):
@@ -216,14 +224,30 @@ def test_tracking_is_claimed_when_the_interval_leaves_out_one(record, low, high,
     assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}] times TWAP's" in sentences(record)
 
 
-def test_forecast_value_is_claimed_when_the_interval_leaves_out_zero(record):
-    keys = {"model": NAME, "assets": "all"}
+def test_what_is_above_the_null_is_named_by_its_interval_and_is_no_claim_of_skill(record):
+    keys = {"policy": NAME, "assets": "all"}
     for minimum, low, high in ((1, 0.01, 0.03), (6, -0.01, 0.03), (12, -0.03, -0.01)):
-        change(record, "null", keys | {"min_periods": minimum}, forecast_low_vol=low, forecast_high_vol=high)
+        change(record, "null", keys | {"min_periods": minimum}, above_low_vol=low, above_high_vol=high)
     text = sentences(record)
     assert "significantly above 0 at minimum 1," in text
     assert "not significantly different from 0 at minimum 6" in text
     assert "significantly **below** 0 at minimum 12" in text
+    assert "Policies that forecast nothing earn some of it too." in text
+
+
+def test_the_card_counts_the_looks_at_the_test_period(record, log):
+    assert "0 looks in the log." in card_of(record)
+    line = {"market": "crypto-hourly", "weights": {}, "command": "c", "orders": 1, "headline": "h"}
+    for number, date in enumerate((UNDATED, "2026-11-29", "2026-11-30")):
+        append({"id": str(number), "date": date, **line})
+    append({"id": "elsewhere", "date": "2026-11-30", **line, "market": "dow-daily"})
+    assert "3 looks in the log, 1 of them recorded before it began." in card_of(record)
+
+
+def test_the_card_says_that_later_bars_are_those_of_one_length(record):
+    text = card_of(record)
+    assert '"Later bars" holds for each length of bars by itself: `lem-base`' in text
+    assert "has seen bars of other markets up to 2025-11-01" in text
 
 
 @pytest.mark.parametrize(

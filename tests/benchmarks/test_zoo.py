@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from benchmarks import zoo
+from benchmarks.looks import needed_bars, split_of
 from benchmarks.records import record_text
-from benchmarks.zoo import Plan, RunPlan, evaluate, needed_bars, split_of
+from benchmarks.zoo import Plan, RunPlan, evaluate
 from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
 from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError
@@ -136,13 +137,13 @@ def test_a_plan_that_is_wrong_is_refused_by_name(plan):
 )
 def test_a_period_is_one_of_test_or_of_validation(plan, start, end, split):
     assert plan.market("crypto-hourly").test_start == date(2024, 1, 1)
-    assert split_of(plan.market("crypto-hourly"), start, end) == split
+    assert split_of(plan.market("crypto-hourly").test_start, start, end) == split
 
 
 @pytest.mark.parametrize(("start", "end"), [("2023-07-01", "2024-01-02"), ("2023-07-01", None)])
 def test_a_period_of_both_is_refused(plan, start, end):
     with pytest.raises(ConfigError, match="holds days on both sides of 2024-01-01"):
-        split_of(plan.market("crypto-hourly"), start, end)
+        split_of(plan.market("crypto-hourly").test_start, start, end)
 
 
 @pytest.mark.parametrize("session", [None, ("14:30", "21:00")])
@@ -191,14 +192,28 @@ def test_differences_are_those_of_the_means_and_corrected_per_model_and_assets(r
     assert there.to_numpy() == pytest.approx(-back.to_numpy())
 
 
-def test_the_null_is_split_for_every_model_and_set_of_assets(run):
+def test_the_null_is_split_for_every_policy_and_set_of_assets(run):
     table = run["null"]
-    assert len(table) == 2 * 3 * 2
+    assert set(table["policy"]) == {"model0", "model1", "twap", "volume_curve", "stopping_rule"}
+    assert len(table) == 5 * 3 * 2
     assert table["real_vol"].to_numpy() == pytest.approx((table["option_vol"] + table["above_vol"]).to_numpy())
-    whole = table[table["assets"] == "all"].set_index(["model", "min_periods"])
-    parts = table[table["assets"] != "all"].groupby(["model", "min_periods"])
+    whole = table[table["assets"] == "all"].set_index(["policy", "min_periods"]).sort_index()
+    parts = table[table["assets"] != "all"].groupby(["policy", "min_periods"])
     weighted = parts.apply(lambda part: np.average(part["option_bps"], weights=part["orders"]))
     assert weighted.to_numpy() == pytest.approx(whole["option_bps"].to_numpy())
+
+
+def test_information_is_of_the_models_and_placebos_of_the_first_one(run):
+    information, placebos = run["information"], run["placebos"]
+    assert set(information["policy"]) == {"model0", "model1"}
+    assert len(information) == 2 * 3 * 2
+    gap = information["real_vol"] - information["ablated_vol"]
+    assert information["information_vol"].to_numpy() == pytest.approx(gap.to_numpy(), abs=1e-9)
+    means = run["comparison"].set_index(["assets", "policy", "min_periods"])["mean_vol"]
+    assert set(placebos["model"]) == {"model0"}
+    for row in placebos.itertuples():
+        expected = means[row.assets, "model0", row.min_periods] - means[row.assets, "stopping_rule", row.min_periods]
+        assert row.mean_vol == pytest.approx(expected, abs=1e-9)
 
 
 def test_tracking_is_the_ratio_at_the_fixed_duration(run):

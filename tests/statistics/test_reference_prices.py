@@ -69,7 +69,8 @@ assert result.summary()["last_bps"].notna().all()
 metrics = execution_metrics()
 metrics["last"].update(result)
 blank_pictures(pytest.MonkeyPatch())
-run = run_benchmark({"twap": load_policy("twap")}, bars, BenchmarkSettings(null=0, bootstrap=100, by=("symbol",)))
+settings = BenchmarkSettings(null=0, information=0, placebos=(), bootstrap=100, by=("symbol",))
+run = run_benchmark({"twap": load_policy("twap")}, bars, settings)
 page = write_benchmark(run, OUT, command="").read_text(encoding="utf-8")
 assert "last price" in page and "Last: a test." in page
 """
