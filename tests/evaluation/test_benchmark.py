@@ -82,10 +82,25 @@ def test_without_a_null_there_is_no_split():
 def test_differences_are_corrected_for_every_row_of_their_table(run):
     table = run.differences(["benchmark", "min_periods"])
     assert len(table) == 2 * 2 * 2
-    np.testing.assert_allclose(table["p_holm"], holm(table["p_value"]))
+    for unit in ("bps", "vol"):
+        np.testing.assert_allclose(table[f"p_holm_{unit}"], holm(table[f"p_value_{unit}"]))
     # Of a fixed duration the stopping rule is the TWAP: no difference, no test.
-    assert table["p_value"].isna().tolist() == ((table["policy"] == "twap") & (table["min_periods"] == 12)).tolist()
-    assert table["p_holm"].min() == pytest.approx(6 * table["p_value"].min())
+    assert table["p_value_vol"].isna().tolist() == ((table["policy"] == "twap") & (table["min_periods"] == 12)).tolist()
+    assert table["p_holm_vol"].min() == pytest.approx(6 * table["p_value_vol"].min())
+    same = table[table["p_value_vol"].isna()]["verdict"].unique()
+    assert same.tolist() == ["no measurable difference of the means, at equal or lower risk"]
+
+
+def test_tracking_is_measured_on_the_orders_that_cannot_end_early(run):
+    table = run.tracking(["benchmark", "target"])
+    fixed = run.orders["twap"].query("min_periods == 12")
+    counts = fixed.groupby(["benchmark", "target"]).size().to_dict()
+    assert table.groupby(["benchmark", "target"], observed=True)["orders"].max().to_dict() == counts
+    assert set(table["against"]) == {"twap", "volume_curve"}
+    same = table[(table["policy"] == "stopping_rule") & (table["against"] == "twap") & (table["benchmark"] == "vwap")]
+    assert same["ratio"].dropna().to_numpy() == pytest.approx(np.ones(12))  # the stopping rule is then the TWAP
+    without = replace(run, results={name: result for name, result in run.results.items() if name != "twap"})
+    assert set(without.tracking(["benchmark"])["against"]) == {"volume_curve"}
 
 
 def test_policies_are_broken_down_by_keys_and_side(run):
