@@ -4,11 +4,11 @@
 
 ``risk_aversion`` of an order is a number that the model reads: nothing is trained again. Every point of the frontier is
 the mean and the standard deviation of the improvement over the same orders (VWAP, quantity, both sides), in bar
-volatilities, with intervals over days. ``dominance`` asks at each point of a rival: is the model's mean higher at an
-equal or lower standard deviation? The model's point is chosen by its standard deviation alone, the largest that does
-not exceed the rival's, so that no luck in the means is picked; the difference and the ratio of the standard deviations
-are on the same orders. ``dominates`` says that the difference of the means is above zero, ``significant`` that its
-interval is.
+volatilities, with intervals over days. ``dominance`` asks at each point of a rival: is the model better at equal or
+lower risk? The model's point is chosen by its standard deviation alone, the largest that does not exceed the rival's,
+so that no luck in the means is picked. The answer is that of :mod:`lem_models.statistics.dominance`, in bar
+volatilities: the interval of the mean difference above 0, its p-value below 5 % after Holm's correction for every row
+of the table, and the upper end of the interval of the ratio of the standard deviations at or below 1.
 
 Beside the JSON a picture is written, of the same name with ``.png``. Market, file and test period are those of
 its row in ``lem_models/hub/models/zoo.yaml``; ``--start`` and ``--end`` name another period.
@@ -43,14 +43,21 @@ from lem_models.report.figure_style import (
     legend_above,
     policy_styles,
 )
-from lem_models.statistics.summary import paired_difference, summarise
-from lem_models.statistics.tracking import std_interval, std_ratio
+from lem_models.statistics.dominance import judged, paired_comparison
+from lem_models.statistics.summary import adjusted, summarise
+from lem_models.statistics.tracking import std_interval
 
 DIAL = tuple(float(value) for value in np.geomspace(0.05, 2.0, 8).round(3))
 """Risk aversions of the model: the range that it is trained for."""
 REGRESSIONS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Risk aversions that Longstaff-Schwartz has regressions for (a grid of its own); beyond them it trades all at once."""
 RIVAL = "longstaff_schwartz"
+COMPARED = (
+    *("model", "min_periods", "risk_aversion", "policy", "policy_risk_aversion", "mean_vol", "low_vol", "high_vol"),
+    *("p_value_vol", "p_holm_vol", "std_ratio_vol", "std_ratio_low_vol", "std_ratio_high_vol"),
+    *("mean_verdict", "risk_verdict", "dominates", "verdict"),
+)
+"""Columns of the table of dominance."""
 WITHOUT_DIAL = ("stopping_rule", "twap", "volume_curve")
 
 
@@ -80,8 +87,8 @@ def frontier(
     Returns:
         ``points``: ``policy, risk_aversion`` (missing where a policy has none), ``min_periods, orders``, mean with
         ``low_vol, high_vol``, ``std_vol`` with ``std_low_vol, std_high_vol``. ``dominance``: a row per model, minimum
-        and point of a rival that the model has a point at or below the standard deviation of: ``mean_vol`` (difference)
-        and ``std_ratio_vol`` with intervals, ``dominates``, ``significant``.
+        and point of a rival that the model has a point at or below the standard deviation of, with columns of
+        :func:`~lem_models.statistics.dominance.judged`.
     """
     shared: dict[str, Any] = {"draws": bootstrap, "seed": seed}
     market, rivals = Market(bars), {name: load_policy(name) for name in (RIVAL, *WITHOUT_DIAL)}
@@ -107,7 +114,9 @@ def frontier(
         for minimum in sorted(table["min_periods"].unique())
         for rival in table[(table["min_periods"] == minimum) & ~table["policy"].isin(models)].itertuples()
     ]
-    return {"points": table, "dominance": pd.DataFrame([row for row in rows if row is not None])}
+    compared = [row for row in rows if row is not None]
+    dominance = judged(adjusted(pd.concat(compared, ignore_index=True))) if compared else pd.DataFrame()
+    return {"points": table, "dominance": dominance[list(COMPARED)] if compared else dominance}
 
 
 def _dominance(
@@ -117,7 +126,7 @@ def _dominance(
     points: pd.DataFrame,
     results: Mapping[tuple[str, float | None], pd.DataFrame],
     shared: Mapping[str, Any],
-) -> dict[str, Any] | None:
+) -> pd.DataFrame | None:
     """The model's point at or just below the rival's standard deviation, against the rival; ``None`` without one."""
     own = points[(points["policy"] == model) & (points["min_periods"] == minimum)]
     own = own[own["std_vol"] <= rival.std_vol]
@@ -128,24 +137,8 @@ def _dominance(
     a, b = (
         table[table["min_periods"] == minimum] for table in (results[model, risk], results[rival.policy, rival_risk])
     )
-    mean = paired_difference(a, b, **shared).iloc[0]
-    ratio = std_ratio(a, b, **shared).iloc[0]
-    return {
-        "model": model,
-        "min_periods": minimum,
-        "risk_aversion": risk,
-        "policy": rival.policy,
-        "policy_risk_aversion": rival_risk,
-        "mean_vol": mean["mean_vol"],
-        "low_vol": mean["low_vol"],
-        "high_vol": mean["high_vol"],
-        "p_value": mean["p_value"],
-        "std_ratio_vol": ratio["ratio"],
-        "std_ratio_low": ratio["low"],
-        "std_ratio_high": ratio["high"],
-        "dominates": bool(mean["mean_vol"] > 0),
-        "significant": bool(mean["low_vol"] > 0),
-    }
+    table = paired_comparison(a, {rival.policy: b}, **shared)
+    return table.assign(model=model, min_periods=minimum, risk_aversion=risk, policy_risk_aversion=rival.risk_aversion)
 
 
 def frontier_figure(points: pd.DataFrame, models: list[str]) -> Figure:

@@ -4,7 +4,8 @@ Numbers have few digits, and a table has one line per row, so that files stay sm
 ``benchmarks/zoo.py`` writes for one market has a head (market, data, period, unseen assets, command) and ``runs``, one
 per maximum duration, each with four tables: ``comparison`` (every policy), ``differences`` (models minus policies,
 order by order), ``null`` (option value, and what is above the null) and ``tracking`` (ratios of standard deviations at
-the fixed duration).
+the fixed duration). Newer records also have ``tracking_errors`` (every measure of the errors at the fixed duration) and
+a test in each unit: in older ones ``p_value`` and ``p_holm`` are of the differences in bps.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pandas as pd
 from lem_models.errors import ConfigError
 from lem_models.guard.output import Json, is_missing, write_text
 from lem_models.guard.text import read_json
+from lem_models.statistics.summary import Unit
 
 Row: TypeAlias = Mapping[str, Any]
 """A row of a table: numbers by the name of the column."""
@@ -84,6 +86,14 @@ def _is_table(value: Json) -> bool:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
+def tested(difference: Row) -> tuple[Unit, float | None]:
+    """Unit that a recorded difference is quoted in, and the adjusted p-value of its mean in that unit.
+
+    Bar volatilities; bps in older records, which have no test of the others.
+    """
+    return ("vol", difference["p_holm_vol"]) if "p_holm_vol" in difference else ("bps", difference["p_holm"])
+
+
 @dataclass(frozen=True)
 class RecordedRun:
     """The orders of one maximum duration.
@@ -130,9 +140,15 @@ class RecordedRun:
         """Standard deviation of a model over that of a policy at the fixed duration."""
         return self._row("tracking", model=model, policy=policy, assets=assets)
 
+    def tracking_errors(self, model: str, policy: str, assets: Assets = "all") -> list[Row]:
+        """Every measure of the errors of a model beside those of a policy; empty in older records."""
+        return self.rows("tracking_errors", policy=model, against=policy, assets=assets)
+
     def rows(self, table: str, **keys: object) -> list[Row]:
-        """Rows of a table with some values, by minimum duration."""
-        chosen = [row for row in self.content[table] if all(row.get(key) == value for key, value in keys.items())]
+        """Rows of a table with some values, by minimum duration; none of a table that the run lacks."""
+        chosen = [
+            row for row in self.content.get(table, ()) if all(row.get(key) == value for key, value in keys.items())
+        ]
         return sorted(chosen, key=lambda row: int(row["min_periods"]))
 
     def _row(self, table: str, **keys: object) -> Row | None:

@@ -15,7 +15,8 @@ Tables are for all assets, for those that no model of the run was trained on, in
 - ``null``: what each policy gains, split into the option value and what is above the null;
 - ``information``: what each model gains from the contexts of real bars over those of null bars;
 - ``placebos``: the first model minus policies that forecast nothing, at its risk;
-- ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration.
+- ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration;
+- ``tracking_errors``: there, every measure of the errors of all policies beside those of TWAP and the volume curve.
 
 Other models: ``--models NAME=FOLDER ...``; the first is the one under test. Without ``--start`` and ``--end`` it is the
 test period. A period before that is one for validation; one that holds days of both is refused.
@@ -50,13 +51,15 @@ from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import interval
 from lem_models.report.policy_tables import above_null_by_minimum, means_by_minimum
-from lem_models.statistics.accuracy_tests import holm
-from lem_models.statistics.summary import compare, null_split, paired_difference
-from lem_models.statistics.tracking import std_ratio
+from lem_models.statistics.dominance import paired_comparison
+from lem_models.statistics.summary import compare, null_split
+from lem_models.statistics.tracking import std_ratio, tracking_errors
 from lem_models.training.recipe import Recipe
 
 _BEGAN = time.perf_counter()
 ROOT = Path(__file__).resolve().parents[1]
+TRACKED_AGAINST = ("twap", "volume_curve")
+"""Policies that the errors of all others are compared with at a fixed duration."""
 COMPARED = (
     *("orders", "mean_bps", "low_bps", "high_bps", "std_bps", "median_bps", "q05_bps", "q95_bps", "better_percent"),
     *("mean_vol", "low_vol", "high_vol", "std_vol", "volatility_bps", "periods_used", "completed_percent"),
@@ -261,14 +264,12 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
     by, bootstrap = ["min_periods"], {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
     differences, tracking, null, information, placebos = [], [], [], [], []
+    fixed = {name: orders[name][lambda o: o["min_periods"] == o["max_periods"]] for name in orders}
+    against = [name for name in TRACKED_AGAINST if name in fixed]
     for model in models:
         others = [name for name in orders if name != model]
-        table = pd.concat(
-            [paired_difference(orders[model], orders[name], by, **bootstrap).assign(policy=name) for name in others],
-            ignore_index=True,
-        )
-        differences.append(table.assign(model=model, p_holm=holm(table["p_value"])))
-        fixed = {name: orders[name][lambda o: o["min_periods"] == o["max_periods"]] for name in orders}
+        table = paired_comparison(orders[model], {name: orders[name] for name in others}, by, **bootstrap)
+        differences.append(table.assign(model=model))
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
@@ -293,6 +294,7 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
         "information": _stacked(information),
         "placebos": _stacked(placebos),
         "tracking": _stacked(tracking),
+        "tracking_errors": tracking_errors(fixed, against, by, **bootstrap),
     }
     for name, table in tables.items():
         keys = [key for key in ("model", "policy", "placebo", *by) if key in table]

@@ -26,11 +26,12 @@ from benchmarks.cards.tables import (
     placebos_table,
     policies_table,
     seeds_table,
+    tracking_errors_table,
     tracking_table,
     unseen_table,
 )
 from benchmarks.looks import UNDATED, read_looks
-from benchmarks.records import MarketRecord, RecordedRun
+from benchmarks.records import MarketRecord, RecordedRun, tested
 from lem_models import LEMModel
 from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
 from lem_models.hub.models.zoo import ZooModel, list_models
@@ -338,13 +339,21 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
                 "improvement": markdown_table(improvement_table(run, name)),
                 "policies": markdown_table(policies_table(run, name, models)),
                 "differences": markdown_table(differences_table(run, name, ALPHA)),
+                "unit": _differences_unit(run, name),
                 "tracking": _optional(tracking_table(run, name)),
+                "errors": _optional(tracking_errors_table(run, name)),
                 "unseen": _optional(unseen_table(run, name)),
                 "placebos": _optional(placebos_table(run, name)),
             }
             for run in runs
         ],
     }
+
+
+def _differences_unit(run: RecordedRun, model: str) -> str:
+    """Unit of the table of differences: the one that was tested."""
+    rows = run.rows("differences", model=model, assets="all")
+    return "bps" if rows and tested(rows[0])[0] == "bps" else "bar volatilities"
 
 
 def _optional(table: Table | None) -> str | None:

@@ -1,9 +1,10 @@
 """Findings of a recorded run: sentences that are derived from its numbers, for model cards.
 
 A claim is made only if the record supports it: "ahead" and "behind" of a rival are mean differences, order by order,
-whose p-value adjusted for all rows of the table (Holm) is below 5 %; what is above the null, or a ratio of standard
-deviations, is called significant when its 95 % interval leaves out 0 or 1. What is not significant, or negative, is
-stated as well.
+whose p-value adjusted for all rows of the table (Holm) is below 5 %, mean and test in one unit; what is above the null
+or a ratio of standard deviations is called significant when its 95 % interval leaves out 0 or 1. Whether a model tracks
+closer is what :func:`~lem_models.statistics.tracking.tracking_verdict` says, and whether it is better at equal or lower
+risk what :mod:`lem_models.statistics.dominance` says. What is not significant, or negative, is stated as well.
 """
 
 from __future__ import annotations
@@ -11,8 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from benchmarks.records import RecordedRun, Row
+import pandas as pd
+
+from benchmarks.records import RecordedRun, Row, tested
 from lem_models.report.numbers import interval, number
+from lem_models.statistics.accuracy_tests import holm
+from lem_models.statistics.dominance import judged
+from lem_models.statistics.tracking import tracking_verdict
 
 ALPHA = 0.05
 """Level of the tests: an adjusted p-value below it is significant."""
@@ -22,7 +28,8 @@ Outcome = Literal["ahead", "level", "behind"]
 
 def outcome(difference: Row) -> Outcome:
     """Whether a model is significantly ahead of or behind another policy, or neither."""
-    p_value, mean = difference["p_holm"], difference["mean_bps"]
+    unit, p_value = tested(difference)
+    mean = difference[f"mean_{unit}"]
     if p_value is None or mean is None or not p_value < ALPHA:
         return "level"
     return "ahead" if mean > 0 else "behind"
@@ -133,13 +140,14 @@ def _fixed(run: RecordedRun, model: str, rivals: Sequence[str], period: str) -> 
         clauses.append(f"not significantly different from that of {_names(groups['level'])}")
     if groups["above"]:
         clauses.append(f"significantly **above** that of {_names(groups['above'])}")
-    text = (
-        f"Fixed duration of {run.max_periods} {period}s: its tracking error (standard deviation) is {_joined(clauses)}."
-    )
+    text = f"Fixed duration of {run.max_periods} {period}s: the standard deviation of its errors is {_joined(clauses)}."
     if "twap" in rows:
         row = rows["twap"]
         text += f" It is {interval(row['std_ratio_vol'], row['low'], row['high'], '.2f')} times TWAP's."
-    return [text]
+    verdicts = [tracking_verdict(pd.DataFrame(rows)) for rival in rivals if (rows := run.tracking_errors(model, rival))]
+    if verdicts:
+        return [f"{text} It {'; it '.join(verdicts)}."]
+    return [f"{text} The worst orders rule a standard deviation: alone it does not say that orders track closer."]
 
 
 # --- option value and above the null ---------------------------------------------------------------------------------
@@ -222,7 +230,7 @@ def _other_model(run: RecordedRun, model: str, other: str) -> list[str]:
 
 
 def dominance(record: Mapping[str, Any], model: str) -> list[str]:
-    """Where one model at several risk aversions has a higher mean than a rival at an equal or lower standard deviation.
+    """Where one model at several risk aversions is better than a rival at equal or lower risk.
 
     Args:
         record: Record of ``benchmarks/frontier.py``.
@@ -233,7 +241,7 @@ def dominance(record: Mapping[str, Any], model: str) -> list[str]:
         of the model are counted as not comparable.
     """
     sentences = []
-    models = set(record["models"])
+    models, compared = set(record["models"]), _judged(record["dominance"])
     for minimum in sorted({int(row["min_periods"]) for row in record["points"]}):
         for rival in dict.fromkeys(str(row["policy"]) for row in record["points"]):
             if rival in models:
@@ -242,20 +250,35 @@ def dominance(record: Mapping[str, Any], model: str) -> list[str]:
             points = sum(all(row[key] == value for key, value in keys.items()) for row in record["points"])
             rows = [
                 row
-                for row in record["dominance"]
+                for row in compared
                 if row["model"] == model and all(row[key] == value for key, value in keys.items())
             ]
             better = sum(bool(row["dominates"]) for row in rows)
-            clear = sum(bool(row["significant"]) for row in rows)
+            higher = sum(row["mean_verdict"] == "ahead" for row in rows) - better
             text = (
                 f"Minimum {minimum}, `{rival}`: at {better} of its {points} point{'s' if points > 1 else ''} the model "
-                f"has a higher mean at an equal or lower standard deviation, significantly so at {clear}"
+                "is better at equal or lower risk"
             )
+            if higher:
+                text += f"; at {higher} more its mean is higher and its risk not shown to be equal or lower"
             calmer = points - len(rows)
             sentences.append(
                 text + (f"; at {calmer} every setting of the model has a higher standard deviation." if calmer else ".")
             )
     return sentences
+
+
+def _judged(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The recorded comparisons by today's standard.
+
+    An older record has the p-values of the differences in bps. They are adjusted here, and no claim in bar volatilities
+    passes that does not also pass that test.
+    """
+    table = pd.DataFrame(rows)
+    if len(table) and "p_holm_vol" not in table:
+        table = table.rename(columns={f"std_ratio_{end}": f"std_ratio_{end}_vol" for end in ("low", "high")})
+        table = judged(table.assign(p_holm_vol=holm(table["p_value"].astype(float))))
+    return table.to_dict("records")
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from benchmarks.records import RecordedRun, Row
+from benchmarks.records import RecordedRun, Row, tested
 from lem_models.report.numbers import interval, number
 from lem_models.report.policy_tables import means_by_minimum
+from lem_models.report.quality.tables import tracking_ratio_table
 from lem_models.report.tables import Column, Emphasis, Table, pivot
 
 
@@ -62,12 +63,16 @@ def policies_table(run: RecordedRun, model: str, models: Iterable[str]) -> Table
 
 
 def differences_table(run: RecordedRun, model: str, alpha: float) -> Table:
-    """The model minus every other policy, order by order; an asterisk where Holm's p is below ``alpha``."""
+    """The model minus every other policy, order by order; an asterisk where Holm's p is below ``alpha``.
+
+    In the unit that was tested: see :func:`benchmarks.records.tested`.
+    """
 
     def cell(row: Row) -> str:
-        is_significant = row["p_holm"] is not None and row["p_holm"] < alpha
-        star = "\\*" if is_significant else ""
-        return interval(row["mean_vol"], row["low_vol"], row["high_vol"], "+.3f") + star
+        unit, p_holm = tested(row)
+        star = "\\*" if p_holm is not None and p_holm < alpha else ""
+        ends = (row[f"{name}_{unit}"] for name in ("mean", "low", "high"))
+        return interval(*ends, "+.3f" if unit == "vol" else "+.2f") + star
 
     rows = run.rows("differences", model=model, assets="all")
     return pivot(pd.DataFrame(rows), "policy", "min_periods", cell, corner="minus", label="min {}")
@@ -83,6 +88,12 @@ def tracking_table(run: RecordedRun, model: str) -> Table | None:
         return interval(row["std_ratio_vol"], row["low"], row["high"])
 
     return pivot(pd.DataFrame(rows), "policy", "assets", cell, corner="std over that of", label="{} assets")
+
+
+def tracking_errors_table(run: RecordedRun, model: str) -> Table | None:
+    """Every measure of the model's errors at the fixed duration over that of a rival; ``None`` in older records."""
+    rows = run.rows("tracking_errors", policy=model, assets="all")
+    return tracking_ratio_table(pd.DataFrame(rows)) if rows else None
 
 
 def unseen_table(run: RecordedRun, model: str) -> Table | None:

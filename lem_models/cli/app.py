@@ -15,6 +15,7 @@ from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.list_models import list_models
+from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.publish_model import publish_model
 from lem_models.cli.commands.train import train
@@ -79,6 +80,7 @@ def publish(context: typer.Context) -> None:
 add_command(app, list_models, name="list", summary="List the bundled models.")
 add_command(app, demo, name="demo", summary="Execute a few thousand orders and write a report.")
 add_command(app, benchmark, name="benchmark", summary="Compare a model with baselines and the martingale null.")
+add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 add_command(app, convert, name="convert", summary="Check bars and write them in another format.")

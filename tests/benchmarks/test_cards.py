@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from benchmarks.cards.card import card_metadata, metrics_of, metrics_text, render_card
-from benchmarks.cards.findings import findings
+from benchmarks.cards.findings import dominance, findings
 from benchmarks.cards.make import MadeFiles, sources_of, stale
 from benchmarks.frontier import frontier
 from benchmarks.looks import UNDATED, append
@@ -180,20 +180,22 @@ def test_the_quick_start_runs(record, tmp_path, monkeypatch):
 def test_ahead_level_and_behind_follow_the_adjusted_p_value(record):
     keys = {"model": NAME, "policy": "twap", "assets": "all"}
     for minimum, mean, p_value in ((1, 5.0, 0.001), (6, 5.0, 0.2)):
-        change(record, "differences", keys | {"min_periods": minimum}, mean_bps=mean, p_value=1e-4, p_holm=p_value)
+        change(
+            record, "differences", keys | {"min_periods": minimum}, mean_vol=mean, p_value_vol=1e-4, p_holm_vol=p_value
+        )
     assert "significantly ahead of `twap` at minimum 1 and not significantly different at minimum 6" in sentences(
         record
     )
-    change(record, "differences", keys | {"min_periods": 6}, mean_bps=-5.0, p_holm=0.001)
+    change(record, "differences", keys | {"min_periods": 6}, mean_vol=-5.0, p_holm_vol=0.001)
     assert "significantly ahead of `twap` at minimum 1 and significantly behind at minimum 6" in sentences(record)
-    change(record, "differences", keys, mean_bps=-5.0, p_holm=0.001)
+    change(record, "differences", keys, mean_vol=-5.0, p_holm_vol=0.001)
     assert "significantly behind `twap` at every flexible minimum (1 and 6)" in sentences(record)
-    change(record, "differences", keys, mean_bps=5.0, p_holm=0.06)
+    change(record, "differences", keys, mean_vol=5.0, p_holm_vol=0.06)
     assert "not significantly different from `twap` at every flexible minimum" in sentences(record)
     # A star only where the test is passed.
-    change(record, "differences", {"model": NAME, "assets": "all"}, p_holm=0.9)
+    change(record, "differences", {"model": NAME, "assets": "all"}, p_holm_vol=0.9)
     assert "]\\*" not in card_of(record)
-    change(record, "differences", keys, p_holm=0.01)
+    change(record, "differences", keys, p_holm_vol=0.01)
     assert card_of(record).count("]\\*") == 3
 
 
@@ -222,6 +224,44 @@ def test_tracking_is_claimed_when_the_interval_leaves_out_one(record, low, high,
     change(record, "tracking", {"model": NAME, "policy": "twap"}, std_ratio_vol=(low + high) / 2, low=low, high=high)
     assert words in sentences(record)
     assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}] times TWAP's" in sentences(record)
+
+
+def test_closer_is_claimed_by_all_measures_together(record):
+    keys = {"policy": NAME, "against": "twap", "assets": "all"}
+    change(record, "tracking_errors", keys, ratio=0.8, ratio_low=0.7, ratio_high=0.9)
+    assert "tracks closer than twap: std 0.80" in sentences(record)
+    change(record, "tracking_errors", keys | {"measure": "median_abs"}, ratio_high=1.1)
+    assert "tracks neither closer nor less closely than twap" in sentences(record)
+    # A record that has the standard deviation only allows no such claim.
+    del record["runs"][0]["tracking_errors"]
+    assert "tracks closer" not in sentences(record)
+    assert "alone it does not say that orders track closer" in sentences(record)
+
+
+def test_an_older_record_is_quoted_in_the_unit_that_it_tested(record):
+    for row in rows(record, "differences"):
+        for name in ("p_value_vol", "p_holm_vol", "p_holm_bps"):
+            row.pop(name)
+        row.update(p_holm=0.01, p_value=0.001, mean_bps=7.25, low_bps=6.5, high_bps=8.0, mean_vol=-9.0)
+    card = card_of(record)
+    assert "order by order, in bps" in card
+    assert "+7.25 [+6.50, +8.00]\\*" in card
+    assert "significantly ahead" in sentences(record)
+    assert "significantly behind" not in sentences(record)
+
+
+def test_older_frontiers_are_judged_by_the_standard_of_today():
+    """A mean above zero at a ratio below 1 was called a dominance; the end of the ratio's interval decides now."""
+    row = {"model": "ours", "min_periods": 1, "policy": "twap", "mean_vol": 0.2, "low_vol": 0.1, "high_vol": 0.3}
+    row |= {"p_value": 1e-6, "std_ratio_vol": 0.9, "std_ratio_low": 0.8, "dominates": True, "significant": True}
+    points = [{"policy": "twap", "min_periods": 1}]
+    found = [
+        dominance({"models": ["ours"], "points": points, "dominance": [row | {"std_ratio_high": high}]}, "ours")
+        for high in (0.99, 1.01)
+    ]
+    assert found[0] == ["Minimum 1, `twap`: at 1 of its 1 point the model is better at equal or lower risk."]
+    assert "at 0 of its 1 point" in found[1][0]
+    assert "at 1 more its mean is higher and its risk not shown to be equal or lower" in found[1][0]
 
 
 def test_what_is_above_the_null_is_named_by_its_interval_and_is_no_claim_of_skill(record):
@@ -272,7 +312,7 @@ def test_the_other_model_is_no_rival_but_stands_beside(record):
         for other in MODELS:
             if base != other:
                 for row in rows(record, "differences", model=base, policy=other):
-                    row.update(p_holm=0.01, mean_bps=3.0 if base == NAME else -3.0)
+                    row.update(p_holm_vol=0.01, mean_vol=3.0 if base == NAME else -3.0)
     text = sentences(record)
     assert "Against `lem-base`, all assets:" in text
     assert "Against `lem-base`, assets that no model saw:" in text
@@ -315,7 +355,7 @@ def test_a_run_without_null_tracking_and_unseen_assets_is_shown(record):
 def test_a_number_that_is_missing_is_a_dash(record):
     change(record, "comparison", {"policy": "twap", "min_periods": 1}, mean_vol=None)
     change(record, "tracking", {"model": NAME, "policy": "twap"}, low=None, high=None)
-    change(record, "differences", {"model": NAME, "policy": "twap"}, p_holm=None)
+    change(record, "differences", {"model": NAME, "policy": "twap"}, p_holm_vol=None)
     assert "| twap | – ± " in card_of(record)
 
 

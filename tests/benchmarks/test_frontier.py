@@ -77,11 +77,12 @@ def test_dominance_compares_with_the_point_at_or_just_below_the_rivals_risk(tabl
         assert row.risk_aversion == allowed["std_vol"].idxmax()
         assert row.mean_vol == pytest.approx(own.loc[row.risk_aversion, "mean_vol"] - rival.mean_vol)
         assert row.std_ratio_vol <= 1
-        assert row.dominates == (row.mean_vol > 0)
-        assert row.significant == (row.low_vol > 0)
+        clear = row.low_vol > 0 and row.p_holm_vol < 0.05
+        assert row.dominates == (clear and row.std_ratio_high_vol <= 1)
+        assert row.p_holm_vol >= row.p_value_vol
     twap = table.set_index("policy").loc["twap"]
     assert twap["dominates"]
-    assert twap["significant"]
+    assert twap["verdict"] == "better at equal or lower risk"
 
 
 def test_a_rival_with_less_risk_than_the_model_is_not_dominated(bars, orders):

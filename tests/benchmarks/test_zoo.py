@@ -186,7 +186,7 @@ def test_differences_are_those_of_the_means_and_corrected_per_model_and_assets(r
     assert set(table["model"]) == {"model0", "model1"}
     for _, group in table.groupby(["assets", "model"]):
         assert len(group) == 4 * 2
-        assert group["p_holm"].to_numpy() == pytest.approx(holm(group["p_value"]))
+        assert group["p_holm_vol"].to_numpy() == pytest.approx(holm(group["p_value_vol"]))
     pairs = table.set_index(["assets", "model", "policy", "min_periods"])["mean_bps"].sort_index()
     there, back = pairs.loc["all", "model0", "model1"], pairs.loc["all", "model1", "model0"]
     assert there.to_numpy() == pytest.approx(-back.to_numpy())
@@ -226,6 +226,15 @@ def test_tracking_is_the_ratio_at_the_fixed_duration(run):
         assert row.low < row.std_ratio_vol < row.high
 
 
+def test_every_measure_of_the_errors_is_recorded_beside_twap_and_the_volume_curve(run):
+    table, ratios = run["tracking_errors"], run["tracking"].query("policy == 'twap'")
+    assert set(table["against"]) <= {"twap", "volume_curve"}
+    std = table[(table["measure"] == "std") & (table["against"] == "twap")].set_index(["assets", "policy"])["ratio"]
+    for row in ratios.itertuples():
+        assert std[row.assets, row.model] == pytest.approx(row.std_ratio_vol)
+    assert (table["min_periods"] == 12).all()
+
+
 def test_the_unseen_rows_are_the_unseen_orders_alone(run, bars):
     settings = BenchmarkSettings(
         every=5, min_periods=(1, 12), limit=1200, null=0, information=0, placebos=(), bootstrap=200
@@ -235,7 +244,7 @@ def test_the_unseen_rows_are_the_unseen_orders_alone(run, bars):
     ours, theirs = (found[name][lambda o: o["symbol"].isin(UNSEEN)] for name in model)
     expected = paired_difference(ours, theirs, "min_periods", draws=200)
     table = run["differences"].query("assets == 'unseen' and model == 'model0' and policy == 'twap'")
-    for column in ("orders", "mean_bps", "low_vol", "high_vol", "p_value"):
+    for column in ("orders", "mean_bps", "low_vol", "high_vol", "p_value_bps", "p_value_vol"):
         assert table[column].to_numpy() == pytest.approx(expected[column].to_numpy()), column
 
 

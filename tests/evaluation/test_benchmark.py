@@ -104,6 +104,20 @@ def test_differences_are_corrected_for_every_row_of_their_table(run):
     )
     assert (table.loc[fixed & (table["policy"] == "volume_curve"), "std_bps"] > 1).all()
     assert table["p_holm_bps"].min() == pytest.approx(4 * table["p_value_bps"].min())
+    same = table.loc[fixed & (table["policy"] == "twap"), "verdict"].unique()
+    assert same.tolist() == ["no measurable difference of the means, at equal or lower risk"]
+
+
+def test_tracking_is_measured_on_the_orders_that_cannot_end_early(run):
+    table = run.tracking(["benchmark", "target"])
+    fixed = run.orders["twap"].query("min_periods == 12")
+    counts = fixed.groupby(["benchmark", "target"]).size().to_dict()
+    assert table.groupby(["benchmark", "target"], observed=True)["orders"].max().to_dict() == counts
+    assert set(table["against"]) == {"twap", "volume_curve"}
+    same = table[(table["policy"] == "stopping_rule") & (table["against"] == "twap") & (table["benchmark"] == "vwap")]
+    assert same["ratio"].dropna().to_numpy() == pytest.approx(np.ones(12))  # the stopping rule is then the TWAP
+    without = replace(run, results={name: result for name, result in run.results.items() if name != "twap"})
+    assert set(without.tracking(["benchmark"])["against"]) == {"volume_curve"}
 
 
 def test_policies_are_broken_down_by_keys_and_side(run):

@@ -89,6 +89,12 @@ class TestSections:
             "half-spread 1 bps, fees 0.5 bps, impact 0.8 \u00d7 bar volatility \u00d7 \u221aparticipation, "
             "orders of 2 % of the volume expected over their maximum duration",
             "The same fills against other benchmarks",
+            "Is stopping_rule better at equal or lower risk?",
+            "Tracking at a fixed duration of 12 periods",
+            "The worst orders of stopping_rule",
+            "The worst 1 % of the orders of stopping_rule",
+            "Post-trade reversion",
+            "Where in the order the slippage arose",
             "Performance by minimum duration",
             "Sample executions of stopping_rule",
             "By symbol",
@@ -158,7 +164,9 @@ class TestSections:
         assert all(row["information_vol"] == 0 for row in found["information"])
         assert [row["placebo"] for row in found["placebos"]] == ["longstaff_schwartz, matched"] * 3
         assert set(found["breakdowns"]) == {"symbol", "volatility"}  # sides are in every table
-        assert all(0 <= row["p_value"] <= row["p_holm"] <= 1 for row in found["differences"] if row["p_value"])
+        tested = [row for row in found["differences"] if row["p_value_vol"]]
+        assert all(0 <= row["p_value_vol"] <= row["p_holm_vol"] <= 1 for row in tested)
+        assert {"tracking", "reversion", "trajectory"} <= set(found)
 
 
 def test_universe_counts_the_bars_and_orders_of_each_symbol(benchmark):
@@ -203,7 +211,8 @@ class TestSummary:
         assert "On the martingale null" in text
         assert "What it reads from the market adds 0.0 bps" in text
         assert "Costs take" in text
-        assert "tracking error is 1.00 times TWAP's" in text  # at a fixed duration the stopping rule is the TWAP
+        # At a fixed duration the stopping rule is the TWAP.
+        assert "stopping_rule tracks neither closer nor less closely than twap: of its errors std 1.00" in text
 
     def test_costs_in_words(self):
         assert cost_text(CostModel(fee_bps=0.25)) == "half-spread 0 bps, fees 0.25 bps"

@@ -50,9 +50,9 @@ def test_every_figure_renders(results: dict[str, pd.DataFrame], theme: figure_st
         assert png.startswith(b"\x89PNG")
         assert png == figure_style.figure_to_png_bytes(second, dpi=40)
     first, second = draw()[0], draw()[0]
-    uri = figure_style.figure_to_data_uri(first)
+    uri, dark = figure_style.figure_to_data_uris(first)
     assert b"<svg" in base64.b64decode(uri.removeprefix("data:image/svg+xml;base64,"))
-    assert uri == figure_style.figure_to_data_uri(second)
+    assert (uri, dark) == figure_style.figure_to_data_uris(second)
 
 
 def test_lines_are_the_numbers(results: dict[str, pd.DataFrame]) -> None:

@@ -16,7 +16,7 @@ from lem_models.report.policy_tables import (
     reference_price_table,
     statistics_table,
 )
-from lem_models.report.tables import Column, Table
+from lem_models.report.tables import Table
 from lem_models.statistics.summary import compare, null_split, paired_difference
 from tests.evaluation.tables import orders_table
 
@@ -80,11 +80,14 @@ def test_of_one_side_there_is_nothing_to_tell_apart(results):
 def test_differences_show_both_p_values(results):
     differences = paired_difference(results["stopping_rule"], results["twap"], "min_periods", draws=50)
     table = difference_table(differences.assign(policy="twap"), ["min_periods"], model="stopping_rule")
-    assert [column for column in table.columns if column.group == "Diebold-Mariano test"] == [
-        Column("dm", "statistic", "{:+.2f}", "Diebold-Mariano test"),
-        Column("p_value", "p", p_text, "Diebold-Mariano test"),
-        Column("p_holm", "p, Holm", p_text, "Diebold-Mariano test"),
-    ]
+    for unit, group in (("bps", "difference, bps"), ("vol", "difference, bar volatilities")):
+        own = [column for column in table.columns if column.group == group]
+        assert [column.source for column in own] == [  # the test beside a mean is of the same unit
+            f"mean_{unit}",
+            (f"low_{unit}", f"high_{unit}"),
+            f"p_value_{unit}",
+            f"p_holm_{unit}",
+        ]
     assert p_text(float("nan")) == "\u2013"
 
 

@@ -139,7 +139,7 @@ class TestOverview:
     ) -> None:
         split = null_split(results["model"], [results["twap"]], "min_periods", draws=50)
         differences = paired_difference(results["model"], results["twap"], "min_periods", draws=50)
-        differences = differences.assign(policy="twap", p_holm=0.02)
+        differences = differences.assign(policy="twap", p_holm_bps=0.02)
         table = overview_table(comparison, differences, split, model="model", with_costs=False)
         policies = table.frame["policy"].tolist()
         assert policies == ["model", "twap", "  option value", "  above the null"] * split["min_periods"].nunique()

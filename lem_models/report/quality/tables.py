@@ -32,7 +32,8 @@ _LABELS = {
     "q99_abs": "99 %",
     "closer_percent": "closer",
 }
-_POLICY, _AGAINST = Column("policy", "policy"), Column("against", "against")
+_POLICY = Column("policy", "policy")
+_HUGE = 100
 
 
 def dominance_table(differences: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
@@ -168,6 +169,8 @@ def _signed(mean: float, low: float, high: float) -> str:
 
 
 def _fine(ratio: float, low: float, high: float) -> str:
+    if ratio >= _HUGE:  # beside a bound that hardly errs
+        return f"above {_HUGE}"
     return interval(ratio, low, high, ".2f")
 
 

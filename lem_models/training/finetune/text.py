@@ -10,6 +10,7 @@ from lem_models.report.console import fitting_table
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.policy_tables import before_after_table
 from lem_models.report.tables import Table
+from lem_models.statistics.tracking import tracking_verdict
 from lem_models.training.finetune.run import FinetuneResult, Verdict
 from lem_models.training.finetune.verdict import AFTER, BEFORE
 
@@ -39,13 +40,11 @@ def print_finetune(console: Console, result: FinetuneResult) -> None:
         console.print(f"[dim]left out of the test: {count:,} starts: {reason}[/dim]")
     if comparison.untested:
         console.print(f"[yellow]without any test order: {_listed(comparison.untested)}[/yellow]", soft_wrap=True)
-    for row in comparison.tracking.to_dict("records"):
-        if result.kept_start and row["policy"] == BEFORE:
-            continue
-        console.print(
-            f"fixed duration: std of {AFTER} is {row['ratio']:.3f} times that of {row['policy']} "
-            f"[dim]\\[{row['low']:.3f}, {row['high']:.3f}][/dim]"
-        )
+    for row in () if result.kept_start else comparison.differences.to_dict("records"):
+        console.print(f"minimum {row['min_periods']}, {AFTER} against {BEFORE}: {row['verdict']}", soft_wrap=True)
+    for other, rows in comparison.tracking.groupby("against", sort=False):
+        if not (result.kept_start and other == BEFORE):
+            console.print(f"fixed duration: {AFTER} {tracking_verdict(rows)}", soft_wrap=True)
     colour = _COLOURS[result.verdict]
     console.print(f"\n[bold {colour}]{result.sentence}[/bold {colour}]", soft_wrap=True)
 

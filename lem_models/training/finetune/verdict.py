@@ -27,9 +27,10 @@ from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
 from lem_models.report.benchmark_tables import excluded_counts
 from lem_models.statistics.bootstrap import OrderBootstrap
+from lem_models.statistics.dominance import paired_comparison
 from lem_models.statistics.groups import align
-from lem_models.statistics.summary import compare, improvement, paired_difference
-from lem_models.statistics.tracking import std_ratio
+from lem_models.statistics.summary import compare, improvement
+from lem_models.statistics.tracking import tracking_errors
 
 __all__ = ["AFTER", "BEFORE", "Comparison", "Outcome", "compare_models", "comparison_settings", "facts"]
 
@@ -52,9 +53,9 @@ class Comparison:
         policies: ``before``, ``after``, TWAP and the volume curve by minimum duration; columns of
             :func:`~lem_models.statistics.summary.summarise`.
         differences: After minus before by minimum duration; columns of
-            :func:`~lem_models.statistics.summary.paired_difference`.
-        tracking: Standard deviation of ``after`` at the fixed duration as a multiple of that of each other policy
-            (``policy``, ``ratio``, ``low``, ``high``).
+            :func:`~lem_models.statistics.dominance.paired_comparison`, with its verdicts.
+        tracking: Errors of ``after`` at the fixed duration beside those of each other policy (``against``); columns of
+            :func:`~lem_models.statistics.tracking.tracking_errors`.
         utility_before: Mean utility of the start model, in bar volatilities.
         utility_after: Mean utility of the new model.
         difference: After minus before.
@@ -137,9 +138,7 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
         name: table[table["min_periods"] == settings.max_periods].reset_index(drop=True)
         for name, table in tables.items()
     }
-    ratios = [
-        std_ratio(fixed[AFTER], table, seed=seed).assign(policy=name) for name, table in fixed.items() if name != AFTER
-    ]
+    errors = tracking_errors(fixed, (BEFORE, *_RIVALS), seed=seed)
     gained, had = _utility(ours, after), _utility(align(ours, theirs), before)
     change = pd.DataFrame({"utility": gained - had})
     low, high = OrderBootstrap(ours, 2000, seed).means(change, np.arange(len(ours))).interval(0.95)
@@ -149,8 +148,8 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
         days=ours["start"].dt.floor("D").nunique(),
         net=costs is not None,
         policies=compare(tables, _BY, seed=seed),
-        differences=paired_difference(ours, theirs, _BY, seed=seed),
-        tracking=pd.concat(ratios, ignore_index=True)[["policy", "ratio", "low", "high"]],
+        differences=paired_comparison(ours, {BEFORE: theirs}, _BY, seed=seed),
+        tracking=errors[errors["policy"] == AFTER].reset_index(drop=True),
         utility_before=float(had[known].mean()),
         utility_after=float(gained[known].mean()),
         difference=float(change["utility"].mean()),
@@ -194,5 +193,13 @@ def facts(comparison: Comparison) -> dict[str, Any]:
         },
         "policies": comparison.policies[columns],
         "differences": comparison.differences,
-        "fixed_duration_std_ratio": comparison.tracking,
+        "fixed_duration_std_ratio": _std_ratios(comparison.tracking),
+        "fixed_duration_errors": comparison.tracking,
     }
+
+
+def _std_ratios(tracking: pd.DataFrame) -> pd.DataFrame:
+    """Ratios of the standard deviations alone: ``policy, ratio, low, high``."""
+    names = {"against": "policy", "ratio": "ratio", "ratio_low": "low", "ratio_high": "high"}
+    ratios: pd.DataFrame = tracking[tracking["measure"] == "std"][list(names)].rename(columns=names)
+    return ratios
