@@ -143,7 +143,9 @@ def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, da
 @pytest.mark.usefixtures("quick_pictures")
 def test_benchmark_of_a_baseline_against_another(tmp_path, data):
     arguments = ["benchmark", "--data", str(data), "--model", "stopping_rule", "--baselines", "twap", "--limit", "300"]
-    result = runner.invoke(app, [*arguments, "--null", "1", "--max-periods", "6", "--out", str(tmp_path / "out")])
+    result = runner.invoke(
+        app, [*arguments, "--null", "1", "--min-periods", "1", "--max-periods", "6", "--out", str(tmp_path / "out")]
+    )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "summary.csv")
     assert set(table["policy"]) == {"stopping_rule", "twap"}
@@ -153,7 +155,20 @@ def test_benchmark_of_a_baseline_against_another(tmp_path, data):
 @pytest.mark.usefixtures("quick_pictures")
 def test_benchmark_with_costs_shows_what_is_left(tmp_path, data):
     arguments = ["benchmark", "--data", str(data), "--model", "stopping_rule", "--baselines", "twap", "--limit", "300"]
-    arguments += ["--null", "2", "--null-of", "all", "--by", "weekday", "--benchmark", "vwap", "--target", "quantity"]
+    arguments += [
+        "--null",
+        "2",
+        "--information",
+        "2",
+        "--placebos",
+        "",
+        "--by",
+        "weekday",
+        "--benchmark",
+        "vwap",
+        "--target",
+        "quantity",
+    ]
     costs = ["--half-spread", "1", "--fee", "0.5", "--impact", "0.8", "--order-size", "0.01"]
     result = runner.invoke(app, [*arguments, *costs, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
@@ -162,7 +177,9 @@ def test_benchmark_with_costs_shows_what_is_left(tmp_path, data):
     chosen = {"half_spread_bps": 1, "fee_bps": 0.5, "impact": 0.8, "order_size": 0.01, "half_spreads_bps": {}}
     assert summary["settings"]["costs"] == chosen
     assert list(summary["breakdowns"]) == ["weekday"]
-    assert {row["policy"] for row in summary["null_by_policy"]} == {"stopping_rule", "twap"}
+    assert {row["policy"] for row in summary["attribution"]} == {"stopping_rule", "twap"}
+    assert {row["policy"] for row in summary["information"]} == {"stopping_rule"}
+    assert summary["placebos"] is None
     for row in summary["comparison"]:
         assert row["cost_bps"] > 1.5  # spread and fee, and impact on top
         assert row["net_bps"] == pytest.approx(row["mean_bps"] - row["cost_bps"], abs=0.1)

@@ -12,7 +12,20 @@ from lem_models.cli.app import main
 from lem_models.cli.terminal import make_console, printable, standard_streams
 
 ENCODINGS = ["ascii", "cp1252", "latin-1", "cp437", "utf-8"]
-SMALL = ["--baselines", "volume_curve", "--null", "1", "--limit", "200", "--max-periods", "4", "--every", "24h"]
+SMALL = [
+    "--baselines",
+    "volume_curve",
+    "--placebos",
+    "stopping_rule",
+    "--null",
+    "1",
+    "--limit",
+    "200",
+    "--max-periods",
+    "4",
+    "--every",
+    "24h",
+]
 LEM = [sys.executable, "-m", "lem_models.cli"]
 
 
