@@ -170,7 +170,6 @@ def test_benchmark_with_costs_shows_what_is_left(tmp_path, data):
     assert isinstance(refused.exception, ConfigError)
 
 
-@pytest.mark.parametrize("mixed", [False, True], ids=["symbol by symbol", "symbols mixed"])
 def test_power_of_a_quick_run_and_of_two_results(tmp_path, data):
     options = ["power", "--difference", "1bps", "--max-periods", "6"]
     done = runner.invoke(app, [*options, "--data", str(data), "--model", "stopping_rule", "--limit", "300"])
@@ -193,6 +192,7 @@ def test_power_of_a_quick_run_and_of_two_results(tmp_path, data):
     assert "either --data" in str(both.exception)
 
 
+@pytest.mark.parametrize("mixed", [False, True], ids=["symbol by symbol", "symbols mixed"])
 def test_convert_writes_a_file_that_is_mapped_and_back(tmp_path, data, mixed):
     if mixed:
         pd.read_parquet(data).sort_values(["timestamp", "symbol"]).to_parquet(tmp_path / "mixed.parquet")
