@@ -31,6 +31,8 @@ __all__ = ["ALPHA", "MEANS", "RISKS", "Mean", "Risk", "judged", "paired_comparis
 ALPHA = 0.05
 """Level of the tests: an adjusted p-value must be below it."""
 
+_ROUNDING = 1e-9  # of the ratio of two policies that do the same
+
 Mean = Literal["ahead", "level", "behind"]
 Risk = Literal["equal or lower", "unsettled", "equal or higher"]
 MEANS: tuple[Mean, ...] = get_args(Mean)
@@ -119,7 +121,7 @@ def judged(differences: pd.DataFrame, unit: Unit = "vol", *, alpha: float = ALPH
 
     clear = column("p_holm") < alpha
     means = np.where(clear & (column("low") > 0), "ahead", np.where(clear & (column("high") < 0), "behind", "level"))
-    lower, higher = column("std_ratio_high") <= 1, column("std_ratio_low") >= 1
+    lower, higher = column("std_ratio_high") <= 1 + _ROUNDING, column("std_ratio_low") >= 1 - _ROUNDING
     risks = np.where(lower, "equal or lower", np.where(higher, "equal or higher", "unsettled"))
     verdicts = [verdict(mean, risk) for mean, risk in zip(means.tolist(), risks.tolist(), strict=True)]
     return differences.assign(

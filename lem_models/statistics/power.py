@@ -1,6 +1,6 @@
 r"""Power: how many orders until a difference of a given size shows.
 
-The mean difference ``d`` of paired orders on ``D`` days has the standard error ``se``, from the bootstrap over blocks of
+The mean difference of paired orders on ``D`` days has the standard error ``se``, from the bootstrap over blocks of
 days, so that orders which share the market's moves do not count as independent. The error falls with the square root of
 the days, at as many orders a day. A two-sided test at level ``a`` finds a true difference ``delta`` with probability
 ``1 - b`` when
@@ -8,7 +8,7 @@ the days, at as many orders a day. A two-sided test at level ``a`` finds a true 
 .. math::  \delta = (z_{1-a/2} + z_{1-b}) \, \mathrm{se} \sqrt{D / D'}, \qquad
            D' = D \left( \frac{(z_{1-a/2} + z_{1-b}) \, \mathrm{se}}{\delta} \right)^2 .
 
-The *design effect* is ``se^2`` over that of independent orders, ``s^2 / n``: of that many orders one counts. More orders
+The *design effect* is ``se^2`` over that of independent orders, ``s^2 / n``: so many orders count as one. More orders
 on the same days help little once it is large; more days help.
 
 The mean difference itself is not looked at, so that a power calculation on a period is no look at its result.

@@ -179,10 +179,9 @@ def test_the_quick_start_runs(record, tmp_path, monkeypatch):
 
 def test_ahead_level_and_behind_follow_the_adjusted_p_value(record):
     keys = {"model": NAME, "policy": "twap", "assets": "all"}
-    for minimum, mean, p_value in ((1, 5.0, 0.001), (6, 5.0, 0.2)):
-        change(
-            record, "differences", keys | {"min_periods": minimum}, mean_vol=mean, p_value_vol=1e-4, p_holm_vol=p_value
-        )
+    for minimum, p_value in ((1, 0.001), (6, 0.2)):
+        values = {"mean_vol": 5.0, "p_value_vol": 1e-4, "p_holm_vol": p_value}
+        change(record, "differences", keys | {"min_periods": minimum}, **values)
     assert "significantly ahead of `twap` at minimum 1 and not significantly different at minimum 6" in sentences(
         record
     )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import lem_models
-from lem_models import Bars, Order, synthetic_bars
+from lem_models import Bars, Order, execute, synthetic_bars
 from lem_models.cli.app import app, main
 from lem_models.cli.listing import print_models
 from lem_models.errors import BarsError, ConfigError, LEMError
@@ -185,6 +186,28 @@ def test_benchmark_with_costs_shows_what_is_left(tmp_path, data):
         assert row["net_bps"] == pytest.approx(row["mean_bps"] - row["cost_bps"], abs=0.1)
     refused = runner.invoke(app, [*arguments, "--fee", "-1"])
     assert isinstance(refused.exception, ConfigError)
+
+
+def test_power_of_a_quick_run_and_of_two_results(tmp_path, data):
+    options = ["power", "--difference", "1bps", "--max-periods", "6"]
+    done = runner.invoke(app, [*options, "--data", str(data), "--model", "stopping_rule", "--limit", "300"])
+    assert done.exit_code == 0, done.output
+    assert "stopping_rule and twap, orders of 1 to 6 periods" in done.output
+    assert re.search(r"A difference of 1 bps shows after [\d,]+ days, [\d,]+ orders", done.output)
+    assert "mean improvement" not in done.output
+    bars = Bars.read(data)
+    orders = Order.sample(bars, every=5, max_periods=6, min_periods=1)
+    files = []
+    for name in ("stopping_rule", "twap"):
+        files.append(tmp_path / f"{name}.csv")
+        execute(name, bars, orders).orders.to_csv(files[-1], index=False)
+    joined = ",".join(map(str, files))
+    done = runner.invoke(app, ["power", "--difference", "0.05vol", "--results", joined])
+    assert done.exit_code == 0, done.output
+    assert f"{len(orders):,} paired orders" in done.output
+    both = runner.invoke(app, [*options, "--data", str(data), "--results", joined])
+    assert isinstance(both.exception, ConfigError)
+    assert "either --data" in str(both.exception)
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["symbol by symbol", "symbols mixed"])

@@ -49,9 +49,8 @@ class TestReversion:
         fall = np.where(frame["timestamp"] > start, 0.9, 1.0)
         prices = ["open", "high", "low", "close", "notional"]
         bars = rebuilt(hourly(days=16, symbols=1), frame.assign(**{name: frame[name] * fall for name in prices}))
-        orders = pd.DataFrame(
-            {"symbol": frame["symbol"].iloc[0], "start": start, "side": ["buy", "sell"], "max_periods": 1}
-        )
+        orders = pd.DataFrame({"side": ["buy", "sell"], "symbol": frame["symbol"].iloc[0], "start": start})
+        orders["max_periods"] = 1
         found = reversion_bps(execute("twap", bars, orders), (1,))
         bought, sold = found["last_fill_1"]
         assert bought > 500 > -500 > sold
@@ -105,10 +104,8 @@ class TestTrajectory:
         frame = hourly(days=16, symbols=1).frame
         frame.loc[[302, 303], ["volume", "notional"]] = 0.0
         bars = rebuilt(hourly(days=16, symbols=1), frame)
-        orders = pd.DataFrame(
-            {"symbol": [frame["symbol"].iloc[0]], "start": [frame["timestamp"].iloc[300]], "side": "sell"}
-        )
-        result = execute("twap", bars, orders.assign(max_periods=4, max_rate=0.25))
+        order = {"symbol": frame["symbol"].iloc[0], "start": frame["timestamp"].iloc[300], "side": "sell"}
+        result = execute("twap", bars, pd.DataFrame([order | {"max_periods": 4, "max_rate": 0.25}]))
         assert not result.orders["completed"].item()
         filled, slippage = slippage_by_part(result)
         assert filled.sum() == pytest.approx(result.orders["filled"].item())

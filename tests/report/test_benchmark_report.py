@@ -21,7 +21,8 @@ from lem_models.report.benchmark_console import print_benchmark
 from lem_models.report.benchmark_report import headlines, strongest_rival, summary, write_benchmark
 from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, universe_table
 from lem_models.report.numbers import number_text
-from lem_models.report.samples import sample_executions, sample_rows
+from lem_models.report.samples import sample_executions, sample_rows, worst_executions, worst_rows, worst_table
+from lem_models.statistics.summary import improvement
 
 COSTS = CostModel(half_spread_bps=1.0, fee_bps=0.5, impact=0.8, order_size=0.02)
 
@@ -267,6 +268,31 @@ class TestSamples:
             assert sample.facts["executed price"] == order["executed_price"]
             assert f"net {-order['net_slippage_bps']:+.1f}".replace("-", "\u2212") in str(sample.facts["improvement"])
             assert sample.schedule.frame["fraction"].sum() == pytest.approx(1.0)
+
+
+class TestWorst:
+    """The worst 1 % of the orders, by a rule."""
+
+    def test_they_are_the_lowest_improvements_in_bar_volatilities(self, benchmark):
+        orders = benchmark.main()["stopping_rule"]
+        rows = worst_rows(orders)
+        assert len(rows) == -(-len(orders) // 100)
+        gained = improvement(orders, "vol")
+        assert gained[rows].tolist() == sorted(gained)[: len(rows)]
+        assert worst_rows(orders.assign(slippage_bps=np.nan)) == []
+
+    def test_the_table_shows_what_the_rivals_paid_for_the_same_orders(self, benchmark):
+        frame = worst_table(benchmark).frame
+        assert frame["_vol"].is_monotonic_increasing
+        twap = benchmark.main()["twap"].set_index("order_id")["slippage_bps"]
+        assert frame["of twap"].tolist() == pytest.approx((-twap[frame["order_id"]]).tolist())
+
+    @pytest.mark.usefixtures("quick_pictures")
+    def test_the_worst_few_have_pictures(self, benchmark):
+        rows = worst_rows(benchmark.main()["stopping_rule"])[:3]
+        group = worst_executions(benchmark)
+        prices = benchmark.results["stopping_rule"].orders["executed_price"]
+        assert [sample.facts["executed price"] for sample in group.samples] == prices[rows].tolist()
 
 
 class TestTerminal:

@@ -70,7 +70,7 @@ def test_the_mean_is_not_looked_at():
 
 @pytest.mark.parametrize("text", ["1", "bps", "-1bps", "0bps", "1 percent", "1bps 2bps"])
 def test_a_size_without_a_unit_is_refused(text):
-    with pytest.raises(ConfigError, match="such as 1bps or 0.02vol"):
+    with pytest.raises(ConfigError, match="such as 1bps or"):
         parse_difference(text)
 
 

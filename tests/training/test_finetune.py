@@ -194,8 +194,8 @@ def test_decisions_of_the_test_part_are_of_no_earlier_part(month, small, tmp_pat
     import lem_models.training.finetune.verdict as verdict
 
     tables = []
-    real = verdict.paired_difference
-    monkeypatch.setattr(verdict, "paired_difference", lambda a, b, *r, **k: tables.append(a) or real(a, b, *r, **k))
+    real = verdict.paired_comparison
+    monkeypatch.setattr(verdict, "paired_comparison", lambda a, b, *r, **k: tables.append(a) or real(a, b, *r, **k))
     result = tuned(tiny_model(), month, tmp_path, small, steps=10)
     (orders,) = tables
     assert orders["start"].min() >= pd.Timestamp(result.split.test.start, tz="UTC")

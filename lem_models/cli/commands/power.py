@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from lem_models.cli.bars import BARS, BarsOptions
+from lem_models.cli.commands.benchmark import BenchmarkOptions, first_unseen, suitable_orders
 from lem_models.cli.paths import check_readable
 from lem_models.cli.policies import ModelOptions, fitting_model, named_policy
 from lem_models.cli.terminal import make_console, spinner
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["PowerOptions", "power"]
 
 
+def _help(name: str) -> str | None:
+    """Help of the option of ``lem benchmark`` that means the same."""
+    return BenchmarkOptions.model_fields[name].description
+
+
 class PowerOptions(ModelOptions, BarsOptions):
     """Options of ``lem power``."""
 
@@ -31,12 +37,12 @@ class PowerOptions(ModelOptions, BarsOptions):
     results: str | None = Field(
         None, description="Instead of bars: two orders.csv of `lem execute` on the same orders, comma-separated."
     )
-    min_periods: int | None = Field(None, ge=1, description="Minimum duration in the quick run; default 1.")
-    max_periods: int | None = Field(None, ge=1, description="Maximum duration; default the model's.")
-    every: str = Field("6", description="Step between starts: '6h', or a number of bars.")
-    start: str | None = Field(None, description="First day of the quick run; default: the first of the bars.")
-    end: str | None = Field(None, description="Orders of the quick run end before this day.")
-    limit: int = Field(5_000, ge=1, description="Largest number of orders of the quick run, drawn at random.")
+    minimum: int = Field(1, ge=1, description="Minimum duration in the quick run.")
+    max_periods: int | None = Field(None, description=_help("max_periods"))
+    every: str = Field("6", description=_help("every"))
+    start: str | None = Field(None, description=_help("start"))
+    end: str | None = Field(None, description=_help("end"))
+    limit: int = Field(5_000, description=_help("limit"))
     level: float = Field(0.05, description="Level of the two-sided test.")
     chance: float = Field(0.8, description="Power: probability of finding the difference.")
     seed: int = Field(0, description="Seed of the draws of orders and of the bootstrap.")
@@ -66,19 +72,18 @@ def power(options: PowerOptions) -> None:
 def _quick_run(options: PowerOptions, data: Path, console: Console) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Orders tables of the model and of the other policy on the same orders."""
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
-    from lem_models.execution.policy import PolicySettings
 
     bars = options.read(data)
     name = options.model or fitting_model(bars, console)
     policies = {"model": named_policy(name), "against": named_policy(options.against)}
-    longest = options.max_periods or PolicySettings.of(policies["model"]).horizon or 12
+    longest = options.max_periods or suitable_orders(policies)["max_periods"]
     settings = BenchmarkSettings(
         every=int(options.every) if options.every.isdigit() else options.every,
-        min_periods=(options.min_periods or 1,),
+        min_periods=(options.minimum,),
         max_periods=longest,
-        start=options.start,
+        start=first_unseen(policies, bars, console) if options.start is None else options.start,
         end=options.end,
-        limit=options.limit,
+        limit=options.limit or None,
         null=0,
         seed=options.seed,
         allow_frequency=options.any_frequency,
@@ -87,9 +92,7 @@ def _quick_run(options: PowerOptions, data: Path, console: Console) -> tuple[pd.
         benchmark = run_benchmark(policies, bars, settings)
     if benchmark is None:
         raise ConfigError("lem power runs in one process, not under torchrun")
-    console.print(
-        f"{name} and {options.against}, orders of {options.min_periods or 1} to {longest} periods", markup=False
-    )
+    console.print(f"{name} and {options.against}, orders of {options.minimum} to {longest} periods", markup=False)
     return benchmark.orders["model"], benchmark.orders["against"]
 
 
