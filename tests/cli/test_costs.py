@@ -111,7 +111,8 @@ class TestBenchmarkCommand:
         start = pd.to_datetime(BARS.timestamp[[300, 400, 500]], utc=True)
         table = pd.DataFrame({"symbol": BARS.symbols[0], "start": start, "side": "buy", "amount": [10.0, 20.0, 400.0]})
         table.assign(min_periods=1, max_periods=6).to_csv(tmp_path / "orders.csv", index=False)
-        _, summary = run("--orders", tmp_path / "orders.csv")
+        output, summary = run("--orders", tmp_path / "orders.csv")
+        assert "Orders from" not in output  # no start is chosen for them
         row = next(row for row in summary["capacity"] if row["policy"] == "twap")
         assert row["orders"] == 3
         assert row["size"] is None

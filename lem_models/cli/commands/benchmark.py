@@ -93,7 +93,9 @@ def benchmark(options: BenchmarkOptions) -> None:
     bars = options.read(options.data)
     console.print(f"{options.data}: {bars!r}", markup=False, soft_wrap=True)
     policies = (tested or named_policies([fitting_model(bars, console)])) | rivals
-    start = first_unseen(policies, bars, console) if options.start is None else options.start
+    start = options.start
+    if start is None and orders is None:
+        start = first_unseen(policies, bars, console)
     settings = BenchmarkSettings(
         **_orders(options, policies),
         start=start,
