@@ -2,8 +2,8 @@
 
     python benchmarks/attribution_table.py benchmarks/results/attribution-crypto-hourly.json
 
-Records are those of `benchmarks/zoo.py`. Two tables per record, of the first run over all assets, in bar volatilities, with
-95 % intervals over days: option value, above the null and information of every policy; the model minus each placebo.
+Records are those of `benchmarks/zoo.py`. Two tables per record, of the first run over all assets, in bar volatilities,
+with 95 % intervals over days: option value, above the null and information of every policy; the model minus placebos.
 """
 
 import argparse

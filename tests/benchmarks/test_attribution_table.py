@@ -37,5 +37,5 @@ def test_every_number_is_that_of_the_record(path):
 def test_a_record_without_attribution_is_refused():
     record = copy.deepcopy(json.loads(RECORDS[0].read_text(encoding="utf-8")))
     del record["runs"][0]["information"]
-    with pytest.raises(ConfigError, match="has no attribution; run it again: python benchmarks/zoo.py"):
+    with pytest.raises(ConfigError, match="has no attribution; run it again: python benchmarks/zoo"):
         attribution_table(record)

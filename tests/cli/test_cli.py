@@ -145,7 +145,7 @@ def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, da
 def test_benchmark_of_a_baseline_against_another(tmp_path, data):
     arguments = ["benchmark", "--data", str(data), "--model", "stopping_rule", "--baselines", "twap", "--limit", "300"]
     result = runner.invoke(
-        app, [*arguments, "--null", "1", "--min-periods", "1", "--max-periods", "6", "--out", str(tmp_path / "out")]
+        app, [*arguments, "--null", "1", "--placebos", "", "--max-periods", "6", "--out", str(tmp_path / "out")]
     )
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "summary.csv")

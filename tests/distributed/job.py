@@ -65,7 +65,7 @@ def benchmark():
 
 
 METRIC_BARS = synthetic_bars(symbols=2, days=30, seed=9)
-METRIC_ORDERS = Order.sample(METRIC_BARS, every=7, min_periods=[1, 6], max_periods=6, side="both", limit=301)
+METRIC_ORDERS = Order.sample(METRIC_BARS, every=7, min_periods=[1, 6], max_periods=6, side="both", limit=302)[:301]
 COSTS = CostModel(half_spread_bps=1, impact=1, order_size=0.01)
 
 

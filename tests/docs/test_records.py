@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.ablation import markdown as ablation_table
+from benchmarks.attribution_table import attribution_table
 from benchmarks.capacity import table as capacity_table
 from benchmarks.encoders import table as encoder_table
 from benchmarks.martingale_optimum import table as optimum_table
@@ -38,6 +39,13 @@ def test_a_recorded_run_is_of_the_whole_test_period_and_of_the_bundled_weights(m
     assert record["command"] == f"python benchmarks/zoo.py --market {market} --data FOLDER"
     for name in (record["model"], record["base"]):
         assert record["weights"][name] == weights_hash(bundled_folder(name))
+
+
+def test_the_tables_of_attribution_are_those_of_the_recorded_run():
+    record = read_record("attribution-crypto-hourly")
+    assert attribution_table(record) in RESULTS
+    assert f"`{record['command']}`" in RESULTS
+    assert record["weights"]["lem-crypto-hourly"] == weights_hash(bundled_folder("lem-crypto-hourly"))
 
 
 def test_the_table_of_choices_is_that_of_the_recorded_rows():
