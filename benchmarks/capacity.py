@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.looks import open_bars
 from benchmarks.records import write_record
 from benchmarks.zoo import Plan
 from lem_models import Bars, LEMModel, Order, load_policy
@@ -68,7 +69,8 @@ def measure(
     policies: Mapping[str, Policy], bars: Bars, orders: pd.DataFrame, costs: str, *, bootstrap: int = 1000
 ) -> dict[str, Any]:
     """The capacity curve of policies on the same orders, under a named cost model."""
-    settings = BenchmarkSettings(null=0, costs=cost_model(costs).at(NET), sizes=SIZES, bootstrap=bootstrap)
+    alone = {"null": 0, "information": 0, "placebos": (), "bootstrap": bootstrap}
+    settings = BenchmarkSettings(costs=cost_model(costs).at(NET), sizes=SIZES, **alone)
     run = run_benchmark(policies, bars, settings, orders=orders, progress=lambda text: print(text, flush=True))
     assert run is not None
     curve = run.capacity([])
@@ -87,15 +89,21 @@ def capacity_record(folder: Path, markets: Sequence[str], starts: int, command: 
     plan, measured, weights = Plan.of(), {}, {}
     for name in markets:
         market = plan.market(name)
-        bars = Bars.read(folder / market.file)
-        costs = cost_model_for(bars)
         models = plan.models(name)
-        weights |= {model: weights_hash(bundled_folder(model)) for model in models}
+        own = {model: weights_hash(bundled_folder(model)) for model in models}
+        weights |= own
+        opened = open_bars(name, folder, market.test_start, None, None, weights=own, command=command)
+        bars = opened.bars
+        costs = cost_model_for(bars)
         policies: dict[str, Policy] = {model: LEMModel.from_pretrained(model) for model in models}
         policies |= {rival: load_policy(rival) for rival in RIVALS}
         policies["longstaff_schwartz_net"] = LongstaffSchwartz(costs=cost_model(costs), size=NET)
         orders = paired_orders(bars, str(market.test_start), starts, market.runs[0].max_periods)
         measured[name] = measure(policies, bars, orders, costs)
+        curve = pd.DataFrame(measured[name]["curve"])
+        row = curve[(curve["policy"] == models[0]) & (curve["against"] == "full_vwap") & (curve["size"] == NET)].iloc[0]
+        bps = interval(row["net_bps"], row["low_bps"], row["high_bps"], "+.1f")
+        opened.report(measured[name]["orders"], f"{models[0]}, net at 1 % against the full-horizon VWAP: {bps} bps")
     head = {"command": command, "sign": SIGN_CONVENTION, "split": "test", "reduced": True, "starts": starts}
     return head | {"weights": weights, "markets": measured}
 

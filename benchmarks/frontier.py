@@ -247,11 +247,9 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
     tables = frontier(models, bars, orders, seed=given.seed, progress=progress)
     shown = tables["points"].drop(columns=["orders"]).round(3)
     progress(f"{shown.to_string(index=False)}\n\n{tables['dominance'].round(3).to_string(index=False)}")
-    better = tables["dominance"]
-    opened.report(
-        len(orders),
-        f"higher mean at equal or lower risk at {better.get('significant', better).sum():.0f} of {len(better)} points",
-    )
+    compared = tables["dominance"]
+    better = int(compared["dominates"].sum()) if len(compared) else 0
+    opened.report(len(orders), f"better at equal or lower risk at {better} of {len(compared)} points")
     record = {
         "command": command,
         "sign": SIGN_CONVENTION,

@@ -226,6 +226,7 @@ class MarketWindow:
         dtype: torch.dtype = torch.float64,
         *,
         sessions: int = 0,
+        sized: bool = True,
     ) -> MarketWindow:
         """The market over some orders.
 
@@ -236,8 +237,9 @@ class MarketWindow:
             horizon: Periods of the tensors; periods after an order's maximum have volume 0.
             dtype: Type of the tensors.
             sessions: Sessions of the expected volume, :attr:`~lem_models.execution.policy.Policy.sessions`.
+            sized: Whether ``horizon_volume`` is wanted; else it is NaN.
         """
-        arrays = market.over_orders(start, max_periods, horizon, sessions)
+        arrays = market.over_orders(start, max_periods, horizon, sessions, sized=sized)
         return cls(**{name: torch.from_numpy(values).to(dtype) for name, values in arrays.items()})
 
 

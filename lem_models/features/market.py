@@ -165,7 +165,9 @@ class Market:
         shift = DAY // 4 if step >= DAY else 0
         return (self.bars.timestamp[rows] + shift) // step // block
 
-    def over_orders(self, start: Integers, max_periods: Integers, horizon: int, sessions: int = 0) -> dict[str, Floats]:
+    def over_orders(
+        self, start: Integers, max_periods: Integers, horizon: int, sessions: int = 0, *, sized: bool = True
+    ) -> dict[str, Floats]:
         """The market over orders, as scale-free arrays (fields of ``execution.records.MarketWindow``).
 
         Args:
@@ -173,6 +175,7 @@ class Market:
             max_periods: Maximum duration of each order, [orders].
             horizon: Periods of the arrays; periods after an order's maximum have volume 0.
             sessions: Sessions of the volume profile, see :meth:`profile_over`.
+            sized: Whether the volume is wanted that sizes are parts of; else it is NaN. It has a profile of its own.
         """
         bars = self.bars
         periods = np.arange(horizon)
@@ -186,7 +189,9 @@ class Market:
             return np.where(own, profile.expected(start, horizon), 0.0)
 
         expected = expected_over(sessions)
-        usual = expected if sessions == SIZE_SESSIONS else expected_over(SIZE_SESSIONS)
+        usual = np.full_like(expected, np.nan)
+        if sized:
+            usual = expected if sessions == SIZE_SESSIONS else expected_over(SIZE_SESSIONS)
         unit = expected.sum(1) / max_periods
         return {
             "price": bars.vwap_at(index) / arrival[:, None],

@@ -190,7 +190,8 @@ class MarketBatches:
         stretch = draw.stretch
         start = draw.first[stretch] + draw.position + 1
         maximum = draw.orders.max_periods.numpy()
-        window = MarketWindow.of(self.market, start, maximum, self.horizon, torch.float32)
+        sized = self.costs is not None
+        window = MarketWindow.of(self.market, start, maximum, self.horizon, torch.float32, sized=sized)
         features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
         if self.costs is not None:
             window = self.costs.priced(window, relative_sizes(draw.orders, window, costs=self.costs))

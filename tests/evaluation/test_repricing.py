@@ -59,7 +59,8 @@ def test_several_calendars_symbols_of_their_own_spread_and_bounds():
     orders = Order.sample(bars, every=5, max_periods=4, lookback=64)
     assert orders["symbol"].nunique() == 2
     again = execute("volume_curve", bars, orders, costs=model).orders
-    pd.testing.assert_frame_equal(repriced(execute("volume_curve", bars, orders), [model])[0], again, check_exact=True)
+    # A policy with a memory of its own counts volumes in another unit than the pricing does: the same up to rounding.
+    pd.testing.assert_frame_equal(repriced(execute("volume_curve", bars, orders), [model])[0], again, rtol=1e-12)
     market, table = Market(BARS), ORDERS[ORDERS["benchmark"] == "vwap"]
     bound, costly = (execute_bound(OracleVWAP(), market, table, costs=c) for c in (None, COSTS.at(0.03)))
     pd.testing.assert_frame_equal(repriced(bound, [COSTS.at(0.03)])[0], costly.orders, check_exact=True)

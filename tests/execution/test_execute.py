@@ -353,13 +353,14 @@ def test_a_model_sells_in_the_mirrored_market_as_it_buys(name):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_decision_asks_for_no_more_history_than_the_lookback(name):
-    policy = policy_named(name)
-    row = 330
-    orders = order_table(BARS, row, max_periods=12, min_periods=1, side="buy")
-    # The classical policies' volume profile reaches 256 bars back, if they are there.
-    history = max(policy.lookback, 256)
-    cut = Bars.from_frame(BARS.frame.iloc[row - history : 384], calendar="24/7")
-    _assert_same(execute(policy, BARS, orders), execute(policy, cut, orders), 1e-6)
+    policy, bars = policy_named(name), hourly(45, 1)
+    row = 1000
+    orders = order_table(bars, row, max_periods=12, min_periods=1, side="buy")
+    # The volume profile reaches back over the policy's sessions, or over 256 bars without any.
+    history = max(policy.lookback, 256) + (policy.sessions + 1) * 24 * (policy.sessions > 0)
+    cut = Bars.from_frame(bars.frame.iloc[row - history :], calendar="24/7")
+    assert len(cut) < len(bars)
+    _assert_same(execute(policy, bars, orders), execute(policy, cut, orders), 1e-6)
 
 
 def test_a_session_model_asks_for_no_more_history_than_the_lookback():

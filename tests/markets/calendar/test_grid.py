@@ -128,7 +128,7 @@ def test_a_training_set_is_at_most_1_2_times_its_bars_and_the_features(settings,
     starts = stretch_starts(bars, length=128, support=128)
     first = starts.take(np.arange(0, len(starts), 97))
     market.feature_windows(first, 128)
-    market.over_orders(first + 20, np.full(len(first), 12), 12)
+    market.over_orders(first + 20, np.full(len(first), 12), 12, sized=False)
     bars.grid.session_end(first)
     seen = set()
     features = vars(market).get("features")
