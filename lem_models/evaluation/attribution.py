@@ -37,7 +37,7 @@ from torch import Tensor
 from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel
-from lem_models.execution.policy import Policy
+from lem_models.execution.policy import Policy, take_settings
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.execution.sharding import Ranks, SharedOrders
@@ -90,8 +90,7 @@ class WithContextsOf(Policy):
 
     def __init__(self, policy: Policy, market: Market) -> None:
         self._policy, self._market = policy, market
-        for name in ("lookback", "horizon", "risk_aversion", "fixed_risk_aversion", "benchmarks", "frequencies"):
-            setattr(self, name, getattr(policy, name, getattr(Policy, name)))
+        take_settings(self, policy)
 
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor | None:
         """Contexts of the same bars of the other market.

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lem_models.errors import BarsError
 from lem_models.execution.execute import execute_silently
-from lem_models.execution.policy import Policy, policy_of
+from lem_models.execution.policy import Policy, policy_of, take_settings
 from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, OrderBatch
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
@@ -212,8 +212,7 @@ class _Recorder(Policy):
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        for name in ("lookback", "horizon", "risk_aversion", "fixed_risk_aversion"):
-            setattr(self, name, getattr(policy, name, getattr(Policy, name)))
+        take_settings(self, policy)
         self._passes: list[list[npt.NDArray[np.float64]]] = []
 
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor | None:

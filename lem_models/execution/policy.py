@@ -47,6 +47,7 @@ __all__ = [
     "policy_of",
     "rows_not_finite",
     "sessions_of",
+    "take_settings",
 ]
 
 
@@ -230,6 +231,7 @@ class PolicySettings:
         )
 
 
+_SETTINGS = (*("lookback", "sessions", "horizon", "risk_aversion", "fixed_risk_aversion", "benchmarks", "frequencies"),)
 _FIXED = "fixed_risk_aversion"
 _LABELS = ("order_id", "symbol", "start")
 
@@ -243,6 +245,12 @@ def _risk_aversion(policy: Policy, name: str, default: float) -> float:
     if not (_is_whole(value) or isinstance(value, float | np.floating)) or not 0 <= value < np.inf:
         raise PolicyError(f"{name} is {shown(value)}; it is a finite number, at least 0")
     return float(value)
+
+
+def take_settings(policy: Policy, other: Policy) -> None:
+    """Take over what another policy says of itself (memory, horizon and the like): for one that passes it on."""
+    for name in _SETTINGS:
+        setattr(policy, name, getattr(other, name, getattr(Policy, name)))
 
 
 def lookback_of(policy: Policy) -> int:
