@@ -10,7 +10,7 @@ policy that fails leaks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,12 +128,9 @@ def _changed(bars: Bars, cut: int, rng: np.random.Generator, *, volumes: bool) -
     later = bars.timestamp >= cut
     price = np.where(later, np.exp(rng.normal(0.0, 0.05, len(bars))), 1.0)
     volume = np.where(later & volumes, np.exp(rng.normal(0.0, 1.5, len(bars))), 1.0)
-    frame = bars.frame
-    for name in ("open", "high", "low", "close"):
-        frame[name] *= price
-    frame["volume"] *= volume
-    frame["notional"] *= price * volume
-    return Bars.from_frame(frame, calendar=bars.calendar_names, frequency=bars.frequency)
+    # The grid stays: the calendar of a table that begins inside a session would be another one.
+    moved = {name: getattr(bars, name) * price for name in ("open", "high", "low", "close")}
+    return replace(bars, **moved, volume=bars.volume * volume, notional=bars.notional * price * volume)
 
 
 def _compare(policy: Policy, bars: Bars, changed: Bars, cut: int, horizon: int) -> tuple[Leak | None, int]:

@@ -318,9 +318,9 @@ def test_orders_of_a_whole_session_cover_every_full_day_of_the_test_part(market)
     bars = half_days(market, "2024-02-22")
     test = choose_split(bars, horizon=13).test
     model = tiny_model(horizon=13)
-    found = compare_models(model, model, bars, comparison_settings(13, start=test.start, limit=200))
+    found = compare_models(model, model, bars, comparison_settings(13, start=test.start, limit=1000))
     assert found.days == test.days - 1 == 8
-    assert found.orders == 200
+    assert found.orders == 1000
     assert found.untested == ()
 
 

@@ -112,16 +112,16 @@ def break_even_text(size: float | None, largest: float, starts_positive: bool | 
 
     Example:
         >>> break_even_text(0.0123, 0.1, True), break_even_text(float("nan"), 0.1, True)
-        ('1.2 %', 'none up to 10 %: above 0')
+        ('1.2 %', 'none: above 0')
         >>> break_even_text(0.02, 0.1, False), break_even_text(float("nan"), 0.1, False)
-        ('above 0 from 2 % on', 'none up to 10 %: below 0')
+        ('above 0 from 2 %', 'none: below 0')
     """
     if starts_positive is None or pd.isna(starts_positive) or pd.isna(largest):
         return MISSING
     if size is None or pd.isna(size):
-        return f"none up to {size_text(largest)}: {'above' if starts_positive else 'below'} 0"
-    text = f"{100 * size:.2g} %" if size >= _LEAST_SHOWN else f"below {size_text(_LEAST_SHOWN)}"
-    return text if starts_positive else f"above 0 from {text} on"
+        return f"none: {'above' if starts_positive else 'below'} 0"
+    text = f"{100 * size:.2g} %" if size >= _LEAST_SHOWN else f"< {size_text(_LEAST_SHOWN)}"
+    return text if starts_positive else f"above 0 from {text}"
 
 
 def break_even_table(curve: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
