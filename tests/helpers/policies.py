@@ -10,7 +10,7 @@ import torch
 
 from lem_models.baselines import list_policies, load_policy
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
-from lem_models.execution.policy import Policy, take_settings
+from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.market import Market
 from lem_models.hub.models.zoo import list_models
@@ -48,7 +48,9 @@ class Recorder(Policy):
 
     def __init__(self, policy: Any) -> None:
         self.policy = policy
-        take_settings(self, policy)
+        # Not its own risk aversion for fixed durations: orders that name none have one for all durations here.
+        for name in ("lookback", "sessions", "horizon", "risk_aversion"):
+            setattr(self, name, getattr(policy, name, getattr(Policy, name)))
         self.passes: list[list[tuple[np.ndarray, np.ndarray]]] = []
         self.states: list[ExecutionState] = []
 
