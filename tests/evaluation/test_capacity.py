@@ -165,13 +165,16 @@ def test_amounts_are_the_sizes_of_orders_that_name_them():
     assert row["participation_percent"] > 0
 
 
+ALONE: dict = {"null": 0, "information": 0, "placebos": ()}
+
+
 class TestBenchmark:
     """The curve of a benchmark."""
 
     def test_it_is_of_the_first_benchmark_and_target(self):
         policies = {name: load_policy(name) for name in ("stopping_rule", "twap")}
         settings = BenchmarkSettings(
-            min_periods=(1, 12), benchmark=("vwap", "arrival"), limit=600, null=0, costs=COSTS.at(0.01), bootstrap=100
+            min_periods=(1, 12), benchmark=("vwap", "arrival"), limit=600, costs=COSTS.at(0.01), bootstrap=100, **ALONE
         )
         run = run_benchmark(policies, BARS, settings)
         found = run.capacity(["min_periods"])
@@ -188,7 +191,7 @@ class TestBenchmark:
         table = Order.sample(BARS, every=10, side="sell", min_periods=[2, 5], max_periods=8, benchmark="full_vwap")
         table = table.assign(amount=50.0)
         policies = {name: load_policy(name) for name in ("almgren_chriss", "twap")}
-        run = run_benchmark(policies, BARS, BenchmarkSettings(null=0, costs=COSTS, bootstrap=100), orders=table)
+        run = run_benchmark(policies, BARS, BenchmarkSettings(costs=COSTS, bootstrap=100, **ALONE), orders=table)
         settings = run.settings
         assert (settings.benchmark, settings.target, settings.side) == (("full_vwap",), ("quantity",), "sell")
         assert (settings.min_periods, settings.max_periods) == ((2, 5), 8)
