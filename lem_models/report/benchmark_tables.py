@@ -234,7 +234,8 @@ class BenchmarkTables:
             sections.append(self._by_scenario(attribution, frames, title, note))
         elif self.information is not None:
             note = _INFORMATION_NOTE.format(draws=_draws(self.benchmark.settings.information))
-            sections.append(self._by_scenario(information_table, (self.information,), "Information", note))
+            information = partial(information_table, for_terminal=for_terminal)
+            sections.append(self._by_scenario(information, (self.information,), "Information", note))
         if self.placebos is not None and len(self.placebos):
             note = (
                 f"{_scenario_text(*self.scenarios[0])}. Placebos forecast nothing. The risk aversion of a placebo with "
@@ -290,7 +291,8 @@ class BenchmarkTables:
         if curve["size"].nunique() < 2:  # no curve
             return [numbers]
         note = (
-            "Size at which the mean net improvement is 0, interpolated in the square root of the size. It says nothing "
+            "Size at which the mean net improvement is 0, interpolated in the square root of the size; none up to the "
+            "largest size looked at where it says so. It says nothing "
             "where the intervals of the means hold 0 at every size."
         )
         sizes = replace(

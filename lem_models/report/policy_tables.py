@@ -215,15 +215,20 @@ def _cell(value: str, label: str, *, group: str = "", dropped: int = 0) -> Colum
     return Column(sources, label, lambda *ends: MISSING if is_missing(ends[0]) else interval(*ends), group, dropped)
 
 
-def information_table(information: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
+def information_table(
+    information: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None, for_terminal: bool = False
+) -> Table:
     """Improvement with contexts of real bars and of null bars, and the difference.
 
     Args:
         information: Table of ``attribution.information_split`` with a column ``policy``.
         by: Columns that it is grouped by.
         model: Policy whose rows stand out.
+        for_terminal: Bar volatilities only, in few columns.
     """
     columns = [_POLICY, _ORDERS]
+    if for_terminal:
+        return _by_policy(information, [_POLICY, _cell("information", "information")], by, model)
     for unit, form, group in (("bps", _BPS, "bps"), ("vol", _VOL, "bar volatilities")):
         columns.append(Column(f"real_{unit}", "contexts of real bars", form, group))
         columns.append(Column(f"ablated_{unit}", "of null bars", form, group))

@@ -53,14 +53,14 @@ def test_it_forecasts_better_than_the_plain_curve(name):
 
 
 @pytest.mark.parametrize("name", FORECASTERS)
-@pytest.mark.parametrize("bars", [_planted(), sessions(days=20)], ids=["round the clock", "sessions"])
+@pytest.mark.parametrize("bars", [_planted(), sessions(days=40)], ids=["round the clock", "sessions"])
 def test_it_follows_the_vwap_closer_than_the_plain_curve_and_twap(name, bars):
     orders = Order.sample(bars, every=3, max_periods=12)
     spread = {
         n: execute(load_policy(n), bars, orders).orders["slippage_bps"].std() for n in (name, "volume_curve", "twap")
     }
-    assert spread[name] < 0.95 * spread["volume_curve"]
-    assert spread[name] < 0.95 * spread["twap"]
+    assert spread[name] < 0.92 * spread["volume_curve"]
+    assert spread[name] < 0.92 * spread["twap"]
 
 
 @pytest.mark.parametrize("name", FORECASTERS)

@@ -113,6 +113,23 @@ def test_a_report_has_the_capacity_section_figure_and_numbers(tables, tmp_path):
     assert summary["settings"]["sizes"] == list(SIZES)
 
 
+@pytest.fixture(scope="module")
+def attributed(tables):
+    """With the ablation and placebos, without a null."""
+    settings = tables.benchmark.settings.model_copy(update={"information": 1, "placebos": ("stopping_rule",)})
+    policies = {name: load_policy(name) for name in ("twap", "stopping_rule")}
+    return BenchmarkTables(run_benchmark(policies, synthetic_bars(symbols=2, days=40, seed=2), settings))
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_attribution_without_a_null_fits_the_terminal(attributed, width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_benchmark(console, attributed)
+    text = console.export_text()
+    assert "\u2026" not in text
+    assert "Information" in text
+
+
 @pytest.mark.parametrize("width", [50, 80, 160])
 def test_it_fits_the_terminal(tables, width):
     console = Console(width=width, record=True, file=io.StringIO())
