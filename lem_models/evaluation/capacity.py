@@ -35,6 +35,8 @@ CAPACITY_COLUMNS = (
     "against",
     "orders",
     "gross_bps",
+    "gross_low_bps",
+    "gross_high_bps",
     "net_bps",
     "low_bps",
     "high_bps",
@@ -105,7 +107,8 @@ def capacity_curve(
     Returns:
         A row per policy, group, size and price of :data:`AGAINST`: the policy, the keys and :data:`CAPACITY_COLUMNS`.
         ``size`` is a fraction, NaN for orders with amounts. ``gross_bps`` and ``net_bps`` are mean improvements,
-        ``low_bps`` and ``high_bps`` the interval of the net one, ``difference_*`` its paired difference to the
+        ``gross_low_bps`` and ``gross_high_bps`` the interval of the first, ``low_bps`` and ``high_bps`` that of the
+        second, ``difference_*`` its paired difference to the
         reference (NaN for the reference itself, and without it), ``participation_percent`` the mean participation of
         the orders, ``largest_participation_percent`` the largest of all in one bar, and ``over_volume_percent`` the
         share of orders that trade more in a bar than the market did, which no market would fill.
@@ -133,6 +136,9 @@ def capacity_curve(
             table = _curve([value.iloc[group] for value in values], sizes)
             net = pd.concat([value.iloc[group][_net()] for value in values], axis=1)
             table["low_bps"], table["high_bps"] = bootstrap.means(net, group).interval(level)
+            # The fills are the same at every size, so one interval serves all.
+            gross = bootstrap.means(values[0].iloc[group][_gross()], group).interval(level)
+            table["gross_low_bps"], table["gross_high_bps"] = (np.tile(end, len(values)) for end in gross)
             if gains is not None:
                 some = gains.iloc[group]
                 table["difference_bps"] = some.mean().to_numpy()
@@ -157,6 +163,10 @@ def _models(results: Mapping[str, ExecutionResult], costs: CostModel, sizes: Seq
 
 def _net() -> list[str]:
     return [f"net_{price}" for price in AGAINST]
+
+
+def _gross() -> list[str]:
+    return [f"gross_{price}" for price in AGAINST]
 
 
 def _measured(result: ExecutionResult, models: Sequence[CostModel], market: Market) -> list[pd.DataFrame]:
@@ -199,6 +209,8 @@ def _curve(values: Sequence[pd.DataFrame], sizes: Sequence[float] | None) -> pd.
                     "against": price,
                     "orders": int(value[f"net_{price}"].notna().sum()),
                     "gross_bps": mean[f"gross_{price}"],
+                    "gross_low_bps": np.nan,
+                    "gross_high_bps": np.nan,
                     "net_bps": mean[f"net_{price}"],
                     "cost_bps": mean["cost"],
                     "difference_bps": np.nan,

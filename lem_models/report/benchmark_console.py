@@ -43,6 +43,10 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
     for warning in (seen_text(benchmark), *(f"{note}." for note in benchmark.notes)):
         if warning:
             console.print(f"[yellow]{escape(warning)}[/yellow]")
+    minimum, has_costs = min(settings.min_periods), tables.costs is not None
+    for each in tables.prices(benchmark.model):
+        net = f", net {each.net_text()} with costs at {each.size_label}" if has_costs else ""
+        console.print(f"minimum {minimum}, against {each.label}: gross {each.gross_text()}{net} bps", highlight=False)
     for name, target in tables.scenarios:
         console.print(f"\n[bold]Improvement against the {name.upper()}, fixed {target}[/bold]")
         console.print(fitting_table(console, tables.overview(name, target)))

@@ -14,7 +14,7 @@ from lem_models.evaluation.benchmark import Benchmark
 from lem_models.evaluation.post_trade import post_trade_reversion
 from lem_models.evaluation.trajectory import TENTHS, trajectory_shortfall
 from lem_models.execution.costs import CostModel
-from lem_models.report.capacity import break_even_table, capacity_table
+from lem_models.report.capacity import PriceImprovement, break_even_table, capacity_table, price_improvements
 from lem_models.report.policy_tables import (
     attribution_table,
     breakdown_table,
@@ -171,6 +171,21 @@ class BenchmarkTables:
     def capacity(self) -> pd.DataFrame | None:
         """Net improvement against the size by minimum duration, of the first scenario; ``None`` without costs."""
         return None if self.costs is None else self.benchmark.capacity(_BY)
+
+    @cached_property
+    def gross(self) -> pd.DataFrame:
+        """The same without costs, at size 0."""
+        return self.benchmark.gross(_BY)
+
+    def prices(self, policy: str) -> list[PriceImprovement]:
+        """Improvement of a policy against each price at the shortest minimum, of the first scenario; gross and net.
+
+        Without costs net is gross. A price that is the order's own benchmark is not repeated.
+        """
+        curve = self.gross if self.capacity is None else self.capacity
+        shortest = min(self.benchmark.settings.min_periods)
+        found = price_improvements(curve[curve["min_periods"] == shortest], policy)
+        return [each for each in found if each.against != self.scenarios[0][0]]
 
     def first(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows of the first benchmark price and target, for headlines and figures."""
