@@ -2,7 +2,7 @@
 
 The same fills are priced at every size (:mod:`lem_models.evaluation.repricing`). For each size, the net improvement
 against three prices: the order's own benchmark, the market's VWAP over the full horizon, and arrival (implementation
-shortfall). The first ends when the order does, which a policy that chooses its end gains from; the others do not.
+shortfall); see :mod:`lem_models.evaluation.prices`.
 
 Intervals are those of the bootstrap over days (:mod:`lem_models.statistics.bootstrap`). The *break-even size* is where
 the mean net improvement changes its sign. Between two sizes it is interpolated in the square root of the size, in which
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import ConfigError
+from lem_models.evaluation.prices import AGAINST
 from lem_models.evaluation.repricing import participations, repriced
 from lem_models.execution.costs import CostModel
 from lem_models.execution.result import ExecutionResult, with_ends
@@ -25,10 +26,7 @@ from lem_models.features.market import Market
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, key_names
 
-__all__ = ["AGAINST", "CAPACITY_COLUMNS", "break_even", "break_even_sizes", "capacity_curve", "net_improvements"]
-
-AGAINST = ("own", "full_vwap", "arrival")
-"""Prices that the improvement is against: the order's own benchmark, the full-horizon VWAP, the arrival price."""
+__all__ = ["CAPACITY_COLUMNS", "break_even", "break_even_sizes", "capacity_curve", "net_improvements"]
 
 CAPACITY_COLUMNS = (
     "size",

@@ -20,7 +20,7 @@ from lem_models.report.benchmark_tables import (
     seen_text,
     universe_table,
 )
-from lem_models.report.capacity import capacity_figure
+from lem_models.report.capacity import capacity_figure, difference_text, gross_text, net_text, size_text
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.execution_plot import execution
 from lem_models.report.figure_style import figure_to_png_bytes
@@ -259,10 +259,10 @@ def _price_headlines(tables: BenchmarkTables) -> list[Headline]:
             ends = (each.gross, each.gross_low, each.gross_high)
             shown.append(Headline.interval(labels[each.against], *ends, unit="bps gross"))
             continue
-        detail = f"95 %: gross {each.gross_text()}, net {each.net_text()} with costs at {each.size_label}"
+        detail = f"95 %: gross {gross_text(each)}, net {net_text(each)} with costs at {size_text(each.size)}"
         if each.against in twap and tables.benchmark.model != "twap":
-            detail += f"; TWAP {twap[each.against].net_text(ends=False)} net, difference {each.difference_text()}"
-        value = f"{each.gross_text(ends=False)} gross, {each.net_text(ends=False)} net, bps"
+            detail += f"; TWAP {net_text(twap[each.against], ends=False)} net, difference {difference_text(each)}"
+        value = f"{gross_text(each, ends=False)} gross, {net_text(each, ends=False)} net, bps"
         tone: Literal["good", "bad", "plain"] = "good" if each.net_low > 0 else "bad" if each.net_high < 0 else "plain"
         shown.append(Headline(labels[each.against], value, detail, tone))
     return shown
@@ -312,7 +312,7 @@ def summary(tables: BenchmarkTables) -> str:
             text += f" What it reads from the market adds {read['information_bps']:+.1f} bps (contexts of null bars)."
     if tables.costs is not None:
         left = ", ".join(f"{each.net:+.1f} bps against {_WORDS[each.against]}" for each in prices)
-        size = prices[0].size_label
+        size = size_text(prices[0].size)
         size = f"at {size} of the expected volume" if size.endswith("%") else size
         text += f" Net of costs, {size}, it gains {left}."
     if len(tables.tracking):

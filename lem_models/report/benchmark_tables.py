@@ -12,9 +12,10 @@ import pandas as pd
 
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.evaluation.post_trade import post_trade_reversion
+from lem_models.evaluation.prices import PriceImprovement
 from lem_models.evaluation.trajectory import TENTHS, trajectory_shortfall
 from lem_models.execution.costs import CostModel
-from lem_models.report.capacity import PriceImprovement, break_even_table, capacity_table, price_improvements
+from lem_models.report.capacity import break_even_table, capacity_table, price_improvements
 from lem_models.report.policy_tables import (
     attribution_table,
     breakdown_table,

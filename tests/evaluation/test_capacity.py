@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from lem_models import CostModel, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
-from lem_models.evaluation.capacity import AGAINST, break_even, break_even_sizes, capacity_curve, net_improvements
+from lem_models.evaluation.capacity import break_even, break_even_sizes, capacity_curve, net_improvements
+from lem_models.evaluation.prices import AGAINST
 from lem_models.statistics.summary import compare, paired_difference
 
 BARS = synthetic_bars(symbols=3, days=40, seed=2)

@@ -3,8 +3,10 @@
 from lem_models.report.capacity.figure import capacity_figure
 from lem_models.report.capacity.prices import (
     HEADLINE_SIZE,
-    PriceImprovement,
+    difference_text,
+    gross_text,
     headline_size,
+    net_text,
     price_improvements,
 )
 from lem_models.report.capacity.table import (
@@ -19,13 +21,15 @@ from lem_models.report.capacity.table import (
 __all__ = [
     "AGAINST_LABELS",
     "HEADLINE_SIZE",
-    "PriceImprovement",
     "break_even_table",
     "break_even_text",
     "capacity_figure",
     "capacity_overview",
     "capacity_table",
+    "difference_text",
+    "gross_text",
     "headline_size",
+    "net_text",
     "price_improvements",
     "size_text",
 ]

@@ -1,79 +1,18 @@
-"""Headlines in three columns: the same fills against the order's own benchmark, the full-horizon VWAP, and arrival.
-
-Gross, and net at one size. The own benchmark of a flexible order ends when the order does, so its improvement holds the
-option to end; the other two prices do not wait for the order. None of them is shown without the others.
-"""
+"""Headlines in three columns, from the capacity curve; see :mod:`lem_models.evaluation.prices`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pandas as pd
 
-from lem_models.evaluation.capacity import AGAINST
-from lem_models.guard.output import is_missing
-from lem_models.report.capacity.table import AGAINST_LABELS, size_text
+from lem_models.evaluation.prices import AGAINST, PriceImprovement
 from lem_models.report.numbers import interval, number
 
-__all__ = ["HEADLINE_SIZE", "PriceImprovement", "headline_size", "price_improvements"]
+__all__ = ["HEADLINE_SIZE", "difference_text", "gross_text", "headline_size", "net_text", "price_improvements"]
 
 HEADLINE_SIZE = 0.01
 """Size of net headlines: part of the volume expected over the maximum duration."""
-
-
-@dataclass(frozen=True)
-class PriceImprovement:
-    """Mean improvement of a policy against one price, in bps; positive is good, intervals at 95 %.
-
-    Attributes:
-        against: The price, one of :data:`~lem_models.evaluation.capacity.AGAINST`.
-        size: Size of the orders of ``net``; NaN for the amounts of the orders.
-        gross: Before costs.
-        gross_low: Lower end of its interval.
-        gross_high: Upper end.
-        net: After costs at the size.
-        net_low: Lower end of its interval.
-        net_high: Upper end.
-        difference: Net improvement minus that of the reference (TWAP); NaN without one.
-        difference_low: Lower end of its interval.
-        difference_high: Upper end.
-    """
-
-    against: str
-    size: float
-    gross: float
-    gross_low: float
-    gross_high: float
-    net: float
-    net_low: float
-    net_high: float
-    difference: float = math.nan
-    difference_low: float = math.nan
-    difference_high: float = math.nan
-
-    @property
-    def label(self) -> str:
-        """The price in words."""
-        return AGAINST_LABELS[self.against]
-
-    @property
-    def size_label(self) -> str:
-        """The size in words."""
-        return size_text(self.size)
-
-    def gross_text(self, *, ends: bool = True) -> str:
-        """Gross mean, with its interval."""
-        return _text(self.gross, self.gross_low, self.gross_high, ends)
-
-    def net_text(self, *, ends: bool = True) -> str:
-        """Net mean, with its interval."""
-        return _text(self.net, self.net_low, self.net_high, ends)
-
-    def difference_text(self, *, ends: bool = True) -> str:
-        """Net mean minus that of the reference, with its interval."""
-        return _text(self.difference, self.difference_low, self.difference_high, ends)
 
 
 def headline_size(curve: pd.DataFrame) -> float:
@@ -94,22 +33,28 @@ def price_improvements(curve: pd.DataFrame, policy: str, size: float | None = No
         size: Size of the net improvements; default that of :func:`headline_size`.
 
     Returns:
-        In the order of :data:`~lem_models.evaluation.capacity.AGAINST`; empty where the curve lacks the policy.
+        In the order of :data:`~lem_models.evaluation.prices.AGAINST`; empty where the curve lacks the policy.
     """
-    return list(_improvements(curve[curve["policy"] == policy], headline_size(curve) if size is None else size))
+    size = headline_size(curve) if size is None else size
+    sizes = curve["size"].astype(float)
+    rows = curve[(curve["policy"] == policy) & (sizes.isna() if math.isnan(size) else sizes == size)]
+    by_price = {row["against"]: row for row in rows.to_dict("records")}
+    return [PriceImprovement.of(by_price[price]) for price in AGAINST if price in by_price]
 
 
-def _improvements(rows: pd.DataFrame, size: float) -> Iterator[PriceImprovement]:
-    rows = rows[rows["size"].isna() if math.isnan(size) else rows["size"] == size]
-    for price in AGAINST:
-        for row in rows[rows["against"] == price].to_dict("records"):
-            values = {
-                **{name: row[f"{name}_bps"] for name in ("gross", "gross_low", "gross_high", "net")},
-                **{f"net_{end}": row[f"{end}_bps"] for end in ("low", "high")},
-                **{name: row[f"{name}_bps"] for name in ("difference", "difference_low", "difference_high")},
-            }
-            numbers = {name: math.nan if is_missing(value) else float(value) for name, value in values.items()}
-            yield PriceImprovement(price, size, **numbers)
+def gross_text(each: PriceImprovement, *, ends: bool = True) -> str:
+    """Gross mean, with its interval."""
+    return _text(each.gross, each.gross_low, each.gross_high, ends)
+
+
+def net_text(each: PriceImprovement, *, ends: bool = True) -> str:
+    """Net mean, with its interval."""
+    return _text(each.net, each.net_low, each.net_high, ends)
+
+
+def difference_text(each: PriceImprovement, *, ends: bool = True) -> str:
+    """Net mean minus that of the reference, with its interval."""
+    return _text(each.difference, each.difference_low, each.difference_high, ends)
 
 
 def _text(mean: float, low: float, high: float, ends: bool) -> str:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lem_models.evaluation.capacity import AGAINST, break_even_sizes
+from lem_models.evaluation.capacity import break_even_sizes
+from lem_models.evaluation.prices import AGAINST
 from lem_models.report.numbers import MISSING
 from lem_models.report.tables import Column, Emphasis, Table
 
 __all__ = ["break_even_table", "break_even_text", "capacity_overview", "capacity_table", "size_text"]
 
 AGAINST_LABELS = {"own": "own benchmark", "full_vwap": "full-horizon VWAP", "arrival": "arrival"}
-"""Headings of the prices of :data:`~lem_models.evaluation.capacity.AGAINST`."""
+"""Headings of the prices of :data:`~lem_models.evaluation.prices.AGAINST`."""
 
 _KEY_LABELS = {"min_periods": "minimum duration"}
 _BPS = "{:+.1f}"
