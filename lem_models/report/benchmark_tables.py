@@ -292,8 +292,8 @@ class BenchmarkTables:
             return [numbers]
         note = (
             "Size at which the mean net improvement is 0, interpolated in the square root of the size; none up to the "
-            "largest size looked at where it says so. It says nothing "
-            "where the intervals of the means hold 0 at every size."
+            "largest size looked at where it says so. In brackets, in per cent: the sizes at which the 95 % interval of "
+            "the mean holds 0."
         )
         sizes = replace(
             break_even_table(curve, _BY, model=model), title="How large an order may be", note=f"{of}. {note}"
