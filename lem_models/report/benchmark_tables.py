@@ -292,8 +292,8 @@ class BenchmarkTables:
             return [numbers]
         note = (
             "Size at which the mean net improvement is 0, interpolated in the square root of the size; none up to the "
-            "largest size looked at where it says so. In brackets, in per cent: the sizes at which the 95 % interval of "
-            "the mean holds 0."
+            "largest size looked at where it says so. In brackets, in per cent: the sizes at which the 95 % interval "
+            "of the mean holds 0."
         )
         sizes = replace(
             break_even_table(curve, _BY, model=model), title="How large an order may be", note=f"{of}. {note}"
@@ -430,7 +430,10 @@ def _attribution_note(benchmark: Benchmark) -> str:
     )
     if benchmark.ablated:
         note += f" {_INFORMATION_NOTE.format(draws=_draws(settings.information))} Policies without contexts have none."
-        note += " Control: the same difference on paths of the null, where contexts tell an order about its own path."
+        note += (
+            " Control: the same difference on paths of the null, where contexts tell an order about its own path. "
+            "Beyond control: information minus control, order by order."
+        )
     return note + f" {_PAIRED_SIDES if settings.side == 'both' else _ONE_SIDE}"
 
 

@@ -183,7 +183,7 @@ def attribution_table(
     model: str | None = None,
     for_terminal: bool = False,
 ) -> Table:
-    """Improvement, option value, what is above the null, and information, of every policy.
+    """Improvement, option value, what is above the null, and information (in bar volatilities), of every policy.
 
     Args:
         splits: Table of ``statistics.null_split`` with a column ``policy``.
@@ -198,20 +198,23 @@ def attribution_table(
     columns, frame, values = [_POLICY, _ORDERS], splits, [("above", "above the null")]
     if information is not None:
         keys, values = ["policy", *by], [*values, ("information", "information")]
-        frame = frame.merge(information[[*keys, *_of("information"), *_of("control")]], on=keys, how="left")
+        measured = [name for value in ("information", "control", "beyond_control") for name in _of(value)]
+        frame = frame.merge(information[[*keys, *measured]], on=keys, how="left")
     if for_terminal:
-        columns = [_POLICY, Column("option_vol", "option", _VOL, dropped=2)]
-        columns += [_cell(value, label, dropped=4 if value == "above" else 3) for value, label in values]
-        columns += [_cell("control", "control", dropped=1)] if information is not None else []
+        columns = [_POLICY, Column("option_vol", "option", _VOL, dropped=3)]
+        columns += [_cell(value, label, dropped=5 if value == "above" else 4) for value, label in values]
+        if information is not None:
+            columns += [_cell("control", "control", dropped=1), _cell("beyond_control", "beyond control", dropped=2)]
         return replace(_by_policy(frame, columns, by, model), grouped=[Column("min_periods", "min")] if by else ())
     for unit, form, group in (("bps", _BPS, "bps"), ("vol", _VOL, "bar volatilities")):
         columns.append(Column(f"real_{unit}", "improvement", form, group))
         columns.append(Column(f"option_{unit}", "option value", form, group))
-        for value, label in values:
-            columns.append(Column(f"{value}_{unit}", label, form, group))
-            columns.append(_interval_column(f"{value}_low_{unit}", f"{value}_high_{unit}", group, form))
+        if unit == "bps":  # more would not fit on the page
+            columns.append(Column("above_bps", "above the null", form, group))
+            columns.append(_interval_column("above_low_bps", "above_high_bps", group, form))
     if information is not None:
-        columns.append(_cell("control", "control", group="bar volatilities"))
+        values = [*values, ("control", "control"), ("beyond_control", "beyond control")]
+    columns += [_cell(value, label, group="bar volatilities") for value, label in values]
     return _by_policy(frame, columns, by, model)
 
 

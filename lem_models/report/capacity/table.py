@@ -125,17 +125,18 @@ def break_even_text(
 
     Example:
         >>> break_even_text(0.0123, 0.1, True), break_even_text(0.0123, 0.1, True, 0.004, float("inf"))
-        ('1.2 %', '1.2 % [0.4, > 10]')
+        ('1.2 %', '1.2 % [0.4, ≥ 10]')
         >>> break_even_text(0.02, 0.1, False), break_even_text(float("nan"), 0.1, False)
         ('above 0 from 2 %', 'none: below 0')
         >>> break_even_text(float("nan"), 0.1, True, 0.08, float("inf"))
-        'none: above 0 [8, > 10]'
+        'none: above 0 [8, ≥ 10]'
     """
     if starts_positive is None or pd.isna(starts_positive) or pd.isna(largest):
         return MISSING
     ends = ""
-    if low is not None and high is not None and not pd.isna(low) and not pd.isna(high) and low != high:
-        ends = f" [{_end_text(low, largest)}, {_end_text(high, largest)}]"
+    known = [end for end in (low, high) if end is not None and not pd.isna(end)]
+    if len(set(known)) == 2 and known[1] >= _LEAST_SHOWN:  # else the text without it says as much
+        ends = f" [{', '.join(_end_text(end, largest) for end in known)}]"
     if size is None or pd.isna(size):
         return f"none: {'above' if starts_positive else 'below'} 0{ends}"
     text = f"{100 * size:.2g} %" if size >= _LEAST_SHOWN else f"< {size_text(_LEAST_SHOWN)}"
@@ -145,8 +146,8 @@ def break_even_text(
 def _end_text(size: float, largest: float) -> str:
     """An end of the interval of a break-even, in per cent."""
     if size == float("inf"):
-        return f"> {100 * largest:.3g}"
-    return f"{100 * size:.2g}" if size >= _LEAST_SHOWN or not size else f"< {100 * _LEAST_SHOWN:g}"
+        return f"\u2265 {100 * largest:.3g}"
+    return f"{100 * max(size, _LEAST_SHOWN if size else 0.0):.2g}"
 
 
 def break_even_table(curve: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
@@ -162,7 +163,8 @@ def break_even_table(curve: pd.DataFrame, by: Sequence[str] = (), *, model: str 
     columns = [Column("policy", "policy")]
     for column, group in (("net_bps", "net improvement"), ("difference_bps", "net improvement over twap")):
         sizes = break_even_sizes(curve, column)
-        for price in AGAINST:
+        # Two policies are as far apart against arrival as against the full-horizon VWAP: both prices are the order's.
+        for price in AGAINST if column == "net_bps" else AGAINST[:2]:
             rows = sizes[sizes["against"] == price]
             texts = [break_even_text(*values) for values in rows[_BREAK_EVEN].itertuples(index=False)]
             name = f"{column}_{price}"
