@@ -6,7 +6,8 @@ shortfall); see :mod:`lem_models.evaluation.prices`.
 
 Intervals are those of the bootstrap over days (:mod:`lem_models.statistics.bootstrap`). The *break-even size* is where
 the mean net improvement changes its sign. Between two sizes it is interpolated in the square root of the size, in which
-the impact of a fill is linear.
+the impact of a fill is linear. Its interval is made of the sizes at which the interval of the mean holds 0: those that
+a test at this level does not tell from the break-even.
 """
 
 from __future__ import annotations
@@ -262,20 +263,43 @@ def break_even_sizes(curve: pd.DataFrame, column: str = "net_bps") -> pd.DataFra
 
     Returns:
         A row per policy, group and price: the keys, ``against``, ``break_even`` (a fraction; NaN if there is none),
+        ``break_even_low`` and ``break_even_high`` (ends of its interval, at the level of the curve: the smallest size
+        if the sign may be the other one there already, infinity if it may still be the same at the largest),
         ``largest_size`` (up to which was looked), and ``starts_positive`` (whether the improvement is above 0 at the
         smallest size; missing without one).
     """
     keys = [name for name in curve.columns if name not in CAPACITY_COLUMNS] + ["against"]
+    name = "" if column == "net_bps" else "difference_"
+    ends = [f"{name}low_bps", f"{name}high_bps"]
     rows = []
     for values, group in curve.groupby(keys, sort=False, observed=True, dropna=False):
         group = group.sort_values("size")
-        first = group[column].iloc[0]
+        first, last = group[column].iloc[0], group[column].iloc[-1]
+        found = break_even(group["size"], group[column])
+        falls = bool(first > 0) if np.isfinite(found) else bool(last < first)
+        # Where it falls, the lower end of its interval changes its sign first.
+        low, high = (_turn(group["size"], group[end], falls) for end in (ends if falls else ends[::-1]))
         rows.append(
             dict(zip(keys, values, strict=True))
             | {
-                "break_even": break_even(group["size"], group[column]),
+                "break_even": found,
+                "break_even_low": low,
+                "break_even_high": high,
                 "largest_size": group["size"].max(),
                 "starts_positive": None if pd.isna(first) else bool(first > 0),
             }
         )
-    return pd.DataFrame(rows, columns=[*keys, "break_even", "largest_size", "starts_positive"])
+    sizes = ["break_even", "break_even_low", "break_even_high", "largest_size", "starts_positive"]
+    return pd.DataFrame(rows, columns=[*keys, *sizes])
+
+
+def _turn(size: pd.Series[float], improvement: pd.Series[float], falls: bool) -> float:
+    """Size from which an improvement is below 0 (above 0, if it rises): infinity if it never is, NaN if unknown."""
+    known = improvement.notna() & size.notna()
+    if not known.any():
+        return float("nan")
+    values = improvement[known] if falls else -improvement[known]
+    if values.iloc[0] <= 0:
+        return float(size[known].iloc[0])
+    turn = break_even(size[known], values)
+    return turn if np.isfinite(turn) else float("inf")

@@ -308,8 +308,8 @@ class BenchmarkTables:
             return [numbers]
         note = (
             "Size at which the mean net improvement is 0, interpolated in the square root of the size; none up to the "
-            "largest size looked at where it says so. It says nothing "
-            "where the intervals of the means hold 0 at every size."
+            "largest size looked at where it says so. In brackets, in per cent: the sizes at which the 95 % interval "
+            "of the mean holds 0."
         )
         sizes = replace(
             break_even_table(curve, _BY, model=model), title="How large an order may be", note=f"{of}. {note}"
@@ -446,7 +446,10 @@ def _attribution_note(benchmark: Benchmark) -> str:
     )
     if benchmark.ablated:
         note += f" {_INFORMATION_NOTE.format(draws=_draws(settings.information))} Policies without contexts have none."
-        note += " Control: the same difference on paths of the null, where contexts tell an order about its own path."
+        note += (
+            " Control: the same difference on paths of the null, where contexts tell an order about its own path. "
+            "Beyond control: information minus control, order by order."
+        )
     return note + f" {_PAIRED_SIDES if settings.side == 'both' else _ONE_SIDE}"
 
 
