@@ -23,7 +23,7 @@ and for all assets:
   volume curve;
 - ``capacity``: what is left against the own benchmark, the full-horizon VWAP and arrival when the same
   fills have a size (``SIZES``) and pay the named costs of the market; at the shortest, the middle and the longest
-  minimum. ``longstaff_schwartz_net`` has the costs of orders of 1 % in its regressions.
+  minimum.
 
 With fewer orders or draws than by default a record is marked as reduced.
 
@@ -46,7 +46,7 @@ from pydantic import Field
 from benchmarks.looks import open_bars, symbols_of, utc
 from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
-from lem_models.baselines import LongstaffSchwartz, list_policies
+from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError, LEMError
 from lem_models.evaluation.attribution import PLACEBOS
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
@@ -74,8 +74,7 @@ NOT_KEPT = ("std_bps", "better_percent", "dm_bps", "dm_vol")
 SIZES = (0.0, 0.001, 0.01, 0.03, 0.1)
 """Sizes of the orders, parts of the volume expected over the maximum duration."""
 NET = 0.01
-"""Size of net headlines, and of the orders in the regressions of ``longstaff_schwartz_net``."""
-WITH_COSTS = "longstaff_schwartz_net"
+"""Size of net headlines."""
 COMPARED = (
     *("orders", "mean_bps", "low_bps", "high_bps", "std_bps", "median_bps", "q05_bps", "q95_bps", "better_percent"),
     *("mean_vol", "low_vol", "high_vol", "std_vol", "volatility_bps", "periods_used", "completed_percent"),
@@ -208,11 +207,6 @@ def load_models(given: list[str]) -> dict[str, LEMModel]:
             raise ConfigError(f"the model {name} was given twice")
         models[name] = LEMModel.from_pretrained(folder or item)
     return models
-
-
-def load_rival(name: str, costs: str) -> Policy:
-    """A policy of the package by name, with the costs of the market where it takes them."""
-    return LongstaffSchwartz(costs=cost_model(costs), size=NET) if name == WITH_COSTS else load_policy(name)
 
 
 def weights_of(given: list[str]) -> dict[str, str]:
@@ -360,7 +354,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
     )
     bars, start = opened.bars, opened.start
     costs = cost_model_for(bars)
-    policies: dict[str, Policy] = {**models, **{name: load_rival(name, costs) for name in given.rivals}}
+    policies: dict[str, Policy] = {**models, **{name: load_policy(name) for name in given.rivals}}
     folder = given.data if given.data.is_dir() else given.data.parent
     unseen = plan.unseen(list(models), list(bars.symbols), folder)
     runs = []
@@ -432,7 +426,7 @@ def command(given: argparse.Namespace) -> str:
     words = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
     if given.models:
         words.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
-    if given.rivals != RIVALS:
+    if given.rivals != list_policies():
         words.append(" ".join(["--rivals", *given.rivals]))
     if given.max_periods:
         words.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
@@ -443,7 +437,6 @@ def command(given: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-RIVALS = [*list_policies(), WITH_COSTS]
 DEFAULTS = {"limit": 40_000, "information": 5, "seed": 0}
 
 
@@ -453,7 +446,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--market", required=True, help="a market of the zoo")
     made.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     made.add_argument("--models", nargs="+", help="NAME, FOLDER or NAME=FOLDER; default the specialist and the base")
-    made.add_argument("--rivals", nargs="*", default=RIVALS, help="policies to run beside them; default all")
+    made.add_argument("--rivals", nargs="*", default=list_policies(), help="policies to run beside them; default all")
     made.add_argument("--max-periods", type=int, nargs="+", help="only the runs of these maximum durations")
     made.add_argument("--start", help="first day, inclusive; default the test period's")
     made.add_argument("--end", help="day by which orders have ended, exclusive")
