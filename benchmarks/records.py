@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError
+from lem_models.evaluation.prices import PriceImprovement
 from lem_models.guard.output import Json, is_missing, write_text
 from lem_models.guard.text import read_json
-from lem_models.statistics.summary import Unit
+from lem_models.report.capacity import HEADLINE_SIZE
 
 Row: TypeAlias = Mapping[str, Any]
 """A row of a table: numbers by the name of the column."""
@@ -33,7 +34,10 @@ Assets: TypeAlias = Literal["all", "seen", "unseen"]
 
 DIGITS = 6
 _HEAD = ("command", "market", "data", "period", "unseen_assets", "split", "runs")
-_TABLES = ("comparison", "differences", "null", "tracking")
+_TABLES = (
+    *("comparison", "differences", "tracking"),
+    *("null", "information", "placebos", "tracking_errors", "capacity"),
+)
 _RUN = ("max_periods", "settings", "orders", "volatility_bps", *_TABLES)
 
 
@@ -86,14 +90,6 @@ def _is_table(value: Json) -> bool:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def tested(difference: Row) -> tuple[Unit, float | None]:
-    """Unit that a recorded difference is quoted in, and the adjusted p-value of its mean in that unit.
-
-    Bar volatilities; bps in older records, which have no test of the others.
-    """
-    return ("vol", difference["p_holm_vol"]) if "p_holm_vol" in difference else ("bps", difference["p_holm"])
-
-
 @dataclass(frozen=True)
 class RecordedRun:
     """The orders of one maximum duration.
@@ -141,8 +137,16 @@ class RecordedRun:
         return self._row("tracking", model=model, policy=policy, assets=assets)
 
     def tracking_errors(self, model: str, policy: str, assets: Assets = "all") -> list[Row]:
-        """Every measure of the errors of a model beside those of a policy; empty in older records."""
+        """Every measure of the errors of a model beside those of a policy."""
         return self.rows("tracking_errors", policy=model, against=policy, assets=assets)
+
+    def capacity_rows(self, policy: str, minimum: int) -> list[Row]:
+        """Rows of the capacity curve at 1 %, one per price; empty at minima without a curve."""
+        return self.rows("capacity", policy=policy, min_periods=minimum, size=HEADLINE_SIZE)
+
+    def prices(self, policy: str, minimum: int) -> list[PriceImprovement]:
+        """Improvement of a policy against each price, gross and net at 1 %; empty at minima without a curve."""
+        return [PriceImprovement.of(row) for row in self.capacity_rows(policy, minimum)]
 
     def rows(self, table: str, **keys: object) -> list[Row]:
         """Rows of a table with some values, by minimum duration; none of a table that the run lacks."""
@@ -181,6 +185,11 @@ class MarketRecord:
     def is_test(self) -> bool:
         """Whether its period was used neither in training nor in any choice."""
         return bool(self.content["split"] == "test")
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether it has fewer orders or draws than by default."""
+        return bool(self.content.get("reduced"))
 
     def check_weights(self, model: str, sha256: str) -> None:
         """See :func:`check_weights`."""

@@ -11,7 +11,7 @@ or in another one (``unseen``), and for the others (``seen``):
 
 - ``comparison``: mean, spread and interval of every policy;
 - ``differences``: each model minus every other policy, order by order, Holm's correction over the rows of one model and
-  one set of assets;
+  one set of assets (not for the seen ones alone);
 - ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration;
 
 and for all assets:
@@ -69,7 +69,7 @@ _BEGAN = time.perf_counter()
 ROOT = Path(__file__).resolve().parents[1]
 TRACKED_AGAINST = ("twap", "volume_curve")
 """Policies that the errors of all others are compared with at a fixed duration."""
-NOT_KEPT = ("std_bps", "better_percent", "dm_bps", "dm_vol")
+NOT_KEPT = ("std_bps", "better_percent", "dm_bps", "dm_vol", "mean_verdict", "risk_verdict", "dominates", "verdict")
 """Columns of the differences that are not kept."""
 SIZES = (0.0, 0.001, 0.01, 0.03, 0.1)
 """Sizes of the orders, parts of the volume expected over the maximum duration."""
@@ -269,7 +269,7 @@ def evaluate(
         "left_out": left_out,
         "excluded": dict(benchmark.excluded),
         "volatility_bps": model["volatility_bps"].mean(),
-        **{name: pd.concat([each[name] for each in tables], ignore_index=True) for name in tables[0]},
+        **{name: pd.concat([each[name] for each in tables if name in each], ignore_index=True) for name in tables[0]},
         **_whole(benchmark),
     }
 
@@ -283,17 +283,18 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
     fixed = {name: orders[name][lambda o: o["min_periods"] == o["max_periods"]] for name in orders}
     for model in models:
         others = [name for name in orders if name != model]
-        table = paired_comparison(orders[model], {name: orders[name] for name in others}, by, **bootstrap)
-        differences.append(table.assign(model=model))
+        if assets != "seen":  # nothing is said about these alone
+            table = paired_comparison(orders[model], {name: orders[name] for name in others}, by, **bootstrap)
+            differences.append(table.assign(model=model).drop(columns=list(NOT_KEPT)))
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
     tables = {
         "comparison": comparison,
-        "differences": _stacked(differences).drop(columns=list(NOT_KEPT)),
+        "differences": _stacked(differences),
         "tracking": _stacked(tracking),
     }
-    return {name: _first(table.assign(assets=assets)) for name, table in tables.items()}
+    return {name: _first(table.assign(assets=assets)) for name, table in tables.items() if len(table)}
 
 
 def _whole(benchmark: Benchmark) -> dict[str, pd.DataFrame]:
@@ -320,7 +321,7 @@ def _capacity(benchmark: Benchmark) -> pd.DataFrame | None:
     curve = benchmark.capacity(["min_periods"])
     minima = sorted(benchmark.settings.min_periods)
     kept = {minima[0], minima[len(minima) // 2], minima[-1]}
-    return None if curve is None else curve[curve["min_periods"].isin(kept)]
+    return None if curve is None else curve[curve["min_periods"].isin(kept)].drop(columns="over_volume_percent")
 
 
 def _first(table: pd.DataFrame) -> pd.DataFrame:
@@ -373,7 +374,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             information=given.information,
             seed=given.seed,
             costs=cost_model(costs).at(NET),
-            sizes=SIZES,
+            sizes=(NET,) if runs else SIZES,
             placebos=() if runs else tuple(PLACEBOS),  # matching a risk takes many regressions
         )
         runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))

@@ -13,11 +13,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = {model["name"]: model for model in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)}
 
 
-def rows_of_the_zoo():
-    rows = re.findall(r"^\| `(lem-[\w-]+)` \|(.+)\|$", README, re.MULTILINE)
-    return {name: [cell.strip() for cell in cells.split("|")] for name, cells in rows}
-
-
 def test_the_readme_is_short():
     assert len(README.encode()) <= 8192
 
@@ -27,28 +22,25 @@ def test_the_map_names_every_room_in_the_order_of_imports():
     assert [line.split()[0] for line in plan.strip().splitlines()] == [room for room in ROOMS if room]
 
 
-def test_the_table_of_the_zoo_is_that_of_lem_list():
-    rows = rows_of_the_zoo()
-    assert rows.keys() == MODELS.keys()
-    for name, (trades, longest, improvement, tracking) in rows.items():
-        model, headlines = MODELS[name], MODELS[name]["headlines"]
-        assert longest == str(model["horizon"])
-        assert {(h["min_periods"], h["max_periods"]) for h in headlines} == {(1, 12)}
-        if len(headlines) == 1:
-            headline = headlines[0]
-            assert trades == f"{model['market']}, {model['frequency']} bars"
-            interval = f"[{headline['low_vol']:.3f}, {headline['high_vol']:.3f}]"
-            assert improvement == f"{headline['mean_vol']:.3f} {interval}"
-        else:
-            assert improvement == ", ".join(f"{h['mean_vol']:.3f}" for h in headlines)
-        assert tracking == ", ".join(f"{h['tracking']:.2f}" for h in headlines)
+def test_the_table_of_the_zoo_has_the_numbers_of_lem_list():
+    rows = re.findall(r"^\| `(lem-[\w-]+)` \|(.+)\|$", README, re.MULTILINE)
+    found: dict[str, list[list[str]]] = {name: [] for name in MODELS}
+    for name, cells in rows:
+        found[name].append([cell.strip() for cell in cells.replace("−", "-").split("|")])
+    for name, model in MODELS.items():
+        assert len(found[name]) == len(model["headlines"])
+        for (_, own, full, arrival, difference, errors), headline in zip(found[name], model["headlines"], strict=True):
+            prices = {each["against"]: each for each in headline["prices"]}
+            for cell, price in ((own, "own"), (full, "full_vwap"), (arrival, "arrival")):
+                gross, net = (part.split(" [")[0] for part in cell.split(" → "))
+                assert (gross, net) == tuple(f"{prices[price][kind]:+.1f}" for kind in ("gross", "net"))
+            assert difference.startswith(f"{prices['full_vwap']['difference']:+.1f} [")
+            assert errors == f"{headline['tracking']:.2f}, {headline['median_tracking']:.2f}"
 
 
-def test_what_is_above_the_null_is_that_of_the_specialists_records():
-    values = []
-    for name in list(rows_of_the_zoo())[:4]:
-        metrics = json.loads((ROOT / "lem_models" / "pretrained" / name / "metrics.json").read_text(encoding="utf-8"))
-        row = metrics["evaluations"][0]["runs"][0]["rows"][0]
-        assert row["min_periods"] == 1
-        values.append(f"{row['above_vol']:.3f}")
-    assert f"above it are {', '.join(values[:3])} and {values[3]}" in README
+def test_what_the_readme_says_of_twap_holds_for_every_model_and_market():
+    """At 1 % of the volume no model is ahead of TWAP, net against the full-horizon VWAP."""
+    for model in MODELS.values():
+        for headline in model["headlines"]:
+            (full,) = [each for each in headline["prices"] if each["against"] == "full_vwap"]
+            assert full["difference_low"] < 0

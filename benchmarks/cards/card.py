@@ -31,18 +31,24 @@ from benchmarks.cards.tables import (
     unseen_table,
 )
 from benchmarks.looks import UNDATED, read_looks
-from benchmarks.records import MarketRecord, RecordedRun, tested
+from benchmarks.records import MarketRecord, RecordedRun
+from benchmarks.zoo_table import headline_table, prices_table
 from lem_models import LEMModel
 from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
 from lem_models.hub.models.zoo import ZooModel, list_models
+from lem_models.report.capacity import AGAINST_LABELS, size_text
 from lem_models.report.markdown import markdown_table
-from lem_models.report.numbers import interval, number
 from lem_models.report.tables import Column, Table
 from lem_models.training.recipe import Recipe
 
 _COMPARED = ("orders", "mean_vol", "low_vol", "high_vol", "std_vol", "mean_bps", "low_bps", "high_bps", "std_bps")
+_PRICED = (
+    *("against", "size", "gross_bps", "gross_low_bps", "gross_high_bps", "net_bps", "low_bps", "high_bps"),
+    *("difference_bps", "difference_low_bps", "difference_high_bps"),
+)
 _SPLIT = ("option_vol", "above_vol", "above_low_vol", "above_high_vol")
 _EXAMPLE_PERIODS = 12
+_RATIOS = ("std", "clipped_std", "mean_abs", "median_abs", "q95_abs", "q99_abs")
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,8 @@ def metrics_of(name: ZooModel, records: Sequence[MarketRecord]) -> dict[str, Any
                 {
                     "market": record.market,
                     "split": record.content["split"],
+                    "reduced": record.is_reduced,
+                    "cost_model": record.content["cost_model"]["name"],
                     "start": period["start"],
                     "end": period["end"],
                     "runs": runs,
@@ -114,6 +122,9 @@ def _run_metrics(run: RecordedRun, model: str) -> dict[str, Any]:
         if row is not None:
             split = {name: null[name] for name in _SPLIT} if null is not None else {}
             rows.append({"min_periods": minimum, **{name: row[name] for name in _COMPARED}, **split})
+            if prices := run.capacity_rows(model, minimum):
+                rows[-1]["prices"] = [{name: each[name] for name in _PRICED} for each in prices]
+    errors = {policy: run.tracking_errors(model, policy) for policy in ("twap", "volume_curve")}
     tracking = [(policy, run.tracking(model, policy)) for policy in run.policies]
     return {
         "max_periods": run.max_periods,
@@ -123,6 +134,13 @@ def _run_metrics(run: RecordedRun, model: str) -> dict[str, Any]:
             {"policy": policy, **{name: row[name] for name in ("std_ratio_vol", "low", "high")}}
             for policy, row in tracking
             if row is not None
+        ],
+        "tracking_errors": [
+            {"policy": policy, "measure": row["measure"]}
+            | {name: row[name] for name in ("ratio", "ratio_low", "ratio_high")}
+            for policy, measures in errors.items()
+            for row in measures
+            if row["measure"] in _RATIOS
         ],
     }
 
@@ -155,6 +173,21 @@ def card_metadata(name: ZooModel, metrics: Mapping[str, Any]) -> str:
                         metric_args=args,
                     )
                 )
+                for each in row.get("prices", ()):
+                    price = AGAINST_LABELS[each["against"]]
+                    results += [
+                        EvalResult(
+                            **shared,
+                            metric_type=f"{kind}_improvement_bps",
+                            metric_name=f"Mean {kind} improvement over the {price}, bps, {of}" + size,
+                            metric_value=each[f"{kind}_bps"],
+                            metric_args={"low": each[low], "high": each[high]},
+                        )
+                        for kind, low, high, size in (
+                            ("gross", "gross_low_bps", "gross_high_bps", ""),
+                            ("net", "low_bps", "high_bps", f", orders of {size_text(each['size'])} of the volume"),
+                        )
+                    ]
             for row in run["tracking"]:
                 if row["policy"] == "twap":
                     results.append(
@@ -227,28 +260,27 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
     )
 
 
-def _headlines(sources: CardSources) -> list[str]:
-    """One line per market: improvement at the shortest minimum, and tracking at the fixed duration."""
-    lines = []
-    for record in sources.records:
-        market, run = zoo_market(record.market), record.runs[0]
-        row = run.row(sources.name, run.minima[0])
-        if row is None:
-            continue
-        line = (
-            f"{market.title}, {_days(record.content['period'])}: mean improvement "
-            f"**{interval(row['mean_vol'], row['low_vol'], row['high_vol'])}** bar volatilities "
-            f"({number(row['mean_bps'], '.1f')} bps), standard deviation {number(row['std_vol'])}, for orders "
-            f"of {run.minima[0]} to {run.max_periods} {market.period}s"
-        )
-        twap = run.tracking(sources.name, "twap")
-        if twap is not None:
-            line += (
-                f"; at a fixed {run.max_periods} a standard deviation of "
-                f"**{interval(twap['std_ratio_vol'], twap['low'], twap['high'], '.2f')}** times TWAP's"
-            )
-        lines.append(line + ("." if record.is_test else ". **Not the test period.**"))
-    return lines
+def _headlines(sources: CardSources) -> str | None:
+    """The model against three prices in each market, gross and net of costs at 1 %; ``None`` where that is missing."""
+    measured = [record for record in sources.records if record.runs[0].prices(sources.name, record.runs[0].minima[0])]
+    if not measured:
+        return None
+    lines = [headline_table(measured, [str(sources.name)], ends=True)]
+    lines += [
+        f"**{zoo_market(record.market).title}: not the test period.**" for record in measured if not record.is_test
+    ]
+    lines += [f"{zoo_market(record.market).title}: {_costs(record)}." for record in measured]
+    return "\n\n".join(lines)
+
+
+def _costs(record: MarketRecord) -> str:
+    """The costs of net numbers in words."""
+    costs = record.content["cost_model"]
+    return (
+        f"net of the costs `{costs['name']}` (half-spread {costs['half_spread_bps']:g} bps, fees {costs['fee_bps']:g} "
+        f"bps, impact {costs['impact']:g} × bar volatility × √participation) for orders of 1 % of the volume expected "
+        "over the maximum duration"
+    )
 
 
 def _facts(name: ZooModel, model: LEMModel) -> list[tuple[str, str]]:
@@ -319,6 +351,7 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
         + (f", {len(unseen)} of them withheld from training ({', '.join(unseen)})" if unseen else "")
         + f". {' and '.join(orders)} orders"
         + (f", null of {settings['null']} draw{'s' if settings['null'] > 1 else ''}" if settings.get("null") else "")
+        + (" (a **reduced** run, until the models are trained again)" if record.is_reduced else "")
         + f". Record: `benchmarks/results/{record.file}`; hash of the bars: "
         + f"`{content['data']['content_hash'][:16]}`."
     )
@@ -336,10 +369,10 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
             {
                 "max_periods": run.max_periods,
                 "findings": findings(run, name, models_of(run, models), market.period),
+                "prices": _optional(prices_table(run, [name, "twap"])),
                 "improvement": markdown_table(improvement_table(run, name)),
                 "policies": markdown_table(policies_table(run, name, models)),
                 "differences": markdown_table(differences_table(run, name, ALPHA)),
-                "unit": _differences_unit(run, name),
                 "tracking": _optional(tracking_table(run, name)),
                 "errors": _optional(tracking_errors_table(run, name)),
                 "unseen": _optional(unseen_table(run, name)),
@@ -348,12 +381,6 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
             for run in runs
         ],
     }
-
-
-def _differences_unit(run: RecordedRun, model: str) -> str:
-    """Unit of the table of differences: the one that was tested."""
-    rows = run.rows("differences", model=model, assets="all")
-    return "bps" if rows and tested(rows[0])[0] == "bps" else "bar volatilities"
 
 
 def _optional(table: Table | None) -> str | None:

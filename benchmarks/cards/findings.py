@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from benchmarks.records import RecordedRun, Row, tested
+from benchmarks.records import RecordedRun, Row
 from lem_models.report.numbers import interval, number
 from lem_models.statistics.accuracy_tests import holm
 from lem_models.statistics.dominance import judged
@@ -28,8 +28,7 @@ Outcome = Literal["ahead", "level", "behind"]
 
 def outcome(difference: Row) -> Outcome:
     """Whether a model is significantly ahead of or behind another policy, or neither."""
-    unit, p_value = tested(difference)
-    mean = difference[f"mean_{unit}"]
+    mean, p_value = difference["mean_vol"], difference["p_holm_vol"]
     if p_value is None or mean is None or not p_value < ALPHA:
         return "level"
     return "ahead" if mean > 0 else "behind"
@@ -56,17 +55,46 @@ def findings(run: RecordedRun, model: str, models: Sequence[str], period: str) -
         period: Word for a bar, e.g. ``"hour"``.
 
     Returns:
-        Markdown sentences: rivals for a flexible end, tracking at the fixed duration, option value and what is above
-        the null, assets that the model never saw, other models.
+        Markdown sentences: orders with a size net of costs, rivals for a flexible end, tracking at the fixed duration,
+        option value and what is above the null, assets that the model never saw, other models.
     """
     rivals = rivals_of(run, models)
-    sentences = _flexible(run, model, rivals)
+    sentences = _with_size(run, model, rivals) + _flexible(run, model, rivals)
     sentences += _fixed(run, model, rivals, period)
     sentences += _above_the_null(run, model)
     sentences += _unseen(run, model)
     for other in models_of(run, models):
         if other != model:
             sentences += _other_model(run, model, other)
+    return sentences
+
+
+# --- orders with a size ----------------------------------------------------------------------------------------------
+
+
+def _with_size(run: RecordedRun, model: str, rivals: Sequence[str]) -> list[str]:
+    """Whether TWAP wins net of costs at 1 %, and which policies are better than the model there, by their means."""
+    sentences = []
+    for minimum in run.minima:
+        ours = {each.against: each for each in run.prices(model, minimum)}
+        if "full_vwap" not in ours:
+            continue
+        full = ours["full_vwap"]
+        difference = interval(full.difference, full.difference_low, full.difference_high, "+.1f")
+        verdict = (
+            "**TWAP wins**" if full.difference_high < 0 else "the model wins" if full.difference_low > 0 else "level"
+        )
+        better = [
+            rival
+            for rival in rivals
+            for each in run.prices(rival, minimum)
+            if each.against == "full_vwap" and each.net > full.net
+        ]
+        text = (
+            f"Minimum {minimum}, orders of 1 % of the volume, net of costs, against the full-horizon VWAP: "
+            f"{interval(full.net, full.net_low, full.net_high, '+.1f')} bps; minus TWAP {difference}: {verdict}."
+        )
+        sentences.append(f"{text} A higher net mean: {_names(better)}." if better else text)
     return sentences
 
 
@@ -145,9 +173,11 @@ def _fixed(run: RecordedRun, model: str, rivals: Sequence[str], period: str) -> 
         row = rows["twap"]
         text += f" It is {interval(row['std_ratio_vol'], row['low'], row['high'], '.2f')} times TWAP's."
     verdicts = [tracking_verdict(pd.DataFrame(rows)) for rival in rivals if (rows := run.tracking_errors(model, rival))]
-    if verdicts:
-        return [f"{text} It {'; it '.join(verdicts)}."]
-    return [f"{text} The worst orders rule a standard deviation: alone it does not say that orders track closer."]
+    if not verdicts:
+        return [text]
+    return [
+        f"{text} The worst orders rule a standard deviation. By all measures together: it {'; it '.join(verdicts)}."
+    ]
 
 
 # --- option value and above the null ---------------------------------------------------------------------------------

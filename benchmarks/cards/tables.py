@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 
-from benchmarks.records import RecordedRun, Row, tested
-from lem_models.report.numbers import interval, number
+from benchmarks.records import RecordedRun, Row
+from lem_models.guard.output import is_missing
+from lem_models.report.numbers import MISSING, interval, number
 from lem_models.report.policy_tables import means_by_minimum
 from lem_models.report.quality.tables import tracking_ratio_table
 from lem_models.report.tables import Column, Emphasis, Table, pivot
+
+_READ = [f"{value}{end}_vol" for value in ("information", "beyond_control") for end in ("", "_low", "_high")]
 
 
 def improvement_table(run: RecordedRun, model: str) -> Table:
@@ -32,11 +35,41 @@ def improvement_table(run: RecordedRun, model: str) -> Table:
         columns += [Column("option_vol", "option value", "{:.3f}"), Column(above, "above the null [95 %]", interval)]
     read = [row for row in run.content.get("information", ()) if row["policy"] == model and row["assets"] == "all"]
     if read:
-        names = [f"{value}{end}_vol" for value in ("information", "control") for end in ("", "_low", "_high")]
-        frame = frame.merge(pd.DataFrame(read)[["min_periods", *names]], on="min_periods", how="left")
-        columns.append(Column(tuple(names[:3]), "information [95 %]", interval))
-        columns.append(Column(tuple(names[3:]), "its control [95 %]", interval))
+        frame = frame.merge(pd.DataFrame(read)[["min_periods", *_READ]], on="min_periods", how="left")
+        columns += _read_columns()
     return Table(frame, columns)
+
+
+def attribution_table(run: RecordedRun, model: str, market: str, policies: Collection[str]) -> Table | None:
+    """Option value, above the null and information of some policies by minimum; ``None`` without a null."""
+    null = [row for row in run.rows("null", assets="all") if row["policy"] in policies]
+    if not null:
+        return None
+    read = pd.DataFrame(run.rows("information", assets="all"), columns=["policy", "min_periods", *_READ])
+    frame = pd.DataFrame(null).merge(read, on=["policy", "min_periods"], how="left")
+    columns = [
+        Column("min_periods", f"{market}, minimum"),
+        Column("policy", "policy"),
+        Column("real_vol", "improvement", "{:.3f}"),
+        Column("option_vol", "option value", "{:.3f}"),
+        Column(("above_vol", "above_low_vol", "above_high_vol"), "above the null [95 %]", _known_interval),
+        *_read_columns(),
+    ]
+    return Table(
+        frame.sort_values("min_periods", kind="stable", ignore_index=True), columns, emphasis={model: "strong"}
+    )
+
+
+def _read_columns() -> list[Column]:
+    """Columns of the ablation."""
+    return [
+        Column(tuple(_READ[3 * place : 3 * place + 3]), f"{label} [95 %]", _known_interval)
+        for place, label in enumerate(("information", "beyond its control"))
+    ]
+
+
+def _known_interval(mean: float, low: float, high: float) -> str:
+    return MISSING if is_missing(mean) else interval(mean, low, high)
 
 
 def placebos_table(run: RecordedRun, model: str) -> Table | None:
@@ -63,16 +96,11 @@ def policies_table(run: RecordedRun, model: str, models: Iterable[str]) -> Table
 
 
 def differences_table(run: RecordedRun, model: str, alpha: float) -> Table:
-    """The model minus every other policy, order by order; an asterisk where Holm's p is below ``alpha``.
-
-    In the unit that was tested: see :func:`benchmarks.records.tested`.
-    """
+    """The model minus every other policy, order by order; an asterisk where Holm's p is below ``alpha``."""
 
     def cell(row: Row) -> str:
-        unit, p_holm = tested(row)
-        star = "\\*" if p_holm is not None and p_holm < alpha else ""
-        ends = (row[f"{name}_{unit}"] for name in ("mean", "low", "high"))
-        return interval(*ends, "+.3f" if unit == "vol" else "+.2f") + star
+        star = "\\*" if row["p_holm_vol"] is not None and row["p_holm_vol"] < alpha else ""
+        return interval(row["mean_vol"], row["low_vol"], row["high_vol"], "+.3f") + star
 
     rows = run.rows("differences", model=model, assets="all")
     return pivot(pd.DataFrame(rows), "policy", "min_periods", cell, corner="minus", label="min {}")
@@ -91,7 +119,7 @@ def tracking_table(run: RecordedRun, model: str) -> Table | None:
 
 
 def tracking_errors_table(run: RecordedRun, model: str) -> Table | None:
-    """Every measure of the model's errors at the fixed duration over that of a rival; ``None`` in older records."""
+    """Every measure of the model's errors at the fixed duration over that of a rival; ``None`` without one."""
     rows = run.rows("tracking_errors", policy=model, assets="all")
     return tracking_ratio_table(pd.DataFrame(rows)) if rows else None
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
+
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from lem_models.evaluation.prices import AGAINST
 from lem_models.hub.models.zoo import Headline, ZooList
 from lem_models.report.terminal_width import fits
 
 __all__ = ["print_models"]
 
-_COLUMNS = ("model", "for", "bars", "horizon", "size", "measured on", "minimum", "improvement", "std × TWAP")
+MISSING = "\u2013"
+
+_COLUMNS = (
+    *("model", "for", "bars", "horizon", "size", "measured on", "minimum"),
+    *("own benchmark", "full VWAP", "arrival", "- TWAP", "errors × TWAP"),
+)
 
 _LEGEND = (
-    "improvement over the VWAP in bar volatilities, mean ± std \\[95 % interval], at the shortest minimum of the "
-    "longest duration;\nstd × TWAP: standard deviation over TWAP's at the fixed duration. "
-    "The model cards have the baselines, the null and the limits."
+    "Mean improvement in bps, gross / net of costs for orders of 1 % of the volume expected over their maximum, at the "
+    "shortest minimum: against the own benchmark, which ends when the order does; the VWAP of all periods; the price "
+    "at arrival. - TWAP: net against the VWAP of all periods minus that of TWAP; below 0, TWAP is better. errors × "
+    "TWAP: std and median of the absolute slippage over TWAP's at a fixed duration. The model cards have intervals, "
+    "baselines, the null and the limits."
 )
 
 
@@ -52,8 +62,9 @@ def _print_paragraphs(console: Console, models: ZooList) -> None:
         console.print(f"\n[bold]{model}[/bold]", soft_wrap=True)
         lines = [f"{model.market}, bars of {model.frequency}, up to {model.horizon} periods, {model.size / 1e6:.1f} MB"]
         for headline in model.headlines:
-            market, minimum, improvement, tracking = _cells(headline)
-            lines.append(f"{market}, {minimum}: {improvement}" + (f", std {tracking} × TWAP" if tracking else ""))
+            market, minimum, own, full, arrival, twap, errors = _cells(headline)
+            line = f"{market}, {minimum}: own benchmark {own}, full VWAP {full}, arrival {arrival}, - TWAP {twap}"
+            lines.append(line + (f", errors {errors} × TWAP" if errors else ""))
         for line in lines:
             console.print(Padding(line, (0, 0, 0, 2)), highlight=False)
     console.print()
@@ -61,9 +72,15 @@ def _print_paragraphs(console: Console, models: ZooList) -> None:
 
 def _cells(headline: Headline) -> tuple[str, ...]:
     measured = headline.market if headline.split == "test" else f"{headline.market} ({headline.split})"
+    by_price = {each.against: each for each in headline.prices}
+    prices = [f"{each.gross:+.1f} / {each.net:+.1f}" if (each := by_price.get(price)) else MISSING for price in AGAINST]
+    full = by_price.get("full_vwap")
+    twap = MISSING if full is None or math.isnan(full.difference) else f"{full.difference:+.1f}"
+    errors = [value for value in (headline.tracking, headline.median_tracking) if value is not None]
     return (
         measured,
         f"{headline.min_periods} of {headline.max_periods}",
-        f"{headline.mean_vol:+.3f} ± {headline.std_vol:.3f} \\[{headline.low_vol:.3f}, {headline.high_vol:.3f}]",
-        "" if headline.tracking is None else f"{headline.tracking:.2f}",
+        *prices,
+        twap,
+        ", ".join(f"{value:.2f}" for value in errors),
     )

@@ -20,6 +20,7 @@ from benchmarks.zoo import evaluate
 from lem_models import LEMModel, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.evaluation.benchmark import BenchmarkSettings
+from lem_models.execution.costs import cost_model
 from lem_models.execution.result import with_ends
 from lem_models.guard.output import to_json
 from lem_models.hub.models.registry import weights_hash, zoo_source
@@ -30,6 +31,7 @@ from tests.helpers import random_model, tiny_config
 NAME = ZooModel("lem-crypto-hourly")
 BARS = synthetic_bars(symbols=4, days=28, seed=7)
 RIVALS = ("twap", "stopping_rule")
+COSTS = cost_model("crypto").at(0.01)
 MODELS = [str(NAME), "lem-base"]
 
 
@@ -46,7 +48,9 @@ def _measured():
         "lem-base": random_model(tiny_config(horizon=12)),
         **{name: load_policy(name) for name in RIVALS},
     }
-    settings = BenchmarkSettings(every=5, min_periods=(1, 6, 12), max_periods=12, null=2, bootstrap=100)
+    settings = BenchmarkSettings(
+        every=5, min_periods=(1, 6, 12), max_periods=12, null=2, bootstrap=100, costs=COSTS, sizes=(0.0, 0.01)
+    )
     return plain(evaluate(policies, MODELS, BARS, settings, ["S003"]))
 
 
@@ -61,6 +65,8 @@ def record():
         "period": {"start": "2024-01-01T00:00:00+00:00", "end": "2024-01-29T00:00:00+00:00"},
         "unseen_assets": ["S003"],
         "split": "test",
+        "reduced": False,
+        "cost_model": {"name": "crypto", **cost_model("crypto").model_dump(mode="json")},
         "weights": {str(NAME): weights_hash(NAME.folder)},
         "runs": [copy.deepcopy(_measured())],
     }
@@ -104,7 +110,11 @@ def test_every_number_of_the_model_is_on_the_card(record):
         assert f"{row['above_vol']:.3f} [{row['above_low_vol']:.3f}".replace("-", "−") in card
     for row in rows(record, "information", policy=NAME, assets="all"):
         assert f"{row['information_vol']:.3f} [{row['information_low_vol']:.3f}".replace("-", "−") in card
-        assert f"{row['control_vol']:.3f} [{row['control_low_vol']:.3f}".replace("-", "−") in card
+        assert f"{row['beyond_control_vol']:.3f} [{row['beyond_control_low_vol']:.3f}".replace("-", "−") in card
+    for row in rows(record, "capacity", policy=NAME, size=0.01):
+        gross = f"{row['gross_bps']:+.1f} [{row['gross_low_bps']:+.1f}, {row['gross_high_bps']:+.1f}]"
+        net = f"{row['net_bps']:+.1f} [{row['low_bps']:+.1f}, {row['high_bps']:+.1f}]"
+        assert f"{gross} → {net}".replace("-", "−") in card
     placebos = rows(record, "placebos", model=NAME, assets="all")
     assert {row["placebo"] for row in placebos} == {"longstaff_schwartz, matched", "stopping_rule"}
     for row in placebos:
@@ -231,22 +241,25 @@ def test_closer_is_claimed_by_all_measures_together(record):
     assert "tracks closer than twap: std 0.80" in sentences(record)
     change(record, "tracking_errors", keys | {"measure": "median_abs"}, ratio_high=1.1)
     assert "tracks neither closer nor less closely than twap" in sentences(record)
-    # A record that has the standard deviation only allows no such claim.
-    del record["runs"][0]["tracking_errors"]
-    assert "tracks closer" not in sentences(record)
-    assert "alone it does not say that orders track closer" in sentences(record)
+    assert "The worst orders rule a standard deviation. By all measures together: it" in sentences(record)
 
 
-def test_an_older_record_is_quoted_in_the_unit_that_it_tested(record):
-    for row in rows(record, "differences"):
-        for name in ("p_value_vol", "p_holm_vol", "p_holm_bps"):
-            row.pop(name)
-        row.update(p_holm=0.01, p_value=0.001, mean_bps=7.25, low_bps=6.5, high_bps=8.0, mean_vol=-9.0)
-    card = card_of(record)
-    assert "order by order, in bps" in card
-    assert "+7.25 [+6.50, +8.00]\\*" in card
-    assert "significantly ahead" in sentences(record)
-    assert "significantly behind" not in sentences(record)
+def test_it_is_said_where_twap_wins_net_of_costs(record):
+    keys = {"policy": NAME, "size": 0.01, "against": "full_vwap", "min_periods": 1}
+    for low, high, verdict in ((-3, -1, "**TWAP wins**"), (1, 3, "the model wins"), (-1, 1, "level")):
+        values = {"difference_bps": (low + high) / 2, "difference_low_bps": low, "difference_high_bps": high}
+        change(record, "capacity", keys, **values, net_bps=-9.0, low_bps=-11.0, high_bps=-7.0)
+        change(record, "capacity", keys | {"policy": "twap"}, net_bps=-8.0)
+        change(record, "capacity", keys | {"policy": "stopping_rule"}, net_bps=-10.0)
+        text = f"−9.0 [−11.0, −7.0] bps; minus TWAP {(low + high) / 2:+.1f} [{low:+.1f}, {high:+.1f}]: {verdict}"
+        assert text.replace("-", "−") in sentences(record)
+        assert f"{verdict}. A higher net mean: `twap`." in sentences(record)
+
+
+def test_a_reduced_run_is_marked(record):
+    assert "**reduced** run" not in card_of(record)
+    assert "**reduced** run" in card_of(record | {"reduced": True})
+    assert metrics_of(NAME, [MarketRecord(record | {"reduced": True}, "r.json")])["evaluations"][0]["reduced"]
 
 
 def test_older_frontiers_are_judged_by_the_standard_of_today():
@@ -341,7 +354,7 @@ def test_a_card_without_any_record_says_so():
 
 def test_a_run_without_null_tracking_and_unseen_assets_is_shown(record):
     run = record["runs"][0]
-    run["null"], run["tracking"] = [], []
+    run["null"], run["tracking"], run["information"], run["capacity"] = [], [], [], []
     for table in ("comparison", "differences"):
         run[table] = [row for row in run[table] if row["assets"] == "all"]
     record["unseen_assets"] = []
@@ -411,9 +424,14 @@ def test_the_hub_reads_the_results_from_the_metadata(record):
     card = ModelCard(card_of(record))
     assert (card.data.license, card.data.library_name, card.data.model_name) == ("apache-2.0", "lem_models", NAME)
     found = {result.metric_name: result for result in card.data.eval_results}
-    assert len(found) == 4
+    assert len(found) == 4 + 3 * 3 * 2
+    (full,) = rows(record, "capacity", policy=NAME, min_periods=1, size=0.01, against="full_vwap")
+    name = "Mean net improvement over the full-horizon VWAP, bps, minimum 1 of 12 periods, orders of 1 % of the volume"
+    assert found[name].metric_value == full["net_bps"]
     for row in rows(record, "comparison", policy=NAME, assets="all"):
-        (result,) = [r for name, r in found.items() if name.endswith(f"minimum {row['min_periods']} of 12 periods")]
+        (result,) = [
+            r for name, r in found.items() if name.endswith(f"volatilities, minimum {row['min_periods']} of 12 periods")
+        ]
         assert result.metric_value == row["mean_vol"]
         assert result.metric_args["low_vol"] == row["low_vol"]
         assert (result.dataset_type, result.dataset_split) == ("crypto-hourly", "test")

@@ -5,15 +5,20 @@ import json
 import pytest
 
 from benchmarks.ablation import markdown as ablation_table
-from benchmarks.attribution_table import attribution_table
-from benchmarks.capacity import table as capacity_table
 from benchmarks.encoders import table as encoder_table
 from benchmarks.martingale_optimum import table as optimum_table
+from benchmarks.records import read_market_record
 from benchmarks.speed_table import paths_table, scaling_table, tkan_table
 from benchmarks.zoo import Plan
-from benchmarks.zoo_table import zoo_table
+from benchmarks.zoo_table import (
+    attribution_table,
+    capacity_table,
+    headline_table,
+    improvement_table,
+    tracking_table,
+    zoo_models,
+)
 from lem_models.hub.models.registry import bundled_folder, weights_hash
-from lem_models.hub.models.zoo import list_models
 from tests.docs.pages import ROOT
 
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -26,9 +31,20 @@ def read_record(name):
 
 
 @pytest.mark.parametrize("market", MARKETS)
-def test_the_table_of_a_market_is_that_of_its_recorded_run(market):
-    assert zoo_table(read_record(market)) in RESULTS
-    assert f"benchmarks/results/{market}.json" in RESULTS
+@pytest.mark.parametrize("table", [improvement_table, attribution_table, tracking_table])
+def test_the_tables_of_a_market_are_those_of_its_recorded_run(table, market):
+    assert table(read_record(market)) in RESULTS
+
+
+def test_the_headlines_in_readme_and_results_are_those_of_the_recorded_runs():
+    records = [read_market_record(ROOT / "benchmarks" / "results" / f"{market}.json") for market in MARKETS]
+    table = headline_table(records, zoo_models(records))
+    assert table in RESULTS
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_capacity_table_is_that_of_the_recorded_runs():
+    assert capacity_table([read_record(market) for market in MARKETS]) in RESULTS
 
 
 @pytest.mark.parametrize("market", MARKETS)
@@ -36,16 +52,11 @@ def test_a_recorded_run_is_of_the_whole_test_period_and_of_the_bundled_weights(m
     record, plan = read_record(market), Plan.of().market(market)
     assert record["split"] == "test"
     assert record["period"]["start"][:10] == str(plan.test_start)
-    assert record["command"] == f"python benchmarks/zoo.py --market {market} --data FOLDER"
+    command = f"python benchmarks/zoo.py --market {market} --data FOLDER"
+    assert record["command"] == command + (" --limit 20000 --null 5" if record["reduced"] else "")
+    assert not record["reduced"] or "reduced" in RESULTS
     for name in (record["model"], record["base"]):
         assert record["weights"][name] == weights_hash(bundled_folder(name))
-
-
-def test_the_tables_of_attribution_are_those_of_the_recorded_run():
-    record = read_record("attribution-crypto-hourly")
-    assert attribution_table(record) in RESULTS
-    assert f"`{record['command']}`" in RESULTS
-    assert record["weights"]["lem-crypto-hourly"] == weights_hash(bundled_folder("lem-crypto-hourly"))
 
 
 def test_the_table_of_choices_is_that_of_the_recorded_rows():
@@ -65,13 +76,6 @@ def test_the_tables_of_theory_and_ablation_are_those_of_the_recorded_runs(record
     recorded = read_record(record)
     rows = recorded["rows"] if isinstance(recorded, dict) else recorded
     assert table(rows) in RESULTS
-
-
-def test_the_capacity_table_is_that_of_the_recorded_run_of_the_bundled_weights():
-    record = read_record("capacity")
-    assert capacity_table(record) in RESULTS
-    assert f"`{record['command']}`" in RESULTS
-    assert record["weights"] == {name: weights_hash(bundled_folder(name)) for name in list_models()}
 
 
 def test_the_optimum_is_reached_and_not_beaten():

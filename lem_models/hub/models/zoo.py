@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lem_models.errors import ConfigError
+from lem_models.evaluation.prices import PriceImprovement
 from lem_models.hub.models.registry import ZooEntry, bundled_folder, bundled_names, zoo_entry, zoo_market
 from lem_models.hub.names import CONFIG_NAME, METRICS_NAME
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
+
+_WORDS = {"own": "own benchmark", "full_vwap": "full VWAP", "arrival": "arrival"}
 
 __all__ = ["Headline", "ZooList", "ZooModel", "list_models", "model_for"]
 
@@ -38,6 +41,10 @@ class Headline:
         high_vol: Upper end.
         std_vol: Standard deviation between orders.
         tracking: Standard deviation over TWAP's at the fixed duration ``max_periods``; ``None`` if not measured.
+        median_tracking: The same for the median of the absolute slippage.
+        prices: Improvement in bps against the own benchmark, the full-horizon VWAP and arrival, gross and net of costs;
+            empty if not measured.
+        reduced: Whether the run had fewer orders or draws than by default.
     """
 
     market: str
@@ -48,16 +55,23 @@ class Headline:
     low_vol: float
     high_vol: float
     std_vol: float
-    tracking: float | None
+    tracking: float | None = None
+    median_tracking: float | None = None
+    prices: tuple[PriceImprovement, ...] = ()
+    reduced: bool = False
 
     def __str__(self) -> str:
-        """The improvement, its interval and its orders; then the tracking."""
-        text = (
-            f"{self.mean_vol:+.3f} ± {self.std_vol:.3f} [{self.low_vol:.3f}, {self.high_vol:.3f}] bar vol., "
-            f"min {self.min_periods} of {self.max_periods}"
-        )
+        """Gross and net improvement against each price in bps, in bar volatilities where there is none; the errors."""
+        orders = f"min {self.min_periods} of {self.max_periods}"
+        if self.prices:
+            columns = (f"{_WORDS[each.against]} {each.gross:+.1f} / {each.net:+.1f}" for each in self.prices)
+            text = f"{', '.join(columns)} bps gross / net at {100 * self.prices[0].size:g} %, {orders}"
+        else:
+            ends = f"[{self.low_vol:.3f}, {self.high_vol:.3f}]"
+            text = f"own benchmark {self.mean_vol:+.3f} ± {self.std_vol:.3f} {ends} bar vol., {orders}"
         if self.tracking is not None:
-            text += f"; {self.tracking:.2f} × TWAP's std, fixed {self.max_periods}"
+            text += f"; errors × TWAP's, fixed {self.max_periods}: std {self.tracking:.2f}"
+            text += "" if self.median_tracking is None else f", median {self.median_tracking:.2f}"
         return text if self.split == "test" else f"{text} ({self.split})"
 
 
@@ -211,11 +225,19 @@ def _headline(evaluation: Mapping[str, Any]) -> Headline:
     orders = evaluation["runs"][0]  # the first longest duration
     row = min(orders["rows"], key=lambda row: int(row["min_periods"]))
     twap = [each["std_ratio_vol"] for each in orders["tracking"] if each["policy"] == "twap"]
+    median = [
+        each["ratio"]
+        for each in orders.get("tracking_errors", ())
+        if (each["policy"], each["measure"]) == ("twap", "median_abs")
+    ]
     return Headline(
         market=evaluation["market"],
         split=evaluation["split"],
         max_periods=orders["max_periods"],
         tracking=twap[0] if twap else None,
+        median_tracking=median[0] if median else None,
+        prices=tuple(PriceImprovement.of(each) for each in row.get("prices", ())),
+        reduced=bool(evaluation.get("reduced", False)),
         **{name: row[name] for name in ("min_periods", "mean_vol", "low_vol", "high_vol", "std_vol")},
     )
 

@@ -40,7 +40,8 @@ def test_printed_it_is_a_table():
         assert f"{name.size / 1e6:.1f} MB" in line
         if name.headline is not None:
             assert line.endswith(str(name.headline))
-            assert f"{name.headline.mean_vol:+.3f} ± {name.headline.std_vol:.3f}" in line
+            for each in name.headline.prices:
+                assert f"{each.gross:+.1f} / {each.net:+.1f}" in line
 
 
 def test_neither_listing_nor_describing_loads_anything_heavy():
@@ -85,7 +86,7 @@ def test_the_headline_is_the_shortest_minimum_of_the_first_run_of_each_market(tm
     first, second = models[0].headlines
     assert (first.min_periods, first.max_periods, first.mean_vol, first.tracking) == (1, 12, 0.4, 0.66)
     assert models[0].headline == first
-    text = "+0.400 ± 0.500 [0.380, 0.420] bar vol., min 1 of 12; 0.66 × TWAP's std, fixed 12"
+    text = "own benchmark +0.400 ± 0.500 [0.380, 0.420] bar vol., min 1 of 12; errors × TWAP's, fixed 12: std 0.66"
     assert str(first) == text
     assert second.tracking is None
     assert "(validation)" in str(second)
@@ -93,4 +94,25 @@ def test_the_headline_is_the_shortest_minimum_of_the_first_run_of_each_market(tm
     assert len(lines) == 3
     assert "78" in lines[1]
     assert lines[1].endswith(f"crypto-hourly: {text}")
-    assert lines[2].strip().startswith("dow-daily: -0.100")
+    assert lines[2].strip().startswith("dow-daily: own benchmark -0.100")
+
+
+def test_the_headline_has_three_prices_gross_and_net_and_two_measures_of_the_errors(tmp_path, monkeypatch):
+    evaluation = _evaluation("crypto-hourly", tracking=0.66) | {"reduced": True}
+    run = evaluation["runs"][0]
+    ends = {f"{name}_bps": 0.0 for name in ("gross_low", "gross_high", "low", "high")}
+    ends |= {f"difference{end}_bps": None for end in ("", "_low", "_high")}
+    run["rows"][1]["prices"] = [
+        {"against": price, "size": 0.01, "gross_bps": gross, "net_bps": gross - 10, **ends}
+        for price, gross in (("own", 25.44), ("full_vwap", 2.9), ("arrival", 3.0))
+    ]
+    run["tracking_errors"] = [
+        {"policy": policy, "measure": "median_abs", "ratio": ratio}
+        for policy, ratio in (("volume_curve", 9), ("twap", 1.4))
+    ]
+    headline = _bundle(tmp_path, monkeypatch, {"evaluations": [evaluation]})[0].headline
+    assert str(headline) == (
+        "own benchmark +25.4 / +15.4, full VWAP +2.9 / -7.1, arrival +3.0 / -7.0 bps gross / net at 1 %, min 1 of 12; "
+        "errors × TWAP's, fixed 12: std 0.66, median 1.40"
+    )
+    assert headline.reduced
