@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,8 +40,8 @@ from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.execution.result import first_bars
-from lem_models.execution.roll import Roll
-from lem_models.execution.simulator import chosen_period, finishing_fills, roll_on, settle, started
+from lem_models.execution.roll import KnownRoll
+from lem_models.execution.simulator import finishing_fills, settle
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.orders import Order
@@ -55,6 +55,7 @@ _PACES = (0.0, 1.0, 2.5)  # multiples of the benchmark's own pace
 _LARGEST = 0.9  # part of what is left that may be traded without finishing
 _KNOTS = 16  # periods with a regression of their own; in longer orders neighbours share one
 _RIDGE = 1e-5
+_FEW = 0.5  # part of the rolled orders that must go on; with fewer, those that have finished are dropped
 _VOLATILITY = 0.01  # of simulated bars; everything is in its units
 _INTRABAR = 12  # trades of a simulated bar
 
@@ -160,19 +161,36 @@ class _Plan:
         self.finish: dict[int, Tensor] = {}
         self.pace: dict[int, Tensor] = {}
 
-    def at(self, basis: Tensor, period: int) -> tuple[Tensor, Tensor]:
-        """Multiple of the benchmark's pace, and what finishing now is worth above going on, [orders] each."""
+    def at(
+        self, basis: Tensor, period: int, product: Callable[[Tensor, Tensor], Tensor] = torch.matmul
+    ) -> tuple[Tensor, Tensor]:
+        """Multiple of the benchmark's pace, and what finishing now is worth above going on, [orders] each.
+
+        Args:
+            basis: Basis functions, [functions, orders].
+            period: The period.
+            product: Product of coefficients [regressions, functions] and basis, [regressions, orders].
+        """
         knot = self._nearest[min(period, len(self._nearest) - 1)]
-        nothing = basis.new_zeros(len(basis))
-        pace = self.pace.get(knot)
-        ratio = nothing + 1 if pace is None else _top(_product(basis, pace[:, 0]), _product(basis, pace[:, 1]))
-        finish = self.finish.get(knot)
-        return ratio, nothing - 1 if finish is None else _product(basis, finish)
+        nothing = torch.zeros_like(basis[0])
+        pace, finish = self.pace.get(knot), self.finish.get(knot)
+        if pace is None:
+            return nothing + 1, nothing - 1
+        slow, fast, *advantage = product(pace if finish is None else torch.cat([pace, finish]), basis)
+        return _top(slow, fast), advantage[0] if advantage else nothing - 1
+
+    def take(self, other: _Plan, first: int) -> None:
+        """Take over the regressions of another plan from a period on."""
+        for mine, theirs in ((self.pace, other.pace), (self.finish, other.finish)):
+            mine |= {knot: coefficients for knot, coefficients in theirs.items() if knot >= first}
 
 
-def _product(basis: Tensor, coefficients: Tensor) -> Tensor:
-    """Fitted values, [orders]: each row alone, because a matrix product may round a row differently among others."""
-    return (basis * coefficients).sum(1)
+def _by_row(coefficients: Tensor, basis: Tensor) -> Tensor:
+    """Product of both, each column alone: a matrix product may round an order differently among others."""
+    product = coefficients[:, :1] * basis[0]
+    for place in range(1, len(basis)):
+        product += coefficients[:, place : place + 1] * basis[place]
+    return product
 
 
 def _top(slow: Tensor, fast: Tensor) -> Tensor:
@@ -215,52 +233,93 @@ class _Carried(Policy):
         return Decision(_fraction(orders, state, ratio), advantage > 0)
 
 
-def _fit(kind: OrderKind, window: MarketWindow, seed: int) -> _Plan:
-    """Regressions on some paths, from the last period back to the first."""
+def _fit(kind: OrderKind, window: MarketWindow, seed: int, plan: _Plan) -> None:
+    """Add the regressions that a plan lacks, from the last period back to the first, on some paths."""
     count, periods = window.price.shape
-    orders, plan = kind.orders(count), _Plan(kind.max_periods)
+    orders = kind.orders(count)
     generator = torch.Generator().manual_seed(seed)
     # Paths arrive with all kinds of fills: each has a pace of its own, with noise in every period.
     before = 2 * torch.rand((count, 1), generator=generator, dtype=torch.float64)
     before = before + 0.5 * (torch.rand((count, periods), generator=generator, dtype=torch.float64) - 0.5)
     cautious = torch.full((count,), max(kind.risk_aversion, PACE_RISK_AVERSION), dtype=torch.float64)
-    every = torch.arange(count)
-
-    def paths(arrived: Roll, policy: _Carried) -> Paths:
-        roll = arrived.select(every)  # a copy: all policies go on from the same state
-        roll_on(roll, policy, window)
-        return roll.paths()
+    bars = _bars(window)
+    roll, arrivals = KnownRoll(orders, window), []
+    for bar in bars:
+        arrivals.append(roll.fork())
+        roll.decide(_Before(before))
+        roll.book(*bar)
+    arrived = roll.paths()
 
     def improvement(paths: Paths, chosen: Tensor) -> Tensor:
         outcome = settle(finishing_fills(paths, chosen[:, None]), orders, window)
         return torch.nan_to_num(outcome.improvement[:, 0] / window.volatility)
 
     for s in reversed(plan.knots):
-        if s + 1 >= kind.max_periods:
+        if s + 1 >= kind.max_periods or s in plan.pace:
             continue  # the last period trades the rest: there is no decision
-        arrived = started(orders, window)
-        roll_on(arrived, _Before(before), window, until=s)
         carried = [_Carried(plan, s, pace) for pace in _PACES]
-        rolled = [paths(arrived, policy) for policy in carried]
-        slow, middle, fast = (utility(improvement(each, chosen_period(each)), cautious) for each in rolled)
+        rolled = [_until_finished(arrivals[s], policy, bars, arrived) for policy in carried]
+        slow, middle, fast = (utility(improvement(*each), cautious) for each in rolled)
         basis = carried[0].basis
         assert basis is not None
-        plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle], 1))
+        plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle]))
         if s + 1 >= kind.min_periods:
-            going = paths(arrived, _Carried(plan, s, None))
-            ends = torch.full((count,), s), chosen_period(going)
+            going, end = _until_finished(arrivals[s], _Carried(plan, s, None), bars, arrived)
+            ends = torch.full((count,), s), end
             now, later = (utility(improvement(going, end), orders.risk_aversion) for end in ends)
-            plan.finish[s] = _regress(basis, now - later)
-    return plan
+            plan.finish[s] = _regress(basis, (now - later)[None])
+
+
+def _bars(window: MarketWindow) -> list[tuple[Tensor, ...]]:
+    """Price, close and volume of each period, [orders] each."""
+    columns = (values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume))
+    return list(zip(*columns, strict=True))
+
+
+def _until_finished(
+    roll: KnownRoll, policy: Policy, bars: list[tuple[Tensor, ...]], arrived: Paths
+) -> tuple[Paths, Tensor]:
+    """Roll orders on, each until it finishes.
+
+    Args:
+        roll: The orders before the period from which the policy decides.
+        policy: The policy.
+        bars: Price, close and volume of each period, [orders] each.
+        arrived: Paths up to that period. Their capacities hold for every policy, as the orders have no limits.
+
+    Returns:
+        The paths, which hold nothing but capacities after the end of an order, and the period of finishing, [orders].
+    """
+    roll, (count, periods) = roll.fork(), arrived.fills.shape
+    fills, remaining = arrived.fills.clone(), arrived.remaining.clone()
+    end = torch.full((count,), periods - 1)
+    rows: Tensor | slice = slice(None)  # of the orders that are still rolled
+    for s in range(roll.period, periods):
+        roll.decide(policy)
+        own_end = torch.where(roll.finish > 0.5, s, periods - 1)
+        end[rows] = own_end = torch.minimum(end[rows], own_end)
+        remaining[rows, s] = roll.remaining
+        roll.book(*(values[rows] for values in bars[s]))
+        fills[rows, s] = roll.fills[-1]
+        going = torch.nonzero(own_end > s)[:, 0]
+        if len(going) < _FEW * len(own_end):
+            rows = going if isinstance(rows, slice) else rows[going]
+            roll = roll.select(going)
+        if not len(going):
+            break
+    return Paths(fills, remaining, arrived.finish, arrived.capacity), end
 
 
 def _regress(basis: Tensor, values: Tensor) -> Tensor:
-    """Least squares with a small ridge, for what the paths do not determine."""
-    gram = basis.T @ basis / len(basis)
+    """Coefficients [regressions, functions] of values [regressions, orders] by least squares.
+
+    There is a small ridge, for what the paths do not determine.
+    """
+    gram = basis @ basis.T / basis.shape[1]
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
-    moments = basis.T @ values / len(basis)
+    moments = basis @ values.T / basis.shape[1]
     solved: Tensor = torch.linalg.solve(gram, moments)
-    return solved
+    return solved.T
 
 
 def _on_grid(risk_aversion: float) -> float:
@@ -360,7 +419,7 @@ class LongstaffSchwartz(Policy):
         for kind, rows in self._kinds(orders, state):
             if kind not in self._plans:
                 self._plans[kind] = self._fitted(kind)
-            own, advantage = self._plans[kind].at(basis[rows], state.period)
+            own, advantage = self._plans[kind].at(basis[:, rows], state.period, _by_row)
             ratio[rows], finish[rows] = own, advantage > 0
         return Decision(fraction=_fraction(orders, state, ratio), finish=finish)
 
@@ -372,7 +431,13 @@ class LongstaffSchwartz(Policy):
         if self.costs is not None:
             orders = kind.orders(len(window.volatility))
             window = self.costs.priced(window, relative_sizes(orders, window, costs=self.costs))
-        return _fit(kind, window, self.seed)
+        plan = _Plan(kind.max_periods)
+        # Once an order may end, its minimum plays no role any more: such regressions serve every minimum.
+        for other, fitted in self._plans.items():
+            if replace(other, min_periods=kind.min_periods) == kind:
+                plan.take(fitted, max(kind.min_periods, other.min_periods) - 1)
+        _fit(kind, window, self.seed, plan)
+        return plan
 
     def _kinds(self, orders: OrderBatch, state: ExecutionState) -> list[tuple[OrderKind, Tensor]]:
         """The kinds of the orders under way, and the rows of each."""

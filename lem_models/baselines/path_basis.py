@@ -23,7 +23,7 @@ _LIMIT = 2.5
 
 
 def path_basis(orders: OrderBatch, state: ExecutionState) -> Tensor:
-    """Basis functions, [orders, 24]: polynomials of ``z, g, h, f`` with a kink in ``z`` at 0."""
+    """Basis functions, [24, orders]: polynomials of ``z, g, h, f`` with a kink in ``z`` at 0."""
     s = state.period
     scale = state.volatility * math.sqrt(s + 1)
     benchmark = state.benchmark(orders)
@@ -37,10 +37,11 @@ def path_basis(orders: OrderBatch, state: ExecutionState) -> Tensor:
         counts = orders.has_benchmark("vwap", "full_vwap")
         h = torch.where(counts, torch.log(heavy).clamp(-_LIMIT, _LIMIT), h)
     up = z.clamp(min=0)
+    zz, hh, gg = z * z, h * h, g * g
     columns = [
-        *(one, z, z**2, z**3, z**4, up, up**2),
-        *(h, h**2, z * h, z**2 * h, z * h**2, z**3 * h),
-        *(g, g**2, g * z, g * z**2, g**2 * z),
-        *(filled, filled**2, filled * z, filled * g, filled * z**2, filled * h),
+        *(one, z, zz, zz * z, zz * zz, up, up * up),
+        *(h, hh, z * h, zz * h, z * hh, zz * z * h),
+        *(g, gg, g * z, g * zz, gg * z),
+        *(filled, filled * filled, filled * z, filled * g, filled * zz, filled * h),
     ]
-    return torch.stack(columns, 1)
+    return torch.stack(columns)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +19,12 @@ from torch import Tensor
 
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import ContextStream, Policy, rows_not_finite
-from lem_models.execution.records import Decision, ExecutionState, OrderBatch, Paths, mapped
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths, mapped
 
-__all__ = ["Roll", "dust"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["KnownRoll", "Roll", "dust"]
 
 _SLACK = 1 + 1e-15
 
@@ -95,21 +99,24 @@ class Roll:
 
     def state(self) -> ExecutionState:
         """What a policy may know before the period, in tensors of its own: it can reach nothing else through them."""
+        return self._state(torch.clone, self.prices, self.volumes)
+
+    def _state(self, own: Callable[[Tensor], Tensor], prices: Tensor, volumes: Tensor) -> ExecutionState:
         return ExecutionState(
             period=self.period,
-            remaining=self.remaining.clone(),
-            lower=self._lower.clone(),
-            upper=self._upper.clone(),
-            executed_price=self._executed.clone(),
-            vwap=self._vwap.clone(),
-            twap=self._twap.clone(),
-            last_price=self._last_price.clone(),
-            last_close=self._last_close.clone(),
-            prices=self.prices,
-            volumes=self.volumes,
-            expected_volume=self._expected.clone(),
-            volatility=self._volatility.clone(),
-            arrival_price=self._arrival.clone(),
+            remaining=own(self.remaining),
+            lower=own(self._lower),
+            upper=own(self._upper),
+            executed_price=own(self._executed),
+            vwap=own(self._vwap),
+            twap=own(self._twap),
+            last_price=own(self._last_price),
+            last_close=own(self._last_close),
+            prices=prices,
+            volumes=volumes,
+            expected_volume=own(self._expected),
+            volatility=own(self._volatility),
+            arrival_price=own(self._arrival),
             start_context=self._start_context,
         )
 
@@ -207,7 +214,7 @@ class Roll:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def select(self, rows: Tensor) -> Roll:
+    def select(self, rows: Tensor) -> Self:
         """Some of the orders, bool [orders] or int64 [rows]."""
         return self._made(lambda values: values[rows], [self])
 
@@ -216,7 +223,7 @@ class Roll:
         """Orders of several rolls that are in the same period and have the same number of periods."""
         return rolls[0]._made(lambda *values: torch.cat(values), rolls)
 
-    def _made(self, of: Callable[..., Tensor], rolls: Sequence[Roll]) -> Roll:
+    def _made(self, of: Callable[..., Tensor], rolls: Sequence[Roll]) -> Self:
         """A roll whose tensors are a function of those of others."""
         made = copy(self)
         for name in vars(self):
@@ -284,3 +291,36 @@ class Roll:
     def _by_period(self, values: list[Tensor]) -> Tensor:
         """One value per period so far, [orders, period]."""
         return torch.stack(values, 1) if values else self._like.new_empty(len(self._like), 0)
+
+
+class KnownRoll(Roll):
+    """Orders in a market known in advance, rolled many times with policies that change no tensor: they get no copies.
+
+    Args:
+        orders: The orders.
+        window: Their market.
+    """
+
+    def __init__(self, orders: OrderBatch, window: MarketWindow) -> None:
+        super().__init__(
+            orders,
+            expected_volume=window.expected_volume,
+            volatility=window.volatility,
+            arrival_price=window.arrival_price,
+            volume_unit=window.volume_unit,
+        )
+        self._window = window
+
+    def state(self) -> ExecutionState:
+        """What a policy may know before the period, in the tensors of the roll and of the market."""
+        s = self.period
+        return self._state(lambda values: values, self._window.price[:, :s], self._window.volume[:, :s])
+
+    def fork(self) -> KnownRoll:
+        """The same orders, to go on from here once more; it keeps no record of the fills so far.
+
+        Both share their tensors, because no rule changes one in place.
+        """
+        fork = copy(self)
+        fork._prices, fork._volumes, fork._booked = [], [], []
+        return fork

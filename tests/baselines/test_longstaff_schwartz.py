@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from benchmarks.martingale_optimum import optimum
-from lem_models.baselines import load_policy
+from lem_models.baselines import load_policy, longstaff_schwartz
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, OrderKind, martingale_window
 from lem_models.baselines.longstaff_schwartz_net import LongstaffSchwartzNet
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel, cost_model, relative_sizes
 from lem_models.execution.execute import execute
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
@@ -108,6 +110,57 @@ def test_long_orders_have_few_regressions():
         / window.volatility[:, None]
     )
     assert float(x.mean()) > 0.2
+
+
+class _Arriving(Policy):
+    """Given fills before a period, and another policy from there on."""
+
+    def __init__(self, fills, period, policy):
+        self._fills, self._period, self._policy = fills, period, policy
+
+    def decide(self, context, orders, state):
+        if state.period < self._period:
+            return Decision(self._fills[:, state.period], False)
+        return self._policy.decide(context, orders, state)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        OrderKind(12, 1, 1, "vwap", 0.0, "path"),
+        OrderKind(12, 5, 8, "full_vwap", 0.8, "bar"),
+        OrderKind(20, 4, 3, "arrival", 0.1, "path"),
+        OrderKind(20, 1, 2, "twap", 0.0, "bar"),
+    ],
+)
+def test_the_regressions_are_those_of_whole_simulations(kind, monkeypatch):
+    fast = LongstaffSchwartz(paths=1024)._fitted(kind)
+    orders, window = kind.orders(1024), martingale_window(kind.process, kind.max_periods, 1024, 0)
+
+    def simulated(roll, policy, bars, arrived):
+        paths = simulate(_Arriving(arrived.fills, roll.period, policy), orders, window)
+        return paths, chosen_period(paths)
+
+    monkeypatch.setattr(longstaff_schwartz, "_until_finished", simulated)
+    slow = LongstaffSchwartz(paths=1024)._fitted(kind)
+    for name in ("pace", "finish"):
+        ours, theirs = getattr(fast, name), getattr(slow, name)
+        assert ours.keys() == theirs.keys()
+        assert ours
+        for knot, coefficients in ours.items():
+            torch.testing.assert_close(coefficients, theirs[knot], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 5), (5, 1)])
+def test_regressions_shared_with_another_minimum_are_those_of_a_fit_alone(first, second):
+    kinds = [OrderKind(24, minimum, 2, "vwap", 0.4, "path") for minimum in (first, second)]
+    policy = LongstaffSchwartz(paths=512)
+    policy._plans[kinds[0]] = policy._fitted(kinds[0])
+    shared, alone = policy._fitted(kinds[1]), LongstaffSchwartz(paths=512)._fitted(kinds[1])
+    for name in ("pace", "finish"):
+        ours, theirs = getattr(shared, name), getattr(alone, name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[knot], theirs[knot]) for knot in ours)
 
 
 def _momentum():
