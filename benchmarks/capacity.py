@@ -22,7 +22,6 @@ from benchmarks.looks import open_bars
 from benchmarks.records import write_record
 from benchmarks.zoo import Plan
 from lem_models import Bars, LEMModel, Order, load_policy
-from lem_models.baselines import LongstaffSchwartz
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.capacity import break_even_sizes
 from lem_models.execution.costs import cost_model, cost_model_for
@@ -39,9 +38,17 @@ from lem_models.report.tables import Column, Table
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "benchmarks" / "results" / "capacity.json"
 SIZES = (0.0, 0.001, 0.01, 0.03, 0.1)
-RIVALS = ("twap", "volume_curve", "pov", "almgren_chriss", "stopping_rule", "longstaff_schwartz")
+RIVALS = (
+    "twap",
+    "volume_curve",
+    "pov",
+    "almgren_chriss",
+    "stopping_rule",
+    "longstaff_schwartz",
+    "longstaff_schwartz_net",
+)
 NET = 0.01
-"""Size of the orders in the regressions of the rival with costs."""
+"""Size of the orders in the table, and in the regressions of ``longstaff_schwartz_net``."""
 _KEPT = (
     *("policy", "size", "against", "gross_bps", "net_bps", "low_bps", "high_bps", "cost_bps"),
     *("difference_bps", "difference_low_bps", "difference_high_bps"),
@@ -97,7 +104,6 @@ def capacity_record(folder: Path, markets: Sequence[str], starts: int, command: 
         costs = cost_model_for(bars)
         policies: dict[str, Policy] = {model: LEMModel.from_pretrained(model) for model in models}
         policies |= {rival: load_policy(rival) for rival in RIVALS}
-        policies["longstaff_schwartz_net"] = LongstaffSchwartz(costs=cost_model(costs), size=NET)
         orders = paired_orders(bars, str(market.test_start), starts, market.runs[0].max_periods)
         measured[name] = measure(policies, bars, orders, costs)
         curve = pd.DataFrame(measured[name]["curve"])

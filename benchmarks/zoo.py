@@ -6,17 +6,26 @@ A row of ``lem_models/hub/models/zoo.yaml`` says what a market is: its file, the
 specialist and the orders.
 VWAP orders for a quantity, both sides, at the policies' own risk aversion; the specialist, the base model and all
 executable policies of the package execute the same orders, also on draws of the martingale null.
-Tables are for all assets, for those that no model of the run was trained on, in this market or in another one
-(``unseen``), and for the others (``seen``), by minimum duration:
+By minimum duration there are tables for all assets, for those that no model of the run was trained on, in this market
+or in another one (``unseen``), and for the others (``seen``):
 
 - ``comparison``: mean, spread and interval of every policy;
 - ``differences``: each model minus every other policy, order by order, Holm's correction over the rows of one model and
   one set of assets;
+- ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration;
+
+and for all assets:
+
 - ``null``: what each policy gains, split into the option value and what is above the null;
 - ``information``: what each model gains from the contexts of real bars over those of null bars;
-- ``placebos``: the first model minus policies that forecast nothing, at its risk;
-- ``tracking``: the ratio of the standard deviations of each model and every other policy at a fixed duration;
-- ``tracking_errors``: there, every measure of the errors of all policies beside those of TWAP and the volume curve.
+- ``placebos``: in the first run, the first model minus policies that forecast nothing, at its risk;
+- ``tracking_errors``: at the fixed duration, every measure of the errors of all policies beside those of TWAP and the
+  volume curve;
+- ``capacity``: what is left against the own benchmark, the full-horizon VWAP and arrival when the same
+  fills have a size (``SIZES``) and pay the named costs of the market; at the shortest, the middle and the longest
+  minimum. ``longstaff_schwartz_net`` has the costs of orders of 1 % in its regressions.
+
+With fewer orders or draws than by default a record is marked as reduced.
 
 Other models: ``--models NAME=FOLDER ...``; the first is the one under test. Without ``--start`` and ``--end`` it is the
 test period. A period before that is one for validation; one that holds days of both is refused.
@@ -27,7 +36,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -38,10 +46,11 @@ from pydantic import Field
 from benchmarks.looks import open_bars, symbols_of, utc
 from benchmarks.records import write_record
 from lem_models import Bars, LEMModel, load_policy
-from lem_models.baselines import list_policies
+from lem_models.baselines import LongstaffSchwartz, list_policies
 from lem_models.errors import ConfigError, LEMError
-from lem_models.evaluation.attribution import information_split, placebo_difference
+from lem_models.evaluation.attribution import PLACEBOS
 from lem_models.evaluation.benchmark import Benchmark, BenchmarkSettings, run_benchmark
+from lem_models.execution.costs import cost_model, cost_model_for
 from lem_models.execution.policy import Policy
 from lem_models.guard.settings import Settings
 from lem_models.hub.models.registry import Registry, registry, weights_hash
@@ -52,7 +61,7 @@ from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import interval
 from lem_models.report.policy_tables import above_null_by_minimum, means_by_minimum
 from lem_models.statistics.dominance import paired_comparison
-from lem_models.statistics.summary import compare, null_split
+from lem_models.statistics.summary import compare
 from lem_models.statistics.tracking import std_ratio, tracking_errors
 from lem_models.training.recipe import Recipe
 
@@ -60,11 +69,18 @@ _BEGAN = time.perf_counter()
 ROOT = Path(__file__).resolve().parents[1]
 TRACKED_AGAINST = ("twap", "volume_curve")
 """Policies that the errors of all others are compared with at a fixed duration."""
+NOT_KEPT = ("std_bps", "better_percent", "dm_bps", "dm_vol")
+"""Columns of the differences that are not kept."""
+SIZES = (0.0, 0.001, 0.01, 0.03, 0.1)
+"""Sizes of the orders, parts of the volume expected over the maximum duration."""
+NET = 0.01
+"""Size of net headlines, and of the orders in the regressions of ``longstaff_schwartz_net``."""
+WITH_COSTS = "longstaff_schwartz_net"
 COMPARED = (
     *("orders", "mean_bps", "low_bps", "high_bps", "std_bps", "median_bps", "q05_bps", "q95_bps", "better_percent"),
     *("mean_vol", "low_vol", "high_vol", "std_vol", "volatility_bps", "periods_used", "completed_percent"),
 )
-"""Columns of the comparison that are kept: there are no costs and no sizes, the others repeat these or are empty."""
+"""Columns of the comparison that are kept: the others repeat these, or are of sizes and costs (``capacity``)."""
 
 
 class RunPlan(Settings):
@@ -194,6 +210,11 @@ def load_models(given: list[str]) -> dict[str, LEMModel]:
     return models
 
 
+def load_rival(name: str, costs: str) -> Policy:
+    """A policy of the package by name, with the costs of the market where it takes them."""
+    return LongstaffSchwartz(costs=cost_model(costs), size=NET) if name == WITH_COSTS else load_policy(name)
+
+
 def weights_of(given: list[str]) -> dict[str, str]:
     """SHA-256 of the weights of each model, so that the record is quoted for no others."""
     pairs = [item.partition("=") for item in given]
@@ -248,13 +269,14 @@ def evaluate(
     return {
         "max_periods": settings.max_periods,
         "settings": settings.model_dump(
-            mode="json", include={"every", "min_periods", "limit", "null", "information", "seed", "bootstrap"}
+            mode="json", include={"every", "min_periods", "limit", "null", "information", "seed", "bootstrap", "sizes"}
         ),
         "orders": len(model),
         "left_out": left_out,
         "excluded": dict(benchmark.excluded),
         "volatility_bps": model["volatility_bps"].mean(),
         **{name: pd.concat([each[name] for each in tables], ignore_index=True) for name in tables[0]},
+        **_whole(benchmark),
     }
 
 
@@ -263,9 +285,8 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
     orders = {name: table[table["order_id"].isin(order_id)] for name, table in benchmark.orders.items()}
     by, bootstrap = ["min_periods"], {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     comparison = compare(orders, by, **bootstrap)[["policy", *by, *COMPARED]]
-    differences, tracking, null, information, placebos = [], [], [], [], []
+    differences, tracking = [], []
     fixed = {name: orders[name][lambda o: o["min_periods"] == o["max_periods"]] for name in orders}
-    against = [name for name in TRACKED_AGAINST if name in fixed]
     for model in models:
         others = [name for name in orders if name != model]
         table = paired_comparison(orders[model], {name: orders[name] for name in others}, by, **bootstrap)
@@ -273,33 +294,45 @@ def _tables(benchmark: Benchmark, models: list[str], assets: str, order_id: pd.S
         for name in others:
             ratio = std_ratio(fixed[model], fixed[name], by, **bootstrap).rename(columns={"ratio": "std_ratio_vol"})
             tracking.append(ratio.assign(model=model, policy=name))
-    for name, draws in benchmark.nulls.items():
-        null.append(null_split(orders[name], draws, by, **bootstrap).assign(policy=name))
-    for name, draws in benchmark.ablated.items():
-        split = information_split(orders[name], draws, benchmark.controls.get(name), by, **bootstrap)
-        information.append(split.assign(policy=name))
-    for each in benchmark.placebos:
-        own = replace(each, orders=each.orders[each.orders["order_id"].isin(order_id)])
-        if own.draws is not None and own.label not in benchmark.nulls:
-            null.append(null_split(own.orders, own.draws, by, **bootstrap).assign(policy=own.label))
-        tested, draws = benchmark.model, benchmark.nulls.get(benchmark.model)
-        table = placebo_difference(
-            orders[tested], draws, own, by, bootstrap=benchmark.settings.bootstrap, seed=benchmark.settings.seed
-        )
-        placebos.append(table.assign(model=tested))
     tables = {
         "comparison": comparison,
-        "differences": _stacked(differences),
-        "null": _stacked(null),
-        "information": _stacked(information),
-        "placebos": _stacked(placebos),
+        "differences": _stacked(differences).drop(columns=list(NOT_KEPT)),
         "tracking": _stacked(tracking),
-        "tracking_errors": tracking_errors(fixed, against, by, **bootstrap),
     }
-    for name, table in tables.items():
-        keys = [key for key in ("model", "policy", "placebo", *by) if key in table]
-        tables[name] = table.assign(assets=assets)[["assets", *keys, *(c for c in table if c not in keys)]]
-    return tables
+    return {name: _first(table.assign(assets=assets)) for name, table in tables.items()}
+
+
+def _whole(benchmark: Benchmark) -> dict[str, pd.DataFrame]:
+    """Tables of all assets together."""
+    by = ["min_periods"]
+    fixed = {name: orders[orders["min_periods"] == orders["max_periods"]] for name, orders in benchmark.orders.items()}
+    bootstrap = {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
+    against = [name for name in TRACKED_AGAINST if name in fixed]
+    placebos = benchmark.placebo_differences(by)
+    tables = {
+        "null": benchmark.splits(by),
+        "information": benchmark.information(by),
+        "placebos": None if placebos is None else placebos.assign(model=benchmark.model),
+        "tracking_errors": tracking_errors(fixed, against, by, **bootstrap),
+        "capacity": _capacity(benchmark),
+    }
+    return {
+        name: pd.DataFrame() if table is None else _first(table.assign(assets="all")) for name, table in tables.items()
+    }
+
+
+def _capacity(benchmark: Benchmark) -> pd.DataFrame | None:
+    """The capacity curve at the shortest, the middle and the longest minimum."""
+    curve = benchmark.capacity(["min_periods"])
+    minima = sorted(benchmark.settings.min_periods)
+    kept = {minima[0], minima[len(minima) // 2], minima[-1]}
+    return None if curve is None else curve[curve["min_periods"].isin(kept)]
+
+
+def _first(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its keys in the first columns."""
+    keys = [key for key in ("assets", "model", "policy", "placebo", "min_periods", "size", "against") if key in table]
+    return table[[*keys, *(name for name in table if name not in keys)]]
 
 
 def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -321,12 +354,13 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
     """Everything that the command measures."""
     market = plan.market(given.market)
     models = load_models(given.models or plan.models(given.market))
-    policies: dict[str, Policy] = {**models, **{name: load_policy(name) for name in given.rivals}}
     weights = weights_of(given.models or list(models))
     opened = open_bars(
         given.market, given.data, market.test_start, given.start, given.end, weights=weights, command=command(given)
     )
     bars, start = opened.bars, opened.start
+    costs = cost_model_for(bars)
+    policies: dict[str, Policy] = {**models, **{name: load_rival(name, costs) for name in given.rivals}}
     folder = given.data if given.data.is_dir() else given.data.parent
     unseen = plan.unseen(list(models), list(bars.symbols), folder)
     runs = []
@@ -344,6 +378,9 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             null=run.null_draws if given.null is None else given.null,
             information=given.information,
             seed=given.seed,
+            costs=cost_model(costs).at(NET),
+            sizes=SIZES,
+            placebos=() if runs else tuple(PLACEBOS),  # matching a risk takes many regressions
         )
         runs.append(evaluate(policies, list(models), bars, settings, unseen, progress))
         progress(f"{run.max_periods} periods: {time.perf_counter() - began:.0f} s\n{printed(runs[-1])}\n")
@@ -368,8 +405,18 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
         "period": period_of(bars, start, given.end),
         "unseen_assets": unseen,
         "split": opened.split,
+        "reduced": is_reduced(given, market),
+        "cost_model": {"name": costs, **cost_model(costs).model_dump(mode="json", exclude={"half_spreads_bps"})},
         "runs": runs,
     }
+
+
+def is_reduced(given: argparse.Namespace, market: MarketPlan) -> bool:
+    """Whether a run has fewer orders or draws than by default."""
+    fewest = {"limit": given.limit or DEFAULTS["limit"], "information": given.information}
+    return any(value < DEFAULTS[name] for name, value in fewest.items()) or (
+        given.null is not None and given.null < max(run.null_draws for run in market.runs)
+    )
 
 
 def headline(run: Mapping[str, Any], model: str) -> str:
@@ -385,7 +432,7 @@ def command(given: argparse.Namespace) -> str:
     words = ["python benchmarks/zoo.py", f"--market {given.market}", "--data FOLDER"]
     if given.models:
         words.append("--models " + " ".join(Path(item.partition("=")[0]).name for item in given.models))
-    if given.rivals != list_policies():
+    if given.rivals != RIVALS:
         words.append(" ".join(["--rivals", *given.rivals]))
     if given.max_periods:
         words.append(" ".join(["--max-periods", *map(str, given.max_periods)]))
@@ -396,6 +443,7 @@ def command(given: argparse.Namespace) -> str:
     return " ".join(words)
 
 
+RIVALS = [*list_policies(), WITH_COSTS]
 DEFAULTS = {"limit": 40_000, "information": 5, "seed": 0}
 
 
@@ -405,7 +453,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--market", required=True, help="a market of the zoo")
     made.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     made.add_argument("--models", nargs="+", help="NAME, FOLDER or NAME=FOLDER; default the specialist and the base")
-    made.add_argument("--rivals", nargs="*", default=list_policies(), help="policies to run beside them; default all")
+    made.add_argument("--rivals", nargs="*", default=RIVALS, help="policies to run beside them; default all")
     made.add_argument("--max-periods", type=int, nargs="+", help="only the runs of these maximum durations")
     made.add_argument("--start", help="first day, inclusive; default the test period's")
     made.add_argument("--end", help="day by which orders have ended, exclusive")

@@ -16,7 +16,8 @@ Three quantities, each per order and averaged:
 
   Contexts also tell a flexible order where its own path is, and that helps or hurts where nothing can be forecast too.
   How much is the **control**: the same difference on a path of the null, with its own contexts and those of another
-  draw. Information above the control comes from the market's future.
+  draw. Information **beyond the control** comes from the market's future. Both are of the same orders, so it is
+  measured order by order.
 
 A **placebo** is a policy that forecasts nothing. Its risk aversion is chosen on the same orders, so that its standard
 deviation is the nearest to that of the policy under test. The difference of the two, order by order, is what the policy
@@ -138,9 +139,10 @@ def information_split(
         seed: Seed of the bootstrap.
 
     Returns:
-        One row per group: the keys, ``orders``, and for ``real``, ``ablated``, ``information`` and ``control`` the mean
-        and its 95 % interval in both units: ``real_bps``, ``real_low_bps`` ... ``control_high_vol``. The control is NaN
-        where it was not measured.
+        One row per group: the keys, ``orders``, and for ``real``, ``ablated``, ``information``, ``control`` and
+        ``beyond_control`` (information minus control, order by order) the mean and its 95 % interval in both units:
+        ``real_bps``, ``real_low_bps`` ... ``beyond_control_high_vol``. The last two are NaN where the control was not
+        measured.
 
     Raises:
         OrderError: If the tables hold different orders.
@@ -153,8 +155,9 @@ def information_split(
         for end in ("", "_low", "_high")
         for unit in _UNITS
     }
-    values = np.full((len(real), 2), np.nan) if control is None else control.of_orders(real["order_id"]).means()
-    measured = _means(real, values, by, "control", draws, seed)
+    own_path = np.full((len(real), 2), np.nan) if control is None else control.of_orders(real["order_id"]).means()
+    values = {"control": own_path, "beyond_control": _above_null(real, ablated) - own_path}
+    measured = _means(real, values, by, draws, seed)
     return pd.concat([split.rename(columns=columns), measured], axis=1)
 
 
@@ -169,18 +172,28 @@ def control_draw(own: NullDraws, other: NullDraws) -> NullDraws:
     return NullDraws(own.order_id, difference, own.volatility_bps)
 
 
-def _means(orders: pd.DataFrame, values: Floats, by: Sequence[str], name: str, draws: int, seed: int) -> pd.DataFrame:
-    """Mean and interval by group of values [orders, units], without the keys: ``name_bps, name_low_bps, ...``."""
+def _means(
+    orders: pd.DataFrame, values: Mapping[str, Floats], by: Sequence[str], draws: int, seed: int
+) -> pd.DataFrame:
+    """Means and intervals of named values [orders, units] by group, without the keys: ``name_bps, name_low_bps`` ..."""
     days, rows = OrderBootstrap(orders, draws, seed), []
+    columns = [f"{name}_{unit}" for name in values for unit in _UNITS]
+    table = pd.DataFrame(np.concatenate(list(values.values()), axis=1), columns=columns)
     for _, group in groups(orders, list(by)):
-        own = pd.DataFrame(values[group], columns=list(_UNITS))
+        own = table.iloc[group]
         low, high = days.means(own, group).interval()
-        statistics: dict[str, float] = {}
-        for column, unit in enumerate(_UNITS):
-            statistics[f"{name}_{unit}"] = own[unit].mean()
-            statistics |= {f"{name}_low_{unit}": low[column], f"{name}_high_{unit}": high[column]}
-        rows.append(statistics)
-    return pd.DataFrame(rows, columns=[f"{name}{end}_{unit}" for unit in _UNITS for end in ("", "_low", "_high")])
+        ends = [("", own.mean().to_numpy()), ("_low", low), ("_high", high)]
+        rows.append(
+            {
+                f"{name}{end}_{unit}": numbers[columns.index(f"{name}_{unit}")]
+                for name in values
+                for unit in _UNITS
+                for end, numbers in ends
+            }
+        )
+    return pd.DataFrame(
+        rows, columns=[f"{name}{end}_{unit}" for name in values for unit in _UNITS for end in ("", "_low", "_high")]
+    )
 
 
 # --- placebos --------------------------------------------------------------------------------------------------------
@@ -381,13 +394,13 @@ def placebo_difference(
     ]
     paired = table.drop(columns="std_vol").rename(columns={"std_bps": "difference_std_bps"})
     extra = pd.DataFrame(spread, columns=["risk_aversion", "std_vol", "placebo_std_vol"])
-    table = pd.concat([paired, extra, _means(model, above, by, "above", bootstrap, seed)], axis=1)
+    table = pd.concat([paired, extra, _means(model, {"above": above}, by, bootstrap, seed)], axis=1)
     table.insert(len(by), "placebo", placebo.label)
     return table
 
 
 def _above_null(orders: pd.DataFrame, draws: NullDraws) -> Floats:
-    """Improvement minus the mean over the draws of the null, [orders, units]."""
+    """Improvement minus the mean over draws of the null, or with contexts of the null, [orders, units]."""
     gained = np.column_stack([improvement(orders, unit).to_numpy() for unit in _UNITS])
     above: Floats = gained - draws.of_orders(orders["order_id"]).means()
     return above

@@ -223,14 +223,20 @@ class Benchmark:
         settings = self.settings
         if settings.costs is None or not settings.sizes:
             return None
-        first, target = settings.benchmark[0], settings.target[0]
+        return self._capacity(settings.costs, settings.sizes, by)
+
+    def gross(self, by: list[str]) -> pd.DataFrame:
+        """The capacity curve of trading that is free: one size, 0, and nothing to pay."""
+        return self._capacity(CostModel(), (0.0,), by)
+
+    def _capacity(self, costs: CostModel, sizes: tuple[float, ...], by: list[str]) -> pd.DataFrame:
+        has_amounts = any(result.orders["amount"].notna().any() for result in self.results.values())
+        first, target = self.settings.benchmark[0], self.settings.target[0]
         rows = {
             name: ((result.orders["benchmark"] == first) & (result.orders["target"] == target)).to_numpy()
             for name, result in self.results.items()
         }
-        has_amounts = any(result.orders["amount"].notna().any() for result in self.results.values())
-        sizes = None if has_amounts else settings.sizes
-        return capacity_curve(self.results, settings.costs, sizes, by, rows=rows, **self._bootstrap())
+        return capacity_curve(self.results, costs, None if has_amounts else sizes, by, rows=rows, **self._bootstrap())
 
     def splits(self, by: list[str]) -> pd.DataFrame | None:
         """Option value, and what is above the null, of every policy that the null was drawn for; ``None`` without one.

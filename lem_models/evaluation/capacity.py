@@ -2,11 +2,12 @@
 
 The same fills are priced at every size (:mod:`lem_models.evaluation.repricing`). For each size, the net improvement
 against three prices: the order's own benchmark, the market's VWAP over the full horizon, and arrival (implementation
-shortfall). The first ends when the order does, which a policy that chooses its end gains from; the others do not.
+shortfall); see :mod:`lem_models.evaluation.prices`.
 
 Intervals are those of the bootstrap over days (:mod:`lem_models.statistics.bootstrap`). The *break-even size* is where
 the mean net improvement changes its sign. Between two sizes it is interpolated in the square root of the size, in which
-the impact of a fill is linear.
+the impact of a fill is linear. Its interval is made of the sizes at which the interval of the mean holds 0: those that
+a test at this level does not tell from the break-even.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import ConfigError
+from lem_models.evaluation.prices import AGAINST
 from lem_models.evaluation.repricing import participations, repriced
 from lem_models.execution.costs import CostModel
 from lem_models.execution.result import ExecutionResult, with_ends
@@ -25,16 +27,15 @@ from lem_models.features.market import Market
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, key_names
 
-__all__ = ["AGAINST", "CAPACITY_COLUMNS", "break_even", "break_even_sizes", "capacity_curve", "net_improvements"]
-
-AGAINST = ("own", "full_vwap", "arrival")
-"""Prices that the improvement is against: the order's own benchmark, the full-horizon VWAP, the arrival price."""
+__all__ = ["CAPACITY_COLUMNS", "break_even", "break_even_sizes", "capacity_curve", "net_improvements"]
 
 CAPACITY_COLUMNS = (
     "size",
     "against",
     "orders",
     "gross_bps",
+    "gross_low_bps",
+    "gross_high_bps",
     "net_bps",
     "low_bps",
     "high_bps",
@@ -105,7 +106,8 @@ def capacity_curve(
     Returns:
         A row per policy, group, size and price of :data:`AGAINST`: the policy, the keys and :data:`CAPACITY_COLUMNS`.
         ``size`` is a fraction, NaN for orders with amounts. ``gross_bps`` and ``net_bps`` are mean improvements,
-        ``low_bps`` and ``high_bps`` the interval of the net one, ``difference_*`` its paired difference to the
+        ``gross_low_bps`` and ``gross_high_bps`` the interval of the first, ``low_bps`` and ``high_bps`` that of the
+        second, ``difference_*`` its paired difference to the
         reference (NaN for the reference itself, and without it), ``participation_percent`` the mean participation of
         the orders, ``largest_participation_percent`` the largest of all in one bar, and ``over_volume_percent`` the
         share of orders that trade more in a bar than the market did, which no market would fill.
@@ -133,6 +135,9 @@ def capacity_curve(
             table = _curve([value.iloc[group] for value in values], sizes)
             net = pd.concat([value.iloc[group][_net()] for value in values], axis=1)
             table["low_bps"], table["high_bps"] = bootstrap.means(net, group).interval(level)
+            # The fills are the same at every size, so one interval serves all.
+            gross = bootstrap.means(values[0].iloc[group][_gross()], group).interval(level)
+            table["gross_low_bps"], table["gross_high_bps"] = (np.tile(end, len(values)) for end in gross)
             if gains is not None:
                 some = gains.iloc[group]
                 table["difference_bps"] = some.mean().to_numpy()
@@ -157,6 +162,10 @@ def _models(results: Mapping[str, ExecutionResult], costs: CostModel, sizes: Seq
 
 def _net() -> list[str]:
     return [f"net_{price}" for price in AGAINST]
+
+
+def _gross() -> list[str]:
+    return [f"gross_{price}" for price in AGAINST]
 
 
 def _measured(result: ExecutionResult, models: Sequence[CostModel], market: Market) -> list[pd.DataFrame]:
@@ -199,6 +208,8 @@ def _curve(values: Sequence[pd.DataFrame], sizes: Sequence[float] | None) -> pd.
                     "against": price,
                     "orders": int(value[f"net_{price}"].notna().sum()),
                     "gross_bps": mean[f"gross_{price}"],
+                    "gross_low_bps": np.nan,
+                    "gross_high_bps": np.nan,
                     "net_bps": mean[f"net_{price}"],
                     "cost_bps": mean["cost"],
                     "difference_bps": np.nan,
@@ -252,20 +263,43 @@ def break_even_sizes(curve: pd.DataFrame, column: str = "net_bps") -> pd.DataFra
 
     Returns:
         A row per policy, group and price: the keys, ``against``, ``break_even`` (a fraction; NaN if there is none),
+        ``break_even_low`` and ``break_even_high`` (ends of its interval, at the level of the curve: the smallest size
+        if the sign may be the other one there already, infinity if it may still be the same at the largest),
         ``largest_size`` (up to which was looked), and ``starts_positive`` (whether the improvement is above 0 at the
         smallest size; missing without one).
     """
     keys = [name for name in curve.columns if name not in CAPACITY_COLUMNS] + ["against"]
+    name = "" if column == "net_bps" else "difference_"
+    ends = [f"{name}low_bps", f"{name}high_bps"]
     rows = []
     for values, group in curve.groupby(keys, sort=False, observed=True, dropna=False):
         group = group.sort_values("size")
-        first = group[column].iloc[0]
+        first, last = group[column].iloc[0], group[column].iloc[-1]
+        found = break_even(group["size"], group[column])
+        falls = bool(first > 0) if np.isfinite(found) else bool(last < first)
+        # Where it falls, the lower end of its interval changes its sign first.
+        low, high = (_turn(group["size"], group[end], falls) for end in (ends if falls else ends[::-1]))
         rows.append(
             dict(zip(keys, values, strict=True))
             | {
-                "break_even": break_even(group["size"], group[column]),
+                "break_even": found,
+                "break_even_low": low,
+                "break_even_high": high,
                 "largest_size": group["size"].max(),
                 "starts_positive": None if pd.isna(first) else bool(first > 0),
             }
         )
-    return pd.DataFrame(rows, columns=[*keys, "break_even", "largest_size", "starts_positive"])
+    sizes = ["break_even", "break_even_low", "break_even_high", "largest_size", "starts_positive"]
+    return pd.DataFrame(rows, columns=[*keys, *sizes])
+
+
+def _turn(size: pd.Series[float], improvement: pd.Series[float], falls: bool) -> float:
+    """Size from which an improvement is below 0 (above 0, if it rises): infinity if it never is, NaN if unknown."""
+    known = improvement.notna() & size.notna()
+    if not known.any():
+        return float("nan")
+    values = improvement[known] if falls else -improvement[known]
+    if values.iloc[0] <= 0:
+        return float(size[known].iloc[0])
+    turn = break_even(size[known], values)
+    return turn if np.isfinite(turn) else float("inf")

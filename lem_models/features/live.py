@@ -25,6 +25,7 @@ _SERIES = ("log_vwap", "log_close", "squared_return", "volume")
 _SESSIONS = 2 * SUPPORT
 """Bars whose volumes make the profile: the sessions that it averages, from their first slot, and the current one."""
 _FAR_BACK = -(2**62)
+_UNKNOWN = -1
 
 
 @dataclass
@@ -36,7 +37,7 @@ class _Past:
         count: Bars that a symbol has had, int64 [symbols].
         session: Number of each bar's session among those that had bars, [symbols, 2 * SUPPORT]; far back before the
             first bar.
-        slot: Slot of each bar, of the same shape.
+        slot: Slot of each bar, of the same shape; below 0 where it is not known, which no later bar has.
         volume: Volume of each bar, of the same shape.
     """
 
@@ -70,6 +71,7 @@ class _Bars:
     session: Integers
     slot: Integers
     usual_slots: Integers
+    knows_slots: npt.NDArray[np.bool_]
 
 
 class _Newest(Inputs):
@@ -134,7 +136,8 @@ class LiveFeatures:
         series = np.stack([vwap, np.log(bars.close[index]), squared, volume], axis=1)[:, :, -SUPPORT:]
         session = bars.grid.session(index)
         number = np.where(there, np.cumsum(np.diff(session, axis=1, prepend=session[:, :1]) != 0, axis=1), _FAR_BACK)
-        added = _Past(series, np.minimum(rows - first + 1, _SESSIONS), number, bars.grid.slot(index), volume)
+        slot = np.where(bars.grid.knows_slots(index), bars.grid.slot(index), _UNKNOWN)
+        added = _Past(series, np.minimum(rows - first + 1, _SESSIONS), number, slot, volume)
         self._session = np.append(self._session, session[:, -1])
         before = len(self._past.count)
         joined = [np.concatenate(pair) for pair in zip(self._past.arrays(), added.arrays(), strict=True)]
@@ -162,7 +165,8 @@ class LiveFeatures:
         past.count += 1
         session = past.session[:, -1] + (columns.session != self._session[symbols])
         self._session[symbols] = columns.session
-        for kept, newest in ((past.session, session), (past.slot, columns.slot), (past.volume, columns.volume)):
+        slot = np.where(columns.knows_slots, columns.slot, _UNKNOWN)
+        for kept, newest in ((past.session, session), (past.slot, slot), (past.volume, columns.volume)):
             kept[:, :-1] = kept[:, 1:]
             kept[:, -1] = newest
         if not everyone:

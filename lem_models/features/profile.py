@@ -1,7 +1,8 @@
 """Time-of-day profile of the volume: the mean of the same time slots over the sessions before.
 
 The profile of session ``d`` and slot ``s`` is the mean volume of slot ``s`` over the sessions ``d - 1, ..., d - days``
-of the same symbol. Sessions without the slot do not count.
+of the same symbol. Sessions without the slot do not count. Nor does the first session of inferred hours: the history
+may begin inside it, and its slots count from there.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def slot_profile(columns: BarColumns, days: SessionCount) -> tuple[Floats, Integ
     row = np.repeat(np.arange(len(first)), np.diff(first, append=len(session)))
     volume = np.full((len(first), columns.slots_per_session), np.nan)
     volume[row, columns.slot] = columns.volume
+    volume[~columns.knows_slots[first]] = np.nan
     symbol = np.searchsorted(columns.offsets, first, side="right")
     averaged = _averaged(days, columns.usual_slots[first])
     total = np.zeros_like(volume)

@@ -2,8 +2,8 @@ r"""Slow statistics: level, volatility and day of the week from the last session
 
 They reach back over sessions, not over bars. A session that is missing, or lacks bars, is skipped or counts with the
 bars that it has. So no order is excluded for them. Of a bar they read the sessions before its own, all of them closed.
-With ``v_d`` the volume of session ``d``, ``n_d`` its bars and ``q_d`` the sum of its squared returns ``r_k^2``, over
-the last ``D`` sessions,
+The first session of inferred hours is left out, because the history may begin inside it. With ``v_d`` the volume of
+session ``d``, ``n_d`` its bars and ``q_d`` the sum of its squared returns ``r_k^2``, over the last ``D`` sessions,
 
     level = sum v_d / sum n_d,    volatility = sqrt(sum q_d / sum m_d),
     weekday(w) = (M_w / M + s) / (1 + s),   s = _PRIOR / (sessions of weekday w),
@@ -90,6 +90,7 @@ def slow_statistics(bars: Bars, rows: npt.ArrayLike, sessions: int = MAX_SESSION
     # The weekday of the middle of a session: of daily bars, which may start at local midnight, too.
     day = ((timestamp[first] + timestamp[first + length.astype(np.int64) - 1]) // 2 + DAY // 4) // DAY
     weekday = (day + 3) % _WEEK  # 1970-01-01 was a Thursday
+    is_whole = bars.grid.knows_slots(index[first])
     own = np.searchsorted(first, parts.find(wanted), side="right") - 1
     gaps = index[first] - first  # the same in a stretch of neighbouring bars
     totals = np.zeros((5, len(wanted)))  # volume, bars, squared returns, returns, sessions
@@ -98,7 +99,7 @@ def slow_statistics(bars: Bars, rows: npt.ArrayLike, sessions: int = MAX_SESSION
         earlier = own - lag
         there = earlier >= 0
         at = np.maximum(earlier, 0)
-        there &= (symbol[first[at]] == symbol[first[own]]) & (gaps[at] == gaps[own])
+        there &= is_whole[at] & (symbol[first[at]] == symbol[first[own]]) & (gaps[at] == gaps[own])
         for total, values in zip(totals, (volume, length, variance, returns, np.ones(len(first))), strict=True):
             total += np.where(there, values[at], 0.0)
         same = there & (weekday[at] == weekday[own])

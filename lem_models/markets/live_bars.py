@@ -53,6 +53,7 @@ class ClosedBar(NamedTuple):
         session: Number of the session, rising; equal for bars of one session.
         slot: Position in the session, from 0.
         usual_slots: Usual number of slots of the session, known when it began.
+        knows_slots: Whether the slots of the session count from its opening.
     """
 
     timestamp: int
@@ -66,6 +67,7 @@ class ClosedBar(NamedTuple):
     session: int
     slot: int
     usual_slots: int
+    knows_slots: bool
 
 
 def followed_by(history: Bars, calendar: Calendar, values: Sequence[Sequence[Sequence[float]]]) -> Bars:
@@ -122,7 +124,13 @@ class BarReader:
         at = np.array([row])
         session, slot, usual = (int(place(at)[0]) for place in (grid.session, grid.slot, grid.usual_slots))
         self.last = ClosedBar(
-            int(history.timestamp[row]), **values, vwap=vwap, session=session, slot=slot, usual_slots=usual
+            int(history.timestamp[row]),
+            **values,
+            vwap=vwap,
+            session=session,
+            slot=slot,
+            usual_slots=usual,
+            knows_slots=bool(grid.knows_slots(at)[0]),
         )
 
     def read(self, bar: Mapping[str, Any] | pd.Series[Any]) -> ClosedBar:
@@ -200,8 +208,8 @@ class BarReader:
         opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
         return int(columns.timestamp[0]), opened, high, low, close, volume, notional
 
-    def place(self, stamp: int) -> tuple[int, int, int]:
-        """Session, slot and usual slots of the next bar, from its start in nanoseconds UTC.
+    def place(self, stamp: int) -> tuple[int, int, int, bool]:
+        """Session, slot, usual slots and whether slots are known, of the next bar from its start in nanoseconds UTC.
 
         Raises:
             BarsError: The next bar does not start then.
@@ -209,10 +217,10 @@ class BarReader:
         last = self.last
         if stamp == last.timestamp + self._step:
             if self._is_inferred:  # a session ends with a hole
-                return last.session, last.slot + 1, last.usual_slots
+                return last.session, last.slot + 1, last.usual_slots, last.knows_slots
             if self._is_cycle:
                 days, slot = divmod(last.slot + 1, last.usual_slots)
-                return last.session + days, slot, last.usual_slots
+                return last.session + days, slot, last.usual_slots, True
         if stamp <= last.timestamp:
             raise self.out_of_turn(stamp)
         try:
@@ -227,7 +235,8 @@ class BarReader:
             raise self.out_of_turn(stamp)
         sessions = calendar.session(ordinal)
         usual, slots = calendar.usual_slots(sessions[1:]), calendar.slot(ordinal[1:])
-        return last.session + int(sessions[1] != sessions[0]), int(slots[0]), int(usual[0])
+        known = bool(calendar.knows_slots(sessions[1:])[0])
+        return last.session + int(sessions[1] != sessions[0]), int(slots[0]), int(usual[0]), known
 
     def out_of_turn(self, stamp: int) -> BarsError:
         """The error of a bar that is not the next one."""

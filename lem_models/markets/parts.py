@@ -19,6 +19,7 @@ __all__ = ["BarColumns", "BarIntervals", "reaching_back"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 class BarColumns(Protocol):
@@ -36,6 +37,7 @@ class BarColumns(Protocol):
         session: int64 [bars], rising with time; equal inside a session.
         slot: int64 [bars], position in the session.
         usual_slots: int64 [bars], usual number of slots of a bar's session, known when the session begins.
+        knows_slots: bool [bars], whether the slots of a bar's session count from its opening.
         slots_per_session: Largest number of bars of a session.
     """
 
@@ -61,6 +63,8 @@ class BarColumns(Protocol):
     def slot(self) -> Integers: ...  # noqa: D102
     @property
     def usual_slots(self) -> Integers: ...  # noqa: D102
+    @property
+    def knows_slots(self) -> Booleans: ...  # noqa: D102
     @property
     def slots_per_session(self) -> int: ...  # noqa: D102
 
@@ -154,6 +158,11 @@ class BarIntervals:
     def usual_slots(self) -> Integers:
         """See :class:`BarColumns`."""
         return self.bars.grid.usual_slots(self.rows)
+
+    @cached_property
+    def knows_slots(self) -> Booleans:
+        """See :class:`BarColumns`."""
+        return self.bars.grid.knows_slots(self.rows)
 
     @property
     def slots_per_session(self) -> int:

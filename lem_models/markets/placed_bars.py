@@ -24,6 +24,7 @@ __all__ = ["PlacedBars"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,6 +134,14 @@ class PlacedBars:
     def usual_slots(self) -> Integers:
         """Usual number of slots of each bar's session, known when the session begins, int64 [bars]."""
         return _locked(self.grid.usual_slots(np.arange(len(self.timestamp))))
+
+    @cached_property
+    def knows_slots(self) -> Booleans:
+        """Whether the slots of each bar's session count from its opening, bool [bars].
+
+        Unknown of the first session of intraday hours that are inferred from the bars.
+        """
+        return _locked(self.grid.knows_slots(np.arange(len(self.timestamp))))
 
     @property
     def calendar(self) -> Calendar:

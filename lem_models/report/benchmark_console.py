@@ -10,7 +10,7 @@ from rich.markup import escape
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.execution.result import ExecutionResult
 from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, excluded_counts, seen_text
-from lem_models.report.capacity import capacity_overview
+from lem_models.report.capacity import AGAINST_LABELS, capacity_overview, gross_text, net_text, size_text
 from lem_models.report.console import fitting_table
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.tables import Column, Table
@@ -43,6 +43,11 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
     for warning in (seen_text(benchmark), *(f"{note}." for note in benchmark.notes)):
         if warning:
             console.print(f"[yellow]{escape(warning)}[/yellow]")
+    minimum, has_costs = min(settings.min_periods), tables.costs is not None
+    for each in tables.prices(benchmark.model):
+        net = f", net {net_text(each)} with costs at {size_text(each.size)}" if has_costs else ""
+        of = f"against {AGAINST_LABELS[each.against]}"
+        console.print(f"minimum {minimum}, {of}: gross {gross_text(each)}{net} bps", highlight=False)
     for name, target in tables.scenarios:
         console.print(f"\n[bold]Improvement against the {name.upper()}, fixed {target}[/bold]")
         console.print(fitting_table(console, tables.overview(name, target)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -19,7 +20,7 @@ from lem_models.report.benchmark_tables import (
     seen_text,
     universe_table,
 )
-from lem_models.report.capacity import capacity_figure
+from lem_models.report.capacity import capacity_figure, difference_text, gross_text, net_text, size_text
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.execution_plot import execution
 from lem_models.report.figure_style import figure_to_png_bytes
@@ -35,6 +36,14 @@ from lem_models.report.samples import (
 )
 
 __all__ = ["headlines", "strongest_rival", "summary", "write_benchmark"]
+
+_OWN = {
+    "VWAP": "the VWAP of the periods it took",
+    "TWAP": "the TWAP of the periods it took",
+    "FULL_VWAP": "the VWAP of all periods",
+    "ARRIVAL": "the price at arrival",
+}
+_WORDS = {"own": "its own benchmark", "full_vwap": "the VWAP of all periods", "arrival": "the price at arrival"}
 
 
 def write_benchmark(
@@ -202,7 +211,7 @@ def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
 
 
 def headlines(tables: BenchmarkTables) -> list[Headline]:
-    """Gross improvement, information, lead over a placebo at matched risk, net improvement, lead over the best rival.
+    """Improvement against three prices gross and net, information, lead over a placebo and over the best rival.
 
     All are for the first benchmark and target, at the shortest minimum duration.
     """
@@ -211,9 +220,9 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
     row = _row(tables.first(tables.comparison), shortest, benchmark.model)
     if row is None:
         return []
-    against = f"against the {settings.benchmark[0].upper()}, minimum {shortest} of {settings.max_periods} periods"
+    shown = _price_headlines(tables)
     vol = number_text(f"{row['mean_vol']:+.3f} ± {row['std_vol']:.2f} bar volatilities")
-    shown = [_headline(f"Gross improvement {against}", row, more=vol)]
+    shown[0] = replace(shown[0], detail=f"{shown[0].detail}; gross {vol}")
     split = None if tables.split is None else _row(tables.first(tables.split), shortest)
     if tables.information is not None:
         read = _row(tables.first(tables.information), shortest, benchmark.model)
@@ -227,13 +236,35 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
         label = f"Ahead of {ahead['placebo']}, a placebo, on the same orders"
         more = f"std {ahead['std_vol']:.2f}, the placebo's {ahead['placebo_std_vol']:.2f} bar volatilities"
         shown.append(_headline(label, ahead, more=more))
-    if tables.costs is not None:
-        names = ("net_bps", "net_low_bps", "net_high_bps")
-        shown.append(_headline(f"Net improvement {against}", row, names, more=f"costs {row['cost_bps']:.1f} bps"))
     rival = strongest_rival(tables)
     if rival is not None and (ahead := _row(tables.first(tables.differences), shortest, rival)) is not None:
         more = f"p {p_text(ahead['p_value_bps'])}, Holm {p_text(ahead['p_holm_bps'])}"
         shown.append(_headline(f"Ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
+    return shown
+
+
+def _price_headlines(tables: BenchmarkTables) -> list[Headline]:
+    """A headline per price: gross and net beside each other. The net improvement decides whether it is good or bad."""
+    settings = tables.benchmark.settings
+    own, shortest, longest = settings.benchmark[0].upper(), min(settings.min_periods), settings.max_periods
+    labels = {
+        "own": f"Against its own benchmark, {_OWN.get(own, own)}; minimum {shortest} of {longest} periods",
+        "full_vwap": f"Against the VWAP of all {longest} periods, whenever the order ends",
+        "arrival": "Against the price at arrival",
+    }
+    twap = {each.against: each for each in tables.prices("twap")} if "twap" in tables.benchmark.results else {}
+    shown = []
+    for each in tables.prices(tables.benchmark.model):
+        if tables.costs is None:
+            ends = (each.gross, each.gross_low, each.gross_high)
+            shown.append(Headline.interval(labels[each.against], *ends, unit="bps gross"))
+            continue
+        detail = f"95 %: gross {gross_text(each)}, net {net_text(each)} with costs at {size_text(each.size)}"
+        if each.against in twap and tables.benchmark.model != "twap":
+            detail += f"; TWAP {net_text(twap[each.against], ends=False)} net, difference {difference_text(each)}"
+        value = f"{gross_text(each, ends=False)} gross, {net_text(each, ends=False)} net, bps"
+        tone: Literal["good", "bad", "plain"] = "good" if each.net_low > 0 else "bad" if each.net_high < 0 else "plain"
+        shown.append(Headline(labels[each.against], value, detail, tone))
     return shown
 
 
@@ -262,12 +293,14 @@ def summary(tables: BenchmarkTables) -> str:
     row = _row(comparison, shortest, benchmark.model)
     if row is None:
         return ""
-    name = settings.benchmark[0].upper()
+    own, prices = settings.benchmark[0].upper(), tables.prices(benchmark.model)
     text = (
-        f"Free to end after {shortest} of {settings.max_periods} periods, {benchmark.model} improves on the {name} of "
-        f"the periods it used by {row['mean_bps']:+.1f} bps on average (standard deviation {row['std_bps']:.0f} bps; "
+        f"Free to end after {shortest} of {settings.max_periods} periods, {benchmark.model} improves on "
+        f"{_OWN.get(own, own)} by {row['mean_bps']:+.1f} bps on average (standard deviation {row['std_bps']:.0f} bps; "
         f"one bar moves {row['volatility_bps']:.0f} bps)."
     )
+    others = " and ".join(f"{each.gross:+.1f} bps against {_WORDS[each.against]}" for each in prices[1:])
+    text += f" The same fills gain {others}." if others else ""
     if tables.split is not None and (split := _row(tables.first(tables.split), shortest)) is not None:
         text += (
             " On the martingale null, where nothing can be forecast, the same orders gain "
@@ -278,7 +311,10 @@ def summary(tables: BenchmarkTables) -> str:
         if read is not None:
             text += f" What it reads from the market adds {read['information_bps']:+.1f} bps (contexts of null bars)."
     if tables.costs is not None:
-        text += f" Costs take {row['cost_bps']:.1f} bps and leave {row['net_bps']:+.1f} bps."
+        left = ", ".join(f"{each.net:+.1f} bps against {_WORDS[each.against]}" for each in prices)
+        size = size_text(prices[0].size)
+        size = f"at {size} of the expected volume" if size.endswith("%") else size
+        text += f" Net of costs, {size}, it gains {left}."
     if len(tables.tracking):
         said = " ".join(tracking_sentences(tables.first(tables.tracking), benchmark.model))
         text += f" At a fixed duration of {settings.max_periods} periods: {said}"

@@ -12,9 +12,10 @@ import pandas as pd
 
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.evaluation.post_trade import post_trade_reversion
+from lem_models.evaluation.prices import PriceImprovement
 from lem_models.evaluation.trajectory import TENTHS, trajectory_shortfall
 from lem_models.execution.costs import CostModel
-from lem_models.report.capacity import break_even_table, capacity_table
+from lem_models.report.capacity import break_even_table, capacity_table, price_improvements
 from lem_models.report.policy_tables import (
     attribution_table,
     breakdown_table,
@@ -172,6 +173,21 @@ class BenchmarkTables:
         """Net improvement against the size by minimum duration, of the first scenario; ``None`` without costs."""
         return None if self.costs is None else self.benchmark.capacity(_BY)
 
+    @cached_property
+    def gross(self) -> pd.DataFrame:
+        """The same without costs, at size 0."""
+        return self.benchmark.gross(_BY)
+
+    def prices(self, policy: str) -> list[PriceImprovement]:
+        """Improvement of a policy against each price at the shortest minimum, of the first scenario; gross and net.
+
+        Without costs net is gross. A price that is the order's own benchmark is not repeated.
+        """
+        curve = self.gross if self.capacity is None else self.capacity
+        shortest = min(self.benchmark.settings.min_periods)
+        found = price_improvements(curve[curve["min_periods"] == shortest], policy)
+        return [each for each in found if each.against != self.scenarios[0][0]]
+
     def first(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows of the first benchmark price and target, for headlines and figures."""
         return _rows(table, *self.scenarios[0])
@@ -292,8 +308,8 @@ class BenchmarkTables:
             return [numbers]
         note = (
             "Size at which the mean net improvement is 0, interpolated in the square root of the size; none up to the "
-            "largest size looked at where it says so. It says nothing "
-            "where the intervals of the means hold 0 at every size."
+            "largest size looked at where it says so. In brackets, in per cent: the sizes at which the 95 % interval "
+            "of the mean holds 0."
         )
         sizes = replace(
             break_even_table(curve, _BY, model=model), title="How large an order may be", note=f"{of}. {note}"
@@ -430,7 +446,10 @@ def _attribution_note(benchmark: Benchmark) -> str:
     )
     if benchmark.ablated:
         note += f" {_INFORMATION_NOTE.format(draws=_draws(settings.information))} Policies without contexts have none."
-        note += " Control: the same difference on paths of the null, where contexts tell an order about its own path."
+        note += (
+            " Control: the same difference on paths of the null, where contexts tell an order about its own path. "
+            "Beyond control: information minus control, order by order."
+        )
     return note + f" {_PAIRED_SIDES if settings.side == 'both' else _ONE_SIDE}"
 
 

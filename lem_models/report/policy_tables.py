@@ -13,13 +13,16 @@ from typing import Any
 import pandas as pd
 
 from lem_models.guard.output import is_missing
+from lem_models.report.capacity.table import size_text
 from lem_models.report.numbers import MISSING, interval, mean_std, p_text
 from lem_models.report.tables import Column, Emphasis, Table, pivot
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
 __all__ = [
+    "CHANGE",
     "above_null_by_minimum",
     "attribution_table",
+    "before_after_prices_table",
     "before_after_table",
     "breakdown_table",
     "cost_table",
@@ -40,6 +43,9 @@ _KEY_LABELS = {
     "hour": "hour (UTC)",
     "volatility": "volatility tercile",
 }
+CHANGE = "after \u2212 before"
+"""Row of the difference of a model after and before fine-tuning."""
+
 _MOST_RIVALS = 3  # side by side in a breakdown: more would not fit on the page
 _VOL, _BPS = "{:+.3f}", "{:+.1f}"
 _POLICY = Column("policy", "policy")
@@ -177,7 +183,7 @@ def attribution_table(
     model: str | None = None,
     for_terminal: bool = False,
 ) -> Table:
-    """Improvement, option value, what is above the null, and information, of every policy.
+    """Improvement, option value, what is above the null, and information (in bar volatilities), of every policy.
 
     Args:
         splits: Table of ``statistics.null_split`` with a column ``policy``.
@@ -192,20 +198,23 @@ def attribution_table(
     columns, frame, values = [_POLICY, _ORDERS], splits, [("above", "above the null")]
     if information is not None:
         keys, values = ["policy", *by], [*values, ("information", "information")]
-        frame = frame.merge(information[[*keys, *_of("information"), *_of("control")]], on=keys, how="left")
+        measured = [name for value in ("information", "control", "beyond_control") for name in _of(value)]
+        frame = frame.merge(information[[*keys, *measured]], on=keys, how="left")
     if for_terminal:
-        columns = [_POLICY, Column("option_vol", "option", _VOL, dropped=2)]
-        columns += [_cell(value, label, dropped=4 if value == "above" else 3) for value, label in values]
-        columns += [_cell("control", "control", dropped=1)] if information is not None else []
+        columns = [_POLICY, Column("option_vol", "option", _VOL, dropped=3)]
+        columns += [_cell(value, label, dropped=5 if value == "above" else 4) for value, label in values]
+        if information is not None:
+            columns += [_cell("control", "control", dropped=1), _cell("beyond_control", "beyond control", dropped=2)]
         return replace(_by_policy(frame, columns, by, model), grouped=[Column("min_periods", "min")] if by else ())
     for unit, form, group in (("bps", _BPS, "bps"), ("vol", _VOL, "bar volatilities")):
         columns.append(Column(f"real_{unit}", "improvement", form, group))
         columns.append(Column(f"option_{unit}", "option value", form, group))
-        for value, label in values:
-            columns.append(Column(f"{value}_{unit}", label, form, group))
-            columns.append(_interval_column(f"{value}_low_{unit}", f"{value}_high_{unit}", group, form))
+        if unit == "bps":  # more would not fit on the page
+            columns.append(Column("above_bps", "above the null", form, group))
+            columns.append(_interval_column("above_low_bps", "above_high_bps", group, form))
     if information is not None:
-        columns.append(_cell("control", "control", group="bar volatilities"))
+        values = [*values, ("control", "control"), ("beyond_control", "beyond control")]
+    columns += [_cell(value, label, group="bar volatilities") for value, label in values]
     return _by_policy(frame, columns, by, model)
 
 
@@ -408,7 +417,7 @@ def before_after_table(policies: pd.DataFrame, differences: pd.DataFrame | None 
         policies: Table of ``statistics.compare`` by ``min_periods``, ``after`` being the new model.
         differences: After minus before by ``min_periods``; ``None`` leaves out these rows.
     """
-    change = "  after \u2212 before"
+    change = f"  {CHANGE}"
     frame = policies
     if differences is not None:
         columns = ["min_periods", "orders", "mean_bps", "mean_vol", "low_vol", "high_vol"]
@@ -424,6 +433,30 @@ def before_after_table(policies: pd.DataFrame, differences: pd.DataFrame | None 
     ]
     emphasis: dict[str, Emphasis] = {"after": "strong", "before = after": "strong", change: "light"}
     return Table(frame, columns_shown, grouped=[Column("min_periods", "minimum")], emphasis=emphasis)
+
+
+def before_after_prices_table(improvements: pd.DataFrame, size: float) -> Table:
+    """The same policies against their own benchmark, the full-horizon VWAP and arrival, gross and net, in bps.
+
+    Args:
+        improvements: Rows of one group of the ``by_price`` of a comparison: ``policy, costs, against`` and ``mean_bps,
+            low_bps, high_bps``.
+        size: Size of the orders of the net rows, a fraction of the expected volume.
+    """
+    columns, frame = [_POLICY], improvements[["costs", "policy"]].drop_duplicates()
+    labels = {"own": ("own", 3), "full_vwap": ("full VWAP", 2), "arrival": ("arrival", 1)}
+    for price, (label, dropped) in labels.items():
+        rows = improvements[improvements["against"] == price]
+        names = {f"{end}_bps": f"{price}_{end}_bps" for end in ("mean", "low", "high")}
+        frame = frame.merge(rows[["costs", "policy", *names]].rename(columns=names), on=["costs", "policy"])
+        mean, low, high = names.values()
+        columns += [Column(mean, label, "{:+.2f}"), Column((low, high), "95 %", f"{_BPS} {_BPS}", dropped=dropped)]
+    frame = frame.assign(
+        costs=frame["costs"].replace({"net": f"net, {size_text(size)}"}),
+        policy=frame["policy"].replace({CHANGE: f"  {CHANGE}"}),
+    )
+    emphasis: dict[str, Emphasis] = {"after": "strong", "before = after": "strong", f"  {CHANGE}": "light"}
+    return Table(frame, columns, grouped=[Column("costs", "costs")], emphasis=emphasis)
 
 
 def _as_comparison(split: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -27,6 +27,7 @@ def test_names():
         "dynamic_volume_curve",
         "kalman_volume",
         "longstaff_schwartz",
+        "longstaff_schwartz_net",
         "pov",
         "stopping_rule",
         "twap",

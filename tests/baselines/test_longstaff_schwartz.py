@@ -3,16 +3,19 @@
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from benchmarks.martingale_optimum import optimum
 from lem_models.baselines import load_policy
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, OrderKind, martingale_window
+from lem_models.baselines.longstaff_schwartz_net import LongstaffSchwartzNet
 from lem_models.errors import ConfigError
-from lem_models.execution.costs import CostModel, relative_sizes
+from lem_models.execution.costs import CostModel, cost_model, relative_sizes
 from lem_models.execution.execute import execute
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
+from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table, rebuilt
@@ -168,3 +171,46 @@ class TestCosts:
         assert one.costs == other.costs
         with pytest.raises(ConfigError, match="give a size"):
             LongstaffSchwartz(costs=CostModel(impact=1))
+
+
+# --- net of the costs of the market ----------------------------------------------------------------------------------
+
+SHARES = synthetic_bars(symbols=1, days=40, frequency="30min", session=("14:30", "21:00"), seed=3)
+
+
+@pytest.mark.parametrize(("bars", "costs"), [(hourly(), "crypto"), (SHARES, "us_equity")])
+def test_by_name_it_has_the_costs_of_the_kind_of_market(bars, costs):
+    orders = Order.sample(bars, every=3, side="both", min_periods=1, max_periods=6)
+    explicit = LongstaffSchwartz(paths=512, costs=cost_model(costs), size=0.01)
+    own = execute(LongstaffSchwartzNet(paths=512), bars, orders)
+    assert own.schedule.equals(execute(explicit, bars, orders).schedule)
+    assert not own.schedule.equals(execute(LongstaffSchwartz(paths=512), bars, orders).schedule)
+    assert isinstance(load_policy("longstaff_schwartz_net"), LongstaffSchwartzNet)
+
+
+def test_a_universe_of_two_markets_has_the_costs_of_each():
+    crypto = synthetic_bars(symbols=1, days=40, frequency="30min", seed=4)
+    bars = Bars.from_frame(
+        pd.concat([crypto.frame.assign(symbol="COIN"), SHARES.frame.assign(symbol="SHARE")]), calendar="auto"
+    )
+    orders = Order.sample(bars, every=7, side="both", min_periods=1, max_periods=6)
+    mixed = execute(LongstaffSchwartzNet(paths=512), bars, orders)
+    for symbol, costs in (("COIN", "crypto"), ("SHARE", "us_equity")):
+        alone = execute(LongstaffSchwartz(paths=512, costs=cost_model(costs), size=0.01), bars, orders)
+        ids = orders.index[orders["symbol"] == symbol]
+        rows, expected = (
+            run.schedule[run.schedule["order_id"].isin(ids)].reset_index(drop=True) for run in (mixed, alone)
+        )
+        assert len(rows)
+        assert rows.equals(expected)
+
+
+def test_net_of_costs_it_earns_more_than_without_them_in_mind():
+    bars = synthetic_bars(symbols=2, days=120, seed=6)
+    orders = Order.sample(bars, every=5, side="both", min_periods=1, max_periods=12)
+    costs = cost_model("crypto").at(0.01)
+    gross, net = (
+        -execute(policy(paths=2048), bars, orders, costs=costs).orders["net_slippage_bps"].mean()
+        for policy in (LongstaffSchwartz, LongstaffSchwartzNet)
+    )
+    assert net > gross + 1

@@ -14,11 +14,12 @@ import yaml
 from benchmarks import zoo
 from benchmarks.looks import needed_bars, split_of
 from benchmarks.records import record_text
-from benchmarks.zoo import Plan, RunPlan, evaluate
+from benchmarks.zoo import Plan, RunPlan, evaluate, load_rival
 from lem_models import LEMConfig, Order, execute, load_policy, synthetic_bars
 from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings
+from lem_models.execution.costs import cost_model
 from lem_models.hub.models.registry import registry
 from lem_models.hub.models.zoo import list_models
 from lem_models.statistics.accuracy_tests import holm
@@ -42,7 +43,15 @@ def run(bars):
     short = {"short": random_model(LEMConfig(**SMALL, horizon=6))}
     rivals = {name: load_policy(name) for name in ("twap", "volume_curve", "stopping_rule")}
     settings = BenchmarkSettings(
-        every=5, min_periods=(1, 12), limit=1200, null=2, information=2, placebos=("stopping_rule",), bootstrap=200
+        every=5,
+        min_periods=(1, 12),
+        limit=1200,
+        null=2,
+        information=2,
+        placebos=("stopping_rule",),
+        bootstrap=200,
+        costs=cost_model("crypto").at(0.01),
+        sizes=zoo.SIZES,
     )
     return evaluate({**models, **short, **rivals}, [*models, "short"], bars, settings, UNSEEN)
 
@@ -192,21 +201,21 @@ def test_differences_are_those_of_the_means_and_corrected_per_model_and_assets(r
     assert there.to_numpy() == pytest.approx(-back.to_numpy())
 
 
-def test_the_null_is_split_for_every_policy_and_set_of_assets(run):
+def test_the_null_is_split_for_every_policy(run):
     table = run["null"]
     assert set(table["policy"]) == {"model0", "model1", "twap", "volume_curve", "stopping_rule"}
-    assert len(table) == 5 * 3 * 2
+    assert len(table) == 5 * 2
     assert table["real_vol"].to_numpy() == pytest.approx((table["option_vol"] + table["above_vol"]).to_numpy())
-    whole = table[table["assets"] == "all"].set_index(["policy", "min_periods"]).sort_index()
-    parts = table[table["assets"] != "all"].groupby(["policy", "min_periods"])
-    weighted = parts.apply(lambda part: np.average(part["option_bps"], weights=part["orders"]))
-    assert weighted.to_numpy() == pytest.approx(whole["option_bps"].to_numpy())
+    means = run["comparison"].set_index(["assets", "policy", "min_periods"])["mean_vol"]
+    assert table["real_vol"].to_list() == pytest.approx(
+        [means["all", r.policy, r.min_periods] for r in table.itertuples()]
+    )
 
 
 def test_information_is_of_the_models_and_placebos_of_the_first_one(run):
     information, placebos = run["information"], run["placebos"]
     assert set(information["policy"]) == {"model0", "model1"}
-    assert len(information) == 2 * 3 * 2
+    assert len(information) == 2 * 2
     gap = information["real_vol"] - information["ablated_vol"]
     assert information["information_vol"].to_numpy() == pytest.approx(gap.to_numpy(), abs=1e-9)
     means = run["comparison"].set_index(["assets", "policy", "min_periods"])["mean_vol"]
@@ -230,9 +239,24 @@ def test_every_measure_of_the_errors_is_recorded_beside_twap_and_the_volume_curv
     table, ratios = run["tracking_errors"], run["tracking"].query("policy == 'twap'")
     assert set(table["against"]) <= {"twap", "volume_curve"}
     std = table[(table["measure"] == "std") & (table["against"] == "twap")].set_index(["assets", "policy"])["ratio"]
-    for row in ratios.itertuples():
+    for row in ratios[ratios["assets"] == "all"].itertuples():
         assert std[row.assets, row.model] == pytest.approx(row.std_ratio_vol)
+    assert set(table["assets"]) == {"all"}
     assert (table["min_periods"] == 12).all()
+
+
+def test_the_capacity_is_of_the_same_fills_at_every_size(run):
+    curve = run["capacity"]
+    assert sorted(curve["size"].unique()) == list(zoo.SIZES)
+    assert set(curve["min_periods"]) == {1, 12}
+    means = run["comparison"].query("assets == 'all'").set_index(["policy", "min_periods"])["mean_bps"]
+    own = curve[curve["against"] == "own"]
+    assert own["gross_bps"].to_list() == pytest.approx([means[r.policy, r.min_periods] for r in own.itertuples()])
+    # Buys and sells of the same starts: what the market does cancels for a policy that does not look at prices.
+    twap = curve[(curve["policy"] == "twap") & (curve["against"] == "arrival")]
+    assert twap["gross_bps"].abs().max() < 1e-6
+    costs = curve[curve["policy"] == "stopping_rule"].groupby("size")["cost_bps"].mean()
+    assert costs.is_monotonic_increasing
 
 
 def test_the_unseen_rows_are_the_unseen_orders_alone(run, bars):
@@ -275,6 +299,8 @@ def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan)
         "frequency": "1h",
     }
     assert record["period"] == {"start": "2023-11-15T00:00:00+00:00", "end": "2023-12-15T00:00:00+00:00"}
+    assert record["reduced"]
+    assert record["cost_model"]["name"] == "crypto"
     (run,) = record["runs"]
     assert {row["policy"] for row in run["comparison"]} == {"ours", "twap", "stopping_rule"}
     assert {row["assets"] for row in run["comparison"]} == {"all"}  # nothing is known to be unseen
@@ -283,7 +309,8 @@ def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan)
 
 
 def test_the_rivals_are_every_policy_that_can_be_executed():
-    assert arguments("--market", "m", "--data", "d").rivals == list_policies()
+    assert arguments("--market", "m", "--data", "d").rivals == [*list_policies(), "longstaff_schwartz_net"]
+    assert load_rival("longstaff_schwartz_net", "us_equity").costs == cost_model("us_equity").at(0.01)
 
 
 def test_a_record_has_a_line_per_row_six_digits_and_null_for_what_is_missing():

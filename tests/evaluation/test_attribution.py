@@ -112,6 +112,8 @@ def test_what_contexts_tell_of_the_own_path_is_the_control(bars):
     assert flexible["information_high_vol"] < 0  # it ends when the price runs away, which throws the option away
     assert flexible["information_vol"] == pytest.approx(flexible["control_vol"], abs=0.02)
     assert flexible["control_low_vol"] < flexible["control_vol"] < flexible["control_high_vol"] < 0
+    for row in (flexible, fixed):  # nothing is left beyond the control
+        assert row["beyond_control_low_vol"] < 0 < row["beyond_control_high_vol"]
     # At a fixed duration every adapted schedule pays the arrival price on average, whatever it reads.
     assert fixed["control_low_vol"] < 0 < fixed["control_high_vol"]
 
@@ -119,12 +121,14 @@ def test_what_contexts_tell_of_the_own_path_is_the_control(bars):
 def test_the_control_leaves_the_planted_signal_out(trending):
     flexible = run_benchmark({"follows": Follows()}, trending, SETTINGS).information(["min_periods"]).iloc[0]
     assert flexible["control_high_vol"] < flexible["information_low_vol"]
+    assert flexible["beyond_control_vol"] == pytest.approx(flexible["information_vol"] - flexible["control_vol"])
+    assert 0 < flexible["beyond_control_low_vol"] < flexible["beyond_control_vol"] < flexible["beyond_control_high_vol"]
 
 
 def test_one_draw_leaves_no_control(bars):
     run = run_benchmark({"follows": Follows()}, bars, SETTINGS.model_copy(update={"information": 1}))
     assert run.controls == {}
-    assert run.information(["min_periods"])["control_vol"].isna().all()
+    assert run.information(["min_periods"])[["control_vol", "beyond_control_vol"]].isna().all(axis=None)
 
 
 def test_only_contexts_come_from_the_null(bars):
@@ -280,3 +284,14 @@ def test_information_is_what_contexts_add_order_by_order():
     assert row["ablated_bps"] == pytest.approx(row["real_bps"] - 3.5)
     # The noise of an order is in both, so it is not in the interval.
     assert row["information_high_bps"] - row["information_low_bps"] < 1e-9
+
+
+def test_beyond_the_control_is_paired_order_by_order():
+    """What information and control share, order by order, is not in the interval of their difference."""
+    real = orders_table(20.0, mean=0.0)
+    ablated = NullDraws.of(orders_table(0.0, mean=0.0))  # the information of an order is its own noise
+    noise = NullDraws.of(orders_table(20.0, mean=-1.0))  # and so is its control, less 1
+    row = information_split(real, ablated, noise, ["min_periods"], draws=200).iloc[0]
+    assert row["information_high_bps"] - row["information_low_bps"] > 1
+    assert row["beyond_control_bps"] == pytest.approx(1.0)
+    assert row["beyond_control_high_bps"] - row["beyond_control_low_bps"] < 1e-9

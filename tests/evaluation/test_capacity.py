@@ -3,13 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models import CostModel, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
-from lem_models.evaluation.capacity import AGAINST, break_even, break_even_sizes, capacity_curve, net_improvements
+from lem_models.evaluation.capacity import break_even, break_even_sizes, capacity_curve, net_improvements
+from lem_models.evaluation.prices import AGAINST
 from lem_models.statistics.summary import compare, paired_difference
 
 BARS = synthetic_bars(symbols=3, days=40, seed=2)
@@ -132,6 +133,59 @@ def test_break_even_of_a_root_law_is_exact(start, slope):
     exact = (start / slope) ** 2
     found = break_even(sizes, start - slope * np.sqrt(sizes))
     assert found == pytest.approx(exact, rel=1e-6, abs=1e-11) if exact < 0.5 else np.isnan(found)
+
+
+def curve_of(mean, low, high, sizes=(0.0, 0.01, 0.04)):
+    """One policy against one price."""
+    rows = {"policy": "x", "size": sizes, "against": "own", "net_bps": mean, "low_bps": low, "high_bps": high}
+    return pd.DataFrame(rows)
+
+
+def test_the_interval_of_a_break_even_ends_where_those_of_the_mean_cross_zero(results, curve):
+    sizes = break_even_sizes(curve).query("policy == 'stopping_rule' and min_periods == 1").set_index("against")
+    row = sizes.loc["own"]
+    assert row["break_even_low"] < row["break_even"] < row["break_even_high"]
+    ends = [row["break_even_low"], row["break_even_high"]]
+    at = capacity_curve(results, COSTS, ends, "min_periods", **DRAWS)
+    at = at.query("policy == 'stopping_rule' and min_periods == 1 and against == 'own'").set_index("size")
+    # Between two sizes the ends of the mean's interval are nearly straight lines over the root of the size.
+    scale = at["high_bps"] - at["low_bps"]
+    assert abs(at["low_bps"].iloc[0]) < 0.1 * scale.iloc[0]
+    assert abs(at["high_bps"].iloc[1]) < 0.1 * scale.iloc[1]
+
+
+def test_ends_of_a_break_even_beyond_the_sizes():
+    def ends(*columns):
+        return (
+            break_even_sizes(curve_of(*columns)).iloc[0][["break_even", "break_even_low", "break_even_high"]].tolist()
+        )
+
+    np.testing.assert_allclose(ends([2, 0.5, -1], [1, -1, -2], [3, 2, 1]), [break_even_at(0.5, -1), 0.0025, np.inf])
+    # No sign change in the mean: it may lie inside the sizes all the same.
+    np.testing.assert_allclose(ends([4, 3, 1], [3, 1, -1], [5, 4, 2]), [np.nan, break_even_at(1, -1), np.inf])
+    np.testing.assert_allclose(ends([-1, -2, -3], [-2, -3, -4], [1, -1, -2]), [np.nan, 0, 0.0025])
+    # Beyond doubt.
+    np.testing.assert_allclose(ends([4, 3, 2], [3, 2, 1], [5, 4, 3]), [np.nan, np.inf, np.inf])
+    np.testing.assert_allclose(ends([-1, -2, -3], [-2, -3, -4], [-0.5, -1, -2]), [np.nan, 0, 0])
+    # An improvement that rises: its upper end comes first.
+    np.testing.assert_allclose(ends([-1, 1, 2], [-2, -1, 1], [-0.5, 2, 3]), [0.0025, 0.0004, break_even_at(-1, 1)])
+    assert np.isnan(ends([2, 1, -1], [np.nan] * 3, [np.nan] * 3)[1:]).all()
+
+
+def break_even_at(at_one_percent, at_four_percent):
+    """Where a line over the root of the size crosses 0 between 1 % and 4 %."""
+    return (0.1 + 0.1 * at_one_percent / (at_one_percent - at_four_percent)) ** 2
+
+
+@settings(max_examples=20)
+@given(mean=st.floats(-20, 20), slope=st.floats(1, 300), below=st.floats(0.1, 10), above=st.floats(0.1, 10))
+def test_a_break_even_lies_inside_its_interval(mean, slope, below, above):
+    sizes = np.array([0.0, 0.001, 0.01, 0.1])
+    line = mean - slope * np.sqrt(sizes)
+    row = break_even_sizes(curve_of(line, line - below, line + above, sizes)).iloc[0]
+    assert row["break_even_low"] <= row["break_even_high"]
+    if np.isfinite(row["break_even"]):
+        assert row["break_even_low"] <= row["break_even"] <= row["break_even_high"]
 
 
 def test_without_a_change_of_sign_there_is_no_break_even():

@@ -1,12 +1,17 @@
 """Features: one causal pipeline for a whole market and for one new bar, free of units."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lem_models.features.causal import FEATURES, SIGNED, SUPPORT, bar_volatility, compute_features
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.features.profile import VolumeProfile, profile_days, slot_profile
+from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
 from tests.helpers import flat_bars, hourly, perturbed, rebuilt, reflected, scaled, sessions
 
@@ -197,3 +202,53 @@ def test_blocks_are_cut_at_fixed_times(block):
     rest = rebuilt(bars, bars.frame.iloc[cut:])
     later = Market(rest).block_starts_at(block, np.arange(len(rest)))
     np.testing.assert_array_equal(later[block:] + cut, starts[cut + block :])
+
+
+# --- a history that begins inside a session --------------------------------------------------------------------------
+
+SESSIONS = synthetic_bars(symbols=2, days=40, frequency="30min", session=("14:30", "21:00"), seed=8)
+
+
+def cut_at(bars, rows, **how):
+    """The table without its first rows of each symbol."""
+    frame = bars.frame
+    kept = frame.groupby("symbol", sort=False).cumcount() >= rows
+    return Bars.from_frame(frame[kept.to_numpy()], **how)
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows=st.integers(1, 12), sessions=st.sampled_from([None, 1, 5, 20]))
+def test_a_first_session_that_lacks_its_opening_is_in_no_profile(rows, sessions):
+    """Slots would count from the cut; nothing of it may reach a later session."""
+    cut = cut_at(SESSIONS, rows)
+    assert cut.calendar.name == "sessions"
+    whole, some = (VolumeProfile.of(bars, sessions) for bars in (SESSIONS, cut))
+    start = np.concatenate([np.arange(low + 13, high) for low, high in pairwise(SESSIONS.offsets)])
+    moved = start - rows * (1 + SESSIONS.grid.symbol(start))
+    np.testing.assert_array_equal(cut.timestamp[moved], SESSIONS.timestamp[start])
+    later = start[SESSIONS.session[start] > 1]
+    np.testing.assert_array_equal(whole.at(later), some.at(moved[SESSIONS.session[start] > 1]))
+    np.testing.assert_array_equal(whole.expected(later, 6), some.expected(moved[SESSIONS.session[start] > 1], 6))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 12])
+def test_the_volumes_of_a_first_session_move_no_profile(rows):
+    cut = cut_at(SESSIONS, rows)
+    moved = perturbed(cut, np.flatnonzero(cut.session == 0), seed=2)
+    later = np.flatnonzero(cut.session > 0)
+    before, after = (VolumeProfile.of(bars, 20) for bars in (cut, moved))
+    np.testing.assert_array_equal(before.at(later), after.at(later))
+    # In the second session nothing is known of its slots, in the third those of the second.
+    assert np.isnan(before.at(np.flatnonzero(cut.session == 1))).all()
+    assert np.isfinite(before.at(np.flatnonzero(cut.session == 2))).all()
+
+
+def test_hours_that_are_known_leave_no_session_out():
+    """The slots of a named exchange, or of UTC days, are right wherever the history begins."""
+    between_holidays = SESSIONS.select(SESSIONS.symbols[:1]).between(start="2024-01-16", end="2024-02-16")
+    named = cut_at(between_holidays, 5, calendar="XNYS")
+    days = cut_at(synthetic_bars(symbols=1, days=6, seed=3), 5)
+    for bars, length in ((named, 13), (days, 24)):
+        last = length - 5 - 1  # of the first session
+        assert bars.slot[last] == length - 1
+        assert VolumeProfile.of(bars, 5).at(np.array([last + length])) == pytest.approx(bars.volume[last])

@@ -33,6 +33,7 @@ MARKETS = {
     "minutes": lambda: synthetic_bars(symbols=1, days=0.5, frequency="1min", seed=1),
     "5-minute sessions": lambda: sessions(),
     "half-hourly sessions": lambda: sessions(60, "30min"),
+    "cut in the first session": lambda: rebuilt(sessions(), sessions().frame.iloc[30:]),
     "short days": lambda: _short_days(sessions(60, "30min")),
     "daily": lambda: synthetic_bars(symbols=1, days=500, frequency="1D", seed=2),
     "weekdays": lambda: _weekdays(700, without=("2024-12-25", "2025-01-01")),

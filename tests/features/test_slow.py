@@ -44,6 +44,8 @@ def _by_hand(bars: Bars, row: int, count: int) -> dict[str, float]:
     frame["squared"] = (np.log(frame["vwap"]).diff() ** 2).where(gapless)
     own = int(frame.loc[frame["row"] == row, "session"].iloc[0])
     before = frame[frame["session"] < own]
+    if bars.calendar.name == "sessions" and bars.frequency < pd.Timedelta("1D"):
+        before = before[before["session"] > 0]  # inferred hours: the history may begin inside its first session
     last = sorted(before["session"].unique())[-count:]
     before = before[before["session"].isin(last)]
     first, final = frame.groupby("session")["timestamp"].first(), frame.groupby("session")["timestamp"].last()

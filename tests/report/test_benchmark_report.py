@@ -187,14 +187,26 @@ class TestSummary:
         found = headlines(tables)
         orders = benchmark.main()["stopping_rule"]
         orders = orders[orders["min_periods"] == 1]
-        gross, net = -orders["slippage_bps"].mean(), -orders["net_slippage_bps"].mean()
-        assert [headline.value for headline in (found[0], found[3])] == [
-            number_text(f"{gross:+.1f} bps"),
-            number_text(f"{net:+.1f} bps"),
-        ]
-        assert [headline.label.split()[0] for headline in found] == ["Gross", "Information:", "Ahead", "Net", "Ahead"]
-        assert "longstaff_schwartz, matched, a placebo" in found[2].label
-        assert len(headlines(free_tables)) == 4
+        curve = benchmark.capacity(["min_periods"]).query("policy == 'stopping_rule' and min_periods == 1")
+        for headline, price in zip(found, ("own", "full_vwap", "arrival"), strict=False):
+            at = curve[(curve["against"] == price) & (curve["size"] == 0.01)].iloc[0]
+            expected = number_text(f"{at['gross_bps']:+.1f} gross, {at['net_bps']:+.1f} net, bps")
+            assert headline.value == expected
+            assert "with costs at 1 %; TWAP" in headline.detail
+        gross = -orders["slippage_bps"].mean()
+        assert found[0].value.startswith(number_text(f"{gross:+.1f} gross"))
+        assert [headline.label.split()[0] for headline in found] == [*["Against"] * 3, "Information:", "Ahead", "Ahead"]
+        assert "longstaff_schwartz, matched, a placebo" in found[4].label
+        free = headlines(free_tables)
+        assert len(free) == 6
+        assert free[0].value == number_text(f"{gross:+.1f} bps gross")
+
+    def test_a_price_that_is_the_own_benchmark_is_not_shown_twice(self, benchmark):
+        settings = benchmark.settings.model_copy(update={"benchmark": ("full_vwap",), "target": ("quantity",)})
+        orders = {name: result.orders.assign(benchmark="full_vwap") for name, result in benchmark.results.items()}
+        results = {name: replace(benchmark.results[name], orders=table) for name, table in orders.items()}
+        tables = BenchmarkTables(replace(benchmark, settings=settings, results=results))
+        assert [each.against for each in tables.prices("twap")] == ["own", "arrival"]
 
     def test_the_strongest_rival_is_the_best_one_that_could_be_run(self, tables):
         rivals = tables.first(tables.comparison).query("min_periods == 1").set_index("policy")["mean_bps"]
@@ -211,7 +223,8 @@ class TestSummary:
         assert "Free to end after 1 of 12 periods" in text
         assert "On the martingale null" in text
         assert "What it reads from the market adds 0.0 bps" in text
-        assert "Costs take" in text
+        assert "The same fills gain" in text
+        assert "Net of costs, at 1 % of the expected volume, it gains" in text
         # At a fixed duration the stopping rule is the TWAP.
         assert "stopping_rule tracks neither closer nor less closely than twap: of its errors std 1.00" in text
 

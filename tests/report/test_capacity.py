@@ -50,6 +50,13 @@ def test_a_break_even_in_words():
     assert break_even_text(np.nan, 0.03, False) == "none: below 0"
     assert break_even_text(0.02, 0.1, False) == "above 0 from 2 %"
     assert break_even_text(np.nan, 0.1, None) == "\u2013"
+    assert break_even_text(0.0123, 0.1, True, 0.0, np.inf) == "1.2 % [0, \u2265 10]"
+    assert break_even_text(0.0123, 0.1, True, 1e-6, 0.025) == "1.2 % [0.01, 2.5]"
+    assert break_even_text(np.nan, 0.1, True, 0.05, np.inf) == "none: above 0 [5, \u2265 10]"
+    assert break_even_text(np.nan, 0.1, False, 0.0, 0.0) == "none: below 0"  # beyond doubt
+    assert break_even_text(np.nan, 0.1, True, np.inf, np.inf) == "none: above 0"
+    assert break_even_text(1e-6, 0.1, True, 0.0, 1e-5) == "< 0.01 %"
+    assert break_even_text(0.02, 0.1, True, np.nan, np.nan) == "2 %"
 
 
 def test_the_table_has_a_group_per_size_and_the_numbers_of_the_curve(curve):
@@ -69,9 +76,9 @@ def test_the_table_has_a_group_per_size_and_the_numbers_of_the_curve(curve):
 def test_the_break_even_table_says_none_plainly(tables, curve):
     table = break_even_table(tables.capacity, ["min_periods"])
     cells = {(row.group[0], row.cells[0]): row.cells[1:] for row in table.rows()}
-    assert re.fullmatch(r"[\d.]+ %", cells["1", "stopping_rule"][0])
+    assert re.fullmatch(r"[\d.]+ % \[[\d.]+, (\u2265 10|[\d.]+)\]", cells["1", "stopping_rule"][0])
     assert cells["12", "twap"][1] in ("none: below 0", "< 0.01 %")
-    assert cells["1", "twap"][3:] == ("\u2013",) * 3
+    assert cells["1", "twap"][3:] == ("\u2013",) * 2
     assert len(cells) == 3 * 2
 
 

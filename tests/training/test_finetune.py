@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from lem_models import LEMModel, synthetic_bars
 from lem_models.cli.app import app
 from lem_models.errors import BarsError, ConfigError, OrderError
-from lem_models.execution.costs import CostModel
+from lem_models.evaluation.capacity import AGAINST
+from lem_models.execution.costs import CostModel, cost_model
 from lem_models.execution.records import Decision
 from lem_models.execution.simulator import simulate
 from lem_models.features.causal import SUPPORT
@@ -24,11 +25,12 @@ from lem_models.hub.models.registry import bundled_folder
 from lem_models.hub.models.zoo import list_models
 from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
+from lem_models.report.policy_tables import CHANGE
 from lem_models.training.adapters import called_layers, merged, restrict
 from lem_models.training.finetune.run import finetune
 from lem_models.training.finetune.split import choose_split
 from lem_models.training.finetune.text import print_finetune
-from lem_models.training.finetune.verdict import compare_models, comparison_settings
+from lem_models.training.finetune.verdict import AFTER, BEFORE, compare_models, comparison_settings
 from lem_models.training.recipe import Recipe, read_sections, shipped_recipe
 from lem_models.training.settings import FinetuneSettings
 from tests.helpers import rebuilt, sessions
@@ -280,8 +282,21 @@ class Late(LEMModel):
         return Decision(fraction=state.lower, finish=torch.zeros_like(state.lower))
 
 
+class WhenAhead(LEMModel):
+    """Ends as soon as the last price is better than the benchmark so far."""
+
+    def decide(self, context, orders, state):
+        ahead = orders.side * (state.last_price - state.benchmark(orders)) < -1e-9
+        return Decision(fraction=1.0 / orders.max_periods, finish=ahead)
+
+
 def _late(model):
-    other = Late(model.config).eval()
+    return _like(Late, model)
+
+
+def _like(kind, model):
+    """A model of another class with the same weights."""
+    other = kind(model.config).eval()
     other.load_state_dict(model.state_dict())
     other.is_trained = True
     return other
@@ -356,10 +371,29 @@ def test_starts_and_symbols_left_out_of_the_test_are_named(month, small, tmp_pat
     assert "without any test order: LATE" in shown
 
 
-def printed(result) -> str:
-    console = Console(width=200, file=io.StringIO())
+def printed(result, width: int = 200) -> str:
+    console = Console(width=width, file=io.StringIO())
     print_finetune(console, result)
     return console.file.getvalue()
+
+
+def test_three_prices_fit_the_terminal_and_name_the_costs(month, small, tmp_path):
+    start = tiny_model()
+    with torch.no_grad():
+        start.head.output.bias[0] = -3  # trades too late: easily bettered
+    result = tuned(start, month, tmp_path, small)
+    assert not result.kept_start
+    narrow, wide = printed(result, 80), printed(result)
+    assert "\u2026" not in narrow
+    table = narrow[narrow.index("three prices") : narrow.index("left out of the test")].splitlines()
+    assert max(map(len, table)) <= 80
+    rows = [line.split() for line in table if "after \u2212 before" in line]
+    mean = result.comparison.by_price.query("policy == @CHANGE and min_periods.isna() and against == 'full_vwap'")
+    assert [float(row[6].replace("\u2212", "-")) for row in rows] == pytest.approx(mean["mean_bps"].tolist(), abs=0.006)
+    assert "Net of costs (crypto): half-spread 1 bps, fees 2 bps" in " ".join(wide.split())
+    record = json.loads((tmp_path / "finetune.json").read_text())["test"]["by_price"]
+    assert (record["cost_model"], record["costs"]["order_size"]) == ("crypto", 0.01)
+    assert {row["policy"] for row in record["improvements"]} == {"before", "after", "twap", "volume_curve", CHANGE}
 
 
 def test_costs_count_in_the_verdict(month):
@@ -374,6 +408,57 @@ def test_costs_count_in_the_verdict(month):
     assert paid.net
     np.testing.assert_allclose(gap, 10, atol=0.1)
     assert paid.utility_after < free.utility_after
+
+
+def by_price(comparison):
+    return comparison.by_price.set_index(["policy", "costs", "against", "min_periods"]).sort_index()
+
+
+def test_improvements_stand_against_three_prices_gross_and_net():
+    bars = synthetic_bars(symbols=2, days=90, seed=5)
+    model, early = (_like(kind, tiny_model()) for kind in (Late, WhenAhead))
+    start = choose_split(bars, horizon=6).test.start
+    free = compare_models(model, early, bars, comparison_settings(6, start=start, limit=600))
+    assert free.costs == cost_model("crypto").at(0.01)  # the market never closes
+    table = by_price(free)
+    minima = sorted(free.policies["min_periods"].unique())
+    assert len(table) == 5 * 2 * 3 * (len(minima) + 1)
+    # Gross and against the own benchmark: the numbers of the comparison.
+    by_minimum = free.policies.set_index(["policy", "min_periods"])
+    for policy in (BEFORE, AFTER, "twap", "volume_curve"):
+        own = table.loc[(policy, "gross", "own")].loc[minima]
+        columns = ["mean_bps", "low_bps", "high_bps"]
+        np.testing.assert_allclose(own[columns], by_minimum.loc[policy].loc[minima][columns], rtol=1e-9, atol=1e-9)
+    change = table.loc[(CHANGE, "gross", "own")].loc[minima]
+    paired = free.differences.set_index("min_periods")[["mean_bps", "low_bps", "high_bps"]]
+    np.testing.assert_allclose(change[["mean_bps", "low_bps", "high_bps"]], paired, rtol=1e-9, atol=1e-9)
+    # All minima together; the fixed duration has one benchmark; what ends early has two.
+    everything = (
+        free.by_price[free.by_price["min_periods"].isna()].set_index(["policy", "costs", "against"]).sort_index()
+    )
+    assert set(everything["orders"]) == {free.orders}
+    mean = everything["mean_bps"]
+    for costs in ("gross", "net"):
+        for price in AGAINST:
+            gained = mean[AFTER, costs, price] - mean[BEFORE, costs, price]
+            assert mean[CHANGE, costs, price] == pytest.approx(gained)
+        ends = [table.loc[(AFTER, costs, price, 6)]["mean_bps"] for price in ("own", "full_vwap")]
+        assert ends[0] == pytest.approx(ends[1])
+    assert mean[AFTER, "gross", "own"] > mean[AFTER, "gross", "full_vwap"] + 1  # the benchmark ends when it is good
+    # Given costs are those of the table, at their own size.
+    costs = CostModel(fee_bps=7, impact=0.5, order_size=0.05)
+    paid = compare_models(model, early, bars, comparison_settings(6, start=start, costs=costs, limit=600))
+    assert paid.costs == costs
+    net = by_price(paid)
+    for policy in (BEFORE, AFTER):
+        own = net.loc[(policy, "net", "own")].loc[minima]["mean_bps"]
+        given = paid.policies.set_index(["policy", "min_periods"]).loc[policy].loc[minima]["mean_bps"]
+        np.testing.assert_allclose(own, given, rtol=1e-9)
+        gross = net.loc[(policy, "gross", "own")].loc[minima]["mean_bps"]
+        np.testing.assert_allclose(gross, table.loc[(policy, "gross", "own")].loc[minima]["mean_bps"], rtol=1e-9)
+    unsized = CostModel(fee_bps=7)
+    paid = compare_models(model, early, bars, comparison_settings(6, start=start, costs=unsized, limit=60))
+    assert paid.costs == unsized.at(0.01)
 
 
 def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
@@ -391,7 +476,7 @@ def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
     assert changed(result) == set()
     shown = printed(result)
     minima = result.comparison.policies["min_periods"].nunique()
-    assert shown.count("before = after") == minima  # and no row of each
+    assert shown.count("before = after") == minima + 2  # and no row of each; gross and net
     assert "after \u2212 before" not in shown
     assert "that of before" not in shown
     record = json.loads((tmp_path / "bad" / "finetune.json").read_text())

@@ -1,7 +1,14 @@
 """What trading costs: the cost model, named ones, and half-spreads estimated from bars."""
 
 from lem_models.execution.costs.model import CostModel, relative_sizes
-from lem_models.execution.costs.named import COST_MODELS, NamedCostModel, cost_model, cost_model_for
+from lem_models.execution.costs.named import (
+    COST_MODELS,
+    NamedCostModel,
+    cost_model,
+    cost_model_for,
+    cost_model_name,
+    cost_model_of,
+)
 from lem_models.execution.costs.spreads import SPREAD_ESTIMATORS, half_spreads_bps
 
 __all__ = [
@@ -11,6 +18,8 @@ __all__ = [
     "NamedCostModel",
     "cost_model",
     "cost_model_for",
+    "cost_model_name",
+    "cost_model_of",
     "half_spreads_bps",
     "relative_sizes",
 ]

@@ -18,7 +18,7 @@ from lem_models.errors import UnknownNameError
 from lem_models.execution.costs.model import CostModel
 from lem_models.markets.bars import Bars
 
-__all__ = ["COST_MODELS", "NamedCostModel", "cost_model", "cost_model_for"]
+__all__ = ["COST_MODELS", "NamedCostModel", "cost_model", "cost_model_for", "cost_model_name", "cost_model_of"]
 
 
 @dataclass(frozen=True)
@@ -78,4 +78,21 @@ def cost_model(name: str) -> CostModel:
 
 def cost_model_for(bars: Bars) -> str:
     """Name of the cost model for the market of some bars: ``crypto`` if it never closes, else ``us_equity``."""
-    return "crypto" if set(bars.calendar_names.values()) == {"24/7"} else "us_equity"
+    calendars = set(bars.calendar_names.values())
+    return cost_model_of(calendars.pop()) if len(calendars) == 1 else "us_equity"
+
+
+def cost_model_of(calendar: str) -> str:
+    """Name of the cost model for a market with this calendar; see :func:`cost_model_for`."""
+    return "crypto" if calendar == "24/7" else "us_equity"
+
+
+def cost_model_name(costs: CostModel) -> str | None:
+    """Name of the cost model with these settings, whatever the size of orders; ``None`` if none has them.
+
+    Example:
+        >>> cost_model_name(cost_model("crypto").at(0.01))
+        'crypto'
+    """
+    unsized = costs.model_copy(update={"order_size": None})
+    return next((name for name, each in COST_MODELS.items() if each.costs == unsized), None)

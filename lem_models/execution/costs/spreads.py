@@ -9,8 +9,8 @@ and lows and ``H_2, L_2`` those of both together,
     \alpha = \frac{\sqrt{2 \beta} - \sqrt \beta}{3 - 2 \sqrt 2} - \sqrt{\frac{\gamma}{3 - 2 \sqrt 2}}, \quad
     S = \frac{2 (e^\alpha - 1)}{1 + e^\alpha},
 
-their equations (14) for ``S`` and (18) for ``alpha``. A gap between the close and the range of the next bar is taken
-out of the next bar, negative estimates of two bars count as 0, and the estimates are averaged, all as in the paper.
+their closed form for the spread ``S`` of two days. A gap between the close and the range of the next bar is taken out
+of the next bar, negative estimates of two bars count as 0, and the estimates are averaged, all as in the paper.
 
 **Abdi and Ranaldo** (2017), "A simple estimation of bid-ask spreads from daily close, high, and low prices", Review of
 Financial Studies 30. With ``c`` the log close and ``eta`` the middle of log high and log low, the close lies half a

@@ -17,7 +17,7 @@ from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.config import LEMConfig
 from lem_models.report.markdown import markdown_table, markdown_text
 from lem_models.report.numbers import interval
-from lem_models.report.policy_tables import before_after_table
+from lem_models.report.policy_tables import before_after_prices_table, before_after_table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -89,6 +89,7 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
         bundled=start in bundled_names(),
         measured=measured,
         table=_Markdown("" if measured is None else _table(measured)),
+        by_price=_Markdown("" if measured is None else _price_table(measured)),
         tracking=[] if measured is None else _tracking(measured),
         periods=periods,
         minima=sorted({1, max(1, periods // 2), periods}),
@@ -119,10 +120,31 @@ class _RatioRow(_Row):
     high: float | None
 
 
+class _PriceRow(_Row):
+    policy: str
+    min_periods: int | None
+    costs: str
+    against: str
+    mean_bps: float | None
+    low_bps: float | None
+    high_bps: float | None
+
+
+class _Costs(_Row):
+    order_size: float | None
+
+
+class _ByPrice(_Row):
+    cost_model: str | None
+    costs: _Costs
+    improvements: list[_PriceRow]
+
+
 class _Test(_Row):
     orders: int
     net_of_costs: bool
     policies: list[_PolicyRow]
+    by_price: _ByPrice | None = None
     fixed_duration_std_ratio: list[_RatioRow]
 
 
@@ -196,6 +218,15 @@ def _index(measured: _Measured) -> list[EvalResult]:
 def _table(measured: _Measured) -> str:
     rows = pd.DataFrame([row.model_dump() for row in measured.test.policies])
     return markdown_table(before_after_table(rows))
+
+
+def _price_table(measured: _Measured) -> str:
+    """Against three prices, over all minimum durations; empty for a file without them."""
+    by_price = measured.test.by_price
+    if by_price is None:
+        return ""
+    rows = pd.DataFrame([row.model_dump() for row in by_price.improvements if row.min_periods is None])
+    return markdown_table(before_after_prices_table(rows, by_price.costs.order_size or 0.0))
 
 
 def _tracking(measured: _Measured) -> list[str]:

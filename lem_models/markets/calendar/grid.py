@@ -157,6 +157,13 @@ class Grid:
         """Usual number of slots of the session, known when the session begins."""
         return self._by_calendar(rows, lambda calendar, ordinal: calendar.usual_slots(calendar.session(ordinal)))
 
+    def knows_slots(self, rows: Integers) -> Booleans:
+        """Whether the slots of the session count from its opening."""
+        known = self._by_calendar(
+            rows, lambda calendar, ordinal: calendar.knows_slots(calendar.session(ordinal)).astype(np.int64)
+        )
+        return known.astype(bool)
+
     def is_session_bound(self, rows: Integers) -> Booleans:
         """Whether an order that starts there stays inside its session by default."""
         bound = np.array([kind.is_session_bound for kind in self.calendars.kinds])

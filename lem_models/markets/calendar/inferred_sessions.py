@@ -6,7 +6,8 @@ clock of the market: of the zones of the major exchanges, the one on which the f
 time. A market that is closed only once a week has trading weeks instead.
 
 Slots count from the usual opening, the most common one of the sessions *before*. So a missing first bar is a gap and
-does not move other bars, and later bars do not change an earlier session.
+does not move other bars, and later bars do not change an earlier session. The opening of the first session is not
+known: its slots count from its first bar, so they are left out of averages over slots.
 """
 
 from __future__ import annotations
@@ -209,6 +210,10 @@ class InferredSessions(Scheduled):
         session = max(int(np.searchsorted(self.start, timestamp, side="right")), 1)
         kept = self.opened[max(session - _USUAL, 0) : session]
         return _most_usual(self.clock.since_closing(kept)[1].tolist())
+
+    def knows_slots(self, session: Integers) -> npt.NDArray[np.bool_]:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.knows_slots`."""
+        return np.asarray(session) > 0
 
     def usual_slots(self, session: Integers) -> Integers:
         """See :meth:`~lem_models.markets.calendar.kinds.Calendar.usual_slots`."""

@@ -104,6 +104,13 @@ class Calendar(ABC):
         """
         return np.full(np.shape(session), self.slots_per_session, dtype=np.int64)
 
+    def knows_slots(self, session: Integers) -> Booleans:
+        """Whether the slots of each session count from its opening; bool [sessions].
+
+        It is not known of the first session of intraday hours that are inferred: the history may begin inside it.
+        """
+        return np.ones(np.shape(session), dtype=bool)
+
     def followed_by(self, timestamp: Integers) -> Calendar:
         """The calendar extended by later bars; places of earlier bars stay.
 

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lem_models.evaluation.capacity import AGAINST, break_even_sizes
+from lem_models.evaluation.capacity import break_even_sizes
+from lem_models.evaluation.prices import AGAINST
 from lem_models.report.numbers import MISSING
 from lem_models.report.tables import Column, Emphasis, Table
 
 __all__ = ["break_even_table", "break_even_text", "capacity_overview", "capacity_table", "size_text"]
 
 AGAINST_LABELS = {"own": "own benchmark", "full_vwap": "full-horizon VWAP", "arrival": "arrival"}
-"""Headings of the prices of :data:`~lem_models.evaluation.capacity.AGAINST`."""
+"""Headings of the prices of :data:`~lem_models.evaluation.prices.AGAINST`."""
 
 _KEY_LABELS = {"min_periods": "minimum duration"}
 _BPS = "{:+.1f}"
 _LEAST_SHOWN = 1e-4  # of a break-even size
 _INTERVAL = f"{_BPS} to {_BPS}"
+_BREAK_EVEN = ["break_even", "largest_size", "starts_positive", "break_even_low", "break_even_high"]
 _BY_PRICE = (
     *("gross_bps", "net_bps", "low_bps", "high_bps"),
     *("difference_bps", "difference_low_bps", "difference_high_bps"),
@@ -102,30 +104,55 @@ def _by_size(curve: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     return frame.sort_values([*by, "size"], kind="stable", ignore_index=True)
 
 
-def break_even_text(size: float | None, largest: float, starts_positive: bool | None) -> str:
+def break_even_text(
+    size: float | None,
+    largest: float,
+    starts_positive: bool | None,
+    low: float | None = None,
+    high: float | None = None,
+) -> str:
     """A break-even size in words.
 
     Args:
         size: The size, a fraction; NaN if there is none.
         largest: Largest size that was looked at.
         starts_positive: Whether the improvement is above 0 at the smallest size; ``None`` if it is not known.
+        low: Lower end of its interval; missing if it is not known.
+        high: Upper end; infinite if it lies above the largest size.
+
+    Returns:
+        The size, and its interval in per cent. Without a break-even the interval says where it may lie; none if it lies
+        at no size that was looked at.
 
     Example:
-        >>> break_even_text(0.0123, 0.1, True), break_even_text(float("nan"), 0.1, True)
-        ('1.2 %', 'none: above 0')
+        >>> break_even_text(0.0123, 0.1, True), break_even_text(0.0123, 0.1, True, 0.004, float("inf"))
+        ('1.2 %', '1.2 % [0.4, ≥ 10]')
         >>> break_even_text(0.02, 0.1, False), break_even_text(float("nan"), 0.1, False)
         ('above 0 from 2 %', 'none: below 0')
+        >>> break_even_text(float("nan"), 0.1, True, 0.08, float("inf"))
+        'none: above 0 [8, ≥ 10]'
     """
     if starts_positive is None or pd.isna(starts_positive) or pd.isna(largest):
         return MISSING
+    ends = ""
+    known = [end for end in (low, high) if end is not None and not pd.isna(end)]
+    if len(set(known)) == 2 and known[1] >= _LEAST_SHOWN:  # else the text without it says as much
+        ends = f" [{', '.join(_end_text(end, largest) for end in known)}]"
     if size is None or pd.isna(size):
-        return f"none: {'above' if starts_positive else 'below'} 0"
+        return f"none: {'above' if starts_positive else 'below'} 0{ends}"
     text = f"{100 * size:.2g} %" if size >= _LEAST_SHOWN else f"< {size_text(_LEAST_SHOWN)}"
-    return text if starts_positive else f"above 0 from {text}"
+    return (text if starts_positive else f"above 0 from {text}") + ends
+
+
+def _end_text(size: float, largest: float) -> str:
+    """An end of the interval of a break-even, in per cent."""
+    if size == float("inf"):
+        return f"\u2265 {100 * largest:.3g}"
+    return f"{100 * max(size, _LEAST_SHOWN if size else 0.0):.2g}"
 
 
 def break_even_table(curve: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:
-    """Size at which each policy's net improvement, and its lead over the reference, are used up.
+    """Size at which each policy's net improvement, and its lead over the reference, are used up, and its interval.
 
     Args:
         curve: Table of :func:`~lem_models.evaluation.capacity.capacity_curve`.
@@ -137,12 +164,10 @@ def break_even_table(curve: pd.DataFrame, by: Sequence[str] = (), *, model: str 
     columns = [Column("policy", "policy")]
     for column, group in (("net_bps", "net improvement"), ("difference_bps", "net improvement over twap")):
         sizes = break_even_sizes(curve, column)
-        for price in AGAINST:
+        # Two policies are as far apart against arrival as against the full-horizon VWAP: both prices are the order's.
+        for price in AGAINST if column == "net_bps" else AGAINST[:2]:
             rows = sizes[sizes["against"] == price]
-            texts = [
-                break_even_text(*values)
-                for values in zip(rows["break_even"], rows["largest_size"], rows["starts_positive"], strict=True)
-            ]
+            texts = [break_even_text(*values) for values in rows[_BREAK_EVEN].itertuples(index=False)]
             name = f"{column}_{price}"
             frame = frame.merge(rows[keys].assign(**{name: texts}), on=keys, how="left")
             columns.append(Column(name, f"{AGAINST_LABELS[price]}", "{}", group))

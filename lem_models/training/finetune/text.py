@@ -1,14 +1,17 @@
-"""Fine-tuning in the terminal: before and after by minimum duration, the fixed duration, and the verdict."""
+"""Fine-tuning in the terminal: before and after by minimum duration and by price, the fixed duration, the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pandas as pd
 from rich.console import Console
 
+from lem_models.execution.costs import cost_model_name
+from lem_models.report.benchmark_tables import cost_text
 from lem_models.report.console import fitting_table
 from lem_models.report.definitions import SIGN_CONVENTION
-from lem_models.report.policy_tables import before_after_table
+from lem_models.report.policy_tables import CHANGE, before_after_prices_table, before_after_table
 from lem_models.report.tables import Table
 from lem_models.statistics.tracking import tracking_verdict
 from lem_models.training.finetune.run import FinetuneResult, Verdict
@@ -36,6 +39,14 @@ def print_finetune(console: Console, result: FinetuneResult) -> None:
     costs = " after costs" if comparison.net else ""
     console.print(f"[dim]{SIGN_CONVENTION}{costs}. bar vol.: in bar volatilities. \\[ ]: interval.[/dim]")
     console.print(fitting_table(console, _table(result)))
+    name = cost_model_name(comparison.costs)
+    named = "" if name is None else f" ({name})"
+    console.print("[bold]Mean improvement in bps against three prices[/bold], all minimum durations together")
+    console.print(
+        "[dim]own: the order's own benchmark, which ends when the order does. full VWAP: the VWAP over the maximum "
+        f"duration. Net of costs{named}: {cost_text(comparison.costs)}.[/dim]"
+    )
+    console.print(fitting_table(console, _price_table(result)))
     for reason, count in comparison.excluded.items():
         console.print(f"[dim]left out of the test: {count:,} starts: {reason}[/dim]")
     if comparison.untested:
@@ -54,8 +65,22 @@ def _table(result: FinetuneResult) -> Table:
     policies, differences = result.comparison.policies, result.comparison.differences
     if not result.kept_start:
         return before_after_table(policies, differences)
-    same = policies[policies["policy"] != AFTER].replace({"policy": {BEFORE: f"{BEFORE} = {AFTER}"}})
-    return before_after_table(same)
+    return before_after_table(_without_after(policies))
+
+
+def _price_table(result: FinetuneResult) -> Table:
+    """The same against three prices, over all minimum durations."""
+    comparison = result.comparison
+    table = comparison.by_price[comparison.by_price["min_periods"].isna()]
+    if result.kept_start:
+        table = _without_after(table)
+    return before_after_prices_table(table, comparison.costs.order_size or 0.0)
+
+
+def _without_after(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of a start that was kept: before is after."""
+    kept: pd.DataFrame = table[~table["policy"].isin([AFTER, CHANGE])]
+    return kept.replace({"policy": {BEFORE: f"{BEFORE} = {AFTER}"}})
 
 
 def _listed(symbols: Sequence[str]) -> str:

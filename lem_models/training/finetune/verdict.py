@@ -3,11 +3,14 @@
 The verdict uses one number that is fixed in advance: the difference of the mean utility that training maximises, over
 all minimum durations together. Its 95 % interval is from the bootstrap over days. Improvements and standard deviations
 by minimum duration show the sources of the difference.
+
+That utility is against each order's own benchmark, which ends when the order does. So the improvements also stand
+against the VWAP of the full horizon and against arrival, before costs and net of them (:func:`improvements_by_price`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, TypeAlias
@@ -20,21 +23,40 @@ import torch
 from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
-from lem_models.execution.costs import CostModel
+from lem_models.evaluation.capacity import capacity_curve
+from lem_models.execution.costs import CostModel, cost_model, cost_model_for, cost_model_name
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
+from lem_models.execution.result import ExecutionResult
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
 from lem_models.report.benchmark_tables import excluded_counts
+from lem_models.report.policy_tables import CHANGE
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.dominance import paired_comparison
 from lem_models.statistics.groups import align
 from lem_models.statistics.summary import compare, improvement
 from lem_models.statistics.tracking import tracking_errors
 
-__all__ = ["AFTER", "BEFORE", "Comparison", "Outcome", "compare_models", "comparison_settings", "facts"]
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "SIZE",
+    "Comparison",
+    "Outcome",
+    "compare_models",
+    "comparison_settings",
+    "facts",
+    "improvements_by_price",
+]
 
 BEFORE, AFTER = "before", "after"
+
+SIZE = 0.01
+"""Size of the orders whose net improvement is shown, unless the cost model names one: a fraction of the volume expected
+over their maximum duration."""
+
 _RIVALS = ("twap", "volume_curve")
 _BY = ["min_periods"]
 
@@ -54,6 +76,8 @@ class Comparison:
             :func:`~lem_models.statistics.summary.summarise`.
         differences: After minus before by minimum duration; columns of
             :func:`~lem_models.statistics.dominance.paired_comparison`, with its verdicts.
+        by_price: Improvements against the three prices, gross and net; see :func:`improvements_by_price`.
+        costs: Costs of the net ones, with the size of the orders.
         tracking: Errors of ``after`` at the fixed duration beside those of each other policy (``against``); columns of
             :func:`~lem_models.statistics.tracking.tracking_errors`.
         utility_before: Mean utility of the start model, in bar volatilities.
@@ -70,6 +94,8 @@ class Comparison:
     net: bool
     policies: pd.DataFrame
     differences: pd.DataFrame
+    by_price: pd.DataFrame
+    costs: CostModel
     tracking: pd.DataFrame
     utility_before: float
     utility_after: float
@@ -122,7 +148,8 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
         before: The start model.
         after: The new model.
         bars: The bars, with the history before the test orders.
-        settings: Settings from :func:`comparison_settings`. With costs every improvement is net of costs.
+        settings: Settings from :func:`comparison_settings`. With costs every improvement is net of costs. The table by
+            price is gross and net in any case: without costs, of the cost model for the kind of market.
 
     Raises:
         OrderError: when no order fits.
@@ -143,12 +170,16 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
     change = pd.DataFrame({"utility": gained - had})
     low, high = OrderBootstrap(ours, 2000, seed).means(change, np.arange(len(ours))).interval(0.95)
     known = change["utility"].notna().to_numpy()
+    priced = cost_model(cost_model_for(bars)) if costs is None else costs
+    priced = priced.at(priced.order_size or SIZE)
     return Comparison(
         orders=len(ours),
         days=ours["start"].dt.floor("D").nunique(),
         net=costs is not None,
         policies=compare(tables, _BY, seed=seed),
         differences=paired_comparison(ours, {BEFORE: theirs}, _BY, seed=seed),
+        by_price=improvements_by_price({name: benchmark.results[name] for name in tables}, priced, seed=seed),
+        costs=priced,
         tracking=errors[errors["policy"] == AFTER].reset_index(drop=True),
         utility_before=float(had[known].mean()),
         utility_after=float(gained[known].mean()),
@@ -158,6 +189,39 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
         excluded=excluded_counts(benchmark),
         untested=tuple(symbol for symbol in bars.symbols if symbol not in set(ours["symbol"])),
     )
+
+
+def improvements_by_price(results: Mapping[str, ExecutionResult], costs: CostModel, *, seed: int = 0) -> pd.DataFrame:
+    """Improvements of both models and their rivals against the three prices, before costs and net of them.
+
+    Args:
+        results: Result of each policy on the same orders, ``before`` and ``after`` among them.
+        costs: Costs with the size of the orders.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        A row per policy, minimum duration (missing: all of them together), ``costs`` ("gross" or "net") and ``against``
+        (:data:`~lem_models.evaluation.capacity.AGAINST`), with ``orders``, ``mean_bps``, ``low_bps`` and ``high_bps``:
+        the mean improvement and its 95 % interval. The rows of :data:`~lem_models.report.policy_tables.CHANGE` are the
+        difference order by order.
+    """
+    market = Market(next(iter(results.values())).bars)
+    names = {"net_bps": "mean_bps", "low_bps": "low_bps", "high_bps": "high_bps"}
+    changes = {f"difference_{column}": column for column in ("low_bps", "high_bps")} | {"difference_bps": "mean_bps"}
+    tables = []
+    keys: Sequence[list[str]] = ([], _BY)
+    for label, model, size in (("gross", CostModel(), 0.0), ("net", costs, costs.order_size or 0.0)):
+        for by in keys:
+            curve = capacity_curve(results, model, (size,), by, reference=BEFORE, market=market, seed=seed)
+            same = ["policy", *by, "against", "orders"]
+            change = curve[curve["policy"] == AFTER].assign(policy=CHANGE)
+            for table, columns in ((curve, names), (change, changes)):
+                tables.append(table[[*same, *columns]].rename(columns=columns).assign(costs=label))
+    stacked = pd.concat(tables, ignore_index=True)
+    ordered: pd.DataFrame = stacked[
+        ["policy", "min_periods", "costs", "against", "orders", "mean_bps", "low_bps", "high_bps"]
+    ]
+    return ordered.astype({"min_periods": "Int64"})
 
 
 def _net(orders: pd.DataFrame, costs: CostModel | None) -> pd.DataFrame:
@@ -193,6 +257,11 @@ def facts(comparison: Comparison) -> dict[str, Any]:
         },
         "policies": comparison.policies[columns],
         "differences": comparison.differences,
+        "by_price": {
+            "cost_model": cost_model_name(comparison.costs),
+            "costs": comparison.costs.model_dump(mode="json"),
+            "improvements": comparison.by_price,
+        },
         "fixed_duration_std_ratio": _std_ratios(comparison.tracking),
         "fixed_duration_errors": comparison.tracking,
     }

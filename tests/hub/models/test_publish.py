@@ -293,6 +293,32 @@ def test_what_fine_tuning_measured_is_in_the_plain_card(hub, folder):
     assert "finetune.json" not in latest.files
 
 
+def test_a_plain_card_shows_three_prices_gross_and_net(hub, folder):
+    finetuned(folder)
+    record = json.loads((folder / "finetune.json").read_text())
+    prices = ("own", "full_vwap", "arrival")
+    record["test"]["by_price"] = {
+        "cost_model": "crypto",
+        "costs": {"order_size": 0.01, "fee_bps": 2.0},
+        "improvements": [
+            {"policy": who, "min_periods": minimum, "costs": costs, "against": price, "orders": 9}
+            | {"mean_bps": 10 * (costs == "gross") + at + (minimum or 0), "low_bps": -1.0, "high_bps": 1.0}
+            for who in ("before", "after", "after \u2212 before")
+            for minimum in (None, 1)
+            for costs in ("gross", "net")
+            for at, price in enumerate(prices, 1)
+        ],
+    }
+    (folder / "finetune.json").write_text(json.dumps(record))
+    lem(folder, "--to", NAME)
+    text = hub.repository(NAME).at("main").files["README.md"].decode()
+    assert "net of costs (cost model crypto)" in text
+    (gross, net) = (line for line in text.splitlines() if "**after**" in line and "0.3750" not in line)
+    assert [cell.strip() for cell in gross.split("|") if ".00" in cell] == ["+11.00", "+12.00", "+13.00"]
+    assert [cell.strip() for cell in net.split("|") if ".00" in cell] == ["+1.00", "+2.00", "+3.00"]
+    assert "| net, 1 % |" in text
+
+
 def test_results_of_other_weights_are_not_quoted(hub, folder):
     assert "is of other weights" in lem(finetuned(folder, weights_sha256="0" * 64), "--to", NAME)
     assert "BETTER" not in hub.repository(NAME).at("main").files["README.md"].decode()

@@ -121,20 +121,23 @@ SIZES = {
 
 
 @pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("sized", [False, True], ids=["free", "with costs"])
 @pytest.mark.parametrize("settings", SIZES.values(), ids=SIZES)
-def test_a_training_set_is_at_most_1_2_times_its_bars_and_the_features(settings, cache):
+def test_a_training_set_is_at_most_1_2_times_its_bars_and_the_features(settings, sized, cache):
+    """With costs orders have sizes, which are parts of one more profile: a number for each bar."""
     bars = synthetic_bars(**settings)
     market = Market(bars, cache=cache)
     starts = stretch_starts(bars, length=128, support=128)
     first = starts.take(np.arange(0, len(starts), 97))
     market.feature_windows(first, 128)
-    market.over_orders(first + 20, np.full(len(first), 12), 12, sized=False)
+    market.over_orders(first + 20, np.full(len(first), 12), 12, sized=sized)
     bars.grid.session_end(first)
     seen = set()
     features = vars(market).get("features")
     taken = array_bytes(features, seen)
     assert taken == (len(bars) * (84 + 8) if cache else 0)
-    assert array_bytes([vars(market), starts], seen) <= 1.2 * BYTES_PER_BAR * len(bars)
+    profile = 8 if sized and cache else 0
+    assert array_bytes([vars(market), starts], seen) <= (1.2 * BYTES_PER_BAR + profile) * len(bars)
 
 
 def test_calendars_of_sessions_are_read_only_too():
