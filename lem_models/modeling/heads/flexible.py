@@ -128,13 +128,12 @@ class FlexibleHead(AllocationHead):
 
     def roll_out(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Paths | None:
         """See :meth:`AllocationHead.roll_out`: a compiled kernel with a backward pass, where there is one."""
-        layers = self._layers()
-        if type(self) is not FlexibleHead or not all(map(_is_plain, layers)):
+        layers, has_exponent = self._layers(), self.exponent is not None
+        if type(self) is not FlexibleHead or "decide" in vars(self) or not all(map(_is_plain, layers)):
             return None
         weights = [weight for layer in layers for weight in (layer.weight, layer.bias)]
-        if not can_roll_out(contexts, orders, window, weights):
+        if not can_roll_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent):
             return None
-        has_exponent = self.exponent is not None
         return rolled_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent, limits=_LIMITS)
 
     @torch.no_grad()
@@ -177,4 +176,5 @@ class FlexibleHead(AllocationHead):
 
 def _is_plain(layer: nn.Module) -> bool:
     """Whether a layer is its weight and bias and nothing else: no adapter, no hook."""
-    return type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return type(layer) is nn.Linear and not any(hooks)

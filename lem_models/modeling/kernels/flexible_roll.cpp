@@ -215,15 +215,14 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
     // Networks: hidden states and slopes of every layer, two gradients, answers and their gradients, features and theirs.
     const Index size = TILE * ((2 * (layers + 1) + 2) * ld + 2 * ld_answers + 2 * ld_features);
     T *scratch = allocate<T>(size);
-    S *reals = allocate<S>(periods * (3 * TILE + (shape.has_exponent ? TILE : 0)));
+    S *reals = allocate<S>(periods * (2 * TILE + (shape.has_exponent ? TILE : 0)));
     auto *markets = allocate<Market<S>>(periods * TILE);
     if (!scratch || !reals || !markets) { std::free(scratch); std::free(reals); std::free(markets); return 1; }
     std::memset(scratch, 0, size * sizeof(T));
     T *hidden = scratch, *slopes = hidden + (layers + 1) * TILE * ld, *to_hidden = slopes + (layers + 1) * TILE * ld;
     T *to_sum = to_hidden + TILE * ld, *answers = to_sum + TILE * ld, *to_answers = answers + TILE * ld_answers;
     T *features = to_answers + TILE * ld_answers, *to_features = features + TILE * ld_features;
-    S *weighted = reals, *futures = weighted + periods * TILE, *to_future = futures + periods * TILE;
-    S *logs = to_future + periods * TILE;
+    S *weighted = reals, *futures = weighted + periods * TILE, *logs = futures + periods * TILE;
     Order<S> orders[TILE];
     S to_left[TILE], to_weighted[TILE];  // of R and W
     Ahead<S> sums[TILE];

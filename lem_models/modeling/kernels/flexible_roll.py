@@ -1,9 +1,9 @@
 """All periods of many orders under the flexible head in one call, with a backward pass: for training and execution.
 
 The kernels of ``flexible_roll.cpp`` compute what the simulator books for the decisions of
-:class:`~lem_models.modeling.heads.flexible.FlexibleHead`, up to rounding. Only periods in which an order is live (before
-its maximum, with something left to trade) go through the network. Results of an order do not depend on the other orders,
-and gradients are the same on any number of threads.
+:class:`~lem_models.modeling.heads.flexible.FlexibleHead`, up to rounding. Only periods in which an order is live
+(before its maximum, with something left to trade) go through the network. Results of an order do not depend on the
+others, and gradients are the same on any number of threads.
 """
 
 from __future__ import annotations
@@ -41,20 +41,36 @@ class _Shape(NamedTuple):
 
 
 @outside_graphs
-def can_roll_out(contexts: Tensor, orders: OrderBatch, window: MarketWindow, weights: Sequence[Tensor]) -> bool:
-    """Whether the kernels can roll these orders out.
+def can_roll_out(
+    contexts: Tensor,
+    orders: OrderBatch,
+    window: MarketWindow,
+    weights: Sequence[Tensor],
+    horizon: int,
+    *,
+    has_exponent: bool,
+) -> bool:
+    """Whether the kernels can roll these orders out, by the arguments of :func:`rolled_out`.
 
     They take plain tensors on the CPU, weights and contexts of one type, orders and market of that type or in double
-    precision, and orders without lots and participation limits. Gradients reach contexts and weights alone.
+    precision, and orders without lots and participation limits. Gradients reach contexts and weights alone. Shapes are
+    checked too, because the kernels read raw memory: whatever does not fit is left to the modules and their errors.
     """
     like, real = weights[0], window.price.dtype
-    market = (window.price, window.close, window.volume, window.expected_volume, window.volatility)
-    columns = (orders.side, orders.min_rate, orders.max_rate, orders.risk_aversion)
+    by_period = (window.price, window.close, window.volume, window.expected_volume)
+    by_order = (window.volatility, orders.side, orders.min_rate, orders.max_rate, orders.risk_aversion)
+    whole = (orders.benchmark, orders.is_notional, orders.min_periods, orders.max_periods, orders.lot)
+    count, periods = len(orders), window.price.shape[-1]
+    depth = len(weights[1]) + horizon + int(has_exponent)
     return (
-        all(is_available(tensor, like.dtype) for tensor in (contexts, *weights, *market))
+        all(is_available(tensor, like.dtype) for tensor in (contexts, *weights, *by_period, *by_order, *whole))
         and all(tensor.dtype == like.dtype for tensor in (contexts, *weights))
         and real in (like.dtype, torch.float64)
-        and all(tensor.dtype == real and not tensor.requires_grad for tensor in (*market, *columns))
+        and all(tensor.dtype == real and not tensor.requires_grad for tensor in (*by_period, *by_order))
+        and all(tensor.shape == (count, periods) for tensor in by_period)
+        and all(tensor.shape == (count,) for tensor in (*by_order, *whole))
+        and contexts.shape == (count, periods, depth)
+        and 0 < periods <= horizon
         and not torch.is_autocast_enabled("cpu")
         and not bool((orders.lot > 0).any())
         and not bool(torch.isfinite(orders.participation).any())
@@ -112,7 +128,7 @@ class _RollOut(torch.autograd.Function):
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         contexts, columns = tensors[0], arrays[0]
-        rows = int(columns[4].clamp(max=shape.periods).sum())  # of the maxima
+        rows = int(columns[4].clamp(max=shape.periods).long().sum())  # of the maxima; whole numbers, which never round
         kept = contexts.new_empty(rows, tensors[1].shape[1] + (shape.layers + 1) * shape.width)
         paths = _forward(shape, arrays, tensors, kept)
         ctx.shape, ctx.count = shape, len(tensors)
