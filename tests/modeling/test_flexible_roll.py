@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths, mapped
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.heads import FlexibleHead, build_head
 from lem_models.modeling.heads.base import AllocationHead
@@ -17,6 +17,7 @@ from lem_models.modeling.kernels import library
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, random_orders, random_window, tiny_config
 from tests.modeling.compiled import need_kernels
+from tests.training.tiny import tiny_batches, tiny_recipe
 
 CONTEXT = 5
 PERIODS = 8
@@ -61,8 +62,7 @@ def contexts_for(orders: int, periods: int = PERIODS, dtype: torch.dtype = torch
 
 def in_type(record: Any, dtype: torch.dtype) -> Any:
     """A record of tensors with its real numbers in another type."""
-    values = {name: v.to(dtype) if v.is_floating_point() else v for name, v in vars(record).items()}
-    return type(record)(**values)
+    return mapped(lambda values: values.to(dtype) if values.is_floating_point() else values, [record])
 
 
 def a_market(
@@ -260,6 +260,27 @@ def test_no_orders() -> None:
     weight, bias = torch.autograd.grad(paths.fills.sum(), [head.output.weight, contexts])
     assert not weight.any()
     assert bias.shape == contexts.shape
+
+
+def test_a_training_step_has_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = LEMModel(tiny_recipe().model).double().eval()
+    batch = in_type(tiny_batches().batch(0, training=True), torch.float64)
+    monkeypatch.setattr(model, "log", lambda *_, **__: None)  # there is no trainer
+
+    def step() -> list[Tensor]:
+        loss = model.training_step(batch, 0)
+        return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)]
+
+    calls: list[Paths | None] = []
+    roll_out = FlexibleHead.roll_out
+    monkeypatch.setattr(FlexibleHead, "roll_out", lambda *given: calls.append(roll_out(*given)) or calls[-1])
+    fused = step()
+    assert [paths is not None for paths in calls] == [True]
+    monkeypatch.setattr(FlexibleHead, "roll_out", AllocationHead.roll_out)
+    for ours, expected in zip(fused, step(), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-7, atol=1e-10)
 
 
 # --- where the simulator goes period by period ------------------------------------------------------------------------
