@@ -37,12 +37,12 @@ def period_by_period() -> Iterator[None]:
         yield
 
 
-def roll_out_race(turns: int, *, days: int = 365, limit: int = 20_000) -> dict[str, dict[str, Any]]:
+def roll_out_race(turns: int, *, days: int = 365, limit: int = 40_000) -> dict[str, dict[str, Any]]:
     """Milliseconds of both and their ratio, by the work that is done.
 
     Args:
         turns: Turns of each.
-        days: Length of the synthetic markets.
+        days: Length of the synthetic markets; a sixth of it for dense orders.
         limit: Most dense orders.
     """
     warnings.filterwarnings("ignore", message="You are trying to `self.log")  # there is no trainer here
@@ -76,13 +76,14 @@ def training_work(days: int) -> dict[str, tuple[Callable[[], object], int]]:
 
 def execution_work(days: int, limit: int) -> dict[str, tuple[Callable[[], object], int]]:
     """Execution of dense and of sparse orders, each with its number."""
-    model, bars = LEMModel.from_pretrained(_MODEL), synthetic_bars(symbols=8, days=days, seed=0)
-    minima = [1, 6, 12, 24]
-    tables = {
-        "execute, dense orders": Order.sample(bars, min_periods=minima, max_periods=model.horizon, limit=limit),
-        "execute, sparse orders": Order.sample(bars, every="96h", min_periods=1, max_periods=model.horizon, side="buy"),
+    model = LEMModel.from_pretrained(_MODEL)
+    long, short = (synthetic_bars(symbols=8, days=length, seed=0) for length in (days, days // 6))
+    dense = Order.sample(short, min_periods=[1, 6, 12, 24], max_periods=model.horizon, limit=limit)
+    sparse = Order.sample(long, every="96h", min_periods=1, max_periods=model.horizon, side="buy")
+    return {
+        "execute, dense orders": (lambda: execute(model, short, dense), len(dense)),
+        "execute, sparse orders": (lambda: execute(model, long, sparse), len(sparse)),
     }
-    return {name: (lambda table=table: execute(model, bars, table), len(table)) for name, table in tables.items()}
 
 
 def _race(run: Callable[[], object], orders: int, turns: int) -> dict[str, Any]:
