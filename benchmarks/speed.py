@@ -1,11 +1,12 @@
 """Speed of the hot paths, as ratios inside one run: TKAN, training, execution, live decisions, start-up.
 
-    python benchmarks/speed.py [--only tkan training execution live startup] [--out reports/speed]
+    python benchmarks/speed.py [--only tkan training execution roll live startup] [--out reports/speed]
 
 - TKAN, forward and forward + backward, against the plain loop of its formulas, the eager loops that run without a
   compiler, `torch.nn.LSTM` and `torch.nn.GRU` of the same size, and the floor of the matrix products.
 - Training: orders and origins per second of the recipe (an origin is a bar with 4 orders).
 - Execution: orders per second of a bundled model.
+- Roll: a training step and execution with the kernel for all periods at once, against period by period.
 - Live: milliseconds from a closed bar to the decision, on one thread.
 - Start-up: `import lem_models` and `lem --help` in fresh processes.
 
@@ -32,6 +33,7 @@ from rich.console import Console
 
 from benchmarks.live import live_latency, many_orders
 from benchmarks.pictures import speed_figure
+from benchmarks.roll_out_speed import roll_out_race
 from benchmarks.tkan_speed import race, timed
 from lem_models.guard.output import to_json
 from lem_models.modeling.kernels.library import kernels
@@ -39,7 +41,7 @@ from lem_models.report.console import rich_table
 from lem_models.report.figure_style import figure_to_png_bytes
 from lem_models.report.tables import Column, Table
 
-SECTIONS = ("tkan", "training", "execution", "live", "startup")
+SECTIONS = ("tkan", "training", "execution", "roll", "live", "startup")
 SIZES = (32, 64, 200)
 BATCH, TIME = 64, 131
 ORDERS_PER_ORIGIN = 4
@@ -164,6 +166,10 @@ def main() -> None:
     if "execution" in options.only:
         measured["execution"] = execution(options.repeats, options.data, options.model)
         _print_facts(console, "Execution", measured["execution"])
+    if "roll" in options.only:
+        measured["roll"] = roll_out_race(options.repeats)
+        for name, facts in measured["roll"].items():
+            _print_facts(console, f"Kernel for all periods: {name}", facts)
     if "live" in options.only:
         measured["live"], measured["many_orders"] = live_latency(options.model), many_orders(options.model)
         _print_facts(console, "Live decision, one thread", measured["live"])

@@ -42,6 +42,9 @@ _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there,
 def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts: Tensor | None = None) -> Paths:
     """Roll a policy over a batch of orders.
 
+    A model with a kernel for all periods at once (:meth:`AllocationHead.roll_out`) uses it. That method is not part of
+    the policy protocol: it is handed the whole market, which ``decide`` never sees.
+
     Args:
         policy: Anything with ``decide``.
         orders: The orders, on the window's dtype.
@@ -54,6 +57,11 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
     Raises:
         PolicyError: when the policy answers with something that is not a finite number per order.
     """
+    # Of the class: an object that passes unknown attributes on to a model decides in its own way.
+    roll_out = getattr(type(policy), "roll_out", None)
+    paths: Paths | None = None if roll_out is None else roll_out(policy, contexts, orders, window)
+    if paths is not None:
+        return paths
     roll = started(orders, window)
     roll_on(roll, policy, window, contexts)
     return roll.paths()

@@ -12,7 +12,7 @@ from torch import Tensor
 from lem_models.errors import ConfigError
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, OrderBatch
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.causal import SIGNED
 from lem_models.modeling.backbone import LEMBackbone, StepWeights
@@ -90,6 +90,12 @@ class LEMModule(L.LightningModule, Policy):
         if context is None:
             raise ConfigError("a Large Execution Model decides from a context; use execute() or encode() first")
         return self.head.decide(context, orders, state)
+
+    def roll_out(self, contexts: Tensor | None, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+        """All periods at once, see :meth:`AllocationHead.roll_out`; ``None`` where a subclass decides otherwise."""
+        if contexts is None or getattr(self.decide, "__func__", None) is not LEMModule.decide:
+            return None
+        return self.head.roll_out(contexts, orders, window)
 
     @torch.no_grad()
     def live_weights(self) -> LiveWeights:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.pictures import speed_figure
+from benchmarks.roll_out_speed import roll_out_race
 from benchmarks.speed import main
 from benchmarks.tkan_speed import FLOOR, kept_megabytes, race
 from lem_models.report.figure_style import figure_to_png_bytes
@@ -42,6 +43,19 @@ def test_start_up_is_measured_from_the_command_line(tmp_path):
     seconds = json.loads((tmp_path / "speed.json").read_text())["startup"]
     assert seconds.keys() == {"python", "import lem_models", "lem --help"}
     assert all(0 < value < 20 for value in seconds.values())
+
+
+def test_the_kernel_of_the_roll_out_races_with_single_periods():
+    rows = roll_out_race(1, days=250, limit=40)
+    assert list(rows) == [
+        *("training step", "roll-out, forward and backward"),
+        *("execute, dense orders", "execute, sparse orders"),
+    ]
+    for row in rows.values():
+        assert row["times_faster"] == pytest.approx(row["period_by_period_ms"] / row["kernel_ms"])
+        assert row["orders_per_second"] == pytest.approx(1e3 * row["orders"] / row["kernel_ms"])
+    assert rows["training step"]["orders"] == 1536
+    assert rows["execute, dense orders"]["orders"] == 40
 
 
 def test_help_says_what_is_measured(monkeypatch, capsys):

@@ -6,7 +6,7 @@ import torch
 from lem_models.execution.execute import execute
 from lem_models.modeling.backbone import BackboneState, LEMBackbone, StepWeights
 from lem_models.modeling.config import LEMConfig
-from lem_models.modeling.heads.flexible import FlexibleHead
+from lem_models.modeling.heads import AllocationHead, FlexibleHead
 from lem_models.modeling.kernels.library import Table
 from lem_models.orders import Order
 from tests.helpers import hourly, random_model, tiny_config
@@ -114,6 +114,7 @@ def test_a_decision_is_that_of_the_head(dtype: torch.dtype, exponent: bool, monk
         return expected
 
     monkeypatch.setattr(FlexibleHead, "decide", both)
+    monkeypatch.setattr(FlexibleHead, "roll_out", AllocationHead.roll_out)  # period by period
     table = Order.sample(
         market, every=3, benchmark=["vwap", "twap"], target=["quantity", "notional"], max_periods=[1, 4, 6], seed=2
     )

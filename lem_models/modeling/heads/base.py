@@ -80,6 +80,21 @@ class AllocationHead(nn.Module, ABC):
             state: State of the orders.
         """
 
+    def roll_out(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+        """All periods of some orders at once, where that is quicker than period by period.
+
+        Args:
+            contexts: :meth:`project` of the context of the last closed bar before each period,
+                [orders, periods, width].
+            orders: The orders.
+            window: Their market. A decision may depend on the bars before its period alone, as in :meth:`decide`.
+
+        Returns:
+            What :func:`~lem_models.execution.simulator.simulate` gives for :meth:`decide`, up to rounding; ``None``
+            (the default) where it must go period by period.
+        """
+        return None
+
     def live(self) -> LiveHead:
         """What serves live orders: :meth:`project` and :meth:`decide`, or the same up to rounding and quicker.
 

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, LiveHead, register_head
 from lem_models.modeling.heads.path_state import (
     LEAST_EXPECTED,
@@ -39,6 +39,7 @@ from lem_models.modeling.heads.path_state import (
     path_features,
 )
 from lem_models.modeling.kernels.flexible_decision import FlexibleWeights, Limits, decided
+from lem_models.modeling.kernels.flexible_roll import can_roll_out, rolled_out
 from lem_models.modeling.kernels.library import is_available
 
 __all__ = ["EDGE", "OUTLOOK_LIMIT", "FlexibleHead", "FlexibleHeadConfig"]
@@ -47,6 +48,9 @@ OUTLOOK_LIMIT = 4.0
 """Largest size of the outlook, a log ratio of volumes."""
 EDGE = 3e-3
 """Least distance of an anchor from the ends of the feasible interval; it keeps the logit finite."""
+
+
+_LIMITS = Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE)
 
 
 class FlexibleHeadConfig(HeadConfig):
@@ -122,6 +126,16 @@ class FlexibleHead(AllocationHead):
         anchor = torch.lerp(pace, schedule, torch.sigmoid(mixture))
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
 
+    def roll_out(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+        """See :meth:`AllocationHead.roll_out`: a compiled kernel with a backward pass, where there is one."""
+        layers, has_exponent = self._layers(), self.exponent is not None
+        if type(self) is not FlexibleHead or "decide" in vars(self) or not all(map(_is_plain, layers)):
+            return None
+        weights = [weight for layer in layers for weight in (layer.weight, layer.bias)]
+        if not can_roll_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent):
+            return None
+        return rolled_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent, limits=_LIMITS)
+
     @torch.no_grad()
     def live(self) -> LiveHead:
         """See :meth:`AllocationHead.live`: the compiled kernel decides, where there is one."""
@@ -130,12 +144,13 @@ class FlexibleHead(AllocationHead):
             return super().live()
         weight, bias = self._projection()
         weights = FlexibleWeights.of(
-            [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output],
-            self.horizon,
-            has_exponent=self.exponent is not None,
-            limits=Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE),
+            self._layers(), self.horizon, has_exponent=self.exponent is not None, limits=_LIMITS
         )
         return LiveHead(partial(functional.linear, weight=weight, bias=bias), partial(decided, weights=weights))
+
+    def _layers(self) -> list[nn.Linear]:
+        """The network: the layer of the path, the residual layers, the output."""
+        return [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output]
 
     def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """Quasi-likelihood of the outlook of every period for this and the later periods."""
@@ -157,3 +172,9 @@ class FlexibleHead(AllocationHead):
         volume = volume.to(torch.promote_types(volume.dtype, torch.float32))
         outlook = volume[..., : self.outlook.out_features].clamp(-OUTLOOK_LIMIT, OUTLOOK_LIMIT)
         return outlook, None if self.exponent is None else 2 * torch.sigmoid(volume[..., self.outlook.out_features :])
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer is its weight and bias and nothing else: no adapter, no hook."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return type(layer) is nn.Linear and not any(hooks)

@@ -98,7 +98,8 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
         return side * torch.log(reference / price) / sigma
 
     def benchmark_after(weight: Tensor) -> Tensor:
-        return (past * benchmark + weight * close) / (past + weight).clamp(min=1e-6)
+        # Without any weight this is 0. The least value, far outside the features' limits, gives its log a gradient.
+        return ((past * benchmark + weight * close) / (past + weight).clamp(min=1e-6)).clamp(min=1e-30)
 
     if s:
         prices = state.prices.clamp(min=1e-6)

@@ -13,6 +13,7 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
 // The iterations of the loop that follows do not depend on each other (the compiler need not prove it).
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(enable) interleave(enable)")
@@ -160,18 +161,48 @@ INLINE void rows_of_panel(const T *a, Index lda, Index rows, const T *panel, Ind
     for (; rows > 0; --rows, a += lda, c += ldc) block<T, 1, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
 }
 
-// One panel of c [rows, ldc] = a [rows, depth] w; columns of the panel beyond the matrix are not all written.
-template <class T>
+// One panel of c [rows, ldc] = a [rows, depth] w (added to c if ADD); columns of the panel beyond the matrix are not all written.
+template <class T, bool ADD = false>
 INLINE void product_panel(const T *a, Index lda, Index rows, const T *panel, Index depth, Index width, T *c, Index ldc) {
-    if (width > LANES<T>) rows_of_panel<T, 2>(a, lda, rows, panel, depth, c, ldc);
-    else rows_of_panel<T, 1>(a, lda, rows, panel, depth, c, ldc);
+    if (width > LANES<T>) rows_of_panel<T, 2, ADD>(a, lda, rows, panel, depth, c, ldc);
+    else rows_of_panel<T, 1, ADD>(a, lda, rows, panel, depth, c, ldc);
 }
 
-// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed.
-template <class T>
+// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed; added to c if ADD.
+template <class T, bool ADD = false>
 void product(const T *a, Index lda, Index rows, const T *packed, Index depth, Index columns, T *c, Index ldc) {
     for (Index first = 0; first < columns; first += PANEL<T>, packed += depth * PANEL<T>)
-        product_panel(a, lda, rows, packed, depth, columns - first, c + first, ldc);
+        product_panel<T, ADD>(a, lda, rows, packed, depth, columns - first, c + first, ldc);
+}
+
+// ROWS rows of c [columns of a, ldc] += a' b for two vectors of columns, a [depth, lda], b [depth, ldb].
+template <class T, int ROWS> INLINE void outer_block(const T *a, Index lda, const T *b, Index ldb, Index depth, T *c, Index ldc) {
+    using V = typename Vector<T>::type;
+    V sums[ROWS][2];
+    for (int r = 0; r < ROWS; ++r)
+        for (int v = 0; v < 2; ++v) sums[r][v] = *reinterpret_cast<const V *>(c + r * ldc + v * LANES<T>);
+    for (Index k = 0; k < depth; ++k, a += lda, b += ldb) {
+        const V one = *reinterpret_cast<const V *>(b), two = *reinterpret_cast<const V *>(b + LANES<T>);
+#pragma GCC unroll 16
+        for (int r = 0; r < ROWS; ++r) {
+            sums[r][0] = fused(a[r], one, sums[r][0]);
+            sums[r][1] = fused(a[r], two, sums[r][1]);
+        }
+    }
+    for (int r = 0; r < ROWS; ++r)
+        for (int v = 0; v < 2; ++v) *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>) = sums[r][v];
+}
+
+// c [rows, ldc] += a' b, the gradient of weights: a [depth, rows], b [depth, columns]; ldb and ldc at least padded(columns).
+template <class T>
+void outer(const T *a, Index lda, const T *b, Index ldb, Index depth, Index rows, Index columns, T *c, Index ldc) {
+    for (Index first = 0; first < columns; first += PANEL<T>) {
+        Index j = 0;
+        for (; j + TILE_ROWS <= rows; j += TILE_ROWS)
+            outer_block<T, TILE_ROWS>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
+        for (; j + 4 <= rows; j += 4) outer_block<T, 4>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
+        for (; j < rows; ++j) outer_block<T, 1>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
+    }
 }
 
 // ---- linear layers of few rows ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import Tensor
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.modeling.kernels.library import Table, loaded
 
-__all__ = ["FlexibleWeights", "Limits", "decided"]
+__all__ = ["FlexibleWeights", "Limits", "decided", "order_columns"]
 
 
 class Limits(NamedTuple):
@@ -69,6 +69,17 @@ class FlexibleWeights(NamedTuple):
         return cls(Table(weights), horizon, layers[0].out_features, len(layers) - 2, has_exponent, limits)
 
 
+def order_columns(orders: OrderBatch, real: torch.dtype) -> Tensor:
+    """What the kernels take of orders, [columns, orders], in the order of ``flexible_head.h``."""
+    return torch.stack(
+        [
+            *(orders.side, orders.is_twap.to(real), orders.is_notional.to(real)),
+            *(orders.min_periods.to(real), orders.max_periods.to(real)),
+            *(orders.min_rate, orders.max_rate, orders.risk_aversion),
+        ]
+    )
+
+
 def decided(context: Tensor, orders: OrderBatch, state: ExecutionState, weights: FlexibleWeights) -> Decision:
     """Decide one period.
 
@@ -80,13 +91,7 @@ def decided(context: Tensor, orders: OrderBatch, state: ExecutionState, weights:
     """
     count, periods = state.expected_volume.shape
     real = state.remaining.dtype
-    columns = torch.stack(
-        [
-            *(orders.side, orders.is_twap.to(real), orders.is_notional.to(real)),
-            *(orders.min_periods.to(real), orders.max_periods.to(real)),
-            *(orders.min_rate, orders.max_rate, orders.risk_aversion),
-        ]
-    )
+    columns = order_columns(orders, real)
     known = torch.stack(
         [
             *(state.remaining, state.lower, state.upper, state.executed_price, state.vwap, state.twap),

@@ -41,7 +41,10 @@ __all__ = ["Kernels", "Table", "is_available", "kernels", "loaded"]
 _LOG = logging.getLogger("lem_models")
 _SOURCES = tuple(
     Path(__file__).with_name(name)
-    for name in ("recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "flexible_decision.cpp", "common.h")
+    for name in (
+        *("recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "flexible_decision.cpp", "flexible_roll.cpp"),
+        *("common.h", "flexible_head.h"),
+    )
 )
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _PLAIN = (Tensor, torch.nn.Parameter)  # a tensor of another type, as of torch.export, may have no numbers
@@ -63,6 +66,8 @@ _SIGNATURES = {
     "networks_backward": (14, 3, 1),
     "backbone_step": (4, 7, 3),
     "flexible_decision": (3, 7, 4),
+    "flexible_roll_forward": (4, 7, 5),
+    "flexible_roll_backward": (6, 7, 5),
 }
 
 

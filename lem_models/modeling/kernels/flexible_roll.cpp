@@ -1,0 +1,448 @@
+// The roll-out of the flexible head: all periods of many orders in one call, forward and backward.
+//
+// Orders are independent of each other. A thread takes a tile of them through the periods; a period's network sees only the
+// orders that are live (before their maximum, with something left). The forward pass keeps the features and the
+// pre-activations of live order-periods, one row each. The backward pass goes through the periods in reverse with the gradients
+// of what is left and of the sum of fills times prices (R and W below), which is all that one period hands to the next:
+//     fill = min(fraction(R, anchors, answers), capacity),   R' = R - fill,   W' = W + fill P   (fill / P for a notional),
+//     anchors, features = functions of R, W and the expected weights,   answers = network(features, context).
+// Gradients of weights are summed over fixed groups of tiles, then over the groups, in the same order with any number of threads.
+
+#include "flexible_head.h"
+
+namespace {
+
+constexpr Index TILE = 48, MOST_GROUPS = 32;  // orders of a tile; parts of the sums of gradients
+
+// Arrays [orders, periods] and columns of them, all of the type S.
+template <class S> struct Table {
+    const S *columns, *volatility, *expected, *price, *close, *volume;
+    S *fills, *remaining, *finish, *capacity;
+};
+
+template <class S> Table<S> table_of(S *const *a) { return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]}; }
+
+struct Shape {
+    Index orders, periods, horizon, width, layers, has_exponent;
+    Index context() const { return width + horizon + (has_exponent ? 1 : 0); }
+    Index kept() const { return FEATURES + (layers + 1) * width; }
+    Index tiles() const { return (orders + TILE - 1) / TILE; }
+};
+
+// A market with the sums behind its averages.
+template <class S> struct Track {
+    Market<S> market;
+    S money = S(0), price_sum = S(0), price_count = S(0);
+
+    void book(S price, S close, S volume, S expected) {
+        market.see(price, volume, expected);
+        market.last_close = close;
+        money += price * volume;
+        if (volume > 0) price_sum += price, price_count += S(1);
+        const bool any = market.volume > 0;
+        market.vwap = any ? money / market.volume : close;
+        market.twap = any ? price_sum / price_count : close;
+    }
+};
+
+template <class S> INLINE Index periods_of(const Order<S> &order, Index periods) {
+    return order.maximum < S(periods) ? Index(order.maximum) : periods;
+}
+
+// First row of every tile among the rows that are kept, [tiles + 1]: a row for each period up to the maximum.
+template <class S> void rows_of_tiles(const Table<S> &t, const Shape &shape, Index *first) {
+    Index sum = 0;
+    for (Index i = 0; i < shape.orders; ++i) {
+        if (i % TILE == 0) first[i / TILE] = sum;
+        sum += periods_of(Order<S>::of(t.columns, t.volatility, shape.orders, i), shape.periods);
+    }
+    first[shape.tiles()] = sum;
+}
+
+// Weights of a layer: w [outputs, inputs] and their place among all layers.
+struct Sizes {
+    Index inputs, outputs;
+};
+INLINE Sizes sizes_of(const Shape &shape, Index layer) {
+    return {layer ? shape.width : FEATURES, layer <= shape.layers ? shape.width : OUTPUTS};
+}
+
+// All layers packed for products with x (or, transposed, with gradients).
+template <class T> struct Packed {
+    T **layers = nullptr;
+    Index count;
+
+    Packed(const T *const *weights, const Shape &shape, bool transposed) : count(shape.layers + 2) {
+        layers = allocate<T *>(count);
+        for (Index k = 0; layers && k < count; ++k) {
+            const auto [inputs, outputs] = sizes_of(shape, k);
+            layers[k] = allocate<T>(transposed ? outputs * padded<T>(inputs) : inputs * padded<T>(outputs));
+            if (!layers[k]) continue;
+            if (transposed) pack(weights[2 * k], outputs, inputs, inputs, Index(1), layers[k]);
+            else pack(weights[2 * k], inputs, outputs, Index(1), inputs, layers[k]);
+        }
+    }
+    ~Packed() {
+        for (Index k = 0; layers && k < count; ++k) std::free(layers[k]);
+        std::free(layers);
+    }
+    Packed(const Packed &) = delete;
+    bool is_complete() const {
+        bool complete = layers != nullptr;
+        for (Index k = 0; complete && k < count; ++k) complete = layers[k] != nullptr;
+        return complete;
+    }
+};
+
+// Logs of expected volumes, which the exponent multiplies.
+template <class S> void logs_of(const S *expected, Index periods, const Limits &limits, S *logs) {
+    for (Index k = 0; k < periods; ++k) logs[k] = std::log(at_least(expected[k], limits.expected));
+}
+
+template <class S, class T>
+int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T *kept, const Shape &shape, const Limits &limits,
+                 int threads) {
+    // kept may be null (nothing kept for a backward pass).
+    const Index periods = shape.periods, width = shape.width, ld = padded<T>(width), ld_answers = padded<T>(OUTPUTS);
+    const Packed<T> packed(weights, shape, false);
+    Index *first_row = allocate<Index>(shape.tiles() + 1);
+    if (!packed.is_complete() || !first_row) { std::free(first_row); return 1; }
+    rows_of_tiles(t, shape, first_row);
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
+    for (Index tile = 0; tile < shape.tiles(); ++tile) {
+        const Index first = tile * TILE, count = shape.orders - first < TILE ? shape.orders - first : TILE;
+        T *scratch = allocate<T>(TILE * (FEATURES + 2 * ld + ld_answers));
+        S *future = allocate<S>(periods * (1 + (shape.has_exponent ? TILE : 0))), *logs = future + periods;
+        if (!scratch || !future) { failed |= 1; std::free(scratch); std::free(future); continue; }
+        T *features = scratch, *hidden = features + TILE * FEATURES, *next = hidden + TILE * ld, *answers = next + TILE * ld;
+        Order<S> orders[TILE];
+        Track<S> tracks[TILE];
+        S remaining[TILE], weighted[TILE];
+        Path<S> paths[TILE];
+        Anchors<S> anchors[TILE];
+        Index live[TILE];
+        for (Index r = 0; r < count; ++r) {
+            orders[r] = Order<S>::of(t.columns, t.volatility, shape.orders, first + r);
+            remaining[r] = S(1), weighted[r] = S(0);
+            if (shape.has_exponent) logs_of(t.expected + (first + r) * periods, periods, limits, logs + r * periods);
+        }
+        T *rows = kept ? kept + first_row[tile] * shape.kept() : nullptr;
+        for (Index s = 0; s < periods; ++s) {
+            const auto own_context = [&](Index r) { return context + ((first + r) * periods + s) * shape.context(); };
+            Index m = 0;
+            for (Index r = 0; r < count; ++r) {
+                const Order<S> &order = orders[r];
+                const Index at = (first + r) * periods + s, left = periods_of(order, periods) - s;
+                t.remaining[at] = remaining[r];
+                t.capacity[at] = left > 0 && t.volume[at] > 0 ? order.max_rate : S(0);
+                t.fills[at] = S(0);
+                t.finish[at] = S(s) + S(1) >= order.maximum ? S(1) : S(0);
+                if (left <= 0 || remaining[r] == S(0)) continue;
+                const Market<S> &market = tracks[r].market;
+                paths[m] = path_of(order, market, remaining[r], weighted[r], s, limits);
+                const T *outlook = own_context(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
+                future_weights(order, outlook, power, t.expected + at, logs + r * periods + s, left, limits, future);
+                const auto sums = sums_of(future, left, ends_of(order, remaining[r], s, left));
+                Writer<T> writer{features + m * FEATURES};
+                path_features(order, market, s, t.expected[at], paths[m], sums, limits, writer);
+                anchors[m] = anchors_of(sums, weight_so_far(order, market, s));
+                if (rows) std::memcpy(rows + m * shape.kept(), features + m * FEATURES, FEATURES * sizeof(T));
+                live[m++] = r;
+            }
+            const auto multiply = [&](Index layer, const T *x, Index ldx, Index inputs, Index outputs, T *out, Index ldo) {
+                product(x, ldx, m, packed.layers[layer], inputs, outputs, out, ldo);
+            };
+            const auto keep = [&](Index r, Index layer, const T *x) {
+                if (rows) std::memcpy(rows + r * shape.kept() + FEATURES + layer * width, x, width * sizeof(T));
+            };
+            network(weights, shape.layers, width, features, m, [&](Index k) { return own_context(live[k]); }, multiply, keep,
+                    hidden, next, ld, answers, ld_answers);
+            if (rows) rows += m * shape.kept();
+            for (Index k = 0; k < m; ++k) {
+                const Index r = live[k], at = (first + r) * periods + s;
+                const Order<S> &order = orders[r];
+                const T *answer = answers + k * ld_answers;
+                const S asked = fraction_of<S>(paths[k], anchors[k], S(answer[0]), S(answer[2]), limits);
+                const S fraction = at_most(at_least(asked, paths[k].lower), paths[k].upper), stop = sigmoid(S(answer[1]));
+                const S fill = at_most(fraction, t.capacity[at]);
+                t.fills[at] = fill;
+                const bool may = S(s) + S(1) >= order.minimum, must = S(s) + S(1) >= order.maximum;
+                if (!(std::isfinite(asked) && std::isfinite(stop))) t.finish[at] = S(NAN);  // the caller sees it
+                else t.finish[at] = must ? S(1) : may ? stop : S(0);
+                const S rest = remaining[r] - fill;
+                remaining[r] = rest > S(limits.dust) ? rest : S(0);
+                weighted[r] += order.is_notional > 0 ? fill / t.price[at] : fill * t.price[at];
+                tracks[r].book(t.price[at], t.close[at], t.volume[at], t.expected[at]);
+            }
+        }
+        std::free(scratch);
+        std::free(future);
+    }
+    std::free(first_row);
+    return failed;
+}
+
+// Gradients of the weights of one group of tiles: of each layer w [outputs, padded(inputs)], then b [padded(outputs)].
+template <class T> Index gradient_size(const Shape &shape, Index layers) {
+    Index size = 0;
+    for (Index k = 0; k < layers; ++k) {
+        const auto [inputs, outputs] = sizes_of(shape, k);
+        size += outputs * padded<T>(inputs) + padded<T>(outputs);
+    }
+    return size;
+}
+
+// One tile backward.
+template <class S, class T> struct Backward {
+    const T *context;
+    const T *const *weights;
+    const Table<S> &t;
+    const S *to_fills, *to_remaining, *to_finish;  // gradients of the outputs, [orders, periods]
+    T *to_context;
+    const Shape &shape;
+    const Limits &limits;
+    const Packed<T> &packed, &transposed;
+
+    int run(Index tile, const T *kept, T *sums) const;
+};
+
+template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T *to_weights) const {
+    using D = Dual<S>;
+    const Index periods = shape.periods, width = shape.width, layers = shape.layers, ld = padded<T>(width);
+    const Index ld_answers = padded<T>(OUTPUTS), ld_features = padded<T>(FEATURES);
+    const Index first = tile * TILE, count = shape.orders - first < TILE ? shape.orders - first : TILE;
+    // Networks: hidden states and slopes of every layer, two gradients, answers and their gradients, features and theirs.
+    const Index size = TILE * ((2 * (layers + 1) + 2) * ld + 2 * ld_answers + 2 * ld_features);
+    T *scratch = allocate<T>(size);
+    S *reals = allocate<S>(periods * (2 * TILE + (shape.has_exponent ? TILE : 0)));
+    auto *markets = allocate<Market<S>>(periods * TILE);
+    if (!scratch || !reals || !markets) { std::free(scratch); std::free(reals); std::free(markets); return 1; }
+    std::memset(scratch, 0, size * sizeof(T));
+    T *hidden = scratch, *slopes = hidden + (layers + 1) * TILE * ld, *to_hidden = slopes + (layers + 1) * TILE * ld;
+    T *to_sum = to_hidden + TILE * ld, *answers = to_sum + TILE * ld, *to_answers = answers + TILE * ld_answers;
+    T *features = to_answers + TILE * ld_answers, *to_features = features + TILE * ld_features;
+    S *weighted = reals, *futures = weighted + periods * TILE, *logs = futures + periods * TILE;
+    Order<S> orders[TILE];
+    S to_left[TILE], to_weighted[TILE];  // of R and W
+    Ahead<S> sums[TILE];
+    Ends ends[TILE];
+    Anchors<S> to_anchors[TILE];
+    Index live[TILE];
+    const auto is_live = [&](Index r, Index s) {
+        return s < periods_of(orders[r], periods) && t.remaining[(first + r) * periods + s] > 0;
+    };
+
+    // What each period began with.
+    for (Index r = 0; r < count; ++r) {
+        const Index base = (first + r) * periods;
+        orders[r] = Order<S>::of(t.columns, t.volatility, shape.orders, first + r);
+        if (shape.has_exponent) logs_of(t.expected + base, periods, limits, logs + r * periods);
+        to_left[r] = to_weighted[r] = S(0);
+        Track<S> track;
+        S sum = S(0);
+        for (Index s = 0; s < periods && is_live(r, s); ++s) {
+            const Index at = base + s;
+            markets[s * TILE + r] = track.market, weighted[s * TILE + r] = sum;
+            sum += orders[r].is_notional > 0 ? t.fills[at] / t.price[at] : t.fills[at] * t.price[at];
+            track.book(t.price[at], t.close[at], t.volume[at], t.expected[at]);
+            kept += shape.kept();
+        }
+    }
+
+    for (Index s = periods; s-- > 0;) {
+        const auto columns_of = [&](Index r) { return ((first + r) * periods + s) * shape.context(); };
+        Index m = 0;
+        for (Index r = 0; r < count; ++r) {
+            if (is_live(r, s)) live[m++] = r;
+            else {
+                std::memset(to_context + columns_of(r), 0, shape.context() * sizeof(T));
+                to_left[r] += to_remaining[(first + r) * periods + s];
+            }
+        }
+        kept -= m * shape.kept();
+
+        // The network again, from what was kept: hidden states, slopes of the activations, answers.
+        for (Index k = 0; k < m; ++k) {
+            const T *row = kept + k * shape.kept();
+            std::memcpy(features + k * ld_features, row, FEATURES * sizeof(T));
+            for (Index layer = 0; layer <= layers; ++layer) {
+                const T *x = row + FEATURES + layer * width, *before = layer ? hidden + ((layer - 1) * TILE + k) * ld : nullptr;
+                T *h = hidden + (layer * TILE + k) * ld, *slope = slopes + (layer * TILE + k) * ld;
+                INDEPENDENT for (Index j = 0; j < width; ++j) {
+                    const T open = sigmoid(x[j]), silu = x[j] * open;
+                    h[j] = silu;
+                    slope[j] = open + silu * (T(1) - open);
+                }
+                if (before) {
+                    INDEPENDENT for (Index j = 0; j < width; ++j) h[j] += before[j];
+                }
+            }
+        }
+        const T *last = hidden + layers * TILE * ld;
+        product(last, ld, m, packed.layers[layers + 1], width, OUTPUTS, answers, ld_answers);
+
+        // Decisions and fills.
+        for (Index k = 0; k < m; ++k) {
+            const Index r = live[k], at = (first + r) * periods + s;
+            const Order<S> &order = orders[r];
+            const Market<S> &market = markets[s * TILE + r];
+            const S left = t.remaining[at];
+            S *future = futures + k * periods;
+            const Index ahead = periods_of(order, periods) - s;
+            const T *outlook = context + columns_of(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
+            future_weights(order, outlook, power, t.expected + at, logs + r * periods + s, ahead, limits, future);
+            ends[k] = ends_of(order, left, s, ahead);
+            sums[k] = sums_of(future, ahead, ends[k]);
+            const auto places = anchors_of(sums[k], weight_so_far(order, market, s));
+            T *answer = answers + k * ld_answers, *to_answer = to_answers + k * ld_answers;
+            add_to(answer, weights[2 * layers + 3], OUTPUTS);
+            const auto path = path_of(order, market, D::seed(left, 0), D(weighted[s * TILE + r]), s, limits);
+            const Anchors<D> seeded{D::seed(places.pace, 1), D::seed(places.schedule, 2)};
+            const D asked = fraction_of<S>(path, seeded, D::seed(S(answer[0]), 3), D::seed(S(answer[2]), 4), limits);
+            const D fill = at_most(at_most(at_least(asked, path.lower), path.upper), D(t.capacity[at]));
+            const S through = left - fill.value > S(limits.dust) ? to_left[r] : S(0);  // what is left afterwards is no dust
+            const S unit = order.is_notional > 0 ? S(1) / t.price[at] : t.price[at];
+            const auto along = fill.slopes * (to_fills[at] + to_weighted[r] * unit - through);
+            to_left[r] = through + along[0];
+            to_anchors[k] = {along[1], along[2]};
+            const bool is_free = S(s) + S(1) >= order.minimum && S(s) + S(1) < order.maximum;
+            const S stop = sigmoid(S(answer[1]));
+            to_answer[0] = T(along[3]), to_answer[2] = T(along[4]);
+            to_answer[1] = is_free ? T(to_finish[at] * stop * (S(1) - stop)) : T(0);
+        }
+
+        // The network, and the gradients of its weights.
+        T *part = to_weights + gradient_size<T>(shape, layers + 1);
+        outer(to_answers, ld_answers, last, ld, m, OUTPUTS, width, part, ld);
+        part += OUTPUTS * ld;
+        for (Index k = 0; k < m; ++k) add_to(part, to_answers + k * ld_answers, OUTPUTS);
+        product(to_answers, ld_answers, m, transposed.layers[layers + 1], OUTPUTS, width, to_hidden, ld);
+        for (Index layer = layers;; --layer) {
+            for (Index k = 0; k < m; ++k) {
+                const T *slope = slopes + (layer * TILE + k) * ld, *above = to_hidden + k * ld;
+                T *to = to_sum + k * ld;
+                INDEPENDENT for (Index j = 0; j < width; ++j) to[j] = above[j] * slope[j];
+            }
+            const T *inputs = layer ? hidden + (layer - 1) * TILE * ld : features;
+            const Index ld_inputs = layer ? ld : ld_features, columns = layer ? width : FEATURES;
+            part = to_weights + gradient_size<T>(shape, layer);
+            outer(to_sum, ld, inputs, ld_inputs, m, width, columns, part, ld_inputs);
+            part += width * ld_inputs;
+            for (Index k = 0; k < m; ++k) add_to(part, to_sum + k * ld, width);
+            if (layer == 0) break;
+            product<T, true>(to_sum, ld, m, transposed.layers[layer], width, width, to_hidden, ld);
+        }
+        product(to_sum, ld, m, transposed.layers[0], width, FEATURES, to_features, ld_features);
+
+        // Features and anchors, down to R, W and the context.
+        for (Index k = 0; k < m; ++k) {
+            const Index r = live[k], at = (first + r) * periods + s;
+            const Order<S> &order = orders[r];
+            const Market<S> &market = markets[s * TILE + r];
+            const Index ahead = periods_of(order, periods) - s;
+            const auto path = path_of(order, market, D::seed(t.remaining[at], 0), D::seed(weighted[s * TILE + r], 1), s, limits);
+            const Ahead<D> seeded{D::seed(sums[k].next, 2), D::seed(sums[k].to_end, 3), D::seed(sums[k].to_finish, 4),
+                                  D::seed(sums[k].to_minimum, 5)};
+            Puller<T, S> puller{to_features + k * ld_features};
+            path_features(order, market, s, t.expected[at], path, seeded, limits, puller);
+            const auto places = anchors_of(seeded, weight_so_far(order, market, s));
+            const auto along = puller.sum + places.pace.slopes * to_anchors[k].pace + places.schedule.slopes * to_anchors[k].schedule;
+            to_left[r] += to_remaining[at] + along[0];
+            to_weighted[r] += along[1];
+
+            T *to = to_context + columns_of(r);
+            std::memcpy(to, to_sum + k * ld, width * sizeof(T));
+            std::memset(to + width, 0, (shape.context() - width) * sizeof(T));
+            if (order.is_twap > 0) continue;
+            const T *outlook = context + columns_of(r) + width;
+            const S *future = futures + k * periods, limit = S(limits.outlook);
+            S to_exponent = S(0);
+            for (Index q = 0; q < ahead; ++q) {
+                const S gradient = (along[3] + (q == 0 ? along[2] : S(0)) + (q < ends[k].finish ? along[4] : S(0)) +
+                                    (q < ends[k].minimum ? along[5] : S(0))) * future[q];
+                if (S(outlook[q]) >= -limit && S(outlook[q]) <= limit) to[width + q] = T(gradient);
+                if (shape.has_exponent) to_exponent += gradient * logs[r * periods + s + q];
+            }
+            if (shape.has_exponent) {
+                const S share = S(sigmoid(outlook[shape.horizon]));
+                to[width + shape.horizon] = T(to_exponent * S(2) * share * (S(1) - share));
+            }
+        }
+    }
+    std::free(scratch);
+    std::free(reals);
+    std::free(markets);
+    return 0;
+}
+
+template <class S, class T>
+int roll_backward(const T *context, const T *const *weights, S *const *arrays, const T *kept, T *to_context, T *const *to_weights,
+                  const Shape &shape, const Limits &limits, int threads) {
+    const Table<S> t = table_of(arrays);
+    const Packed<T> packed(weights, shape, false), transposed(weights, shape, true);
+    const Index tiles = shape.tiles(), each = (tiles + MOST_GROUPS - 1) / MOST_GROUPS, layers = shape.layers + 2;
+    const Index groups = tiles ? (tiles + each - 1) / each : 0, size = gradient_size<T>(shape, layers);
+    Index *first_row = allocate<Index>(tiles + 1);
+    T *sums = allocate<T>(groups * size);
+    if (!packed.is_complete() || !transposed.is_complete() || !first_row || !sums) {
+        std::free(first_row);
+        std::free(sums);
+        return 1;
+    }
+    rows_of_tiles(t, shape, first_row);
+    const Backward<S, T> backward{context, weights, t, arrays[10], arrays[11], arrays[12], to_context, shape, limits, packed, transposed};
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
+    for (Index group = 0; group < groups; ++group) {
+        std::memset(sums + group * size, 0, size * sizeof(T));
+        for (Index tile = group * each; tile < tiles && tile < (group + 1) * each; ++tile)
+            failed |= backward.run(tile, kept + first_row[tile] * shape.kept(), sums + group * size);
+    }
+    for (Index k = 0; k < layers; ++k) {
+        const auto [inputs, outputs] = sizes_of(shape, k);
+        const T *part = sums + gradient_size<T>(shape, k);
+        for (Index row = 0; row <= outputs; ++row, part += padded<T>(inputs)) {
+            T *to = row < outputs ? to_weights[2 * k] + row * inputs : to_weights[2 * k + 1];
+            const Index n = row < outputs ? inputs : outputs;
+            std::memset(to, 0, n * sizeof(T));
+            for (Index group = 0; group < groups; ++group) add_to(to, part + group * size, n);
+        }
+    }
+    std::free(first_row);
+    std::free(sums);
+    return failed;
+}
+
+}  // namespace
+
+// `double_state`: whether the arrays are of double precision; else they are of the type of the weights.
+#define EXPORT(T, SUFFIX)                                                                                              \
+    int lem_flexible_roll_forward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays, T *kept,     \
+                                           Index orders, Index periods, Index horizon, Index width, Index layers,      \
+                                           Index has_exponent, Index double_state, double outlook, double least,       \
+                                           double prior, double edge, double dust, int threads) {                      \
+        const Shape shape{orders, periods, horizon, width, layers, has_exponent};                                       \
+        const Limits limits{outlook, least, prior, edge, dust};                                                         \
+        if (double_state)                                                                                              \
+            return roll_forward(context, weights, table_of((double *const *)arrays), kept, shape, limits, threads);     \
+        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, limits, threads);              \
+    }                                                                                                                  \
+    int lem_flexible_roll_backward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays,             \
+                                            const T *kept, T *to_context, T *const *to_weights, Index orders,          \
+                                            Index periods, Index horizon, Index width, Index layers,                   \
+                                            Index has_exponent, Index double_state, double outlook, double least,      \
+                                            double prior, double edge, double dust, int threads) {                     \
+        const Shape shape{orders, periods, horizon, width, layers, has_exponent};                                       \
+        const Limits limits{outlook, least, prior, edge, dust};                                                         \
+        if (double_state)                                                                                              \
+            return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,        \
+                                 limits, threads);                                                                     \
+        return roll_backward(context, weights, (T *const *)arrays, kept, to_context, to_weights, shape, limits,         \
+                             threads);                                                                                 \
+    }
+
+extern "C" {
+EXPORT(float, f32)
+EXPORT(double, f64)
+}
