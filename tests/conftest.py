@@ -45,6 +45,14 @@ def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     blank_pictures(monkeypatch)
 
 
+@pytest.fixture
+def quick_regressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longstaff-Schwartz is fitted on few paths."""
+    from tests.regressions import few_paths  # here, because many tests need no torch
+
+    few_paths(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with the development data sets (real bars), kept beside the repository and not part of it."""

@@ -27,6 +27,7 @@ from lem_models.hub.models.registry import weights_hash, zoo_source
 from lem_models.hub.models.zoo import ZooModel
 from lem_models.statistics.seeds import across_seeds
 from tests.helpers import random_model, tiny_config
+from tests.regressions import few_paths
 
 NAME = ZooModel("lem-crypto-hourly")
 BARS = synthetic_bars(symbols=4, days=28, seed=7)
@@ -51,7 +52,9 @@ def _measured():
     settings = BenchmarkSettings(
         every=5, min_periods=(1, 6, 12), max_periods=12, null=2, bootstrap=100, costs=COSTS, sizes=(0.0, 0.01)
     )
-    return plain(evaluate(policies, MODELS, BARS, settings, ["S003"]))
+    with pytest.MonkeyPatch.context() as patch:
+        few_paths(patch)
+        return plain(evaluate(policies, MODELS, BARS, settings, ["S003"]))
 
 
 @pytest.fixture

@@ -279,6 +279,7 @@ def arguments(*given):
     return zoo.parser().parse_args([str(part) for part in given])
 
 
+@pytest.mark.usefixtures("quick_regressions")
 def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan):
     bars.write(tmp_path / "crypto_hourly.parquet")
     random_model(LEMConfig(**SMALL, horizon=12)).save_pretrained(tmp_path / "mine")

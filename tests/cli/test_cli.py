@@ -310,6 +310,7 @@ class Hasty:
 """
 
 
+@pytest.mark.usefixtures("quick_pictures", "quick_regressions")
 def test_a_policy_of_one_s_own_runs_in_benchmark_and_execute(tmp_path, data):
     (tmp_path / "mine.py").write_text(HASTY)
     mine, out = f"{tmp_path / 'mine.py'}:Hasty", tmp_path / "out"

@@ -69,7 +69,7 @@ class TestBenchmarkCommand:
     """``lem benchmark`` has net numbers and a capacity curve by default."""
 
     @pytest.fixture
-    def run(self, tmp_path, quick_pictures):
+    def run(self, tmp_path, quick_pictures, quick_regressions):
         BARS.write(tmp_path / "bars.parquet")
 
         def run(*options, baselines="stopping_rule"):

@@ -23,6 +23,7 @@ from lem_models.evaluation.metrics import execution_metrics
 from lem_models.execution.execute import execute_silently
 from lem_models.execution.sharding import Ranks, SharedOrders, join_ranks
 from tests.pictures import blank_pictures
+from tests.regressions import few_paths
 from tests.training.gradients import trained_gradients
 from tests.training.tiny import BARS, Watched, tiny_recipe, trained
 
@@ -45,10 +46,11 @@ def train_command(recipe, bars, out):
 
 
 def run_command(arguments):
-    """What a command prints on the standard output; its pictures are blank."""
+    """What a command prints on the standard output; its pictures are blank, and its placebos have few paths."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["lem", *arguments])
         blank_pictures(patch)
+        few_paths(patch)
         done = CliRunner().invoke(app, arguments)
     if done.exception is not None:
         raise done.exception

@@ -14,7 +14,6 @@ import pytest
 from rich.console import Console
 
 from lem_models import load_policy, synthetic_bars
-from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.execution.costs import CostModel
 from lem_models.report.benchmark_console import print_benchmark
@@ -23,6 +22,7 @@ from lem_models.report.benchmark_tables import BenchmarkTables, cost_text, unive
 from lem_models.report.numbers import number_text
 from lem_models.report.samples import sample_executions, sample_rows, worst_executions, worst_rows, worst_table
 from lem_models.statistics.summary import improvement
+from tests.regressions import few_paths
 
 COSTS = CostModel(half_spread_bps=1.0, fee_bps=0.5, impact=0.8, order_size=0.02)
 
@@ -43,8 +43,7 @@ def benchmark():
         bootstrap=100,
     )
     with pytest.MonkeyPatch.context() as patch:
-        fewer = (LongstaffSchwartz.__init__.__kwdefaults__ or {}) | {"paths": 512}
-        patch.setattr(LongstaffSchwartz.__init__, "__kwdefaults__", fewer)
+        few_paths(patch)
         return run_benchmark(policies, bars, settings)
 
 
