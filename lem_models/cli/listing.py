@@ -59,8 +59,9 @@ def _table(models: ZooList) -> Table:
 
 def _print_paragraphs(console: Console, models: ZooList) -> None:
     for model in models:
-        console.print(f"\n[bold]{model}[/bold]", soft_wrap=True)
-        lines = [f"{model.market}, bars of {model.frequency}, up to {model.horizon} periods, {model.size / 1e6:.1f} MB"]
+        about = f"{model.market}, bars of {model.frequency}, up to {model.horizon} periods, {model.size / 1e6:.1f} MB"
+        console.print(f"\n[bold]{model}[/bold]  {about}", soft_wrap=True, highlight=False)
+        lines = []
         for headline in model.headlines:
             market, minimum, own, full, arrival, twap, errors = _cells(headline)
             line = f"{market}, {minimum}: own benchmark {own}, full VWAP {full}, arrival {arrival}, - TWAP {twap}"
