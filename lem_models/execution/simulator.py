@@ -14,8 +14,6 @@ over all of them (:mod:`lem_models.execution.objective`). Both see the same fill
 
 from __future__ import annotations
 
-from itertools import islice
-
 import torch
 from torch import Tensor
 
@@ -30,10 +28,8 @@ __all__ = [
     "chosen_period",
     "finishing_fills",
     "participation",
-    "roll_on",
     "settle",
     "simulate",
-    "started",
 ]
 
 _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale never has a negative price
@@ -42,8 +38,8 @@ _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there,
 def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts: Tensor | None = None) -> Paths:
     """Roll a policy over a batch of orders.
 
-    A model with a kernel for all periods at once (:meth:`AllocationHead.roll_out`) uses it. That method is not part of
-    the policy protocol: it is handed the whole market, which ``decide`` never sees.
+    A model with a kernel for all periods at once (:meth:`AllocationHead.roll_out`) uses it, through a private method
+    of the model: it is handed the whole market, which ``decide`` never sees, so it is no part of the policy protocol.
 
     Args:
         policy: Anything with ``decide``.
@@ -58,47 +54,27 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
         PolicyError: when the policy answers with something that is not a finite number per order.
     """
     # Of the class: an object that passes unknown attributes on to a model decides in its own way.
-    roll_out = getattr(type(policy), "roll_out", None)
+    roll_out = getattr(type(policy), "_roll_out", None)
     paths: Paths | None = None if roll_out is None else roll_out(policy, contexts, orders, window)
     if paths is not None:
         return paths
-    roll = started(orders, window)
-    roll_on(roll, policy, window, contexts)
-    return roll.paths()
-
-
-def started(orders: OrderBatch, window: MarketWindow) -> Roll:
-    """Orders before their first period, with what is known of their market in advance."""
-    return Roll(
+    roll = Roll(
         orders,
         expected_volume=window.expected_volume,
         volatility=window.volatility,
         arrival_price=window.arrival_price,
         volume_unit=window.volume_unit,
     )
-
-
-def roll_on(
-    roll: Roll, policy: Policy, window: MarketWindow, contexts: Tensor | None = None, *, until: int | None = None
-) -> None:
-    """Roll orders on from the period that they are in.
-
-    Args:
-        roll: The orders, changed in place.
-        policy: Anything with ``decide``.
-        window: Their market.
-        contexts: As in :func:`simulate`.
-        until: First period that is not decided; the end of the window by default.
-    """
     # Bars by period, each a contiguous row: the columns of [orders, periods] are strided.
     bars = zip(
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True
     )
     # One unbind: the gradient of each single slice would be a tensor of all periods.
     by_period = [None] * window.price.shape[1] if contexts is None else contexts.unbind(1)
-    for context, bar in islice(zip(by_period, bars, strict=False), roll.period, until):
+    for context, bar in zip(by_period, bars, strict=False):
         roll.decide(policy, context)
         roll.book(*bar)
+    return roll.paths()
 
 
 def chosen_period(paths: Paths) -> Tensor:

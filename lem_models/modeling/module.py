@@ -91,7 +91,7 @@ class LEMModule(L.LightningModule, Policy):
             raise ConfigError("a Large Execution Model decides from a context; use execute() or encode() first")
         return self.head.decide(context, orders, state)
 
-    def roll_out(self, contexts: Tensor | None, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+    def _roll_out(self, contexts: Tensor | None, orders: OrderBatch, window: MarketWindow) -> Paths | None:
         """All periods at once, see :meth:`AllocationHead.roll_out`; ``None`` where a subclass decides otherwise."""
         if contexts is None or getattr(self.decide, "__func__", None) is not LEMModule.decide:
             return None
