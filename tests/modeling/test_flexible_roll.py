@@ -393,7 +393,7 @@ def test_without_kernels_the_simulator_gives_the_same(monkeypatch: pytest.Monkey
     contexts = model.head.project(torch.randn(40, 6, model.head.context_size, dtype=torch.float64))
     fused = simulate(model, orders, window, contexts)
     monkeypatch.setattr(library, "kernels", lambda: None)
-    assert model.roll_out(contexts, orders, window) is None
+    assert model._roll_out(contexts, orders, window) is None
     plain = simulate(model, orders, window, contexts)
     for name, values in vars(plain).items():
         torch.testing.assert_close(getattr(fused, name), values, rtol=1e-9, atol=1e-11, msg=name)
