@@ -97,9 +97,6 @@ class LEMBackbone(nn.Module):
     Args:
         config: Architecture.
 
-    Shape:
-        Features [batch, time, features] to contexts [batch, time, hidden].
-
     Example:
         >>> import torch
         >>> backbone = LEMBackbone(LEMConfig(hidden_size=8, attention_heads=2))
@@ -125,10 +122,22 @@ class LEMBackbone(nn.Module):
         self.attention = WindowedAttention(hidden, config.attention_heads, config.attention_window)
         self.attention_gate = GateAddNorm(hidden, dropout=config.dropout)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Contexts [batch, time, hidden] of features [batch, time, features]."""
-        enriched, _ = self._enriched(features, None, StepWeights(self.selection.collapsed(self.embedding)))
-        context: Tensor = self.attention_gate(self.attention(enriched), enriched)
+    def forward(self, features: Tensor, sequences: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """Contexts of bars.
+
+        Args:
+            features: [batch, time, features].
+            sequences: Where many sequences share bars: the bars of each, int64 [batch, time], of ``features``
+                [bars, features]. Variable selection, which knows no time, then runs once for each bar.
+            rows: Bars to answer for, int64 [rows] in order, of the ``batch * time`` bars; all if None.
+
+        Returns:
+            [batch, time, hidden], or [rows, hidden].
+        """
+        selected, _ = self.selection.select_scalars(features, self.selection.collapsed(self.embedding))
+        enriched, _ = self._enriched(selected if sequences is None else selected[sequences], None, None)
+        attended = self.attention(enriched, rows)
+        context: Tensor = self.attention_gate(attended, enriched if rows is None else enriched.flatten(0, 1)[rows])
         return context
 
     @torch.no_grad()
@@ -183,7 +192,8 @@ class LEMBackbone(nn.Module):
         Returns:
             Context of the last bar, [batch, hidden], and the state after it.
         """
-        enriched, encoder = self._enriched(features, None, weights)
+        selected, _ = self.selection.select_scalars(features, weights.selection)
+        enriched, encoder = self._enriched(selected, None, weights.layers)
         keys, values = self.attention.remember(enriched)
         count = torch.full((len(features),), features.shape[1] - 1, device=features.device)
         attended = self.attention.step(enriched[:, -1], keys, values, count)
@@ -204,18 +214,18 @@ class LEMBackbone(nn.Module):
         fused = weights.fused
         if fused is not None and not self.training and is_available(features, fused.dtype):
             return stepped(features.to(fused.dtype), state.tensors(), fused)
-        enriched, state.encoder = self._enriched(features[:, None], state.encoder, weights)
+        selected, _ = self.selection.select_scalars(features[:, None], weights.selection)
+        enriched, state.encoder = self._enriched(selected, state.encoder, weights.layers)
         attended = self.attention.step(enriched[:, 0], state.keys, state.values, state.count)
         state.count += 1
         context: Tensor = self.attention_gate(attended, enriched[:, 0])
         return context
 
     def _enriched(
-        self, features: Tensor, state: tuple[Tensor, ...] | None, weights: StepWeights
+        self, selected: Tensor, state: tuple[Tensor, ...] | None, weights: Sequence[LayerWeights] | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """What the attention reads, [batch, time, hidden], and the encoder's state, sequences first."""
-        selected, _ = self.selection.select_scalars(features, weights.selection)
-        recurrent, after = self._encoded(selected, state, weights.layers)
+        recurrent, after = self._encoded(selected, state, weights)
         enriched: Tensor = self.enrichment(self.recurrent_gate(recurrent, selected))
         return enriched, after
 

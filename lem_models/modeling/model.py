@@ -88,7 +88,8 @@ class LEMModel(LEMModule):
         """Contexts of bars, [rows, width]; see :meth:`Policy.encode`.
 
         The backbone runs over blocks of at most ``config.block`` bars cut at fixed times, each after ``config.warmup``
-        bars, so a context depends on at most ``lookback`` bars and not on what else was loaded.
+        bars, so a context depends on at most ``lookback`` bars and not on what else was loaded. It runs as far as the
+        last bar asked for in a block.
 
         Raises:
             UntrainedHeadError: when no weights were loaded or trained.
@@ -98,21 +99,37 @@ class LEMModel(LEMModule):
         rows, side = np.asarray(rows, dtype=np.int64), np.asarray(side, dtype=np.int64)
         phase = rows - market.block_starts_at(config.block, rows)
         blocks, which = np.unique(np.stack([rows - phase, side]), axis=1, return_inverse=True)
+        steps = np.zeros(blocks.shape[1], dtype=np.int64)
+        np.maximum.at(steps, which.ravel(), config.warmup + phase + 1)
+        # Blocks of the same number of steps go together, in the order of the bars.
+        by_steps = np.argsort(steps, kind="stable")
+        place = np.argsort(by_steps)[which.ravel()]
+        order = np.lexsort((phase, place))
+        ends = np.searchsorted(place[order], np.arange(0, len(steps) + _SEQUENCES_PER_PASS, _SEQUENCES_PER_PASS))
         like = self.backbone.attention.output.weight
         contexts = self.head.project(like.new_zeros(0, self.head.context_size))
         contexts = contexts.new_empty(len(rows), contexts.shape[-1], device="cpu")
-        order = np.argsort(which.ravel(), kind="stable")
-        ends = np.searchsorted(
-            which.ravel()[order], np.arange(0, blocks.shape[1] + _SEQUENCES_PER_PASS, _SEQUENCES_PER_PASS)
-        )
-        for part in range(0, blocks.shape[1], _SEQUENCES_PER_PASS):
-            first, sides = blocks[:, part : part + _SEQUENCES_PER_PASS]
-            values = market.feature_windows(first - config.warmup, config.warmup + config.block)[:, :, self._columns]
-            features = self.oriented(torch.from_numpy(values).to(like), torch.from_numpy(sides).to(like.device))
-            result = self.head.project(self.contexts(features)).cpu()
-            mine = order[ends[part // _SEQUENCES_PER_PASS] : ends[part // _SEQUENCES_PER_PASS + 1]]
-            contexts[mine] = result[which.ravel()[mine] - part, config.warmup + phase[mine]]
+        for number, part in enumerate(range(0, len(steps), _SEQUENCES_PER_PASS)):
+            some = by_steps[part : part + _SEQUENCES_PER_PASS]
+            mine = order[ends[number] : ends[number + 1]]
+            length = int(steps[some[-1]])
+            at = (place[mine] - part) * length + config.warmup + phase[mine]
+            result = self._contexts_in(market, blocks[:, some], length, torch.from_numpy(at).to(like.device))
+            contexts[mine] = result.cpu()
         return contexts
+
+    def _contexts_in(self, market: Market, blocks: npt.NDArray[np.int64], length: int, rows: Tensor) -> Tensor:
+        """Projected contexts of the ``rows`` of blocks [(first bar, side), blocks] of ``length`` bars with warm-up."""
+        (first, side), last = blocks, len(market.bars) - 1
+        first = first - self.config.warmup
+        bars = np.clip(first[:, None] + np.arange(length), 0, last) + (last + 1) * (side[:, None] > 0)
+        shared, windows, sequences = np.unique(bars, return_index=True, return_inverse=True)
+        values = market.feature_windows(first, length)[:, :, self._columns].reshape(-1, len(self._columns))[windows]
+        like = self.backbone.attention.output.weight
+        sides = torch.from_numpy(np.where(shared > last, 1, -1)).to(like.device)
+        features = self.oriented(torch.from_numpy(values).to(like)[:, None], sides)[:, 0]
+        numbers = torch.from_numpy(sequences.reshape(bars.shape)).to(like.device)
+        return self.head.project(self.contexts_of(features, numbers, rows))
 
     def stream(self) -> ModelStream | None:
         """Contexts bar after bar; see :meth:`Policy.stream`.

@@ -80,6 +80,23 @@ class LEMModule(L.LightningModule, Policy):
         previous = torch.cat([features[:, :1], features[:, :-1]], 1)
         return torch.cat([self.backbone(features), features, previous], -1)
 
+    def contexts_of(self, features: Tensor, sequences: Tensor, rows: Tensor) -> Tensor:
+        """:meth:`contexts` of some bars of sequences that share bars.
+
+        Args:
+            features: [bars, features], already turned to the orders' side.
+            sequences: Bars of each sequence, int64 [batch, time].
+            rows: Bars to answer for, int64 [rows] in order, of the ``batch * time`` bars.
+
+        Returns:
+            [rows, hidden + 2 * features].
+        """
+        if getattr(self.contexts, "__func__", None) is not LEMModule.contexts or type(self.backbone) is not LEMBackbone:
+            return self.contexts(features[sequences]).flatten(0, 1)[rows]
+        bars = sequences.flatten()
+        before = torch.where(rows % sequences.shape[1] > 0, rows - 1, rows)
+        return torch.cat([self.backbone(features, sequences, rows), features[bars[rows]], features[bars[before]]], -1)
+
     def oriented(self, features: Tensor, side: Tensor) -> Tensor:
         """Features [batch, time, features] as an order of ``side`` [batch] sees them: a sell (-1) sees the mirror."""
         mirror: Tensor = self._mirror  # type: ignore[assignment]

@@ -83,6 +83,19 @@ def test_a_context_does_not_depend_on_the_batch(backbone):
     torch.testing.assert_close(backbone(features), alone, atol=1e-6, rtol=0)
 
 
+def test_sequences_that_share_bars_and_some_rows_of_them(backbone):
+    bars = torch.randn(30, len(tiny_config().features))
+    sequences = torch.tensor([0, 4, 10])[:, None] + torch.arange(20)
+    expected = backbone(bars[sequences])
+    torch.testing.assert_close(backbone(bars, sequences), expected, atol=1e-6, rtol=0)
+    rows = torch.tensor([0, 3, 19, 20, 25, 59])
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context:
+            chosen = backbone(bars, sequences, rows)
+            torch.testing.assert_close(chosen, expected.flatten(0, 1)[rows], atol=1e-6, rtol=0)
+    assert chosen.requires_grad
+
+
 def test_every_weight_gets_a_gradient(backbone):
     backbone(torch.randn(2, 20, len(tiny_config().features))).square().sum().backward()
     for name, weight in backbone.named_parameters():

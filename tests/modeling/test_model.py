@@ -134,6 +134,21 @@ def test_contexts_keep_the_order_they_are_asked_in(model, monkeypatch):
         torch.testing.assert_close(model.encode(market, rows, side), together, atol=1e-6, rtol=0)
 
 
+def test_a_subclass_with_contexts_of_its_own_is_asked_for_them(model):
+    class Doubled(LEMModel):
+        def contexts(self, features):
+            return 2 * super().contexts(features)
+
+    doubled = Doubled(model.config)
+    doubled.load_state_dict(model.state_dict())
+    doubled.is_trained = True
+    rows, bars = torch.tensor([150, 200, 341]), torch.from_numpy(compute_features(BARS).values)
+    features = bars[:, [FEATURES.index(name) for name in model.config.features]]
+    sequences = torch.stack([torch.arange(128), torch.arange(128) + 40, torch.arange(128) + 100])
+    ours, theirs = (each.eval().contexts_of(features, sequences, rows) for each in (doubled, model))
+    torch.testing.assert_close(ours, 2 * theirs, atol=1e-5, rtol=0)
+
+
 def test_a_context_does_not_depend_on_the_history_that_was_loaded(model):
     row = 350
     full = model.encode(Market(BARS), np.array([row]), np.array([1]))

@@ -42,7 +42,8 @@ _LOG = logging.getLogger("lem_models")
 _SOURCES = tuple(
     Path(__file__).with_name(name)
     for name in (
-        *("recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "flexible_decision.cpp", "flexible_roll.cpp"),
+        *("recurrence.cpp", "scalar_networks.cpp", "attention.cpp", "backbone_step.cpp"),
+        *("flexible_decision.cpp", "flexible_roll.cpp"),
         *("common.h", "flexible_head.h"),
     )
 )
@@ -64,6 +65,8 @@ _SIGNATURES = {
     "expand_rows": (4, 3, 3),
     "networks_forward": (10, 3, 1),
     "networks_backward": (14, 3, 1),
+    "attention_forward": (4, 6, 0),
+    "attention_backward": (5, 5, 0),
     "backbone_step": (4, 7, 3),
     "flexible_decision": (3, 7, 4),
     "flexible_roll_forward": (4, 7, 5),

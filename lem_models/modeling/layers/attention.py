@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lem_models.modeling.kernels.attention import attended as attended_by_kernel
+from lem_models.modeling.kernels.library import is_available
+
 __all__ = ["WindowedAttention"]
 
 
@@ -14,7 +17,7 @@ class WindowedAttention(nn.Module):
 
     A position enters only as a distance, so the result does not depend on where in a stretch a bar lies. The queries go
     in chunks of ``window`` bars. A chunk sees its own keys and those of the chunk before. So work and memory grow with
-    the length of the stretch, not with its square.
+    the length of the stretch, not with its square. On the CPU a compiled kernel attends if there is a compiler.
 
     Args:
         hidden_size: Width, a multiple of ``heads``.
@@ -32,12 +35,33 @@ class WindowedAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size)
         self.distance_bias = nn.Parameter(torch.zeros(heads, window))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend."""
-        batch, time, hidden = x.shape
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: [batch, time, hidden].
+            rows: Bars to answer for, int64 [rows] in order, of the ``batch * time`` bars; all if None.
+
+        Returns:
+            [batch, time, hidden], or [rows, hidden].
+        """
+        precise = torch.promote_types(self.distance_bias.dtype, torch.float32)
+        qkv = self.query_key_value(x).unflatten(-1, (3, self.heads, -1))
+        if not is_available(qkv, precise) or (rows is not None and torch.is_grad_enabled()):
+            attended = self._in_chunks(qkv)
+            attended = attended if rows is None else attended.flatten(0, 1)[rows]
+        else:
+            with torch.autocast(x.device.type, enabled=False):
+                attended = attended_by_kernel(qkv.to(precise), self.distance_bias.to(precise), rows).to(qkv.dtype)
+        result: Tensor = self.output(attended)
+        return result
+
+    def _in_chunks(self, qkv: Tensor) -> Tensor:
+        """Weighted values, [batch, time, hidden], of [batch, time, 3, heads, size]."""
+        batch, time = qkv.shape[:2]
         chunk = min(self.window, time)
         chunks = -(-time // chunk)
-        query, key, value = self.query_key_value(x).view(batch, time, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query = functional.pad(query, (0, 0, 0, chunks * chunk - time)).view(batch, self.heads, chunks, chunk, -1)
         # [batch, heads, chunks, 2 * chunk, size]: each chunk after the one before it, the first after a chunk of zeros.
         key, value = (
@@ -47,8 +71,7 @@ class WindowedAttention(nn.Module):
         scores = torch.matmul(query, key.transpose(3, 4) * query.shape[-1] ** -0.5)
         weights = torch.softmax(scores + self._bias(chunks, chunk).to(scores.dtype), dim=-1)
         attended = torch.matmul(weights, value).flatten(2, 3)[:, :, :time]
-        result: Tensor = self.output(attended.transpose(1, 2).reshape(batch, time, hidden))
-        return result
+        return attended.transpose(1, 2).flatten(2)
 
     def remember(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a sequence for :meth:`step`.
