@@ -25,7 +25,7 @@ from lem_models.execution.policy import (
     rows_not_finite,
     sessions_of,
 )
-from lem_models.execution.records import MarketWindow, OrderBatch
+from lem_models.execution.records import MarketWindow, OrderBatch, OrderContexts
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import Market
@@ -301,14 +301,14 @@ class _Contexts:
                     positions=tuple(readers.tolist()),
                 )
 
-    def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> torch.Tensor | None:
-        """Context of the last closed bar before each period, [orders, periods, width]."""
+    def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> OrderContexts | None:
+        """Context of the last closed bar before each period."""
         if self.values is None:
             return None
         keys = (start - 1 + self._size * buy)[:, None] + np.arange(periods)
         # Periods after an order's maximum may lack a context. Any row will do, because nothing is traded there.
         rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return self.values[torch.from_numpy(rows)]
+        return OrderContexts(self.values, torch.from_numpy(rows))
 
 
 def _execute_pass(
@@ -323,7 +323,8 @@ def _execute_pass(
     orders, window, size = traded_market(market, table, start, costs, sessions_of(policy))
     periods = window.price.shape[1]
     with policy_faults(policy, table):
-        paths = simulate(policy, orders, window, contexts.of(start, (table["side"] == "buy").to_numpy(), periods))
+        read = contexts.of(start, (table["side"] == "buy").to_numpy(), periods)
+        paths = simulate(policy, orders, window, read, to_finish=True)
     finish = chosen_period(paths)
     return settled(finishing_fills(paths, finish[:, None])[:, 0], finish, orders, window, size)
 

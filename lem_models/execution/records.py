@@ -29,6 +29,7 @@ __all__ = [
     "ExecutionState",
     "MarketWindow",
     "OrderBatch",
+    "OrderContexts",
     "Outcome",
     "Paths",
     "mapped",
@@ -256,6 +257,30 @@ class CostlyWindow(MarketWindow):
     flat_cost: Tensor
     impact: Tensor
     size: Tensor
+
+
+@dataclass(frozen=True)
+class OrderContexts:
+    """Contexts before the periods of orders: rows of a table, because many orders read the same bars.
+
+    Attributes:
+        values: [bars, width].
+        rows: Row of the last closed bar before each period, int64 [orders, periods]; any row where an order is over.
+    """
+
+    values: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, contexts: Tensor) -> OrderContexts:
+        """Contexts [orders, periods, width], each read once."""
+        count, periods = contexts.shape[:2]
+        rows = torch.arange(count * periods, device=contexts.device).view(count, periods)
+        return cls(contexts.flatten(0, 1), rows)
+
+    def dense(self) -> Tensor:
+        """The contexts themselves, [orders, periods, width]."""
+        return self.values[self.rows]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from torch import Tensor
 
 from lem_models.execution.measures import shortfall
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import BENCHMARKS, CostlyWindow, MarketWindow, OrderBatch, Outcome, Paths
+from lem_models.execution.records import (
+    BENCHMARKS,
+    CostlyWindow,
+    MarketWindow,
+    OrderBatch,
+    OrderContexts,
+    Outcome,
+    Paths,
+)
 from lem_models.execution.roll import Roll, dust
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
@@ -35,7 +43,14 @@ __all__ = [
 _LARGEST_COST = 0.9  # as a fraction of the price: no law of impact holds there, and a sale never has a negative price
 
 
-def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts: Tensor | None = None) -> Paths:
+def simulate(
+    policy: Policy,
+    orders: OrderBatch,
+    window: MarketWindow,
+    contexts: OrderContexts | Tensor | None = None,
+    *,
+    to_finish: bool = False,
+) -> Paths:
     """Roll a policy over a batch of orders.
 
     A model with a kernel for all periods at once (:meth:`AllocationHead.roll_out`) uses it, through a private method
@@ -46,6 +61,7 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
         orders: The orders, on the window's dtype.
         window: Their market.
         contexts: Context of the last closed bar before each period, [orders, periods, width].
+        to_finish: Whether the periods after :func:`chosen_period` are not wanted. They may then hold anything.
 
     Returns:
         The continuing paths with their finish probabilities.
@@ -53,11 +69,14 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
     Raises:
         PolicyError: when the policy answers with something that is not a finite number per order.
     """
+    if isinstance(contexts, Tensor):
+        contexts = OrderContexts.of(contexts)
     # Of the class: an object that passes unknown attributes on to a model decides in its own way.
     roll_out = getattr(type(policy), "_roll_out", None)
-    paths: Paths | None = None if roll_out is None else roll_out(policy, contexts, orders, window)
-    if paths is not None:
-        return paths
+    if roll_out is not None and contexts is not None:
+        paths: Paths | None = roll_out(policy, contexts, orders, window, to_finish=to_finish)
+        if paths is not None:
+            return paths
     roll = Roll(
         orders,
         expected_volume=window.expected_volume,
@@ -70,7 +89,7 @@ def simulate(policy: Policy, orders: OrderBatch, window: MarketWindow, contexts:
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True
     )
     # One unbind: the gradient of each single slice would be a tensor of all periods.
-    by_period = [None] * window.price.shape[1] if contexts is None else contexts.unbind(1)
+    by_period = [None] * window.price.shape[1] if contexts is None else contexts.dense().unbind(1)
     for context, bar in zip(by_period, bars, strict=False):
         roll.decide(policy, context)
         roll.book(*bar)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lem_models.errors import ConfigError
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.causal import SIGNED
 from lem_models.modeling.backbone import LEMBackbone, StepWeights
@@ -108,11 +108,13 @@ class LEMModule(L.LightningModule, Policy):
             raise ConfigError("a Large Execution Model decides from a context; use execute() or encode() first")
         return self.head.decide(context, orders, state)
 
-    def _roll_out(self, contexts: Tensor | None, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+    def _roll_out(
+        self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow, *, to_finish: bool
+    ) -> Paths | None:
         """All periods at once, see :meth:`AllocationHead.roll_out`; ``None`` where a subclass decides otherwise."""
-        if contexts is None or getattr(self.decide, "__func__", None) is not LEMModule.decide:
+        if getattr(self.decide, "__func__", None) is not LEMModule.decide:
             return None
-        return self.head.roll_out(contexts, orders, window)
+        return self.head.roll_out(contexts, orders, window, to_finish=to_finish)
 
     @torch.no_grad()
     def live_weights(self) -> LiveWeights:
@@ -123,13 +125,14 @@ class LEMModule(L.LightningModule, Policy):
             self._live = weights, kind, LiveWeights(self.backbone.step_weights(), self.head.live())
         return self._live[2]
 
-    def order_contexts(self, batch: TrainingBatch) -> Tensor:
-        """The head's projection of the context of the last closed bar before each period, [orders, periods, width]."""
+    def order_contexts(self, batch: TrainingBatch) -> OrderContexts:
+        """The head's projection of the context of the last closed bar before each period."""
         contexts = self.head.project(self.contexts(self.oriented(batch.features, batch.side)))
+        time = contexts.shape[1]
         periods = torch.arange(batch.window.price.shape[1], device=contexts.device)
         # Orders shorter than the horizon need no context after their maximum: the clamp only keeps the index valid.
-        last_closed = (batch.position[:, None] + periods).clamp(max=contexts.shape[1] - 1)
-        return contexts[batch.stretch[:, None], last_closed]
+        last_closed = (batch.position[:, None] + periods).clamp(max=time - 1)
+        return OrderContexts(contexts.flatten(0, 1), batch.stretch[:, None] * time + last_closed)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -152,7 +155,7 @@ class LEMModule(L.LightningModule, Policy):
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Utility and improvement as executed (finish above 1/2), in bar volatilities."""
         orders, window = batch.orders, batch.window
-        paths = simulate(self, orders, window, self.order_contexts(batch))
+        paths = simulate(self, orders, window, self.order_contexts(batch), to_finish=True)
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
         x = outcome.improvement[:, 0] / window.volatility
         self._score.update(utility(x, orders.risk_aversion), x, orders.min_periods)

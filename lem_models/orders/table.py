@@ -243,7 +243,8 @@ def _labels(table: pd.DataFrame, first: int) -> pd.Series[Any]:
     if "order_id" not in table:
         return numbers
     labels = table["order_id"]
-    for row, label in enumerate(labels.array):
+    # Cells of any other type than object can be hashed.
+    for row, label in enumerate(labels.array if labels.dtype == object else ()):
         try:
             hash(label)
         except TypeError:

@@ -9,8 +9,16 @@ from torch import Tensor
 
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths, mapped
-from lem_models.execution.simulator import simulate
+from lem_models.execution.records import (
+    Decision,
+    ExecutionState,
+    MarketWindow,
+    OrderBatch,
+    OrderContexts,
+    Paths,
+    mapped,
+)
+from lem_models.execution.simulator import chosen_period, finishing_fills, simulate
 from lem_models.modeling.heads import FlexibleHead, build_head
 from lem_models.modeling.heads.base import AllocationHead
 from lem_models.modeling.kernels import library
@@ -79,7 +87,7 @@ def a_market(
 def both(head: FlexibleHead, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> tuple[Paths, Paths]:
     """Paths of the kernel and of the modules."""
     projected = head.project(contexts)
-    fused = head.roll_out(projected, orders, window)
+    fused = head.roll_out(OrderContexts.of(projected), orders, window)
     assert fused is not None
     return fused, simulate(PeriodByPeriod(head), orders, window, projected)
 
@@ -184,7 +192,7 @@ def test_gradients_are_those_of_small_changes() -> None:
     def rolled(contexts: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # The kernel's weights are attributes of the layers, so they are exchanged for the call.
         with torch.nn.utils.stateless._reparametrize_module(head, dict(zip(names, weights, strict=True))):
-            paths = head.roll_out(head.project(contexts), orders, window)
+            paths = head.roll_out(OrderContexts.of(head.project(contexts)), orders, window)
         assert paths is not None
         return paths.fills, paths.remaining, paths.finish
 
@@ -201,7 +209,7 @@ def test_an_order_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
     def rolled(rows: Tensor) -> tuple[Paths, Tensor]:
         mine = projected[rows].requires_grad_()
         few = MarketWindow(**{name: values[rows] for name, values in vars(window).items()})
-        paths = head.roll_out(mine, orders[rows], few)
+        paths = head.roll_out(OrderContexts.of(mine), orders[rows], few)
         assert paths is not None
         return paths, torch.autograd.grad((paths.fills**2).sum() + paths.finish.sum(), mine)[0]
 
@@ -216,14 +224,14 @@ def test_an_order_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
 def test_later_bars_change_no_earlier_decision() -> None:
     head, (orders, window) = flexible(dtype=torch.float32), a_market(60)
     projected = head.project(contexts_for(60, dtype=torch.float32)).detach()
-    before = head.roll_out(projected, orders, window)
+    before = head.roll_out(OrderContexts.of(projected), orders, window)
     assert before is not None
     for known in range(PERIODS):
         for values in (window.price, window.close, window.volume):
             values[:, known:] *= torch.rand(values[:, known:].shape, dtype=torch.float64) + 0.5
         changed = projected.clone()
         changed[:, known + 1 :] += 1.0
-        after = head.roll_out(changed, orders, window)
+        after = head.roll_out(OrderContexts.of(changed), orders, window)
         assert after is not None
         for name in ("fills", "remaining", "finish"):
             assert torch.equal(getattr(after, name)[:, : known + 1], getattr(before, name)[:, : known + 1]), name
@@ -241,7 +249,7 @@ def test_gradients_are_the_same_on_any_number_of_threads() -> None:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
             weights = [projected, head.from_path.weight, head.hidden[1].weight, head.output.bias]
-            paths = head.roll_out(projected, orders, window)
+            paths = head.roll_out(OrderContexts.of(projected), orders, window)
             assert paths is not None
             results.append([*vars(paths).values(), *gradients(paths, weights)])
     finally:
@@ -254,7 +262,7 @@ def test_no_orders() -> None:
     head, (orders, window) = flexible(), a_market(3)
     none = MarketWindow(**{name: values[:0] for name, values in vars(window).items()})
     contexts = head.project(contexts_for(0))
-    paths = head.roll_out(contexts, orders[:0], none)
+    paths = head.roll_out(OrderContexts.of(contexts), orders[:0], none)
     assert paths is not None
     assert paths.fills.shape == (0, PERIODS)
     weight, bias = torch.autograd.grad(paths.fills.sum(), [head.output.weight, contexts])
@@ -275,7 +283,12 @@ def test_a_training_step_has_the_same_loss_and_gradients(monkeypatch: pytest.Mon
 
     calls: list[Paths | None] = []
     roll_out = FlexibleHead.roll_out
-    monkeypatch.setattr(FlexibleHead, "roll_out", lambda *given: calls.append(roll_out(*given)) or calls[-1])
+
+    def counted(*given: Any, **named: Any) -> Paths | None:
+        calls.append(roll_out(*given, **named))
+        return calls[-1]
+
+    monkeypatch.setattr(FlexibleHead, "roll_out", counted)
     fused = step()
     assert [paths is not None for paths in calls] == [True]
     monkeypatch.setattr(FlexibleHead, "roll_out", AllocationHead.roll_out)
@@ -365,27 +378,71 @@ def _with_limits(orders: OrderBatch) -> None:
 )
 def test_what_the_kernel_lacks_goes_period_by_period(change: Any) -> None:
     head, (orders, window) = flexible(), a_market(10)
-    assert head.roll_out(head.project(contexts_for(10)), orders, window) is not None
+    assert head.roll_out(OrderContexts.of(head.project(contexts_for(10))), orders, window) is not None
     change(head, orders, window)
-    assert head.roll_out(head.project(contexts_for(10)), orders, window) is None
+    assert head.roll_out(OrderContexts.of(head.project(contexts_for(10))), orders, window) is None
 
 
 def test_mixed_precision_goes_period_by_period() -> None:
     head, (orders, window) = flexible(dtype=torch.float32), a_market(10)
     contexts = head.project(contexts_for(10, dtype=torch.float32))
     with torch.autocast("cpu", torch.bfloat16):
-        assert head.roll_out(contexts, orders, window) is None
+        assert head.roll_out(OrderContexts.of(contexts), orders, window) is None
 
 
 def test_shapes_that_do_not_fit_are_left_to_the_modules() -> None:
     head, (orders, window) = flexible(), a_market(10)
-    contexts = head.project(contexts_for(10))
-    assert head.roll_out(contexts[:9], orders, window) is None
-    assert head.roll_out(contexts[:, :-1], orders, window) is None
-    assert head.roll_out(contexts[..., :-1], orders, window) is None
+    contexts = OrderContexts.of(head.project(contexts_for(10)))
+    table, rows = contexts.values, contexts.rows
+    for wrong in (
+        OrderContexts(table, rows[:9]),
+        OrderContexts(table, rows[:, :-1]),
+        OrderContexts(table, rows.int()),
+        OrderContexts(table, rows + 1),
+        OrderContexts(table, rows - 1),
+        OrderContexts(table[:-1], rows),
+        OrderContexts(table[..., :-1], rows),
+    ):
+        assert head.roll_out(wrong, orders, window) is None
     assert head.roll_out(contexts, orders[:9], window) is None
     longer, market = a_market(10, PERIODS + 1)
-    assert head.roll_out(head.project(contexts_for(10, PERIODS + 1)), longer, market) is None
+    assert head.roll_out(OrderContexts.of(head.project(contexts_for(10, PERIODS + 1))), longer, market) is None
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_orders_may_read_the_same_bars(threads: int) -> None:
+    head, (orders, window) = flexible(), a_market(60)
+    table = head.project(torch.randn(25, CONTEXT, dtype=torch.float64)).detach().requires_grad_()
+    rows = torch.randint(25, (60, PERIODS), generator=torch.Generator().manual_seed(0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        gradients = []
+        for contexts in (OrderContexts(table, rows), OrderContexts.of(table[rows])):
+            paths = head.roll_out(contexts, orders, window)
+            assert paths is not None
+            objective = (paths.fills * window.price).sum() + paths.finish.square().sum() + paths.remaining.sum()
+            gradients.append(torch.autograd.grad(objective, [table, *head.parameters()], allow_unused=True))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-11)
+    assert gradients[0][0].abs().sum() > 0
+
+
+def test_nothing_changes_up_to_the_period_of_finishing() -> None:
+    head, (orders, window) = flexible(), a_market(200)
+    with torch.no_grad():
+        head.output.bias[1] = 0.3  # every order may finish soon
+        contexts = OrderContexts.of(head.project(contexts_for(200)))
+        whole, short = (head.roll_out(contexts, orders, window, to_finish=only) for only in (False, True))
+        assert whole is not None
+        assert short is not None
+        period = chosen_period(whole)
+        assert (period < orders.max_periods - 1).float().mean() > 0.2
+        assert torch.equal(chosen_period(short), period)
+        assert torch.equal(finishing_fills(short, period[:, None]), finishing_fills(whole, period[:, None]))
+        plain = simulate(PeriodByPeriod(head), orders, window, contexts, to_finish=True)
+        assert torch.equal(chosen_period(plain), period)
 
 
 def test_without_kernels_the_simulator_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +450,7 @@ def test_without_kernels_the_simulator_gives_the_same(monkeypatch: pytest.Monkey
     contexts = model.head.project(torch.randn(40, 6, model.head.context_size, dtype=torch.float64))
     fused = simulate(model, orders, window, contexts)
     monkeypatch.setattr(library, "kernels", lambda: None)
-    assert model._roll_out(contexts, orders, window) is None
+    assert model._roll_out(OrderContexts.of(contexts), orders, window, to_finish=False) is None
     plain = simulate(model, orders, window, contexts)
     for name, values in vars(plain).items():
         torch.testing.assert_close(getattr(fused, name), values, rtol=1e-9, atol=1e-11, msg=name)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import ConfigError, UnknownNameError
-from lem_models.execution.records import Decision, MarketWindow, OrderBatch
+from lem_models.execution.records import Decision, MarketWindow, OrderBatch, OrderContexts
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, list_heads, register_head
@@ -153,7 +153,9 @@ def test_the_auxiliary_loss_is_least_where_the_outlook_is_right():
     for guess in (0.0, 0.4, 0.7, 1.0, 1.4):
         head.outlook.weight.zero_()
         head.outlook.bias.fill_(guess)
-        losses.append(float(head.auxiliary_loss(head.project(torch.zeros(50, 12, CONTEXT)), orders, window)))
+        losses.append(
+            float(head.auxiliary_loss(OrderContexts.of(head.project(torch.zeros(50, 12, CONTEXT))), orders, window))
+        )
     assert losses[2] == min(losses) == pytest.approx(0.0, abs=0.01)
 
 
@@ -162,7 +164,7 @@ def test_the_outlook_of_a_period_is_about_the_periods_after_it():
     head, window = _head(), random_window(rng, 20, 12)
     orders = order_batch(20, max_periods=6)
     contexts = torch.randn(20, 12, CONTEXT, requires_grad=True)
-    head.requires_grad_(True).auxiliary_loss(head.project(contexts), orders, window).backward()
+    head.requires_grad_(True).auxiliary_loss(OrderContexts.of(head.project(contexts)), orders, window).backward()
     assert (contexts.grad[:, :6].abs().sum((0, 2)) > 0).all()
     assert (contexts.grad[:, 6:] == 0).all()  # nothing is left to forecast after the maximum
 

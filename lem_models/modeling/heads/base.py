@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.objective import expected_utility
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.guard.settings import Settings
 
 __all__ = ["AllocationHead", "HeadConfig", "LiveHead", "build_head", "list_heads", "register_head"]
@@ -80,14 +80,16 @@ class AllocationHead(nn.Module, ABC):
             state: State of the orders.
         """
 
-    def roll_out(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+    def roll_out(
+        self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow, *, to_finish: bool = False
+    ) -> Paths | None:
         """All periods of some orders at once, where that is quicker than period by period.
 
         Args:
-            contexts: :meth:`project` of the context of the last closed bar before each period,
-                [orders, periods, width].
+            contexts: :meth:`project` of the context of the last closed bar before each period.
             orders: The orders.
             window: Their market. A decision may depend on the bars before its period alone, as in :meth:`decide`.
+            to_finish: See :func:`~lem_models.execution.simulator.simulate`.
 
         Returns:
             What :func:`~lem_models.execution.simulator.simulate` gives for :meth:`decide`, up to rounding; ``None``
@@ -115,22 +117,21 @@ class AllocationHead(nn.Module, ABC):
         """
         return expected_utility(paths, orders, window)
 
-    def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
+    def auxiliary_loss(self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """A second loss beside the objective; 0 by default.
 
         It is a mean over the pairs (period, this or a later period) within ``max_periods``. Processes that share a
         batch weigh their means by their number of pairs.
 
         Args:
-            contexts: :meth:`project` of the context of the last closed bar before each period,
-                [orders, periods, width].
+            contexts: :meth:`project` of the context of the last closed bar before each period.
             orders: The orders.
             window: Their market.
 
         Returns:
             Scalar.
         """
-        return contexts.new_zeros(())
+        return contexts.values.new_zeros(())
 
 
 HeadType = TypeVar("HeadType", bound=type[AllocationHead])

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, LiveHead, register_head
 from lem_models.modeling.heads.path_state import (
     LEAST_EXPECTED,
@@ -126,7 +126,9 @@ class FlexibleHead(AllocationHead):
         anchor = torch.lerp(pace, schedule, torch.sigmoid(mixture))
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
 
-    def roll_out(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+    def roll_out(
+        self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow, *, to_finish: bool = False
+    ) -> Paths | None:
         """See :meth:`AllocationHead.roll_out`: a compiled kernel with a backward pass, where there is one."""
         layers, has_exponent = self._layers(), self.exponent is not None
         if type(self) is not FlexibleHead or "decide" in vars(self) or not all(map(_is_plain, layers)):
@@ -134,7 +136,10 @@ class FlexibleHead(AllocationHead):
         weights = [weight for layer in layers for weight in (layer.weight, layer.bias)]
         if not can_roll_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent):
             return None
-        return rolled_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent, limits=_LIMITS)
+        market = contexts, orders, window
+        return rolled_out(
+            *market, weights, self.horizon, has_exponent=has_exponent, limits=_LIMITS, to_finish=to_finish
+        )
 
     @torch.no_grad()
     def live(self) -> LiveHead:
@@ -152,12 +157,16 @@ class FlexibleHead(AllocationHead):
         """The network: the layer of the path, the residual layers, the output."""
         return [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output]
 
-    def auxiliary_loss(self, contexts: Tensor, orders: OrderBatch, window: MarketWindow) -> Tensor:
+    def auxiliary_loss(self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """Quasi-likelihood of the outlook of every period for this and the later periods."""
-        periods = torch.arange(window.volume.shape[1], device=contexts.device)
+        periods = torch.arange(window.volume.shape[1], device=contexts.values.device)
         ahead = periods[None, :] - periods[:, None]  # [from, to]
-        outlook, exponent = self._volume(contexts)
-        outlook = outlook.gather(2, ahead.clamp(min=0).expand(len(contexts), -1, -1))
+        outlook, exponent = (
+            None if values is None else OrderContexts(values, contexts.rows).dense()
+            for values in self._volume(contexts.values)
+        )
+        assert outlook is not None
+        outlook = outlook.gather(2, ahead.clamp(min=0).expand(len(orders), -1, -1))
         promised = torch.log(window.expected_volume.clamp(min=LEAST_EXPECTED)).to(outlook)[:, None, :]
         forecast = (promised if exponent is None else promised * exponent) + outlook
         log_ratio = torch.log(window.volume + 1e-3).to(outlook)[:, None, :] - forecast

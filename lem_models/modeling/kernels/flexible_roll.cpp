@@ -18,12 +18,15 @@ constexpr Index TILE = 48, MOST_GROUPS = 32;  // orders of a tile; parts of the 
 template <class S> struct Table {
     const S *columns, *volatility, *expected, *price, *close, *volume;
     S *fills, *remaining, *finish, *capacity;
+    const Index *bars;  // row of the contexts before each period
 };
 
-template <class S> Table<S> table_of(S *const *a) { return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9]}; }
+template <class S> Table<S> table_of(S *const *a) {
+    return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], reinterpret_cast<const Index *>(a[10])};
+}
 
 struct Shape {
-    Index orders, periods, horizon, width, layers, has_exponent;
+    Index orders, periods, bars, horizon, width, layers, has_exponent;
     Index context() const { return width + horizon + (has_exponent ? 1 : 0); }
     Index kept() const { return FEATURES + (layers + 1) * width; }
     Index tiles() const { return (orders + TILE - 1) / TILE; }
@@ -99,10 +102,11 @@ template <class S> void logs_of(const S *expected, Index periods, const Limits &
     for (Index k = 0; k < periods; ++k) logs[k] = std::log(at_least(expected[k], limits.expected));
 }
 
+// `kept` may be null: nothing is kept for a backward pass. `to_finish`: an order is not live after the first period with a
+// probability of finishing above 1/2.
 template <class S, class T>
-int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T *kept, const Shape &shape, const Limits &limits,
-                 int threads) {
-    // kept may be null (nothing kept for a backward pass).
+int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T *kept, const Shape &shape, bool to_finish,
+                 const Limits &limits, int threads) {
     const Index periods = shape.periods, width = shape.width, ld = padded<T>(width), ld_answers = padded<T>(OUTPUTS);
     const Packed<T> packed(weights, shape, false);
     Index *first_row = allocate<Index>(shape.tiles() + 1);
@@ -122,14 +126,15 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
         Path<S> paths[TILE];
         Anchors<S> anchors[TILE];
         Index live[TILE];
+        bool finished[TILE];
         for (Index r = 0; r < count; ++r) {
             orders[r] = Order<S>::of(t.columns, t.volatility, shape.orders, first + r);
-            remaining[r] = S(1), weighted[r] = S(0);
+            remaining[r] = S(1), weighted[r] = S(0), finished[r] = false;
             if (shape.has_exponent) logs_of(t.expected + (first + r) * periods, periods, limits, logs + r * periods);
         }
         T *rows = kept ? kept + first_row[tile] * shape.kept() : nullptr;
         for (Index s = 0; s < periods; ++s) {
-            const auto own_context = [&](Index r) { return context + ((first + r) * periods + s) * shape.context(); };
+            const auto own_context = [&](Index r) { return context + t.bars[(first + r) * periods + s] * shape.context(); };
             Index m = 0;
             for (Index r = 0; r < count; ++r) {
                 const Order<S> &order = orders[r];
@@ -138,7 +143,7 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 t.capacity[at] = left > 0 && t.volume[at] > 0 ? order.max_rate : S(0);
                 t.fills[at] = S(0);
                 t.finish[at] = S(s) + S(1) >= order.maximum ? S(1) : S(0);
-                if (left <= 0 || remaining[r] == S(0)) continue;
+                if (left <= 0 || remaining[r] == S(0) || finished[r]) continue;
                 const Market<S> &market = tracks[r].market;
                 paths[m] = path_of(order, market, remaining[r], weighted[r], s, limits);
                 const T *outlook = own_context(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
@@ -170,6 +175,7 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 const bool may = S(s) + S(1) >= order.minimum, must = S(s) + S(1) >= order.maximum;
                 if (!(std::isfinite(asked) && std::isfinite(stop))) t.finish[at] = S(NAN);  // the caller sees it
                 else t.finish[at] = must ? S(1) : may ? stop : S(0);
+                finished[r] = to_finish && t.finish[at] > S(0.5);
                 const S rest = remaining[r] - fill;
                 remaining[r] = rest > S(limits.dust) ? rest : S(0);
                 weighted[r] += order.is_notional > 0 ? fill / t.price[at] : fill * t.price[at];
@@ -199,7 +205,7 @@ template <class S, class T> struct Backward {
     const T *const *weights;
     const Table<S> &t;
     const S *to_fills, *to_remaining, *to_finish;  // gradients of the outputs, [orders, periods]
-    T *to_context;
+    T *to_periods;  // gradients of the contexts before each period that an order is live in, [orders, periods, context]
     const Shape &shape;
     const Limits &limits;
     const Packed<T> &packed, &transposed;
@@ -251,14 +257,11 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
     }
 
     for (Index s = periods; s-- > 0;) {
-        const auto columns_of = [&](Index r) { return ((first + r) * periods + s) * shape.context(); };
+        const auto own_context = [&](Index r) { return context + t.bars[(first + r) * periods + s] * shape.context(); };
         Index m = 0;
         for (Index r = 0; r < count; ++r) {
             if (is_live(r, s)) live[m++] = r;
-            else {
-                std::memset(to_context + columns_of(r), 0, shape.context() * sizeof(T));
-                to_left[r] += to_remaining[(first + r) * periods + s];
-            }
+            else to_left[r] += to_remaining[(first + r) * periods + s];
         }
         kept -= m * shape.kept();
 
@@ -290,7 +293,7 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             const S left = t.remaining[at];
             S *future = futures + k * periods;
             const Index ahead = periods_of(order, periods) - s;
-            const T *outlook = context + columns_of(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
+            const T *outlook = own_context(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
             future_weights(order, outlook, power, t.expected + at, logs + r * periods + s, ahead, limits, future);
             ends[k] = ends_of(order, left, s, ahead);
             sums[k] = sums_of(future, ahead, ends[k]);
@@ -351,11 +354,11 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             to_left[r] += to_remaining[at] + along[0];
             to_weighted[r] += along[1];
 
-            T *to = to_context + columns_of(r);
+            T *to = to_periods + at * shape.context();
             std::memcpy(to, to_sum + k * ld, width * sizeof(T));
             std::memset(to + width, 0, (shape.context() - width) * sizeof(T));
             if (order.is_twap > 0) continue;
-            const T *outlook = context + columns_of(r) + width;
+            const T *outlook = own_context(r) + width;
             const S *future = futures + k * periods, limit = S(limits.outlook);
             S to_exponent = S(0);
             for (Index q = 0; q < ahead; ++q) {
@@ -376,6 +379,21 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
     return 0;
 }
 
+// Gradients of the contexts, each the sum over the periods that read it in the order of the orders.
+template <class S, class T> void gather(const Table<S> &t, const T *to_periods, T *to_context, const Shape &shape, int threads) {
+    const Index width = shape.context();
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int part = 0; part < threads; ++part) {
+        const Index begin = shape.bars * part / threads, end = shape.bars * (part + 1) / threads;
+        std::memset(to_context + begin * width, 0, (end - begin) * width * sizeof(T));
+        for (Index i = 0; i < shape.orders; ++i) {
+            const Index live = periods_of(Order<S>::of(t.columns, t.volatility, shape.orders, i), shape.periods);
+            for (Index at = i * shape.periods; at < i * shape.periods + live && t.remaining[at] > 0; ++at)
+                if (t.bars[at] >= begin && t.bars[at] < end) add_to(to_context + t.bars[at] * width, to_periods + at * width, width);
+        }
+    }
+}
+
 template <class S, class T>
 int roll_backward(const T *context, const T *const *weights, S *const *arrays, const T *kept, T *to_context, T *const *to_weights,
                   const Shape &shape, const Limits &limits, int threads) {
@@ -384,14 +402,15 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
     const Index tiles = shape.tiles(), each = (tiles + MOST_GROUPS - 1) / MOST_GROUPS, layers = shape.layers + 2;
     const Index groups = tiles ? (tiles + each - 1) / each : 0, size = gradient_size<T>(shape, layers);
     Index *first_row = allocate<Index>(tiles + 1);
-    T *sums = allocate<T>(groups * size);
-    if (!packed.is_complete() || !transposed.is_complete() || !first_row || !sums) {
+    T *sums = allocate<T>(groups * size), *to_periods = allocate<T>(shape.orders * shape.periods * shape.context());
+    if (!packed.is_complete() || !transposed.is_complete() || !first_row || !sums || !to_periods) {
         std::free(first_row);
         std::free(sums);
+        std::free(to_periods);
         return 1;
     }
     rows_of_tiles(t, shape, first_row);
-    const Backward<S, T> backward{context, weights, t, arrays[10], arrays[11], arrays[12], to_context, shape, limits, packed, transposed};
+    const Backward<S, T> backward{context, weights, t, arrays[11], arrays[12], arrays[13], to_periods, shape, limits, packed, transposed};
     int failed = 0;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
     for (Index group = 0; group < groups; ++group) {
@@ -409,8 +428,10 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
             for (Index group = 0; group < groups; ++group) add_to(to, part + group * size, n);
         }
     }
+    if (!failed) gather(t, to_periods, to_context, shape, threads);
     std::free(first_row);
     std::free(sums);
+    std::free(to_periods);
     return failed;
 }
 
@@ -419,21 +440,23 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
 // `double_state`: whether the arrays are of double precision; else they are of the type of the weights.
 #define EXPORT(T, SUFFIX)                                                                                              \
     int lem_flexible_roll_forward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays, T *kept,     \
-                                           Index orders, Index periods, Index horizon, Index width, Index layers,      \
-                                           Index has_exponent, Index double_state, double outlook, double least,       \
-                                           double prior, double edge, double dust, int threads) {                      \
-        const Shape shape{orders, periods, horizon, width, layers, has_exponent};                                       \
+                                           Index orders, Index periods, Index bars, Index horizon, Index width,        \
+                                           Index layers, Index has_exponent, Index double_state, Index to_finish,      \
+                                           double outlook, double least, double prior, double edge, double dust,       \
+                                           int threads) {                                                              \
+        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent};                                 \
         const Limits limits{outlook, least, prior, edge, dust};                                                         \
         if (double_state)                                                                                              \
-            return roll_forward(context, weights, table_of((double *const *)arrays), kept, shape, limits, threads);     \
-        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, limits, threads);              \
+            return roll_forward(context, weights, table_of((double *const *)arrays), kept, shape, to_finish, limits,   \
+                                threads);                                                                              \
+        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, to_finish, limits, threads);   \
     }                                                                                                                  \
     int lem_flexible_roll_backward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays,             \
                                             const T *kept, T *to_context, T *const *to_weights, Index orders,          \
-                                            Index periods, Index horizon, Index width, Index layers,                   \
+                                            Index periods, Index bars, Index horizon, Index width, Index layers,       \
                                             Index has_exponent, Index double_state, double outlook, double least,      \
                                             double prior, double edge, double dust, int threads) {                     \
-        const Shape shape{orders, periods, horizon, width, layers, has_exponent};                                       \
+        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent};                                 \
         const Limits limits{outlook, least, prior, edge, dust};                                                         \
         if (double_state)                                                                                              \
             return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,        \

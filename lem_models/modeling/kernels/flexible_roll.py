@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.execution.records import MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.execution.roll import dust
 from lem_models.modeling.kernels.flexible_decision import Limits, order_columns
 from lem_models.modeling.kernels.library import Table, is_available, loaded, outside_graphs
@@ -28,6 +28,7 @@ class _Shape(NamedTuple):
 
     orders: int
     periods: int
+    bars: int
     horizon: int
     width: int
     layers: int
@@ -35,14 +36,10 @@ class _Shape(NamedTuple):
     is_double: int
     limits: tuple[float, ...]
 
-    @property
-    def arguments(self) -> tuple[float, ...]:
-        return (*self[:-1], *self.limits)
-
 
 @outside_graphs
 def can_roll_out(
-    contexts: Tensor,
+    contexts: OrderContexts,
     orders: OrderBatch,
     window: MarketWindow,
     weights: Sequence[Tensor],
@@ -60,17 +57,21 @@ def can_roll_out(
     by_period = (window.price, window.close, window.volume, window.expected_volume)
     by_order = (window.volatility, orders.side, orders.min_rate, orders.max_rate, orders.risk_aversion)
     whole = (orders.benchmark, orders.is_notional, orders.min_periods, orders.max_periods, orders.lot)
+    table, rows = contexts.values, contexts.rows
     count, periods = len(orders), window.price.shape[-1]
     depth = len(weights[1]) + horizon + int(has_exponent)
     return (
-        all(is_available(tensor, like.dtype) for tensor in (contexts, *weights, *by_period, *by_order, *whole))
-        and all(tensor.dtype == like.dtype for tensor in (contexts, *weights))
+        all(is_available(tensor, like.dtype) for tensor in (table, rows, *weights, *by_period, *by_order, *whole))
+        and all(tensor.dtype == like.dtype for tensor in (table, *weights))
         and real in (like.dtype, torch.float64)
         and all(tensor.dtype == real and not tensor.requires_grad for tensor in (*by_period, *by_order))
         and all(tensor.shape == (count, periods) for tensor in by_period)
         and all(tensor.shape == (count,) for tensor in (*by_order, *whole))
-        and contexts.shape == (count, periods, depth)
+        and table.shape[1:] == (depth,)
+        and rows.shape == (count, periods)
+        and rows.dtype == torch.int64
         and 0 < periods <= horizon
+        and (not count or (int(rows.min()) >= 0 and int(rows.max()) < len(table)))
         and not torch.is_autocast_enabled("cpu")
         and not bool((orders.lot > 0).any())
         and not bool(torch.isfinite(orders.participation).any())
@@ -79,7 +80,7 @@ def can_roll_out(
 
 @outside_graphs
 def rolled_out(
-    contexts: Tensor,
+    contexts: OrderContexts,
     orders: OrderBatch,
     window: MarketWindow,
     weights: Sequence[Tensor],
@@ -87,17 +88,20 @@ def rolled_out(
     *,
     has_exponent: bool,
     limits: Limits,
+    to_finish: bool,
 ) -> Paths | None:
     """Roll orders out; see :func:`can_roll_out`.
 
     Args:
-        contexts: What the head takes from the context before each period, [orders, periods, width + horizon (+ 1)].
+        contexts: What the head takes from the context before each period, of width ``width + horizon (+ 1)``.
         orders: The orders.
         window: Their market.
         weights: Weight and bias of the layer of the path, of each residual layer and of the output.
         horizon: Longest order in periods.
         has_exponent: Whether the context ends with a power of the expected volumes.
         limits: Constants of the head.
+        to_finish: Whether an order's periods after the first with a probability of finishing above 1/2 are not wanted;
+            without gradients they are not computed.
 
     Returns:
         The continuing paths; ``None`` if the network answered with something that is not finite.
@@ -105,17 +109,18 @@ def rolled_out(
     real = window.price.dtype
     count, periods = window.price.shape
     shape = _Shape(
-        *(count, periods, horizon, len(weights[1]), len(weights) // 2 - 2, int(has_exponent)),
+        *(count, periods, len(contexts.values), horizon, len(weights[1]), len(weights) // 2 - 2, int(has_exponent)),
         is_double=int(real == torch.float64),
         limits=(*limits, dust(real)),
     )
     market = [window.volatility, window.expected_volume, window.price, window.close, window.volume]
     arrays = [order_columns(orders, real), *(values.contiguous() for values in market)]
-    tensors = [tensor.contiguous() for tensor in (contexts, *weights)]
+    rows = contexts.rows.contiguous()
+    tensors = [tensor.contiguous() for tensor in (contexts.values, *weights)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        paths = Paths(*_RollOut.apply(shape, arrays, *tensors))  # type: ignore[no-untyped-call]
+        paths = Paths(*_RollOut.apply(shape, arrays, rows, *tensors))  # type: ignore[no-untyped-call]
     else:
-        paths = _forward(shape, arrays, tensors, None)
+        paths = _forward(shape, arrays, rows, tensors, None, to_finish=to_finish)
     return paths if bool(torch.isfinite(paths.finish.detach().sum())) else None
 
 
@@ -125,14 +130,15 @@ class _RollOut(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         shape: _Shape,
         arrays: list[Tensor],
+        rows: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         contexts, columns = tensors[0], arrays[0]
-        rows = int(columns[4].clamp(max=shape.periods).long().sum())  # of the maxima; whole numbers, which never round
-        kept = contexts.new_empty(rows, tensors[1].shape[1] + (shape.layers + 1) * shape.width)
-        paths = _forward(shape, arrays, tensors, kept)
+        most = int(columns[4].clamp(max=shape.periods).long().sum())  # of the maxima; whole numbers, which never round
+        kept = contexts.new_empty(most, tensors[1].shape[1] + (shape.layers + 1) * shape.width)
+        paths = _forward(shape, arrays, rows, tensors, kept, to_finish=False)
         ctx.shape, ctx.count = shape, len(tensors)
-        ctx.save_for_backward(*tensors, *arrays, *vars(paths).values(), kept)
+        ctx.save_for_backward(*tensors, *arrays, *vars(paths).values(), rows, kept)
         ctx.mark_non_differentiable(paths.capacity)
         return tuple(vars(paths).values())
 
@@ -148,15 +154,23 @@ class _RollOut(torch.autograd.Function):
         loaded()(
             *("flexible_roll_backward", tensors[0], Table(tensors[1:])),
             Table([*arrays, *(gradient.contiguous() for gradient in gradients[:3])]),
-            *(kept, to_tensors[0], Table(to_tensors[1:]), *ctx.shape.arguments),
+            *(kept, to_tensors[0], Table(to_tensors[1:]), *ctx.shape[:-1], *ctx.shape.limits),
         )
-        return None, None, *to_tensors
+        return None, None, None, *to_tensors
 
 
-def _forward(shape: _Shape, arrays: list[Tensor], tensors: Sequence[Tensor], kept: Tensor | None) -> Paths:
+def _forward(
+    shape: _Shape,
+    arrays: list[Tensor],
+    rows: Tensor,
+    tensors: Sequence[Tensor],
+    kept: Tensor | None,
+    *,
+    to_finish: bool,
+) -> Paths:
     results = [torch.empty_like(arrays[-1]) for _ in range(4)]
     loaded()(
-        *("flexible_roll_forward", tensors[0], Table(tensors[1:]), Table([*arrays, *results]), kept),
-        *shape.arguments,
+        *("flexible_roll_forward", tensors[0], Table(tensors[1:]), Table([*arrays, *results, rows]), kept),
+        *(*shape[:-1], int(to_finish), *shape.limits),
     )
     return Paths(*results)

@@ -69,8 +69,8 @@ _SIGNATURES = {
     "attention_backward": (5, 5, 0),
     "backbone_step": (4, 7, 3),
     "flexible_decision": (3, 7, 4),
-    "flexible_roll_forward": (4, 7, 5),
-    "flexible_roll_backward": (6, 7, 5),
+    "flexible_roll_forward": (4, 9, 5),
+    "flexible_roll_backward": (6, 8, 5),
 }
 
 
