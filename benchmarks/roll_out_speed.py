@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.tkan_speed import timed
 from lem_models import LEMModel, Order, execute, synthetic_bars
-from lem_models.execution.records import Paths
+from lem_models.execution.records import OrderContexts, Paths
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.heads import AllocationHead, FlexibleHead
 from lem_models.training.batches import MarketBatches
@@ -58,7 +58,8 @@ def training_work(days: int) -> dict[str, tuple[Callable[[], object], int]]:
     batch = MarketBatches(bars, settings, model.config, recipe.orders).batch(0, training=True)
     optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
     optimizer.param_groups[0]["lr"] = 0.0  # every step has the same work
-    contexts = model.order_contexts(batch).detach().requires_grad_()
+    contexts = model.order_contexts(batch)
+    contexts = OrderContexts(contexts.values.detach().requires_grad_(), contexts.rows)
 
     def step() -> None:
         model.training_step(batch, 0).backward()
