@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, MarketWindow, OrderBatch, OrderContexts
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.config import LEMConfig
@@ -202,3 +203,25 @@ def test_decisions_keep_the_simulator_s_precision():
     narrow = MarketWindow(**{k: v.float() for k, v in vars(window).items()})
     paths = simulate(_WithContext(_head()), order_batch(3, torch.float32, max_periods=4), narrow)
     assert paths.fills.dtype == torch.float32
+
+
+def test_orders_that_are_over_cost_no_answer_and_change_none():
+    head, rng, count = _head().double(), np.random.default_rng(0), 60
+    orders = OrderBatch.from_frame(random_orders(rng, count, 12, sized=False, benchmarks=["vwap", "twap"]))
+    contexts = head.project(torch.randn(count, 12, CONTEXT, dtype=torch.float64))
+    asked = []
+
+    class Watched(Policy):
+        def decide(self, context, orders, state):
+            live = (state.remaining > 0) & (state.period < orders.max_periods)
+            asked.append(int(live.sum()))
+            ours, every = head.decide(context, orders, state), head._answers(context, orders, state)
+            for answer, expected in zip((ours.fraction, ours.finish), (every.fraction, every.finish), strict=True):
+                torch.testing.assert_close(answer[live], expected[live], rtol=1e-12, atol=1e-13)
+            assert torch.equal(ours.fraction[~live], state.lower[~live])
+            assert not ours.finish[~live].any()
+            return ours
+
+    simulate(Watched(), orders, random_window(rng, count, 12, silent=0.1), contexts)
+    assert asked[0] == count
+    assert 0 < asked[-1] < count

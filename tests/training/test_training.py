@@ -296,7 +296,7 @@ def test_contexts_in_training_are_those_of_the_backbone():
     batch = module.batch(0, training=True)
     model = LEMModel(module.model_config).eval()
     with torch.no_grad():
-        contexts = model.order_contexts(batch)
+        contexts = model.order_contexts(batch).dense()
         whole = model.head.project(model.contexts(model.oriented(batch.features, batch.side)))
     assert contexts.shape == (64, 6, whole.shape[-1])
     for order in range(0, 64, 7):

@@ -29,7 +29,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
+from lem_models.execution.records import (
+    Decision,
+    ExecutionState,
+    MarketWindow,
+    OrderBatch,
+    OrderContexts,
+    Paths,
+    mapped,
+)
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, LiveHead, register_head
 from lem_models.modeling.heads.path_state import (
     LEAST_EXPECTED,
@@ -108,7 +116,17 @@ class FlexibleHead(AllocationHead):
         return weight, bias
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """Decide one period."""
+        """Decide one period; orders that are over get no answer of the network."""
+        live = (state.remaining > 0) & (state.period < orders.max_periods)
+        # On a GPU, counting them would wait for the device.
+        if torch.compiler.is_compiling() or not live.is_cpu or bool(live.all()):
+            return self._answers(context, orders, state)
+        chosen = self._answers(context[live], orders[live], mapped(lambda values: values[live], [state]))
+        finish = torch.zeros_like(state.remaining).masked_scatter(live, chosen.finish)
+        return Decision(fraction=state.lower.masked_scatter(live, chosen.fraction), finish=finish)
+
+    def _answers(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
+        """The decision of orders, all computed alike."""
         from_context = context[..., : self.from_context.out_features]
         weights = benchmark_weights(orders, state, *self._volume(context))
         path = path_features(orders, state, weights).to(self.output.weight)

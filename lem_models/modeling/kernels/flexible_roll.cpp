@@ -19,11 +19,32 @@ template <class S> struct Table {
     const S *columns, *volatility, *expected, *price, *close, *volume;
     S *fills, *remaining, *finish, *capacity;
     const Index *bars;  // row of the contexts before each period
+    const S *grain;     // of each order the lot (0: none), the participation limit (infinite: none), and what a unit of volume
+                        // counts towards it, [3, orders]; null if no order has a lot or a limit
 };
 
 template <class S> Table<S> table_of(S *const *a) {
-    return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], reinterpret_cast<const Index *>(a[10])};
+    return {a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], reinterpret_cast<const Index *>(a[10]), a[11]};
 }
+
+// Lots and participation limits of one order, as in execution/roll.py.
+template <class S> struct Grain {
+    S lot = S(0), participation = S(INFINITY), unit = S(0);
+
+    static Grain of(const S *grain, Index orders, Index i) {
+        return grain ? Grain{grain[i], grain[orders + i], grain[2 * orders + i]} : Grain{};
+    }
+    S nearest(S fraction) const { return lot > 0 ? std::rint(fraction / lot) * lot : fraction; }
+    S below(S fraction) const {
+        const S slack = S(1) + S(1e-15);  // whole lots may come out a rounding error short
+        return lot > 0 ? std::floor(fraction / lot * slack + S(1e-6)) * lot : fraction;
+    }
+    // Largest fill of a bar that trades.
+    S capacity(const Order<S> &order, S price, S volume) const {
+        const S units = volume * unit, limit = participation * (order.is_notional > 0 ? units * price : units);
+        return below(limit < order.max_rate ? limit : order.max_rate);
+    }
+};
 
 struct Shape {
     Index orders, periods, bars, horizon, width, layers, has_exponent;
@@ -126,9 +147,11 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
         Path<S> paths[TILE];
         Anchors<S> anchors[TILE];
         Index live[TILE];
+        Grain<S> grains[TILE];
         bool finished[TILE];
         for (Index r = 0; r < count; ++r) {
             orders[r] = Order<S>::of(t.columns, t.volatility, shape.orders, first + r);
+            grains[r] = Grain<S>::of(t.grain, shape.orders, first + r);
             remaining[r] = S(1), weighted[r] = S(0), finished[r] = false;
             if (shape.has_exponent) logs_of(t.expected + (first + r) * periods, periods, limits, logs + r * periods);
         }
@@ -140,7 +163,7 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 const Order<S> &order = orders[r];
                 const Index at = (first + r) * periods + s, left = periods_of(order, periods) - s;
                 t.remaining[at] = remaining[r];
-                t.capacity[at] = left > 0 && t.volume[at] > 0 ? order.max_rate : S(0);
+                t.capacity[at] = left > 0 && t.volume[at] > 0 ? grains[r].capacity(order, t.price[at], t.volume[at]) : S(0);
                 t.fills[at] = S(0);
                 t.finish[at] = S(s) + S(1) >= order.maximum ? S(1) : S(0);
                 if (left <= 0 || remaining[r] == S(0) || finished[r]) continue;
@@ -169,7 +192,7 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 const Order<S> &order = orders[r];
                 const T *answer = answers + k * ld_answers;
                 const S asked = fraction_of<S>(paths[k], anchors[k], S(answer[0]), S(answer[2]), limits);
-                const S fraction = at_most(at_least(asked, paths[k].lower), paths[k].upper), stop = sigmoid(S(answer[1]));
+                const S fraction = at_most(at_least(grains[r].nearest(asked), paths[k].lower), paths[k].upper), stop = sigmoid(S(answer[1]));
                 const S fill = at_most(fraction, t.capacity[at]);
                 t.fills[at] = fill;
                 const bool may = S(s) + S(1) >= order.minimum, must = S(s) + S(1) >= order.maximum;
@@ -410,7 +433,7 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
         return 1;
     }
     rows_of_tiles(t, shape, first_row);
-    const Backward<S, T> backward{context, weights, t, arrays[11], arrays[12], arrays[13], to_periods, shape, limits, packed, transposed};
+    const Backward<S, T> backward{context, weights, t, arrays[12], arrays[13], arrays[14], to_periods, shape, limits, packed, transposed};
     int failed = 0;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
     for (Index group = 0; group < groups; ++group) {

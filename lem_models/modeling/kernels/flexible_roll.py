@@ -50,13 +50,17 @@ def can_roll_out(
     """Whether the kernels can roll these orders out, by the arguments of :func:`rolled_out`.
 
     They take plain tensors on the CPU, weights and contexts of one type, orders and market of that type or in double
-    precision, and orders without lots and participation limits. Gradients reach contexts and weights alone. Shapes are
+    precision. Gradients reach contexts and weights alone, and not through lots and participation limits. Shapes are
     checked too, because the kernels read raw memory: whatever does not fit is left to the modules and their errors.
     """
+    needs_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (contexts.values, *weights))
     like, real = weights[0], window.price.dtype
     by_period = (window.price, window.close, window.volume, window.expected_volume)
-    by_order = (window.volatility, orders.side, orders.min_rate, orders.max_rate, orders.risk_aversion)
-    whole = (orders.benchmark, orders.is_notional, orders.min_periods, orders.max_periods, orders.lot)
+    by_order = (
+        *(window.volatility, window.arrival_price, window.volume_unit, orders.side, orders.min_rate, orders.max_rate),
+        *(orders.risk_aversion, orders.lot, orders.participation),
+    )
+    whole = (orders.benchmark, orders.is_notional, orders.min_periods, orders.max_periods)
     table, rows = contexts.values, contexts.rows
     count, periods = len(orders), window.price.shape[-1]
     depth = len(weights[1]) + horizon + int(has_exponent)
@@ -73,9 +77,21 @@ def can_roll_out(
         and 0 < periods <= horizon
         and (not count or (int(rows.min()) >= 0 and int(rows.max()) < len(table)))
         and not torch.is_autocast_enabled("cpu")
-        and not bool((orders.lot > 0).any())
-        and not bool(torch.isfinite(orders.participation).any())
+        and not (needs_gradients and _has_grain(orders))
     )
+
+
+def _has_grain(orders: OrderBatch) -> bool:
+    """Whether an order has a lot or a participation limit."""
+    return bool((orders.lot > 0).any()) or bool(torch.isfinite(orders.participation).any())
+
+
+def _grain(orders: OrderBatch, window: MarketWindow) -> Tensor:
+    """Lots, participation limits, and what a unit of volume counts towards these, [3, orders]; empty without any."""
+    if not _has_grain(orders):
+        return window.volume_unit.new_empty(0)  # its address is null
+    unit = torch.where(orders.is_notional, window.volume_unit * window.arrival_price, window.volume_unit)
+    return torch.stack([orders.lot, orders.participation, unit])
 
 
 @outside_graphs
@@ -115,12 +131,12 @@ def rolled_out(
     )
     market = [window.volatility, window.expected_volume, window.price, window.close, window.volume]
     arrays = [order_columns(orders, real), *(values.contiguous() for values in market)]
-    rows = contexts.rows.contiguous()
+    shared = [contexts.rows.contiguous(), _grain(orders, window)]
     tensors = [tensor.contiguous() for tensor in (contexts.values, *weights)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        paths = Paths(*_RollOut.apply(shape, arrays, rows, *tensors))  # type: ignore[no-untyped-call]
+        paths = Paths(*_RollOut.apply(shape, arrays, shared, *tensors))  # type: ignore[no-untyped-call]
     else:
-        paths = _forward(shape, arrays, rows, tensors, None, to_finish=to_finish)
+        paths = _forward(shape, arrays, shared, tensors, None, to_finish=to_finish)
     return paths if bool(torch.isfinite(paths.finish.detach().sum())) else None
 
 
@@ -130,15 +146,15 @@ class _RollOut(torch.autograd.Function):
         ctx: Any,  # noqa: ANN401
         shape: _Shape,
         arrays: list[Tensor],
-        rows: Tensor,
+        shared: list[Tensor],
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         contexts, columns = tensors[0], arrays[0]
         most = int(columns[4].clamp(max=shape.periods).long().sum())  # of the maxima; whole numbers, which never round
         kept = contexts.new_empty(most, tensors[1].shape[1] + (shape.layers + 1) * shape.width)
-        paths = _forward(shape, arrays, rows, tensors, kept, to_finish=False)
+        paths = _forward(shape, arrays, shared, tensors, kept, to_finish=False)
         ctx.shape, ctx.count = shape, len(tensors)
-        ctx.save_for_backward(*tensors, *arrays, *vars(paths).values(), rows, kept)
+        ctx.save_for_backward(*tensors, *arrays, *vars(paths).values(), *shared, kept)
         ctx.mark_non_differentiable(paths.capacity)
         return tuple(vars(paths).values())
 
@@ -162,7 +178,7 @@ class _RollOut(torch.autograd.Function):
 def _forward(
     shape: _Shape,
     arrays: list[Tensor],
-    rows: Tensor,
+    shared: list[Tensor],
     tensors: Sequence[Tensor],
     kept: Tensor | None,
     *,
@@ -170,7 +186,7 @@ def _forward(
 ) -> Paths:
     results = [torch.empty_like(arrays[-1]) for _ in range(4)]
     loaded()(
-        *("flexible_roll_forward", tensors[0], Table(tensors[1:]), Table([*arrays, *results, rows]), kept),
+        *("flexible_roll_forward", tensors[0], Table(tensors[1:]), Table([*arrays, *results, *shared]), kept),
         *(*shape[:-1], int(to_finish), *shape.limits),
     )
     return Paths(*results)
