@@ -34,13 +34,13 @@ from torch import Tensor
 
 from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
+from lem_models.baselines.regression_paths import RegressionPaths, benchmark_pace, paced
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.execution.result import first_bars
-from lem_models.execution.roll import KnownRoll
 from lem_models.execution.simulator import finishing_fills, settle
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
@@ -52,10 +52,9 @@ PACE_RISK_AVERSION = 0.1
 """Risk aversion of the pace of orders that are less risk-averse."""
 
 _PACES = (0.0, 1.0, 2.5)  # multiples of the benchmark's own pace
-_LARGEST = 0.9  # part of what is left that may be traded without finishing
 _KNOTS = 16  # periods with a regression of their own; in longer orders neighbours share one
 _RIDGE = 1e-5
-_FEW = 0.5  # part of the rolled orders that must go on; with fewer, those that have finished are dropped
+_KEPT_CELLS = 500_000  # paths times periods that are kept for the next kind of order: 100 MB
 _VOLATILITY = 0.01  # of simulated bars; everything is in its units
 _INTRABAR = 12  # trades of a simulated bar
 
@@ -139,18 +138,6 @@ def martingale_window(process: Process, periods: int, count: int, seed: int, vol
     return MarketWindow(**{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in arrays.items()})
 
 
-def _fraction(orders: OrderBatch, state: ExecutionState, ratio: Tensor | float) -> Tensor:
-    """Remaining times this period's share of the expected benchmark weight up to the maximum times a ratio, [orders].
-
-    A part is always kept, and with it the option to finish later.
-    """
-    expected = state.expected_volume[:, state.period :]
-    share = expected[:, 0] / expected.sum(1).clamp(min=1e-12)
-    even = 1.0 / (orders.max_periods - state.period).clamp(min=1).to(share)
-    pace = torch.where(orders.has_benchmark("vwap", "full_vwap"), share, even)
-    return state.remaining * (pace * ratio).clamp(max=_LARGEST)
-
-
 class _Plan:
     """Regressions of one kind of order, period by period."""
 
@@ -199,115 +186,37 @@ def _top(slow: Tensor, fast: Tensor) -> Tensor:
     a, b = low - middle, high - middle
     curvature = (slow / a - fast / b) / (a - b)
     slope = slow / a - curvature * a
-    inner = middle - slope / (2 * torch.where(curvature < 0, curvature, -1.0))
+    has_top = curvature < 0
+    inner = middle - slope / (2 * torch.where(has_top, curvature, -1.0))
     edge = torch.where(slow > fast, low, high).to(slow)
-    return torch.where(curvature < 0, inner, edge).clamp(low, high)
+    return torch.where(has_top, inner, edge).clamp(low, high)
 
 
-class _Before(Policy):
-    """Given paces, [orders, periods]."""
-
-    def __init__(self, pace: Tensor) -> None:
-        self._pace = pace
-
-    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """See the class."""
-        return Decision(_fraction(orders, state, self._pace[:, state.period]), False)
-
-
-class _Carried(Policy):
-    """One pace in a period, and the plan afterwards."""
-
-    def __init__(self, plan: _Plan, period: int, pace: float | None) -> None:
-        self._plan, self._period, self._own = plan, period, pace
-        self.basis: Tensor | None = None
-
-    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """See the class."""
-        s = state.period
-        basis = path_basis(orders, state)
-        ratio, advantage = self._plan.at(basis, s)
-        if s == self._period:
-            self.basis = basis
-            return Decision(_fraction(orders, state, ratio if self._own is None else self._own), False)
-        return Decision(_fraction(orders, state, ratio), advantage > 0)
-
-
-def _fit(kind: OrderKind, window: MarketWindow, seed: int, plan: _Plan) -> None:
+def _fit(kind: OrderKind, paths: RegressionPaths, plan: _Plan) -> None:
     """Add the regressions that a plan lacks, from the last period back to the first, on some paths."""
-    count, periods = window.price.shape
+    window, count = paths.window, len(paths.window.volatility)
     orders = kind.orders(count)
-    generator = torch.Generator().manual_seed(seed)
-    # Paths arrive with all kinds of fills: each has a pace of its own, with noise in every period.
-    before = 2 * torch.rand((count, 1), generator=generator, dtype=torch.float64)
-    before = before + 0.5 * (torch.rand((count, periods), generator=generator, dtype=torch.float64) - 0.5)
     cautious = torch.full((count,), max(kind.risk_aversion, PACE_RISK_AVERSION), dtype=torch.float64)
-    bars = _bars(window)
-    roll, arrivals = KnownRoll(orders, window), []
-    for bar in bars:
-        arrivals.append(roll.fork())
-        roll.decide(_Before(before))
-        roll.book(*bar)
-    arrived = roll.paths()
 
-    def improvement(paths: Paths, chosen: Tensor) -> Tensor:
-        outcome = settle(finishing_fills(paths, chosen[:, None]), orders, window)
+    def improvement(rolled: Paths, chosen: Tensor) -> Tensor:
+        outcome = settle(finishing_fills(rolled, chosen[:, None]), orders, window)
         return torch.nan_to_num(outcome.improvement[:, 0] / window.volatility)
 
     for s in reversed(plan.knots):
         if s + 1 >= kind.max_periods or s in plan.pace:
             continue  # the last period trades the rest: there is no decision
-        carried = [_Carried(plan, s, pace) for pace in _PACES]
-        rolled = [_until_finished(arrivals[s], policy, bars, arrived) for policy in carried]
-        slow, middle, fast = (utility(improvement(*each), cautious) for each in rolled)
-        basis = carried[0].basis
-        assert basis is not None
+        basis = paths.basis(s)
+
+        def rolled(pace: float | None, s: int = s, basis: Tensor = basis) -> tuple[Paths, Tensor]:
+            return paths.until_finished(s, basis, kind.min_periods, plan.at, pace)
+
+        slow, middle, fast = (utility(improvement(*rolled(pace)), cautious) for pace in _PACES)
         plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle]))
         if s + 1 >= kind.min_periods:
-            going, end = _until_finished(arrivals[s], _Carried(plan, s, None), bars, arrived)
+            going, end = rolled(None)
             ends = torch.full((count,), s), end
             now, later = (utility(improvement(going, end), orders.risk_aversion) for end in ends)
             plan.finish[s] = _regress(basis, (now - later)[None])
-
-
-def _bars(window: MarketWindow) -> list[tuple[Tensor, ...]]:
-    """Price, close and volume of each period, [orders] each."""
-    columns = (values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume))
-    return list(zip(*columns, strict=True))
-
-
-def _until_finished(
-    roll: KnownRoll, policy: Policy, bars: list[tuple[Tensor, ...]], arrived: Paths
-) -> tuple[Paths, Tensor]:
-    """Roll orders on, each until it finishes.
-
-    Args:
-        roll: The orders before the period from which the policy decides.
-        policy: The policy.
-        bars: Price, close and volume of each period, [orders] each.
-        arrived: Paths up to that period. Their capacities hold for every policy, as the orders have no limits.
-
-    Returns:
-        The paths, which hold nothing but capacities after the end of an order, and the period of finishing, [orders].
-    """
-    roll, (count, periods) = roll.fork(), arrived.fills.shape
-    fills, remaining = arrived.fills.clone(), arrived.remaining.clone()
-    end = torch.full((count,), periods - 1)
-    rows: Tensor | slice = slice(None)  # of the orders that are still rolled
-    for s in range(roll.period, periods):
-        roll.decide(policy)
-        own_end = torch.where(roll.finish > 0.5, s, periods - 1)
-        end[rows] = own_end = torch.minimum(end[rows], own_end)
-        remaining[rows, s] = roll.remaining
-        roll.book(*(values[rows] for values in bars[s]))
-        fills[rows, s] = roll.fills[-1]
-        going = torch.nonzero(own_end > s)[:, 0]
-        if len(going) < _FEW * len(own_end):
-            rows = going if isinstance(rows, slice) else rows[going]
-            roll = roll.select(going)
-        if not len(going):
-            break
-    return Paths(fills, remaining, arrived.finish, arrived.capacity), end
 
 
 def _regress(basis: Tensor, values: Tensor) -> Tensor:
@@ -373,6 +282,7 @@ class LongstaffSchwartz(Policy):
         self.costs = costs
         self._history: Callable[[int], MarketWindow] | None = None
         self._plans: dict[OrderKind, _Plan] = {}
+        self._kept: tuple[OrderKind, RegressionPaths] | None = None
 
     @classmethod
     def fit(
@@ -421,23 +331,32 @@ class LongstaffSchwartz(Policy):
                 self._plans[kind] = self._fitted(kind)
             own, advantage = self._plans[kind].at(basis[:, rows], state.period, _by_row)
             ratio[rows], finish[rows] = own, advantage > 0
-        return Decision(fraction=_fraction(orders, state, ratio), finish=finish)
+        return Decision(fraction=paced(state.remaining, benchmark_pace(orders, state), ratio), finish=finish)
 
     def _fitted(self, kind: OrderKind) -> _Plan:
-        if self._history is not None:
-            window = self._history(kind.max_periods)
-        else:
-            window = martingale_window(kind.process, kind.max_periods, self.paths, self.seed)
-        if self.costs is not None:
-            orders = kind.orders(len(window.volatility))
-            window = self.costs.priced(window, relative_sizes(orders, window, costs=self.costs))
         plan = _Plan(kind.max_periods)
         # Once an order may end, its minimum plays no role any more: such regressions serve every minimum.
         for other, fitted in self._plans.items():
             if replace(other, min_periods=kind.min_periods) == kind:
                 plan.take(fitted, max(kind.min_periods, other.min_periods) - 1)
-        _fit(kind, window, self.seed, plan)
+        _fit(kind, self._regression_paths(kind), plan)
         return plan
+
+    def _regression_paths(self, kind: OrderKind) -> RegressionPaths:
+        """Paths for a kind of order; the last ones are kept, because they serve other minima and risk aversions."""
+        key = replace(kind, min_periods=1, risk_aversion=0.0)
+        if self._kept is not None and self._kept[0] == key:
+            return self._kept[1]
+        if self._history is not None:
+            window = self._history(kind.max_periods)
+        else:
+            window = martingale_window(kind.process, kind.max_periods, self.paths, self.seed)
+        orders = kind.orders(len(window.volatility))
+        if self.costs is not None:
+            window = self.costs.priced(window, relative_sizes(orders, window, costs=self.costs))
+        paths = RegressionPaths(orders, window, self.seed)
+        self._kept = (key, paths) if window.price.numel() <= _KEPT_CELLS else None
+        return paths
 
     def _kinds(self, orders: OrderBatch, state: ExecutionState) -> list[tuple[OrderKind, Tensor]]:
         """The kinds of the orders under way, and the rows of each."""
@@ -449,7 +368,8 @@ class LongstaffSchwartz(Policy):
         needed = torch.ceil(1 / orders.max_rate - 1e-6)
         columns = (orders.max_periods, orders.min_periods, needed, orders.benchmark, orders.risk_aversion, inside)
         table = torch.stack([column.to(torch.float64) for column in columns], 1)
-        table[:, 4] = torch.tensor([_on_grid(value) for value in orders.risk_aversion.tolist()], dtype=torch.float64)
+        risks, which_risk = torch.unique(orders.risk_aversion, return_inverse=True)
+        table[:, 4] = torch.tensor([_on_grid(value) for value in risks.tolist()], dtype=torch.float64)[which_risk]
         rows = torch.nonzero(live)[:, 0]
         kinds, which = torch.unique(table[rows], dim=0, return_inverse=True)
         return [

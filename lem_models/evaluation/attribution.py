@@ -39,7 +39,7 @@ from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy, take_settings
-from lem_models.execution.records import Decision, ExecutionState, OrderBatch
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.execution.sharding import Ranks, SharedOrders
 from lem_models.features.market import Market
@@ -50,6 +50,7 @@ from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.summary import Unit, improvement, null_split, paired_difference
 
 __all__ = [
+    "KEPT_CONTEXTS",
     "MATCHED",
     "PLACEBOS",
     "MatchedPlacebo",
@@ -70,6 +71,9 @@ PLACEBOS: Mapping[str, tuple[float, ...]] = {
 }
 """Policies that forecast nothing, and the risk aversions that each has; none for a policy without a risk dial."""
 
+KEPT_CONTEXTS = 256_000_000
+"""Bytes of contexts that :class:`WithContextsOf` keeps at most; beyond them it encodes again."""
+
 MATCHED = "matched"
 """End of the label of a placebo whose risk aversion was matched."""
 
@@ -82,15 +86,19 @@ _UNITS: tuple[Unit, ...] = ("bps", "vol")
 class WithContextsOf(Policy):
     """A policy whose contexts come from other bars than those that its orders trade.
 
-    ``encode`` reads the other market; ``decide`` gets the state of the market that is traded.
+    ``encode`` reads the other market; ``decide`` gets the state of the market that is traded. One object may execute
+    the same orders on several markets: it keeps the contexts, up to :data:`KEPT_CONTEXTS`, and encodes once.
 
     Args:
         policy: The policy.
-        market: The other market: the symbols and timestamps of the one that is traded, or more symbols.
+        market: The other market: the symbols and timestamps of the one that is traded, or more symbols. It may be the
+            very market that is traded.
     """
 
     def __init__(self, policy: Policy, market: Market) -> None:
         self._policy, self._market = policy, market
+        self._kept: list[tuple[Market, npt.NDArray[np.int64], npt.NDArray[np.int64], Tensor]] = []
+        self.name = getattr(policy, "name", type(policy).__name__)
         take_settings(self, policy)
 
     def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> Tensor | None:
@@ -100,11 +108,28 @@ class WithContextsOf(Policy):
             ConfigError: If the other market has other bars.
         """
         encode: Any = getattr(self._policy, "encode", None)
-        return None if encode is None else encode(self._other(market), rows, side)
+        if encode is None:
+            return None
+        other = self._other(market)
+        for known, known_rows, known_side, contexts in self._kept:
+            if known is other and np.array_equal(known_rows, rows) and np.array_equal(known_side, side):
+                return contexts
+        encoded: Tensor | None = encode(other, rows, side)
+        if isinstance(encoded, Tensor):
+            kept = sum(each.nbytes for *_, each in self._kept)
+            if kept + encoded.nbytes <= KEPT_CONTEXTS:
+                self._kept.append((other, rows.copy(), side.copy(), encoded))
+        return encoded
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decision of the policy."""
         return self._policy.decide(context, orders, state)
+
+    def _roll_out(self, contexts: Tensor | None, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+        """All periods at once, where the policy has that; see :func:`~lem_models.execution.simulator.simulate`."""
+        roll_out = getattr(type(self._policy), "_roll_out", None)
+        paths: Paths | None = None if roll_out is None else roll_out(self._policy, contexts, orders, window)
+        return paths
 
     def _other(self, market: Market) -> Market:
         """The other market with the rows of this one: the whole, or the bars of one calendar."""

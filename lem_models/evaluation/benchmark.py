@@ -403,14 +403,18 @@ def run_benchmark(
     ablation = [name for name in dict.fromkeys([model, *on_null]) if name == model or reads_contexts(policies[name])]
     ablated: dict[str, list[NullDraws]] = {name: [] for name in ablation}
     controls: dict[str, list[NullDraws]] = {name: [] for name in ablation}
-    before: Market | None = None
+    before: dict[str, Policy] = {}
     for draw in range(max(settings.null, settings.information)):
         null = martingale_null(bars, seed=settings.seed + 1000 + draw)
         null_market = shared.market(null)
+        # With contexts of this draw, on any path. One object for all executions: it encodes the draw once.
+        reading = {
+            name: WithContextsOf(policies[name], null_market) for name in ablation if draw < settings.information
+        }
         if draw < settings.null:
             for name, kept in drawn.items():
                 progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
-                result = shared.execute(policies[name], null_market, null)
+                result = shared.execute(reading.get(name, policies[name]), null_market, null)
                 if result is not None:
                     kept.append(NullDraws.of(result.orders))  # not the whole results: 20 of them take gigabytes
             for placebo in placebos:
@@ -418,14 +422,14 @@ def run_benchmark(
         if draw < settings.information:
             for name, kept in ablated.items():
                 progress(f"{name} with contexts of the null, draw {draw + 1} of {settings.information}")
-                result = shared.execute(WithContextsOf(policies[name], null_market), market, bars)
+                result = shared.execute(reading[name], market, bars)
                 if result is not None:
                     kept.append(NullDraws.of(result.orders))
-                if before is not None and name in drawn and draw < settings.null:
-                    result = shared.execute(WithContextsOf(policies[name], before), null_market, null)
+                if before and name in drawn and draw < settings.null:
+                    result = shared.execute(before[name], null_market, null)
                     if result is not None:
                         controls[name].append(control_draw(drawn[name][-1], NullDraws.of(result.orders)))
-            before = null_market
+            before = dict(reading)
     if shared.ranks.rank:
         return None
     config = getattr(policies[model], "config", None)

@@ -34,8 +34,9 @@ class Bound(Protocol):
 
 
 def is_executable(policy: object) -> bool:
-    """Whether a policy could trade in a market; bounds have ``executable = False``."""
-    return bool(getattr(policy, "executable", True))
+    """Whether a policy could trade in a market; the classes of bounds have ``executable = False``."""
+    # Of the class: a model that is asked for an attribute that it lacks may go and look for it.
+    return bool(getattr(policy if isinstance(policy, type) else type(policy), "executable", True))
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ import pandas as pd
 from lem_models.errors import ConfigError
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.statistics.bootstrap import OrderBootstrap
-from lem_models.statistics.groups import groups, row, stack
+from lem_models.statistics.groups import Row, groups, stack
 
 __all__ = ["AFTER", "post_trade_reversion", "reversion_bps"]
 
@@ -98,7 +98,7 @@ def post_trade_reversion(
         ConfigError: If a number of bars is below 1, or ``level`` or ``draws`` is out of range.
         UnknownNameError: If ``by`` names neither a column nor a derived key.
     """
-    rows: list[pd.DataFrame] = []
+    rows: list[Row] = []
     for name, result in results.items():
         each = reversion_bps(result, after)
         orders = with_ends(result.orders, result.bars)
@@ -113,6 +113,7 @@ def post_trade_reversion(
                 reference, _, ahead = str(label).rpartition("_")
                 known = int(values[label].notna().sum())
                 statistics = {
+                    "policy": name,
                     "reference": reference,
                     "bars_after": int(ahead),
                     "orders": known,
@@ -122,6 +123,6 @@ def post_trade_reversion(
                     "high_bps": high[column],
                     "std_bps": values[label].std(),
                 }
-                rows.append(row(keys.assign(policy=name), statistics))
+                rows.append(Row(keys, statistics))
     table = stack(rows, by, ("policy", *_COLUMNS))
     return table[["policy", *(column for column in table if column != "policy")]]

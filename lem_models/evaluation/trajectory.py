@@ -25,7 +25,7 @@ import pandas as pd
 from lem_models.errors import ConfigError
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.statistics.bootstrap import OrderBootstrap
-from lem_models.statistics.groups import groups, row, stack
+from lem_models.statistics.groups import Row, groups, stack
 
 __all__ = ["TENTHS", "slippage_by_part", "trajectory_shortfall"]
 
@@ -100,7 +100,7 @@ def trajectory_shortfall(
         ConfigError: If ``parts`` is below 1, or ``level`` or ``draws`` is out of range.
         UnknownNameError: If ``by`` names neither a column nor a derived key.
     """
-    rows: list[pd.DataFrame] = []
+    rows: list[Row] = []
     for name, result in results.items():
         filled, slippage = slippage_by_part(result, parts)
         orders = with_ends(result.orders, result.bars)
@@ -110,6 +110,7 @@ def trajectory_shortfall(
             low, high = bootstrap.means(values, group).interval(level)
             for part in range(values.shape[1]):
                 statistics = {
+                    "policy": name,
                     "part": part + 1,
                     "orders": int(values[part].notna().sum()),
                     "filled_percent": 100.0 * filled[group, part].mean(),
@@ -117,6 +118,6 @@ def trajectory_shortfall(
                     "low_bps": low[part],
                     "high_bps": high[part],
                 }
-                rows.append(row(keys.assign(policy=name), statistics))
+                rows.append(Row(keys, statistics))
     table = stack(rows, by, ("policy", *_COLUMNS))
     return table[["policy", *(column for column in table if column != "policy")]]

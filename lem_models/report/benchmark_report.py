@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.guard.output import to_csv, to_json, write_bytes
@@ -23,8 +25,8 @@ from lem_models.report.benchmark_tables import (
 from lem_models.report.capacity import capacity_figure, difference_text, gross_text, net_text, size_text
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.execution_plot import execution
-from lem_models.report.figure_style import figure_to_png_bytes
-from lem_models.report.html import FigureGroup, Headline, Report, ReportFigure, write_report
+from lem_models.report.figure_style import Theme, figure_to_png_bytes
+from lem_models.report.html import FigureGroup, Headline, Report, ReportFigure, SampleGroup, write_report
 from lem_models.report.numbers import number_text, p_text
 from lem_models.report.quality.tables import tracking_sentences
 from lem_models.report.samples import (
@@ -67,22 +69,39 @@ def write_benchmark(
     figures = _figures(tables)
     to_csv(tables.detail, out / "summary.csv")
     to_json(_json(tables, command), out / "summary.json")
-    for name, (_, _, draw) in figures.items():
-        write_bytes(out / f"{name}.png", figure_to_png_bytes(draw("light")))
-    inputs = execution_inputs(benchmark.results[benchmark.model], sample_order(benchmark))
-    write_bytes(out / "execution.png", figure_to_png_bytes(execution(*inputs)))
+    for name, figure in figures.items():
+        write_bytes(out / f"{name}.png", figure.png)
+    samples = sample_executions(benchmark)
+    write_bytes(out / "execution.png", _execution_png(benchmark, samples))
     title = title or f"{benchmark.model}: slippage against the market"
-    return write_report(out / "report.html", _report(tables, figures, command, title))
+    return write_report(out / "report.html", _report(tables, list(figures.values()), samples, command, title))
 
 
-def _figures(tables: BenchmarkTables) -> dict[str, tuple[str, str, Any]]:
+def _execution_png(benchmark: Benchmark, samples: SampleGroup) -> bytes:
+    """The order to show where there is room for one: the picture of the samples, if they have it."""
+    for sample in samples.samples:
+        if sample.figure.png:
+            return sample.figure.png
+    inputs = execution_inputs(benchmark.results[benchmark.model], sample_order(benchmark))
+    return figure_to_png_bytes(execution(*inputs))
+
+
+def _figures(tables: BenchmarkTables) -> dict[str, ReportFigure]:
+    """Each figure by file name, drawn once for the report and the file."""
+    return {
+        name: ReportFigure.from_plot(*plot, wide=name == "performance_curves", png=True)
+        for name, plot in _plots(tables).items()
+    }
+
+
+def _plots(tables: BenchmarkTables) -> dict[str, tuple[str, str, Callable[[Theme], Figure]]]:
     """Title, caption and drawing function of each figure by file name."""
     benchmark = tables.benchmark
     comparison = tables.first(tables.comparison)
     split = None if tables.split is None else tables.first(tables.split)
     splits = None if tables.splits is None else tables.first(tables.splits)
     main, minimum = benchmark.main(), min(benchmark.settings.min_periods)
-    figures: dict[str, tuple[str, str, Any]] = {
+    figures: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {
         "performance_curves": (
             "Performance by minimum duration",
             "Line: mean improvement; dark band: its 95 % interval; light band: 5 % to 95 % quantile of the orders. "
@@ -121,7 +140,9 @@ def _figures(tables: BenchmarkTables) -> dict[str, tuple[str, str, Any]]:
     return figures
 
 
-def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], command: str, title: str) -> Report:
+def _report(
+    tables: BenchmarkTables, figures: list[ReportFigure], samples: SampleGroup, command: str, title: str
+) -> Report:
     benchmark, settings = tables.benchmark, tables.benchmark.settings
     bars = benchmark.bars
     orders = benchmark.results[benchmark.model].orders
@@ -129,7 +150,6 @@ def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], c
     sides = "every start both ways" if settings.side == "both" else f"{settings.side} orders"
     universe = universe_table(benchmark)
     known = f"{universe.frame['first'].min():%Y-%m-%d} to {universe.frame['last'].max():%Y-%m-%d}"
-    drawn = [ReportFigure.from_plot(*figure, wide=name == "performance_curves") for name, figure in figures.items()]
     every = settings.every if isinstance(settings.every, str) else f"{settings.every} bars"
     every = "bar" if every == "1 bars" else every
     at_most = "" if settings.limit is None else f", at most {settings.limit:,} drawn at random"
@@ -157,8 +177,8 @@ def _report(tables: BenchmarkTables, figures: dict[str, tuple[str, str, Any]], c
         universe=universe,
         sections=[
             *tables.open_sections(),
-            FigureGroup("Figures", drawn),
-            sample_executions(benchmark),
+            FigureGroup("Figures", figures),
+            samples,
             worst_executions(benchmark),
             worst_table(benchmark),
             *tables.folded_sections(),

@@ -112,9 +112,9 @@ def _execution_path(
     bars = market[market["timestamp"] >= start].head(int(order["max_periods"])).reset_index(drop=True)
     if bars.empty:
         raise ConfigError(f"the market to draw has no bar at or after the start of the order ({start})")
-    volume = bars["volume"].to_numpy(dtype=float)
+    volume = bars["volume"].to_numpy(dtype=float, copy=True)
     if "vwap" in bars.columns:
-        vwap = bars["vwap"].to_numpy(dtype=float)
+        vwap = bars["vwap"].to_numpy(dtype=float, copy=True)
     else:
         traded = volume > 0
         notional = bars["notional"].to_numpy(dtype=float)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from lem_models.errors import ConfigError
@@ -221,9 +222,15 @@ def figure_to_data_uris(figure: Figure) -> tuple[str, str]:
 
     The dark variant is the same drawing in the colours of the dark theme: it is not drawn twice. Letters are drawn as
     paths, so that the figure looks the same without our fonts. Figures made from the same numbers give the same URIs.
+    The layout is computed here, and stays for later renderings of the figure.
     """
-    buffer = io.StringIO()
+    buffer, layout = io.StringIO(), figure.get_layout_engine()
     with mpl.rc_context({"svg.hashsalt": "lem-models", "svg.fonttype": "path"}):
+        if layout is not None:
+            # Left to savefig, the layout costs a whole drawing that is thrown away.
+            FigureCanvasSVG(figure)
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(buffer, format="svg", facecolor="none", metadata={"Date": None, "Creator": None})
     light = buffer.getvalue()
     dark = _COLOUR.sub(lambda colour: _DARK.get(colour[0], colour[0]), light)

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from lem_models.errors import ConfigError
 from lem_models.guard.output import write_text
 from lem_models.report.definitions import DEFINITIONS, SIGN_CONVENTION
-from lem_models.report.figure_style import Theme, figure_to_data_uris, policy_styles
+from lem_models.report.figure_style import Theme, figure_to_data_uris, figure_to_png_bytes, policy_styles
 from lem_models.report.numbers import MISSING, fact_text, number_text
 from lem_models.report.tables import Table
 
@@ -74,6 +74,7 @@ class ReportFigure:
         light: Image as a ``data:`` URI.
         dark: Variant for dark pages; ``None`` shows the light one everywhere.
         wide: Whether the figure takes the full width of the page.
+        png: The light one as a PNG file, for others than the report; empty if it was not asked for.
 
     Raises:
         ConfigError: If an image is anything but a ``data:image/...`` URI.
@@ -84,6 +85,7 @@ class ReportFigure:
     light: str
     dark: str | None = None
     wide: bool = False
+    png: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         """Refuse images that live outside the report."""
@@ -93,7 +95,7 @@ class ReportFigure:
 
     @classmethod
     def from_plot(
-        cls, title: str, caption: str, draw: Callable[[Theme], Figure], *, wide: bool = False
+        cls, title: str, caption: str, draw: Callable[[Theme], Figure], *, wide: bool = False, png: bool = False
     ) -> ReportFigure:
         """Draw the light variant as SVG, and colour the dark one.
 
@@ -103,8 +105,11 @@ class ReportFigure:
             draw: Function of the theme that returns the figure, e.g. ``lambda theme: frontier(table, theme=theme)``;
                 it is called for the light one.
             wide: Whether the figure takes the full width of the page.
+            png: Whether it is wanted as a PNG file too.
         """
-        return cls(title, caption, *figure_to_data_uris(draw("light")), wide)
+        figure = draw("light")
+        light, dark = figure_to_data_uris(figure)
+        return cls(title, caption, light, dark, wide, figure_to_png_bytes(figure) if png else b"")
 
 
 @dataclass(frozen=True)

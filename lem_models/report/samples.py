@@ -80,12 +80,16 @@ def execution_inputs(result: ExecutionResult, row: int) -> tuple[pd.Series[Any],
 
 
 def sample_executions(benchmark: Benchmark) -> SampleGroup:
-    """The sample orders of the policy under test, against the first benchmark price and target."""
+    """The sample orders of the policy under test, against the first benchmark price and target.
+
+    The figure of the order that :func:`sample_order` chooses is there as a PNG file too.
+    """
     result = benchmark.results[benchmark.model]
     rows = sample_rows(benchmark.main()[benchmark.model])
+    chosen = sample_order(benchmark)
     return SampleGroup(
         f"Sample executions of {benchmark.model}",
-        [_sample(result, f"{side.capitalize()}: {name}", row) for (name, side), row in rows.items()],
+        [_sample(result, f"{side.capitalize()}: {name}", row, png=row == chosen) for (name, side), row in rows.items()],
         _RULE,
     )
 
@@ -150,7 +154,7 @@ def worst_executions(benchmark: Benchmark) -> SampleGroup:
     )
 
 
-def _sample(result: ExecutionResult, title: str, row: int) -> SampleExecution:
+def _sample(result: ExecutionResult, title: str, row: int, *, png: bool = False) -> SampleExecution:
     order, schedule, market = execution_inputs(result, row)
     improvement_bps, costs = 0.0 - float(order["slippage_bps"]), float(order["cost_bps"])
     net = number_text(f", net {0.0 - float(order['net_slippage_bps']):+.1f}") if costs > 0 else ""
@@ -168,6 +172,7 @@ def _sample(result: ExecutionResult, title: str, row: int) -> SampleExecution:
         title,
         "Dots: fills, sized by the fraction. Shaded: periods not used.",
         lambda theme: execution(order, schedule, market, theme=theme),
+        png=png,
     )
     table = Table(schedule.assign(period=schedule["period"] + 1), _SCHEDULE, title=f"Schedule: {title}")
     return SampleExecution(title, facts, table, figure)

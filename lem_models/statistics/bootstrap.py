@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -167,21 +168,22 @@ class MeanDraws:
         Raises:
             ConfigError: If ``level`` is out of range.
         """
-        from scipy.stats import norm, t
+        from scipy.special import ndtri, stdtrit
 
         if not 0.0 < level < 1.0:
             raise ConfigError(f"the level of an interval lies inside (0, 1), got {level}")
-        low, high = np.full((2, len(self.days)), np.nan)
         tail = (1.0 - level) / 2.0
         freedom = np.maximum(self.days / self.blocks - 1, 1)
-        students = t.ppf(tail, freedom) / norm.ppf(tail)
-        for column, (days, block) in enumerate(zip(self.days, self.blocks, strict=True)):
-            drawn = self.means[:, column]
-            drawn = drawn[np.isfinite(drawn)]
-            if drawn.size:
-                shortfall = max(1.0 - (2 * block - 1) / days, 1 / days)
-                ends = np.quantile(drawn, [tail, 1.0 - tail]) - self.estimate[column]
-                low[column], high[column] = self.estimate[column] + students[column] / np.sqrt(shortfall) * ends
+        students = stdtrit(freedom, tail) / ndtri(tail)
+        shortfall = np.maximum(1.0 - (2 * self.blocks - 1) / self.days.clip(1), 1 / self.days.clip(1))
+        ends = np.full((2, len(self.days)), np.nan)
+        known = np.isfinite(self.means)
+        whole = known.all(axis=0)
+        if whole.any():
+            ends[:, whole] = np.quantile(self.means[:, whole], [tail, 1.0 - tail], axis=0)
+        for column in np.flatnonzero(~whole & known.any(axis=0)):  # a draw missed every observation
+            ends[:, column] = np.quantile(self.means[known[:, column], column], [tail, 1.0 - tail])
+        low, high = self.estimate + students / np.sqrt(shortfall) * (ends - self.estimate)
         return low, high
 
 
@@ -220,25 +222,75 @@ def bootstrap_means(
     labels, day = np.unique(np.asarray(days), return_inverse=True)
     if observed.ndim != 2 or day.shape != observed.shape[:1]:
         raise ConfigError(f"values [orders, columns] and days [orders] do not match: {observed.shape} and {day.shape}")
-    weight = np.ones_like(observed) if weights is None else np.broadcast_to(np.asarray(weights, float), observed.shape)
-    present = np.isfinite(observed) & np.isfinite(weight)
-    sums, counts = np.empty((2, len(labels), observed.shape[1]))
+    weight = None if weights is None else np.broadcast_to(np.asarray(weights, float), observed.shape)
+    last = day if last_days is None else np.searchsorted(labels, np.asarray(last_days), side="right") - 1
+    return _means(observed, _Days(day, len(labels), last), weight, block, draws, seed)
+
+
+@dataclass(frozen=True)
+class _Days:
+    """Days of some orders, numbered from 0; each has an order that starts on it.
+
+    Attributes:
+        first: Day on which each order starts, [orders].
+        count: Number of days.
+        last: Last of the days on which each order may still be under way, [orders].
+    """
+
+    first: NDArray[np.int64]
+    count: int
+    last: NDArray[np.int64]
+
+    @property
+    def span(self) -> int:
+        """Days that one order spans at most."""
+        return int((self.last - self.first).max(initial=0)) + 1
+
+    def of(self, rows: NDArray[np.int64]) -> _Days:
+        """Days of some of the orders."""
+        first = self.first[rows]
+        is_there = np.zeros(self.count, dtype=bool)
+        is_there[first] = True
+        number = np.cumsum(is_there) - 1  # of the day, or of the last one before it
+        return _Days(number[first], int(number[-1]) + 1 if self.count else 0, number[self.last[rows]])
+
+
+def _means(
+    observed: NDArray[np.float64],
+    days: _Days,
+    weight: NDArray[np.float64] | None,
+    block: int | Literal["longest"] | None,
+    draws: int,
+    seed: int,
+) -> MeanDraws:
+    """:func:`bootstrap_means` of orders whose days are numbered; with ``"longest"`` all columns share a block."""
+    columns = observed.shape[1]
+    sums, counts = np.empty((2, days.count, columns))
+    present = np.isfinite(observed) if weight is None else np.isfinite(observed) & np.isfinite(weight)
     for column, known in enumerate(present.T):
-        there = day[known]
-        counts[:, column] = np.bincount(there, weight[known, column], len(labels))
-        sums[:, column] = np.bincount(there, weight[known, column] * observed[known, column], len(labels))
+        value = observed[:, column]
+        if known.all():  # no copies
+            counts[:, column] = np.bincount(days.first, None if weight is None else weight[:, column], days.count)
+            value = value if weight is None else weight[:, column] * value
+            sums[:, column] = np.bincount(days.first, value, days.count)
+            continue
+        there, one = days.first[known], np.ones(int(known.sum())) if weight is None else weight[known, column]
+        counts[:, column] = np.bincount(there, one, days.count)
+        sums[:, column] = np.bincount(there, one * value[known], days.count)
     filled = (counts > 0).sum(axis=0)
     enough = filled >= 2
-    last = day if last_days is None else np.searchsorted(labels, np.asarray(last_days), side="right") - 1
-    span = int((last - day).max(initial=0)) + 1
-    means = np.full((draws, observed.shape[1]), np.nan)
+    means = np.full((draws, columns), np.nan)
     with np.errstate(invalid="ignore"):  # 0 / 0: no observation at all, on a day, or in a draw
         estimate = sums.sum(axis=0) / counts.sum(axis=0)
-        daily = (sums / counts).T
-        blocks = _block_lengths(daily, span) if block is None else np.full(len(daily), block, dtype=np.int64)
+        if isinstance(block, int):
+            blocks = np.full(columns, block, dtype=np.int64)
+        else:
+            blocks = _block_lengths((sums / counts).T, days.span)
+            if block == "longest":
+                blocks[:] = blocks.max(initial=1)
         for length in np.unique(blocks[enough]):
             chosen = enough & (blocks == length)
-            picked = resample_weights(len(labels), draws, seed, int(length)).astype(np.float64)
+            picked = resample_weights(days.count, draws, seed, int(length)).astype(np.float64)
             means[:, chosen] = (picked @ sums[:, chosen]) / (picked @ counts[:, chosen])
     return MeanDraws(estimate, means, filled, blocks)
 
@@ -368,15 +420,16 @@ class OrderBootstrap:
 
     def __init__(self, orders: pd.DataFrame, draws: int, seed: int) -> None:
         self.start, self.end = start_times(orders), end_times(orders)
-        self._days = self.start.astype("datetime64[D]")
-        self._last_days = (self.end - np.timedelta64(1, "us")).astype("datetime64[D]")  # the end is exclusive
+        labels, first = np.unique(self.start.astype("datetime64[D]"), return_inverse=True)
+        last = (self.end - np.timedelta64(1, "us")).astype("datetime64[D]")  # the end is exclusive
+        self._days = _Days(first, len(labels), np.maximum(np.searchsorted(labels, last, side="right") - 1, first))
         self._draws, self._seed = draws, seed
 
     def means(
         self,
-        values: pd.DataFrame,
+        values: ArrayLike,
         rows: NDArray[np.int64],
-        weights: pd.DataFrame | None = None,
+        weights: ArrayLike | None = None,
         *,
         shared_block: bool = False,
     ) -> MeanDraws:
@@ -385,22 +438,10 @@ class OrderBootstrap:
         With ``shared_block`` all columns have the longest of their blocks, and so the same draws, as functions of
         several means need.
         """
-
-        def draw(block: int | None) -> MeanDraws:
-            return bootstrap_means(
-                values,
-                self._days[rows],
-                weights=weights,
-                last_days=self._last_days[rows],
-                block=block,
-                draws=self._draws,
-                seed=self._seed,
-            )
-
-        drawn = draw(None)
-        if shared_block and len(set(drawn.blocks.tolist())) > 1:
-            return draw(int(drawn.blocks.max()))
-        return drawn
+        observed = np.asarray(values, dtype=np.float64)
+        weight = None if weights is None else np.asarray(weights, dtype=np.float64)
+        block: Literal["longest"] | None = "longest" if shared_block else None
+        return _means(observed, self._days.of(rows), weight, block, self._draws, self._seed)
 
     def day_draws(self, values: NDArray[np.float64], rows: NDArray[np.int64]) -> DayDraws:
         """Draws of the days of these rows of the table, in the longest block that a column of values needs.
@@ -409,9 +450,8 @@ class OrderBootstrap:
             values: Observations that belong to the rows, [orders, columns], all of them present.
             rows: Rows of the table, at least one.
         """
-        labels, day = np.unique(self._days[rows], return_inverse=True)
-        last = np.searchsorted(labels, self._last_days[rows], side="right") - 1
-        span, orders = int((last - day).max(initial=0)) + 1, np.bincount(day)
+        days = self._days.of(rows)
+        day, orders = days.first, np.bincount(days.first)
         daily = np.stack([np.bincount(day, column) / orders for column in values.T])
-        block = int(_block_lengths(daily, span).max())
-        return DayDraws(resample_weights(len(labels), self._draws, self._seed, block), day, block)
+        block = int(_block_lengths(daily, days.span).max())
+        return DayDraws(resample_weights(days.count, self._draws, self._seed, block), day, block)

@@ -7,7 +7,7 @@ Derived keys need no column: ``hour`` (UTC hour of the start), ``weekday``, ``mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,13 @@ from lem_models.errors import OrderError, UnknownNameError
 
 __all__ = [
     "DERIVED_KEYS",
+    "Row",
     "Times",
     "align",
     "end_times",
     "groups",
     "key_names",
     "require",
-    "row",
     "stack",
     "start_times",
 ]
@@ -102,18 +102,26 @@ def _key(orders: pd.DataFrame, name: str) -> pd.Series:
     return derive(orders[source])
 
 
-def row(keys: pd.DataFrame, statistics: Mapping[str, object]) -> pd.DataFrame:
-    """The one-row table of a group: its keys, and its statistics by name."""
-    # Much faster than keys.assign(**statistics), which inserts column after column.
-    columns = {name: keys[name].array for name in keys} | {name: [value] for name, value in statistics.items()}
-    return pd.DataFrame(columns)
+class Row(NamedTuple):
+    """The row of a group in a table of statistics.
+
+    Attributes:
+        keys: One-row table of its keys.
+        statistics: Its statistics by name.
+    """
+
+    keys: pd.DataFrame
+    statistics: Mapping[str, object]
 
 
-def stack(rows: list[pd.DataFrame], by: Sequence[str] | str | None, columns: Sequence[str]) -> pd.DataFrame:
-    """Stack the rows of all groups; an empty table keeps its columns."""
-    names = [*key_names(by), *columns]
-    table: pd.DataFrame = pd.concat(rows, ignore_index=True)[names] if rows else pd.DataFrame(columns=names)
-    return table
+def stack(rows: Sequence[Row], by: Sequence[str] | str | None, columns: Sequence[str]) -> pd.DataFrame:
+    """Table of the rows of all groups: the keys, then the statistics; an empty table keeps its columns."""
+    if not rows:
+        return pd.DataFrame(columns=[*key_names(by), *columns])
+    # Much faster than a table per row.
+    keys = pd.concat([each.keys for each in rows], ignore_index=True)
+    statistics = pd.DataFrame({name: [each.statistics[name] for each in rows] for name in columns})
+    return pd.concat([keys[key_names(by)], statistics], axis=1)
 
 
 def require(orders: pd.DataFrame, columns: Sequence[str]) -> None:

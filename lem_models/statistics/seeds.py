@@ -21,7 +21,7 @@ import pandas as pd
 
 from lem_models.errors import ConfigError
 from lem_models.statistics.bootstrap import OrderBootstrap
-from lem_models.statistics.groups import align, groups, require, row, stack
+from lem_models.statistics.groups import Row, align, groups, require, stack
 from lem_models.statistics.summary import Unit, improvement
 
 __all__ = ["MIN_SEEDS", "across_seeds"]
@@ -75,7 +75,7 @@ def across_seeds(
     gains = np.where(np.isnan(gains).any(axis=0), np.nan, gains)  # the same orders for every seed
     bootstrap, count = OrderBootstrap(first, draws, seed), len(models)
     noise = np.random.default_rng(seed).standard_t(count - 1, (draws, len(_UNITS)))
-    rows: list[pd.DataFrame] = []
+    rows: list[Row] = []
     for keys, group in groups(first, by):
         members = gains[:, group]
         drawn = bootstrap.means(pd.DataFrame(members.mean(axis=0)), group)
@@ -86,7 +86,7 @@ def across_seeds(
         values = (drawn.estimate, low, high, between, means.min(axis=0), means.max(axis=0))
         for name, value in zip(_STATISTICS, values, strict=True):
             statistics |= {f"{name}_{unit}": float(value[place]) for place, unit in enumerate(_UNITS)}
-        rows.append(row(keys, statistics))
+        rows.append(Row(keys, statistics))
     return stack(rows, by, ("seeds", "orders", *(f"{name}_{unit}" for unit in _UNITS for name in _STATISTICS)))
 
 

@@ -13,15 +13,16 @@ Diebold and Mariano (:mod:`lem_models.statistics.accuracy_tests`). Rows are grou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lem_models.errors import ConfigError
 from lem_models.statistics.accuracy_tests import DieboldMariano, diebold_mariano, holm
 from lem_models.statistics.bootstrap import OrderBootstrap
-from lem_models.statistics.groups import align, groups, require, row, stack
+from lem_models.statistics.groups import Row, align, groups, require, stack
 from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 
@@ -36,6 +37,8 @@ __all__ = [
     "paired_difference",
     "summarise",
 ]
+
+_Name = TypeVar("_Name")
 
 Unit = Literal["bps", "vol"]
 """Unit of an improvement: basis points, or bar volatilities."""
@@ -76,6 +79,8 @@ _UNITS: tuple[Unit, ...] = ("bps", "vol")
 _ROUNDING = 1e-9  # a mean difference below it, in either unit, is rounding
 _NEEDED = ("order_id", "start", "slippage_bps", "volatility_bps")
 _SUMMARISED = ("periods_used", "completed", "filled")
+_AVERAGED = ("bps", "vol", "bps", "net")  # values with an interval, and what they are weighed by
+_WEIGHING = ("one", "one", "value", "one")
 
 
 def improvement(orders: pd.DataFrame, unit: Unit = "bps") -> pd.Series[float]:
@@ -127,19 +132,20 @@ def summarise(
         ConfigError: If ``level`` or ``draws`` is out of range.
     """
     require(orders, (*_NEEDED, *_SUMMARISED))
-    table, bootstrap = _measured(orders), OrderBootstrap(orders, draws, seed)
-    rows: list[pd.DataFrame] = []
+    measured, bootstrap = _measured(orders), OrderBootstrap(orders, draws, seed)
+    place, table = {name: number for number, name in enumerate(measured)}, np.stack(list(measured.values()))
+    averaged, weighing = ([place[name] for name in names] for names in (_AVERAGED, _WEIGHING))
+    rows: list[Row] = []
     for keys, group in groups(orders, by):
-        members = table.iloc[group]
-        weights = members[["one", "one", "value", "one"]]
-        low, high = bootstrap.means(members[["bps", "vol", "bps", "net"]], group, weights).interval(level)
-        mean, std = _mean_and_std(members)
-        bps, value = members["bps"].to_numpy(), members["value"].to_numpy()
+        members = table.take(group, axis=1)
+        low, high = bootstrap.means(members[averaged].T, group, members[weighing].T).interval(level)
+        mean, std = _mean_and_std(members, place)
+        bps, value = members[place["bps"]], members[place["value"]]
         known = ~np.isnan(bps)
         priced, valued = int(known.sum()), np.nansum(value[known])
         quantiles = np.quantile(bps[known], [0.5, 0.05, 0.95]) if priced else np.full(3, np.nan)
         statistics = {
-            "orders": len(members),
+            "orders": len(group),
             "mean_bps": mean["bps"],
             "low_bps": low[0],
             "high_bps": high[0],
@@ -164,41 +170,43 @@ def summarise(
             "net_high_bps": high[3],
             **{name: mean[name] for name in ("cost_bps", *(price.improvement for price in REFERENCE_PRICES))},
         }
-        rows.append(row(keys, statistics))
+        rows.append(Row(keys, statistics))
     return stack(rows, by, SUMMARY_COLUMNS)
 
 
-def _mean_and_std(members: pd.DataFrame) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation (``n - 1``) of each column without what is missing; NaN where nothing is left."""
-    values = members.to_numpy(np.float64)
+def _mean_and_std(values: NDArray[np.float64], names: Iterable[_Name]) -> tuple[dict[_Name, float], dict[_Name, float]]:
+    """Mean and standard deviation (``n - 1``) of values [names, orders] without what is missing, by name.
+
+    NaN where nothing is left.
+    """
+    names = list(names)
     known = ~np.isnan(values)
-    count = known.sum(axis=0)
+    count = known.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known, values, 0.0).sum(axis=0) / count
-        squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
+        mean = np.where(known, values, 0.0).sum(axis=1) / count
+        squares = np.where(known, (values - mean[:, None]) ** 2, 0.0).sum(axis=1)
         std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-    names = [str(name) for name in members]
     return dict(zip(names, mean.tolist(), strict=True)), dict(zip(names, std.tolist(), strict=True))
 
 
-def _measured(orders: pd.DataFrame) -> pd.DataFrame:
-    """Values to average, order by order; NaN for columns that the table lacks."""
+def _measured(orders: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Values to average, each [orders], by name; NaN for columns that the table lacks."""
 
-    def column(name: str) -> pd.Series[float]:
-        values: pd.Series[float] = orders[name].astype(float) if name in orders else pd.Series(np.nan, orders.index)
-        return values
+    def column(name: str) -> NDArray[np.float64]:
+        return orders[name].to_numpy(np.float64) if name in orders else np.full(len(orders), np.nan)
 
     require(orders, ["side"])
-    side = orders["side"].map({"buy": 1.0, "sell": -1.0}).astype(float)
+    side = orders["side"].map({"buy": 1.0, "sell": -1.0}).to_numpy(np.float64)
     columns = {name: column(name) for name in ("volatility_bps", *_SUMMARISED, "cost_bps")}
-    columns |= {"bps": improvement(orders, "bps"), "vol": improvement(orders, "vol")}
-    columns |= {"net": 0.0 - column("net_slippage_bps"), "value": column("order_value")}
-    columns |= {"one": pd.Series(1.0, orders.index)}
+    columns |= {unit: np.asarray(improvement(orders, unit), np.float64) for unit in _UNITS}
+    columns |= {"net": 0.0 - column("net_slippage_bps"), "value": column("order_value"), "one": np.ones(len(orders))}
     executed = column("executed_price")
     for price in REFERENCE_PRICES:
-        simple = side * (1.0 - executed / column(price.column)) * 1e4
-        columns[price.improvement] = simple if price.slippage is None else 0.0 - column(price.slippage)
-    return pd.DataFrame(columns)
+        if price.slippage is None:
+            columns[price.improvement] = side * (1.0 - executed / column(price.column)) * 1e4
+        else:
+            columns[price.improvement] = 0.0 - column(price.slippage)
+    return columns
 
 
 def compare(
@@ -273,27 +281,28 @@ def paired_difference(
     for table in (a, b):
         require(table, _NEEDED)
     other = align(a, b)
-    gain = np.column_stack([improvement(a, unit).to_numpy() - improvement(other, unit).to_numpy() for unit in _UNITS])
+    gain = np.stack([improvement(a, unit).to_numpy() - improvement(other, unit).to_numpy() for unit in _UNITS])
     bootstrap = OrderBootstrap(a, draws, seed)
-    rows: list[pd.DataFrame] = []
+    rows: list[Row] = []
     for keys, group in groups(a, by):
-        members = pd.DataFrame(gain[group], columns=list(_UNITS))
-        low, high = bootstrap.means(members, group).interval(level)
-        mean, std, priced = members.mean(), members.std(), int(members["bps"].notna().sum())
+        members = gain.take(group, axis=1)
+        low, high = bootstrap.means(members.T, group).interval(level)
+        mean, std = _mean_and_std(members, _UNITS)
+        priced = int(np.isfinite(members[0]).sum())
         statistics: dict[str, float] = {"orders": priced}
         for column, unit in enumerate(_UNITS):
             statistics |= {f"mean_{unit}": mean[unit], f"low_{unit}": low[column], f"high_{unit}": high[column]}
             statistics[f"std_{unit}"] = std[unit]
-        statistics["better_percent"] = 100.0 * int((members["bps"] > ROUNDING_BPS).sum()) / priced if priced else np.nan
+        statistics["better_percent"] = 100.0 * int((members[0] > ROUNDING_BPS).sum()) / priced if priced else np.nan
         # Schedules that read no prices earn the opposite on the two sides: their means hold rounding alone.
         ends = [f"{name}_{unit}" for name in ("mean", "low", "high") for unit in _UNITS]
         statistics |= {name: 0.0 for name in ends if abs(statistics[name]) < _ROUNDING}
-        for unit in _UNITS:
-            test = diebold_mariano(members[unit], bootstrap.start[group], bootstrap.end[group])
+        for column, unit in enumerate(_UNITS):
+            test = diebold_mariano(members[column], bootstrap.start[group], bootstrap.end[group])
             if not any(statistics[name] for name in ends):
                 test = DieboldMariano(np.nan, np.nan, test.lags)
             statistics |= {f"dm_{unit}": test.statistic, f"p_value_{unit}": test.p_value}
-        rows.append(row(keys, statistics))
+        rows.append(Row(keys, statistics))
     names = [f"{name}_{unit}" for unit in _UNITS for name in ("mean", "low", "high", "std")]
     tests = [f"{name}_{unit}" for unit in _UNITS for name in ("dm", "p_value")]
     return adjusted(stack(rows, by, ("orders", *names, "better_percent", *tests)))
@@ -353,18 +362,19 @@ def null_split(
     gained = np.column_stack([improvement(real, unit).to_numpy() for unit in _UNITS])
     values = np.stack([gained, option, gained - option], axis=1)  # [orders, parts, units]
     # The three means are over the same orders, or they would not add up.
-    values = np.where(np.isnan(values[:, 2:]), np.nan, values).reshape(len(real), -1)
+    values = np.where(np.isnan(values[:, 2:]), np.nan, values).reshape(len(real), -1).T
     names = [(part, unit) for part in ("real", "option", "above") for unit in _UNITS]
     bootstrap = OrderBootstrap(real, draws, seed)
-    rows: list[pd.DataFrame] = []
+    rows: list[Row] = []
     for keys, group in groups(real, by):
-        table = pd.DataFrame(values[group])
-        low, high = bootstrap.means(table, group).interval(level)
-        statistics: dict[str, float] = {"orders": int(table[0].notna().sum())}
+        members = values.take(group, axis=1)
+        low, high = bootstrap.means(members.T, group).interval(level)
+        mean, _ = _mean_and_std(members, range(len(names)))
+        statistics: dict[str, float] = {"orders": int(np.isfinite(members[0]).sum())}
         for column, (part, unit) in enumerate(names):
-            statistics[f"{part}_{unit}"] = table[column].mean()
+            statistics[f"{part}_{unit}"] = mean[column]
             statistics |= {f"{part}_low_{unit}": low[column], f"{part}_high_{unit}": high[column]}
-        rows.append(row(keys, statistics))
+        rows.append(Row(keys, statistics))
     parts = ("real", "option", "above")
     ordered = [f"{part}{end}_{unit}" for unit in _UNITS for part in parts for end in ("", "_low", "_high")]
     return stack(rows, by, ("orders", *ordered))

@@ -25,7 +25,7 @@ import pandas as pd
 
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.statistics.bootstrap import DayDraws, MeanDraws, OrderBootstrap
-from lem_models.statistics.groups import align, groups, require, stack
+from lem_models.statistics.groups import Row, align, groups, key_names, require, stack
 from lem_models.statistics.summary import ROUNDING_BPS, Unit, improvement
 
 __all__ = [
@@ -141,16 +141,16 @@ def _spread(
     known = np.isfinite(values[0])
     # Squares of values about their mean lose no digits.
     centred = [column - column[known].mean() for column in values] if known.any() else values
-    moments = pd.DataFrame([power for column in centred for power in (column, column * column)]).T
+    moments = np.stack([power for column in centred for power in (column, column * column)])
     bootstrap = OrderBootstrap(orders, draws, seed)
-    rows: list[pd.DataFrame] = []
+    rows: list[Row] = []
     for keys, group in groups(orders, by):
-        drawn = bootstrap.means(moments.iloc[group], group, shared_block=True)
+        drawn = bootstrap.means(moments.take(group, axis=1).T, group, shared_block=True)
         estimate = _log_spread(drawn.estimate[None])
         log = MeanDraws(estimate, _log_spread(drawn.means)[:, None], drawn.days[:1], drawn.blocks[:1])
         low, high = log.interval(level)
         ends = {name: np.exp(estimate[0]), "low": np.exp(low[0]), "high": np.exp(high[0])}
-        rows.append(keys.assign(orders=int(known[group].sum()), **ends))
+        rows.append(Row(keys, {"orders": int(known[group].sum()), **ends}))
     return stack(rows, by, ("orders", name, "low", "high"))
 
 
@@ -217,7 +217,7 @@ def tracking_errors(
     clip = np.full(len(first), CLIP) if unit == "vol" else CLIP * first["volatility_bps"].to_numpy(np.float64)
     priced = np.asarray(np.isfinite(np.stack([clip, *errors.values()])).all(axis=0))
     bootstrap = OrderBootstrap(first, draws, seed)
-    rows: list[pd.DataFrame] = []
+    tables: list[pd.DataFrame] = []
     for keys, group in groups(first, by):
         chosen = group[priced[group]]
         if not len(chosen):
@@ -230,8 +230,10 @@ def tracking_errors(
             table = _beside(measured[name], redrawn[name], measured[other], redrawn[other], drawn, level)
             table.loc[len(table)] = _closer(errors[name][chosen], errors[other][chosen], drawn, level)
             table = table.assign(policy=name, against=other, measure=MEASURES, orders=len(chosen))
-            rows.append(keys.merge(table, how="cross"))
-    return stack(rows, by, ("policy", "against", "measure", "orders", *_COLUMNS))
+            tables.append(keys.merge(table, how="cross"))
+    names = [*key_names(by), "policy", "against", "measure", "orders", *_COLUMNS]
+    stacked: pd.DataFrame = pd.concat(tables, ignore_index=True)[names] if tables else pd.DataFrame(columns=names)
+    return stacked
 
 
 def tracking_verdict(errors: pd.DataFrame) -> str:

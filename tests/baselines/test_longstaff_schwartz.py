@@ -1,5 +1,6 @@
 """Optimal stopping and trading by regression: against the optimum of theory, and what it must never do."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,8 @@ from benchmarks.martingale_optimum import optimum
 from lem_models.baselines import load_policy, longstaff_schwartz
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, OrderKind, martingale_window
 from lem_models.baselines.longstaff_schwartz_net import LongstaffSchwartzNet
+from lem_models.baselines.path_basis import path_basis
+from lem_models.baselines.regression_paths import RegressionPaths, benchmark_pace, paced
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel, cost_model, relative_sizes
 from lem_models.execution.execute import execute
@@ -124,6 +127,19 @@ class _Arriving(Policy):
         return self._policy.decide(context, orders, state)
 
 
+class _Carried(Policy):
+    """One pace in a period, or what is advised, and the advice afterwards."""
+
+    def __init__(self, period, advice, own):
+        self._period, self._advice, self._own = period, advice, own
+
+    def decide(self, context, orders, state):
+        ratio, advantage = self._advice(path_basis(orders, state), state.period)
+        is_first = state.period == self._period
+        ratio = self._own if is_first and self._own is not None else ratio
+        return Decision(paced(state.remaining, benchmark_pace(orders, state), ratio), (advantage > 0) & (not is_first))
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -137,11 +153,12 @@ def test_the_regressions_are_those_of_whole_simulations(kind, monkeypatch):
     fast = LongstaffSchwartz(paths=1024)._fitted(kind)
     orders, window = kind.orders(1024), martingale_window(kind.process, kind.max_periods, 1024, 0)
 
-    def simulated(roll, policy, bars, arrived):
-        paths = simulate(_Arriving(arrived.fills, roll.period, policy), orders, window)
-        return paths, chosen_period(paths)
+    def simulated(paths, first, basis, minimum, advice, own):
+        carried = _Carried(first, advice, own)
+        whole = simulate(_Arriving(paths.arrived.fills, first, carried), orders, window)
+        return whole, chosen_period(whole)
 
-    monkeypatch.setattr(longstaff_schwartz, "_until_finished", simulated)
+    monkeypatch.setattr(RegressionPaths, "until_finished", simulated)
     slow = LongstaffSchwartz(paths=1024)._fitted(kind)
     for name in ("pace", "finish"):
         ours, theirs = getattr(fast, name), getattr(slow, name)
@@ -149,6 +166,37 @@ def test_the_regressions_are_those_of_whole_simulations(kind, monkeypatch):
         assert ours
         for knot, coefficients in ours.items():
             torch.testing.assert_close(coefficients, theirs[knot], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("own", [0.0, 2.5, None])
+@pytest.mark.parametrize("needed", [1, 4])
+def test_orders_go_on_as_in_the_simulator(needed, own):
+    """Bit for bit, also where bars do not trade."""
+    kind = OrderKind(10, 3, needed, "vwap", 0.1, "path")
+    orders, window = kind.orders(400), martingale_window("path", 10, 400, 5)
+    silent = torch.rand(window.volume.shape, generator=torch.Generator().manual_seed(1)) < 0.2
+    for volume in (window.volume, torch.where(silent, 0.0, window.volume)):
+        market = replace(window, volume=volume)
+        paths = RegressionPaths(orders, market, 3)
+
+        def advice(basis, period):
+            return 1 + basis[1] / 4, basis[1] - 0.5  # finishes when the benchmark is far above the price
+
+        for first in (0, 1, 6, 8):
+            policy = _Carried(first, advice, own)
+            whole = simulate(_Arriving(paths.arrived.fills, first, policy), orders, market)
+            rolled, end = paths.until_finished(first, paths.basis(first), 3, advice, own)
+            assert torch.equal(end, chosen_period(whole))
+            assert torch.equal(finishing_fills(rolled, end[:, None]), finishing_fills(whole, end[:, None]))
+
+
+def test_other_minima_and_risk_aversions_use_the_same_paths(monkeypatch):
+    made = []
+    monkeypatch.setattr(longstaff_schwartz, "martingale_window", lambda *a: made.append(a[:2]) or martingale_window(*a))
+    policy = LongstaffSchwartz(paths=256)
+    for minimum, risk, process in [(1, 0.1, "path"), (4, 0.1, "path"), (4, 0.8, "path"), (4, 0.8, "bar")]:
+        policy._fitted(OrderKind(6, minimum, 2, "vwap", risk, process))
+    assert made == [("path", 6), ("bar", 6)]
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 5), (5, 1)])

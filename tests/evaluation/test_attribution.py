@@ -7,6 +7,7 @@ import torch
 
 from lem_models import Bars, Decision, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import ConfigError
+from lem_models.evaluation import attribution
 from lem_models.evaluation.attribution import (
     PLACEBOS,
     MatchedPlacebo,
@@ -20,6 +21,7 @@ from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.null import martingale_null
 from lem_models.execution.policy import Policy
 from lem_models.features.market import Market
+from lem_models.orders.table import COLUMNS
 from lem_models.statistics.null_draws import NullDraws
 from lem_models.statistics.summary import paired_difference
 from tests.helpers import rebuilt
@@ -190,6 +192,62 @@ def test_every_calendar_of_a_table_has_the_contexts_of_its_own_null():
     pd.testing.assert_frame_equal(same.orders, execute(Follows(), both, orders).orders)
     null = execute(WithContextsOf(Follows(), Market(martingale_null(both, 3))), both, orders)
     assert not null.orders["slippage_bps"].equals(same.orders["slippage_bps"])
+
+
+class Counts(Follows):
+    """Counts the bars that it encodes."""
+
+    encoded = 0
+
+    def encode(self, market, rows, side):
+        self.encoded += len(rows)
+        return super().encode(market, rows, side)
+
+
+@pytest.mark.parametrize("limit", [attribution.KEPT_CONTEXTS, 0])
+def test_a_draw_is_encoded_once_for_all_of_its_executions(bars, limit, monkeypatch):
+    """Once on the real bars and once a draw; the numbers are those of encoding again for every execution."""
+    monkeypatch.setattr(attribution, "KEPT_CONTEXTS", limit)
+    policy = Counts()
+    run = run_benchmark({"counts": policy}, bars, SETTINGS)
+    once = Counts()
+    execute(once, bars, run.results["counts"].orders[list(COLUMNS)])
+    # Its own orders on the null (2), the ablation (3) and the control (1), and the real bars.
+    assert policy.encoded == once.encoded * (1 + 3 if limit else 1 + 2 + 3 + 1)
+
+    orders = run.results["counts"].orders[list(COLUMNS)]
+    nulls = [martingale_null(bars, 1000 + draw) for draw in range(3)]
+    ablated = [execute(WithContextsOf(Counts(), Market(null)), bars, orders).orders for null in nulls]
+    own = [execute(Counts(), null, orders).orders for null in nulls[:2]]
+    other = execute(WithContextsOf(Counts(), Market(nulls[0])), nulls[1], orders).orders
+    for drawn, tables in ((run.ablated["counts"], ablated), (run.nulls["counts"], own)):
+        np.testing.assert_array_equal(
+            drawn.improvement_bps, 0.0 - np.stack([each["slippage_bps"].to_numpy() for each in tables])
+        )
+    control = other["slippage_bps"].to_numpy() - own[1]["slippage_bps"].to_numpy()
+    np.testing.assert_allclose(run.controls["counts"].improvement_bps[0], control, rtol=0, atol=1e-9)
+
+
+def test_other_rows_and_sides_are_encoded_for_themselves(bars):
+    policy, null = Follows(), Market(martingale_null(bars, 1))
+    reading, market = WithContextsOf(policy, null), Market(bars)
+    rows, buy = np.arange(300, 320), np.ones(20, dtype=np.int64)
+    for asked, side in ((rows, buy), (rows, -buy), (rows + 5, buy), (rows[:3], buy[:3]), (rows, buy)):
+        assert torch.equal(reading.encode(market, asked, side), policy.encode(null, asked, side))
+
+
+def test_a_model_with_contexts_of_other_bars_decides_all_periods_at_once(bars, monkeypatch):
+    """As without them; period by period gives the same up to float32."""
+    model, null = load_policy("lem-crypto-hourly"), Market(martingale_null(bars, 1))
+    orders = Order.sample(bars, every=40, min_periods=[1, 6], max_periods=6)
+    fast = execute(WithContextsOf(model, null), bars, orders).orders
+    same = execute(WithContextsOf(model, Market(bars)), bars, orders).orders
+    pd.testing.assert_frame_equal(same, execute(model, bars, orders).orders)
+    asked = []
+    monkeypatch.setattr(WithContextsOf, "_roll_out", lambda *_: asked.append(1))
+    slow = execute(WithContextsOf(model, null), bars, orders).orders
+    assert asked
+    np.testing.assert_allclose(fast["slippage_bps"], slow["slippage_bps"], atol=1e-3)
 
 
 # --- placebos --------------------------------------------------------------------------------------------------------
