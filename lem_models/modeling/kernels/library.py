@@ -180,13 +180,20 @@ def loaded() -> Kernels:
 
 def outside_graphs(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Keep a function out of the graphs of ``torch.compile``, at next to no cost where nothing is compiled."""
-    disabled: Callable[Arguments, Result] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
 
     @wraps(function)
     def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        return (disabled if torch.compiler.is_compiling() else function)(*arguments, **named)
+        if torch.compiler.is_compiling():  # only now: it loads the compiler, a second that nobody else needs
+            disabled: Callable[Arguments, Result] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+            return disabled(*arguments, **named)
+        return function(*arguments, **named)
 
     return call
+
+
+@outside_graphs
+def _are_loadable() -> bool:
+    return kernels() is not None
 
 
 def is_available(x: Tensor, dtype: torch.dtype) -> bool:
@@ -195,13 +202,7 @@ def is_available(x: Tensor, dtype: torch.dtype) -> bool:
         return False
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return False
-    loadable: bool = _are_loadable()
-    return loadable
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def _are_loadable() -> bool:
-    return kernels() is not None
+    return _are_loadable()
 
 
 def _built() -> Path:
