@@ -102,7 +102,7 @@ class LEMModule(LateLightningModule, Policy):
     def live_weights(self) -> LiveWeights:
         """What streams of the model share; made again only when a weight has changed."""
         weights = torch.cat([weight.detach().flatten() for weight in self.parameters()])
-        kind = (weights.dtype, weights.device, self.head, kernels() is not None)
+        kind = (weights.dtype, weights.device, self.head, kernels(weights.dtype) is not None)
         if self._live is None or self._live[1] != kind or not torch.equal(self._live[0], weights):
             self._live = weights, kind, LiveWeights(self.backbone.step_weights(), self.head.live())
         return self._live[2]
