@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -20,8 +19,8 @@ from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import LiveHead, build_head
 from lem_models.modeling.kernels.library import kernels
+from lem_models.modeling.late_lightning import LateLightningModule
 from lem_models.modeling.optimizer import OptimizerConfig
-from lem_models.modeling.validation_score import ValidationScore
 
 __all__ = ["LEMModule", "LiveWeights"]
 
@@ -40,7 +39,7 @@ class LiveWeights(NamedTuple):
     head: LiveHead
 
 
-class LEMModule(L.LightningModule, Policy):
+class LEMModule(LateLightningModule, Policy):
     """Backbone and head, trained by randomised stopping.
 
     Args:
@@ -51,6 +50,8 @@ class LEMModule(L.LightningModule, Policy):
         is_trained: Whether the head is trained: weights were loaded, or an optimiser has taken a step with finite
             gradients of the head. A fit without such a step leaves it untrained.
     """
+
+    looks_ahead = False  # named here, or the question would be put to Lightning, which takes seconds to import
 
     def __init__(self, config: LEMConfig | None = None, *, optimizer: OptimizerConfig | None = None) -> None:
         super().__init__()
@@ -120,7 +121,7 @@ class LEMModule(L.LightningModule, Policy):
     def live_weights(self) -> LiveWeights:
         """What streams of the model share; made again only when a weight has changed."""
         weights = torch.cat([weight.detach().flatten() for weight in self.parameters()])
-        kind = (weights.dtype, weights.device, self.head, kernels() is not None)
+        kind = (weights.dtype, weights.device, self.head, kernels(weights.dtype) is not None)
         if self._live is None or self._live[1] != kind or not torch.equal(self._live[0], weights):
             self._live = weights, kind, LiveWeights(self.backbone.step_weights(), self.head.live())
         return self._live[2]
@@ -148,6 +149,8 @@ class LEMModule(L.LightningModule, Policy):
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of the validation metrics."""
+        from lem_models.modeling.validation_score import ValidationScore  # torchmetrics takes seconds to import
+
         # Sums over many orders need float64, which Apple's devices lack.
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         self._score = ValidationScore(self.config.horizon, dtype).to(self.device)

@@ -469,7 +469,7 @@ def test_without_kernels_the_simulator_gives_the_same(monkeypatch: pytest.Monkey
     model, (orders, window) = random_model(tiny_config()).double(), a_market(40, 6)
     contexts = model.head.project(torch.randn(40, 6, model.head.context_size, dtype=torch.float64))
     fused = simulate(model, orders, window, contexts)
-    monkeypatch.setattr(library, "kernels", lambda: None)
+    monkeypatch.setattr(library, "kernels", lambda dtype: None)
     assert model._roll_out(OrderContexts.of(contexts), orders, window, to_finish=False) is None
     plain = simulate(model, orders, window, contexts)
     for name, values in vars(plain).items():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ def compiled() -> None:
     need_kernels()
 
 
-QUICK = ("-std=c++17", "-O0", "-fPIC")
+QUICK = ("-std=c++17", "-O1", "-fPIC")  # without optimisation, what only the other type needs would not be left out
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def one_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "_FLAGS", QUICK)
         patch.setenv("LEM_CACHE", str(tmp_path_factory.mktemp("kernels") / "cache"))
-        return library._built()
+        return library._built(torch.float32)
 
 
 @pytest.fixture
@@ -212,16 +213,16 @@ def test_extreme_gates_saturate() -> None:
 def test_a_kernel_refuses_what_it_would_misread(wrong: Tensor) -> None:
     rows, vector = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     phi = torch.zeros(2, 21, dtype=torch.float64)
-    library.loaded()("expand_rows", rows, vector, vector, phi, 2, 3, 6, -3.0, 0.5, 1e-3)
+    library.call("expand_rows", rows, vector, vector, phi, 2, 3, 6, -3.0, 0.5, 1e-3)
     with pytest.raises(TypeError, match="expand_rows takes plain contiguous"):
-        library.loaded()("expand_rows", rows, vector, vector, wrong, 2, 3, 6, -3.0, 0.5, 1e-3)
+        library.call("expand_rows", rows, vector, vector, wrong, 2, 3, 6, -3.0, 0.5, 1e-3)
 
 
 @pytest.mark.usefixtures("compiled")
 def test_a_kernel_of_no_sequences_does_nothing() -> None:
     steps, width = 4, 3
     none, weights = torch.zeros(0), torch.zeros(width, 3 * width)
-    library.loaded()("cell_forward", none, none, weights, none, none, none, none, None, None, steps, 0, width)
+    library.call("cell_forward", none, none, weights, none, none, none, none, None, None, steps, 0, width)
 
 
 @pytest.mark.usefixtures("compiled")
@@ -266,6 +267,28 @@ def test_the_library_is_built_once(fresh: Path) -> None:
     assert made.stat().st_mtime_ns == stamp
 
 
+def test_a_build_is_announced_and_a_library_in_the_cache_is_not(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "lem_models"):
+        assert kernels() is not None
+        first, last = (record.getMessage() for record in caplog.records)
+        assert first == "compiling the kernels (float32) for this processor: once, a few seconds"
+        assert re.fullmatch(rf"compiled the kernels in \d+\.\d s; they stay in {re.escape(str(fresh))}", last)
+        caplog.clear()
+        kernels.cache_clear()
+        assert kernels() is not None
+        assert not caplog.records
+
+
+def test_each_type_has_a_library_with_its_own_functions(fresh: Path) -> None:
+    single, double = kernels(torch.float32), kernels(torch.float64)
+    assert single is not None
+    assert double is not None
+    assert len(list(fresh.iterdir())) == 2
+    with pytest.raises(AttributeError, match="f64"):
+        library.Kernels(single.path, torch.float64)
+    assert kernels(torch.bfloat16) is None
+
+
 def test_a_damaged_library_is_built_again(built: Path) -> None:
     built.write_bytes(b"no library")
     loaded = kernels()
@@ -277,7 +300,7 @@ def test_a_damaged_library_is_built_again(built: Path) -> None:
 def test_a_library_that_others_could_have_put_there_is_not_loaded(built: Path) -> None:
     built.write_bytes(b"planted while the folder was open")
     built.chmod(0o777)
-    assert library._built() == built
+    assert library._built(torch.float32) == built
     assert built.stat().st_size > 1000
     assert not built.stat().st_mode & 0o022
 
@@ -285,7 +308,7 @@ def test_a_library_that_others_could_have_put_there_is_not_loaded(built: Path) -
 def test_nobody_else_can_write_to_the_cache(fresh: Path) -> None:
     before = os.umask(0)
     try:
-        library._built()
+        library._built(torch.float32)
     finally:
         os.umask(before)
     for path in (fresh.parent, fresh, *fresh.iterdir()):
@@ -336,7 +359,8 @@ def test_without_kernels_there_is_a_warning_and_the_eager_code(
         "open folder": "by others",
         "half a command": "No closing quotation",
     }[how]
-    assert [reason in record.message for record in caplog.records] == [True]
+    refusals = [record.message for record in caplog.records if not record.message.startswith("compiling")]
+    assert [reason in message for message in refusals] == [True]
     torch.testing.assert_close(output, plain_loop(tkan, x)[0])
 
 
@@ -347,16 +371,16 @@ def test_they_can_be_switched_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_another_processor_gets_a_library_of_its_own(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert library._built() == built
+    assert library._built(torch.float32) == built
     monkeypatch.setattr(library, "_processor", lambda: "another one")
     assert kernels() is not None
     assert len(list(built.parent.iterdir())) == 2
 
 
 def test_other_flags_make_another_library(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert library._built() == built
+    assert library._built(torch.float32) == built
     monkeypatch.setattr(library, "_FLAGS", (*QUICK, "-DUNUSED"))
-    library._built()
+    library._built(torch.float32)
     assert len(list(built.parent.iterdir())) == 2
 
 

@@ -13,9 +13,9 @@ from lem_models.execution.simulator import simulate
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import build_head, list_heads
 from lem_models.modeling.heads.paper import soft_mask_loss
+from lem_models.modeling.layers.paper_steps import FusedMLP
 from lem_models.modeling.model import LEMModel
 from lem_models.modeling.paper.loss import slippage, with_branches
-from lem_models.modeling.paper.steps import FusedMLP
 from lem_models.orders import Order
 from tests.helpers import Recorder, hourly, order_batch, random_model, random_orders, random_window, tiny_config
 from tests.training.tiny import tiny_batches

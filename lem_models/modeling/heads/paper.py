@@ -7,7 +7,7 @@ notional), with ``left`` to trade in period ``s``:
     fraction = soft clip, at left, of asked plus the excess of the rest over the cap
     finish   = asked / (asked + left)
 
-:mod:`lem_models.modeling.paper.steps` has the formulas (LEM paper, arXiv 2509.25211). An order ends when it is filled:
+:mod:`~lem_models.modeling.layers.paper_steps` has them (LEM paper, arXiv 2509.25211). An order ends when it is filled:
 ``finish`` exceeds 1/2 where the network asks for more than what is left. It has a gradient long before. The head
 differs in three points from the published model, which :mod:`lem_models.modeling.paper` reproduces. The context is that
 of the last *closed* bar. The published networks see the running curves of all branches at once; here an order sees its
@@ -28,7 +28,7 @@ from torch.nn import functional
 from lem_models.errors import ConfigError
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
 from lem_models.modeling.heads.base import AllocationHead, HeadConfig, register_head
-from lem_models.modeling.paper.steps import FusedMLP, allocation, soft_clip
+from lem_models.modeling.layers.paper_steps import FusedMLP, allocation, soft_clip
 
 __all__ = ["PaperHead", "PaperHeadConfig", "soft_mask_loss"]
 

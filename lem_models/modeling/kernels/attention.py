@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.modeling.kernels.library import Table, loaded, outside_graphs
+from lem_models.modeling.kernels.library import Table, call, outside_graphs
 
 __all__ = ["attended"]
 
@@ -65,7 +65,7 @@ class _Attention(torch.autograd.Function):
         qkv, distance_bias = ctx.saved_tensors
         batch, time, _, heads, size = qkv.shape
         to_qkv, to_bias = torch.empty_like(qkv), qkv.new_empty(batch, *distance_bias.shape)
-        loaded()(
+        call(
             *("attention_backward", grad.contiguous(), qkv, distance_bias, to_qkv, to_bias),
             *(batch, time, heads, size, distance_bias.shape[1]),
         )
@@ -77,7 +77,7 @@ def _forward(qkv: Tensor, distance_bias: Tensor, rows: Tensor | None) -> Tensor:
     batch, time, _, heads, size = qkv.shape
     count = batch * time if rows is None else len(rows)
     out = qkv.new_empty(count, heads * size)
-    loaded()(
+    call(
         *("attention_forward", qkv, distance_bias, None if rows is None else Table([rows.contiguous()]), out),
         *(batch, time, heads, size, distance_bias.shape[1], count),
     )

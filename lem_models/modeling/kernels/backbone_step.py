@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lem_models.modeling.kernels.library import Table, loaded
+from lem_models.modeling.kernels.library import Table, call
 from lem_models.modeling.kernels.recurrence import LayerWeights, Splines
 from lem_models.modeling.kernels.scalar_networks import ScalarNetworks
 
@@ -101,7 +101,7 @@ def stepped(features: Tensor, state: Sequence[Tensor], weights: BackboneWeights)
         Context of the bar, [sequences, width].
     """
     context = features.new_empty(len(features), weights.width)
-    loaded()(
+    call(
         *("backbone_step", features.contiguous(), context, weights.table, Table(state)),
         *(len(features), weights.inputs, weights.width, weights.layers, weights.heads, weights.window),
         *weights.splines,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
-from lem_models.modeling.kernels.library import Table, loaded
+from lem_models.modeling.kernels.library import Table, call
 
 __all__ = ["FlexibleWeights", "Limits", "decided", "order_columns"]
 
@@ -101,7 +101,7 @@ def decided(context: Tensor, orders: OrderBatch, state: ExecutionState, weights:
     answers = torch.empty(2, count, dtype=real)
     fraction, finish = answers.unbind(0)
     expected = state.expected_volume.contiguous()
-    loaded()(
+    call(
         *("flexible_decision", context.contiguous(), weights.table),
         Table([columns, known, state.prices.contiguous(), state.volumes.contiguous(), expected, fraction, finish]),
         *(count, state.period, periods, weights.horizon, weights.width, weights.layers, int(weights.has_exponent)),

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from lem_models.execution.records import MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.execution.roll import dust
 from lem_models.modeling.kernels.flexible_decision import Limits, order_columns
-from lem_models.modeling.kernels.library import Table, is_available, loaded, outside_graphs
+from lem_models.modeling.kernels.library import Table, call, is_available, outside_graphs
 
 __all__ = ["can_roll_out", "rolled_out"]
 
@@ -167,7 +167,7 @@ class _RollOut(torch.autograd.Function):
         *saved, kept = ctx.saved_tensors
         tensors, arrays = saved[: ctx.count], saved[ctx.count :]
         to_tensors = [torch.empty_like(tensor) for tensor in tensors]
-        loaded()(
+        call(
             *("flexible_roll_backward", tensors[0], Table(tensors[1:])),
             Table([*arrays, *(gradient.contiguous() for gradient in gradients[:3])]),
             *(kept, to_tensors[0], Table(to_tensors[1:]), *ctx.shape[:-1], *ctx.shape.limits),
@@ -185,7 +185,7 @@ def _forward(
     to_finish: bool,
 ) -> Paths:
     results = [torch.empty_like(arrays[-1]) for _ in range(4)]
-    loaded()(
+    call(
         *("flexible_roll_forward", tensors[0], Table(tensors[1:]), Table([*arrays, *results, *shared]), kept),
         *(*shape[:-1], int(to_finish), *shape.limits),
     )

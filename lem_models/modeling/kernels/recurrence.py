@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.modeling.kernels.library import loaded, outside_graphs
+from lem_models.modeling.kernels.library import call, outside_graphs
 
 __all__ = ["LayerWeights", "Splines", "fused_layer"]
 
@@ -129,7 +129,6 @@ def _forward(
     splines: Splines, x: Tensor, h: Tensor, c: Tensor, s: Tensor, w: LayerWeights, *, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
     """Hidden states, last cell state, last memory, and what the backward pass needs (nothing if not ``keep``)."""
-    call = loaded()
     steps, batch, features = x.shape
     width, inputs = h.shape[-1], x.view(-1, features)
     points, outputs = (inputs @ w.sub_input).view_as(x), torch.empty_like(x)
@@ -162,7 +161,7 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of ``x`` (if needed), of the state before the first step, and of the weights."""
     x, h, hidden, cells, gates, output_gates, outputs, memories, points, *weights = saved
-    w, call = LayerWeights(*weights), loaded()
+    w = LayerWeights(*weights)
     steps, batch, features = x.shape
     width, rows = hidden.shape[-1], steps * batch
     inputs = x.view(rows, features)
@@ -206,7 +205,7 @@ def _backward(
 
 def _kan_gradient(points: Tensor, gradient: Tensor, w: LayerWeights, splines: Splines) -> Tensor:
     """Gradient of ``w.kan``, from the points before the normalisation and the gradient of the outputs, [rows, F]."""
-    call, features, total = loaded(), points.shape[1], torch.zeros_like(w.kan)
+    features, total = points.shape[1], torch.zeros_like(w.kan)
     phi = points.new_empty(min(_ROWS_AT_ONCE, len(points)), len(total))
     for first in range(0, len(points), _ROWS_AT_ONCE):
         some = points[first : first + _ROWS_AT_ONCE]

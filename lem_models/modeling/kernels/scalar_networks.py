@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lem_models.modeling.kernels.library import loaded, outside_graphs
+from lem_models.modeling.kernels.library import call, outside_graphs
 
 __all__ = ["ScalarNetworks", "fused_networks"]
 
@@ -78,7 +78,7 @@ class _Networks(torch.autograd.Function):
         *vectors, gate, gate_bias = networks
         tokens, (inputs, width) = len(x), gate.shape[:2]
         out, turned = x.new_empty(tokens, width), gate.transpose(1, 2).contiguous()
-        loaded()("networks_forward", x, weights, *vectors, turned, gate_bias, out, tokens, inputs, width, eps)
+        call("networks_forward", x, weights, *vectors, turned, gate_bias, out, tokens, inputs, width, eps)
         ctx.eps = eps
         ctx.save_for_backward(x, weights, turned, *networks)
         return out
@@ -95,7 +95,7 @@ class _Networks(torch.autograd.Function):
         to_x, to_weights = torch.empty_like(x), torch.empty_like(weights)
         sizes = [width] * 5 + [2 * width, 2 * width * width]
         to_networks = x.new_empty(inputs, sum(sizes))
-        loaded()(
+        call(
             *("networks_backward", grad.contiguous(), x, weights, *vectors, gate, turned, gate_bias),
             *(to_x, to_weights, to_networks, tokens, inputs, width, ctx.eps),
         )

@@ -98,6 +98,8 @@ class TKANCell(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, as the class says."""
+        if self.kernel.is_meta:  # there are no numbers, and torch would load its compiler to compute their shapes
+            return
         hidden = self.hidden_size
         with torch.no_grad():
             nn.init.xavier_uniform_(self.kernel)

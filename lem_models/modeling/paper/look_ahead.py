@@ -1,7 +1,7 @@
 r"""The complete model of the LEM paper in its published alignment, which looks ahead by one bar.
 
 embedding -> variable selection -> TKAN layers -> gate, add & norm -> GRN -> causal multi-head attention, then period by
-period the networks of :mod:`lem_models.modeling.paper.steps`. The inputs are ``lookback + horizon - 1`` rows of
+period the networks of :mod:`lem_models.modeling.layers.paper_steps`. The inputs are ``lookback + horizon - 1`` rows of
 features; the last two features are price and volume. In the published code the decision for period ``s`` reads row
 ``lookback + s``, the bar that it trades. This class reproduces those numbers, and the package refuses to execute or to
 benchmark it. ``forward(..., look_ahead=False)`` gives every decision the row before.
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lem_models.errors import ConfigError, LookAheadError
 from lem_models.guard.settings import Settings
 from lem_models.modeling.layers.attention import WindowedAttention
+from lem_models.modeling.layers.paper_steps import FusedMLP, allocation
 from lem_models.modeling.layers.selection import (
     GateAddNorm,
     GatedResidualNetwork,
@@ -28,7 +29,6 @@ from lem_models.modeling.layers.selection import (
     VariableSelectionNetwork,
 )
 from lem_models.modeling.layers.tkan import TKAN
-from lem_models.modeling.paper.steps import FusedMLP, allocation
 
 __all__ = ["LookAheadPaperModel", "PaperConfig"]
 
