@@ -52,13 +52,15 @@ class LateLightningModule(Base):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            # Only Lightning uses its private names, and it is imported then.
-            is_complete = self.__dict__.get("_has_lightning_state", True)
-            if is_complete or (name.startswith("_") and not _has_joined()):
+            is_complete = self.__dict__.get("_has_lightning_state")
+            if is_complete is None or (is_complete and _has_joined()):
+                raise
+            if name.startswith("_") and not _has_joined():  # Lightning's own code alone uses such names
                 raise
         if not _has_joined():
             import_module(_HOME)
-        self._add_lightning_state()
+        if not is_complete:
+            self._add_lightning_state()
         value: Tensor | nn.Module = getattr(self, name)
         return value
 
@@ -99,6 +101,7 @@ class _Waiting(MetaPathFinder):
         def load_and_join(module: ModuleType) -> None:
             load(module)
             _join(module)
+            sys.meta_path.remove(self)
 
         spec.loader.exec_module = load_and_join  # type: ignore[method-assign]
         return spec

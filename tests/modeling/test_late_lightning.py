@@ -16,7 +16,7 @@ from lem_models.modeling.late_lightning import LateLightningModule
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = (
     *("lightning", "torchmetrics", "torch._dynamo", "torch._inductor", "sympy", "scipy", "matplotlib", "statsmodels"),
-    *("rich", "jinja2", "huggingface_hub", "datasets", "transformers", "exchange_calendars", "arch", "tensorboard"),
+    *("rich", "jinja2", "huggingface_hub", "datasets", "transformers", "exchange_calendars", "arch", "yaml"),
 )
 
 DECISION = """
@@ -100,6 +100,16 @@ def test_a_model_is_a_lightning_module() -> None:
     model = LEMModel()
     for each in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert (each.dtype, each.automatic_optimization, each.global_step) == (torch.float32, True, 0)
+
+
+def test_a_model_that_lightning_has_known_can_be_sent_to_a_process_without_it(tmp_path: Path) -> None:
+    stored = tmp_path / "model.pickle"
+    stored.write_bytes(pickle.dumps(LEMModel()))
+    run(
+        "import pickle, sys\nfrom pathlib import Path\nimport lem_models.modeling.model\n"
+        f"model = pickle.loads(Path({str(stored)!r}).read_bytes())\nassert 'lightning' not in sys.modules\n"
+        "model.freeze()\nassert model.global_step == 0"
+    )
 
 
 def test_what_nobody_has_is_an_attribute_error() -> None:

@@ -24,7 +24,6 @@ from lem_models.hub.client import ask, is_offline
 from lem_models.hub.models.folder import missing_files
 from lem_models.hub.models.registry import bundled_folder, bundled_names
 from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
-from lem_models.hub.repository import cache_folder, cache_root, check_copy, describe
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
 __all__ = ["resolve"]
@@ -95,6 +94,8 @@ def _from_hub(
 ) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import RevisionNotFoundError
+
+    from lem_models.hub.repository import cache_folder, cache_root, check_copy, describe  # reads YAML: not for a folder
 
     cache = cache_root(cache_dir)
     offline = local_files_only or is_offline()
