@@ -20,7 +20,7 @@ from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.publish_model import publish_model
 from lem_models.cli.commands.train import train
 from lem_models.cli.options import add_command
-from lem_models.cli.process import keep_freed_memory, print_warnings_on_a_line
+from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line
 from lem_models.cli.signals import stopping_on_signals
 from lem_models.cli.terminal import CONTEXT, show_help, standard_streams
 from lem_models.errors import LEMError
@@ -31,6 +31,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Entry point: errors of the package become one line and exit code 2."""
     keep_freed_memory()
+    collect_garbage_rarely()
     print_warnings_on_a_line()
     with standard_streams(), stopping_on_signals():
         try:

@@ -22,7 +22,7 @@ from lem_models.errors import ConfigError
 from lem_models.evaluation.prices import AGAINST
 from lem_models.evaluation.repricing import participations, repriced
 from lem_models.execution.costs import CostModel
-from lem_models.execution.result import ExecutionResult, with_ends
+from lem_models.execution.result import ExecutionResult, ResultPart, with_ends
 from lem_models.features.market import Market
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, key_names
@@ -119,14 +119,14 @@ def capacity_curve(
     if not results:
         raise ConfigError("a capacity curve needs at least one policy")
     models = _models(results, costs, sizes)
+    if rows is not None:
+        results = {name: _some(result, rows[name]) for name, result in results.items()}
     bars = next(iter(results.values())).bars
     market = Market(bars) if market is None else market
     measured = {name: _measured(result, models, market) for name, result in results.items()}
     tables = []
     for name, result in results.items():
-        chosen = np.ones(len(result.orders), dtype=bool) if rows is None else rows[name]
-        orders = with_ends(result.orders, bars)[chosen].reset_index(drop=True)
-        values = [table[chosen].reset_index(drop=True) for table in measured[name]]
+        orders, values = with_ends(result.orders, bars), measured[name]
         gains = None
         if name != reference and reference in results:
             gains = _gains(values, orders, measured[reference], results[reference].orders)
@@ -147,6 +147,15 @@ def capacity_curve(
                 table.insert(1, key, keys[key].iloc[0])
             tables.append(table)
     return pd.concat(tables, ignore_index=True)[["policy", *key_names(by), *CAPACITY_COLUMNS]]
+
+
+def _some(result: ExecutionResult, rows: npt.NDArray[np.bool_]) -> ExecutionResult:
+    """Some of the orders of a result, bool [orders]."""
+    part, ends = result.part, np.cumsum([len(fills) for fills in result.part.fills])
+    # An empty result has no fills.
+    fills = tuple(fills[mine] for fills, mine in zip(part.fills, np.split(rows, ends[:-1]), strict=False))
+    orders = part.orders[rows].reset_index(drop=True)
+    return ExecutionResult.join(result.bars, [ResultPart(orders, part.excluded, fills, part.finish_period[rows])])
 
 
 def _models(results: Mapping[str, ExecutionResult], costs: CostModel, sizes: Sequence[float] | None) -> list[CostModel]:

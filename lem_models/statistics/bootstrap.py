@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,8 @@ __all__ = [
     "bootstrap_means",
     "resample_weights",
 ]
+
+_Stream: TypeAlias = "tuple[NDArray[np.int16], NDArray[np.float64]]"
 
 _FEWEST_DAYS = 12  # from which a block length is estimated
 
@@ -92,6 +94,9 @@ _CACHED: OrderedDict[tuple[int, int, int, int], NDArray[np.int16]] = OrderedDict
 """Weights drawn last, the newest at the end: the tables of a report need the same ones many times."""
 _CACHED_BYTES = 256_000_000
 _CHUNK = 1_000_000  # numbers drawn at a time
+_STREAMS: OrderedDict[tuple[int, int, int, bool], _Stream] = OrderedDict()
+"""Random numbers drawn last: blocks of all lengths are made of the same ones."""
+_STREAMS_BYTES = 64_000_000
 
 
 def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> NDArray[np.int16]:
@@ -110,11 +115,14 @@ def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> ND
     if key in _CACHED:
         _CACHED.move_to_end(key)
         return _CACHED[key]
-    generator, weights = np.random.default_rng(seed), np.empty((draws, days), dtype=np.int16)
-    chunk = max(_CHUNK // days, 1)
-    for first in range(0, draws, chunk):
-        part = weights[first : first + chunk]
-        part[:] = _drawn(generator, len(part), days, block)
+    weights = np.empty((draws, days), dtype=np.int16)
+    if draws * days <= _CHUNK:
+        weights[:] = _weights(_kept_stream(days, draws, seed, block > 1), block)
+    else:
+        generator, chunk = np.random.default_rng(seed), max(_CHUNK // days, 1)
+        for first in range(0, draws, chunk):
+            part = weights[first : first + chunk]
+            part[:] = _weights(_drawn(generator, len(part), days, block > 1), block)
     weights.setflags(write=False)
     _CACHED[key] = weights
     while len(_CACHED) > 1 and sum(each.nbytes for each in _CACHED.values()) > _CACHED_BYTES:
@@ -122,22 +130,40 @@ def resample_weights(days: int, draws: int, seed: int = 0, block: int = 1) -> ND
     return weights
 
 
-def _drawn(generator: np.random.Generator, draws: int, days: int, block: int) -> NDArray[np.int64]:
+def _kept_stream(days: int, draws: int, seed: int, has_blocks: bool) -> _Stream:
+    key = (days, draws, seed, has_blocks)
+    if key not in _STREAMS:
+        _STREAMS[key] = _drawn(np.random.default_rng(seed), draws, days, has_blocks)
+        while len(_STREAMS) > 1 and sum(f.nbytes + u.nbytes for f, u in _STREAMS.values()) > _STREAMS_BYTES:
+            _STREAMS.popitem(last=False)
+    _STREAMS.move_to_end(key)
+    return _STREAMS[key]
+
+
+def _drawn(generator: np.random.Generator, draws: int, days: int, has_blocks: bool) -> _Stream:
+    """Random days and uniform numbers, [draws, days] each, in the sequence of the package ``arch``."""
+    fresh, u = np.empty((draws, days), dtype=np.int16), np.zeros((draws, days))
+    for draw in range(draws):
+        fresh[draw] = generator.integers(days, size=days)
+        if has_blocks:
+            generator.random(out=u[draw])
+    return fresh, u
+
+
+def _weights(stream: _Stream, block: int) -> NDArray[np.int64]:
     """Weights [draws, days] of the stationary bootstrap, for all draws at once.
 
     A day starts a new block with probability ``1 / block``; else it follows the day before it, and the first day
     follows the last. These are the draws of the package ``arch``, bit for bit, and a test compares them.
     """
-    fresh, u = np.empty((draws, days), dtype=np.int64), np.zeros((draws, days))
-    for draw in range(draws):
-        fresh[draw] = generator.integers(days, size=days)
-        if block > 1:
-            generator.random(out=u[draw])
+    fresh, u = stream
+    draws, days = fresh.shape
     place = np.arange(days)
     starts = u <= 1.0 / block
     starts[:, 0] = True
     last = np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    picked = (np.take_along_axis(fresh, last, axis=1) + place - last) % days
+    picked = np.take_along_axis(fresh, last, axis=1) + place - last
+    picked = np.where(picked >= days, picked - days, picked)
     flat = picked + days * np.arange(draws)[:, None]
     return np.bincount(flat.ravel(), minlength=draws * days).reshape(draws, days)
 

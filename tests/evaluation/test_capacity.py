@@ -60,6 +60,14 @@ def test_its_numbers_are_those_of_executing_with_that_size(results, curve, size)
     np.testing.assert_allclose(mine[columns], gain[["mean_bps", "low_bps", "high_bps"]], rtol=1e-9, atol=1e-9)
 
 
+def test_some_orders_have_the_curve_that_they_have_alone(results):
+    rows = {name: (result.orders["min_periods"] == 12).to_numpy() for name, result in results.items()}
+    alone = {name: execute(name, BARS, result.orders[rows[name]].iloc[:, :14]) for name, result in results.items()}
+    some = capacity_curve(results, COSTS, SIZES, "side", rows=rows, **DRAWS)
+    pd.testing.assert_frame_equal(some, capacity_curve(alone, COSTS, SIZES, "side", **DRAWS), rtol=1e-12, atol=1e-12)
+    assert (some["orders"] < len(rows["twap"]) / 2).all()
+
+
 def test_gross_and_net_against_every_price_by_hand():
     orders = pd.DataFrame(
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from arch.bootstrap import IIDBootstrap, StationaryBootstrap
 from scipy import stats
 
 from lem_models.errors import ConfigError
+from lem_models.statistics import bootstrap
 from lem_models.statistics.bootstrap import (
     OrderBootstrap,
     block_length,
@@ -49,6 +51,20 @@ class TestBootstrap:
         plain = IIDBootstrap(place, seed=3) if block == 1 else StationaryBootstrap(block, place, seed=3)
         expected = [np.bincount(np.asarray(plain.update_indices()), minlength=days) for _ in range(50)]
         np.testing.assert_array_equal(resample_weights(days, 50, 3, block), expected)
+
+    def test_draws_do_not_depend_on_what_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Blocks of every length are made of the same random numbers, kept up to a limit; many are drawn in chunks."""
+        cases = [(days, block) for block in (4, 1, 2, 9) for days in (40, 41)]
+        kept = {case: resample_weights(case[0], 30, 11, case[1]) for case in cases}
+        monkeypatch.setattr(bootstrap, "_STREAMS_BYTES", 20_000)  # one of them
+        for name in ("_STREAMS", "_CACHED"):
+            monkeypatch.setattr(bootstrap, name, OrderedDict())
+        for chunk in (bootstrap._CHUNK, 70):
+            monkeypatch.setattr(bootstrap, "_CHUNK", chunk)
+            for days, block in cases:
+                bootstrap._CACHED.clear()
+                np.testing.assert_array_equal(resample_weights(days, 30, 11, block), kept[days, block])
+                assert sum(f.nbytes + u.nbytes for f, u in bootstrap._STREAMS.values()) <= 20_000
 
     def test_equals_a_loop_over_draws(self) -> None:
         """The vectorised form is the plain one: copy the orders of each picked day, take the mean."""
@@ -254,6 +270,26 @@ class TestWeights:
 
 
 class TestOrders:
+    @pytest.mark.parametrize("shared_block", [False, True])
+    def test_groups_see_the_days_of_their_own_orders(self, shared_block: bool) -> None:
+        """What a group of rows gives is what its orders give alone, days without any of them left out."""
+        generator = np.random.default_rng(3)
+        start = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(generator.integers(0, 24 * 60, 500), unit="h")
+        end = start + pd.to_timedelta(generator.integers(1, 60, 500), unit="h")
+        orders = pd.DataFrame({"start": start, "end": end})
+        values = generator.normal(size=(500, 3)) + np.sin(np.arange(500) / 60)[:, None]
+        values[generator.random((500, 3)) < 0.1] = np.nan
+        days, last = (
+            pd.DatetimeIndex(each).tz_localize(None).to_numpy().astype("datetime64[D]")
+            for each in (start, end - pd.Timedelta("1us"))
+        )
+        for rows in (np.flatnonzero(generator.random(500) < 0.1), np.flatnonzero(start.day == 7), np.arange(500)):
+            ours = OrderBootstrap(orders, 100, 5).means(values[rows], rows, shared_block=shared_block)
+            block = int(ours.blocks.max()) if shared_block else None
+            alone = bootstrap_means(values[rows], days[rows], last_days=last[rows], block=block, draws=100, seed=5)
+            for name in ("estimate", "means", "days", "blocks"):
+                np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name))
+
     """The days of an orders table."""
 
     def test_days_are_those_of_the_start_and_of_the_end(self) -> None:
