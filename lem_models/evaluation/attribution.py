@@ -39,7 +39,7 @@ from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy, take_settings
-from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.execution.sharding import Ranks, SharedOrders
 from lem_models.features.market import Market
@@ -125,10 +125,14 @@ class WithContextsOf(Policy):
         """Decision of the policy."""
         return self._policy.decide(context, orders, state)
 
-    def _roll_out(self, contexts: Tensor | None, orders: OrderBatch, window: MarketWindow) -> Paths | None:
+    def _roll_out(
+        self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow, *, to_finish: bool
+    ) -> Paths | None:
         """All periods at once, where the policy has that; see :func:`~lem_models.execution.simulator.simulate`."""
         roll_out = getattr(type(self._policy), "_roll_out", None)
-        paths: Paths | None = None if roll_out is None else roll_out(self._policy, contexts, orders, window)
+        if roll_out is None:
+            return None
+        paths: Paths | None = roll_out(self._policy, contexts, orders, window, to_finish=to_finish)
         return paths
 
     def _other(self, market: Market) -> Market:

@@ -244,7 +244,7 @@ def test_a_model_with_contexts_of_other_bars_decides_all_periods_at_once(bars, m
     same = execute(WithContextsOf(model, Market(bars)), bars, orders).orders
     pd.testing.assert_frame_equal(same, execute(model, bars, orders).orders)
     asked = []
-    monkeypatch.setattr(WithContextsOf, "_roll_out", lambda *_: asked.append(1))
+    monkeypatch.setattr(WithContextsOf, "_roll_out", lambda *_, **__: asked.append(1))
     slow = execute(WithContextsOf(model, null), bars, orders).orders
     assert asked
     np.testing.assert_allclose(fast["slippage_bps"], slow["slippage_bps"], atol=1e-3)
