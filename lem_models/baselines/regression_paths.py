@@ -17,7 +17,7 @@ from torch import Tensor
 from lem_models.baselines.path_basis import fills_term, market_terms, polynomials
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, Paths
-from lem_models.execution.roll import KnownRoll, dust
+from lem_models.execution.roll import Roll, dust
 
 __all__ = ["Advice", "RegressionPaths", "benchmark_pace", "paced"]
 
@@ -83,7 +83,7 @@ class RegressionPaths:
         self._price, self._close = [bar[0] for bar in bars], [bar[1] for bar in bars]
         self._terms: list[tuple[Tensor, Tensor, Tensor]] = []  # z, h and the pace of each period
         self._arrivals: list[tuple[Tensor, Tensor, Tensor]] = []  # left, executed price, and sum of fills times prices
-        roll, wandering, weighted = KnownRoll(orders, window), _Wandering(pace), torch.zeros_like(window.volatility)
+        roll, wandering, weighted = Roll.of(orders, window), _Wandering(pace), torch.zeros_like(window.volatility)
         for price, close, volume in bars:
             state = roll.state()
             self._terms.append((*market_terms(orders, state), benchmark_pace(orders, state)))

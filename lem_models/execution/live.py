@@ -560,8 +560,7 @@ class LiveOrders:
             if self._readers.get(name) is not added.readers[name]:
                 self._readers[name] = added.readers[name]
                 self._splits[name] = LiveSplits(added.own, index)
-        names = ("expected_volume", "volatility", "arrival_price", "volume_unit")
-        roll = Roll(added.orders, **{name: getattr(added.window, name) for name in names})
+        roll = Roll.of(added.orders, added.window)
         finishing = torch.zeros(len(added.orders), dtype=torch.bool)
         self._cohorts.append(
             _Cohort(

@@ -24,7 +24,7 @@ from lem_models.execution.records import Decision, ExecutionState, MarketWindow,
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["KnownRoll", "Roll", "dust"]
+__all__ = ["Roll", "dust"]
 
 _SLACK = 1 + 1e-15
 
@@ -97,26 +97,34 @@ class Roll:
         self._booked: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._bound()
 
+    @classmethod
+    def of(cls, orders: OrderBatch, window: MarketWindow) -> Self:
+        """Orders before their first period, with what is known of their market in advance."""
+        return cls(
+            orders,
+            expected_volume=window.expected_volume,
+            volatility=window.volatility,
+            arrival_price=window.arrival_price,
+            volume_unit=window.volume_unit,
+        )
+
     def state(self) -> ExecutionState:
         """What a policy may know before the period, in tensors of its own: it can reach nothing else through them."""
-        return self._state(torch.clone, self.prices, self.volumes)
-
-    def _state(self, own: Callable[[Tensor], Tensor], prices: Tensor, volumes: Tensor) -> ExecutionState:
         return ExecutionState(
             period=self.period,
-            remaining=own(self.remaining),
-            lower=own(self._lower),
-            upper=own(self._upper),
-            executed_price=own(self._executed),
-            vwap=own(self._vwap),
-            twap=own(self._twap),
-            last_price=own(self._last_price),
-            last_close=own(self._last_close),
-            prices=prices,
-            volumes=volumes,
-            expected_volume=own(self._expected),
-            volatility=own(self._volatility),
-            arrival_price=own(self._arrival),
+            remaining=self.remaining.clone(),
+            lower=self._lower.clone(),
+            upper=self._upper.clone(),
+            executed_price=self._executed.clone(),
+            vwap=self._vwap.clone(),
+            twap=self._twap.clone(),
+            last_price=self._last_price.clone(),
+            last_close=self._last_close.clone(),
+            prices=self.prices,
+            volumes=self.volumes,
+            expected_volume=self._expected.clone(),
+            volatility=self._volatility.clone(),
+            arrival_price=self._arrival.clone(),
             start_context=self._start_context,
         )
 
@@ -291,36 +299,3 @@ class Roll:
     def _by_period(self, values: list[Tensor]) -> Tensor:
         """One value per period so far, [orders, period]."""
         return torch.stack(values, 1) if values else self._like.new_empty(len(self._like), 0)
-
-
-class KnownRoll(Roll):
-    """Orders in a market known in advance, rolled many times with policies that change no tensor: they get no copies.
-
-    Args:
-        orders: The orders.
-        window: Their market.
-    """
-
-    def __init__(self, orders: OrderBatch, window: MarketWindow) -> None:
-        super().__init__(
-            orders,
-            expected_volume=window.expected_volume,
-            volatility=window.volatility,
-            arrival_price=window.arrival_price,
-            volume_unit=window.volume_unit,
-        )
-        self._window = window
-
-    def state(self) -> ExecutionState:
-        """What a policy may know before the period, in the tensors of the roll and of the market."""
-        s = self.period
-        return self._state(lambda values: values, self._window.price[:, :s], self._window.volume[:, :s])
-
-    def fork(self) -> KnownRoll:
-        """The same orders, to go on from here once more; it keeps no record of the fills so far.
-
-        Both share their tensors, because no rule changes one in place.
-        """
-        fork = copy(self)
-        fork._prices, fork._volumes, fork._booked = [], [], []
-        return fork

@@ -77,13 +77,7 @@ def simulate(
         paths: Paths | None = roll_out(policy, contexts, orders, window, to_finish=to_finish)
         if paths is not None:
             return paths
-    roll = Roll(
-        orders,
-        expected_volume=window.expected_volume,
-        volatility=window.volatility,
-        arrival_price=window.arrival_price,
-        volume_unit=window.volume_unit,
-    )
+    roll = Roll.of(orders, window)
     # Bars by period, each a contiguous row: the columns of [orders, periods] are strided.
     bars = zip(
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True
