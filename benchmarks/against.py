@@ -125,7 +125,7 @@ def against(
                     )
     return {
         "old": _git("rev-parse", "--short", f"{revision}^{{commit}}").strip(),
-        "new": _git("rev-parse", "--short", "HEAD").strip(),
+        "new": _git("describe", "--always", "--dirty", "--exclude=*").strip(),
         "turns": turns,
         "repeats": repeats,
         "rows": compared(measured),
