@@ -1,6 +1,6 @@
 """Speed of the hot paths, as ratios inside one run, beside peers, and against an older commit.
 
-    python benchmarks/speed.py [--only tkan training execution roll live startup symbols peers] [--out reports/speed]
+    python benchmarks/speed.py [--only tkan training execution roll live startup cold symbols peers]
     python benchmarks/speed.py --against REVISION --data crypto_hourly.parquet
 
 - TKAN, forward and forward + backward, against the plain loop of its formulas, the eager loops that run without a
@@ -11,10 +11,11 @@
 - Roll: a training step and execution with the kernel for all periods at once, against period by period, on one thread.
 - Live: milliseconds from a closed bar to the decision, on one thread; making a session and its memory; 1,000 orders on
   200 symbols after a close.
-- Start-up: `import lem_models` and `lem --help` in fresh processes, and a cold start to the first decision.
+- Start-up: `import lem_models` and `lem --help` in fresh processes; cold: a cold start to the first decision.
 - Symbols: time per order in markets of 10 to 5,000 symbols.
-- Peers, where they are installed (--peer-python names an interpreter that has them): TKAN of PyPI's `tkan` on its torch
-  back end, and NautilusTrader's TWAP example through its backtest engine, which does far more per order.
+- Peers, on one thread, where they are installed (--peer-python names an interpreter that has them): TKAN of PyPI's
+  `tkan` on its torch back end, and NautilusTrader's TWAP example through its backtest engine, which does far more per
+  order.
 - With --against, the main figures of an older commit and of this one: the same work, in turns.
 
 Prints tables, writes `speed.json`, anew after each section, and `speed.png`. Competitors take turns, and the fastest of
@@ -29,7 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ from lem_models.report.console import rich_table
 from lem_models.report.figure_style import figure_to_png_bytes
 from lem_models.report.tables import Column, Table
 
-SECTIONS = ("tkan", "training", "execution", "roll", "live", "startup", "symbols", "peers")
+SECTIONS = ("tkan", "training", "execution", "roll", "live", "startup", "cold", "symbols", "peers")
 SIZES = (32, 64, 200)
 SYMBOLS = (10, 100, 1000, 5000)
 BATCH, TIME = 64, 131
@@ -79,11 +81,13 @@ def startup(repeats: int) -> dict[str, float]:
     return best
 
 
-def _roll(repeats: int) -> dict[str, Any]:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch: for what is compared per core, and hardly disturbed by other programs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return roll_out_race(repeats)
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -115,21 +119,26 @@ class _Run:
         }
 
     def roll(self) -> dict[str, Any]:
-        return {"roll": _roll(self.options.repeats)}
+        with one_thread():
+            return {"roll": roll_out_race(self.options.repeats)}
 
     def live(self) -> dict[str, Any]:
         return {"live": live_latency(self.options.model), "many_orders": many_orders(self.options.model)}
 
     def startup(self) -> dict[str, Any]:
+        return {"startup": startup(self.options.repeats)}
+
+    def cold(self) -> dict[str, Any]:
         from benchmarks.cold_start import cold_start
 
-        return {"startup": startup(self.options.repeats), "cold_start": cold_start(self.options.repeats)}
+        return {"cold_start": cold_start(self.options.repeats)}
 
     def symbols(self) -> dict[str, Any]:
         return {"symbols": measure_numbers_of_symbols(self.options.symbols, self.options.repeats)}
 
     def peers(self) -> dict[str, Any]:
-        measured = peers_beside(self.options.peer_python, turns=self.options.repeats, batch=BATCH, steps=TIME)
+        with one_thread():
+            measured = peers_beside(self.options.peer_python, turns=self.options.repeats, batch=BATCH, steps=TIME)
         missing = {name: facts["not_installed"] for name, facts in measured.items() if "not_installed" in facts}
         for name, command in missing.items():
             self.console.print(f"peer {name}: not installed: {command}")
@@ -220,7 +229,7 @@ def _print_section(console: Console, name: str, facts: Any) -> None:  # noqa: AN
     elif name == "roll":
         _print_rows(console, "Kernel for all periods", [{"work": work, **own} for work, own in facts.items()])
     elif isinstance(facts, Mapping):
-        _print_facts(console, name, facts)
+        _print_facts(console, name.replace("_", " ").capitalize(), facts)
 
 
 def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,7 @@ code of a peer is in this repository. A peer that is not installed is named, wit
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,7 +79,9 @@ def _has(interpreter: str, modules: tuple[str, ...]) -> bool:
 def _run(interpreter: str, script: str, *settings: object) -> dict[str, Any]:
     """What a peer's script prints."""
     command = [interpreter, str(_FOLDER / script), *map(str, settings)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{script}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
