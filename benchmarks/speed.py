@@ -92,7 +92,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class _Run:
+class _Sections:
     """The sections of one run; each returns its part of the record."""
 
     def __init__(self, options: argparse.Namespace, inputs: Path, console: Console) -> None:
@@ -151,7 +151,12 @@ class _Run:
         turns, repeats = max(2, options.repeats // 2), max(2, options.repeats // 3)
         return {
             "against": against(
-                options.against, turns=turns, repeats=repeats, data=options.data, tell=self.console.print
+                options.against,
+                turns=turns,
+                repeats=repeats,
+                data=options.data,
+                limit=options.limit,
+                tell=self.console.print,
             )
         }
 
@@ -179,6 +184,7 @@ def main() -> None:
         "--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="of the training steps"
     )
     parser.add_argument("--repeats", type=int, default=7, help="turns of which the fastest counts")
+    parser.add_argument("--limit", type=int, default=40_000, help="most dense orders")
     parser.add_argument("--symbols", type=int, nargs="+", default=list(SYMBOLS), help="numbers of symbols")
     parser.add_argument("--peer-python", help="interpreter that has the peers; default: this one")
     options = parser.parse_args()
@@ -200,10 +206,10 @@ def main() -> None:
     path = options.out / "speed.json"
     with tempfile.TemporaryDirectory(prefix="speed-") as inputs:
         if {"training", "execution"} & set(wanted):
-            prepare(Path(inputs), options.data)
-        run = _Run(options, Path(inputs), console)
+            prepare(Path(inputs), options.data, limit=options.limit)
+        sections = _Sections(options, Path(inputs), console)
         for name in wanted:
-            section = getattr(run, name)()
+            section = getattr(sections, name)()
             measured |= section
             to_json(measured, path)
             for key, facts in section.items():
