@@ -220,12 +220,12 @@ def many_orders(
             live.add(table, history)
         add.append((time.perf_counter() - clock) / each)
         live.decide()
+        under_way.append(int((~live.done).sum()))
         clock, busy = time.perf_counter(), time.process_time()
         live.observe(coming[start])
         live.decide()
         close.append(time.perf_counter() - clock)
         cpu.append(time.process_time() - busy)
-        under_way.append(int((~live.done).sum()))
     milliseconds = 1e3 * np.array(close[horizon:])
     return {
         "model": model_name,
