@@ -201,7 +201,7 @@ def _measured(root: Path, name: str, *settings: object) -> dict[str, Any]:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise RuntimeError(lines[-1][:_LONGEST_REASON])
     result = json.loads(done.stdout.splitlines()[-1])
-    if Path(result["package"]) != root / "lem_models":
+    if Path(result["package"]) != root.resolve() / "lem_models":
         raise RuntimeError(f"the package of {result['package']} was measured instead of that of {root}")
     measured: dict[str, Any] = result["measured"]
     return measured

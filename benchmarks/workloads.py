@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -184,9 +185,11 @@ def _desk(folder: Path, turns: int) -> dict[str, Any]:
 
 
 def _cold_start(folder: Path, turns: int) -> dict[str, Any]:
-    from benchmarks.cold_start import cold_start
+    from benchmarks import cold_start as module
 
-    return cold_start(turns)
+    # Its processes take the package from their working folder, which must be that of the package measured here.
+    with patch.object(module, "REPOSITORY", package_root()):
+        return module.cold_start(turns)
 
 
 def _symbols(count: int) -> Callable[[Path, int], dict[str, Any]]:
@@ -196,6 +199,13 @@ def _symbols(count: int) -> Callable[[Path, int], dict[str, Any]]:
         return measure_symbols(count, turns)
 
     return measure
+
+
+def package_root() -> Path:
+    """Folder that holds the package that is measured."""
+    import lem_models
+
+    return Path(lem_models.__file__).resolve().parents[1]
 
 
 WORKLOADS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
@@ -218,10 +228,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    import lem_models
-
     measured = WORKLOADS[options.name](options.inputs, options.turns)
-    print(json.dumps({"package": str(Path(lem_models.__file__).parent), "measured": measured}))
+    print(json.dumps({"package": str(package_root() / "lem_models"), "measured": measured}))
 
 
 if __name__ == "__main__":

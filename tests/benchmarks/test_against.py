@@ -1,6 +1,8 @@
 """An older commit against this one: what is compared, what the old one cannot run, and that the same work is done."""
 
 import json
+import sys
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -93,3 +95,16 @@ def test_a_desk_of_sessions_has_the_same_orders_as_live_orders(monkeypatch):
     monkeypatch.setattr(live, "LiveOrders", None)
     old = live.many_orders("lem-crypto-hourly", **sizes)
     assert old["orders"] == new["orders"] > 20
+
+
+def test_a_cold_start_is_of_the_package_that_is_measured(tmp_path, monkeypatch):
+    import benchmarks
+
+    start = ModuleType("benchmarks.cold_start")
+    start.REPOSITORY = ROOT
+    start.cold_start = lambda turns: {"package": start.REPOSITORY, "turns": turns}
+    monkeypatch.setitem(sys.modules, "benchmarks.cold_start", start)
+    monkeypatch.setattr(benchmarks, "cold_start", start, raising=False)
+    monkeypatch.setattr(workloads, "package_root", lambda: tmp_path)
+    assert workloads.WORKLOADS["cold start"](tmp_path, 2) == {"package": tmp_path, "turns": 2}
+    assert start.REPOSITORY == ROOT
