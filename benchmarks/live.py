@@ -19,8 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +69,6 @@ def live_latency(
         for replay in replays[:3]:  # the first calls of anything are slow
             _time(policy, *replay)
         timed = [[_time(policy, *replay) for _ in range(repeats)] for replay in replays]
-        memory = _memory(policy, replays)
     finally:
         torch.set_num_threads(threads)
     every = np.concatenate([np.stack([one.decisions for one in same], 1) for same in timed])  # [decisions, repeats]
@@ -82,7 +84,7 @@ def live_latency(
         "all_max_ms": 1e3 * float(every.max()),
         "create_p50_ms": 1e3 * float(np.percentile(create, 50)),
         "create_p99_ms": 1e3 * float(np.percentile(create, 99)),
-        "session_mb": memory,
+        "session_mb": session_memory(model_name, seed=seed),
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
     }
@@ -132,13 +134,37 @@ def _time(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]
     return _Times(create, np.array(seconds))
 
 
-def _memory(policy: Policy, replays: list[tuple[Order, Bars, list[dict[Any, Any]]]], count: int = 1000) -> float:
-    """Megabytes that an open session takes: growth of the process over many of them."""
-    before = _resident()
+def session_memory(model_name: str, *, count: int = 1000, seed: int = 0) -> float:
+    """Megabytes that an open session takes: growth over many of them of a process that has done nothing else.
+
+    Args:
+        model_name: Name of a policy or a model.
+        count: Sessions.
+        seed: Seed of the market and the orders.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    code = f"from benchmarks.live import grown; print(grown({model_name!r}, {count}, {seed}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((root, *filter(None, sys.path))), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=root
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def grown(model_name: str, count: int, seed: int) -> float:
+    """Megabytes that a session adds to this process."""
+    policy, replays = load_policy(model_name), list(_replays(min(count, 200), seed))
     sessions = []
-    for number in range(count):
+
+    def make(number: int) -> None:
         order, history, _ = replays[number % len(replays)]
         sessions.append(policy.session(order, history))
+
+    for number in range(20):  # what the first ones make is shared
+        make(number)
+    before = _resident()
+    for number in range(count):
+        make(number)
     return (_resident() - before) / count / 1e6
 
 

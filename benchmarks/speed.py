@@ -6,8 +6,8 @@
 - TKAN, forward and forward + backward, against the plain loop of its formulas, the eager loops that run without a
   compiler, `torch.nn.LSTM` and `torch.nn.GRU` of the same size, and the floor of the matrix products.
 - Training: orders and origins per second of the recipe (an origin is a bar with 4 orders).
-- Execution: orders per second of a bundled model; dense orders start on every bar, sparse ones every 200 bars, and each
-  reads contexts of its own. On real hourly bars with --data.
+- Execution: orders per second of a bundled model, on one thread; dense orders start on every bar, sparse ones every 200
+  bars, and each of them reads contexts of its own. With --data sparse ones are on real hourly bars.
 - Roll: a training step and execution with the kernel for all periods at once, against period by period, on one thread.
 - Live: milliseconds from a closed bar to the decision, on one thread; making a session and its memory; 1,000 orders on
   200 symbols after a close.
@@ -113,10 +113,11 @@ class _Sections:
 
     def execution(self) -> dict[str, Any]:
         repeats = max(2, self.options.repeats // 3)
-        return {
-            f"execution, {kind}": execution(self.inputs, repeats, kind, policy=self.options.model)
-            for kind in ("dense", "sparse")
-        }
+        with one_thread():
+            return {
+                f"execution, {kind}": execution(self.inputs, repeats, kind, policy=self.options.model)
+                for kind in ("dense", "sparse")
+            }
 
     def roll(self) -> dict[str, Any]:
         with one_thread():

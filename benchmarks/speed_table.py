@@ -48,8 +48,9 @@ def paths_table(speed: dict[str, Any]) -> str:
         f"training, crypto recipe, 4 orders per origin, {training['threads']} threads": (
             f"{training['origins_per_second']:,.0f} origins/s, {training['against_authors']:.0f} × the published code"
         ),
-        f"`execute`, {dense['model']}, {dense['orders']:,} dense orders, {dense['periods']} periods": _rates(dense),
-        f"`execute`, {sparse['orders']:,} sparse orders, {sparse['periods']} periods": _rates(sparse),
+        f"`execute`, {dense['model']}, {dense['orders']:,} dense orders, {dense['periods']} periods, "
+        "one thread": _rates(dense),
+        f"`execute`, {sparse['orders']:,} sparse orders, {sparse['periods']} periods, one thread": _rates(sparse),
         f"live decision after a new bar, {live['model']}, one thread": (
             f"p50 {live['p50_ms']:.2f} ms, p99 {live['p99_ms']:.2f} ms"
         ),
