@@ -4,6 +4,7 @@
 # CPU=1    take the CPU-only build of torch from PyTorch's own index (on Linux, PyPI's is the much larger CUDA build)
 # DATA     bars to use instead of the embedded synthetic market: .parquet, .csv or .csv.gz
 # WORKERS  test processes, one torch thread each
+# AGAINST  older commit that `make speed` also measures, in turns with this one
 # ROOM     folder of tests for `make test-fast`, such as markets or hub; several with spaces between
 
 PYTHON ?= python3.11 python3 python3.12 python3.13 python3.14 python3.10
@@ -52,8 +53,8 @@ check: dev ## ruff and mypy
 bench: install ## slippage benchmark (DATA=bars.parquet MODEL=name OUT=folder)
 	$(BIN)/python benchmarks/slippage.py --model "$(MODEL)" $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
 
-speed: install ## speed and scaling benchmarks, into reports/ (some minutes, 12 GB of temporary disk)
-	$(BIN)/python benchmarks/speed.py --out reports/speed
+speed: install ## speed and scaling benchmarks, into reports/ (some minutes, 12 GB of temporary disk; AGAINST=commit)
+	$(BIN)/python benchmarks/speed.py --out reports/speed $(if $(AGAINST),--against "$(AGAINST)") $(if $(DATA),--data "$(DATA)")
 	$(BIN)/python benchmarks/scaling.py --bars 1e6 1e7 1e8 --out reports/scaling
 
 clean: ## remove caches and builds

@@ -19,8 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +34,12 @@ import pandas as pd
 import torch
 
 from lem_models import Bars, Order, load_policy, synthetic_bars
-from lem_models.execution.live import LiveOrders
 from lem_models.execution.policy import Policy
+
+try:
+    from lem_models.execution.live import LiveOrders
+except ImportError:  # an older commit, see benchmarks/workloads.py
+    LiveOrders = None
 
 HISTORY = 400
 PERCENTILES = (50, 90, 99)
@@ -62,7 +69,6 @@ def live_latency(
         for replay in replays[:3]:  # the first calls of anything are slow
             _time(policy, *replay)
         timed = [[_time(policy, *replay) for _ in range(repeats)] for replay in replays]
-        memory = _memory(policy, replays)
     finally:
         torch.set_num_threads(threads)
     every = np.concatenate([np.stack([one.decisions for one in same], 1) for same in timed])  # [decisions, repeats]
@@ -78,7 +84,7 @@ def live_latency(
         "all_max_ms": 1e3 * float(every.max()),
         "create_p50_ms": 1e3 * float(np.percentile(create, 50)),
         "create_p99_ms": 1e3 * float(np.percentile(create, 99)),
-        "session_mb": memory,
+        "session_mb": session_memory(model_name, seed=seed),
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
     }
@@ -128,13 +134,37 @@ def _time(policy: Policy, order: Order, history: Bars, bars: list[dict[Any, Any]
     return _Times(create, np.array(seconds))
 
 
-def _memory(policy: Policy, replays: list[tuple[Order, Bars, list[dict[Any, Any]]]], count: int = 1000) -> float:
-    """Megabytes that an open session takes: growth of the process over many of them."""
-    before = _resident()
+def session_memory(model_name: str, *, count: int = 1000, seed: int = 0) -> float:
+    """Megabytes that an open session takes: growth over many of them of a process that has done nothing else.
+
+    Args:
+        model_name: Name of a policy or a model.
+        count: Sessions.
+        seed: Seed of the market and the orders.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    code = f"from benchmarks.live import grown; print(grown({model_name!r}, {count}, {seed}))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((root, *filter(None, sys.path))), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, env=environment, cwd=root
+    )
+    return float(done.stdout.splitlines()[-1])
+
+
+def grown(model_name: str, count: int, seed: int) -> float:
+    """Megabytes that a session adds to this process."""
+    policy, replays = load_policy(model_name), list(_replays(min(count, 200), seed))
     sessions = []
-    for number in range(count):
+
+    def make(number: int) -> None:
         order, history, _ = replays[number % len(replays)]
         sessions.append(policy.session(order, history))
+
+    for number in range(20):  # what the first ones make is shared
+        make(number)
+    before = _resident()
+    for number in range(count):
+        make(number)
     return (_resident() - before) / count / 1e6
 
 
@@ -142,6 +172,33 @@ def _resident() -> int:
     """Bytes of the process in memory; 0 where the system does not tell."""
     status = Path("/proc/self/statm")
     return int(status.read_text().split()[1]) * resource.getpagesize() if status.exists() else 0
+
+
+class _Sessions:
+    """What a desk did before there were ``LiveOrders``: a session for each order, one after the other."""
+
+    def __init__(self, policy: Policy, table: pd.DataFrame, history: Bars) -> None:
+        self.policy, self.sessions = policy, []
+        self.add(table, history)
+
+    def add(self, table: pd.DataFrame, history: Bars) -> None:
+        by_symbol = {symbol: history.select([symbol]) for symbol in table["symbol"].unique()}
+        for row in table.to_dict("records"):
+            self.sessions.append((row["symbol"], self.policy.session(Order(**row), by_symbol[row["symbol"]])))
+
+    def observe(self, bars: dict[str, dict[Any, Any]]) -> None:
+        for symbol, session in self.sessions:
+            if not session.done:
+                session.observe(bars[symbol])
+
+    def decide(self) -> None:
+        for _, session in self.sessions:
+            if not session.done:
+                session.decide()
+
+    @property
+    def done(self) -> np.ndarray:
+        return np.array([session.done for _, session in self.sessions])
 
 
 def many_orders(
@@ -157,8 +214,8 @@ def many_orders(
         seed: Seed of the market and the orders.
 
     Returns:
-        ``p50_ms``, ``p90_ms``, ``min_ms`` of one close: the bars read and every order decided; ``add_ms``: of adding
-        one order, in batches; ``orders``, ``symbols``, ``threads``.
+        ``p50_ms``, ``p90_ms``, ``min_ms`` of one close: the bars read and every order decided; ``cpu_ms``: its median
+        CPU time on all threads; ``add_ms``: of adding one order, in batches; ``orders``, ``symbols``, ``threads``.
     """
     policy, rng = load_policy(model_name), np.random.default_rng(seed)
     market = synthetic_bars(symbols=symbols, days=14, seed=seed)
@@ -168,7 +225,8 @@ def many_orders(
         start: {row["symbol"]: row for row in rows.to_dict("records")}
         for start, rows in market.between(start=begin).frame.groupby("timestamp")
     }
-    live, add, close, under_way = None, [], [], []
+    desk = _Sessions if LiveOrders is None else LiveOrders
+    live, add, close, cpu, under_way = None, [], [], [], []
     for number in range(horizon + closes):
         start = begin + number * hour
         table = pd.DataFrame(
@@ -183,16 +241,17 @@ def many_orders(
         )
         history, clock = market.between(end=start), time.perf_counter()
         if live is None:
-            live = LiveOrders(policy, table, history)
+            live = desk(policy, table, history)
         else:
             live.add(table, history)
         add.append((time.perf_counter() - clock) / each)
         live.decide()
-        clock = time.perf_counter()
+        under_way.append(int((~live.done).sum()))
+        clock, busy = time.perf_counter(), time.process_time()
         live.observe(coming[start])
         live.decide()
         close.append(time.perf_counter() - clock)
-        under_way.append(int((~live.done).sum()))
+        cpu.append(time.process_time() - busy)
     milliseconds = 1e3 * np.array(close[horizon:])
     return {
         "model": model_name,
@@ -202,6 +261,7 @@ def many_orders(
         "min_ms": float(milliseconds.min()),
         "p50_ms": float(np.median(milliseconds)),
         "p90_ms": float(np.percentile(milliseconds, 90)),
+        "cpu_ms": 1e3 * float(np.median(cpu[horizon:])),
         "add_ms": 1e3 * float(np.median(add[1:])),
     }
 

@@ -1,27 +1,37 @@
-"""Speed of the hot paths, as ratios inside one run: TKAN, training, execution, live decisions, start-up.
+"""Speed of the hot paths, as ratios inside one run, beside peers, and against an older commit.
 
-    python benchmarks/speed.py [--only tkan training execution roll live startup] [--out reports/speed]
+    python benchmarks/speed.py [--only tkan training execution roll live startup cold symbols peers]
+    python benchmarks/speed.py --against REVISION --data crypto_hourly.parquet
 
 - TKAN, forward and forward + backward, against the plain loop of its formulas, the eager loops that run without a
   compiler, `torch.nn.LSTM` and `torch.nn.GRU` of the same size, and the floor of the matrix products.
 - Training: orders and origins per second of the recipe (an origin is a bar with 4 orders).
-- Execution: orders per second of a bundled model.
-- Roll: a training step and execution with the kernel for all periods at once, against period by period.
-- Live: milliseconds from a closed bar to the decision, on one thread.
-- Start-up: `import lem_models` and `lem --help` in fresh processes.
+- Execution: orders per second of a bundled model, on one thread; dense orders start on every bar, sparse ones every 200
+  bars, and each of them reads contexts of its own. With --data sparse ones are on real hourly bars.
+- Roll: a training step and execution with the kernel for all periods at once, against period by period, on one thread.
+- Live: milliseconds from a closed bar to the decision, on one thread; making a session and its memory; 1,000 orders on
+  200 symbols after a close.
+- Start-up: `import lem_models` and `lem --help` in fresh processes; cold: a cold start to the first decision.
+- Symbols: time per order in markets of 10 to 5,000 symbols.
+- Peers, on one thread, where they are installed (--peer-python names an interpreter that has them): TKAN of PyPI's
+  `tkan` on its torch back end, and NautilusTrader's TWAP example through its backtest engine, which does far more per
+  order.
+- With --against, the main figures of an older commit and of this one: the same work, in turns.
 
-Prints tables, writes `speed.json` and `speed.png`. Competitors take turns, and the fastest of several turns counts: a
-busy machine only ever adds time.
+Prints tables, writes `speed.json`, anew after each section, and `speed.png`. Competitors take turns, and the fastest of
+several turns counts: a busy machine only ever adds time.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
+import tempfile
 import time
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,84 +41,27 @@ import pandas as pd
 import torch
 from rich.console import Console
 
+from benchmarks.against import against
 from benchmarks.live import live_latency, many_orders
+from benchmarks.peers.beside import peers_beside
 from benchmarks.pictures import speed_figure
 from benchmarks.roll_out_speed import roll_out_race
-from benchmarks.tkan_speed import race, timed
+from benchmarks.scaling import measure_numbers_of_symbols
+from benchmarks.tkan_speed import race
+from benchmarks.workloads import MODEL, UNTIL, execution, prepare, training
 from lem_models.guard.output import to_json
 from lem_models.modeling.kernels.library import kernels
 from lem_models.report.console import rich_table
 from lem_models.report.figure_style import figure_to_png_bytes
 from lem_models.report.tables import Column, Table
 
-SECTIONS = ("tkan", "training", "execution", "roll", "live", "startup")
+SECTIONS = ("tkan", "training", "execution", "roll", "live", "startup", "cold", "symbols", "peers")
 SIZES = (32, 64, 200)
+SYMBOLS = (10, 100, 1000, 5000)
 BATCH, TIME = 64, 131
-ORDERS_PER_ORIGIN = 4
-AUTHORS_ORIGINS_PER_SECOND = 20.0  # of the published code, whole model, measured on two loaded cores
 
 
-# --- training and execution ------------------------------------------------------------------------------------------
-
-
-def training(repeats: int, data: Path | None, precision: str, orders_per_stretch: int | None) -> dict[str, Any]:
-    """Orders and origins per second of training steps of the crypto recipe, batches included."""
-    from lem_models.markets.bars import Bars
-    from lem_models.markets.synthetic import synthetic_bars
-    from lem_models.modeling.model import LEMModel
-    from lem_models.training.batches import MarketBatches
-    from lem_models.training.recipe import Recipe
-
-    recipe = Recipe.read(Path(__file__).parents[1] / "recipes" / "scratch.yaml")
-    bars = synthetic_bars(symbols=8, days=365, start="2023-01-01", seed=0) if data is None else Bars.read(data)
-    settings = recipe.data[0]
-    if orders_per_stretch:
-        settings = settings.model_copy(update={"orders_per_stretch": orders_per_stretch})
-    module = MarketBatches(bars, settings, recipe.model, recipe.orders)
-    model = LEMModel(recipe.model, optimizer=recipe.optimizer).train()
-    optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
-    dtype = torch.bfloat16 if precision == "bf16-mixed" else None
-    warnings.filterwarnings("ignore", message="You are trying to `self.log")  # there is no trainer here
-    times = []
-    for number in range(repeats + 2):
-        start = time.perf_counter()
-        batch = module.batch(number, training=True)
-        made = time.perf_counter()
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
-            loss = model.training_step(batch, number)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        times.append((made - start, time.perf_counter() - start))
-    making, whole = (min(column) for column in zip(*times[2:], strict=True))
-    orders = len(batch.orders)
-    origins = orders / ORDERS_PER_ORIGIN / whole
-    return {
-        "precision": precision,
-        "orders_per_step": orders,
-        "step_ms": 1e3 * whole,
-        "batch_ms": 1e3 * making,
-        "orders_per_second": orders / whole,
-        "origins_per_second": origins,
-        "against_authors": origins / AUTHORS_ORIGINS_PER_SECOND,
-    }
-
-
-def execution(repeats: int, data: Path | None, model_name: str) -> dict[str, Any]:
-    """Orders per second of ``execute``, features of the market included."""
-    from lem_models import Bars, LEMModel, Order, execute, synthetic_bars
-
-    model = LEMModel.from_pretrained(model_name)
-    bars = synthetic_bars(symbols=8, days=120, seed=0) if data is None else Bars.read(data)
-    minima = sorted({1, *(max(1, model.horizon * quarter // 4) for quarter in (1, 2, 3)), model.horizon})
-    orders = Order.sample(bars, every=1, side="both", min_periods=minima, max_periods=model.horizon, limit=100_000)
-    best = min(timed(lambda: execute(model, bars, orders), torch.device("cpu")) for _ in range(max(2, repeats // 3)))
-    return {
-        "model": model_name,
-        "orders": len(orders),
-        "seconds": best / 1e3,
-        "orders_per_second": 1e3 * len(orders) / best,
-    }
+# --- sections --------------------------------------------------------------------------------------------------------
 
 
 def startup(repeats: int) -> dict[str, float]:
@@ -128,23 +81,116 @@ def startup(repeats: int) -> dict[str, float]:
     return best
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch: for what is compared per core, and hardly disturbed by other programs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Sections:
+    """The sections of one run; each returns its part of the record."""
+
+    def __init__(self, options: argparse.Namespace, inputs: Path, console: Console) -> None:
+        self.options, self.inputs, self.console = options, inputs, console
+
+    def tkan(self) -> dict[str, Any]:
+        options = self.options
+        return {"tkan": race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)}
+
+    def training(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"precision": self.options.precision}
+        return {
+            "training": training(self.inputs, self.options.repeats, **settings),
+            "training, 160 orders a stretch": training(
+                self.inputs, self.options.repeats, **settings, orders_per_stretch=160
+            ),
+        }
+
+    def execution(self) -> dict[str, Any]:
+        repeats = max(2, self.options.repeats // 3)
+        with one_thread():
+            return {
+                f"execution, {kind}": execution(self.inputs, repeats, kind, policy=self.options.model)
+                for kind in ("dense", "sparse")
+            }
+
+    def roll(self) -> dict[str, Any]:
+        with one_thread():
+            return {"roll": roll_out_race(self.options.repeats)}
+
+    def live(self) -> dict[str, Any]:
+        return {"live": live_latency(self.options.model), "many_orders": many_orders(self.options.model)}
+
+    def startup(self) -> dict[str, Any]:
+        return {"startup": startup(self.options.repeats)}
+
+    def cold(self) -> dict[str, Any]:
+        from benchmarks.cold_start import cold_start
+
+        return {"cold_start": cold_start(self.options.repeats)}
+
+    def symbols(self) -> dict[str, Any]:
+        return {"symbols": measure_numbers_of_symbols(self.options.symbols, self.options.repeats)}
+
+    def peers(self) -> dict[str, Any]:
+        with one_thread():
+            measured = peers_beside(self.options.peer_python, turns=self.options.repeats, batch=BATCH, steps=TIME)
+        missing = {name: facts["not_installed"] for name, facts in measured.items() if "not_installed" in facts}
+        for name, command in missing.items():
+            self.console.print(f"peer {name}: not installed: {command}")
+        if missing:
+            self.console.print(f"{len(missing)} of {len(measured)} peers left out (--peer-python: where they are)")
+        return {"peers": measured}
+
+    def against(self) -> dict[str, Any]:
+        options = self.options
+        turns, repeats = max(2, options.repeats // 2), max(2, options.repeats // 3)
+        return {
+            "against": against(
+                options.against,
+                turns=turns,
+                repeats=repeats,
+                data=options.data,
+                limit=options.limit,
+                tell=self.console.print,
+            )
+        }
+
+
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
+    parser.add_argument(
+        "--only", nargs="+", choices=(*SECTIONS, "against"), help="sections to run; default all, against if asked for"
+    )
     parser.add_argument("--out", type=Path, default=Path("reports/speed"), help="folder of speed.json and speed.png")
-    parser.add_argument("--data", type=Path, help="bars for training and execution; default: a synthetic market")
-    parser.add_argument("--model", default="lem-crypto-hourly", help="model to execute and to decide live")
+    parser.add_argument("--against", metavar="REVISION", help="older commit to compare with, in turns")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help=f"real hourly bars for sparse orders, of which those before {UNTIL} are read; default: simulated ones",
+    )
+    parser.add_argument("--model", default=MODEL, help="model to execute and to decide live")
     parser.add_argument("--threads", type=int, default=0, help="threads of torch; default: torch's own choice")
     parser.add_argument("--device", default="cpu", help="device of the TKAN section: cpu or cuda")
     parser.add_argument(
         "--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="of the training steps"
     )
     parser.add_argument("--repeats", type=int, default=7, help="turns of which the fastest counts")
+    parser.add_argument("--limit", type=int, default=40_000, help="most dense orders")
+    parser.add_argument("--symbols", type=int, nargs="+", default=list(SYMBOLS), help="numbers of symbols")
+    parser.add_argument("--peer-python", help="interpreter that has the peers; default: this one")
     options = parser.parse_args()
+    if options.only and ("against" in options.only) != (options.against is not None):
+        parser.error("--only against goes with --against REVISION")
     if options.threads:
         torch.set_num_threads(options.threads)
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -155,33 +201,42 @@ def main() -> None:
         "compiled_kernels": kernels() is not None,
         "batch": BATCH,
         "time": TIME,
+        "load_at_start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
-    if "tkan" in options.only:
-        measured["tkan"] = race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)
-        _print_tkan(console, measured["tkan"])
-    if "training" in options.only:
-        for name, orders in (("training", None), ("training, 160 orders a stretch", 160)):
-            measured[name] = training(options.repeats, options.data, options.precision, orders)
-            _print_facts(console, f"Crypto recipe: {name}", measured[name])
-    if "execution" in options.only:
-        measured["execution"] = execution(options.repeats, options.data, options.model)
-        _print_facts(console, "Execution", measured["execution"])
-    if "roll" in options.only:
-        measured["roll"] = roll_out_race(options.repeats)
-        for name, facts in measured["roll"].items():
-            _print_facts(console, f"Kernel for all periods: {name}", facts)
-    if "live" in options.only:
-        measured["live"], measured["many_orders"] = live_latency(options.model), many_orders(options.model)
-        _print_facts(console, "Live decision, one thread", measured["live"])
-        _print_facts(console, "Many live orders", measured["many_orders"])
-    if "startup" in options.only:
-        measured["startup"] = startup(options.repeats)
-        _print_facts(console, "Start-up, seconds", measured["startup"])
-    path = to_json(measured, options.out / "speed.json")
+    wanted = options.only or (*SECTIONS, *(("against",) if options.against else ()))
+    path = options.out / "speed.json"
+    with tempfile.TemporaryDirectory(prefix="speed-") as inputs:
+        if {"training", "execution"} & set(wanted):
+            prepare(Path(inputs), options.data, limit=options.limit)
+        sections = _Sections(options, Path(inputs), console)
+        for name in wanted:
+            section = getattr(sections, name)()
+            measured |= section
+            to_json(measured, path)
+            for key, facts in section.items():
+                _print_section(console, key, facts)
     if "tkan" in measured:
         picture = options.out / "speed.png"
         picture.write_bytes(figure_to_png_bytes(speed_figure(measured["tkan"])))
     console.print(f"{path.resolve()}", soft_wrap=True)
+
+
+def _print_section(console: Console, name: str, facts: Any) -> None:  # noqa: ANN401
+    """A section as a table of facts, a table for each of its own sections, or its rows."""
+    if name == "tkan":
+        _print_tkan(console, facts)
+    elif name == "against":
+        _print_rows(console, f"{facts['old']} against {facts['new']}", facts["rows"])
+        for workload, reason in facts["reasons"].items():
+            console.print(f"{facts['old']} cannot run {workload}: {reason}")
+    elif name == "peers":
+        for peer, own in facts.items():
+            if "rows" in own:
+                _print_rows(console, f"Peer {peer}", own["rows"])
+    elif name == "roll":
+        _print_rows(console, "Kernel for all periods", [{"work": work, **own} for work, own in facts.items()])
+    elif isinstance(facts, Mapping):
+        _print_facts(console, name.replace("_", " ").capitalize(), facts)
 
 
 def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -198,9 +253,18 @@ def _print_tkan(console: Console, rows: list[dict[str, Any]]) -> None:
 
 
 def _print_facts(console: Console, title: str, facts: Mapping[str, Any]) -> None:
-    shown = {name: f"{value:,.3f}" if isinstance(value, float) else str(value) for name, value in facts.items()}
+    shown = {name: _shown(value) for name, value in facts.items()}
     frame = pd.DataFrame(shown.items(), columns=["fact", "value"])
     console.print(rich_table(Table(frame, [Column("fact", ""), Column("value", "")], title=title)))
+
+
+def _print_rows(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+    frame = pd.DataFrame([{name: _shown(value) for name, value in row.items()} for row in rows])
+    console.print(rich_table(Table(frame, [Column(name, name) for name in frame], title=title)))
+
+
+def _shown(value: object) -> str:
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.peers.beside import PEERS
 from benchmarks.pictures import speed_figure
 from benchmarks.roll_out_speed import roll_out_race
 from benchmarks.speed import main
+from benchmarks.speed_table import TABLES
 from benchmarks.tkan_speed import FLOOR, kept_megabytes, race
 from lem_models.report.figure_style import figure_to_png_bytes
 from tests.benchmarks.script import run_script
@@ -64,3 +66,52 @@ def test_help_says_what_is_measured(monkeypatch, capsys):
         main()
     assert exit_.value.code == 0
     assert "floor of the matrix products" in capsys.readouterr().out.replace("\n  ", " ")
+
+
+def test_peers_that_are_not_installed_are_counted_and_recorded(tmp_path, monkeypatch):
+    for name in PEERS:
+        monkeypatch.setitem(PEERS, name, (("no_such_module",), f"pip install {name}"))
+    done = run_script("speed.py", "--only", "peers", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "peer tkan: not installed: pip install tkan" in done.stdout
+    assert "2 of 2 peers left out" in done.stdout
+    peers = json.loads((tmp_path / "speed.json").read_text())["peers"]
+    assert peers == {name: {"not_installed": f"pip install {name}"} for name in PEERS}
+
+
+def test_sparse_and_dense_orders_are_executed(tmp_path):
+    settings = ("--only", "execution", "--model", "twap", "--repeats", 1, "--limit", 100)
+    done = run_script("speed.py", *settings, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "speed.json").read_text())
+    dense, sparse = record["execution, dense"], record["execution, sparse"]
+    assert (dense["orders"], dense["periods"], sparse["periods"]) == (100, 12, 24)
+    # 8 symbols with an order every 200 hours of a year, but for the first 256 bars
+    assert 8 * 40 < sparse["orders"] < 8 * 44
+    for facts in (dense, sparse):
+        assert facts["orders_per_second"] == pytest.approx(facts["orders"] / facts["seconds"])
+        assert facts["orders_per_cpu_second"] == pytest.approx(facts["orders"] / facts["cpu_seconds"])
+
+
+def test_numbers_of_symbols_are_measured(tmp_path):
+    done = run_script("speed.py", "--only", "symbols", "--symbols", 2, 4, "--repeats", 1, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "speed.json").read_text())
+    assert [row["symbols"] for row in record["symbols"]] == [2, 4]
+    assert all(row["cpu_us_per_order"] > 0 for row in record["symbols"])
+    assert "| 4 | 32 | " in TABLES["symbols"](record)
+
+
+@pytest.mark.parametrize("settings", [("--only", "against"), ("--only", "tkan", "--against", "HEAD")])
+def test_an_older_commit_is_named_and_asked_for_together(settings):
+    done = run_script("speed.py", *settings)
+    assert done.returncode == 2
+    assert "--only against goes with --against REVISION" in done.stderr
+
+
+def test_the_tables_are_printed_from_the_records():
+    results = SCRIPT.parent / "results"
+    done = run_script("speed_table.py", results / "speed.json", results / "scaling.json")
+    assert done.returncode == 0, done.stderr
+    for table in TABLES.values():
+        assert table(json.loads((results / "speed.json").read_text())) in done.stdout

@@ -8,7 +8,7 @@ from benchmarks.ablation import markdown as ablation_table
 from benchmarks.encoders import table as encoder_table
 from benchmarks.martingale_optimum import table as optimum_table
 from benchmarks.records import read_market_record
-from benchmarks.speed_table import paths_table, scaling_table, tkan_table
+from benchmarks.speed_table import TABLES, cuda_table, scaling_table
 from benchmarks.zoo import Plan
 from benchmarks.zoo_table import (
     attribution_table,
@@ -64,11 +64,19 @@ def test_the_table_of_choices_is_that_of_the_recorded_rows():
 
 
 @pytest.mark.parametrize(
-    ("record", "table"), [("speed", tkan_table), ("speed", paths_table), ("scaling", scaling_table)]
+    ("record", "table"), [*(("speed", table) for table in TABLES.values()), ("scaling", scaling_table)]
 )
 def test_the_tables_of_speed_are_those_of_the_recorded_runs(record, table):
     recorded = read_record(record)
     assert table(recorded) in SPEED
+
+
+def test_every_table_of_speed_is_of_a_recorded_run():
+    printed = [table(read_record("speed")) for table in TABLES.values()] + [scaling_table(read_record("scaling"))]
+    if (ROOT / "benchmarks" / "results" / "cuda.json").exists():  # where a CUDA device was at hand
+        printed.append(cuda_table(read_record("cuda")))
+    on_page = [block for block in SPEED.split("\n\n") if block.startswith("|")]
+    assert sorted(on_page) == sorted(printed)
 
 
 @pytest.mark.parametrize(("record", "table"), [("martingale_optimum", optimum_table), ("encoders", encoder_table)])
