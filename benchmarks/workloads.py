@@ -95,7 +95,10 @@ def prepare(folder: Path, data: Path | None = None, *, limit: int = 40_000) -> N
 def training(
     folder: Path, turns: int, *, precision: str = "32-true", orders_per_stretch: int | None = None
 ) -> dict[str, Any]:
-    """Orders and origins per second of training steps of the crypto recipe, batches included."""
+    """Orders and origins per second of training steps of the crypto recipe, batches included.
+
+    With ``orders_per_stretch``, a step has as many orders as the recipe's, in fewer stretches.
+    """
     from lem_models import Bars, LEMModel
     from lem_models.training.batches import MarketBatches
     from lem_models.training.recipe import Recipe
@@ -103,7 +106,8 @@ def training(
     recipe, bars = Recipe.read(RECIPE), Bars.read(folder / "training.parquet")
     settings = recipe.data[0]
     if orders_per_stretch:
-        settings = settings.model_copy(update={"orders_per_stretch": orders_per_stretch})
+        stretches = settings.stretches * settings.orders_per_stretch // orders_per_stretch
+        settings = settings.model_copy(update={"orders_per_stretch": orders_per_stretch, "stretches": stretches})
     module = MarketBatches(bars, settings, recipe.model, recipe.orders)
     model = LEMModel(recipe.model, optimizer=recipe.optimizer).train()
     optimizer = recipe.optimizer.build(model.parameters(), 1000)["optimizer"]
@@ -210,6 +214,7 @@ def package_root() -> Path:
 
 WORKLOADS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "training": training,
+    "fewer stretches": lambda folder, turns: training(folder, turns, orders_per_stretch=160),
     "dense": lambda folder, turns: execution(folder, turns, "dense"),
     "sparse": lambda folder, turns: execution(folder, turns, "sparse"),
     "desk": _desk,
