@@ -10,8 +10,8 @@ from benchmarks import live
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process its memory")
 def test_the_memory_of_a_session_is_what_each_one_adds(monkeypatch):
-    # Ones, because pages of zeros take no memory until they are written. So many, because smaller pieces may come out of
-    # memory that the process has freed before.
+    # Ones, because pages of zeros take no memory until they are written; so many, because smaller pieces may come out
+    # of memory that the process has freed before.
     policy = SimpleNamespace(session=lambda order, history: b"\x01" * 40_000_000)
     monkeypatch.setattr(live, "load_policy", lambda name: policy)
     assert live.grown("any", 5, 0) == pytest.approx(40.0, rel=0.1)
