@@ -193,7 +193,7 @@ def _cold_start(folder: Path, turns: int) -> dict[str, Any]:
 
     # Its processes take the package from their working folder, which must be that of the package measured here.
     with patch.object(module, "REPOSITORY", package_root()):
-        return module.cold_start(turns)
+        return module.cold_start(max(1, turns // 2))  # each repeat is several processes and a compilation
 
 
 def _symbols(count: int) -> Callable[[Path, int], dict[str, Any]]:

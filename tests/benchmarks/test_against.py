@@ -106,5 +106,5 @@ def test_a_cold_start_is_of_the_package_that_is_measured(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "benchmarks.cold_start", start)
     monkeypatch.setattr(benchmarks, "cold_start", start, raising=False)
     monkeypatch.setattr(workloads, "package_root", lambda: tmp_path)
-    assert workloads.WORKLOADS["cold start"](tmp_path, 2) == {"package": tmp_path, "turns": 2}
+    assert workloads.WORKLOADS["cold start"](tmp_path, 4) == {"package": tmp_path, "turns": 2}
     assert start.REPOSITORY == ROOT
