@@ -49,7 +49,12 @@ class Comparison(NamedTuple):
 
 COMPARISONS = (
     Comparison(
-        *("training", "training, crypto recipe, 4 orders an origin, 2 cores", "origins_per_second", "origins/s"),
+        *(
+            "training",
+            "training, crypto recipe of each, 4 orders an origin, 2 cores",
+            "origins_per_second",
+            "origins/s",
+        ),
         threads=2,
         more_is_better=True,
     ),

@@ -103,13 +103,7 @@ class _Sections:
         return {"tkan": race(SIZES, batch=BATCH, steps=TIME, turns=options.repeats, device=options.device)}
 
     def training(self) -> dict[str, Any]:
-        settings: dict[str, Any] = {"precision": self.options.precision}
-        return {
-            "training": training(self.inputs, self.options.repeats, **settings),
-            "training, 160 orders a stretch": training(
-                self.inputs, self.options.repeats, **settings, orders_per_stretch=160
-            ),
-        }
+        return {"training": training(self.inputs, self.options.repeats, precision=self.options.precision)}
 
     def execution(self) -> dict[str, Any]:
         repeats = max(2, self.options.repeats // 3)

@@ -76,7 +76,7 @@ def against_table(speed: dict[str, Any]) -> str:
         Column("label", ""),
         Column(("old", "unit"), f"`{compared['old']}`", _figure),
         Column(("new", "unit"), f"`{compared['new']}`", _figure),
-        Column("times_better", "", "**{:.2f} × better**"),
+        Column("times_better", "times better", "**{:.2f} ×**"),
     ]
     return markdown_table(Table(pd.DataFrame(compared["rows"]), columns))
 

@@ -12,7 +12,7 @@
 
 namespace {
 
-constexpr Index TILE = 48, MOST_GROUPS = 32;  // orders of a tile; parts of the sums of gradients
+constexpr Index TILE = 96, MOST_GROUPS = 32;  // orders of a tile; parts of the sums of gradients
 
 // Arrays [orders, periods] and columns of them, all of the type S.
 template <class S> struct Table {
