@@ -116,10 +116,12 @@ class FlexibleHead(AllocationHead):
         return weight, bias
 
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
-        """Decide one period; orders that are over get no answer of the network."""
+        """Decide one period; in training, orders that are over get no answer of the network."""
         live = (state.remaining > 0) & (state.period < orders.max_periods)
-        # On a GPU, counting them would wait for the device.
-        if torch.compiler.is_compiling() or not live.is_cpu or bool(live.all()):
+        # Products of fewer rows may differ in the last bit: without gradients a decision depends on no other order. On a
+        # GPU, counting the rows would wait for the device.
+        is_training = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if not is_training or not live.is_cpu or bool(live.all()):
             return self._answers(context, orders, state)
         chosen = self._answers(context[live], orders[live], mapped(lambda values: values[live], [state]))
         finish = torch.zeros_like(state.remaining).masked_scatter(live, chosen.finish)
