@@ -118,8 +118,8 @@ class FlexibleHead(AllocationHead):
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period; in training, orders that are over get no answer of the network."""
         live = (state.remaining > 0) & (state.period < orders.max_periods)
-        # Products of fewer rows may differ in the last bit: without gradients a decision depends on no other order. On a
-        # GPU, counting the rows would wait for the device.
+        # Products of fewer rows may differ in the last bit: without gradients a decision depends on no other order. On
+        # a GPU, counting the rows would wait for the device.
         is_training = torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if not is_training or not live.is_cpu or bool(live.all()):
             return self._answers(context, orders, state)
