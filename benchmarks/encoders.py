@@ -38,7 +38,8 @@ def evaluate(model: LEMModel, market: Market, orders: pd.DataFrame) -> list[dict
     for minimum, group in executed.groupby("min_periods"):
         x = improvement(group, "vol").dropna()
         risk = torch.from_numpy(group.loc[x.index, "risk_aversion"].to_numpy(np.float64, copy=True))
-        value = utility(torch.from_numpy(x.to_numpy(copy=True)), risk).mean().item()
+        maximum = torch.from_numpy(group.loc[x.index, "max_periods"].to_numpy(copy=True))
+        value = utility(torch.from_numpy(x.to_numpy(copy=True)), risk, maximum).mean().item()
         rows.append(
             {
                 "minimum": int(minimum),

@@ -95,6 +95,7 @@ class OrderKind:
             risk_aversion=one * self.risk_aversion,
             lot=0 * one,
             participation=torch.full((count,), math.inf, dtype=torch.float64),
+            impact=0 * one,
         )
 
 
@@ -210,12 +211,12 @@ def _fit(kind: OrderKind, paths: RegressionPaths, plan: _Plan) -> None:
         def rolled(pace: float | None, s: int = s, basis: Tensor = basis) -> tuple[Paths, Tensor]:
             return paths.until_finished(s, basis, kind.min_periods, plan.at, pace)
 
-        slow, middle, fast = (utility(improvement(*rolled(pace)), cautious) for pace in _PACES)
+        slow, middle, fast = (utility(improvement(*rolled(pace)), cautious, orders.max_periods) for pace in _PACES)
         plan.pace[s] = _regress(basis, torch.stack([slow - middle, fast - middle]))
         if s + 1 >= kind.min_periods:
             going, end = rolled(None)
             ends = torch.full((count,), s), end
-            now, later = (utility(improvement(going, end), orders.risk_aversion) for end in ends)
+            now, later = (utility(improvement(going, end), orders.risk_aversion, orders.max_periods) for end in ends)
             plan.finish[s] = _regress(basis, (now - later)[None])
 
 

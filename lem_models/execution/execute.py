@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 
 from lem_models.errors import PolicyError, UnknownNameError
-from lem_models.execution.costs import CostModel, relative_sizes
+from lem_models.execution.costs import CostModel, order_impacts, relative_sizes
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.policy import (
@@ -320,7 +321,7 @@ def _execute_pass(
     costs: CostModel | None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Execute orders that fit into memory together; see :func:`settled`."""
-    orders, window, size = traded_market(market, table, start, costs, sessions_of(policy))
+    orders, window, size = traded_market(market, table, start, costs, policy)
     periods = window.price.shape[1]
     with policy_faults(policy, table):
         read = contexts.of(start, (table["side"] == "buy").to_numpy(), periods)
@@ -330,7 +331,11 @@ def _execute_pass(
 
 
 def traded_market(
-    market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64], costs: CostModel | None, sessions: int = 0
+    market: Market,
+    table: pd.DataFrame,
+    start: npt.NDArray[np.int64],
+    costs: CostModel | None,
+    policy: Policy | None = None,
 ) -> tuple[OrderBatch, MarketWindow, torch.Tensor]:
     """Complete orders as tensors.
 
@@ -338,17 +343,21 @@ def traded_market(
         market: The market.
         table: The orders, at least one.
         start: Flat index of each order's first bar, [orders].
-        costs: Trading costs.
-        sessions: Sessions of the expected volumes.
+        costs: Trading costs. The impact of the orders is theirs, or that of the costs that the policy assumes.
+        policy: Who trades; ``None`` for a policy with the default memory that assumes no costs.
 
     Returns:
         The orders, their market, and their sizes, [orders] (:func:`~lem_models.execution.costs.relative_sizes`).
     """
     orders = OrderBatch.from_frame(table)
     maximum = table["max_periods"].to_numpy()
+    sessions = 0 if policy is None else sessions_of(policy)
     window = MarketWindow.of(market, start, maximum, int(maximum.max()), sessions=sessions)
     amount = torch.from_numpy(table["amount"].to_numpy(dtype=np.float64, copy=True))
     size = relative_sizes(orders, window, amount, costs)
+    known = getattr(policy, "assumed_costs", None) if costs is None else costs
+    if known is not None:
+        orders = replace(orders, impact=order_impacts(size, known.impact))
     return orders, window if costs is None else costs.priced(window, size, table["symbol"]), size
 
 

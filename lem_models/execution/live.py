@@ -36,7 +36,6 @@ from lem_models.execution.policy import (
     lookback_of,
     policy_faults,
     policy_of,
-    sessions_of,
 )
 from lem_models.execution.records import Decision, MarketWindow, OrderBatch, mapped
 from lem_models.execution.roll import Roll
@@ -144,7 +143,8 @@ class LiveOrders:
         policy: Who decides, or a name as :func:`~lem_models.load_policy` takes it.
         orders: The orders, see :meth:`add`.
         history: Closed bars, see :meth:`add`.
-        costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
+        costs: What trading costs: :attr:`net_price`. A policy that reads the size of orders decides by its impact;
+            default the costs that the policy assumes, which change no price.
         allow_frequency: Whether a model may decide on bars of another length than it was trained on.
         limit: Most orders there may be.
 
@@ -485,7 +485,7 @@ class LiveOrders:
             if isinstance(reason, OrderError):
                 reason = reason.at(int(rows[wrong]), table["order_id"].iloc[wrong])
             raise reason
-        batch, window, _ = traded_market(market, table, at, self._costs, sessions_of(self._policy))
+        batch, window, _ = traded_market(market, table, at, self._costs, self._policy)
         last = own.offsets[1:] - 1
         warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))
         return _Added(rows, table, symbols, own, readers, batch, window)

@@ -5,10 +5,12 @@ finishing period,
 
 .. math:: \sum_s p_s \prod_{r<s} (1 - p_r)\; u(x_s), \qquad u(x) = \frac{x - \lambda h(x)}{1 + \lambda},
 
-where ``lambda`` is the order's risk aversion and ``x_s`` the improvement of finishing at ``s``, in bar volatilities and
-net of costs. ``x_s`` is exact, caps included, because the finishing fills have a closed form. ``h(x)`` is ``x^2`` up to
-10 bar volatilities and its tangent beyond: few orders lie there, but their squares would be most of the gradient's
-noise. Every term is differentiable in the fractions and the probabilities: no soft masks, no sampling.
+where ``lambda`` is the order's risk aversion and ``x_s`` the improvement of finishing at ``s``, net of costs, in
+volatilities of a twelfth of the order's maximum duration: bar volatilities for 12 periods. So a risk aversion means the
+same for an hour and for a session. ``x_s`` is exact, caps included, because the finishing fills have a closed form.
+``h(x)`` is ``x^2`` up to 2 of these volatilities and its tangent beyond (Huber, Annals of Mathematical Statistics 35,
+1964): with squares all the way the few orders of a day's news decide, and the typical order is badly served. Every
+term is differentiable in the fractions and the probabilities: no soft masks, no sampling.
 """
 
 from __future__ import annotations
@@ -19,23 +21,37 @@ from torch import Tensor
 from lem_models.execution.records import MarketWindow, OrderBatch, Paths
 from lem_models.execution.simulator import finishing_fills, settle
 
-__all__ = ["deviation", "expected_utility", "finishing_probabilities", "utility"]
+__all__ = ["HUBER", "deviation", "expected_utility", "finishing_probabilities", "scaled", "utility"]
+
+HUBER = 2.0
+"""Improvement, in the unit of the utility, up to which its risk is a square."""
 
 _CLAMP = 20.0
-_QUADRATIC = 10.0
+_UNIT = 12  # parts of the maximum duration whose volatility is the unit
 
 
-def utility(improvement: Tensor, risk_aversion: Tensor) -> Tensor:
-    """Mean-variance utility ``(x - lambda h(x)) / (1 + lambda)``, ``x`` clamped to +-20 bar volatilities.
+def utility(improvement: Tensor, risk_aversion: Tensor, max_periods: Tensor) -> Tensor:
+    """Mean-variance utility ``(x - lambda h(x)) / (1 + lambda)``, ``x`` clamped to +-20; see the module.
 
     Args:
         improvement: Improvement in bar volatilities, any shape.
         risk_aversion: ``lambda``, broadcast against it.
+        max_periods: Maximum duration in periods, broadcast against it.
     """
-    x = improvement.clamp(-_CLAMP, _CLAMP)
-    inner = x.clamp(-_QUADRATIC, _QUADRATIC)
-    risk = inner * inner + 2 * _QUADRATIC * (x.abs() - inner.abs())
+    x = scaled(improvement, max_periods).clamp(-_CLAMP, _CLAMP)
+    inner = x.clamp(-HUBER, HUBER)
+    risk = inner * inner + 2 * HUBER * (x.abs() - inner.abs())
     return (x - risk_aversion * risk) / (1 + risk_aversion)
+
+
+def scaled(improvement: Tensor, max_periods: Tensor) -> Tensor:
+    """Improvement in the unit of the utility, the volatility of a twelfth of the order's maximum duration.
+
+    Args:
+        improvement: Improvement in bar volatilities, any shape.
+        max_periods: Maximum duration in periods, broadcast against it.
+    """
+    return improvement / torch.sqrt(max_periods.to(improvement) / _UNIT)
 
 
 def finishing_probabilities(finish: Tensor) -> Tensor:
@@ -45,7 +61,7 @@ def finishing_probabilities(finish: Tensor) -> Tensor:
 
 
 def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> Tensor:
-    """Exact expected utility of each order, [orders], in bar volatilities.
+    """Exact expected utility of each order, [orders].
 
     Args:
         paths: Result of :func:`~lem_models.execution.simulator.simulate`.
@@ -58,7 +74,7 @@ def expected_utility(paths: Paths, orders: OrderBatch, window: MarketWindow) -> 
     outcome = settle(finishing_fills(paths, every), orders, window)
     x = outcome.improvement / window.volatility[:, None]
     # Periods after the maximum have probability 0; their fills are those of the last period.
-    value = utility(x, orders.risk_aversion[:, None])
+    value = utility(x, orders.risk_aversion[:, None], orders.max_periods[:, None])
     return (finishing_probabilities(paths.finish) * value).sum(1)
 
 

@@ -98,6 +98,9 @@ class Policy(ABC):
         benchmarks: Benchmarks of the orders that the policy can serve, ``None`` for any.
         frequencies: Lengths of the bars that the policy is made for (``("1h",)``), ``None`` for any; empty where they
             are not known.
+        reads_size: Whether decisions depend on the size of an order and the costs of trading
+            (:attr:`OrderBatch.impact <lem_models.execution.records.OrderBatch>`).
+        assumed_costs: Costs by which the policy decides where an execution names none; ``None`` for none.
 
     Example:
         A policy that trades twice the TWAP's pace:
@@ -114,6 +117,8 @@ class Policy(ABC):
     fixed_risk_aversion: float | None = None
     benchmarks: tuple[str, ...] | None = None
     frequencies: tuple[str, ...] | None = None
+    reads_size: bool = False
+    assumed_costs: CostModel | None = None
 
     @staticmethod
     def by_name(name: str) -> Policy:
@@ -231,7 +236,10 @@ class PolicySettings:
         )
 
 
-_SETTINGS = (*("lookback", "sessions", "horizon", "risk_aversion", "fixed_risk_aversion", "benchmarks", "frequencies"),)
+_SETTINGS = (
+    *("lookback", "sessions", "horizon", "risk_aversion", "fixed_risk_aversion", "benchmarks", "frequencies"),
+    *("reads_size", "assumed_costs"),
+)
 _FIXED = "fixed_risk_aversion"
 _LABELS = ("order_id", "symbol", "start")
 

@@ -73,6 +73,9 @@ class OrderBatch:
         lot: Lot size as a fraction of the order, 0 where any size can be traded.
         participation: Largest part of a bar that may be filled, as a fraction of the order per unit of volume (or of
             notional, for a notional target); inf where unlimited.
+        impact: What trading the whole order in one bar of the mean expected volume costs, in bar volatilities: the
+            factor of the square-root law times the root of the order's size in such bars
+            (:func:`~lem_models.execution.costs.order_impacts`). 0 for an order without a size.
     """
 
     side: Tensor
@@ -85,6 +88,7 @@ class OrderBatch:
     risk_aversion: Tensor
     lot: Tensor
     participation: Tensor
+    impact: Tensor
 
     def __len__(self) -> int:
         """Number of orders."""
@@ -92,7 +96,10 @@ class OrderBatch:
 
     @classmethod
     def from_frame(cls, orders: pd.DataFrame, dtype: torch.dtype = torch.float64) -> OrderBatch:
-        """Tensors of a complete table of orders (see :func:`lem_models.orders.table.complete_orders`)."""
+        """Tensors of a complete table of orders (see :func:`lem_models.orders.table.complete_orders`).
+
+        The impact, for which the market must be known, is 0.
+        """
         amount = orders["amount"].to_numpy(dtype=np.float64)
         limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
         lots = lot_counts(amount, orders["lot_size"].to_numpy(dtype=np.float64))
@@ -118,6 +125,7 @@ class OrderBatch:
             risk_aversion=real(orders["risk_aversion"].to_numpy()),
             lot=real(np.where(has_lots, 1.0 / lots, 0.0)),
             participation=real(np.where(np.isnan(limit), np.inf, limit)),
+            impact=real(np.zeros(len(orders))),
         )
 
     def has_benchmark(self, *names: str) -> Tensor:

@@ -23,6 +23,7 @@ from lem_models.guard.text import parse_json, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.markets.calendar.frequency import clock, read_frequency
 from lem_models.modeling.heads import list_heads
+from lem_models.orders.rules import Benchmark
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 
@@ -70,6 +71,10 @@ class LEMConfig(Settings):
             early and only track the benchmark.
         unseen_from: First day that was used neither in training nor in validation, by the frequency of the bars
             (``{"1h": "2024-01-01"}``); benchmarks start there by default.
+        benchmarks: Benchmarks of the orders that the weights were trained on.
+        impact: Factor of the square-root law of impact, in bar volatilities, by which orders with an amount are decided
+            where an execution names no costs. ``None`` for weights that were trained without sizes: decisions then do
+            not depend on the size.
         frequencies: Lengths of the bars that the weights were last trained on (``("1h",)``): bars of another length are
             refused unless they are asked for. Empty if they are not recorded.
 
@@ -96,6 +101,8 @@ class LEMConfig(Settings):
     head_config: dict[str, Any] = Field(default_factory=dict)
     risk_aversion: float = Field(0.5, ge=0.0, le=100.0)
     fixed_risk_aversion: float = Field(2.0, ge=0.0, le=100.0)
+    benchmarks: tuple[Benchmark, ...] = Field((Benchmark.VWAP, Benchmark.TWAP), min_length=1, max_length=16)
+    impact: float | None = Field(None, ge=0.0, le=100.0)
     unseen_from: dict[_Frequency, Day] = Field(default_factory=dict, max_length=64)
     frequencies: tuple[_Frequency, ...] = Field((), max_length=64)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import ConfigError, UntrainedHeadError
+from lem_models.execution.costs import CostModel
 from lem_models.features.causal import FEATURES
 from lem_models.features.market import Market
 from lem_models.modeling.config import LEMConfig
@@ -60,8 +61,19 @@ class LEMModel(LEMModule):
 
     @property
     def benchmarks(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Benchmarks of orders that the head knows."""
-        return self.head.benchmarks
+        """Benchmarks of orders that the head knows and the weights were trained on."""
+        trained = [benchmark.value for benchmark in self.config.benchmarks]
+        return tuple(name for name in self.head.benchmarks if name in trained)
+
+    @property
+    def reads_size(self) -> bool:  # type: ignore[override]
+        """Whether decisions depend on the size of an order."""
+        return self.config.impact is not None and self.head.reads_size
+
+    @property
+    def assumed_costs(self) -> CostModel | None:  # type: ignore[override]
+        """Impact by which orders with an amount are decided where an execution names no costs."""
+        return CostModel(impact=self.config.impact or 0.0) if self.reads_size else None
 
     @property
     def horizon(self) -> int:  # type: ignore[override]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import ConfigError
-from lem_models.execution.objective import utility
+from lem_models.execution.objective import HUBER, scaled, utility
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
@@ -156,12 +156,13 @@ class LEMModule(LateLightningModule, Policy):
         self._score = ValidationScore(self.config.horizon, dtype).to(self.device)
 
     def validation_step(self, batch: TrainingBatch, batch_idx: int) -> None:
-        """Utility and improvement as executed (finish above 1/2), in bar volatilities."""
+        """Utility and improvement as executed (finish above 1/2), in the unit of the utility."""
         orders, window = batch.orders, batch.window
         paths = simulate(self, orders, window, self.order_contexts(batch), to_finish=True)
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
         x = outcome.improvement[:, 0] / window.volatility
-        self._score.update(utility(x, orders.risk_aversion), x, orders.min_periods)
+        clipped = scaled(x, orders.max_periods).clamp(-HUBER, HUBER)  # squares of a few orders would decide the std
+        self._score.update(utility(x, orders.risk_aversion, orders.max_periods), clipped, orders.min_periods)
 
     def on_validation_epoch_end(self) -> None:
         """Log mean utility, and mean and deviation of the improvement, over the orders of all batches and processes."""

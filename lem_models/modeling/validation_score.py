@@ -1,6 +1,6 @@
 """Validation score: the same value however orders are spread over batches and processes.
 
-Each order gives its utility and its improvement in bar volatilities. The score keeps sums of both, of the improvement
+Each order gives its utility and its improvement. The score keeps sums of both, of the improvement
 by minimum duration (:class:`~lem_models.statistics.order_statistics.OrderStatistics`).
 """
 
@@ -39,7 +39,7 @@ class ValidationScore(OrderStatistics):
 
         Args:
             utility: Utility of each order, [orders].
-            improvement: Improvement in bar volatilities, [orders].
+            improvement: Improvement, [orders].
             min_periods: Minimum durations, int64 [orders].
         """
         self.utility += utility.to(self.utility).sum()

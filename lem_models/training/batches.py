@@ -9,7 +9,7 @@ the processes' gradients is the gradient of the whole batch, which a single proc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 
 from lem_models.errors import BarsError, ConfigError
-from lem_models.execution.costs import CostModel, relative_sizes
-from lem_models.execution.records import MarketWindow, OrderBatch
+from lem_models.execution.costs import order_impacts
+from lem_models.execution.records import CostlyWindow, MarketWindow, OrderBatch
 from lem_models.features.causal import FEATURES, SUPPORT
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
@@ -26,7 +26,7 @@ from lem_models.markets.origins import Origins, stretch_starts
 from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.recipe import DataConfig
-from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+from lem_models.training.sampling import DrawnOrders, OrderSampling, draw_orders, validation_orders
 
 __all__ = ["Draw", "MarketBatches"]
 
@@ -39,15 +39,20 @@ class Draw:
         first: Flat index of the first bar of each stretch, warm-up included, int64 [stretches].
         side: Side of the orders of each stretch, float32 [stretches].
         position: Position in its stretch of the last bar closed before each order, int64 [orders].
-        orders: The orders, equally many in each stretch, stretch after stretch.
+        drawn: The orders, equally many in each stretch, stretch after stretch.
         auxiliary_share: See :class:`~lem_models.modeling.batch.TrainingBatch`.
     """
 
     first: npt.NDArray[np.int64]
     side: npt.NDArray[np.float32]
     position: npt.NDArray[np.int64]
-    orders: OrderBatch
+    drawn: DrawnOrders
     auxiliary_share: float = 1.0
+
+    @property
+    def orders(self) -> OrderBatch:
+        """The orders, without the impact that depends on their market."""
+        return self.drawn.orders
 
     @property
     def stretch(self) -> npt.NDArray[np.int64]:
@@ -59,9 +64,9 @@ class Draw:
         stretches, orders = len(self.first) // world_size, len(self.orders) // world_size
         own = slice(rank * stretches, (rank + 1) * stretches)
         mine = slice(rank * orders, (rank + 1) * orders)
-        orders_here = self.orders[mine]
-        auxiliary_share = world_size * _pairs(orders_here) / _pairs(self.orders)
-        return Draw(self.first[own], self.side[own], self.position[mine], orders_here, auxiliary_share)
+        drawn = self.drawn[mine]
+        auxiliary_share = world_size * _pairs(drawn.orders) / _pairs(self.orders)
+        return Draw(self.first[own], self.side[own], self.position[mine], drawn, auxiliary_share)
 
 
 def _pairs(orders: OrderBatch) -> int:
@@ -78,7 +83,6 @@ class MarketBatches:
         model: Architecture of the model to train (warm-up, horizon, features).
         sampling: How training orders are drawn.
         seed: Seed of everything drawn.
-        costs: Trading costs; ``None`` for none.
 
     Raises:
         BarsError: when a split holds no valid stretch, or the bars lack a symbol of the recipe.
@@ -93,7 +97,6 @@ class MarketBatches:
         sampling: OrderSampling,
         *,
         seed: int = 0,
-        costs: CostModel | None = None,
     ) -> None:
         self.horizon = model.horizon if config.horizon is None else config.horizon
         if self.horizon > model.horizon:
@@ -106,7 +109,7 @@ class MarketBatches:
                 f"({self.horizon}), and the horizon fit into a session of {bars.slots_per_session} bars"
             )
         self.data, self.model_config, self.sampling = config, model, sampling
-        self.seed, self.costs = seed, costs
+        self.seed = seed
         self.rank, self.world_size = 0, 1
         self.market = Market(_chosen(bars, config))
         self._columns = [FEATURES.index(name) for name in model.features]
@@ -166,12 +169,12 @@ class MarketBatches:
         side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), config.stretches)
         per_stretch = config.orders_per_stretch if training else config.validation_orders_per_stretch
         sides, firsts = np.repeat(side, per_stretch), np.repeat(first, per_stretch)
-        orders = (
+        drawn = (
             draw_orders(rng, sides, self.horizon, self.sampling)
             if training
             else validation_orders(sides, model, self.horizon)
         )
-        maximum = orders.max_periods.numpy()
+        maximum = drawn.orders.max_periods.numpy()
         # The last context is needed before the last period: at position + maximum - 1 < length.
         latest = np.maximum(self._length - maximum, model.warmup + 1)
         position = rng.integers(model.warmup, latest, len(sides))
@@ -183,24 +186,30 @@ class MarketBatches:
             back, floor = end - maximum, firsts + model.warmup + 1
             start = np.where(start <= back, start, np.where(back >= floor, back, end))
             position = start - firsts - 1
-        return Draw(first, side, position, orders)
+        return Draw(first, side, position, drawn)
 
     def gather(self, draw: Draw) -> TrainingBatch:
         """Look up the bars of a draw."""
         stretch = draw.stretch
         start = draw.first[stretch] + draw.position + 1
-        maximum = draw.orders.max_periods.numpy()
-        sized = self.costs is not None
-        window = MarketWindow.of(self.market, start, maximum, self.horizon, torch.float32, sized=sized)
+        drawn = draw.drawn
+        window = MarketWindow.of(
+            self.market, start, drawn.orders.max_periods.numpy(), self.horizon, torch.float32, sized=True
+        )
         features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
-        if self.costs is not None:
-            window = self.costs.priced(window, relative_sizes(draw.orders, window, costs=self.costs))
+        size = drawn.size * window.horizon_volume
+        window = CostlyWindow(
+            **vars(window),
+            flat_cost=torch.zeros_like(size),  # the same for every schedule
+            impact=drawn.impact * window.volatility,
+            size=torch.nan_to_num(size),
+        )
         return TrainingBatch(
             features=torch.from_numpy(features),
             side=torch.from_numpy(draw.side),
             stretch=torch.from_numpy(stretch),
             position=torch.from_numpy(draw.position),
-            orders=draw.orders,
+            orders=replace(drawn.orders, impact=order_impacts(size, drawn.impact)),
             window=window,
             auxiliary_share=draw.auxiliary_share,
         )

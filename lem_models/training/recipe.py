@@ -2,8 +2,7 @@
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
 (how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
-(length, validation, patience), ``costs`` (of trading, none by default), ``hub`` (repository for the best checkpoint,
-none by default).
+(length, validation, patience), ``hub`` (repository for the best checkpoint, none by default).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 
 from lem_models.errors import ConfigError, UnknownNameError
-from lem_models.execution.costs import CostModel
 from lem_models.guard.hub_ids import is_hub_id
 from lem_models.guard.settings import Settings, problems
 from lem_models.guard.text import place, read_text
@@ -212,8 +210,6 @@ class Recipe(_Section):
         finetune: Model to start from; its architecture replaces ``model``.
         optimizer: Optimiser.
         trainer: Length, validation and precision.
-        costs: Trading costs; training and validation then use improvements net of costs. Training orders have no
-            amount, so an impact needs the costs' ``order_size``.
         hub: Repository for the best checkpoint during training.
     """
 
@@ -227,7 +223,6 @@ class Recipe(_Section):
     finetune: FinetuneConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
-    costs: CostModel | None = None
     hub: HubConfig | None = None
 
     @field_validator("data", mode="before")
@@ -244,9 +239,7 @@ class Recipe(_Section):
         return data
 
     @model_validator(mode="after")
-    def _sized(self) -> Recipe:
-        if self.costs is not None and self.costs.needs_size:
-            raise ValueError("costs: an impact needs an order_size, because training orders have no amount")
+    def _one_architecture(self) -> Recipe:
         if self.finetune is not None and "model" in self.model_fields_set:
             raise ValueError("model: the architecture is that of finetune.start; leave one of the two sections out")
         return self

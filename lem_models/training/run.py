@@ -24,11 +24,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lem_models.errors import ConfigError, LEMError, PolicyError, UntrainedHeadError
+from lem_models.execution.costs import cost_model, cost_model_for
 from lem_models.guard.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
+from lem_models.orders.rules import Benchmark
 from lem_models.training.adapters import merged, restrict
 from lem_models.training.batches import MarketBatches
 from lem_models.training.callbacks import RunCallbacks
@@ -261,7 +263,7 @@ def _batches(recipe: Recipe, tables: Sequence[Bars]) -> ExecutionDataModule:
     trainer = recipe.trainer
     return ExecutionDataModule(
         [
-            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
+            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed)
             for bars, config in zip(tables, recipe.data, strict=True)
         ],
         batches_per_epoch=min(trainer.steps_per_epoch, trainer.steps) * trainer.accumulate,
@@ -271,13 +273,17 @@ def _batches(recipe: Recipe, tables: Sequence[Bars]) -> ExecutionDataModule:
 
 
 def _architecture(recipe: Recipe, tables: Sequence[Bars], start: LEMModel | None) -> LEMConfig:
-    """The recipe's architecture, with the first unseen days and the frequencies after the training."""
+    """The recipe's architecture, with what the training makes known: unseen days, lengths of bars, kinds of orders."""
     unseen = {} if start is None else dict(start.config.unseen_from)  # the model has seen what the start has seen
     for bars, market in zip(tables, recipe.data, strict=True):
         frequency = clock(bars.frequency)
         unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
     frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
-    return recipe.model.model_copy(update={"unseen_from": unseen, "frequencies": frequencies})
+    sampling = recipe.orders
+    known: dict[str, object] = {"unseen_from": unseen, "frequencies": frequencies}
+    known["benchmarks"] = tuple(Benchmark(name) for name in sampling.benchmarks)
+    known["impact"] = cost_model(cost_model_for(tables[0])).impact if sampling.sized else None
+    return recipe.model.model_copy(update=known)
 
 
 def _trainer(

@@ -10,6 +10,7 @@ from torch import Tensor
 from lem_models.errors import PolicyError
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import (
+    BENCHMARKS,
     Decision,
     ExecutionState,
     MarketWindow,
@@ -78,9 +79,10 @@ def a_market(
 ) -> tuple[OrderBatch, MarketWindow]:
     """Orders of every kind without lots and participation limits, some columns as given, and their market."""
     rng = np.random.default_rng(seed)
-    table = random_orders(rng, count, periods, sized=False, benchmarks=["vwap", "twap"]).assign(**columns)
+    table = random_orders(rng, count, periods, sized=False).assign(**columns)
     orders, window = OrderBatch.from_frame(table), random_window(rng, count, periods, silent=silent)
     window.volatility[:] = torch.from_numpy(rng.uniform(0.005, 0.02, count))
+    orders.impact[:] = torch.from_numpy(np.where(rng.random(count) < 0.2, 0.0, 10 ** rng.uniform(-2, 0.5, count)))
     return orders, window
 
 
@@ -121,7 +123,7 @@ def assert_same(head: FlexibleHead, orders: OrderBatch, window: MarketWindow, **
 KINDS = [
     {"side": side, "benchmark": benchmark, "target": target}
     for side in ("buy", "sell")
-    for benchmark in ("vwap", "twap")
+    for benchmark in BENCHMARKS
     for target in ("quantity", "notional")
 ]
 

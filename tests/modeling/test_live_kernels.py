@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import execute
+from lem_models.execution.records import BENCHMARKS
 from lem_models.modeling.backbone import BackboneState, LEMBackbone, StepWeights
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import AllocationHead, FlexibleHead
@@ -94,7 +96,9 @@ def test_a_step_knows_every_weight(parameter: str) -> None:
 @pytest.mark.parametrize("exponent", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_decision_is_that_of_the_head(dtype: torch.dtype, exponent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config(head_config={"hidden_size": 12, "layers": 3, "profile_exponent": exponent})
+    config = tiny_config(
+        head_config={"hidden_size": 12, "layers": 3, "profile_exponent": exponent}, benchmarks=BENCHMARKS, impact=0.8
+    )
     model, market = random_model(config).to(dtype), hourly(40, 2)
     with torch.no_grad():
         for parameter in model.head.parameters():
@@ -116,12 +120,12 @@ def test_a_decision_is_that_of_the_head(dtype: torch.dtype, exponent: bool, monk
     monkeypatch.setattr(FlexibleHead, "decide", both)
     monkeypatch.setattr(FlexibleHead, "roll_out", AllocationHead.roll_out)  # period by period
     table = Order.sample(
-        market, every=3, benchmark=["vwap", "twap"], target=["quantity", "notional"], max_periods=[1, 4, 6], seed=2
+        market, every=3, benchmark=BENCHMARKS, target=["quantity", "notional"], max_periods=[1, 4, 6], seed=2
     )
     table["max_rate"] = [
         (1.0, 0.6, 0.4)[row % 3] if length > 3 else 1.0 for row, length in enumerate(table["max_periods"])
     ]
-    execute(model, market, table)
+    execute(model, market, table.assign(amount=10.0), costs=CostModel(impact=0.8))
     assert seen == set(range(6))
 
 

@@ -46,7 +46,7 @@ def tiny_recipe(**changes):
 
 def tiny_batches(bars=BARS, **changes):
     recipe = tiny_recipe(**changes)
-    return MarketBatches(bars, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed, costs=recipe.costs)
+    return MarketBatches(bars, recipe.data[0], recipe.model, recipe.orders, seed=recipe.seed)
 
 
 def trained(recipe, *, out, data=None, start=None, resume=None, overwrite=False, **settings):

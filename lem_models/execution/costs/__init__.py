@@ -1,6 +1,6 @@
 """What trading costs: the cost model, named ones, and half-spreads estimated from bars."""
 
-from lem_models.execution.costs.model import CostModel, relative_sizes
+from lem_models.execution.costs.model import CostModel, order_impacts, relative_sizes
 from lem_models.execution.costs.named import (
     COST_MODELS,
     NamedCostModel,
@@ -21,5 +21,6 @@ __all__ = [
     "cost_model_name",
     "cost_model_of",
     "half_spreads_bps",
+    "order_impacts",
     "relative_sizes",
 ]

@@ -27,7 +27,7 @@ from lem_models.errors import ConfigError, OrderError
 from lem_models.execution.records import CostlyWindow, MarketWindow, OrderBatch
 from lem_models.guard.settings import Settings
 
-__all__ = ["CostModel", "relative_sizes"]
+__all__ = ["CostModel", "order_impacts", "relative_sizes"]
 
 
 class CostModel(Settings):
@@ -139,3 +139,19 @@ def relative_sizes(
         return size
     unit = torch.where(orders.is_notional, window.volume_unit * window.arrival_price, window.volume_unit)
     return torch.where(torch.isnan(amount), size, amount / unit)
+
+
+def order_impacts(size: Tensor, impact: float | Tensor) -> Tensor:
+    """What trading each order at once costs, :attr:`~lem_models.execution.records.OrderBatch.impact`.
+
+    By the law in the module a fill ``w`` of an order of size ``q`` in a bar of volume ``v`` costs
+    ``w Y sqrt(w q / v)`` bar volatilities; ``Y sqrt(q)`` is all of it that belongs to the order.
+
+    Args:
+        size: Sizes in mean expected bars, [orders], see :func:`relative_sizes`; NaN where not known.
+        impact: The factor ``Y``, [orders] or one for all.
+
+    Returns:
+        In bar volatilities, [orders]; 0 where the size is not known.
+    """
+    return torch.sqrt(torch.nan_to_num(size)) * impact

@@ -47,12 +47,14 @@ class AllocationHead(nn.Module, ABC):
         per_period: Names of the weights with a row for each period ahead, if nothing else depends on the horizon; None
             otherwise: another horizon then needs a fresh head.
         benchmarks: Benchmarks of orders that the head knows.
+        reads_size: Whether it reads :attr:`OrderBatch.impact <lem_models.execution.records.OrderBatch>`.
         neutral: Names of weights that some settings add and that change no decision until they are trained.
     """
 
     Config: ClassVar[type[HeadConfig]] = HeadConfig
     per_period: ClassVar[tuple[str, ...] | None] = None
     benchmarks: ClassVar[tuple[str, ...]] = ("vwap", "twap")
+    reads_size: ClassVar[bool] = False
     neutral: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:

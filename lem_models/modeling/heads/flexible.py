@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lem_models.execution.records import (
+    BENCHMARKS,
     Decision,
     ExecutionState,
     MarketWindow,
@@ -82,6 +83,8 @@ class FlexibleHead(AllocationHead):
     Config = FlexibleHeadConfig
     per_period = ("outlook.weight", "outlook.bias")
     neutral = ("exponent.weight", "exponent.bias")
+    benchmarks = BENCHMARKS
+    reads_size = True
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__(context_size, horizon, config)

@@ -1,8 +1,13 @@
-"""Path features: an order's position against its benchmark, its schedule and its durations, for a network.
+"""Path features: an order's position against its benchmark, its schedule, its durations and its size, for a network.
 
 Prices are multiplied by the side, so that positive is good for the order. They are in bar volatilities, and no feature
 depends on the units of price or volume. The expected weight of a future bar in the VWAP is its expected volume times
 the factor that the context forecasts (the outlook). In the TWAP it is 1.
+
+Under the square-root law a fill ``w`` in a bar of volume ``v`` (in mean expected bars) costs ``impact w sqrt(w / v)``
+bar volatilities. So the size of an order and the factor of the law come in as one number,
+:attr:`OrderBatch.impact <lem_models.execution.records.OrderBatch>`. Half-spread and fee are the same for every
+schedule: no feature has them.
 """
 
 from __future__ import annotations
@@ -16,23 +21,30 @@ from lem_models.execution.records import ExecutionState, OrderBatch
 
 __all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "Weights", "benchmark_weights", "path_features"]
 
-PATH_FEATURES = 36
+PATH_FEATURES = 52
 LEAST_EXPECTED = 1e-3  # of the mean: keeps the logarithm of an expected volume finite
 PRIOR = 2.0  # bars of expected volume that shrink the level of the volume so far towards 1
+_LEAST_VOLUME = 0.05  # of the bars in which the rest is to be traded: the impact divides by them
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the order's bars in its benchmark.
+    """Weights of the order's bars in its benchmark, and their volumes.
+
+    Against the arrival price they are volumes, which make trading cheap.
 
     Attributes:
         past: Weight of the periods so far, [orders].
         future: Expected weights of the periods from now on, 0 after the maximum, [orders, horizon - period].
+        volume_so_far: Volume of the periods so far, [orders].
+        volume: Expected volumes of the periods from now on, 0 after the maximum, [orders, horizon - period].
         log_level: Log of the volume so far over its expectation, shrunk, [orders].
     """
 
     past: Tensor
     future: Tensor
+    volume_so_far: Tensor
+    volume: Tensor
     log_level: Tensor
 
     @property
@@ -63,10 +75,12 @@ def benchmark_weights(
     periods = torch.arange(s, s + expected.shape[1], device=expected.device)
     live = (periods < orders.max_periods[:, None]).to(expected.dtype)
     promised = expected if exponent is None else expected.clamp(min=LEAST_EXPECTED) ** exponent.to(expected)
-    volume = promised * torch.exp(outlook[:, : expected.shape[1]].to(expected))
+    volume = promised * torch.exp(outlook[:, : expected.shape[1]].to(expected)) * live
     return Weights(
         past=torch.where(orders.is_twap, torch.full_like(volume_so_far, float(s)), volume_so_far),
-        future=torch.where(orders.is_twap[:, None], live, volume * live),
+        future=torch.where(orders.is_twap[:, None], live, volume),
+        volume_so_far=volume_so_far,
+        volume=volume,
         log_level=torch.log((volume_so_far + PRIOR) / (expected_so_far + PRIOR)),
     )
 
@@ -82,14 +96,17 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
     next_weight = future[:, 0]
     zero = torch.zeros_like(sigma)
 
-    # Finishing takes `needed` periods at the cap. The benchmark ends after them, but not before the minimum.
+    # Finishing takes `needed` periods at the cap. The benchmark ends after them, but not before the minimum. That over
+    # the full horizon ends with the maximum.
     needed = torch.ceil(state.remaining / orders.max_rate - 1e-6).clamp(min=1)
     finish_index = (torch.maximum(needed, minimum - s) - 1).long().clamp(0, future.shape[1] - 1)
     to_finish = cumulative.gather(1, finish_index[:, None]).squeeze(1)
     minimum_index = (orders.min_periods - s - 1).clamp(0, future.shape[1] - 1)
     to_minimum = torch.where(minimum > s, cumulative.gather(1, minimum_index[:, None]).squeeze(1), zero)
+    is_full, is_arrival = orders.has_benchmark("full_vwap"), orders.has_benchmark("arrival")
+    to_finish, to_minimum = (torch.where(is_full, to_end, weight) for weight in (to_finish, to_minimum))
 
-    benchmark = torch.where(orders.is_twap, state.twap, state.vwap)
+    benchmark = state.benchmark(orders)
     close = state.last_close
     filled = 1 - state.remaining
     average = filled * state.executed_price + state.remaining * close  # executed price if the rest trades at the close
@@ -99,7 +116,8 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
 
     def benchmark_after(weight: Tensor) -> Tensor:
         # Without any weight this is 0. The least value, far outside the features' limits, gives its log a gradient.
-        return ((past * benchmark + weight * close) / (past + weight).clamp(min=1e-6)).clamp(min=1e-30)
+        after = ((past * benchmark + weight * close) / (past + weight).clamp(min=1e-6)).clamp(min=1e-30)
+        return torch.where(is_arrival, 1.0, after)
 
     if s:
         prices = state.prices.clamp(min=1e-6)
@@ -116,6 +134,16 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
     share_minimum = past / (past + to_minimum).clamp(min=1e-6)
     left = (maximum - s).clamp(min=1)
     one = torch.ones_like(zero)
+    # In units of the order's own horizon: prices move with the root of time.
+    scale = torch.sqrt(maximum / 12)
+    after_finish, after_end = (gain(benchmark_after(weight), average) for weight in (to_finish, to_end))
+    fills_gain = filled * gain(benchmark, state.executed_price)
+    rest = orders.impact * state.remaining * torch.sqrt(state.remaining.clamp(min=1e-12))
+
+    def rest_within(volume: Tensor) -> Tensor:
+        """Impact of trading the rest in proportion to bars of this volume together."""
+        return rest / torch.sqrt(volume.clamp(min=_LEAST_VOLUME)) / scale
+
     columns = [
         s / maximum,
         left / 12,
@@ -140,11 +168,11 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
         drift,
         last_expected - 1,
         gain(benchmark, close),
-        filled * gain(benchmark, state.executed_price),
+        fills_gain,
         gain(benchmark, state.last_price),
         gain(one, close),
-        gain(benchmark_after(to_finish), average),
-        gain(benchmark_after(to_end), average),
+        after_finish,
+        after_end,
         gain(benchmark_after(to_minimum), average),
         best,
         worst,
@@ -153,5 +181,21 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
         orders.risk_aversion / (1 + orders.risk_aversion),
         orders.is_twap.to(zero.dtype),
         orders.is_notional.to(zero.dtype),
+        is_full.to(zero.dtype),
+        is_arrival.to(zero.dtype),
+        torch.log(orders.impact + 0.02) / 2,
+        orders.impact / (1 + orders.impact),
+        rest_within(weights.volume[:, 0]),
+        rest_within(weights.volume.sum(1)),
+        orders.impact * filled / torch.sqrt(weights.volume_so_far + PRIOR),
+        torch.log(maximum / 12),
+        gain(benchmark, close) / scale,
+        fills_gain / scale,
+        gain(one, close) / scale,
+        after_finish / scale,
+        after_end / scale,
+        best / scale,
+        worst / scale,
+        after_finish / torch.sqrt(left / 12),
     ]
     return torch.stack(columns, 1).clamp(-6.0, 6.0)

@@ -47,8 +47,8 @@ int flexible_decision(const T *context, const T *const *weights, double *const *
             const Index ahead = Index(clamp(order.maximum - double(period), 1.0, double(left)));
             if (power)
                 for (Index k = 0; k < ahead; ++k) logs[k] = std::log(at_least(promised[period + k], least));
-            future_weights(order, own, power, promised + period, logs, ahead, limits, future);
-            const auto sums = sums_of(future, ahead, ends_of(order, paths[r].remaining, period, ahead));
+            future_volumes(own, power, promised + period, logs, ahead, limits, future);
+            const auto sums = sums_of(order, future, ahead, ends_of(order, paths[r].remaining, period, ahead));
             Writer<T> writer{features + r * FEATURES};
             path_features(order, market, period, promised[period], paths[r], sums, limits, writer);
             anchors[r] = anchors_of(sums, weight_so_far(order, market, period));

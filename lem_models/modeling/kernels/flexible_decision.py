@@ -75,7 +75,8 @@ def order_columns(orders: OrderBatch, real: torch.dtype) -> Tensor:
         [
             *(orders.side, orders.is_twap.to(real), orders.is_notional.to(real)),
             *(orders.min_periods.to(real), orders.max_periods.to(real)),
-            *(orders.min_rate, orders.max_rate, orders.risk_aversion),
+            *(orders.min_rate, orders.max_rate, orders.risk_aversion, orders.impact),
+            *(orders.has_benchmark(name).to(real) for name in ("full_vwap", "arrival")),
         ]
     )
 

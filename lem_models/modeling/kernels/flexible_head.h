@@ -13,10 +13,10 @@
 
 namespace {
 
-constexpr Index FEATURES = 36, OUTPUTS = 3;
+constexpr Index FEATURES = 52, OUTPUTS = 3;
 
 // Columns of orders, [ORDER_COLUMNS, orders].
-enum { SIDE, IS_TWAP, IS_NOTIONAL, MIN_PERIODS, MAX_PERIODS, MIN_RATE, MAX_RATE, RISK_AVERSION };
+enum { SIDE, IS_TWAP, IS_NOTIONAL, MIN_PERIODS, MAX_PERIODS, MIN_RATE, MAX_RATE, RISK_AVERSION, IMPACT, IS_FULL, IS_ARRIVAL };
 
 struct Limits {
     double outlook, expected, prior, edge, dust;
@@ -31,6 +31,7 @@ template <class S> INLINE Real<S> at_least(S x, Same<S> low) { return x < low ? 
 template <class S> INLINE Real<S> at_most(S x, Same<S> high) { return x > high ? high : x; }
 template <class S> INLINE Real<S> clamp(S x, Same<S> low, Same<S> high) { return x < low ? low : (x > high ? high : x); }
 template <class S> INLINE Real<S> logarithm(S x) { return std::log(x); }
+template <class S> INLINE Real<S> root(S x) { return std::sqrt(x); }
 template <class S> INLINE Real<S> value_of(S x) { return x; }
 
 constexpr int SEEDS = 8;  // most variables that derivatives are taken for
@@ -71,6 +72,10 @@ template <class S> struct Dual {
     INLINE_MEMBER friend Dual at_most(const Dual &x, const Dual &high) { return x.value > high.value ? high : x; }
     INLINE_MEMBER friend Dual clamp(const Dual &x, const Dual &low, const Dual &high) { return at_most(at_least(x, low), high); }
     INLINE_MEMBER friend Dual logarithm(const Dual &x) { return {std::log(x.value), x.slopes / x.value}; }
+    INLINE_MEMBER friend Dual root(const Dual &x) {
+        const S value = std::sqrt(x.value);
+        return {value, x.slopes * (S(0.5) / value)};
+    }
     INLINE_MEMBER friend Dual sigmoid(const Dual &x) {
         const S share = ::sigmoid(x.value);
         return {share, x.slopes * (share * (S(1) - share))};
@@ -81,13 +86,14 @@ template <class S> struct Dual {
 // ---- an order and its market -------------------------------------------------------------------------------------------
 
 template <class S> struct Order {
-    S side, is_twap, is_notional, minimum, maximum, min_rate, max_rate, risk_aversion, volatility;
+    S side, is_twap, is_notional, minimum, maximum, min_rate, max_rate, risk_aversion, impact, is_full, is_arrival, volatility;
 
     // Order `i` of columns [ORDER_COLUMNS, orders].
     static Order of(const S *columns, const S *volatility, Index orders, Index i) {
         const auto column = [&](int number) { return columns[number * orders + i]; };
         return {column(SIDE),     column(IS_TWAP),  column(IS_NOTIONAL),   column(MIN_PERIODS), column(MAX_PERIODS),
-                column(MIN_RATE), column(MAX_RATE), column(RISK_AVERSION), volatility[i]};
+                column(MIN_RATE), column(MAX_RATE), column(RISK_AVERSION), column(IMPACT),
+                column(IS_FULL),  column(IS_ARRIVAL), volatility[i]};
     }
 };
 
@@ -111,9 +117,10 @@ template <class N> struct Path {
     N remaining, lower, upper, executed;
 };
 
-// Expected weights in the benchmark: of this period, and of the periods up to some ends.
+// Expected weights in the benchmark: of this period, and of the periods up to some ends. Expected volumes of this period and of
+// all periods left.
 template <class N> struct Ahead {
-    N next, to_end, to_finish, to_minimum;
+    N next, to_end, to_finish, to_minimum, volume, volume_left;
 };
 
 // Places in the feasible interval: the pace as a share of what is left, the schedule's fraction.
@@ -125,15 +132,13 @@ template <class S> INLINE S weight_so_far(const Order<S> &o, const Market<S> &ma
     return o.is_twap > 0 ? S(period) : market.volume;
 }
 
-// Expected weights of the `left` periods from now to the maximum, [left]; `power` may be null. `expected` begins with this
+// Expected volumes of the `left` periods from now to the maximum, [left]; `power` may be null. `expected` begins with this
 // period, `log_expected` too (read with a power alone).
 template <class S, class T>
-INLINE void future_weights(const Order<S> &o, const T *outlook, const T *power, const S *__restrict expected,
-                           const S *__restrict log_expected, Index left, const Limits &limits, S *__restrict future) {
+INLINE void future_volumes(const T *outlook, const T *power, const S *__restrict expected, const S *__restrict log_expected,
+                           Index left, const Limits &limits, S *__restrict future) {
     const S limit = S(limits.outlook);
-    if (o.is_twap > 0) {
-        for (Index k = 0; k < left; ++k) future[k] = S(1);
-    } else if (power) {
+    if (power) {
         const S exponent = S(2) * S(sigmoid(*power));
         INDEPENDENT for (Index k = 0; k < left; ++k)
             future[k] = exponential(exponent * log_expected[k] + clamp(S(outlook[k]), -limit, limit));
@@ -144,25 +149,28 @@ INLINE void future_weights(const Order<S> &o, const T *outlook, const T *power, 
 }
 
 // Periods from now until the order has traded at the cap what is left, but not before the minimum, and to the minimum (0:
-// reached); at most `left`.
+// reached); at most `left`. A benchmark over the full horizon ends with it.
 struct Ends {
     Index finish, minimum;
 };
 
 template <class S> INLINE Ends ends_of(const Order<S> &o, S remaining, Index period, Index left) {
     const S s = S(period), most = S(left);
+    if (o.is_full > 0) return {left, left};
     const S needed = at_least(std::ceil(remaining / o.max_rate - S(1e-6)), 1);
     const S finish = clamp(at_least(needed, o.minimum - s), S(1), most);
     return {finish == finish ? Index(finish) : Index(1), Index(clamp(o.minimum - s, S(0), most))};
 }
 
-template <class S> INLINE Ahead<S> sums_of(const S *future, Index left, const Ends &ends) {
-    Ahead<S> ahead{future[0], S(0), S(0), S(0)};
+template <class S> INLINE Ahead<S> sums_of(const Order<S> &o, const S *future, Index left, const Ends &ends) {
+    Ahead<S> ahead{future[0], S(0), S(0), S(0), future[0], S(0)};
     for (Index k = 0; k < left; ++k) {
         ahead.to_end += future[k];
         if (k + 1 == ends.finish) ahead.to_finish = ahead.to_end;
         if (k + 1 == ends.minimum) ahead.to_minimum = ahead.to_end;
     }
+    ahead.volume_left = ahead.to_end;
+    if (o.is_twap > 0) ahead.next = S(1), ahead.to_end = S(left), ahead.to_finish = S(ends.finish), ahead.to_minimum = S(ends.minimum);
     return ahead;
 }
 
@@ -181,21 +189,30 @@ INLINE Path<N> path_of(const Order<S> &o, const Market<S> &market, const N &rema
 
 // ---- features ------------------------------------------------------------------------------------------------------------
 
+template <class S> constexpr S LEAST_VOLUME = S(0.05);
+
 // Calls `out` with one feature after the other. A feature of the type S does not depend on the order's own path. `expected` is
 // that of this period.
 template <class N, class S, class Out>
 INLINE void path_features(const Order<S> &o, const Market<S> &market, Index period, S expected, const Path<N> &path,
                           const Ahead<N> &ahead, const Limits &limits, Out &out) {
     const S s = S(period), past = weight_so_far(o, market, period), scale = o.side / o.volatility;
-    const S close = market.last_close, benchmark = o.is_twap > 0 ? market.twap : market.vwap;
+    const S close = market.last_close, scale_of_horizon = std::sqrt(o.maximum / S(12));
+    const S benchmark = o.is_arrival > 0 ? S(1) : o.is_twap > 0 ? market.twap : market.vwap;
     const S left = at_least(o.maximum - s, 1), prior = S(limits.prior), quiet = S(0.05);
     const N filled = S(1) - path.remaining;
     const N average = filled * path.executed + path.remaining * close;  // executed price if the rest trades at the close
     const auto gain = [&](auto reference, auto price) { return scale * logarithm(reference / price); };
-    const auto after = [&](const N &weight) { return (past * benchmark + weight * close) / at_least(past + weight, S(1e-6)); };
+    const auto after = [&](const N &weight) {
+        return o.is_arrival > 0 ? N(S(1)) : (past * benchmark + weight * close) / at_least(past + weight, S(1e-6));
+    };
     const auto share = [&](const N &weight) { return past / at_least(past + weight, S(1e-6)); };
     const S one = gain(market.low, close), other = gain(market.high, close);
-    const N share_past = share(ahead.to_end);
+    const N share_past = share(ahead.to_end), fills_gain = filled * gain(benchmark, path.executed);
+    const N after_finish = gain(after(ahead.to_finish), average), after_end = gain(after(ahead.to_end), average);
+    const S best = period ? at_most(one, other) : S(0), worst = period ? at_least(one, other) : S(0);
+    const N rest = o.impact * path.remaining * root(at_least(path.remaining, S(1e-12)));
+    const auto rest_within = [&](const N &volume) { return rest / root(at_least(volume, LEAST_VOLUME<S>)) / scale_of_horizon; };
     out(s / o.maximum);
     out(left / S(12));
     out(at_least(o.minimum - s - S(1), 0) / S(12));
@@ -219,19 +236,35 @@ INLINE void path_features(const Order<S> &o, const Market<S> &market, Index peri
     out(std::log(period ? (expected + quiet) / (market.last_expected + quiet) : expected + quiet));
     out((period == 0 ? S(0) : o.is_twap > 0 ? S(1) : market.last_expected) - S(1));
     out(gain(benchmark, close));
-    out(filled * gain(benchmark, path.executed));
+    out(fills_gain);
     out(gain(benchmark, market.last_price));
     out(gain(S(1), close));
-    out(gain(after(ahead.to_finish), average));
-    out(gain(after(ahead.to_end), average));
+    out(after_finish);
+    out(after_end);
     out(gain(after(ahead.to_minimum), average));
-    out(period ? at_most(one, other) : S(0));
-    out(period ? at_least(one, other) : S(0));
+    out(best);
+    out(worst);
     out(period > 1 ? gain(market.price_before, market.last_price) : S(0));
     out(std::log(o.risk_aversion + S(0.02)) / S(2));
     out(o.risk_aversion / (S(1) + o.risk_aversion));
     out(o.is_twap);
     out(o.is_notional);
+    out(o.is_full);
+    out(o.is_arrival);
+    out(std::log(o.impact + S(0.02)) / S(2));
+    out(o.impact / (S(1) + o.impact));
+    out(rest_within(ahead.volume));
+    out(rest_within(ahead.volume_left));
+    out(filled * (o.impact / std::sqrt(market.volume + prior)));
+    out(std::log(o.maximum / S(12)));
+    out(gain(benchmark, close) / scale_of_horizon);
+    out(fills_gain / scale_of_horizon);
+    out(gain(S(1), close) / scale_of_horizon);
+    out(after_finish / scale_of_horizon);
+    out(after_end / scale_of_horizon);
+    out(best / scale_of_horizon);
+    out(worst / scale_of_horizon);
+    out(after_finish / std::sqrt(left / S(12)));
 }
 
 constexpr double FEATURE_LIMIT = 6;

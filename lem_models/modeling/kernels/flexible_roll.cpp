@@ -170,8 +170,8 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 const Market<S> &market = tracks[r].market;
                 paths[m] = path_of(order, market, remaining[r], weighted[r], s, limits);
                 const T *outlook = own_context(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
-                future_weights(order, outlook, power, t.expected + at, logs + r * periods + s, left, limits, future);
-                const auto sums = sums_of(future, left, ends_of(order, remaining[r], s, left));
+                future_volumes(outlook, power, t.expected + at, logs + r * periods + s, left, limits, future);
+                const auto sums = sums_of(order, future, left, ends_of(order, remaining[r], s, left));
                 Writer<T> writer{features + m * FEATURES};
                 path_features(order, market, s, t.expected[at], paths[m], sums, limits, writer);
                 anchors[m] = anchors_of(sums, weight_so_far(order, market, s));
@@ -317,9 +317,9 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             S *future = futures + k * periods;
             const Index ahead = periods_of(order, periods) - s;
             const T *outlook = own_context(r) + width, *power = shape.has_exponent ? outlook + shape.horizon : nullptr;
-            future_weights(order, outlook, power, t.expected + at, logs + r * periods + s, ahead, limits, future);
+            future_volumes(outlook, power, t.expected + at, logs + r * periods + s, ahead, limits, future);
             ends[k] = ends_of(order, left, s, ahead);
-            sums[k] = sums_of(future, ahead, ends[k]);
+            sums[k] = sums_of(order, future, ahead, ends[k]);
             const auto places = anchors_of(sums[k], weight_so_far(order, market, s));
             T *answer = answers + k * ld_answers, *to_answer = to_answers + k * ld_answers;
             add_to(answer, weights[2 * layers + 3], OUTPUTS);
@@ -369,7 +369,7 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             const Index ahead = periods_of(order, periods) - s;
             const auto path = path_of(order, market, D::seed(t.remaining[at], 0), D::seed(weighted[s * TILE + r], 1), s, limits);
             const Ahead<D> seeded{D::seed(sums[k].next, 2), D::seed(sums[k].to_end, 3), D::seed(sums[k].to_finish, 4),
-                                  D::seed(sums[k].to_minimum, 5)};
+                                  D::seed(sums[k].to_minimum, 5), D::seed(sums[k].volume, 6), D::seed(sums[k].volume_left, 7)};
             Puller<T, S> puller{to_features + k * ld_features};
             path_features(order, market, s, t.expected[at], path, seeded, limits, puller);
             const auto places = anchors_of(seeded, weight_so_far(order, market, s));
@@ -380,13 +380,14 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             T *to = to_periods + at * shape.context();
             std::memcpy(to, to_sum + k * ld, width * sizeof(T));
             std::memset(to + width, 0, (shape.context() - width) * sizeof(T));
-            if (order.is_twap > 0) continue;
             const T *outlook = own_context(r) + width;
             const S *future = futures + k * periods, limit = S(limits.outlook);
+            const S by_volume = order.is_twap > 0 ? S(0) : S(1);  // weights of the TWAP are not forecast
             S to_exponent = S(0);
             for (Index q = 0; q < ahead; ++q) {
-                const S gradient = (along[3] + (q == 0 ? along[2] : S(0)) + (q < ends[k].finish ? along[4] : S(0)) +
-                                    (q < ends[k].minimum ? along[5] : S(0))) * future[q];
+                const S to_weight = along[3] + (q == 0 ? along[2] : S(0)) + (q < ends[k].finish ? along[4] : S(0)) +
+                                    (q < ends[k].minimum ? along[5] : S(0));
+                const S gradient = (by_volume * to_weight + along[7] + (q == 0 ? along[6] : S(0))) * future[q];
                 if (S(outlook[q]) >= -limit && S(outlook[q]) <= limit) to[width + q] = T(gradient);
                 if (shape.has_exponent) to_exponent += gradient * logs[r * periods + s + q];
             }

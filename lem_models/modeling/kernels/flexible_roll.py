@@ -58,7 +58,7 @@ def can_roll_out(
     by_period = (window.price, window.close, window.volume, window.expected_volume)
     by_order = (
         *(window.volatility, window.arrival_price, window.volume_unit, orders.side, orders.min_rate, orders.max_rate),
-        *(orders.risk_aversion, orders.lot, orders.participation),
+        *(orders.risk_aversion, orders.lot, orders.participation, orders.impact),
     )
     whole = (orders.benchmark, orders.is_notional, orders.min_periods, orders.max_periods)
     table, rows = contexts.values, contexts.rows

@@ -117,8 +117,9 @@ def finetune(
             recipe's ``finetune.start``.
         data: Bars, or a file of them.
         out: Folder of the new model, and of ``finetune.json`` with everything in the result.
-        config: Recipe; default ``recipes/finetune.yaml``. ``costs`` and ``settings`` take precedence over it.
-        costs: Trading costs; training and every number are then net of costs.
+        config: Recipe; default ``recipes/finetune.yaml``. ``settings`` take precedence over it.
+        costs: Trading costs; every number of the comparison is then net of them. The recipe's ``orders`` say which
+            sizes and impacts the training draws.
         resume: Checkpoint of the run in ``out`` to resume from, or ``"auto"`` for its last one; see
             :func:`~lem_models.training.run.train`.
         overwrite: Whether to replace a run or model in ``out``.
@@ -158,17 +159,14 @@ def finetune(
         validation_end=_day("validation_end", settings.validation_end, market),
     )
     recipe = Recipe.of(
-        _sections(sections, source, out=out, model=model, bars=bars, split=split, horizon=horizon, settings=settings)
-        | ({} if costs is None else {"costs": costs}),
+        _sections(sections, source, out=out, model=model, bars=bars, split=split, horizon=horizon, settings=settings),
         name=source.name,
         folder=source.parent,
     )
     if recipe.trainer.keep != "best":
         raise ConfigError("trainer.keep: fine-tuning keeps the best of its checkpoints and the start; leave it out")
     # Refuse a test part without orders before anything is trained or written.
-    test = comparison_settings(
-        horizon, start=split.test.start, costs=recipe.costs, limit=settings.orders, seed=recipe.seed
-    )
+    test = comparison_settings(horizon, start=split.test.start, costs=costs, limit=settings.orders, seed=recipe.seed)
     test_days = sample_orders(bars, test)["start"].dt.floor("D").nunique()
     warnings = _warnings(model, split, horizon, clock(bars.frequency), test_days)
     for line in (*map(str, split.parts), *(f"warning: {text}" for text in warnings)):

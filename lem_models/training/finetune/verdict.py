@@ -234,7 +234,8 @@ def _utility(orders: pd.DataFrame, model: LEMModel) -> npt.NDArray[np.float64]:
     is_fixed = (orders["min_periods"] == orders["max_periods"]).to_numpy()
     risk = torch.from_numpy(np.where(is_fixed, model.fixed_risk_aversion, model.risk_aversion))
     x = torch.from_numpy(improvement(orders, "vol").to_numpy(copy=True))
-    values: npt.NDArray[np.float64] = utility(x, risk).numpy()
+    maximum = torch.from_numpy(orders["max_periods"].to_numpy(copy=True))
+    values: npt.NDArray[np.float64] = utility(x, risk, maximum).numpy()
     return values
 
 

@@ -1,0 +1,110 @@
+"""Training orders with a size: their impact, the utility net of it, and what the model is told."""
+
+import numpy as np
+import pytest
+import torch
+
+from lem_models import Bars, CostModel, Order, execute
+from lem_models.errors import ConfigError
+from lem_models.execution.objective import expected_utility
+from lem_models.execution.records import CostlyWindow
+from lem_models.execution.simulator import simulate
+from lem_models.modeling.model import LEMModel
+from lem_models.training.recipe import Recipe
+from lem_models.training.sampling import VALIDATION_SIZES, OrderSampling, draw_orders
+from tests.training.tiny import BARS, tiny_batches, tiny_recipe, trained
+
+SIZED = {"sized": 0.75, "size": [0.001, 0.1], "impact": [0.5, 1.0], "full_vwap": 0.1, "arrival": 0.1}
+RECIPE = "name: sized\ndata: {train_end: 2024-01-28, validation_end: 2024-02-14}\norders: "
+
+
+@pytest.mark.parametrize(
+    ("orders", "message"),
+    [
+        ("{size: [0, 0.1]}", r"orders\.size: must be two positive numbers"),
+        ("{impact: [1.0, 0.5]}", r"orders\.impact: must be two positive numbers"),
+        ("{sized: 1.5}", r"orders\.sized"),
+        ("{twap: 0.5, arrival: 0.3, full_vwap: 0.3}", "twap, full_vwap and arrival together exceed 1"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(tmp_path, orders, message):
+    (tmp_path / "recipe.yaml").write_text(RECIPE + orders)
+    with pytest.raises(ConfigError, match=message):
+        Recipe.read(tmp_path / "recipe.yaml")
+
+
+def test_sizes_are_drawn_as_the_recipe_says():
+    sampling = OrderSampling(**SIZED)
+    drawn = draw_orders(np.random.default_rng(0), np.ones(20_000, np.float32), 12, sampling)
+    some = drawn.size > 0
+    assert some.float().mean().item() == pytest.approx(0.75, abs=0.01)
+    assert (drawn.size[some].min().item(), drawn.size.max().item()) == pytest.approx((0.001, 0.1), rel=0.01)
+    assert drawn.size[some].log10().mean().item() == pytest.approx(-2, abs=0.02)
+    assert (drawn.impact.min().item(), drawn.impact.max().item()) == pytest.approx((0.5, 1.0), rel=0.01)
+    shares = {name: drawn.orders.has_benchmark(name).float().mean().item() for name in sampling.benchmarks}
+    assert shares == pytest.approx({"vwap": 0.55, "twap": 0.25, "full_vwap": 0.1, "arrival": 0.1}, abs=0.015)
+
+
+def test_the_impact_of_an_order_is_that_of_its_costs():
+    batch = tiny_batches(orders=SIZED).batch(0, training=True)
+    orders, window = batch.orders, batch.window
+    assert isinstance(window, CostlyWindow)
+    torch.testing.assert_close(orders.impact, window.impact / window.volatility * window.size.sqrt())
+    assert 0 < (orders.impact > 0).float().mean() < 1
+    assert not window.flat_cost.any()
+
+
+def test_a_larger_order_is_worth_less():
+    batch = tiny_batches(orders=SIZED).batch(0, training=True)
+    model = LEMModel(tiny_recipe().model).eval()
+    with torch.no_grad():
+        paths = simulate(model, batch.orders, batch.window, model.order_contexts(batch))
+        values = expected_utility(paths, batch.orders, batch.window)
+        free = CostlyWindow(**(vars(batch.window) | {"size": 0 * batch.window.size}))
+        gross = expected_utility(paths, batch.orders, free)
+    # A gain that risk makes unwelcome may be better with a cost: on average no order is.
+    assert values[batch.orders.impact > 0.3].mean() < gross[batch.orders.impact > 0.3].mean()
+    assert torch.equal(values[batch.orders.impact == 0], gross[batch.orders.impact == 0])
+
+
+def test_validation_has_orders_of_every_size():
+    batch = tiny_batches(orders=SIZED).batch(0, training=False)
+    part = batch.window.size / batch.window.horizon_volume
+    found = {round(size, 6) for size in part.tolist()}
+    assert found == set(VALIDATION_SIZES)
+    assert (part == 0).float().mean().item() == pytest.approx(0.5, abs=0.2)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A model trained with sizes, and one trained without."""
+    folder = tmp_path_factory.mktemp("models")
+    return [
+        trained(tiny_recipe(orders=orders), out=folder / name, data=BARS)
+        for name, orders in (("sized", SIZED), ("free", {}))
+    ]
+
+
+def test_a_model_says_what_it_was_trained_on(models):
+    sized, free = models
+    assert sized.reads_size
+    assert sized.benchmarks == ("vwap", "twap", "full_vwap", "arrival")
+    assert sized.assumed_costs == CostModel(impact=0.8)  # of the cost model for markets that never close
+    assert not free.reads_size
+    assert free.benchmarks == ("vwap", "twap")
+    assert free.assumed_costs is None
+
+
+def test_the_amount_of_an_order_changes_what_a_model_decides(models):
+    sized, _ = models
+    bars = Bars.of(BARS)
+    table = Order.sample(bars, every="12h", max_periods=6, min_periods=1, limit=40, seed=0)
+    small, large = (table.assign(amount=amount) for amount in (1e-9, 1e9))
+    fills = [np.concatenate(execute(sized, bars, each).part.fills) for each in (table, small, large)]
+    np.testing.assert_allclose(fills[0], fills[1], atol=1e-3)  # an order without a size is infinitesimal
+    assert np.abs(fills[0] - fills[2]).max() > 1e-3
+    # Costs that are named replace those that the model assumes.
+    free = np.concatenate(execute(sized, bars, large, costs=CostModel()).part.fills)
+    np.testing.assert_allclose(free, fills[0], atol=1e-6)
+    assumed = np.concatenate(execute(sized, bars, large, costs=CostModel(impact=0.8, fee_bps=5)).part.fills)
+    np.testing.assert_array_equal(assumed, fills[2])
