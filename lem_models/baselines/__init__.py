@@ -3,8 +3,7 @@
 from lem_models.baselines.almgren_chriss import AlmgrenChriss
 from lem_models.baselines.dynamic_volume_curve import DynamicVolumeCurve
 from lem_models.baselines.kalman_volume import KalmanVolume
-from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
-from lem_models.baselines.longstaff_schwartz_net import LongstaffSchwartzNet
+from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, LongstaffSchwartzNet
 from lem_models.baselines.oracle_vwap import OracleVWAP
 from lem_models.baselines.pov import POV
 from lem_models.baselines.registry import list_policies, load_policy, register_policy

@@ -17,8 +17,9 @@ through their three regressed utilities is highest. On a martingale only the *va
 the pace: to first order every adapted schedule executes at the arrival price in expectation. A risk-neutral order
 therefore takes the pace of least variance among those of equal mean (:data:`PACE_RISK_AVERSION`).
 
-All fills, caps and benchmarks in the fit are those of the simulator. With a cost model the improvements are net of it:
-finishing trades the rest in one bar, which the square-root impact makes dear for a large order.
+All fills, caps and benchmarks in the fit are those of the simulator. :class:`LongstaffSchwartzNet` takes improvements
+net of each order's own impact: finishing trades the rest in one bar, which the square-root law makes dear for a large
+order. Half-spread and fees are the same for every schedule.
 """
 
 from __future__ import annotations
@@ -35,18 +36,24 @@ from torch import Tensor
 from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
 from lem_models.baselines.regression_paths import RegressionPaths, benchmark_pace, paced
-from lem_models.errors import ConfigError
-from lem_models.execution.costs import CostModel, relative_sizes
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, MarketWindow, OrderBatch, Paths
+from lem_models.execution.records import (
+    BENCHMARKS,
+    CostlyWindow,
+    Decision,
+    ExecutionState,
+    MarketWindow,
+    OrderBatch,
+    Paths,
+)
 from lem_models.execution.result import first_bars
 from lem_models.execution.simulator import finishing_fills, settle
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.orders import Order
 
-__all__ = ["PACE_RISK_AVERSION", "LongstaffSchwartz", "OrderKind", "martingale_window"]
+__all__ = ["PACE_RISK_AVERSION", "LongstaffSchwartz", "LongstaffSchwartzNet", "OrderKind", "martingale_window"]
 
 PACE_RISK_AVERSION = 0.1
 """Risk aversion of the pace of orders that are less risk-averse."""
@@ -72,6 +79,8 @@ class OrderKind:
         benchmark: The benchmark.
         risk_aversion: Weight of the squared improvement, on the grid of :func:`_on_grid`.
         process: What the simulated prices are; see :func:`martingale_window`.
+        impact: Of the orders, on the grid of :func:`_impact_on_grid`; see
+            :class:`~lem_models.execution.records.OrderBatch`.
     """
 
     max_periods: int
@@ -80,6 +89,7 @@ class OrderKind:
     benchmark: str
     risk_aversion: float
     process: Process
+    impact: float = 0.0
 
     def orders(self, count: int) -> OrderBatch:
         """So many orders of the kind, buys and sells in turn."""
@@ -95,7 +105,7 @@ class OrderKind:
             risk_aversion=one * self.risk_aversion,
             lot=0 * one,
             participation=torch.full((count,), math.inf, dtype=torch.float64),
-            impact=0 * one,
+            impact=one * self.impact,
         )
 
 
@@ -239,6 +249,17 @@ def _on_grid(risk_aversion: float) -> float:
     return 0.05 * 2.0 ** min(max(round(math.log2(risk_aversion / 0.05)), 0), 10)
 
 
+def _each_on_grid(values: Tensor, on_grid: Callable[[float], float]) -> Tensor:
+    """Every value on a grid, [orders]."""
+    some, which = torch.unique(values, return_inverse=True)
+    return torch.tensor([on_grid(value) for value in some.tolist()], dtype=torch.float64)[which]
+
+
+def _impact_on_grid(impact: float) -> float:
+    """Nearest impact that has regressions: 0 or ``2^(k / 2)``, in bar volatilities."""
+    return 0.0 if impact < 0.01 else 2.0 ** (min(max(round(2 * math.log2(impact)), -12), 12) / 2)
+
+
 @register_policy("longstaff_schwartz")
 class LongstaffSchwartz(Policy):
     """Finishes when finishing is worth more than going on; see the module.
@@ -252,50 +273,20 @@ class LongstaffSchwartz(Policy):
         paths: Paths of a regression.
         seed: Seed of the simulated paths.
         risk_aversion: Default for orders that name none: 0 is risk-neutral.
-        costs: Trading costs of the regressions; ``None`` for none. Spreads of single symbols are not read.
-        size: Size of the orders in the regressions, as a fraction of the volume expected over their maximum duration;
-            default the cost model's ``order_size``.
-
-    Raises:
-        ConfigError: The costs have an impact, and there is no size.
 
     Example:
         >>> LongstaffSchwartz().risk_aversion
         0.0
     """
 
-    def __init__(
-        self,
-        *,
-        paths: int = 8192,
-        seed: int = 0,
-        risk_aversion: float = 0.0,
-        costs: CostModel | None = None,
-        size: float | None = None,
-    ) -> None:
+    def __init__(self, *, paths: int = 8192, seed: int = 0, risk_aversion: float = 0.0) -> None:
         self.paths, self.seed, self.risk_aversion = paths, seed, risk_aversion
-        if costs is not None:
-            costs = (costs if size is None else costs.at(size)).model_copy(update={"half_spreads_bps": {}})
-            if costs.needs_size:
-                raise ConfigError(
-                    "impact depends on the size of an order: give a size, or the cost model an order_size"
-                )
-        self.costs = costs
         self._history: Callable[[int], MarketWindow] | None = None
         self._plans: dict[OrderKind, _Plan] = {}
         self._kept: tuple[OrderKind, RegressionPaths] | None = None
 
     @classmethod
-    def fit(
-        cls,
-        bars: BarsLike,
-        *,
-        paths: int = 8192,
-        seed: int = 0,
-        risk_aversion: float = 0.0,
-        costs: CostModel | None = None,
-        size: float | None = None,
-    ) -> LongstaffSchwartz:
+    def fit(cls, bars: BarsLike, *, paths: int = 8192, seed: int = 0, risk_aversion: float = 0.0) -> LongstaffSchwartz:
         """The policy with regressions on historical paths instead of simulated ones.
 
         Args:
@@ -303,14 +294,12 @@ class LongstaffSchwartz(Policy):
             paths: Paths of a regression, drawn at random from all gapless stretches with 256 bars of history.
             seed: Seed of the draw.
             risk_aversion: Default for orders that name none.
-            costs: As for the class.
-            size: As for the class.
 
         Returns:
             A new policy.
         """
         bars = Bars.of(bars)
-        policy = cls(paths=paths, seed=seed, risk_aversion=risk_aversion, costs=costs, size=size)
+        policy = cls(paths=paths, seed=seed, risk_aversion=risk_aversion)
         market = Market(bars)
 
         def window(periods: int) -> MarketWindow:
@@ -353,8 +342,9 @@ class LongstaffSchwartz(Policy):
         else:
             window = martingale_window(kind.process, kind.max_periods, self.paths, self.seed)
         orders = kind.orders(len(window.volatility))
-        if self.costs is not None:
-            window = self.costs.priced(window, relative_sizes(orders, window, costs=self.costs))
+        if kind.impact:
+            nothing = torch.zeros_like(window.volatility)
+            window = CostlyWindow(**vars(window), flat_cost=nothing, impact=window.volatility, size=orders.impact**2)
         paths = RegressionPaths(orders, window, self.seed)
         self._kept = (key, paths) if window.price.numel() <= _KEPT_CELLS else None
         return paths
@@ -367,16 +357,33 @@ class LongstaffSchwartz(Policy):
         if state.period == 0 or self._history is not None:
             inside = torch.ones_like(live)
         needed = torch.ceil(1 / orders.max_rate - 1e-6)
-        columns = (orders.max_periods, orders.min_periods, needed, orders.benchmark, orders.risk_aversion, inside)
+        columns = (
+            *(orders.max_periods, orders.min_periods, needed, orders.benchmark),
+            _each_on_grid(orders.risk_aversion, _on_grid),
+            inside,
+            _each_on_grid(orders.impact, _impact_on_grid) if self.reads_size else torch.zeros_like(orders.impact),
+        )
         table = torch.stack([column.to(torch.float64) for column in columns], 1)
-        risks, which_risk = torch.unique(orders.risk_aversion, return_inverse=True)
-        table[:, 4] = torch.tensor([_on_grid(value) for value in risks.tolist()], dtype=torch.float64)[which_risk]
         rows = torch.nonzero(live)[:, 0]
         kinds, which = torch.unique(table[rows], dim=0, return_inverse=True)
         return [
             (
-                OrderKind(int(n), int(m), int(c), BENCHMARKS[int(place)], float(risk), "path" if path else "bar"),
+                OrderKind(int(n), int(m), int(c), BENCHMARKS[int(place)], risk, "path" if path else "bar", impact),
                 rows[which == i],
             )
-            for i, (n, m, c, place, risk, path) in enumerate(kinds.tolist())
+            for i, (n, m, c, place, risk, path, impact) in enumerate(kinds.tolist())
         ]
+
+
+@register_policy("longstaff_schwartz_net")
+class LongstaffSchwartzNet(LongstaffSchwartz):
+    """Longstaff-Schwartz net of costs: with the impact of each order's own size in its regressions.
+
+    Orders without a size are those of :class:`LongstaffSchwartz`. Arguments as there.
+
+    Example:
+        >>> LongstaffSchwartzNet().reads_size
+        True
+    """
+
+    reads_size = True

@@ -6,7 +6,7 @@ first process has the results.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -28,7 +28,7 @@ from lem_models.evaluation.attribution import (
     reads_contexts,
 )
 from lem_models.evaluation.bound import execute_bound, is_executable
-from lem_models.evaluation.capacity import capacity_curve
+from lem_models.evaluation.capacity import Results, capacity_curve
 from lem_models.evaluation.null import martingale_null
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import complete_for
@@ -67,7 +67,7 @@ class BenchmarkSettings(Settings):
         start: First start, inclusive.
         end: Time by which orders have ended, exclusive.
         limit: Largest number of orders, drawn at random; ``None`` for all.
-        costs: Trading costs; ``None`` for none.
+        costs: Trading costs; ``None`` for none. Policies that read sizes decide for orders of their ``order_size``.
         sizes: Sizes of the capacity curve, as fractions of the volume expected over an order's maximum duration; no
             curve without costs or sizes.
         by: Further keys by which the policies are compared: columns of the orders, or derived ones
@@ -142,6 +142,7 @@ class Benchmark:
             the ablation.
         controls: The ablation on paths of the null, by name; empty without, or with fewer than two draws.
         placebos: The placebos of the policy under test, on its orders of the first benchmark and target.
+        sized: Results of the policies that read sizes at each of ``settings.sizes``, by name.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
         notes: Notes for the reader about policies on bars of this length, one sentence each.
@@ -158,6 +159,7 @@ class Benchmark:
     ablated: Mapping[str, NullDraws] = field(default_factory=dict)
     controls: Mapping[str, NullDraws] = field(default_factory=dict)
     placebos: tuple[MatchedPlacebo, ...] = ()
+    sized: Mapping[str, Sequence[ExecutionResult]] = field(default_factory=dict)
 
     @property
     def seen_percent(self) -> float | None:
@@ -223,20 +225,22 @@ class Benchmark:
         settings = self.settings
         if settings.costs is None or not settings.sizes:
             return None
-        return self._capacity(settings.costs, settings.sizes, by)
+        return self._capacity(dict(self.results) | dict(self.sized), settings.costs, settings.sizes, by)
 
     def gross(self, by: list[str]) -> pd.DataFrame:
         """The capacity curve of trading that is free: one size, 0, and nothing to pay."""
-        return self._capacity(CostModel(), (0.0,), by)
+        return self._capacity(self.results, CostModel(), (0.0,), by)
 
-    def _capacity(self, costs: CostModel, sizes: tuple[float, ...], by: list[str]) -> pd.DataFrame:
+    def _capacity(
+        self, results: Mapping[str, Results], costs: CostModel, sizes: tuple[float, ...], by: list[str]
+    ) -> pd.DataFrame:
         has_amounts = any(result.orders["amount"].notna().any() for result in self.results.values())
         first, target = self.settings.benchmark[0], self.settings.target[0]
         rows = {
             name: ((result.orders["benchmark"] == first) & (result.orders["target"] == target)).to_numpy()
             for name, result in self.results.items()
         }
-        return capacity_curve(self.results, costs, None if has_amounts else sizes, by, rows=rows, **self._bootstrap())
+        return capacity_curve(results, costs, None if has_amounts else sizes, by, rows=rows, **self._bootstrap())
 
     def splits(self, by: list[str]) -> pd.DataFrame | None:
         """Option value, and what is above the null, of every policy that the null was drawn for; ``None`` without one.
@@ -390,6 +394,7 @@ def run_benchmark(
             results[name] = shared.execute(policy, market, bars, costs=settings.costs)
         elif not shared.ranks.rank:
             results[f"{name} (bound)"] = execute_bound(policy, Market(bars), table, costs=settings.costs)
+    sized = _at_sizes(shared, policies, results, market, bars, settings, table, progress)
     tested_result = results[model]
     placebos = []
     for name in settings.placebos:
@@ -414,7 +419,7 @@ def run_benchmark(
         if draw < settings.null:
             for name, kept in drawn.items():
                 progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
-                result = shared.execute(reading.get(name, policies[name]), null_market, null)
+                result = shared.execute(reading.get(name, policies[name]), null_market, null, costs=settings.costs)
                 if result is not None:
                     kept.append(NullDraws.of(result.orders))  # not the whole results: 20 of them take gigabytes
             for placebo in placebos:
@@ -422,11 +427,11 @@ def run_benchmark(
         if draw < settings.information:
             for name, kept in ablated.items():
                 progress(f"{name} with contexts of the null, draw {draw + 1} of {settings.information}")
-                result = shared.execute(reading[name], market, bars)
+                result = shared.execute(reading[name], market, bars, costs=settings.costs)
                 if result is not None:
                     kept.append(NullDraws.of(result.orders))
                 if before and name in drawn and draw < settings.null:
-                    result = shared.execute(before[name], null_market, null)
+                    result = shared.execute(before[name], null_market, null, costs=settings.costs)
                     if result is not None:
                         controls[name].append(control_draw(drawn[name][-1], NullDraws.of(result.orders)))
             before = dict(reading)
@@ -448,7 +453,37 @@ def run_benchmark(
         {name: NullDraws.join(kept) for name, kept in ablated.items() if kept},
         {name: NullDraws.join(kept) for name, kept in controls.items() if kept},
         tuple(matched for each in placebos if (matched := each.matched()) is not None),
+        sized,
     )
+
+
+def _at_sizes(
+    shared: SharedOrders,
+    policies: Mapping[str, Policy],
+    results: Mapping[str, ExecutionResult | None],
+    market: Market,
+    bars: Bars,
+    settings: BenchmarkSettings,
+    table: pd.DataFrame,
+    progress: Callable[[str], None],
+) -> dict[str, list[ExecutionResult]]:
+    """Results at each of the settings' sizes of the policies that read them; on every rank but the first, none."""
+    costs = settings.costs
+    if costs is None or ("amount" in table and table["amount"].notna().any()):
+        return {}
+    found: dict[str, list[ExecutionResult]] = {}
+    for name, policy in policies.items():
+        if not (getattr(policy, "reads_size", False) and is_executable(policy)):
+            continue
+        same_contexts = WithContextsOf(policy, market) if reads_contexts(policy) else policy
+        for size in settings.sizes:
+            result = results[name]
+            if size != costs.order_size:
+                progress(f"{name}: {len(table):,} orders of {100 * size:g} % of the expected volume")
+                result = shared.execute(same_contexts, market, bars, costs=costs.at(size))
+            if result is not None:
+                found.setdefault(name, []).append(result)
+    return found
 
 
 def _own_orders(policy: Policy, orders: OrdersLike) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """The capacity curve: what is left of a policy's improvement when its orders have a size.
 
-The same fills are priced at every size (:mod:`lem_models.evaluation.repricing`). For each size, the net improvement
+The fills of a policy that does not read sizes are priced at every size (:mod:`lem_models.evaluation.repricing`). A
+policy that reads them (:attr:`Policy.reads_size <lem_models.execution.policy.Policy>`) has executed the orders once at
+each size. For each size, the net improvement
 against three prices: the order's own benchmark, the market's VWAP over the full horizon, and arrival (implementation
 shortfall); see :mod:`lem_models.evaluation.prices`.
 
@@ -26,6 +28,9 @@ from lem_models.execution.result import ExecutionResult, ResultPart, with_ends
 from lem_models.features.market import Market
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import align, groups, key_names
+
+Results = ExecutionResult | Sequence[ExecutionResult]
+"""The result of a policy, or one for each size."""
 
 __all__ = ["CAPACITY_COLUMNS", "break_even", "break_even_sizes", "capacity_curve", "net_improvements"]
 
@@ -76,7 +81,7 @@ def net_improvements(orders: pd.DataFrame) -> pd.DataFrame:
 
 
 def capacity_curve(
-    results: Mapping[str, ExecutionResult],
+    results: Mapping[str, Results],
     costs: CostModel,
     sizes: Sequence[float] | None,
     by: Sequence[str] | str | None = None,
@@ -91,7 +96,7 @@ def capacity_curve(
     """Net improvement of policies against the size of the order.
 
     Args:
-        results: Result of each policy on the same orders, by name.
+        results: Result of each policy on the same orders, by name; a result for each size of a policy that reads sizes.
         costs: The cost model.
         sizes: Sizes as fractions of the volume expected over an order's maximum duration; at size 0 an order pays
             half-spread and fees and has no impact. ``None`` for orders that name their amounts.
@@ -113,31 +118,35 @@ def capacity_curve(
         share of orders that trade more in a bar than the market did, which no market would fill.
 
     Raises:
-        ConfigError: There is no policy or no size, a size is negative, or orders with amounts are to have sizes.
+        ConfigError: There is no policy or no size, a size is negative, orders with amounts are to have sizes, or a
+            policy has results of another number of sizes.
         OrderError: An order names no amount, and there are no sizes; or the results hold different orders.
     """
     if not results:
         raise ConfigError("a capacity curve needs at least one policy")
-    models = _models(results, costs, sizes)
+    at_sizes = {name: [each] if isinstance(each, ExecutionResult) else list(each) for name, each in results.items()}
+    models = _models(at_sizes, costs, sizes)
     if rows is not None:
-        results = {name: _some(result, rows[name]) for name, result in results.items()}
-    bars = next(iter(results.values())).bars
+        at_sizes = {name: [_some(result, rows[name]) for result in each] for name, each in at_sizes.items()}
+    tables_of = {name: each[0].orders for name, each in at_sizes.items()}
+    bars = next(iter(at_sizes.values()))[0].bars
     market = Market(bars) if market is None else market
-    measured = {name: _measured(result, models, market) for name, result in results.items()}
+    measured = {name: _measured(each, models, market) for name, each in at_sizes.items()}
     tables = []
-    for name, result in results.items():
-        orders, values = with_ends(result.orders, bars), measured[name]
+    for name, each in at_sizes.items():
+        orders, values = with_ends(tables_of[name], bars), measured[name]
         gains = None
-        if name != reference and reference in results:
-            gains = _gains(values, orders, measured[reference], results[reference].orders)
+        if name != reference and reference in at_sizes:
+            gains = _gains(values, orders, measured[reference], tables_of[reference])
         bootstrap = OrderBootstrap(orders, draws, seed)
         for keys, group in groups(orders, by):
             table = _curve([value.iloc[group] for value in values], sizes)
             net = pd.concat([value.iloc[group][_net()] for value in values], axis=1)
             table["low_bps"], table["high_bps"] = bootstrap.means(net, group).interval(level)
-            # The fills are the same at every size, so one interval serves all.
-            gross = bootstrap.means(values[0].iloc[group][_gross()], group).interval(level)
-            table["gross_low_bps"], table["gross_high_bps"] = (np.tile(end, len(values)) for end in gross)
+            # Where the fills are the same at every size, one interval serves all.
+            fills = pd.concat([value.iloc[group][_gross()] for value in values[: len(each)]], axis=1)
+            gross = bootstrap.means(fills, group).interval(level)
+            table["gross_low_bps"], table["gross_high_bps"] = (np.tile(end, len(values) // len(each)) for end in gross)
             if gains is not None:
                 some = gains.iloc[group]
                 table["difference_bps"] = some.mean().to_numpy()
@@ -158,13 +167,19 @@ def _some(result: ExecutionResult, rows: npt.NDArray[np.bool_]) -> ExecutionResu
     return ExecutionResult.join(result.bars, [ResultPart(orders, part.excluded, fills, part.finish_period[rows])])
 
 
-def _models(results: Mapping[str, ExecutionResult], costs: CostModel, sizes: Sequence[float] | None) -> list[CostModel]:
+def _models(
+    results: Mapping[str, Sequence[ExecutionResult]], costs: CostModel, sizes: Sequence[float] | None
+) -> list[CostModel]:
     """The cost model at each size."""
+    expected = 1 if sizes is None else len(sizes)
+    for name, each in results.items():
+        if len(each) not in (1, expected):
+            raise ConfigError(f"{name} has results of {len(each)} sizes, and {expected} are asked for")
     if sizes is None:
         return [costs.model_copy(update={"order_size": None})]
     if not len(sizes) or any(not 0 <= size < np.inf for size in sizes):
         raise ConfigError(f"sizes are fractions of the expected volume, at least 0 and finite; got {list(sizes)}")
-    if any(result.orders["amount"].notna().any() for result in results.values()):
+    if any(each[0].orders["amount"].notna().any() for each in results.values()):
         raise ConfigError("orders that name an amount have that size: leave the sizes out (None)")
     return [costs.at(size) for size in sizes]
 
@@ -177,8 +192,15 @@ def _gross() -> list[str]:
     return [f"gross_{price}" for price in AGAINST]
 
 
-def _measured(result: ExecutionResult, models: Sequence[CostModel], market: Market) -> list[pd.DataFrame]:
-    """Improvements, costs and participations of each order, a table per size."""
+def _measured(results: Sequence[ExecutionResult], models: Sequence[CostModel], market: Market) -> list[pd.DataFrame]:
+    """Improvements, costs and participations of each order, a table per size; one result serves all sizes."""
+    if len(results) > 1:
+        return [_priced(result, [model], market)[0] for result, model in zip(results, models, strict=True)]
+    return _priced(results[0], models, market)
+
+
+def _priced(result: ExecutionResult, models: Sequence[CostModel], market: Market) -> list[pd.DataFrame]:
+    """The same of one result, a table per cost model."""
     has_amounts = bool(result.orders["amount"].notna().any())
     # Participation is in proportion to the size: measured once, at the whole expected volume.
     whole = participations(result, None if has_amounts else CostModel(order_size=1.0), market).to_numpy()

@@ -1,8 +1,9 @@
 """The same fills at other costs: results of other sizes without another execution.
 
-Decisions and fills do not depend on the cost model, only net prices do. So one execution of an order without an amount
-serves every size: :func:`repriced` gives, to the last digit, what executing again with another cost model would. (An
-order with an amount has that size, and a participation limit that depends on it; its fills are priced as they are.)
+Of a policy that does not read sizes (:attr:`Policy.reads_size <lem_models.execution.policy.Policy>`) only the net
+prices depend on the cost model. So one execution of an order without an amount serves every size: :func:`repriced`
+gives, to the last digit, what executing again with another cost model would. (An order with an amount has that size,
+and a participation limit that depends on it; its fills are priced as they are.)
 """
 
 from __future__ import annotations

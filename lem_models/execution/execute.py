@@ -77,8 +77,9 @@ def execute(
         bars: The market: bars, a table of bars, or a file of them. A :class:`~lem_models.features.market.Market`
             computes its features only once for several policies.
         orders: One order, several, or a table.
-        costs: Trading costs. They give ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result; fills and
-            gross prices do not depend on them.
+        costs: Trading costs. They give ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result, and policies
+            that read the size of orders decide by their impact. Without costs such a policy decides by those that it
+            assumes (:attr:`~lem_models.execution.policy.Policy.assumed_costs`), and the net prices are the gross ones.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
         allow_frequency: Whether a model may run on bars of another length than it was trained on.

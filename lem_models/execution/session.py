@@ -30,7 +30,7 @@ class LiveSession:
         order: The order; it starts with the first bar after the history.
         history: Closed bars before the order, at least the policy's lookback, as :meth:`Bars.of` takes them; other
             symbols are ignored.
-        costs: What trading costs: :attr:`net_price`. The decisions are the same as without.
+        costs: What trading costs: :attr:`net_price`. A policy that reads the size of orders decides by its impact.
         allow_frequency: Whether a model may decide on bars of another length than it was trained on.
 
     Raises:

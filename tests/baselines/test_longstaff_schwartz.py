@@ -4,23 +4,24 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from benchmarks.martingale_optimum import optimum
 from lem_models.baselines import load_policy, longstaff_schwartz
-from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, OrderKind, martingale_window
-from lem_models.baselines.longstaff_schwartz_net import LongstaffSchwartzNet
+from lem_models.baselines.longstaff_schwartz import (
+    LongstaffSchwartz,
+    LongstaffSchwartzNet,
+    OrderKind,
+    martingale_window,
+)
 from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.regression_paths import RegressionPaths, benchmark_pace, paced
-from lem_models.errors import ConfigError
-from lem_models.execution.costs import CostModel, cost_model, relative_sizes
+from lem_models.execution.costs import CostModel, cost_model
 from lem_models.execution.execute import execute
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
-from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
 from lem_models.orders import Order
 from tests.helpers import flat_bars, hourly, order_table, rebuilt
@@ -240,78 +241,73 @@ def test_fitting_leaves_the_bars_alone_and_needs_enough_of_them():
     assert torch.isfinite(torch.tensor(result.orders["slippage_bps"].to_numpy())).all()
 
 
-class TestCosts:
-    """Regressions net of costs."""
+class TestSizes:
+    """Regressions net of the impact of the order's own size."""
 
-    COSTS = CostModel(fee_bps=2, impact=0.8, order_size=0.1)
-    KIND = OrderKind(12, 1, 1, "vwap", 0.0, "path")
+    KIND = OrderKind(12, 1, 1, "vwap", 0.0, "path", impact=1.0)
 
-    def _run(self, policy):
+    def _run(self, policy, impact=KIND.impact):
         """Net improvement in bar volatilities, and periods used, on paths that the regressions have not seen."""
-        orders, window = self.KIND.orders(PATHS), martingale_window("path", 12, PATHS, 99)
-        priced = self.COSTS.priced(window, relative_sizes(orders, window, costs=self.COSTS))
+        orders, window = replace(self.KIND, impact=impact).orders(PATHS), martingale_window("path", 12, PATHS, 99)
+        priced = CostModel(impact=1).priced(window, orders.impact**2)
         paths = simulate(policy, orders, priced)
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, priced)
         return float((outcome.improvement[:, 0] / window.volatility).mean()), outcome.periods_used.double().mean()
 
     def test_it_takes_longer_and_earns_more_net(self):
-        (net, longer), (gross, shorter) = self._run(LongstaffSchwartz(costs=self.COSTS)), self._run(POLICY)
+        (net, longer), (gross, shorter) = self._run(LongstaffSchwartzNet()), self._run(POLICY)
         assert longer > shorter + 1
         assert net > gross + 0.03
 
-    def test_flat_costs_hardly_change_how_long_it_takes(self):
-        """They are the same whenever the order ends; only the risk of a pace, which counts from 0, sees them."""
-        free, dear = LongstaffSchwartz(paths=2048), LongstaffSchwartz(paths=2048, costs=CostModel(fee_bps=2))
-        orders, window = self.KIND.orders(2000), martingale_window("path", 12, 2000, 3)
-        periods = [chosen_period(simulate(policy, orders, window)).double().mean() for policy in (free, dear)]
-        assert abs(periods[0] - periods[1]) < 0.15
+    def test_the_larger_the_order_the_longer_it_takes(self):
+        policy = LongstaffSchwartzNet(paths=2048)
+        periods = [self._run(policy, impact)[1] for impact in (0.0, 0.1, 0.4, 1.6)]
+        assert periods == sorted(periods)
+        assert periods[-1] > periods[0] + 1
 
-    def test_a_size_of_its_own_is_that_of_the_cost_model(self):
-        one = LongstaffSchwartz(costs=self.COSTS.at(0.02))
-        other = LongstaffSchwartz(costs=CostModel(fee_bps=2, impact=0.8), size=0.02)
-        assert one.costs == other.costs
-        with pytest.raises(ConfigError, match="give a size"):
-            LongstaffSchwartz(costs=CostModel(impact=1))
-
-
-# --- net of the costs of the market ----------------------------------------------------------------------------------
-
-SHARES = synthetic_bars(symbols=1, days=40, frequency="30min", session=("14:30", "21:00"), seed=3)
-
-
-@pytest.mark.parametrize(("bars", "costs"), [(hourly(), "crypto"), (SHARES, "us_equity")])
-def test_by_name_it_has_the_costs_of_the_kind_of_market(bars, costs):
-    orders = Order.sample(bars, every=3, side="both", min_periods=1, max_periods=6)
-    explicit = LongstaffSchwartz(paths=512, costs=cost_model(costs), size=0.01)
-    own = execute(LongstaffSchwartzNet(paths=512), bars, orders)
-    assert own.schedule.equals(execute(explicit, bars, orders).schedule)
-    assert not own.schedule.equals(execute(LongstaffSchwartz(paths=512), bars, orders).schedule)
-    assert isinstance(load_policy("longstaff_schwartz_net"), LongstaffSchwartzNet)
-
-
-def test_a_universe_of_two_markets_has_the_costs_of_each():
-    crypto = synthetic_bars(symbols=1, days=40, frequency="30min", seed=4)
-    bars = Bars.from_frame(
-        pd.concat([crypto.frame.assign(symbol="COIN"), SHARES.frame.assign(symbol="SHARE")]), calendar="auto"
-    )
-    orders = Order.sample(bars, every=7, side="both", min_periods=1, max_periods=6)
-    mixed = execute(LongstaffSchwartzNet(paths=512), bars, orders)
-    for symbol, costs in (("COIN", "crypto"), ("SHARE", "us_equity")):
-        alone = execute(LongstaffSchwartz(paths=512, costs=cost_model(costs), size=0.01), bars, orders)
-        ids = orders.index[orders["symbol"] == symbol]
-        rows, expected = (
-            run.schedule[run.schedule["order_id"].isin(ids)].reset_index(drop=True) for run in (mixed, alone)
+    def test_without_a_size_it_is_the_policy_without_costs(self):
+        bars = hourly()
+        orders = Order.sample(bars, every=3, side="both", min_periods=1, max_periods=6)
+        costs = CostModel(fee_bps=5)
+        free, net, dear = (
+            execute(policy, bars, orders, costs=costs).schedule
+            for policy in (
+                LongstaffSchwartz(paths=512),
+                LongstaffSchwartzNet(paths=512),
+                _Sized(paths=512),
+            )
         )
-        assert len(rows)
-        assert rows.equals(expected)
+        assert net.equals(free)
+        assert not dear.equals(free)
+
+    def test_every_order_is_decided_by_its_own_size(self):
+        bars = hourly()
+        orders = Order.sample(bars, every=3, side="both", min_periods=1, max_periods=6, limit=60, seed=1)
+        amounts = np.where(np.arange(len(orders)) % 2, 1e-6, 1e6)
+        costs = CostModel(impact=0.8)
+        mixed = execute(LongstaffSchwartzNet(paths=512), bars, orders.assign(amount=amounts), costs=costs)
+        for amount in (1e-6, 1e6):
+            rows = amounts == amount
+            alone = execute(
+                LongstaffSchwartzNet(paths=512), bars, orders[rows].assign(amount=amount), costs=costs
+            ).orders
+            ours = mixed.orders[rows].reset_index(drop=True)
+            np.testing.assert_array_equal(ours["executed_price"], alone["executed_price"])
+
+
+class _Sized(LongstaffSchwartzNet):
+    """Decides as if every order had an impact."""
+
+    def decide(self, context, orders, state):
+        return super().decide(context, replace(orders, impact=torch.ones_like(orders.impact)), state)
 
 
 def test_net_of_costs_it_earns_more_than_without_them_in_mind():
     bars = synthetic_bars(symbols=2, days=120, seed=6)
     orders = Order.sample(bars, every=5, side="both", min_periods=1, max_periods=12)
-    costs = cost_model("crypto").at(0.01)
+    costs = cost_model("crypto").at(0.1)
     gross, net = (
         -execute(policy(paths=2048), bars, orders, costs=costs).orders["net_slippage_bps"].mean()
         for policy in (LongstaffSchwartz, LongstaffSchwartzNet)
     )
-    assert net > gross + 1
+    assert net > gross + 3

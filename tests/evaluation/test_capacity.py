@@ -11,6 +11,8 @@ from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
 from lem_models.evaluation.capacity import break_even, break_even_sizes, capacity_curve, net_improvements
 from lem_models.evaluation.prices import AGAINST
+from lem_models.execution.policy import Policy
+from lem_models.execution.records import Decision
 from lem_models.statistics.summary import compare, paired_difference
 
 BARS = synthetic_bars(symbols=3, days=40, seed=2)
@@ -230,6 +232,15 @@ def test_amounts_are_the_sizes_of_orders_that_name_them():
 ALONE: dict = {"null": 0, "information": 0, "placebos": ()}
 
 
+class Patient(Policy):
+    """The larger an order, the longer it takes."""
+
+    reads_size = True
+
+    def decide(self, context, orders, state):
+        return Decision(state.remaining / (1 + 4 * orders.impact), orders.impact < 0.1)
+
+
 class TestBenchmark:
     """The curve of a benchmark."""
 
@@ -248,6 +259,28 @@ class TestBenchmark:
             assert free.capacity(["min_periods"]) is None
         with pytest.raises(ConfigError, match=r"sizes.0: .*greater than or equal to 0"):
             BenchmarkSettings(sizes=(-1,))
+
+    def test_a_policy_that_reads_sizes_executes_the_orders_at_each(self):
+        policies = {"patient": Patient(), "twap": load_policy("twap")}
+        settings = BenchmarkSettings(
+            min_periods=(1, 12), limit=300, side="buy", costs=COSTS.at(0.01), sizes=SIZES, bootstrap=100, **ALONE
+        )
+        run = run_benchmark(policies, BARS, settings)
+        assert list(run.sized) == ["patient"]
+        found = run.capacity([]).query("policy == 'patient' and against == 'own'").set_index("size")
+        for size in SIZES:
+            alone = execute(Patient(), BARS, run.results["twap"].orders.iloc[:, :14], costs=COSTS.at(size)).orders
+            assert found.loc[size, "net_bps"] == pytest.approx(-alone["net_slippage_bps"].mean())
+            assert found.loc[size, "gross_bps"] == pytest.approx(-alone["slippage_bps"].mean())
+        gross = found[["gross_low_bps", "gross_bps", "gross_high_bps"]].to_numpy()
+        assert (np.diff(gross, axis=1) > 0).all()
+        assert len(np.unique(gross[:, 1])) == len(SIZES)
+        # The other tables are those of orders of the size that the costs name.
+        assert run.gross([]).query("policy == 'patient' and against == 'own'")["gross_bps"].item() == pytest.approx(
+            found.loc[0.01, "gross_bps"]
+        )
+        with pytest.raises(ConfigError, match="patient has results of 4 sizes, and 2 are asked for"):
+            capacity_curve(dict(run.results) | dict(run.sized), COSTS, SIZES[:2])
 
     def test_orders_of_a_table_with_amounts_are_compared_at_their_sizes(self):
         table = Order.sample(BARS, every=10, side="sell", min_periods=[2, 5], max_periods=8, benchmark="full_vwap")

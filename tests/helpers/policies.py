@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from lem_models.baselines import list_policies, load_policy
-from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz
-from lem_models.baselines.longstaff_schwartz_net import LongstaffSchwartzNet
+from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, LongstaffSchwartzNet
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.features.market import Market

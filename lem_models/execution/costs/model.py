@@ -10,7 +10,8 @@ start of the order. The last term is the square-root law of market impact: Torre
 1, 021006, 2011, where ``Y`` is about 1. (Almgren, Thum, Hauptmann and Li, "Direct estimation of equity market impact",
 Risk, 2005, find a power of 3/5.) The impact is temporary: it is paid in the bar that causes it and is gone in the next.
 
-Costs change the net prices and never the fills: decisions and fills are the same without them.
+Costs change the net prices and no fill by themselves. A policy that reads sizes
+(:attr:`~lem_models.execution.policy.Policy.reads_size`) is told the impact of each order, and decides by it.
 """
 
 from __future__ import annotations
