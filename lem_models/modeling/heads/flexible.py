@@ -7,8 +7,9 @@ r"""The flexible head: one small network for every period, duration, side, bench
     finish   = sigmoid(z_2)
 
 ``u_pace`` and ``u_schedule`` are positions in the feasible interval, in (0, 1). The pace is this period's share of the
-volume still expected. The schedule is the fraction that brings the order back to the expected volume curve. The network
-corrects a mixture of both. Feasibility holds for any ``z``.
+volume still expected. The schedule is the fraction that brings the order to the expected volume curve plus ``0.2 z_4``:
+for a martingale the best curve lies below the expected volume's, because volume comes when prices move, and slippage is
+linear in the distance of both. The network corrects a mixture of pace and schedule. Feasibility holds for any ``z``.
 
 The head is trained by randomised stopping (:mod:`lem_models.execution.objective`). A second loss trains the outlook to
 forecast volumes, because the benchmark depends on them: the quasi-likelihood ``r - log r - 1`` of the ratio ``r`` of
@@ -51,12 +52,14 @@ from lem_models.modeling.kernels.flexible_decision import FlexibleWeights, Limit
 from lem_models.modeling.kernels.flexible_roll import can_roll_out, rolled_out
 from lem_models.modeling.kernels.library import is_available
 
-__all__ = ["EDGE", "OUTLOOK_LIMIT", "FlexibleHead", "FlexibleHeadConfig"]
+__all__ = ["EDGE", "OUTLOOK_LIMIT", "SHIFT", "FlexibleHead", "FlexibleHeadConfig"]
 
 OUTLOOK_LIMIT = 4.0
 """Largest size of the outlook, a log ratio of volumes."""
 EDGE = 3e-3
 """Least distance of an anchor from the ends of the feasible interval; it keeps the logit finite."""
+SHIFT = 0.2
+"""Shift of the schedule for an answer of 1 of the network, as a fraction of the order."""
 
 
 _LIMITS = Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE)
@@ -94,7 +97,7 @@ class FlexibleHead(AllocationHead):
         self.from_path = nn.Linear(PATH_FEATURES, width)
         self.from_context = nn.Linear(context_size, width, bias=False)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.layers - 1))
-        self.output = nn.Linear(width, 3)
+        self.output = nn.Linear(width, 4)
         self.exponent = nn.Linear(context_size, 1) if settings.profile_exponent else None
         with torch.no_grad():
             self.outlook.weight.mul_(0.1)
@@ -104,7 +107,7 @@ class FlexibleHead(AllocationHead):
                 self.exponent.bias.zero_()
             self.output.weight.mul_(0.1)
             # Start near the volume curve, and seldom finish early.
-            self.output.bias.copy_(torch.tensor([0.0, -2.0, 0.0]))
+            self.output.bias.copy_(torch.tensor([0.0, -2.0, 0.0, 0.0]))
 
     def project(self, contexts: Tensor) -> Tensor:
         """``W_c context``, the outlook and, if there is one, the exponent, side by side, [..., width]."""
@@ -138,14 +141,14 @@ class FlexibleHead(AllocationHead):
         hidden = functional.silu(self.from_path(path) + from_context.to(path))
         for layer in self.hidden:
             hidden = hidden + functional.silu(layer(hidden))
-        tilt, finish, mixture = self.output(hidden).to(state.remaining).unbind(1)
+        tilt, finish, mixture, shift = self.output(hidden).to(state.remaining).unbind(1)
         room = state.upper - state.lower
 
         def place(fraction: Tensor) -> Tensor:
             return torch.logit(((fraction - state.lower) / room.clamp(min=1e-6)).clamp(EDGE, 1 - EDGE))
 
         pace = place(state.remaining * weights.pace)
-        schedule = place(weights.schedule - (1 - state.remaining))
+        schedule = place(weights.schedule + SHIFT * shift - (1 - state.remaining))
         anchor = torch.lerp(pace, schedule, torch.sigmoid(mixture))
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
 

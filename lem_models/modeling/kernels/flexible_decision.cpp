@@ -60,7 +60,8 @@ int flexible_decision(const T *context, const T *const *weights, double *const *
                 multiply, [](Index, Index, const T *) {}, hidden, next, width, answers, OUTPUTS);
         for (Index r = 0; r < count; ++r) {
             const T *answer = answers + r * OUTPUTS;
-            fraction[first + r] = fraction_of<double>(paths[r], anchors[r], double(answer[0]), double(answer[2]), limits);
+            fraction[first + r] = fraction_of<double>(paths[r], anchors[r], double(answer[0]), double(answer[2]), double(answer[3]),
+                                                   limits);
             finish[first + r] = sigmoid(double(answer[1]));
         }
         std::free(scratch);

@@ -191,7 +191,7 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 const Index r = live[k], at = (first + r) * periods + s;
                 const Order<S> &order = orders[r];
                 const T *answer = answers + k * ld_answers;
-                const S asked = fraction_of<S>(paths[k], anchors[k], S(answer[0]), S(answer[2]), limits);
+                const S asked = fraction_of<S>(paths[k], anchors[k], S(answer[0]), S(answer[2]), S(answer[3]), limits);
                 const S fraction = at_most(at_least(grains[r].nearest(asked), paths[k].lower), paths[k].upper), stop = sigmoid(S(answer[1]));
                 const S fill = at_most(fraction, t.capacity[at]);
                 t.fills[at] = fill;
@@ -325,7 +325,8 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             add_to(answer, weights[2 * layers + 3], OUTPUTS);
             const auto path = path_of(order, market, D::seed(left, 0), D(weighted[s * TILE + r]), s, limits);
             const Anchors<D> seeded{D::seed(places.pace, 1), D::seed(places.schedule, 2)};
-            const D asked = fraction_of<S>(path, seeded, D::seed(S(answer[0]), 3), D::seed(S(answer[2]), 4), limits);
+            const D asked = fraction_of<S>(path, seeded, D::seed(S(answer[0]), 3), D::seed(S(answer[2]), 4),
+                                            D::seed(S(answer[3]), 5), limits);
             const D fill = at_most(at_most(at_least(asked, path.lower), path.upper), D(t.capacity[at]));
             const S through = left - fill.value > S(limits.dust) ? to_left[r] : S(0);  // what is left afterwards is no dust
             const S unit = order.is_notional > 0 ? S(1) / t.price[at] : t.price[at];
@@ -334,7 +335,7 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             to_anchors[k] = {along[1], along[2]};
             const bool is_free = S(s) + S(1) >= order.minimum && S(s) + S(1) < order.maximum;
             const S stop = sigmoid(S(answer[1]));
-            to_answer[0] = T(along[3]), to_answer[2] = T(along[4]);
+            to_answer[0] = T(along[3]), to_answer[2] = T(along[4]), to_answer[3] = T(along[5]);
             to_answer[1] = is_free ? T(to_finish[at] * stop * (S(1) - stop)) : T(0);
         }
 
