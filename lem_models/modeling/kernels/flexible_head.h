@@ -9,8 +9,6 @@
 #pragma once
 #include "common.h"
 
-#include <type_traits>
-
 namespace {
 
 constexpr Index FEATURES = 36, OUTPUTS = 3;

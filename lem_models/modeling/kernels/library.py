@@ -73,8 +73,8 @@ _SIGNATURES = {
     "attention_backward": (5, 5, 0),
     "backbone_step": (4, 7, 3),
     "flexible_decision": (3, 7, 4),
-    "flexible_roll_forward": (4, 9, 5),
-    "flexible_roll_backward": (6, 8, 5),
+    "flexible_roll_forward": (4, 10, 5),
+    "flexible_roll_backward": (6, 9, 5),
 }
 
 
