@@ -131,9 +131,9 @@ template <class T> void pack(const T *w, Index depth, Index columns, Index row_s
 }
 
 // ROWS rows of a product for one panel (its first VECTORS vectors), kept in registers over the whole depth; added to what is
-// there if ADD. The inputs A are of the type T of the sums, or pairs.
-template <int ROWS, int VECTORS, bool ADD, class A, class T>
-INLINE void block(const A *a, Index lda, const A *panel, Index depth, T *c, Index ldc) {
+// there if `add`. The inputs A are of the type T of the sums, or pairs.
+template <int ROWS, int VECTORS, class A, class T>
+INLINE void block(const A *a, Index lda, const A *panel, Index depth, T *c, Index ldc, bool add) {
     using V = typename Vector<T>::type;
     V sums[ROWS][VECTORS];
     for (int r = 0; r < ROWS; ++r)
@@ -150,30 +150,31 @@ INLINE void block(const A *a, Index lda, const A *panel, Index depth, T *c, Inde
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < VECTORS; ++v) {
             V &to = *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>);
-            to = ADD ? to + sums[r][v] : sums[r][v];
+            to = add ? to + sums[r][v] : sums[r][v];
         }
 }
 
-template <int VECTORS, bool ADD = false, class A, class T>
-INLINE void rows_of_panel(const A *a, Index lda, Index rows, const A *panel, Index depth, T *c, Index ldc) {
+template <int VECTORS, class A, class T>
+INLINE void rows_of_panel(const A *a, Index lda, Index rows, const A *panel, Index depth, T *c, Index ldc, bool add = false) {
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * lda, c += TILE_ROWS * ldc)
-        block<TILE_ROWS, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
-    for (; rows >= 4; rows -= 4, a += 4 * lda, c += 4 * ldc) block<4, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
-    for (; rows > 0; --rows, a += lda, c += ldc) block<1, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
+        block<TILE_ROWS, VECTORS>(a, lda, panel, depth, c, ldc, add);
+    for (; rows >= 4; rows -= 4, a += 4 * lda, c += 4 * ldc) block<4, VECTORS>(a, lda, panel, depth, c, ldc, add);
+    for (; rows > 0; --rows, a += lda, c += ldc) block<1, VECTORS>(a, lda, panel, depth, c, ldc, add);
 }
 
-// One panel of c [rows, ldc] = a [rows, depth] w (added to c if ADD); columns of the panel beyond the matrix are not all written.
-template <bool ADD = false, class A, class T>
-INLINE void product_panel(const A *a, Index lda, Index rows, const A *panel, Index depth, Index width, T *c, Index ldc) {
-    if (width > LANES<T>) rows_of_panel<2, ADD>(a, lda, rows, panel, depth, c, ldc);
-    else rows_of_panel<1, ADD>(a, lda, rows, panel, depth, c, ldc);
+// One panel of c [rows, ldc] = a [rows, depth] w (added to c if `add`); columns of the panel beyond the matrix are not all written.
+template <class A, class T>
+INLINE void product_panel(const A *a, Index lda, Index rows, const A *panel, Index depth, Index width, T *c, Index ldc,
+                          bool add = false) {
+    if (width > LANES<T>) rows_of_panel<2>(a, lda, rows, panel, depth, c, ldc, add);
+    else rows_of_panel<1>(a, lda, rows, panel, depth, c, ldc, add);
 }
 
-// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed; added to c if ADD.
-template <bool ADD = false, class A, class T>
-void product(const A *a, Index lda, Index rows, const A *packed, Index depth, Index columns, T *c, Index ldc) {
+// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed; added to c if `add`.
+template <class A, class T>
+void product(const A *a, Index lda, Index rows, const A *packed, Index depth, Index columns, T *c, Index ldc, bool add = false) {
     for (Index first = 0; first < columns; first += PANEL<A>, packed += depth * PANEL<A>)
-        product_panel<ADD>(a, lda, rows, packed, depth, columns - first, c + first, ldc);
+        product_panel(a, lda, rows, packed, depth, columns - first, c + first, ldc, add);
 }
 
 // ROWS rows of c [columns of a, ldc] += a' b for two vectors of columns, a [depth, lda], b [depth, ldb].

@@ -132,8 +132,7 @@ template <class T> struct Packed {
         return transposed ? Sizes{of.outputs, of.inputs} : of;
     }
     // Products with a layer, see `product`; `scratch` [TILE * widest_of(shape)].
-    template <bool ADD = false>
-    void multiply(Index layer, const T *x, Index ldx, Index rows, T *c, Index ldc, T *scratch) const {
+    void multiply(Index layer, const T *x, Index ldx, Index rows, T *c, Index ldc, T *scratch, bool add = false) const {
         const auto [depth, columns] = sizes(layer);
         if constexpr (HAS_PAIRS<T>) {
             if (in_pairs) {
@@ -141,10 +140,10 @@ template <class T> struct Packed {
                 const Index ld = padded<T>(depth) / 2;
                 pair_columns(x, ldx, rows, depth, pairs, ld);
                 const auto *packed = reinterpret_cast<const Pair *>(layers[layer]);
-                return product<ADD>(pairs, ld, rows, packed, (depth + 1) / 2, columns, c, ldc);
+                return product(pairs, ld, rows, packed, (depth + 1) / 2, columns, c, ldc, add);
             }
         }
-        product<ADD>(x, ldx, rows, layers[layer], depth, columns, c, ldc);
+        product(x, ldx, rows, layers[layer], depth, columns, c, ldc, add);
     }
     // Gradients of the weights of a layer, see `outer`, lda and ldb padded; the same scratch.
     void gradient(Index layer, const T *a, Index lda, const T *b, Index ldb, Index depth, T *c, T *scratch) const {
@@ -409,7 +408,7 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             part += width * ld_inputs;
             for (Index k = 0; k < m; ++k) add_to(part, to_sum + k * ld, width);
             if (layer == 0) break;
-            transposed.template multiply<true>(layer, to_sum, ld, m, to_hidden, ld, pairs);
+            transposed.multiply(layer, to_sum, ld, m, to_hidden, ld, pairs, true);
         }
         transposed.multiply(0, to_sum, ld, m, to_features, ld_features, pairs);
 
@@ -512,31 +511,32 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
 
 }  // namespace
 
-// `double_state`: whether the arrays are of double precision; else they are of the type of the weights.
+// `double_state`: whether the arrays are of double precision; else they are of the type of the weights. `half_products`: see
+// Packed.
 #define EXPORT(T, SUFFIX)                                                                                              \
-    int lem_flexible_roll_forward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays, T *kept,     \
+    int lem_flexible_roll_forward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays, T *kept,    \
                                            Index orders, Index periods, Index bars, Index horizon, Index width,        \
-                                           Index layers, Index has_exponent, Index half_products, Index double_state, Index to_finish,      \
-                                           double outlook, double least, double prior, double edge, double dust,       \
-                                           int threads) {                                                              \
-        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                                 \
-        const Limits limits{outlook, least, prior, edge, dust};                                                         \
+                                           Index layers, Index has_exponent, Index half_products, Index double_state,  \
+                                           Index to_finish, double outlook, double least, double prior, double edge,   \
+                                           double dust, int threads) {                                                 \
+        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                 \
+        const Limits limits{outlook, least, prior, edge, dust};                                                        \
         if (double_state)                                                                                              \
             return roll_forward(context, weights, table_of((double *const *)arrays), kept, shape, to_finish, limits,   \
                                 threads);                                                                              \
-        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, to_finish, limits, threads);   \
+        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, to_finish, limits, threads);  \
     }                                                                                                                  \
-    int lem_flexible_roll_backward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays,             \
+    int lem_flexible_roll_backward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays,            \
                                             const T *kept, T *to_context, T *const *to_weights, Index orders,          \
                                             Index periods, Index bars, Index horizon, Index width, Index layers,       \
-                                            Index has_exponent, Index half_products, Index double_state, double outlook, double least,      \
-                                            double prior, double edge, double dust, int threads) {                     \
-        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                                 \
-        const Limits limits{outlook, least, prior, edge, dust};                                                         \
+                                            Index has_exponent, Index half_products, Index double_state, double outlook,\
+                                            double least, double prior, double edge, double dust, int threads) {       \
+        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                 \
+        const Limits limits{outlook, least, prior, edge, dust};                                                        \
         if (double_state)                                                                                              \
-            return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,        \
+            return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,       \
                                  limits, threads);                                                                     \
-        return roll_backward(context, weights, (T *const *)arrays, kept, to_context, to_weights, shape, limits,         \
+        return roll_backward(context, weights, (T *const *)arrays, kept, to_context, to_weights, shape, limits,        \
                              threads);                                                                                 \
     }
 

@@ -52,9 +52,10 @@ def can_roll_out(
 ) -> bool:
     """Whether the kernels can roll these orders out, by the arguments of :func:`rolled_out`.
 
-    They take plain tensors on the CPU, weights and contexts of one type (contexts in half precision too under
-    ``torch.autocast``), orders and market of the type of the weights or in double precision. Gradients reach contexts and weights alone, and not through lots and participation limits. Shapes are
-    checked too, because the kernels read raw memory: whatever does not fit is left to the modules and their errors.
+    They take plain tensors on the CPU, weights and contexts of one type (under ``torch.autocast`` contexts in half
+    precision too), orders and market of the type of the weights or in double precision. Gradients reach contexts and
+    weights alone, and not through lots and participation limits. Shapes are checked too, because the kernels read raw
+    memory: whatever does not fit is left to the modules and their errors.
     """
     needs_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (contexts.values, *weights))
     like, real = weights[0], window.price.dtype
