@@ -147,11 +147,11 @@ INLINE void block(const A *a, Index lda, const A *panel, Index depth, T *c, Inde
             for (int v = 0; v < VECTORS; ++v) sums[r][v] = fused(value, w[v], sums[r][v]);
         }
     }
+    if (add)
+        for (int r = 0; r < ROWS; ++r)
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] += *reinterpret_cast<const V *>(c + r * ldc + v * LANES<T>);
     for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) {
-            V &to = *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>);
-            to = add ? to + sums[r][v] : sums[r][v];
-        }
+        for (int v = 0; v < VECTORS; ++v) *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>) = sums[r][v];
 }
 
 template <int VECTORS, class A, class T>
