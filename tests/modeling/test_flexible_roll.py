@@ -1,5 +1,8 @@
 """All periods of the flexible head in one call: what the simulator gives period by period, forward and backward."""
 
+import os
+import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,8 +205,8 @@ def test_gradients_are_those_of_small_changes() -> None:
     assert torch.autograd.gradcheck(rolled, [each.clone().requires_grad_() for each in inputs], eps=1e-7, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_an_order_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("dtype", "half"), [(torch.float32, False), (torch.float32, True), (torch.float64, False)])
+def test_an_order_does_not_depend_on_the_others(dtype: torch.dtype, half: bool) -> None:
     head = flexible(dtype=dtype, profile_exponent=True)
     orders, window = a_market(120, silent=0.2)
     projected = head.project(contexts_for(120, dtype=dtype)).detach()
@@ -211,7 +214,8 @@ def test_an_order_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
     def rolled(rows: Tensor) -> tuple[Paths, Tensor]:
         mine = projected[rows].requires_grad_()
         few = MarketWindow(**{name: values[rows] for name, values in vars(window).items()})
-        paths = head.roll_out(OrderContexts.of(mine), orders[rows], few)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            paths = head.roll_out(OrderContexts.of(mine), orders[rows], few)
         assert paths is not None
         return paths, torch.autograd.grad((paths.fills**2).sum() + paths.finish.sum(), mine)[0]
 
@@ -241,7 +245,8 @@ def test_later_bars_change_no_earlier_decision() -> None:
         orders, window = a_market(60)
 
 
-def test_gradients_are_the_same_on_any_number_of_threads() -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_gradients_are_the_same_on_any_number_of_threads(half: bool) -> None:
     head = flexible(dtype=torch.float32, profile_exponent=True)
     orders, window = a_market(700)
     contexts = contexts_for(700, dtype=torch.float32).requires_grad_()
@@ -251,7 +256,8 @@ def test_gradients_are_the_same_on_any_number_of_threads() -> None:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
             weights = [projected, head.from_path.weight, head.hidden[1].weight, head.output.bias]
-            paths = head.roll_out(OrderContexts.of(projected), orders, window)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                paths = head.roll_out(OrderContexts.of(projected), orders, window)
             assert paths is not None
             results.append([*vars(paths).values(), *gradients(paths, weights)])
     finally:
@@ -405,11 +411,142 @@ def test_orders_with_lots_and_participation_limits(target: str, dtype: torch.dty
         torch.testing.assert_close(getattr(fused, name)[same], values[same], **tolerance, msg=name)
 
 
-def test_mixed_precision_goes_period_by_period() -> None:
-    head, (orders, window) = flexible(dtype=torch.float32), a_market(10)
-    contexts = head.project(contexts_for(10, dtype=torch.float32))
+# ---- mixed precision -------------------------------------------------------------------------------------------------
+
+
+def has_half_products() -> bool:
+    """Whether processor and compiler know products of bfloat16."""
+    command = [*library._compiler(), *next(library._attempts())[0], "-dM", "-E", "-x", "c++", os.devnull]
+    return "__AVX512BF16__" in library._output(command)
+
+
+@pytest.fixture
+def half_products() -> None:
+    if not has_half_products():
+        pytest.skip("processor or compiler does not know products of bfloat16")
+
+
+class HalfProduct(torch.autograd.Function):
+    """``x w'`` of inputs rounded to bfloat16 with sums in single precision, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        x, w = x.bfloat16().float(), w.bfloat16().float()
+        ctx.save_for_backward(x, w)
+        return x @ w.t()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.saved_tensors
+        gradient = gradient.bfloat16().float()
+        return gradient @ w, gradient.t() @ x
+
+
+def rolled(
+    head: FlexibleHead, orders: OrderBatch, window: MarketWindow, dtype: torch.dtype | None = None
+) -> tuple[Paths, list[Tensor]]:
+    """Paths of the kernel, and gradients of contexts and network; under autocast to a type, if there is one."""
+    contexts = contexts_for(len(orders), window.price.shape[1], head.output.weight.dtype)
+    projected = head.project(contexts).detach().requires_grad_()
+    with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        paths = head.roll_out(OrderContexts.of(projected), orders, window)
+    assert paths is not None
+    return paths, gradients(paths, [projected, *network_of(head)])
+
+
+def network_of(head: FlexibleHead) -> list[Tensor]:
+    return [weight for layer in (head.from_path, head.hidden, head.output) for weight in layer.parameters()]
+
+
+def assert_equal(one: tuple[Paths, list[Tensor]], other: tuple[Paths, list[Tensor]]) -> None:
+    """Paths and gradients are the same in every bit."""
+    assert all(map(torch.equal, [*vars(one[0]).values(), *one[1]], [*vars(other[0]).values(), *other[1]]))
+
+
+def distance(ours: Tensor, expected: Tensor) -> float:
+    return float((ours - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize(("hidden_size", "layers"), [(12, 3), (33, 2), (128, 3)])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("half_products")
+def test_under_autocast_the_products_take_rounded_inputs(
+    hidden_size: int, layers: int, state: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = flexible(dtype=torch.float32, hidden_size=hidden_size, layers=layers)
+    orders, window = (in_type(record, state) for record in a_market(301))
+    paths, ours = rolled(head, orders, window, torch.bfloat16)
+    projected = head.project(contexts_for(301, dtype=torch.float32)).detach().requires_grad_()
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w, b: HalfProduct.apply(x, w) + b)
+    plain = simulate(PeriodByPeriod(head), orders, window, projected)
+    # A sum that ends in another last bit may round the next layer's input to the neighbour.
+    for name, values in vars(plain).items():
+        difference = (getattr(paths, name) - values).abs()
+        assert difference.max() < 2e-3, name
+        assert difference.mean() < 5e-6, name
+    for mine, theirs in zip(ours, gradients(plain, [projected, *network_of(head)]), strict=True):
+        assert distance(mine, theirs) < 5e-3
+
+
+@pytest.mark.usefixtures("half_products")
+def test_under_autocast_results_are_those_of_single_precision_to_two_digits() -> None:
+    torch.manual_seed(0)
+    head = build_head("flexible", CONTEXT, PERIODS, {})
+    assert isinstance(head, FlexibleHead)
+    orders, window = (in_type(record, torch.float32) for record in a_market(500))
+    single, expected = rolled(head, orders, window)
+    half, ours = rolled(head, orders, window, torch.bfloat16)
+    for name in ("fills", "remaining", "finish"):
+        difference = (getattr(half, name) - getattr(single, name)).abs()
+        assert 0 < difference.max() < 5e-3, name
+        assert difference.mean() < 5e-4, name
+    for mine, theirs in zip(ours, expected, strict=True):
+        assert 0 < distance(mine, theirs) < 2e-2
+
+
+def test_where_the_processor_has_no_half_products_autocast_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = flexible(dtype=torch.float32)
+    orders, window = (in_type(record, torch.float32) for record in a_market(100))
+    if has_half_products():
+        monkeypatch.setenv("CXX", shlex.join([*library._compiler(), "-mno-avx512bf16"]))
+        monkeypatch.setenv("LEM_CACHE", str(tmp_path))
+        monkeypatch.setattr(library, "_FLAGS", ("-std=c++17", "-O1", "-fPIC"))
+        library.kernels.cache_clear()
+    try:
+        assert_equal(rolled(head, orders, window), rolled(head, orders, window, torch.bfloat16))
+    finally:
+        library.kernels.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("weights", "autocast"),
+    [(torch.float64, torch.bfloat16), (torch.float32, torch.float16)],
+    ids=["double", "float16"],
+)
+def test_other_mixtures_of_types_have_products_of_full_precision(weights: torch.dtype, autocast: torch.dtype) -> None:
+    head = flexible(dtype=weights)
+    orders, window = (in_type(record, weights) for record in a_market(100))
+    assert_equal(rolled(head, orders, window), rolled(head, orders, window, autocast))
+
+
+def test_contexts_in_half_precision_need_autocast() -> None:
+    head, (orders, window) = flexible(dtype=torch.float32), a_market(50)
+    contexts = contexts_for(50, dtype=torch.float32).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        assert head.roll_out(OrderContexts.of(contexts), orders, window) is None
+        projected = head.project(contexts)
+        assert projected.dtype == torch.bfloat16
+        half = head.roll_out(OrderContexts.of(projected), orders, window)
+        same = head.roll_out(OrderContexts.of(projected.float()), orders, window)
+    assert half is not None
+    assert same is not None
+    assert all(map(torch.equal, vars(half).values(), vars(same).values()))
+    (gradient,) = torch.autograd.grad(half.fills.square().sum() + half.finish.sum(), contexts)
+    assert gradient.dtype == torch.float32
+    assert torch.isfinite(gradient).all()
+    assert gradient.norm() > 0
+    assert head.roll_out(OrderContexts.of(projected), orders, window) is None
 
 
 def test_shapes_that_do_not_fit_are_left_to_the_modules() -> None:

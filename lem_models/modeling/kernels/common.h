@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 #if defined(__AVX__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -130,59 +131,62 @@ template <class T> void pack(const T *w, Index depth, Index columns, Index row_s
 }
 
 // ROWS rows of a product for one panel (its first VECTORS vectors), kept in registers over the whole depth; added to what is
-// there if ADD.
-template <class T, int ROWS, int VECTORS, bool ADD>
-INLINE void block(const T *a, Index lda, const T *panel, Index depth, T *c, Index ldc) {
+// there if `add`. The inputs A are of the type T of the sums, or pairs.
+template <int ROWS, int VECTORS, class A, class T>
+INLINE void block(const A *a, Index lda, const A *panel, Index depth, T *c, Index ldc, bool add) {
     using V = typename Vector<T>::type;
     V sums[ROWS][VECTORS];
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < VECTORS; ++v) sums[r][v] = V{} ;
-    for (Index k = 0; k < depth; ++k, panel += PANEL<T>) {
-        V w[VECTORS];
-        for (int v = 0; v < VECTORS; ++v) w[v] = *reinterpret_cast<const V *>(panel + v * LANES<T>);
+    for (Index k = 0; k < depth; ++k, panel += PANEL<A>) {
+        typename Vector<A>::type w[VECTORS];
+        for (int v = 0; v < VECTORS; ++v) w[v] = *reinterpret_cast<const typename Vector<A>::type *>(panel + v * LANES<A>);
 #pragma GCC unroll 16
         for (int r = 0; r < ROWS; ++r) {
-            const T value = a[r * lda + k];
+            const A value = a[r * lda + k];
             for (int v = 0; v < VECTORS; ++v) sums[r][v] = fused(value, w[v], sums[r][v]);
         }
     }
+    if (add)
+        for (int r = 0; r < ROWS; ++r)
+            for (int v = 0; v < VECTORS; ++v) sums[r][v] += *reinterpret_cast<const V *>(c + r * ldc + v * LANES<T>);
     for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < VECTORS; ++v) {
-            V &to = *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>);
-            to = ADD ? to + sums[r][v] : sums[r][v];
-        }
+        for (int v = 0; v < VECTORS; ++v) *reinterpret_cast<V *>(c + r * ldc + v * LANES<T>) = sums[r][v];
 }
 
-template <class T, int VECTORS, bool ADD = false>
-INLINE void rows_of_panel(const T *a, Index lda, Index rows, const T *panel, Index depth, T *c, Index ldc) {
+template <int VECTORS, class A, class T>
+INLINE void rows_of_panel(const A *a, Index lda, Index rows, const A *panel, Index depth, T *c, Index ldc, bool add = false) {
     for (; rows >= TILE_ROWS; rows -= TILE_ROWS, a += TILE_ROWS * lda, c += TILE_ROWS * ldc)
-        block<T, TILE_ROWS, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
-    for (; rows >= 4; rows -= 4, a += 4 * lda, c += 4 * ldc) block<T, 4, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
-    for (; rows > 0; --rows, a += lda, c += ldc) block<T, 1, VECTORS, ADD>(a, lda, panel, depth, c, ldc);
+        block<TILE_ROWS, VECTORS>(a, lda, panel, depth, c, ldc, add);
+    for (; rows >= 4; rows -= 4, a += 4 * lda, c += 4 * ldc) block<4, VECTORS>(a, lda, panel, depth, c, ldc, add);
+    for (; rows > 0; --rows, a += lda, c += ldc) block<1, VECTORS>(a, lda, panel, depth, c, ldc, add);
 }
 
-// One panel of c [rows, ldc] = a [rows, depth] w (added to c if ADD); columns of the panel beyond the matrix are not all written.
-template <class T, bool ADD = false>
-INLINE void product_panel(const T *a, Index lda, Index rows, const T *panel, Index depth, Index width, T *c, Index ldc) {
-    if (width > LANES<T>) rows_of_panel<T, 2, ADD>(a, lda, rows, panel, depth, c, ldc);
-    else rows_of_panel<T, 1, ADD>(a, lda, rows, panel, depth, c, ldc);
+// One panel of c [rows, ldc] = a [rows, depth] w (added to c if `add`); columns of the panel beyond the matrix are not all written.
+template <class A, class T>
+INLINE void product_panel(const A *a, Index lda, Index rows, const A *panel, Index depth, Index width, T *c, Index ldc,
+                          bool add = false) {
+    if (width > LANES<T>) rows_of_panel<2>(a, lda, rows, panel, depth, c, ldc, add);
+    else rows_of_panel<1>(a, lda, rows, panel, depth, c, ldc, add);
 }
 
-// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed; added to c if ADD.
-template <class T, bool ADD = false>
-void product(const T *a, Index lda, Index rows, const T *packed, Index depth, Index columns, T *c, Index ldc) {
-    for (Index first = 0; first < columns; first += PANEL<T>, packed += depth * PANEL<T>)
-        product_panel<T, ADD>(a, lda, rows, packed, depth, columns - first, c + first, ldc);
+// c [rows, ldc >= padded(columns)] = a [rows, depth] w, w packed; added to c if `add`.
+template <class A, class T>
+void product(const A *a, Index lda, Index rows, const A *packed, Index depth, Index columns, T *c, Index ldc, bool add = false) {
+    for (Index first = 0; first < columns; first += PANEL<A>, packed += depth * PANEL<A>)
+        product_panel(a, lda, rows, packed, depth, columns - first, c + first, ldc, add);
 }
 
 // ROWS rows of c [columns of a, ldc] += a' b for two vectors of columns, a [depth, lda], b [depth, ldb].
-template <class T, int ROWS> INLINE void outer_block(const T *a, Index lda, const T *b, Index ldb, Index depth, T *c, Index ldc) {
+template <int ROWS, class A, class T>
+INLINE void outer_block(const A *a, Index lda, const A *b, Index ldb, Index depth, T *c, Index ldc) {
     using V = typename Vector<T>::type;
+    using W = typename Vector<A>::type;
     V sums[ROWS][2];
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < 2; ++v) sums[r][v] = *reinterpret_cast<const V *>(c + r * ldc + v * LANES<T>);
     for (Index k = 0; k < depth; ++k, a += lda, b += ldb) {
-        const V one = *reinterpret_cast<const V *>(b), two = *reinterpret_cast<const V *>(b + LANES<T>);
+        const W one = *reinterpret_cast<const W *>(b), two = *reinterpret_cast<const W *>(b + LANES<A>);
 #pragma GCC unroll 16
         for (int r = 0; r < ROWS; ++r) {
             sums[r][0] = fused(a[r], one, sums[r][0]);
@@ -194,16 +198,58 @@ template <class T, int ROWS> INLINE void outer_block(const T *a, Index lda, cons
 }
 
 // c [rows, ldc] += a' b, the gradient of weights: a [depth, rows], b [depth, columns]; ldb and ldc at least padded(columns).
-template <class T>
-void outer(const T *a, Index lda, const T *b, Index ldb, Index depth, Index rows, Index columns, T *c, Index ldc) {
+template <class A, class T>
+void outer(const A *a, Index lda, const A *b, Index ldb, Index depth, Index rows, Index columns, T *c, Index ldc) {
     for (Index first = 0; first < columns; first += PANEL<T>) {
         Index j = 0;
         for (; j + TILE_ROWS <= rows; j += TILE_ROWS)
-            outer_block<T, TILE_ROWS>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
-        for (; j + 4 <= rows; j += 4) outer_block<T, 4>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
-        for (; j < rows; ++j) outer_block<T, 1>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
+            outer_block<TILE_ROWS>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
+        for (; j + 4 <= rows; j += 4) outer_block<4>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
+        for (; j < rows; ++j) outer_block<1>(a + j, lda, b + first, ldb, depth, c + j * ldc + first, ldc);
     }
 }
+
+// ---- products of half precision ----------------------------------------------------------------------------------------
+
+// Two numbers in bfloat16 that follow each other along the depth of a product, the first in the lower bits. Processors that
+// know them multiply both and add them to a sum in single precision in one step.
+struct Pair {
+    uint32_t numbers;
+};
+
+#if defined(__AVX512F__) && defined(__AVX512BF16__)
+template <class T> constexpr bool HAS_PAIRS = std::is_same<T, float>::value;
+template <> struct Vector<Pair> { typedef int32_t type __attribute__((vector_size(BYTES), aligned(4), may_alias)); };
+
+INLINE Vector<float>::type fused(Pair value, Vector<Pair>::type w, Vector<float>::type sum) {
+    return (Vector<float>::type)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(value.numbers), (__m512bh)w);
+}
+
+// Rows [rows, columns] with neighbours in a row as pairs, [rows, ldo]; ldo a multiple of LANES, the last ones are zero.
+inline void pair_columns(const float *x, Index ldx, Index rows, Index columns, Pair *out, Index ldo) {
+    const auto first = [](Index n) { return __mmask16(n >= 16 ? 0xffff : n > 0 ? (1 << n) - 1 : 0); };
+    for (; rows > 0; --rows, x += ldx, out += ldo)
+        for (Index k = 0; k < columns; k += 2 * LANES<Pair>) {
+            const __m512 low = _mm512_maskz_loadu_ps(first(columns - k), x + k);
+            const __m512 high = _mm512_maskz_loadu_ps(first(columns - k - 16), x + k + 16);
+            _mm512_storeu_si512(out + k / 2, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        }
+}
+
+// Rows [rows, columns] with neighbours in a column as pairs, [(rows + 1) / 2, columns]; columns a multiple of LANES. In place too.
+inline void pair_rows(const float *x, Index rows, Index columns, Pair *out) {
+    for (Index k = 0; k < rows; k += 2, out += columns)
+        for (Index j = 0; j < columns; j += LANES<Pair>) {
+            const float *at = x + k * columns + j;
+            const __m512 one = _mm512_loadu_ps(at), two = k + 1 < rows ? _mm512_loadu_ps(at + columns) : _mm512_setzero_ps();
+            const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(one));
+            const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(two));
+            _mm512_storeu_si512(out + j, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+        }
+}
+#else
+template <class T> constexpr bool HAS_PAIRS = false;
+#endif
 
 // ---- linear layers of few rows ---------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr Index TILE = 8;
+constexpr Index FEW = 8;  // orders that the weights serve at a time
 
 // Columns of what has happened to orders, [STATE_COLUMNS, orders].
 enum { REMAINING, LOWER, UPPER, EXECUTED, VWAP, TWAP, LAST_PRICE, LAST_CLOSE, VOLATILITY };
@@ -24,14 +24,14 @@ int flexible_decision(const T *context, const T *const *weights, double *const *
     const Index columns_of_context = width + horizon + (has_exponent ? 1 : 0), left = periods - period;
     int failed = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(| : failed)
-    for (Index first = 0; first < orders; first += TILE) {
-        const Index count = orders - first < TILE ? orders - first : TILE;
-        T *scratch = allocate<T>(TILE * (FEATURES + 2 * width + OUTPUTS));
+    for (Index first = 0; first < orders; first += FEW) {
+        const Index count = orders - first < FEW ? orders - first : FEW;
+        T *scratch = allocate<T>(FEW * (FEATURES + 2 * width + OUTPUTS));
         double *future = allocate<double>(2 * left), *logs = future + left;
         if (!scratch || !future) { failed |= 1; std::free(scratch); std::free(future); continue; }
-        T *features = scratch, *hidden = features + TILE * FEATURES, *next = hidden + TILE * width, *answers = next + TILE * width;
-        Path<double> paths[TILE];
-        Anchors<double> anchors[TILE];
+        T *features = scratch, *hidden = features + FEW * FEATURES, *next = hidden + FEW * width, *answers = next + FEW * width;
+        Path<double> paths[FEW];
+        Anchors<double> anchors[FEW];
         for (Index r = 0; r < count; ++r) {
             const Index i = first + r;
             const auto known = [&](int number) { return state[number * orders + i]; };

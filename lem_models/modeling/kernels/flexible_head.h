@@ -9,8 +9,6 @@
 #pragma once
 #include "common.h"
 
-#include <type_traits>
-
 namespace {
 
 constexpr Index FEATURES = 52, OUTPUTS = 4;

@@ -47,7 +47,7 @@ template <class S> struct Grain {
 };
 
 struct Shape {
-    Index orders, periods, bars, horizon, width, layers, has_exponent;
+    Index orders, periods, bars, horizon, width, layers, has_exponent, half_products;
     Index context() const { return width + horizon + (has_exponent ? 1 : 0); }
     Index kept() const { return FEATURES + (layers + 1) * width; }
     Index tiles() const { return (orders + TILE - 1) / TILE; }
@@ -91,19 +91,30 @@ INLINE Sizes sizes_of(const Shape &shape, Index layer) {
     return {layer ? shape.width : FEATURES, layer <= shape.layers ? shape.width : OUTPUTS};
 }
 
-// All layers packed for products with x (or, transposed, with gradients).
+// All layers packed for products with x (or, transposed, with gradients); in half precision if asked for, where the processor
+// has it.
 template <class T> struct Packed {
+    const Shape &shape;
+    const bool transposed, in_pairs;
     T **layers = nullptr;
     Index count;
 
-    Packed(const T *const *weights, const Shape &shape, bool transposed) : count(shape.layers + 2) {
+    Packed(const T *const *weights, const Shape &shape, bool transposed)
+        : shape(shape), transposed(transposed), in_pairs(HAS_PAIRS<T> && shape.half_products), count(shape.layers + 2) {
         layers = allocate<T *>(count);
         for (Index k = 0; layers && k < count; ++k) {
-            const auto [inputs, outputs] = sizes_of(shape, k);
-            layers[k] = allocate<T>(transposed ? outputs * padded<T>(inputs) : inputs * padded<T>(outputs));
+            const auto [depth, columns] = sizes(k);
+            layers[k] = allocate<T>(depth * padded<T>(columns));
             if (!layers[k]) continue;
-            if (transposed) pack(weights[2 * k], outputs, inputs, inputs, Index(1), layers[k]);
-            else pack(weights[2 * k], inputs, outputs, Index(1), inputs, layers[k]);
+            pack(weights[2 * k], depth, columns, transposed ? columns : Index(1), transposed ? Index(1) : depth, layers[k]);
+            if constexpr (HAS_PAIRS<T>) {
+                auto *pairs = reinterpret_cast<Pair *>(layers[k]);
+                const T *panel = layers[k];
+                for (Index first = 0; in_pairs && first < columns; first += PANEL<T>) {
+                    pair_rows(panel, depth, PANEL<T>, pairs);
+                    panel += depth * PANEL<T>, pairs += (depth + 1) / 2 * PANEL<T>;
+                }
+            }
         }
     }
     ~Packed() {
@@ -116,7 +127,44 @@ template <class T> struct Packed {
         for (Index k = 0; complete && k < count; ++k) complete = layers[k] != nullptr;
         return complete;
     }
+    Sizes sizes(Index layer) const {
+        const Sizes of = sizes_of(shape, layer);
+        return transposed ? Sizes{of.outputs, of.inputs} : of;
+    }
+    // Products with a layer, see `product`; `scratch` [TILE * widest_of(shape)].
+    void multiply(Index layer, const T *x, Index ldx, Index rows, T *c, Index ldc, T *scratch, bool add = false) const {
+        const auto [depth, columns] = sizes(layer);
+        if constexpr (HAS_PAIRS<T>) {
+            if (in_pairs) {
+                auto *pairs = reinterpret_cast<Pair *>(scratch);
+                const Index ld = padded<T>(depth) / 2;
+                pair_columns(x, ldx, rows, depth, pairs, ld);
+                const auto *packed = reinterpret_cast<const Pair *>(layers[layer]);
+                return product(pairs, ld, rows, packed, (depth + 1) / 2, columns, c, ldc, add);
+            }
+        }
+        product(x, ldx, rows, layers[layer], depth, columns, c, ldc, add);
+    }
+    // Gradients of the weights of a layer, see `outer`, lda and ldb padded; the same scratch.
+    void gradient(Index layer, const T *a, Index lda, const T *b, Index ldb, Index depth, T *c, T *scratch) const {
+        const auto [columns, rows] = sizes_of(shape, layer);
+        if constexpr (HAS_PAIRS<T>) {
+            if (in_pairs) {
+                const Index half = (depth + 1) / 2;
+                auto *one = reinterpret_cast<Pair *>(scratch), *other = one + half * lda;
+                pair_rows(a, depth, lda, one);
+                pair_rows(b, depth, ldb, other);
+                return outer(one, lda, other, ldb, half, rows, columns, c, ldb);
+            }
+        }
+        outer(a, lda, b, ldb, depth, rows, columns, c, ldb);
+    }
 };
+
+template <class T> Index widest_of(const Shape &shape) {
+    const Index ld = padded<T>(shape.width), ld_features = padded<T>(FEATURES);
+    return ld > ld_features ? ld : ld_features;
+}
 
 // Logs of expected volumes, which the exponent multiplies.
 template <class S> void logs_of(const S *expected, Index periods, const Limits &limits, S *logs) {
@@ -137,10 +185,11 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
 #pragma omp parallel for schedule(dynamic) num_threads(threads) reduction(| : failed)
     for (Index tile = 0; tile < shape.tiles(); ++tile) {
         const Index first = tile * TILE, count = shape.orders - first < TILE ? shape.orders - first : TILE;
-        T *scratch = allocate<T>(TILE * (FEATURES + 2 * ld + ld_answers));
+        T *scratch = allocate<T>(TILE * (FEATURES + 2 * ld + ld_answers + widest_of<T>(shape)));
         S *future = allocate<S>(periods * (1 + (shape.has_exponent ? TILE : 0))), *logs = future + periods;
         if (!scratch || !future) { failed |= 1; std::free(scratch); std::free(future); continue; }
         T *features = scratch, *hidden = features + TILE * FEATURES, *next = hidden + TILE * ld, *answers = next + TILE * ld;
+        T *pairs = answers + TILE * ld_answers;
         Order<S> orders[TILE];
         Track<S> tracks[TILE];
         S remaining[TILE], weighted[TILE];
@@ -178,8 +227,8 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
                 if (rows) std::memcpy(rows + m * shape.kept(), features + m * FEATURES, FEATURES * sizeof(T));
                 live[m++] = r;
             }
-            const auto multiply = [&](Index layer, const T *x, Index ldx, Index inputs, Index outputs, T *out, Index ldo) {
-                product(x, ldx, m, packed.layers[layer], inputs, outputs, out, ldo);
+            const auto multiply = [&](Index layer, const T *x, Index ldx, Index, Index, T *out, Index ldo) {
+                packed.multiply(layer, x, ldx, m, out, ldo, pairs);
             };
             const auto keep = [&](Index r, Index layer, const T *x) {
                 if (rows) std::memcpy(rows + r * shape.kept() + FEATURES + layer * width, x, width * sizeof(T));
@@ -241,8 +290,9 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
     const Index periods = shape.periods, width = shape.width, layers = shape.layers, ld = padded<T>(width);
     const Index ld_answers = padded<T>(OUTPUTS), ld_features = padded<T>(FEATURES);
     const Index first = tile * TILE, count = shape.orders - first < TILE ? shape.orders - first : TILE;
-    // Networks: hidden states and slopes of every layer, two gradients, answers and their gradients, features and theirs.
-    const Index size = TILE * ((2 * (layers + 1) + 2) * ld + 2 * ld_answers + 2 * ld_features);
+    // Networks: hidden states and slopes of every layer, two gradients, answers and their gradients, features and theirs; inputs
+    // in half precision.
+    const Index size = TILE * ((2 * (layers + 1) + 2) * ld + 2 * ld_answers + 2 * ld_features + widest_of<T>(shape));
     T *scratch = allocate<T>(size);
     S *reals = allocate<S>(periods * (2 * TILE + (shape.has_exponent ? TILE : 0)));
     auto *markets = allocate<Market<S>>(periods * TILE);
@@ -251,6 +301,7 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
     T *hidden = scratch, *slopes = hidden + (layers + 1) * TILE * ld, *to_hidden = slopes + (layers + 1) * TILE * ld;
     T *to_sum = to_hidden + TILE * ld, *answers = to_sum + TILE * ld, *to_answers = answers + TILE * ld_answers;
     T *features = to_answers + TILE * ld_answers, *to_features = features + TILE * ld_features;
+    T *pairs = to_features + TILE * ld_features;
     S *weighted = reals, *futures = weighted + periods * TILE, *logs = futures + periods * TILE;
     Order<S> orders[TILE];
     S to_left[TILE], to_weighted[TILE];  // of R and W
@@ -306,7 +357,7 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
             }
         }
         const T *last = hidden + layers * TILE * ld;
-        product(last, ld, m, packed.layers[layers + 1], width, OUTPUTS, answers, ld_answers);
+        packed.multiply(layers + 1, last, ld, m, answers, ld_answers, pairs);
 
         // Decisions and fills.
         for (Index k = 0; k < m; ++k) {
@@ -341,10 +392,10 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
 
         // The network, and the gradients of its weights.
         T *part = to_weights + gradient_size<T>(shape, layers + 1);
-        outer(to_answers, ld_answers, last, ld, m, OUTPUTS, width, part, ld);
+        packed.gradient(layers + 1, to_answers, ld_answers, last, ld, m, part, pairs);
         part += OUTPUTS * ld;
         for (Index k = 0; k < m; ++k) add_to(part, to_answers + k * ld_answers, OUTPUTS);
-        product(to_answers, ld_answers, m, transposed.layers[layers + 1], OUTPUTS, width, to_hidden, ld);
+        transposed.multiply(layers + 1, to_answers, ld_answers, m, to_hidden, ld, pairs);
         for (Index layer = layers;; --layer) {
             for (Index k = 0; k < m; ++k) {
                 const T *slope = slopes + (layer * TILE + k) * ld, *above = to_hidden + k * ld;
@@ -352,15 +403,15 @@ template <class S, class T> int Backward<S, T>::run(Index tile, const T *kept, T
                 INDEPENDENT for (Index j = 0; j < width; ++j) to[j] = above[j] * slope[j];
             }
             const T *inputs = layer ? hidden + (layer - 1) * TILE * ld : features;
-            const Index ld_inputs = layer ? ld : ld_features, columns = layer ? width : FEATURES;
+            const Index ld_inputs = layer ? ld : ld_features;
             part = to_weights + gradient_size<T>(shape, layer);
-            outer(to_sum, ld, inputs, ld_inputs, m, width, columns, part, ld_inputs);
+            packed.gradient(layer, to_sum, ld, inputs, ld_inputs, m, part, pairs);
             part += width * ld_inputs;
             for (Index k = 0; k < m; ++k) add_to(part, to_sum + k * ld, width);
             if (layer == 0) break;
-            product<T, true>(to_sum, ld, m, transposed.layers[layer], width, width, to_hidden, ld);
+            transposed.multiply(layer, to_sum, ld, m, to_hidden, ld, pairs, true);
         }
-        product(to_sum, ld, m, transposed.layers[0], width, FEATURES, to_features, ld_features);
+        transposed.multiply(0, to_sum, ld, m, to_features, ld_features, pairs);
 
         // Features and anchors, down to R, W and the context.
         for (Index k = 0; k < m; ++k) {
@@ -462,31 +513,32 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
 
 }  // namespace
 
-// `double_state`: whether the arrays are of double precision; else they are of the type of the weights.
+// `double_state`: whether the arrays are of double precision; else they are of the type of the weights. `half_products`: see
+// Packed.
 #define EXPORT(T, SUFFIX)                                                                                              \
-    int lem_flexible_roll_forward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays, T *kept,     \
+    int lem_flexible_roll_forward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays, T *kept,    \
                                            Index orders, Index periods, Index bars, Index horizon, Index width,        \
-                                           Index layers, Index has_exponent, Index double_state, Index to_finish,      \
-                                           double outlook, double least, double prior, double edge, double dust,       \
-                                           int threads) {                                                              \
-        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent};                                 \
-        const Limits limits{outlook, least, prior, edge, dust};                                                         \
+                                           Index layers, Index has_exponent, Index half_products, Index double_state,  \
+                                           Index to_finish, double outlook, double least, double prior, double edge,   \
+                                           double dust, int threads) {                                                 \
+        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                 \
+        const Limits limits{outlook, least, prior, edge, dust};                                                        \
         if (double_state)                                                                                              \
             return roll_forward(context, weights, table_of((double *const *)arrays), kept, shape, to_finish, limits,   \
                                 threads);                                                                              \
-        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, to_finish, limits, threads);   \
+        return roll_forward(context, weights, table_of((T *const *)arrays), kept, shape, to_finish, limits, threads);  \
     }                                                                                                                  \
-    int lem_flexible_roll_backward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays,             \
+    int lem_flexible_roll_backward_##SUFFIX(const T *context, const T *const *weights, void *const *arrays,            \
                                             const T *kept, T *to_context, T *const *to_weights, Index orders,          \
                                             Index periods, Index bars, Index horizon, Index width, Index layers,       \
-                                            Index has_exponent, Index double_state, double outlook, double least,      \
-                                            double prior, double edge, double dust, int threads) {                     \
-        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent};                                 \
-        const Limits limits{outlook, least, prior, edge, dust};                                                         \
+                                            Index has_exponent, Index half_products, Index double_state, double outlook,\
+                                            double least, double prior, double edge, double dust, int threads) {       \
+        const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                 \
+        const Limits limits{outlook, least, prior, edge, dust};                                                        \
         if (double_state)                                                                                              \
-            return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,        \
+            return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,       \
                                  limits, threads);                                                                     \
-        return roll_backward(context, weights, (T *const *)arrays, kept, to_context, to_weights, shape, limits,         \
+        return roll_backward(context, weights, (T *const *)arrays, kept, to_context, to_weights, shape, limits,        \
                              threads);                                                                                 \
     }
 

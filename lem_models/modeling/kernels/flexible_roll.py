@@ -22,6 +22,8 @@ from lem_models.modeling.kernels.library import Table, call, is_available, outsi
 
 __all__ = ["can_roll_out", "rolled_out"]
 
+_HALVES = (torch.bfloat16, torch.float16)
+
 
 class _Shape(NamedTuple):
     """Sizes in the order of the kernels' arguments, and constants."""
@@ -33,6 +35,7 @@ class _Shape(NamedTuple):
     width: int
     layers: int
     has_exponent: int
+    half_products: int
     is_double: int
     limits: tuple[float, ...]
 
@@ -49,9 +52,10 @@ def can_roll_out(
 ) -> bool:
     """Whether the kernels can roll these orders out, by the arguments of :func:`rolled_out`.
 
-    They take plain tensors on the CPU, weights and contexts of one type, orders and market of that type or in double
-    precision. Gradients reach contexts and weights alone, and not through lots and participation limits. Shapes are
-    checked too, because the kernels read raw memory: whatever does not fit is left to the modules and their errors.
+    They take plain tensors on the CPU, weights and contexts of one type (under ``torch.autocast`` contexts in half
+    precision too), orders and market of the type of the weights or in double precision. Gradients reach contexts and
+    weights alone, and not through lots and participation limits. Shapes are checked too, because the kernels read raw
+    memory: whatever does not fit is left to the modules and their errors.
     """
     needs_gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (contexts.values, *weights))
     like, real = weights[0], window.price.dtype
@@ -66,7 +70,8 @@ def can_roll_out(
     depth = len(weights[1]) + horizon + int(has_exponent)
     return (
         all(is_available(tensor, like.dtype) for tensor in (table, rows, *weights, *by_period, *by_order, *whole))
-        and all(tensor.dtype == like.dtype for tensor in (table, *weights))
+        and all(tensor.dtype == like.dtype for tensor in weights)
+        and (table.dtype == like.dtype or (torch.is_autocast_enabled("cpu") and table.dtype in _HALVES))
         and real in (like.dtype, torch.float64)
         and all(tensor.dtype == real and not tensor.requires_grad for tensor in (*by_period, *by_order))
         and all(tensor.shape == (count, periods) for tensor in by_period)
@@ -76,7 +81,6 @@ def can_roll_out(
         and rows.dtype == torch.int64
         and 0 < periods <= horizon
         and (not count or (int(rows.min()) >= 0 and int(rows.max()) < len(table)))
-        and not torch.is_autocast_enabled("cpu")
         and not (needs_gradients and _has_grain(orders))
     )
 
@@ -108,6 +112,9 @@ def rolled_out(
 ) -> Paths | None:
     """Roll orders out; see :func:`can_roll_out`.
 
+    Under ``torch.autocast`` to bfloat16, the products of weights in single precision take bfloat16 inputs, where the
+    processor knows them, and sum in single precision; all else is as without.
+
     Args:
         contexts: What the head takes from the context before each period, of width ``width + horizon (+ 1)``.
         orders: The orders.
@@ -126,13 +133,14 @@ def rolled_out(
     count, periods = window.price.shape
     shape = _Shape(
         *(count, periods, len(contexts.values), horizon, len(weights[1]), len(weights) // 2 - 2, int(has_exponent)),
+        half_products=int(torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16),
         is_double=int(real == torch.float64),
         limits=(*limits, dust(real)),
     )
     market = [window.volatility, window.expected_volume, window.price, window.close, window.volume]
     arrays = [order_columns(orders, real), *(values.contiguous() for values in market)]
     shared = [contexts.rows.contiguous(), _grain(orders, window)]
-    tensors = [tensor.contiguous() for tensor in (contexts.values, *weights)]
+    tensors = [tensor.contiguous() for tensor in (contexts.values.to(weights[0].dtype), *weights)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         paths = Paths(*_RollOut.apply(shape, arrays, shared, *tensors))  # type: ignore[no-untyped-call]
     else:

@@ -43,13 +43,13 @@ Result = TypeVar("Result")
 __all__ = ["Kernels", "Table", "call", "is_available", "kernels"]
 
 _LOG = logging.getLogger("lem_models")
-_SOURCES = tuple(
-    Path(__file__).with_name(name)
-    for name in (
-        *("flexible_roll.cpp", "recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "attention.cpp"),
-        *("flexible_decision.cpp", "common.h", "flexible_head.h"),  # the source that takes longest is the first
-    )
+# What is compiled side by side: each about as long as the other, because every unit reads the headers again.
+_UNITS = (
+    ("flexible_roll.cpp",),
+    ("recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "attention.cpp", "flexible_decision.cpp"),
 )
+_FOLDER = Path(__file__).parent
+_SOURCES = (*(name for unit in _UNITS for name in unit), "common.h", "flexible_head.h")
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _PLAIN = (Tensor, torch.nn.Parameter)  # a tensor of another type, as of torch.export, may have no numbers
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
@@ -73,8 +73,8 @@ _SIGNATURES = {
     "attention_backward": (5, 5, 0),
     "backbone_step": (4, 7, 3),
     "flexible_decision": (3, 7, 4),
-    "flexible_roll_forward": (4, 9, 5),
-    "flexible_roll_backward": (6, 8, 5),
+    "flexible_roll_forward": (4, 10, 5),
+    "flexible_roll_backward": (6, 9, 5),
 }
 
 
@@ -226,7 +226,7 @@ def _built(dtype: torch.dtype) -> Path:
     """
     compiler = _compiler()
     attempts = list(_attempts())
-    sources = [source.read_text(encoding="utf-8") for source in _SOURCES]
+    sources = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SOURCES]
     facts = [*sources, str(dtype), _version(compiler), _processor(), torch.__version__, repr((_FLAGS, attempts))]
     target = _cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
     if target.is_file() and _is_own(target.stat()):
@@ -248,17 +248,18 @@ def _built(dtype: torch.dtype) -> Path:
 
 
 def _compile(command: list[str], dtype: torch.dtype, link_flags: tuple[str, ...], library: Path) -> None:
-    """Compile the sources side by side, for one type, and link them."""
+    """Compile the units side by side, for one type, and link them."""
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
 
-        def compiled(source: Path) -> str:
-            ours, made = Path(folder, source.name), Path(folder, f"{source.stem}.o")
-            ours.write_text(_of_type(source.read_text(encoding="utf-8"), dtype), encoding="utf-8")
-            _output([*command, f"-I{source.parent}", "-c", str(ours), "-o", str(made)])
+        def compiled(unit: tuple[str, ...]) -> str:
+            ours, made = Path(folder, unit[0]), Path(folder, f"{unit[0]}.o")
+            parts = [_of_type((_FOLDER / name).read_text(encoding="utf-8"), dtype) for name in unit]
+            ours.write_text("#undef EXPORT\n".join(parts), encoding="utf-8")
+            _output([*command, f"-I{_FOLDER}", "-c", str(ours), "-o", str(made)])
             return str(made)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compiled, [source for source in _SOURCES if source.suffix == ".cpp"]))
+        with ThreadPoolExecutor(len(_UNITS)) as pool:
+            objects = list(pool.map(compiled, _UNITS))
         _output([*command, "-shared", *objects, "-o", str(library), *link_flags])
 
 

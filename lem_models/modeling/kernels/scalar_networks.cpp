@@ -43,7 +43,7 @@ template <class T> INLINE void evaluate(const T *__restrict x, const Network<T> 
             e[l] = p > T(0) ? p : exponential(p) - T(1);
         }
     }
-    rows_of_panel<T, 2>(net.gate_transposed, width, 2 * width, tile.e, width, tile.z, P);
+    rows_of_panel<2>(net.gate_transposed, width, 2 * width, tile.e, width, tile.z, P);
     T sum[P], squares[P];
     for (int l = 0; l < P; ++l) sum[l] = squares[l] = T(0);
     for (Index j = 0; j < width; ++j) {
@@ -196,13 +196,13 @@ int networks_backward(const T *grad_out, const T *x, const T *w, const T *a, con
                     dg[width + j] += to_h;
                 }
                 // de = dz G', and G's gradient e dz' with dz turned into panels of columns.
-                rows_of_panel<T, 2>(gate + 2 * at * width, 2 * width, width, tile.z, 2 * width, de, P);
+                rows_of_panel<2>(gate + 2 * at * width, 2 * width, width, tile.z, 2 * width, de, P);
                 for (Index k = 0; k < 2 * width; ++k) {
                     T *to = turned + k / P * P * P + k % P;
                     for (int l = 0; l < P; ++l) to[l * P] = tile.z[k * P + l];
                 }
                 for (Index panel = 0; panel < columns; panel += P) {
-                    rows_of_panel<T, 2>(tile.e, P, width, turned + panel * P, P, product_of + panel, columns);
+                    rows_of_panel<2>(tile.e, P, width, turned + panel * P, P, product_of + panel, columns);
                 }
                 for (Index j = 0; j < width; ++j) {
                     T *__restrict to = dgate + j * 2 * width;
