@@ -482,10 +482,10 @@ def test_under_autocast_the_products_take_rounded_inputs(
     # A sum that ends in another last bit may round the next layer's input to the neighbour.
     for name, values in vars(plain).items():
         difference = (getattr(paths, name) - values).abs()
-        assert difference.max() < 1e-2, name
-        assert difference.mean() < 5e-6, name
+        assert difference.max() < 2e-2, name
+        assert difference.mean() < 2e-5, name
     for mine, theirs in zip(ours, gradients(plain, [projected, *network_of(head)]), strict=True):
-        assert distance(mine, theirs) < 5e-3
+        assert distance(mine, theirs) < 1e-2
 
 
 @pytest.mark.usefixtures("half_products")
