@@ -13,7 +13,17 @@ from lem_models.execution.policy import Policy
 from lem_models.execution.session import LiveSession
 from lem_models.markets.bars import Bars
 from lem_models.modeling.model import LEMModel
-from tests.helpers import POLICIES, hourly, perturbed, policy_named, random_model, random_orders, rebuilt, tiny_config
+from tests.helpers import (
+    POLICIES,
+    SIZED,
+    hourly,
+    perturbed,
+    policy_named,
+    random_model,
+    random_orders,
+    rebuilt,
+    tiny_config,
+)
 
 START = pd.Timestamp("2024-01-20 07:00", tz="UTC")
 
@@ -134,7 +144,7 @@ class Looking(Policy):
 @lru_cache
 def _policy(name):
     # Blocks of 5 bars: every order crosses several.
-    short = {"block": 5, "warmup": 20, "horizon": 12}
+    short = {"block": 5, "warmup": 20, "horizon": 12, **SIZED}
     if name == "short blocks":
         return random_model(tiny_config(**short), seed=3)
     if name == "two layers":

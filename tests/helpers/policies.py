@@ -11,7 +11,7 @@ import torch
 from lem_models.baselines import list_policies, load_policy
 from lem_models.baselines.longstaff_schwartz import LongstaffSchwartz, LongstaffSchwartzNet
 from lem_models.execution.policy import Policy
-from lem_models.execution.records import Decision, ExecutionState, OrderBatch
+from lem_models.execution.records import BENCHMARKS, Decision, ExecutionState, OrderBatch
 from lem_models.features.market import Market
 from lem_models.hub.models.zoo import list_models
 from lem_models.modeling.config import LEMConfig
@@ -75,8 +75,11 @@ class Recorder(Policy):
         return np.concatenate([np.pad(t, p, constant_values=np.nan) for t, p in zip(tables, pad, strict=True)])
 
 
+SIZED = {"benchmarks": BENCHMARKS, "impact": 0.8}
+"""Settings of a model that reads the size of orders."""
+
 _RANDOM = {
-    "random weights": {},
+    "random weights": SIZED,
     **{
         f"random weights, {name}": {"head": name, "head_config": {"hidden_size": 8}, "hidden_size": 8}
         for name in list_heads()
