@@ -1,0 +1,136 @@
+"""Coefficients of the convex policy by duration and share of it elapsed, and the JSON file that holds them."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator, model_validator
+
+from lem_models.baselines.tracking.features import NAMES
+from lem_models.errors import ConfigError
+from lem_models.guard.output import to_json
+from lem_models.guard.settings import Settings
+from lem_models.guard.text import read_json
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["FILE", "Coefficients", "DurationTable", "knot_count", "knot_weights", "rounded"]
+
+FILE = "convex.json"
+"""Name of the file in its folder."""
+
+_MOST_KNOTS = 12
+_MOST_BYTES = 1 << 22
+_LARGEST = 1e3  # a fraction of the order per unit of a feature; real ones are below 1
+_DIGITS = 6
+
+Floats = npt.NDArray[np.float64]
+
+
+def knot_count(periods: int) -> int:
+    """Intervals between knots of a duration: one for each period, at most 12."""
+    return min(periods, _MOST_KNOTS)
+
+
+def knot_weights(elapsed: float, knots: int) -> Floats:
+    """Weights of linear interpolation between the coefficients at ``1/knots, ..., (knots - 1)/knots``, [knots - 1].
+
+    At both ends the coefficients are 0: nothing and everything has been traded.
+
+    Args:
+        elapsed: Share of the duration at the end of the period, from 0 to 1.
+        knots: Intervals between knots.
+    """
+    return np.asarray(np.maximum(1 - np.abs(elapsed * knots - np.arange(1, knots)), 0.0))
+
+
+class DurationTable(Settings):
+    """Coefficients of one duration."""
+
+    periods: int = Field(ge=2, le=10_000, description="The duration.")
+    ridge: float = Field(ge=0, allow_inf_nan=False, description="Strength of the penalty.")
+    values: tuple[tuple[float, ...], ...] = Field(description="Coefficients by knot and feature.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        rows = knot_count(self.periods) - 1
+        if len(self.values) != rows or any(len(row) != len(NAMES) for row in self.values):
+            raise ValueError(f"values must be {rows} rows of {len(NAMES)} coefficients")
+        if not all(abs(value) <= _LARGEST for row in self.values for value in row):  # False for NaN
+            raise ValueError(f"a coefficient is not a number up to {_LARGEST:g}")
+        return self
+
+
+class Coefficients(Settings):
+    """Coefficients for bars of one length; see :class:`~lem_models.baselines.tracking.convex.ConvexPolicy`."""
+
+    refusal: ClassVar[str] = "coefficients refused"
+
+    schema_version: Literal[1] = 1
+    frequency: str = Field(pattern=r"^[0-9]{0,12}(s|min|h|D)$", description="Length of the bars, e.g. 1h.")
+    huber: float = Field(gt=0, allow_inf_nan=False, description="Threshold of the loss, in bar volatilities.")
+    train_end: str | None = Field(None, max_length=40, description="Orders of the fit end before.")
+    validation_end: str | None = Field(None, max_length=40, description="Orders that chose the ridge end before.")
+    features: tuple[str, ...] = Field(NAMES, description="Names of the features, in order.")
+    tables: tuple[DurationTable, ...] = Field(min_length=1, max_length=100, description="By rising duration.")
+
+    @field_validator("features")
+    @classmethod
+    def _known(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        if features != NAMES:
+            raise ValueError("these are not the features of this version: fit the policy again (lem fit-convex)")
+        return features
+
+    @field_validator("tables")
+    @classmethod
+    def _rising(cls, tables: tuple[DurationTable, ...]) -> tuple[DurationTable, ...]:
+        durations = [table.periods for table in tables]
+        if durations != sorted(set(durations)):
+            raise ValueError(f"durations must rise; got {durations[:20]}")
+        return tables
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Self:
+        """The coefficients in a folder.
+
+        Raises:
+            ConfigError: There is no such file, it is damaged, or a value breaks a rule.
+        """
+        path = Path(folder) / FILE
+        try:
+            content = read_json(path, _MOST_BYTES)
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"cannot read {path}: {error}") from None
+        return cls.parse(content, f"{path} is refused")
+
+    def write(self, folder: str | os.PathLike[str]) -> Path:
+        """Write them into a folder, whole or not at all; returns the file."""
+        return to_json(self.model_dump(mode="json"), Path(folder) / FILE)
+
+    def at(self, period: int, periods: int) -> Floats:
+        """Coefficients of a period of orders of one duration, [features].
+
+        Linear in the share elapsed between knots, and in the log of the duration between tables; outside of the tables
+        the nearest one holds.
+        """
+        elapsed = min((period + 1) / periods, 1.0)
+        durations = [math.log(table.periods) for table in self.tables]
+        place = float(np.interp(math.log(max(periods, 1)), durations, np.arange(len(durations))))
+        low, share = int(place), place - int(place)
+        values = self._of_table(low, elapsed)
+        return values if share == 0 else (1 - share) * values + share * self._of_table(low + 1, elapsed)
+
+    def _of_table(self, number: int, elapsed: float) -> Floats:
+        table = self.tables[number]
+        return np.asarray(knot_weights(elapsed, knot_count(table.periods)) @ np.array(table.values))
+
+
+def rounded(values: npt.ArrayLike) -> tuple[tuple[float, ...], ...]:
+    """A table of coefficients with the digits that count, for the file."""
+    return tuple(tuple(float(f"{value:.{_DIGITS}g}") for value in row) for row in np.asarray(values))

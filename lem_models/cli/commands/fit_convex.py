@@ -1,0 +1,116 @@
+"""``lem fit-convex``: fit the convex policy, which tracks the VWAP over fixed durations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from lem_models.cli.bars import DataOptions
+from lem_models.cli.terminal import make_console, spinner
+from lem_models.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lem_models.markets.bars import Bars
+
+__all__ = ["FitConvexOptions", "fit_convex"]
+
+_TRAINING = 0.8  # share of the time of the bars, where no date is given
+
+
+class FitConvexOptions(DataOptions):
+    """Options of ``lem fit-convex``."""
+
+    out: Path = Field(Path("convex"), description="Folder for convex.json; its path is then a name of the policy.")
+    horizon: int = Field(24, ge=2, description="Longest duration in periods; shorter ones are fitted too.")
+    huber: float = Field(
+        1.0,
+        description="Errors above so many bar volatilities count linearly: 0.7 for the median order, 2 for the spread.",
+    )
+    train_end: str | None = Field(
+        None, description="Orders of the fit end before this day; default: 80 % of the time of the bars."
+    )
+    validation_end: str | None = Field(
+        None, description="Orders of the validation end before this day, and no later bar is read; default: the end."
+    )
+    held_out: str = Field("", description="Symbols to leave out, comma-separated, as unseen assets of a later test.")
+    orders: int = Field(70_000, ge=1_000, description="Most orders of a duration in the fit.")
+    seed: int = Field(0, ge=0, description="Seed of the draws of orders.")
+
+
+def fit_convex(options: FitConvexOptions) -> None:
+    """Fit the convex policy to bars, and print how closely it tracks the VWAP beside the constant curve and TWAP.
+
+    The policy can be used wherever a policy has a name: lem benchmark --baselines twap,FOLDER
+    """
+    import pandas as pd
+
+    from lem_models.baselines.tracking.backloaded_curve import BackloadedCurve
+    from lem_models.baselines.tracking.convex import ConvexPolicy
+    from lem_models.baselines.tracking.fit import durations_up_to, fit_tracking, fixed_orders
+    from lem_models.evaluation.tracking import tracking_ratios
+    from lem_models.features.market import Market
+    from lem_models.guard.output import check_folder
+    from lem_models.report.console import rich_table
+    from lem_models.report.policy_tables import tracking_ratio_table
+
+    console = make_console()
+    check_folder(options.out)
+    bars = _without(options.read(options.data), options.held_out).between(end=options.validation_end)
+    train_end, validation_end = options.train_end or _default_border(bars), options.validation_end
+    durations = durations_up_to(options.horizon)
+    with console.status("fitting", spinner=spinner(console)) as status:
+        fit = fit_tracking(
+            bars,
+            train_end=train_end,
+            validation_end=validation_end,
+            durations=durations,
+            huber=options.huber,
+            orders=options.orders,
+            seed=options.seed,
+            progress=lambda text: status.update(text),
+        )
+        policies = {"constant curve": BackloadedCurve(curve=fit.curve), "convex": ConvexPolicy(fit.coefficients)}
+        market, rows = Market(bars), []
+        for periods, table in zip(durations, fit.coefficients.tables, strict=True):
+            status.update(f"validating orders of {periods} periods")
+            drawn = fixed_orders(
+                bars, periods, start=train_end, end=validation_end, limit=options.orders // 3, seed=options.seed
+            )
+            ratios = tracking_ratios(policies, market, drawn)
+            rows.append(ratios.assign(periods=periods, ridge=table.ridge).query("policy != 'twap'"))
+        path = fit.coefficients.write(options.out)
+    console.print(rich_table(tracking_ratio_table(pd.concat(rows, ignore_index=True), by=("periods", "ridge"))))
+    console.print(
+        f"Curve: tilt {fit.curve.tilt:.3g}, persistence {fit.curve.persistence:.3g}. Fitted on orders before "
+        f"{train_end}.\n{path.resolve()}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+def _without(bars: Bars, held_out: str) -> Bars:
+    """The bars without some symbols.
+
+    Raises:
+        ConfigError: A symbol is not there, or none is left.
+    """
+    from lem_models.cli.policies import comma_separated
+
+    left_out = comma_separated(held_out)
+    if unknown := [symbol for symbol in left_out if symbol not in bars.symbols]:
+        raise ConfigError(f"--held-out names {', '.join(unknown)}, of which the bars have none")
+    kept = [symbol for symbol in bars.symbols if symbol not in left_out]
+    if not kept:
+        raise ConfigError("--held-out leaves no symbol to fit to")
+    return bars.select(kept) if left_out else bars
+
+
+def _default_border(bars: Bars) -> str:
+    """First day of the last fifth of the time of the bars."""
+    import pandas as pd
+
+    first, last = int(bars.timestamp.min()), int(bars.timestamp.max())
+    return str(pd.Timestamp(first + int(_TRAINING * (last - first)), unit="ns").date())
