@@ -50,7 +50,7 @@ class Curve(NamedTuple):
         """Fraction traded up to and including a period of orders of some durations, [orders]."""
         left = (periods - 1 - period).clamp(min=0).to(torch.float64)
         after = left + self.tilt * (1 - self.persistence**left) / (1 - self.persistence)
-        return (period + 1) / (period + 1 + after)
+        return 1 - after / (period + 1 + after)
 
 
 CURVES: Mapping[str, Curve] = {name: Curve(0.0, 0.0) for name in KINDS}

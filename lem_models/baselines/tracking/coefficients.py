@@ -13,18 +13,19 @@ from pydantic import Field, field_validator, model_validator
 
 from lem_models.baselines.tracking.features import NAMES
 from lem_models.errors import ConfigError
-from lem_models.guard.output import to_json
+from lem_models.guard.output import check_folder, to_json
 from lem_models.guard.settings import Settings
 from lem_models.guard.text import read_json
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FILE", "Coefficients", "DurationTable", "knot_count", "knot_weights", "rounded"]
+__all__ = ["FILE", "Coefficients", "DurationTable", "check_target", "knot_count", "knot_weights", "rounded"]
 
 FILE = "convex.json"
 """Name of the file in its folder."""
 
+_MODEL = "config.json"
 _MOST_KNOTS = 12
 _MOST_BYTES = 1 << 22
 _LARGEST = 1e3  # a fraction of the order per unit of a feature; real ones are below 1
@@ -110,7 +111,12 @@ class Coefficients(Settings):
         return cls.parse(content, f"{path} is refused")
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Write them into a folder, whole or not at all; returns the file."""
+        """Write them into a folder, whole or not at all; returns the file.
+
+        Raises:
+            ConfigError: The folder holds a model, or the file cannot be written.
+        """
+        check_target(folder)
         return to_json(self.model_dump(mode="json"), Path(folder) / FILE)
 
     def at(self, period: int, periods: int) -> Floats:
@@ -129,6 +135,17 @@ class Coefficients(Settings):
     def _of_table(self, number: int, elapsed: float) -> Floats:
         table = self.tables[number]
         return np.asarray(knot_weights(elapsed, knot_count(table.periods)) @ np.array(table.values))
+
+
+def check_target(folder: str | os.PathLike[str]) -> None:
+    """Refuse, before any compute, a folder that cannot be written, or whose path is already the name of a model.
+
+    Raises:
+        ConfigError: See above.
+    """
+    check_folder(folder)
+    if (Path(folder) / _MODEL).exists():
+        raise ConfigError(f"the folder {os.fspath(folder)} holds a model ({_MODEL}); name another one for {FILE}")
 
 
 def rounded(values: npt.ArrayLike) -> tuple[tuple[float, ...], ...]:

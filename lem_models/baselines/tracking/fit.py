@@ -45,7 +45,7 @@ __all__ = [
     "order_design",
 ]
 
-HUBER = 1.0
+HUBER = 0.7
 """Default threshold of the loss, in bar volatilities."""
 
 CLIP = 2.0

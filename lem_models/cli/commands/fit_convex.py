@@ -25,7 +25,7 @@ class FitConvexOptions(DataOptions):
     out: Path = Field(Path("convex"), description="Folder for convex.json; its path is then a name of the policy.")
     horizon: int = Field(24, ge=2, description="Longest duration in periods; shorter ones are fitted too.")
     huber: float = Field(
-        1.0,
+        0.7,
         description="Errors above so many bar volatilities count linearly: 0.7 for the median order, 2 for the spread.",
     )
     train_end: str | None = Field(
@@ -47,16 +47,16 @@ def fit_convex(options: FitConvexOptions) -> None:
     import pandas as pd
 
     from lem_models.baselines.tracking.backloaded_curve import BackloadedCurve
+    from lem_models.baselines.tracking.coefficients import check_target
     from lem_models.baselines.tracking.convex import ConvexPolicy
     from lem_models.baselines.tracking.fit import durations_up_to, fit_tracking, fixed_orders
     from lem_models.evaluation.tracking import tracking_ratios
     from lem_models.features.market import Market
-    from lem_models.guard.output import check_folder
     from lem_models.report.console import rich_table
     from lem_models.report.policy_tables import tracking_ratio_table
 
     console = make_console()
-    check_folder(options.out)
+    check_target(options.out)
     bars = _without(options.read(options.data), options.held_out).between(end=options.validation_end)
     train_end, validation_end = options.train_end or _default_border(bars), options.validation_end
     durations = durations_up_to(options.horizon)
