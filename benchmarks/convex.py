@@ -8,8 +8,7 @@ Markets, dates and held-out symbols are those of ``recipes/base.yaml``. Policies
 the first day of validation; every figure is of orders of validation, and no later bar is read. Errors are ratios to
 those of TWAP on the same orders, with intervals over blocks of days; the first row has TWAP's own, in bar volatilities.
 
-``--ship`` writes the coefficients into the package, and prints the curves for ``CURVES`` in
-``lem_models/baselines/tracking/backloaded_curve.py``.
+``--ship`` writes the numbers of both policies into the package.
 """
 
 import argparse
@@ -19,7 +18,8 @@ from pathlib import Path
 from benchmarks.looks import open_file
 from lem_models import Bars, load_policy
 from lem_models.baselines.tracking.backloaded_curve import BackloadedCurve
-from lem_models.baselines.tracking.convex import SHIPPED, ConvexPolicy
+from lem_models.baselines.tracking.coefficients import SHIPPED
+from lem_models.baselines.tracking.convex import ConvexPolicy
 from lem_models.baselines.tracking.fit import HUBER, durations_up_to, fit_tracking, fixed_orders
 from lem_models.baselines.tracking.kinds import KINDS
 from lem_models.errors import LEMError
@@ -49,7 +49,7 @@ def measure(kind: str, bars: Bars, config: DataConfig, given: argparse.Namespace
     policies = {name: load_policy(name) for name in ("volume_curve", *given.policies)}
     for huber in given.huber:
         began = time.perf_counter()
-        fit = fit_tracking(
+        fitted = fit_tracking(
             bars,
             train_end=start,
             validation_end=end,
@@ -58,9 +58,9 @@ def measure(kind: str, bars: Bars, config: DataConfig, given: argparse.Namespace
             orders=given.orders,
             seed=given.seed,
         )
-        policies["backloaded_curve"] = BackloadedCurve(curve=fit.curve)
-        policies[f"convex, Huber {huber:g}"] = ConvexPolicy(fit.coefficients)
-        ridges = ", ".join(f"{table.ridge:g}" for table in fit.coefficients.tables)
+        policies["backloaded_curve"] = BackloadedCurve(fitted)
+        policies[f"convex, Huber {huber:g}"] = ConvexPolicy(fitted)
+        ridges = ", ".join(f"{table.ridge:g}" for table in fitted.tables)
         print(f"{kind}, Huber {huber:g}: fitted in {time.perf_counter() - began:.0f} s, ridge {ridges}", flush=True)
     market = Market(bars)
     for periods in given.periods:
@@ -74,7 +74,7 @@ def measure(kind: str, bars: Bars, config: DataConfig, given: argparse.Namespace
 
 def ship(kind: str, bars: Bars, config: DataConfig, given: argparse.Namespace) -> None:
     """Fit every duration of one market into the package."""
-    fit = fit_tracking(
+    fitted = fit_tracking(
         bars,
         train_end=config.train_end,
         validation_end=config.validation_end,
@@ -84,8 +84,7 @@ def ship(kind: str, bars: Bars, config: DataConfig, given: argparse.Namespace) -
         seed=given.seed,
         progress=lambda text: print(f"{kind}: {text}", flush=True),
     )
-    fit.coefficients.write(SHIPPED / kind)
-    print(f'    "{kind}": Curve({fit.curve.tilt:.3g}, {fit.curve.persistence:.3g}),', flush=True)
+    print(fitted.write(SHIPPED / kind), flush=True)
 
 
 def main() -> None:

