@@ -221,9 +221,11 @@ def test_a_sell_is_traded_as_a_buy_and_a_market_as_its_mirror_image(name):
 def test_an_order_is_decided_alone_as_among_others(name):
     orders = Order.sample(BARS, every=3, max_periods=12, benchmark=["vwap", "twap"], target=["quantity", "notional"])
     together = execute(name, BARS, orders)
-    mixed = execute(name, BARS, pd.concat([orders, orders.assign(max_periods=30, min_periods=30)], ignore_index=True))
+    longer = orders.assign(max_periods=30, min_periods=30)
+    both = pd.concat([orders, longer], ignore_index=True).drop(columns="order_id")
+    mixed = execute(name, BARS, both)
     for number in range(0, len(orders), 17):
-        alone = execute(name, BARS, orders.iloc[[number]]).periods_of(0)["fraction"].to_numpy()
+        alone = execute(name, BARS, orders.iloc[[number]]).periods_of(number)["fraction"].to_numpy()
         np.testing.assert_array_equal(alone, together.periods_of(number)["fraction"])
         # The unit of volume is a sum over more periods: the same up to rounding.
         among_longer = mixed.periods_of(number)["fraction"].to_numpy()[: len(alone)]
