@@ -40,8 +40,8 @@ def test_it_prints_a_table_and_writes_a_folder_that_commands_take(data, tmp_path
     assert isinstance(policy, ConvexPolicy)
     assert [table.periods for table in policy.coefficients.tables] == [3, 6]
     assert policy.coefficients.huber == 0.7
-    late = bars.frame["timestamp"].max().strftime("%Y-%m-%d")
-    assert policy.coefficients.train_end < late
+    days = bars.frame["timestamp"].dt.strftime("%Y-%m-%d").unique()
+    assert (policy.coefficients.train_end, policy.coefficients.validation_end) == (days[90], days[120])  # of 150
     done = runner.invoke(app, ["check-leak", str(tmp_path / "mine"), str(data), "--checks", "2"])
     assert done.exit_code == 0, done.output
 

@@ -10,30 +10,32 @@ from pydantic import Field
 from lem_models.cli.bars import DataOptions
 from lem_models.cli.terminal import make_console, spinner
 from lem_models.errors import ConfigError
+from lem_models.training.settings import FinetuneSettings
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
 
 __all__ = ["FitConvexOptions", "fit_convex"]
 
-_TRAINING = 0.8  # share of the time of the bars, where no date is given
+_SHARES = (0.6, 0.8)  # of the days: where training and validation end, as in a fine-tuning
+
+
+def _help(name: str) -> str | None:
+    """Help of the option of ``lem finetune`` that means the same."""
+    return FinetuneSettings.model_fields[name].description
 
 
 class FitConvexOptions(DataOptions):
     """Options of ``lem fit-convex``."""
 
-    out: Path = Field(Path("convex"), description="Folder for convex.json; its path is then a name of the policy.")
+    out: Path = Field(Path("my-convex"), description="Folder for convex.json; its path is then a name of the policy.")
     horizon: int = Field(24, ge=2, description="Longest duration in periods; shorter ones are fitted too.")
     huber: float = Field(
         0.7,
         description="Errors above so many bar volatilities count linearly: 0.7 for the median order, 2 for the spread.",
     )
-    train_end: str | None = Field(
-        None, description="Orders of the fit end before this day; default: 80 % of the time of the bars."
-    )
-    validation_end: str | None = Field(
-        None, description="Orders of the validation end before this day, and no later bar is read; default: the end."
-    )
+    train_end: str | None = Field(None, description=_help("train_end"))
+    validation_end: str | None = Field(None, description=_help("validation_end"))
     held_out: str = Field("", description="Symbols to leave out, comma-separated, as unseen assets of a later test.")
     orders: int = Field(70_000, ge=1_000, description="Most orders of a duration in the fit.")
     seed: int = Field(0, ge=0, description="Seed of the draws of orders.")
@@ -57,8 +59,9 @@ def fit_convex(options: FitConvexOptions) -> None:
 
     console = make_console()
     check_target(options.out)
-    bars = _without(options.read(options.data), options.held_out).between(end=options.validation_end)
-    train_end, validation_end = options.train_end or _default_border(bars), options.validation_end
+    bars = _without(options.read(options.data), options.held_out)
+    train_end, validation_end = _borders(bars, options)
+    bars = bars.between(end=validation_end)  # the days of the test stay unread
     durations = durations_up_to(options.horizon)
     with console.status("fitting", spinner=spinner(console)) as status:
         fitted = fit_tracking(
@@ -83,7 +86,8 @@ def fit_convex(options: FitConvexOptions) -> None:
         path = fitted.write(options.out)
     console.print(rich_table(tracking_ratio_table(pd.concat(rows, ignore_index=True), by=("periods", "ridge"))))
     console.print(
-        f"Fitted on orders before {train_end}.\n{path.resolve()}",
+        f"Fitted on orders before {train_end}, validated on orders before {validation_end}; no later bar was read.\n"
+        f"{path.resolve()}",
         soft_wrap=True,
         markup=False,
         highlight=False,
@@ -107,9 +111,10 @@ def _without(bars: Bars, held_out: str) -> Bars:
     return bars.select(kept) if left_out else bars
 
 
-def _default_border(bars: Bars) -> str:
-    """First day of the last fifth of the time of the bars."""
-    import pandas as pd
+def _borders(bars: Bars, options: FitConvexOptions) -> tuple[str, str]:
+    """First days of the validation and of the test."""
+    import numpy as np
 
-    first, last = int(bars.timestamp.min()), int(bars.timestamp.max())
-    return str(pd.Timestamp(first + int(_TRAINING * (last - first)), unit="ns").date())
+    days = np.unique(bars.timestamp.astype("datetime64[ns]").astype("datetime64[D]"))
+    train_end, validation_end = (str(days[int(share * len(days))]) for share in _SHARES)
+    return options.train_end or train_end, options.validation_end or validation_end
