@@ -8,6 +8,8 @@ from lem_models.baselines.oracle_vwap import OracleVWAP
 from lem_models.baselines.pov import POV
 from lem_models.baselines.registry import list_policies, load_policy, register_policy
 from lem_models.baselines.stopping_rule import StoppingRule
+from lem_models.baselines.tracking.backloaded_curve import BackloadedCurve
+from lem_models.baselines.tracking.convex import ConvexPolicy
 from lem_models.baselines.twap import TWAP
 from lem_models.baselines.volume_curve import VolumeCurve
 
@@ -15,6 +17,8 @@ __all__ = [
     "POV",
     "TWAP",
     "AlmgrenChriss",
+    "BackloadedCurve",
+    "ConvexPolicy",
     "DynamicVolumeCurve",
     "KalmanVolume",
     "LongstaffSchwartz",

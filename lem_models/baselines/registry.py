@@ -13,6 +13,7 @@ A class becomes known by a decorator, and then every function and command that t
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -24,15 +25,18 @@ __all__ = ["list_policies", "load_policy", "register_policy"]
 
 PolicyType = TypeVar("PolicyType", bound=type[Any])
 _POLICIES: dict[str, type[Any]] = {}
+_FILES: dict[str, type[Any]] = {}
+"""Classes whose objects are saved in folders, by the file that such a folder holds."""
 
 
-def register_policy(name: str) -> Callable[[PolicyType], PolicyType]:
+def register_policy(name: str, *, file: str | None = None) -> Callable[[PolicyType], PolicyType]:
     """Class decorator that makes a policy known under a name.
 
     The class has a method ``decide`` (see :class:`~lem_models.execution.policy.Policy`) and is made without arguments.
 
     Args:
         name: Letters, digits and underscores, so that it is no name of a bundled model and no Hub id.
+        file: File by which a folder is recognised that holds such a policy; the class method ``from_folder`` loads it.
 
     Raises:
         ConfigError: The name has other characters, or another class has it.
@@ -45,6 +49,8 @@ def register_policy(name: str) -> Callable[[PolicyType], PolicyType]:
     def register(cls: PolicyType) -> PolicyType:
         if _POLICIES.setdefault(name, cls) is not cls:
             raise ConfigError(f"policy {name!r} is already registered as {_POLICIES[name].__name__}")
+        if file is not None:
+            _FILES[file] = cls
         return cls
 
     return register
@@ -61,13 +67,14 @@ def list_policies() -> list[str]:
 
 
 def load_policy(name: str) -> Policy:
-    """A policy by name: a registered one, or a model as :meth:`LEMModel.from_pretrained` takes it.
+    """A policy by name: a registered one, the folder of one, or a model as :meth:`LEMModel.from_pretrained` takes it.
 
     A bound (``"oracle_vwap"``) is loaded with a warning: its ``executable`` is ``False``, and only benchmarks compute
     it.
 
     Raises:
         UnknownNameError: There is no such policy; names the closest ones and all known ones.
+        ConfigError: The file in the folder is damaged.
 
     Example:
         >>> load_policy("twap").horizon is None
@@ -80,6 +87,9 @@ def load_policy(name: str) -> Policy:
                 "%s is a bound, not a policy: it sees what no order can know, and only benchmarks compute it", name
             )
         return policy
+    for file, cls in _FILES.items():
+        if os.path.isfile(os.path.join(str(name), file)):  # False, and no error, for a name that is no path
+            return cast(Policy, cls.from_folder(name))
     from lem_models.modeling.model import LEMModel
 
     try:

@@ -14,6 +14,7 @@ from lem_models.cli.commands.convert import convert
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
+from lem_models.cli.commands.fit_convex import fit_convex
 from lem_models.cli.commands.list_models import list_models
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
@@ -87,6 +88,7 @@ add_command(app, check_leak, name="check-leak", summary="Check that no decision 
 add_command(app, convert, name="convert", summary="Check bars and write them in another format.")
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
+add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

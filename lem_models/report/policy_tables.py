@@ -34,6 +34,7 @@ __all__ = [
     "placebo_table",
     "reference_price_table",
     "statistics_table",
+    "tracking_ratio_table",
 ]
 
 _KEY_LABELS = {
@@ -133,6 +134,20 @@ def cost_table(
         frame = _beside(frame, by_side, side, by, ("net_bps", "net_low_bps", "net_high_bps"))
         columns += _mean_columns("bps", f"net, {side}, bps", _BPS, prefix=f"{side}_", mean="net")
     return _by_policy(frame, columns, by, model)
+
+
+def tracking_ratio_table(ratios: pd.DataFrame, by: Sequence[str] = ()) -> Table:
+    """Errors over fixed durations as ratios to TWAP.
+
+    Args:
+        ratios: Tables of :func:`~lem_models.evaluation.tracking.tracking_ratios`.
+        by: Further columns that stand before those of the policy.
+    """
+    labels = {"std": "std", "clipped_std": "std clipped at 2", "median_abs": "median |error|"}
+    columns = [*(Column(name, name) for name in by), _POLICY, _ORDERS]
+    for name, label in labels.items():
+        columns += [Column(name, label, "{:.2f}"), Column((f"{name}_low", f"{name}_high"), "95 %", "{:.2f} {:.2f}")]
+    return Table(ratios, columns, title="Errors on validation as ratios to TWAP")
 
 
 def reference_price_table(comparison: pd.DataFrame, by: Sequence[str] = (), *, model: str | None = None) -> Table:

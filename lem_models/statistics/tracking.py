@@ -48,7 +48,7 @@ MEASURES: tuple[Measure, ...] = get_args(Measure)
 DECISIVE: tuple[Measure, ...] = ("std", "clipped_std", "mean_abs", "median_abs")
 """Measures that must agree before one policy is called closer than another."""
 CLIP = 5.0
-"""Largest |error| that counts in ``clipped_std``, in bar volatilities."""
+"""Largest |error| that counts in ``clipped_std`` unless another is named, in bar volatilities."""
 _QUANTILES = (0.5, 0.95, 0.99)
 _COLUMNS = ("value", "value_low", "value_high", "other", "ratio", "ratio_low", "ratio_high")
 _WORDS: Mapping[Measure, str] = {
@@ -168,6 +168,7 @@ def tracking_errors(
     by: Sequence[str] | str | None = None,
     *,
     unit: Unit = "vol",
+    clip: float = CLIP,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -175,7 +176,7 @@ def tracking_errors(
     r"""How closely every policy tracks its benchmark, beside other policies on the same orders.
 
     The error of an order is its slippage. ``std`` is the standard deviation of the errors, ``clipped_std`` that of the
-    errors clipped at :data:`CLIP` bar volatilities, ``mean_abs``, ``median_abs``, ``q95_abs`` and ``q99_abs`` are mean
+    errors clipped at ``clip`` bar volatilities, ``mean_abs``, ``median_abs``, ``q95_abs`` and ``q99_abs`` are mean
     and quantiles of their absolute values; a quantile is the smallest value that at least that share of the orders
     does not exceed. ``closer_percent`` is the share of orders whose absolute error is below that of the other policy;
     orders on which both err alike count half.
@@ -187,6 +188,7 @@ def tracking_errors(
         against: Policies that each of the others is compared with.
         by: Columns or derived keys to group by; ``None`` for one row over all orders.
         unit: Unit of the errors: ``"vol"`` (bar volatilities) or ``"bps"``.
+        clip: Largest |error| that counts in ``clipped_std``, in bar volatilities.
         level: Coverage of the intervals, inside (0, 1).
         draws: Number of bootstrap draws.
         seed: Seed of the draws, the same for all policies: ratios are paired.
@@ -214,15 +216,15 @@ def tracking_errors(
     errors: dict[str, Floats] = {
         name: np.asarray(improvement(table, unit), dtype=np.float64) for name, table in aligned.items()
     }
-    clip = np.full(len(first), CLIP) if unit == "vol" else CLIP * first["volatility_bps"].to_numpy(np.float64)
-    priced = np.asarray(np.isfinite(np.stack([clip, *errors.values()])).all(axis=0))
+    bound = np.full(len(first), clip) if unit == "vol" else clip * first["volatility_bps"].to_numpy(np.float64)
+    priced = np.asarray(np.isfinite(np.stack([bound, *errors.values()])).all(axis=0))
     bootstrap = OrderBootstrap(first, draws, seed)
     tables: list[pd.DataFrame] = []
     for keys, group in groups(first, by):
         chosen = group[priced[group]]
         if not len(chosen):
             continue
-        moments = {name: _moments(error[chosen], clip[chosen]) for name, error in errors.items()}
+        moments = {name: _moments(error[chosen], bound[chosen]) for name, error in errors.items()}
         drawn = bootstrap.day_draws(np.concatenate([each[:, [1, 3, 4]] for each in moments.values()], axis=1), chosen)
         measured = {name: _measures(each, _no_draw(len(chosen)))[0] for name, each in moments.items()}
         redrawn = {name: _measures(each, drawn) for name, each in moments.items()}

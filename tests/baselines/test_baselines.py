@@ -24,6 +24,8 @@ def _fractions(name, bars, **order):
 def test_names():
     assert list_policies() == [
         "almgren_chriss",
+        "backloaded_curve",
+        "convex",
         "dynamic_volume_curve",
         "kalman_volume",
         "longstaff_schwartz",
@@ -36,7 +38,7 @@ def test_names():
     for name in list_policies():
         policy = load_policy(name)
         assert policy.horizon is None
-        assert policy.lookback == (256 if name in ("dynamic_volume_curve", "kalman_volume") else 1)
+        assert policy.lookback == {"dynamic_volume_curve": 256, "kalman_volume": 256, "convex": 128}.get(name, 1)
         assert policy.risk_aversion == (0.5 if name == "almgren_chriss" else 0.0)
 
 

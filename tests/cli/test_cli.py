@@ -42,7 +42,7 @@ def daily(tmp_path_factory):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("list", "demo", "benchmark", "execute", "check-leak", "convert", "train"):
+    for command in ("list", "demo", "benchmark", "execute", "check-leak", "convert", "train", "fit-convex"):
         assert command in result.output
 
 

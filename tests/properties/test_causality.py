@@ -33,7 +33,7 @@ from tests.helpers import (
 
 BARS = hourly()
 LENGTH = len(BARS) // 2
-SCHEDULES = ("twap", "almgren_chriss")
+SCHEDULES = ("twap", "almgren_chriss", "backloaded_curve")
 
 
 def _orders(every=5, **settings):

@@ -15,7 +15,7 @@ from tests.helpers import Recorder, policy_named, scaled
 
 PERIODS = 12
 ENCODING = ("lem-crypto-hourly", "random weights", "random weights, gru")
-PLAIN = ("twap", "volume_curve", "stopping_rule", "kalman_volume")
+PLAIN = ("twap", "volume_curve", "stopping_rule", "kalman_volume", "backloaded_curve", "convex")
 SHOCKS = ("none", "jumps", "spikes", "wild", "tiny prices", "huge volumes", "silent bars")
 
 
