@@ -38,6 +38,7 @@ from lem_models.training.checkpoint import check_checkpoint, read_checkpoint, st
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.folder import RUN_FILE, RunFolder
 from lem_models.training.recipe import DataConfig, Recipe
+from lem_models.training.sampling import OrderSampling
 from lem_models.training.settings import TrainingSettings
 
 __all__ = ["TrainingRun", "train"]
@@ -201,6 +202,7 @@ def _prepare(
     batches = _batches(recipe, tables)
     batches.take_share(trainer.global_rank, trainer.world_size)
     model = LEMModel(_architecture(recipe, tables, start), optimizer=recipe.optimizer)
+    _check_head(model, recipe.orders)
     if start is not None:
         model.load_state_dict(start.state_dict(), strict=True)
         model.is_trained = start.is_trained
@@ -284,6 +286,20 @@ def _architecture(recipe: Recipe, tables: Sequence[Bars], start: LEMModel | None
     known["benchmarks"] = tuple(Benchmark(name) for name in sampling.benchmarks)
     known["impact"] = cost_model(cost_model_for(tables[0])).impact if sampling.sized else None
     return recipe.model.model_copy(update=known)
+
+
+def _check_head(model: LEMModel, sampling: OrderSampling) -> None:
+    """Refuse training orders that the head knows nothing of.
+
+    Raises:
+        ConfigError: naming the settings that do not fit.
+    """
+    name, head = model.config.head, model.head
+    unknown = [each for each in sampling.benchmarks if each not in head.benchmarks]
+    if unknown:
+        raise ConfigError(f"orders: the {name!r} head knows no orders against {', '.join(unknown)}; set them to 0")
+    if sampling.sized and not head.reads_size:
+        raise ConfigError(f"orders.sized: the {name!r} head as it is does not read the size of an order; set it to 0")
 
 
 def _trainer(

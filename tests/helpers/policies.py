@@ -75,7 +75,7 @@ class Recorder(Policy):
         return np.concatenate([np.pad(t, p, constant_values=np.nan) for t, p in zip(tables, pad, strict=True)])
 
 
-SIZED = {"benchmarks": BENCHMARKS, "impact": 0.8}
+SIZED = {"benchmarks": BENCHMARKS, "impact": 0.8, "head_config": {"hidden_size": 8, "layers": 2, "sized": True}}
 """Settings of a model that reads the size of orders."""
 
 _RANDOM = {

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def flexible(
     """A head with every weight random, whose decisions differ widely."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = build_head("flexible", CONTEXT, horizon, {"hidden_size": 12, "layers": 3, **settings})
+        head = build_head("flexible", CONTEXT, horizon, {"hidden_size": 12, "layers": 3, "sized": True, **settings})
         with torch.no_grad():
             for parameter in head.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
@@ -140,6 +141,17 @@ def test_a_roll_out_is_what_the_simulator_gives(kind: dict[str, str], exponent: 
     assert ((orders.min_rate > 0) & (orders.max_periods > 2)).any()
     assert (orders.max_periods < PERIODS - 2).any()
     assert_same(head, orders, window)
+
+
+@pytest.mark.parametrize("exponent", [False, True])
+def test_a_head_without_sizes(exponent: bool) -> None:
+    orders, window = a_market(61)
+    head = flexible(profile_exponent=exponent, sized=False)
+    assert_same(head, orders, window)
+    # It knows nothing of the impact.
+    contexts = contexts_for(61)
+    dear = replace(orders, impact=orders.impact + 1)
+    assert torch.equal(both(head, contexts, orders, window)[0].fills, both(head, contexts, dear, window)[0].fills)
 
 
 @pytest.mark.parametrize("exponent", [False, True])

@@ -97,7 +97,9 @@ def test_a_step_knows_every_weight(parameter: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_decision_is_that_of_the_head(dtype: torch.dtype, exponent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny_config(
-        head_config={"hidden_size": 12, "layers": 3, "profile_exponent": exponent}, benchmarks=BENCHMARKS, impact=0.8
+        head_config={"hidden_size": 12, "layers": 3, "profile_exponent": exponent, "sized": True},
+        benchmarks=BENCHMARKS,
+        impact=0.8,
     )
     model, market = random_model(config).to(dtype), hourly(40, 2)
     with torch.no_grad():

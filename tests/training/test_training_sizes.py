@@ -1,6 +1,7 @@
 """Training orders with a size: their impact, the utility net of it, and what the model is told."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -80,9 +81,30 @@ def models(tmp_path_factory):
     """A model trained with sizes, and one trained without."""
     folder = tmp_path_factory.mktemp("models")
     return [
-        trained(tiny_recipe(orders=orders), out=folder / name, data=BARS)
+        trained(
+            tiny_recipe(
+                orders=orders, model={"head_config": {"hidden_size": 8, "layers": 2, "sized": name == "sized"}}
+            ),
+            out=folder / name,
+            data=BARS,
+        )
         for name, orders in (("sized", SIZED), ("free", {}))
     ]
+
+
+def test_a_head_that_does_not_know_the_orders_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="the 'flexible' head knows no orders against full_vwap, arrival; set them"):
+        trained(tiny_recipe(orders=SIZED), out=tmp_path / "one", data=BARS)
+    with pytest.raises(ConfigError, match=r"orders.sized: the 'flexible' head as it is does not read the size"):
+        trained(tiny_recipe(orders={"sized": 0.5}), out=tmp_path / "two", data=BARS)
+
+
+def test_a_model_learns_of_sizes_later(models):
+    _, free = models
+    later = free.with_head_settings(sized=True)
+    table = Order.sample(BARS, every="12h", max_periods=6, min_periods=1, limit=40, seed=0).assign(amount=100.0)
+    before, after = (execute(model, BARS, table, costs=CostModel(impact=1)).schedule for model in (free, later))
+    pd.testing.assert_frame_equal(before, after)
 
 
 def test_a_model_says_what_it_was_trained_on(models):
@@ -101,8 +123,8 @@ def test_the_amount_of_an_order_changes_what_a_model_decides(models):
     table = Order.sample(bars, every="12h", max_periods=6, min_periods=1, limit=40, seed=0)
     small, large = (table.assign(amount=amount) for amount in (1e-9, 1e9))
     fills = [np.concatenate(execute(sized, bars, each).part.fills) for each in (table, small, large)]
-    np.testing.assert_allclose(fills[0], fills[1], atol=1e-3)  # an order without a size is infinitesimal
-    assert np.abs(fills[0] - fills[2]).max() > 1e-3
+    np.testing.assert_allclose(fills[0], fills[1], atol=1e-6)  # an order without a size is infinitesimal
+    assert np.abs(fills[0] - fills[2]).max() > 1e-4
     # Costs that are named replace those that the model assumes.
     free = np.concatenate(execute(sized, bars, large, costs=CostModel()).part.fills)
     np.testing.assert_allclose(free, fills[0], atol=1e-6)

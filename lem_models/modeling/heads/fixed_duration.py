@@ -67,7 +67,7 @@ class FixedDurationHead(AllocationHead):
     def decide(self, context: Tensor, orders: OrderBatch, state: ExecutionState) -> Decision:
         """Decide one period."""
         weights = benchmark_weights(orders, state, torch.zeros_like(state.expected_volume))
-        path = path_features(orders, state, weights).to(self.output.weight)
+        path = path_features(orders, state, weights)[:, :PATH_FEATURES].to(self.output.weight)
         hidden = functional.silu(self.from_path(path) + context.to(path))
         for layer in self.hidden:
             hidden = hidden + functional.silu(layer(hidden))

@@ -2,7 +2,7 @@ r"""The flexible head: one small network for every period, duration, side, bench
 
     outlook  = W_o context                    log of the volume of the next bars over the expected volume of their slots
     exponent = 2 sigmoid(w_e context + b_e)   power of the expected volume, if ``profile_exponent`` is set; else 1
-    hidden   = silu(W_c context + W_p path + b), then residual layers hidden + silu(W hidden + b)
+    hidden   = silu(W_c context + W_p path + W_s size + b), then residual layers hidden + silu(W hidden + b)
     fraction = lower + (upper - lower) * sigmoid(z_1 + (1 - m) logit(u_pace) + m logit(u_schedule)),   m = sigmoid(z_3)
     finish   = sigmoid(z_2)
 
@@ -10,6 +10,9 @@ r"""The flexible head: one small network for every period, duration, side, bench
 volume still expected. The schedule is the fraction that brings the order to the expected volume curve plus ``0.2 z_4``:
 for a martingale the best curve lies below the expected volume's, because volume comes when prices move, and slippage is
 linear in the distance of both. The network corrects a mixture of pace and schedule. Feasibility holds for any ``z``.
+
+``W_s`` and ``z_4`` are there if ``sized`` is set: the head then knows what trading costs an order of its size, and
+orders against every benchmark.
 
 The head is trained by randomised stopping (:mod:`lem_models.execution.objective`). A second loss trains the outlook to
 forecast volumes, because the benchmark depends on them: the quasi-likelihood ``r - log r - 1`` of the ratio ``r`` of
@@ -45,6 +48,7 @@ from lem_models.modeling.heads.path_state import (
     LEAST_EXPECTED,
     PATH_FEATURES,
     PRIOR,
+    SIZE_FEATURES,
     benchmark_weights,
     path_features,
 )
@@ -72,11 +76,13 @@ class FlexibleHeadConfig(HeadConfig):
         hidden_size: Width of the network.
         layers: Number of hidden layers.
         profile_exponent: Whether the context gives a power for the time-of-day profile of the volume.
+        sized: Whether it reads the size of an order and every benchmark, and shifts the schedule.
     """
 
     hidden_size: int = Field(128, ge=1, le=4096)
     layers: int = Field(3, ge=1, le=16)
     profile_exponent: bool = False
+    sized: bool = False
 
 
 @register_head("flexible")
@@ -85,9 +91,7 @@ class FlexibleHead(AllocationHead):
 
     Config = FlexibleHeadConfig
     per_period = ("outlook.weight", "outlook.bias")
-    neutral = ("exponent.weight", "exponent.bias")
-    benchmarks = BENCHMARKS
-    reads_size = True
+    neutral = ("exponent.weight", "exponent.bias", "from_size.weight", "shift.weight", "shift.bias")
 
     def __init__(self, context_size: int, horizon: int, config: HeadConfig) -> None:
         super().__init__(context_size, horizon, config)
@@ -97,17 +101,19 @@ class FlexibleHead(AllocationHead):
         self.from_path = nn.Linear(PATH_FEATURES, width)
         self.from_context = nn.Linear(context_size, width, bias=False)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(settings.layers - 1))
-        self.output = nn.Linear(width, 4)
+        self.output = nn.Linear(width, 3)
         self.exponent = nn.Linear(context_size, 1) if settings.profile_exponent else None
+        self.from_size = nn.Linear(SIZE_FEATURES, width, bias=False) if settings.sized else None
+        self.shift = nn.Linear(width, 1) if settings.sized else None
         with torch.no_grad():
             self.outlook.weight.mul_(0.1)
             self.outlook.bias.zero_()
-            if self.exponent is not None:
-                self.exponent.weight.zero_()
-                self.exponent.bias.zero_()
+            for layer in (self.exponent, self.from_size, self.shift):
+                for weight in [] if layer is None else layer.parameters():
+                    weight.zero_()
             self.output.weight.mul_(0.1)
             # Start near the volume curve, and seldom finish early.
-            self.output.bias.copy_(torch.tensor([0.0, -2.0, 0.0, 0.0]))
+            self.output.bias.copy_(torch.tensor([0.0, -2.0, 0.0]))
 
     def project(self, contexts: Tensor) -> Tensor:
         """``W_c context``, the outlook and, if there is one, the exponent, side by side, [..., width]."""
@@ -137,18 +143,21 @@ class FlexibleHead(AllocationHead):
         """The decision of orders, all computed alike."""
         from_context = context[..., : self.from_context.out_features]
         weights = benchmark_weights(orders, state, *self._volume(context))
-        path = path_features(orders, state, weights).to(self.output.weight)
-        hidden = functional.silu(self.from_path(path) + from_context.to(path))
+        features = path_features(orders, state, weights).to(self.output.weight)
+        path, size = features[:, :PATH_FEATURES], features[:, PATH_FEATURES:]
+        first = self.from_path(path) + from_context.to(path)
+        hidden = functional.silu(first if self.from_size is None else first + self.from_size(size))
         for layer in self.hidden:
             hidden = hidden + functional.silu(layer(hidden))
-        tilt, finish, mixture, shift = self.output(hidden).to(state.remaining).unbind(1)
+        tilt, finish, mixture = self.output(hidden).to(state.remaining).unbind(1)
+        shift = 0.0 if self.shift is None else SHIFT * self.shift(hidden).to(state.remaining)[:, 0]
         room = state.upper - state.lower
 
         def place(fraction: Tensor) -> Tensor:
             return torch.logit(((fraction - state.lower) / room.clamp(min=1e-6)).clamp(EDGE, 1 - EDGE))
 
         pace = place(state.remaining * weights.pace)
-        schedule = place(weights.schedule + SHIFT * shift - (1 - state.remaining))
+        schedule = place(weights.schedule + shift - (1 - state.remaining))
         anchor = torch.lerp(pace, schedule, torch.sigmoid(mixture))
         return Decision(fraction=state.lower + room * torch.sigmoid(tilt + anchor), finish=torch.sigmoid(finish))
 
@@ -159,7 +168,7 @@ class FlexibleHead(AllocationHead):
         layers, has_exponent = self._layers(), self.exponent is not None
         if type(self) is not FlexibleHead or "decide" in vars(self) or not all(map(_is_plain, layers)):
             return None
-        weights = [weight for layer in layers for weight in (layer.weight, layer.bias)]
+        weights = self._weights()
         if not can_roll_out(contexts, orders, window, weights, self.horizon, has_exponent=has_exponent):
             return None
         market = contexts, orders, window
@@ -175,13 +184,40 @@ class FlexibleHead(AllocationHead):
             return super().live()
         weight, bias = self._projection()
         weights = FlexibleWeights.of(
-            self._layers(), self.horizon, has_exponent=self.exponent is not None, limits=_LIMITS
+            self._weights(), self.horizon, has_exponent=self.exponent is not None, limits=_LIMITS
         )
         return LiveHead(partial(functional.linear, weight=weight, bias=bias), partial(decided, weights=weights))
 
+    @property
+    def reads_size(self) -> bool:  # type: ignore[override]
+        """Whether it reads the size of an order."""
+        return self.from_size is not None
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Benchmarks of orders that it knows."""
+        return BENCHMARKS if self.reads_size else super().benchmarks
+
     def _layers(self) -> list[nn.Linear]:
-        """The network: the layer of the path, the residual layers, the output."""
-        return [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output]
+        """All layers of the network."""
+        sized = [layer for layer in (self.from_size, self.shift) if layer is not None]
+        return [self.from_path, *cast("Iterable[nn.Linear]", self.hidden), self.output, *sized]
+
+    def _weights(self) -> list[Tensor]:
+        """Weight and bias of the first layer, of the residual layers and of the output, as the kernels take them.
+
+        Without the part of the size there are zeros in its place.
+        """
+        path, out = self.from_path, self.output
+        layers = [*cast("Iterable[nn.Linear]", self.hidden)]
+        if self.from_size is None or self.shift is None:
+            first = functional.pad(path.weight, (0, SIZE_FEATURES))
+            last = functional.pad(out.weight, (0, 0, 0, 1)), functional.pad(out.bias, (0, 1))
+        else:
+            first = torch.cat([path.weight, self.from_size.weight], 1)
+            last = torch.cat([out.weight, self.shift.weight]), torch.cat([out.bias, self.shift.bias])
+        inner = [weight for layer in layers for weight in (layer.weight, layer.bias)]
+        return [first, path.bias, *inner, *last]
 
     def auxiliary_loss(self, contexts: OrderContexts, orders: OrderBatch, window: MarketWindow) -> Tensor:
         """Quasi-likelihood of the outlook of every period for this and the later periods."""

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from lem_models.execution.records import ExecutionState, OrderBatch
 
-__all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "Weights", "benchmark_weights", "path_features"]
+__all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "SIZE_FEATURES", "Weights", "benchmark_weights", "path_features"]
 
-PATH_FEATURES = 52
+PATH_FEATURES = 36
+SIZE_FEATURES = 16  # of the size, of benchmarks that do not end with the order, and in units of its horizon
 LEAST_EXPECTED = 1e-3  # of the mean: keeps the logarithm of an expected volume finite
 PRIOR = 2.0  # bars of expected volume that shrink the level of the volume so far towards 1
 _LEAST_VOLUME = 0.05  # of the bars in which the rest is to be traded: the impact divides by them
@@ -86,7 +87,7 @@ def benchmark_weights(
 
 
 def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -> Tensor:
-    """Path features, [orders, PATH_FEATURES], roughly of unit size, clipped to +-6."""
+    """Path features and those of the size, [orders, PATH_FEATURES + SIZE_FEATURES], of about unit size, within +-6."""
     s = state.period
     maximum, minimum = orders.max_periods.to(state.remaining.dtype), orders.min_periods.to(state.remaining.dtype)
     side, sigma = orders.side, state.volatility

@@ -54,19 +54,17 @@ class FlexibleWeights(NamedTuple):
     limits: Limits
 
     @classmethod
-    def of(
-        cls, layers: Sequence[torch.nn.Linear], horizon: int, *, has_exponent: bool, limits: Limits
-    ) -> FlexibleWeights:
+    def of(cls, weights: Sequence[Tensor], horizon: int, *, has_exponent: bool, limits: Limits) -> FlexibleWeights:
         """Make the weights ready; they are copied.
 
         Args:
-            layers: The layer of the path, the residual layers, the output.
+            weights: Weight and bias of the first layer, of each residual layer and of the output.
             horizon: Longest order in periods.
             has_exponent: Whether the context ends with a power of the expected volumes.
             limits: Constants.
         """
-        weights = [weight.detach().contiguous().clone() for layer in layers for weight in (layer.weight, layer.bias)]
-        return cls(Table(weights), horizon, layers[0].out_features, len(layers) - 2, has_exponent, limits)
+        table = Table([weight.detach().contiguous().clone() for weight in weights])
+        return cls(table, horizon, len(weights[1]), len(weights) // 2 - 2, has_exponent, limits)
 
 
 def order_columns(orders: OrderBatch, real: torch.dtype) -> Tensor:
