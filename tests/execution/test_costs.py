@@ -256,7 +256,7 @@ def test_training_maximises_the_utility_net_of_costs():
     outcome = settle(finishing_fills(paths, every), orders, window)
     net = (outcome.executed_price * (1 - 0.004) / outcome.benchmark_price - 1) / 0.01  # a sale is glad of a high price
     weight = torch.tensor([[0.25, 0.75 * 0.5, 0.75 * 0.5]])
-    expected = (weight * utility(net, orders.risk_aversion)).sum()
+    expected = (weight * utility(net, orders.risk_aversion, orders.max_periods)).sum()
     assert expected_utility(paths, orders, priced).item() == pytest.approx(expected.item(), rel=1e-12)
     assert expected_utility(paths, orders, window).item() > expected.item() + 0.1
     assert deviation(paths, orders, priced).item() == pytest.approx(net[0, 2].item(), rel=1e-12)

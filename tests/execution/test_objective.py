@@ -15,17 +15,24 @@ from tests.helpers import Scripted, order_batch, random_orders, random_window
 
 def test_utility_by_hand():
     x, risk = torch.tensor([1.0, -2.0, 10.0, -12.0, 50.0]), torch.tensor([0.0, 0.5, 1.0, 1.0, 0.25])
-    # The square goes on as its tangent beyond 10, and everything beyond 20 counts as 20.
-    tail = [(-12 - (100 + 20 * 2)) / 2, (20 - 0.25 * (100 + 20 * 10)) / 1.25]
-    expected = [1.0, (-2 - 0.5 * 4) / 1.5, (10 - 100) / 2, *tail]
-    assert utility(x, risk).tolist() == pytest.approx(expected)
+    # The square goes on as its tangent beyond 2, and everything beyond 20 counts as 20.
+    tail = [(10 - (4 + 4 * 8)) / 2, (-12 - (4 + 4 * 10)) / 2, (20 - 0.25 * (4 + 4 * 18)) / 1.25]
+    expected = [1.0, (-2 - 0.5 * 4) / 1.5, *tail]
+    assert utility(x, risk, torch.tensor(12)).tolist() == pytest.approx(expected)
+
+
+def test_the_unit_of_the_utility_grows_with_the_root_of_the_horizon():
+    x, risk = torch.tensor([0.3, -1.1]), torch.tensor(0.7)
+    for maximum in (3, 48):
+        own = utility(x * (maximum / 12) ** 0.5, risk, torch.tensor(maximum))
+        torch.testing.assert_close(own, utility(x, risk, torch.tensor(12)))
 
 
 def test_utility_prefers_less_risk_the_more_averse():
-    sure, bet = torch.tensor([0.3]), torch.tensor([-1.0, 1.8])
+    sure, bet, twelve = torch.tensor([0.3]), torch.tensor([-1.0, 1.8]), torch.tensor(12)
     for risk, prefers_bet in ((0.0, True), (1.0, False)):
         aversion = torch.tensor(risk)
-        assert (utility(bet, aversion).mean() > utility(sure, aversion).item()).item() is prefers_bet
+        assert (utility(bet, aversion, twelve).mean() > utility(sure, aversion, twelve).item()).item() is prefers_bet
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -48,8 +55,8 @@ def _utility_by_hand(fills, order, orders, window):
     weights = np.ones(end) if name == "twap" else volume[:end]
     benchmark = 1.0 if name == "arrival" else (weights * price[:end]).sum() / weights.sum()
     x = -float(orders.side[order]) * (executed / benchmark - 1) / float(window.volatility[order])
-    x = min(max(x, -20.0), 20.0)
-    square = x * x if abs(x) <= 10 else 20 * abs(x) - 100
+    x = min(max(x / (int(orders.max_periods[order]) / 12) ** 0.5, -20.0), 20.0)
+    square = x * x if abs(x) <= 2 else 4 * abs(x) - 4
     risk = float(orders.risk_aversion[order])
     return (x - risk * square) / (1 + risk)
 

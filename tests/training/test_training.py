@@ -471,5 +471,7 @@ def test_the_recipe_learns_more_than_the_stopping_rule_knows(shared_data, tmp_pa
         ours, rule = (execute(policy, bars, some).orders for policy in (model, load_policy("stopping_rule")))
         gains = [-o["slippage_bps"] / o["volatility_bps"] for o in (ours, rule)]
         assert gains[0].mean() > gains[1].mean() + 0.02
-        ours, rule = (utility(torch.tensor(gain.to_numpy()), torch.tensor(0.5)).mean() for gain in gains)
+        ours, rule = (
+            utility(torch.tensor(gain.to_numpy()), torch.tensor(0.5), torch.tensor(12)).mean() for gain in gains
+        )
         assert ours > rule
