@@ -467,7 +467,8 @@ def rolled(
 
 
 def network_of(head: FlexibleHead) -> list[Tensor]:
-    return [weight for layer in (head.from_path, head.hidden, head.output) for weight in layer.parameters()]
+    layers = (head.from_path, head.hidden, head.output, head.from_size, head.shift)
+    return [weight for layer in layers if layer is not None for weight in layer.parameters()]
 
 
 def assert_equal(one: tuple[Paths, list[Tensor]], other: tuple[Paths, list[Tensor]]) -> None:
@@ -489,7 +490,9 @@ def test_under_autocast_the_products_take_rounded_inputs(
     orders, window = (in_type(record, state) for record in a_market(301))
     paths, ours = rolled(head, orders, window, torch.bfloat16)
     projected = head.project(contexts_for(301, dtype=torch.float32)).detach().requires_grad_()
-    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w, b: HalfProduct.apply(x, w) + b)
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda x, w, b=None: HalfProduct.apply(x, w) + (0 if b is None else b)
+    )
     plain = simulate(PeriodByPeriod(head), orders, window, projected)
     # A sum that ends in another last bit may round the next layer's input to the neighbour.
     for name, values in vars(plain).items():

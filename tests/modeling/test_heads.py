@@ -12,7 +12,7 @@ from lem_models.execution.records import Decision, MarketWindow, OrderBatch, Ord
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.heads import AllocationHead, FlexibleHead, HeadConfig, build_head, list_heads, register_head
-from lem_models.modeling.heads.path_state import PATH_FEATURES, benchmark_weights, path_features
+from lem_models.modeling.heads.path_state import PATH_FEATURES, SIZE_FEATURES, benchmark_weights, path_features
 from tests.helpers import Recorder, Scripted, order_batch, random_orders, random_window
 
 CONTEXT = 5
@@ -96,7 +96,7 @@ def test_path_features_are_bounded_numbers_whatever_happens(seed, horizon, silen
     simulate(recorder, orders, random_window(rng, 10, horizon, silent=silent))
     for state in recorder.states:
         features = _path(orders, state)
-        assert features.shape == (10, PATH_FEATURES)
+        assert features.shape == (10, PATH_FEATURES + SIZE_FEATURES)
         assert torch.isfinite(features).all()
         assert (features.abs() <= 6).all()
         for share in (_weights(orders, state).pace, _weights(orders, state).schedule):
