@@ -172,7 +172,7 @@ class MarketBatches:
         drawn = (
             draw_orders(rng, sides, self.horizon, self.sampling)
             if training
-            else validation_orders(sides, model, self.horizon)
+            else validation_orders(sides, model, self.horizon, sized=self.sampling.sized > 0)
         )
         maximum = drawn.orders.max_periods.numpy()
         # The last context is needed before the last period: at position + maximum - 1 < length.

@@ -140,15 +140,17 @@ def _single(values: npt.NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
-def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig, horizon: int) -> DrawnOrders:
+def validation_orders(side: npt.NDArray[np.float32], model: LEMConfig, horizon: int, *, sized: bool) -> DrawnOrders:
     """Uncapped VWAP orders for a quantity at ``horizon``, the model's risk aversion.
 
-    Five minimum durations in turn; of each, in turn, one order of every size in :data:`VALIDATION_SIZES`.
+    Five minimum durations in turn; of each, in turn, if they are ``sized``, one order of every size in
+    :data:`VALIDATION_SIZES`.
     """
     count = len(side)
     minima = np.unique(np.ceil(np.array([1 / horizon, 0.25, 0.5, 0.75, 1.0]) * horizon)).astype(np.int64)
     minimum = minima[np.arange(count) % len(minima)]
-    size = np.array(VALIDATION_SIZES)[np.arange(count) // len(minima) % len(VALIDATION_SIZES)]
+    sizes = np.array(VALIDATION_SIZES if sized else (0.0,))
+    size = sizes[np.arange(count) // len(minima) % len(sizes)]
     none = np.zeros(count, dtype=bool)
     orders = _batch(
         side,

@@ -21,7 +21,7 @@ from lem_models.modeling.model import LEMModel
 from lem_models.orders import Order
 from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
-from lem_models.training.sampling import OrderSampling, draw_orders, validation_orders
+from lem_models.training.sampling import VALIDATION_SIZES, OrderSampling, draw_orders, validation_orders
 from lem_models.training.settings import TrainingSettings
 from tests.helpers import rebuilt, sessions
 from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
@@ -88,7 +88,7 @@ def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
     for content, message in (
         ({"finetune": {"start": "x"}}, "recipe.yaml is refused: model: the architecture is that of finetune.start"),
         ({"data": {**TINY["data"], **late}}, "recipe.yaml is refused: data: validation_end must be after train_end"),
-        ({"costs": {"impact": 1.0}}, "recipe.yaml is refused: costs: an impact needs an order_size"),
+        ({"orders": {"arrival": 0.9}}, "recipe.yaml is refused: orders: twap, full_vwap and arrival together exceed 1"),
     ):
         path.write_text(yaml.safe_dump({**TINY, **content}))
         with pytest.raises(ConfigError) as error:
@@ -116,8 +116,8 @@ def test_a_refusal_has_no_empty_place_and_no_word_of_the_validator(tmp_path):
         ({"model": []}, "model: must hold settings, not []"),
         ({"model": {1: 2}}, "model.1: the name of a setting must be a text"),
         ({True: 2}, "True: the name of a setting must be a text"),
-        ({"costs": {"impact": -1}}, "costs.impact: Input should be greater than or equal to 0"),
-        ({"costs": 5}, "costs: must hold settings, not 5"),
+        ({"orders": {"impact": [1, -1]}}, "orders.impact: must be two positive numbers, the smaller first"),
+        ({"hub": 5}, "hub: must hold settings, not 5"),
         ({"hub": {}}, "hub.repo_id: Field required"),
         ({"optimizer": {"learning_rate": float("inf")}}, "optimizer.learning_rate: Input should be a finite number"),
         ({"trainer": {"steps": True}}, "trainer.steps: Input should be a valid integer"),
@@ -146,7 +146,7 @@ def test_faults_of_several_sections_are_named_together(tmp_path):
 
 def test_a_section_without_settings_is_one_left_out(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**TINY, "orders": None, "costs": None}))
+    path.write_text(yaml.safe_dump({**TINY, "orders": None, "hub": None}))
     assert Recipe.read(path) == Recipe.of(TINY, name="tiny", folder=tmp_path)
 
 
@@ -177,7 +177,9 @@ def test_a_run_needs_bars(tmp_path):
 def test_drawn_orders_are_feasible_and_of_every_kind():
     rng = np.random.default_rng(0)
     side = rng.choice(np.array([-1.0, 1.0], dtype=np.float32), 4000)
-    orders = draw_orders(rng, side, 12, OrderSampling())
+    drawn = draw_orders(rng, side, 12, OrderSampling())
+    orders = drawn.orders
+    assert not drawn.size.any()
     minimum, maximum = orders.min_periods, orders.max_periods
     assert ((minimum >= 1) & (minimum <= maximum) & (maximum <= 12)).all()
     assert (orders.max_rate * maximum >= 1).all()
@@ -195,9 +197,14 @@ def test_drawn_orders_are_feasible_and_of_every_kind():
 
 def test_validation_orders_are_the_same_every_time():
     model = LEMConfig(risk_aversion=0.5, fixed_risk_aversion=3.0)
-    orders = validation_orders(np.ones(10, dtype=np.float32), model, 12)
-    assert orders.min_periods.tolist() == [1, 3, 6, 9, 12] * 2
-    assert orders.risk_aversion.tolist() == [0.5, 0.5, 0.5, 0.5, 3.0] * 2
+    orders, larger = (
+        validation_orders(np.ones(20, dtype=np.float32), model, 12, sized=sized) for sized in (False, True)
+    )
+    assert not orders.size.any()
+    assert larger.size.view(4, 5).tolist() == [[pytest.approx(size)] * 5 for size in VALIDATION_SIZES]
+    orders = larger.orders
+    assert orders.min_periods.tolist() == [1, 3, 6, 9, 12] * 4
+    assert orders.risk_aversion.tolist() == [0.5, 0.5, 0.5, 0.5, 3.0] * 4
     assert (orders.max_periods == 12).all()
 
 
