@@ -33,15 +33,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from benchmarks.looks import open_bars, utc
+from benchmarks.looks import joined, open_bars, utc
 from benchmarks.paper_table import printed
 from benchmarks.records import plain, write_record
 from benchmarks.zoo import period_of
@@ -173,6 +174,14 @@ class PublishedAlignment(LEMModel):
         """Contexts one bar later than those of the last closed bar."""
         return super().order_contexts(replace(batch, position=batch.position + 1))
 
+    def encode(self, market: Market, rows: npt.NDArray[np.int64], side: npt.NDArray[np.int64]) -> NoReturn:
+        """Refuse, so that no wrapper of a policy executes it.
+
+        Raises:
+            LookAheadError: always.
+        """
+        raise LookAheadError.of(self)
+
 
 class PublishedBound(Policy):
     """Fills of a :class:`PublishedAlignment` as a bound.
@@ -195,7 +204,7 @@ class PublishedBound(Policy):
         side = np.where(orders["side"] == "buy", 1, -1)[:, None] * np.ones(HORIZON, dtype=np.int64)
         size = len(market.bars)
         keys, rows = np.unique(np.where(side > 0, traded + size, traded), return_inverse=True)
-        contexts = model.encode(market, keys % size, np.where(keys >= size, 1, -1))
+        contexts = LEMModel.encode(model, market, keys % size, np.where(keys >= size, 1, -1))
         self._contexts = OrderContexts(contexts, torch.from_numpy(rows.reshape(traded.shape)))
 
     def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
@@ -285,22 +294,6 @@ class _Batches(torch.utils.data.Dataset[TrainingBatch]):
         return self._batches.batch(number, training=True)
 
 
-# --- bars ------------------------------------------------------------------------------------------------------------
-
-
-def joined(bars: Bars, frequency: str) -> Bars:
-    """Bars joined to longer ones on the UTC grid; a longer bar without all of its parts is left out."""
-    if pd.Timedelta(frequency) == bars.frequency:
-        return bars
-    parts = int(pd.Timedelta(frequency) / bars.frequency)
-    frame = bars.frame()
-    keys = [frame["symbol"].astype(str), frame["timestamp"].dt.floor(frequency)]
-    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum", "notional": "sum"}
-    groups = frame.groupby(keys, sort=True, observed=True)
-    table = groups.agg(how)[groups.size() == parts].reset_index()
-    return Bars.from_frame(table, calendar="24/7", frequency=frequency)
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -349,7 +342,8 @@ def decomposition(benchmark: Benchmark, published: pd.DataFrame, nulls: NullDraw
     causal = benchmark.orders[CAUSAL]
     bootstrap = {"draws": benchmark.settings.bootstrap, "seed": benchmark.settings.seed}
     split, information = benchmark.splits(BY), benchmark.information(BY)
-    assert split is not None and information is not None
+    assert split is not None
+    assert information is not None
     tables = [
         (null_split(published, nulls, BY, **bootstrap), {"real": "published", "option": "published_null"}),
         (paired_difference(published, causal, BY, **bootstrap), {"mean": "lookahead"}),
@@ -376,9 +370,8 @@ def decomposition(benchmark: Benchmark, published: pd.DataFrame, nulls: NullDraw
 def measure(market: PaperMarket, given: argparse.Namespace, progress: Callable[[str], None]) -> dict[str, Any]:
     """Train, execute and decompose in one market."""
     file, sizes = given.data / market.file, given.sizes
-    early = open_bars(
-        market.name, file, market.test_start, market.train_end, market.test_start, weights={}, command=command(given)
-    )
+    at = (market.name, file, market.test_start)
+    early = open_bars(*at, market.train_end, market.test_start, weights={}, command=command(given))
     known = joined(early.whole.between(None, market.test_start), market.frequency)
     batches = sizes.batches(known, market, given.seed)
     models = {}
@@ -393,7 +386,7 @@ def measure(market: PaperMarket, given: argparse.Namespace, progress: Callable[[
 
     is_test = given.split == "test"
     start, end = (market.test_start, None) if is_test else (market.train_end, market.test_start)
-    opened = open_bars(market.name, file, market.test_start, start, end, weights=weights, command=command(given))
+    opened = open_bars(*at, start, end, weights=weights, command=command(given))
     whole = joined(opened.whole.between(None, end), market.frequency)
     bars = _with_history(whole, start)
     settings = BenchmarkSettings(
@@ -439,7 +432,6 @@ def measure(market: PaperMarket, given: argparse.Namespace, progress: Callable[[
             "symbols": list(bars.symbols),
             "frequency": clock(bars.frequency),
         },
-        "split": given.split,
         "period": period_of(whole, start, None if end is None else str(end)),
         "train_end": str(market.train_end),
         "weights": weights,
@@ -534,12 +526,13 @@ def main() -> None:
     given = arguments.parse_args()
     chosen = list(MARKETS) if given.market == "all" else [given.market]
     try:
-        markets = {name: measure(MARKETS[name], given, stamped) for name in chosen}
+        markets = {MARKETS[name].name: measure(MARKETS[name], given, stamped) for name in chosen}
     except LEMError as error:
         arguments.error(str(error))
     record = {
         "command": command(given),
         "sign": SIGN_CONVENTION,
+        "split": given.split,
         "steps": given.steps,
         "sizes": vars(given.sizes),
         "markets": markets,

@@ -3,8 +3,8 @@
     python benchmarks/paper_table.py benchmarks/results/paper.json
 
 For each market: ``gains``, every policy beside the published figures, mean ± standard deviation in bps by minimum;
-``decomposition``, the parts of the published alignment's gain; ``kinds``, both alignments by benchmark, target and side;
-``metrics``, the ten metrics of the paper in its units. Brackets are 95 % intervals over days.
+``decomposition``, the parts of the published alignment's gain; ``kinds``, both alignments by benchmark, target and
+side; ``metrics``, the ten metrics of the paper in its units. Brackets are 95 % intervals over days.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import MISSING, interval, mean_std, number
 from lem_models.report.tables import Column, Table
 
-PUBLISHED_BPS: Mapping[str, Mapping[int, tuple[float, float]]] = {"dow": {1: (32.9, 87.0), 6: (32.6, 88.0)}}
+PUBLISHED_BPS: Mapping[str, Mapping[int, tuple[float, float]]] = {"dow-daily": {1: (32.9, 87.0), 6: (32.6, 88.0)}}
 """Figures of the paper that were available: improvement in bps, mean and standard deviation, by market and minimum."""
 SHOWN = (1, 3, 6, 9, 11, 12)
 """Minima of the decomposition; the record has all."""
@@ -48,13 +48,19 @@ def gains_table(content: Content, name: str) -> str:
     published = PUBLISHED_BPS.get(name, {})
     table = []
     for minimum, group in rows.groupby("min_periods"):
-        cells = {row.policy: mean_std(row.mean_bps, row.std_bps, "+.1f") for row in group.itertuples()}
+        cells = {
+            row.policy: f"{number(row.mean_bps, '+.1f')} ± {number(row.std_bps, '.1f')}" for row in group.itertuples()
+        }
         mean, std = published.get(int(minimum), (None, None))
         paper = MISSING if mean is None else mean_std(mean, std, ".1f")
         table.append({"minimum": minimum, "as published": paper, **cells})
     columns = [Column("minimum", "minimum"), Column("as published", "the paper")]
     columns += [Column(policy, policy if policy.startswith("paper") else f"`{policy}`") for policy in policies]
     return markdown_table(Table(pd.DataFrame(table), columns))
+
+
+def _gain(mean: float, std: float) -> str:
+    return f"{number(mean, '+.1f')} ± {number(std, '.1f')}"
 
 
 def decomposition_table(content: Content, name: str) -> str:
@@ -75,7 +81,7 @@ def kinds_table(content: Content, name: str) -> str:
     rows = pd.DataFrame(content["cells"])
     rows = rows[rows["min_periods"].isin(KINDS)]
     rows = rows.assign(
-        text=[mean_std(row.mean_bps, row.std_bps, "+.1f") for row in rows.itertuples()],
+        text=[_gain(row.mean_bps, row.std_bps) for row in rows.itertuples()],
         column=[f"minimum {row.min_periods}: {row.policy.removeprefix('paper, ')}" for row in rows.itertuples()],
     )
     wide = rows.pivot(index=keys, columns="column", values="text").reset_index()
