@@ -126,9 +126,9 @@ class Sizes:
     embedding_dim: int = 4
     warmup: int = 48
     stretch: int = 64
-    stretches: int = 24
-    orders_per_stretch: int = 32
-    learning_rate: float = 2e-3
+    stretches: int = 16
+    orders_per_stretch: int = 96
+    learning_rate: float = 6e-3
 
     def config(self) -> LEMConfig:
         """The architecture; the paper's loss has no risk aversion."""

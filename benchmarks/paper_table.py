@@ -3,7 +3,8 @@
     python benchmarks/paper_table.py benchmarks/results/paper.json
 
 For each market: ``gains``, every policy beside the published figures, mean ± standard deviation in bps by minimum;
-``decomposition``, the parts of the published alignment's gain; ``kinds``, both alignments by benchmark, target and
+``decomposition``, the parts of the published alignment's gain; ``prices``, every policy against the benchmark that ends
+with the order and against the VWAP of the full horizon; ``kinds``, both alignments by benchmark, target and
 side; ``metrics``, the ten metrics of the paper in its units. Brackets are 95 % intervals over days.
 """
 
@@ -89,6 +90,25 @@ def kinds_table(content: Content, name: str) -> str:
     return markdown_table(Table(wide, [*(Column(key, key) for key in keys), *(Column(each, each) for each in names)]))
 
 
+def prices_table(content: Content, name: str) -> str:
+    """Every policy against the benchmark that ends with the order and against the one that does not, in bps."""
+    rows = pd.DataFrame(content["comparison"])
+    rows = rows[rows["min_periods"].isin(KINDS)]
+    table = pd.DataFrame({"policy": list(dict.fromkeys(rows["policy"]))})
+    columns = [Column("policy", "policy")]
+    for minimum, group in rows.groupby("min_periods"):
+        at = group.set_index("policy").loc[table["policy"]]
+        for source, label, form in (
+            ("mean_bps", "own benchmark", "+.1f"),
+            ("full_vwap_bps", "full-horizon VWAP", "+.1f"),
+            ("periods_used", "bars used", ".1f"),
+        ):
+            key = f"{source} {minimum}"
+            table[key] = [number(value, form) for value in at[source]]
+            columns.append(Column(key, label, group=f"minimum {minimum}"))
+    return markdown_table(Table(table, columns))
+
+
 def metrics_table(content: Content, name: str) -> str:
     """The ten metrics of the paper, in its units."""
     found = {row["policy"]: row for row in content["metrics"]}
@@ -117,6 +137,7 @@ def shares_line(content: Content, name: str, minimum: int = 1) -> str:
 TABLES: Mapping[str, Callable[[Content, str], str]] = {
     "gains": gains_table,
     "decomposition": decomposition_table,
+    "prices": prices_table,
     "kinds": kinds_table,
     "metrics": metrics_table,
     "shares": shares_line,
