@@ -1,6 +1,6 @@
 """The tables of the LEM paper (arXiv 2509.25211) as far as two CPU cores allow, and what its gain consists of.
 
-    python benchmarks/paper.py --data FOLDER --market all --steps 1500 --out benchmarks/results/paper.json
+    python benchmarks/paper.py --data FOLDER --market all --steps 1200 --out benchmarks/results/paper.json
     python benchmarks/paper.py --data FOLDER --market dow --steps 600 --split validation
     python benchmarks/paper_table.py benchmarks/results/paper.json
 
@@ -494,7 +494,7 @@ def command(given: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-DEFAULTS: Mapping[str, Any] = {"split": "test", "limit": 24_000, "every": 1, "null": 5, "information": 2, "seed": 0}
+DEFAULTS: Mapping[str, Any] = {"split": "test", "limit": 60_000, "every": 1, "null": 10, "information": 5, "seed": 0}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -502,7 +502,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--data", type=Path, required=True, help="folder of the bars")
     made.add_argument("--market", choices=[*MARKETS, "all"], default="all", help="which table")
-    made.add_argument("--steps", type=int, default=1500, help="optimiser steps of each training")
+    made.add_argument("--steps", type=int, default=1200, help="optimiser steps of each training")
     made.add_argument("--split", choices=["test", "validation"], default=DEFAULTS["split"], help="where orders run")
     made.add_argument("--limit", type=int, default=DEFAULTS["limit"], help="orders at most")
     made.add_argument("--every", type=int, default=DEFAULTS["every"], help="bars between starts that are drawn from")

@@ -33,10 +33,11 @@ PARTS = {
     "published": "published alignment",
     "lookahead": "look-ahead",
     "causal": "causal",
-    "option": "of it option",
-    "above": "of it above the null",
+    "option": "option",
+    "above": "above the null",
     "information": "information",
-    "published_null": "published alignment, null",
+    "beyond_control": "beyond its control",
+    "published_null": "published alignment on the null",
 }
 
 Content = Mapping[str, Any]
