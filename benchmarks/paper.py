@@ -498,7 +498,7 @@ def command(given: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-DEFAULTS: Mapping[str, Any] = {"split": "test", "limit": 60_000, "every": 1, "null": 10, "information": 5, "seed": 0}
+DEFAULTS: Mapping[str, Any] = {"split": "test", "limit": 36_000, "every": 1, "null": 10, "information": 5, "seed": 0}
 
 
 def parser() -> argparse.ArgumentParser:
