@@ -127,11 +127,11 @@ def shares(content: Content, minimum: int) -> dict[str, float]:
 
 
 def shares_line(content: Content, name: str, minimum: int = 1) -> str:
-    """One sentence: what the published alignment's gain consists of."""
+    """What the published alignment's gain consists of, in a few words."""
     parts = {part: number(value, ".0f") for part, value in shares(content, minimum).items()}
     return (
-        f"At minimum {minimum}, of the gain in the published alignment {parts['lookahead']} % is look-ahead, "
-        f"{parts['option']} % option value and {parts['above']} % above the null."
+        f"minimum {minimum}: {parts['lookahead']} % look-ahead, {parts['option']} % option value, "
+        f"{parts['above']} % above the null"
     )
 
 
