@@ -242,6 +242,17 @@ def needed_bars(bars: Bars, start: Moment, end: Moment | None) -> Bars:
     return bars.between(times[at], end)
 
 
+def joined(bars: Bars, frequency: str) -> Bars:
+    """Bars round the clock joined to longer ones on the UTC grid; a longer bar that lacks a part is left out."""
+    if pd.Timedelta(frequency) == bars.frequency:
+        return bars
+    frame = bars.frame
+    groups = frame.groupby([frame["symbol"].astype(str), frame["timestamp"].dt.floor(frequency)], sort=True)
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum", "notional": "sum"}
+    whole = groups.size() == pd.Timedelta(frequency) / bars.frequency
+    return Bars.from_frame(groups.agg(how)[whole].reset_index(), calendar="24/7", frequency=frequency)
+
+
 def utc(moment: Moment) -> pd.Timestamp:
     """A moment in UTC; one without a zone is in UTC."""
     stamp = pd.Timestamp(moment)

@@ -7,6 +7,9 @@ import pytest
 from benchmarks.ablation import markdown as ablation_table
 from benchmarks.encoders import table as encoder_table
 from benchmarks.martingale_optimum import table as optimum_table
+from benchmarks.paper import MARKETS as PAPER_MARKETS
+from benchmarks.paper_table import TABLES as PAPER_TABLES
+from benchmarks.paper_table import shares, shares_line
 from benchmarks.records import read_market_record
 from benchmarks.speed_table import TABLES, cuda_table, scaling_table
 from benchmarks.zoo import Plan
@@ -23,6 +26,7 @@ from tests.docs.pages import ROOT
 
 RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 SPEED = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 MARKETS = list(Plan.of().markets)
 
 
@@ -93,3 +97,33 @@ def test_the_optimum_is_reached_and_not_beaten():
         assert row["improvement"] < row["optimum"] + slack, row
         if row["policy"] in ("longstaff_schwartz", "flexible head"):
             assert row["improvement"] > 0.97 * row["optimum"] - slack, row
+
+
+def test_the_tables_of_the_paper_are_those_of_the_recorded_run():
+    markets = read_record("paper")["markets"]
+    printed = [
+        table(content, market)
+        for market, content in markets.items()
+        for name, table in PAPER_TABLES.items()
+        if name not in ("kinds", "shares")
+    ]
+    on_page = [block for block in PAPER.split("\n\n") if block.startswith("|")]
+    assert sorted(on_page[1:]) == sorted(printed)  # the first compares the trainings, in words
+    for market, content in markets.items():
+        assert shares_line(content, market) in " ".join(PAPER.split())
+        assert f"{content['orders']:,} orders" in PAPER
+        assert content["weights"][content["model"]][:12] in PAPER
+
+
+def test_the_record_of_the_paper_is_of_the_test_periods_and_its_parts_are_the_whole():
+    record = read_record("paper")
+    assert record["split"] == "test"
+    assert record["command"] in PAPER
+    for market in PAPER_MARKETS.values():
+        content = record["markets"][market.name]
+        assert content["period"]["start"][:10] == str(market.test_start)
+        for row in content["decomposition"]:
+            assert row["published_bps"] == pytest.approx(
+                row["lookahead_bps"] + row["option_bps"] + row["above_bps"], abs=0.01
+            )
+        assert sum(shares(content, 1).values()) == pytest.approx(100, abs=0.1)
