@@ -466,7 +466,7 @@ def test_improvements_stand_against_three_prices_gross_and_net():
 
 def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
     path = tmp_path / "harmful.yaml"
-    harmful = {**SMALL, "optimizer": {"learning_rate": 1.0, "warmup_steps": 0}}
+    harmful = {**SMALL, "optimizer": {"learning_rate": 0.3, "warmup_steps": 0}}
     path.write_text(json.dumps({**harmful, "trainer": {"steps": 4, "steps_per_epoch": 2, "averaging": 0}}))
     good = tuned(tiny_model(), month, tmp_path / "good", small).model
     good.config = good.config.model_copy(update={"frequencies": ("5min",)})
