@@ -80,7 +80,7 @@ class Comparison:
         costs: Costs of the net ones, with the size of the orders.
         tracking: Errors of ``after`` at the fixed duration beside those of each other policy (``against``); columns of
             :func:`~lem_models.statistics.tracking.tracking_errors`.
-        utility_before: Mean utility of the start model, in bar volatilities.
+        utility_before: Mean utility of the start model, in the unit of :mod:`~lem_models.execution.objective`.
         utility_after: Mean utility of the new model.
         difference: After minus before.
         low: Lower end of its 95 % interval.
