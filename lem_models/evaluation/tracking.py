@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from lem_models.baselines.tracking.fit import CLIP
 from lem_models.baselines.twap import TWAP
 from lem_models.execution.execute import execute_silently
+from lem_models.execution.objective import CLIP
 from lem_models.execution.policy import Policy
 from lem_models.features.market import Market
 from lem_models.statistics.tracking import tracking_errors

@@ -27,6 +27,8 @@ class TrainingBatch:
         auxiliary_share: Weight of this batch's auxiliary loss in the mean over the processes, 1 with a single process.
             That loss is a mean over pairs of periods, and orders of different lengths have different numbers of them;
             the utility is a mean over orders, of which every process has equally many.
+        taught: Fractions that a teacher has traded up to and including each period, [orders, periods], NaN where it
+            teaches nothing; ``None`` without a teacher.
     """
 
     features: Tensor
@@ -36,6 +38,7 @@ class TrainingBatch:
     orders: OrderBatch
     window: MarketWindow
     auxiliary_share: float = 1.0
+    taught: Tensor | None = None
 
     def to(self, device: torch.device | str) -> TrainingBatch:
         """The batch on a device."""

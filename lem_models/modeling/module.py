@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lem_models.errors import ConfigError
-from lem_models.execution.objective import HUBER, scaled, utility
+from lem_models.execution.objective import CLIP, imitation_loss, scaled, utility
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, MarketWindow, OrderBatch, OrderContexts, Paths
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
@@ -138,14 +138,19 @@ class LEMModule(LateLightningModule, Policy):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
-        """Minus the mean of the head's objective over a batch of stretches and orders, plus its auxiliary loss."""
+        """Minus the mean of the head's objective over a batch, plus its auxiliary loss and that of the teacher."""
         contexts = self.order_contexts(batch)
         paths = simulate(self, batch.orders, batch.window, contexts)
         value = self.head.objective(paths, batch.orders, batch.window).mean()
         self.log("train_objective", value, prog_bar=True, sync_dist=True)
         auxiliary = batch.auxiliary_share * self.head.auxiliary_loss(contexts, batch.orders, batch.window)
         self.log("train_auxiliary", auxiliary, sync_dist=True)
-        return self.optimizer_config.auxiliary_weight * auxiliary - value
+        loss = self.optimizer_config.auxiliary_weight * auxiliary - value
+        if batch.taught is None:
+            return loss
+        imitation = imitation_loss(paths, batch.orders, batch.taught).mean()
+        self.log("train_imitation", imitation, sync_dist=True)
+        return loss + self.optimizer_config.teacher_weight * imitation
 
     def on_validation_epoch_start(self) -> None:
         """Start the sums of the validation metrics."""
@@ -161,7 +166,7 @@ class LEMModule(LateLightningModule, Policy):
         paths = simulate(self, orders, window, self.order_contexts(batch), to_finish=True)
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, window)
         x = outcome.improvement[:, 0] / window.volatility
-        clipped = scaled(x, orders.max_periods).clamp(-HUBER, HUBER)  # squares of a few orders would decide the std
+        clipped = scaled(x, orders.max_periods).clamp(-CLIP, CLIP)
         self._score.update(utility(x, orders.risk_aversion, orders.max_periods), clipped, orders.min_periods)
 
     def on_validation_epoch_end(self) -> None:

@@ -25,6 +25,7 @@ class OptimizerConfig(Settings):
         weight_decay: Decoupled weight decay.
         warmup_steps: Steps of linear warm-up.
         auxiliary_weight: Weight of the head's auxiliary loss (forecasting volumes).
+        teacher_weight: Weight of imitating the recipe's teacher, if it has one.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -34,6 +35,7 @@ class OptimizerConfig(Settings):
     weight_decay: float = Field(1e-2, ge=0)
     warmup_steps: int = Field(100, ge=0, strict=True)
     auxiliary_weight: float = Field(0.1, ge=0)
+    teacher_weight: float = Field(20.0, ge=0)
 
     def build(self, parameters: Iterable[Any], total_steps: int | None) -> dict[str, Any]:
         """Optimiser and schedule in Lightning's form.

@@ -27,6 +27,7 @@ from lem_models.modeling.batch import TrainingBatch
 from lem_models.modeling.config import LEMConfig
 from lem_models.training.recipe import DataConfig
 from lem_models.training.sampling import DrawnOrders, OrderSampling, draw_orders, validation_orders
+from lem_models.training.teacher import Teacher
 
 __all__ = ["Draw", "MarketBatches"]
 
@@ -41,6 +42,7 @@ class Draw:
         position: Position in its stretch of the last bar closed before each order, int64 [orders].
         drawn: The orders, equally many in each stretch, stretch after stretch.
         auxiliary_share: See :class:`~lem_models.modeling.batch.TrainingBatch`.
+        is_taught: Whether the teacher, if there is one, is asked for its schedules.
     """
 
     first: npt.NDArray[np.int64]
@@ -48,6 +50,7 @@ class Draw:
     position: npt.NDArray[np.int64]
     drawn: DrawnOrders
     auxiliary_share: float = 1.0
+    is_taught: bool = False
 
     @property
     def orders(self) -> OrderBatch:
@@ -66,7 +69,7 @@ class Draw:
         mine = slice(rank * orders, (rank + 1) * orders)
         drawn = self.drawn[mine]
         auxiliary_share = world_size * _pairs(drawn.orders) / _pairs(self.orders)
-        return Draw(self.first[own], self.side[own], self.position[mine], drawn, auxiliary_share)
+        return Draw(self.first[own], self.side[own], self.position[mine], drawn, auxiliary_share, self.is_taught)
 
 
 def _pairs(orders: OrderBatch) -> int:
@@ -83,10 +86,12 @@ class MarketBatches:
         model: Architecture of the model to train (warm-up, horizon, features).
         sampling: How training orders are drawn.
         seed: Seed of everything drawn.
+        teacher: Whose schedules training orders imitate; none by default.
 
     Raises:
         BarsError: when a split holds no valid stretch, or the bars lack a symbol of the recipe.
-        ConfigError: when a stretch is too short for the horizon, or the horizon is longer than the model's.
+        ConfigError: when a stretch is too short for the horizon, the horizon is longer than the model's, or the teacher
+            cannot teach these orders.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class MarketBatches:
         sampling: OrderSampling,
         *,
         seed: int = 0,
+        teacher: Teacher | None = None,
     ) -> None:
         self.horizon = model.horizon if config.horizon is None else config.horizon
         if self.horizon > model.horizon:
@@ -109,7 +115,9 @@ class MarketBatches:
                 f"({self.horizon}), and the horizon fit into a session of {bars.slots_per_session} bars"
             )
         self.data, self.model_config, self.sampling = config, model, sampling
-        self.seed = seed
+        if teacher is not None:
+            teacher.check(lookback=model.warmup + SUPPORT, horizon=self.horizon)
+        self.seed, self.teacher = seed, teacher
         self.rank, self.world_size = 0, 1
         self.market = Market(_chosen(bars, config))
         self._columns = [FEATURES.index(name) for name in model.features]
@@ -186,10 +194,10 @@ class MarketBatches:
             back, floor = end - maximum, firsts + model.warmup + 1
             start = np.where(start <= back, start, np.where(back >= floor, back, end))
             position = start - firsts - 1
-        return Draw(first, side, position, drawn)
+        return Draw(first, side, position, drawn, is_taught=training)
 
     def gather(self, draw: Draw) -> TrainingBatch:
-        """Look up the bars of a draw."""
+        """Look up the bars of a draw, and ask the teacher, if there is one, for its schedules."""
         stretch = draw.stretch
         start = draw.first[stretch] + draw.position + 1
         drawn = draw.drawn
@@ -204,14 +212,19 @@ class MarketBatches:
             impact=drawn.impact * window.volatility,
             size=torch.nan_to_num(size),
         )
+        orders = replace(drawn.orders, impact=order_impacts(size, drawn.impact))
+        taught = None
+        if draw.is_taught and self.teacher is not None:
+            taught = self.teacher.schedules(self.market, start, orders, window.price.dtype)
         return TrainingBatch(
             features=torch.from_numpy(features),
             side=torch.from_numpy(draw.side),
             stretch=torch.from_numpy(stretch),
             position=torch.from_numpy(draw.position),
-            orders=replace(drawn.orders, impact=order_impacts(size, drawn.impact)),
+            orders=orders,
             window=window,
             auxiliary_share=draw.auxiliary_share,
+            taught=taught,
         )
 
 

@@ -1,8 +1,9 @@
 """A training recipe: one YAML file with the model to train, its data and its settings.
 
 Sections: ``name``, ``seed``, ``data`` (file, splits, batches; a list of such sections for several markets), ``orders``
-(how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``optimizer``, ``trainer``
-(length, validation, patience), ``hub`` (repository for the best checkpoint, none by default).
+(how they are drawn), ``model`` (the architecture) or ``finetune`` (the model to start from), ``teacher`` (a policy to
+imitate), ``optimizer``, ``trainer`` (length, validation, patience), ``hub`` (repository for the best checkpoint, none
+by default).
 """
 
 from __future__ import annotations
@@ -208,6 +209,8 @@ class Recipe(_Section):
         orders: How training orders are drawn.
         model: Architecture.
         finetune: Model to start from; its architecture replaces ``model``.
+        teacher: Policy whose schedules orders of a fixed duration imitate, by name (``convex``) or folder; see
+            :class:`~lem_models.training.teacher.Teacher`.
         optimizer: Optimiser.
         trainer: Length, validation and precision.
         hub: Repository for the best checkpoint during training.
@@ -221,6 +224,7 @@ class Recipe(_Section):
     orders: OrderSampling = OrderSampling()
     model: LEMConfig = Field(default_factory=LEMConfig)
     finetune: FinetuneConfig | None = None
+    teacher: str | None = Field(None, min_length=1, max_length=4096)
     optimizer: OptimizerConfig = OptimizerConfig()
     trainer: TrainerConfig = TrainerConfig()
     hub: HubConfig | None = None
@@ -311,6 +315,8 @@ class Recipe(_Section):
         if recipe.finetune is not None and (folder / recipe.finetune.start).is_dir():
             start = str((folder / recipe.finetune.start).resolve())
             changes["finetune"] = recipe.finetune.model_copy(update={"start": start})
+        if recipe.teacher is not None and (folder / recipe.teacher).is_dir():
+            changes["teacher"] = str((folder / recipe.teacher).resolve())
         return recipe.model_copy(update=changes)
 
 

@@ -40,6 +40,7 @@ from lem_models.training.folder import RUN_FILE, RunFolder
 from lem_models.training.recipe import DataConfig, Recipe
 from lem_models.training.sampling import OrderSampling
 from lem_models.training.settings import TrainingSettings
+from lem_models.training.teacher import Teacher
 
 __all__ = ["TrainingRun", "train"]
 
@@ -263,9 +264,10 @@ def _start(recipe: Recipe, start: LEMModel | None, folder: RunFolder) -> LEMMode
 
 def _batches(recipe: Recipe, tables: Sequence[Bars]) -> ExecutionDataModule:
     trainer = recipe.trainer
+    teacher = None if recipe.teacher is None else Teacher(recipe.teacher)
     return ExecutionDataModule(
         [
-            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed)
+            MarketBatches(bars, config, recipe.model, recipe.orders, seed=recipe.seed, teacher=teacher)
             for bars, config in zip(tables, recipe.data, strict=True)
         ],
         batches_per_epoch=min(trainer.steps_per_epoch, trainer.steps) * trainer.accumulate,

@@ -22,6 +22,7 @@ from lem_models.baselines.tracking.slippage import LinearSlippage, fitted
 from lem_models.baselines.twap import TWAP
 from lem_models.errors import ConfigError, OrderError
 from lem_models.execution.execute import by_calendar
+from lem_models.execution.objective import CLIP
 from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.result import first_bars
 from lem_models.execution.roll import Roll
@@ -34,7 +35,6 @@ from lem_models.orders.rules import SIZE_SESSIONS
 from lem_models.orders.table import complete_orders
 
 __all__ = [
-    "CLIP",
     "HUBER",
     "Design",
     "durations_up_to",
@@ -45,9 +45,6 @@ __all__ = [
 
 HUBER = 0.7
 """Default threshold of the loss, in bar volatilities."""
-
-CLIP = 2.0
-"""Errors are clipped at so many bar volatilities when the ridge is chosen."""
 
 _DURATIONS = (3, 6, 12, 24, 48, 78)
 _RIDGES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
