@@ -101,7 +101,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the tables as CSV")
     given = parser.parse_args()
     try:
-        for kind, config in zip(KINDS, Recipe.read(RECIPE).data, strict=True):
+        configs = {config.path: config for config in reversed(Recipe.read(RECIPE).data)}  # the first of each file
+        for kind, config in zip(KINDS, reversed(configs.values()), strict=True):
             if kind in given.kinds:
                 (ship if given.ship else measure)(kind, training_bars(config, given.data), config, given)
     except LEMError as error:

@@ -73,6 +73,8 @@ NOT_KEPT = ("std_bps", "better_percent", "dm_bps", "dm_vol", "mean_verdict", "ri
 """Columns of the differences that are not kept."""
 SIZES = (0.0, 0.001, 0.01, 0.03, 0.1)
 """Sizes of the orders, parts of the volume expected over the maximum duration."""
+INFINITESIMAL = 1e-9
+"""Size by which policies that read sizes decide, but for the capacity curve."""
 NET = 0.01
 """Size of net headlines."""
 COMPARED = (
@@ -373,7 +375,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             null=run.null_draws if given.null is None else given.null,
             information=given.information,
             seed=given.seed,
-            costs=cost_model(costs).at(NET),
+            costs=cost_model(costs).at(INFINITESIMAL),
             sizes=(NET,) if runs else SIZES,
             placebos=() if runs else tuple(PLACEBOS),  # matching a risk takes many regressions
         )

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lem_models.baselines.registry import register_policy
 from lem_models.errors import ConfigError
+from lem_models.execution.objective import scaled
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 
@@ -85,7 +86,8 @@ def optimal_remaining(remaining: Tensor, volume: Tensor, weight: Tensor, ratio: 
 class AlmgrenChriss(Policy):
     """The schedule of least impact and risk against the order's own benchmark, up to the maximum duration.
 
-    The risk aversion of an order is that of the package's utility, ``x - lambda x^2`` with ``x`` in bar volatilities.
+    The risk aversion of an order is that of the package's utility, ``x - lambda x^2`` with ``x`` in volatilities of a
+    twelfth of the maximum duration (:func:`~lem_models.execution.objective.utility`).
 
     Args:
         impact: ``eta``: move of the price, in bar volatilities, when the whole order is traded in one period of average
@@ -107,7 +109,7 @@ class AlmgrenChriss(Policy):
             state.remaining,
             state.expected_volume[:, state.period :].clamp(min=_LEAST),
             weight_left(orders, state),
-            orders.risk_aversion / self.impact,
+            scaled(orders.risk_aversion, orders.max_periods) / self.impact,
             orders.max_periods - state.period,
         )
         return Decision(fraction=state.remaining - left, finish=False)

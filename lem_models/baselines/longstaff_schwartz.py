@@ -36,6 +36,7 @@ from torch import Tensor
 from lem_models.baselines.path_basis import path_basis
 from lem_models.baselines.registry import register_policy
 from lem_models.baselines.regression_paths import RegressionPaths, benchmark_pace, paced
+from lem_models.execution.costs import CostModel
 from lem_models.execution.objective import utility
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import (
@@ -379,7 +380,8 @@ class LongstaffSchwartz(Policy):
 class LongstaffSchwartzNet(LongstaffSchwartz):
     """Longstaff-Schwartz net of costs: with the impact of each order's own size in its regressions.
 
-    Orders without a size are those of :class:`LongstaffSchwartz`. Arguments as there.
+    Orders without a size are those of :class:`LongstaffSchwartz`. Where an execution names no costs, the impact is that
+    of the package's cost models. Arguments as there.
 
     Example:
         >>> LongstaffSchwartzNet().reads_size
@@ -387,3 +389,4 @@ class LongstaffSchwartzNet(LongstaffSchwartz):
     """
 
     reads_size = True
+    assumed_costs = CostModel(impact=0.8)

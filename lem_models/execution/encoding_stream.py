@@ -16,6 +16,7 @@ from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.live_bars import ClosedBar, followed_by
+from lem_models.orders.rules import SIZE_SESSIONS
 
 __all__ = ["EncodingStream", "kept_bars", "stream_of"]
 
@@ -25,9 +26,9 @@ _KEPT = 4096  # a lookback has 256 at most, and stock splits show in the others
 
 
 def kept_bars(policy: Policy, bars: Bars) -> int:
-    """Bars of history that live orders of a policy look at: those of its sessions, and some more."""
+    """Bars of history that live orders of a policy look at: those of its sessions and of sizes, and some more."""
     slots = max(kind.slots_per_session for kind in bars.grid.calendars.kinds)
-    return max(_KEPT, (sessions_of(policy) + 1) * slots + MAX_LOOKBACK)
+    return max(_KEPT, (max(sessions_of(policy), SIZE_SESSIONS) + 1) * slots + MAX_LOOKBACK)
 
 
 def stream_of(policy: Policy) -> ContextStream | None:

@@ -344,7 +344,8 @@ def traded_market(
         market: The market.
         table: The orders, at least one.
         start: Flat index of each order's first bar, [orders].
-        costs: Trading costs. The impact of the orders is theirs, or that of the costs that the policy assumes.
+        costs: Trading costs. A policy that reads sizes is told the impact of each order by them, or by the costs that
+            it assumes.
         policy: Who trades; ``None`` for a policy with the default memory that assumes no costs.
 
     Returns:
@@ -357,7 +358,7 @@ def traded_market(
     amount = torch.from_numpy(table["amount"].to_numpy(dtype=np.float64, copy=True))
     size = relative_sizes(orders, window, amount, costs)
     known = getattr(policy, "assumed_costs", None) if costs is None else costs
-    if known is not None:
+    if known is not None and getattr(policy, "reads_size", False):
         orders = replace(orders, impact=order_impacts(size, known.impact))
     return orders, window if costs is None else costs.priced(window, size, table["symbol"]), size
 

@@ -134,7 +134,7 @@ def _plots(tables: BenchmarkTables) -> dict[str, tuple[str, str, Callable[[Theme
         shortest = curve[curve["min_periods"] == minimum]
         figures["capacity"] = (
             f"Net improvement against the size, minimum {minimum}",
-            "Means of the same fills at every size, with 95 % intervals. Sizes stand at their square roots.",
+            "Means of the same orders at every size, with 95 % intervals. Sizes stand at their square roots.",
             lambda theme: capacity_figure(shortest, theme=theme),
         )
     return figures

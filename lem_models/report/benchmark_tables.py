@@ -294,9 +294,10 @@ class BenchmarkTables:
         by_minimum = {minimum: curve[curve["min_periods"] == minimum] for minimum in (shortest, *others)}
         title = f"Net improvement against the size of the order, minimum {shortest}"
         note = (
-            f"{of}. Costs: {cost_text(self.costs, with_size=False)}. The same fills at every size, in per cent of the "
-            "volume expected over the maximum duration; at size 0 half-spread and fees only. Participation above a "
-            "bar: orders that trade more in a bar than the market did, which no market would fill."
+            f"{of}. Costs: {cost_text(self.costs, with_size=False)}. The same orders at every size, in per cent of the "
+            "volume expected over the maximum duration: policies that read sizes decide for each, the fills of the "
+            "others stay. At size 0 half-spread and fees only. Participation above a bar: orders that trade more in a "
+            "bar than the market did, which no market would fill."
         )
         folded = [
             replace(capacity_table(rows, model=model), title=f"Minimum {minimum}")

@@ -116,7 +116,7 @@ class MarketBatches:
             )
         self.data, self.model_config, self.sampling = config, model, sampling
         if teacher is not None:
-            teacher.check(lookback=model.warmup + SUPPORT, horizon=self.horizon)
+            teacher.check(bars, lookback=model.warmup + SUPPORT, horizon=self.horizon)
         self.seed, self.teacher = seed, teacher
         self.rank, self.world_size = 0, 1
         self.market = Market(_chosen(bars, config))

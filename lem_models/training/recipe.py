@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, Strict, ValidationError, field_validator, model_validator
 
+from lem_models.baselines import list_policies
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.guard.hub_ids import is_hub_id
 from lem_models.guard.settings import Settings, problems
@@ -243,6 +244,14 @@ class Recipe(_Section):
         return data
 
     @model_validator(mode="after")
+    def _teachable(self) -> Recipe:
+        if self.teacher is not None and self.orders.sized == 1:
+            raise ValueError(
+                "teacher: it teaches orders without a size, and orders.sized is 1; lower one or drop the other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_architecture(self) -> Recipe:
         if self.finetune is not None and "model" in self.model_fields_set:
             raise ValueError("model: the architecture is that of finetune.start; leave one of the two sections out")
@@ -315,8 +324,8 @@ class Recipe(_Section):
         if recipe.finetune is not None and (folder / recipe.finetune.start).is_dir():
             start = str((folder / recipe.finetune.start).resolve())
             changes["finetune"] = recipe.finetune.model_copy(update={"start": start})
-        if recipe.teacher is not None and (folder / recipe.teacher).is_dir():
-            changes["teacher"] = str((folder / recipe.teacher).resolve())
+        if recipe.teacher not in (None, *list_policies()) and (folder / str(recipe.teacher)).is_dir():
+            changes["teacher"] = str((folder / str(recipe.teacher)).resolve())
         return recipe.model_copy(update=changes)
 
 

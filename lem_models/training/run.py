@@ -285,8 +285,10 @@ def _architecture(recipe: Recipe, tables: Sequence[Bars], start: LEMModel | None
     frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
     sampling = recipe.orders
     known: dict[str, object] = {"unseen_from": unseen, "frequencies": frequencies}
-    known["benchmarks"] = tuple(Benchmark(name) for name in sampling.benchmarks)
-    known["impact"] = cost_model(cost_model_for(tables[0])).impact if sampling.sized else None
+    had = () if start is None else start.config.benchmarks
+    known["benchmarks"] = tuple(each for each in Benchmark if each in had or each.value in sampling.benchmarks)
+    if sampling.sized:
+        known["impact"] = recipe.model.impact or cost_model(cost_model_for(tables[0])).impact
     return recipe.model.model_copy(update=known)
 
 
@@ -415,8 +417,9 @@ def _result(prepared: _Prepared, start_utility: float) -> tuple[LEMModel, float]
     architecture = prepared.model.config
     if start is not None and best_utility <= start_utility and not keeps_last:
         weights = start.state_dict()
-        # These weights have learnt nothing from the new bars.
-        architecture = architecture.model_copy(update={"frequencies": start.config.frequencies})
+        # These weights have learnt nothing from the new bars and orders.
+        known = {name: getattr(start.config, name) for name in ("frequencies", "benchmarks", "impact")}
+        architecture = architecture.model_copy(update=known)
     else:
         weights = merged(trainer.strategy.lightning_module_state_dict() if keeps_last else _best_weights(trainer, best))
     # A new model: the fitted one may be wrapped, or spread over devices.

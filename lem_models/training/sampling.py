@@ -20,6 +20,7 @@ __all__ = ["VALIDATION_SIZES", "DrawnOrders", "OrderSampling", "draw_orders", "v
 VALIDATION_SIZES = (0.0, 0.0, 0.01, 0.1)
 """Sizes of validation orders, as fractions of the volume expected over the maximum duration."""
 _VALIDATION_IMPACT = 0.8
+_ROUNDING = 1e-9
 
 
 class OrderSampling(Settings):
@@ -80,7 +81,7 @@ class OrderSampling(Settings):
         """The benchmarks that are drawn, in the order of :data:`~lem_models.execution.records.BENCHMARKS`."""
         shares = {name: getattr(self, name) for name in BENCHMARKS if name != "vwap"}
         shares["vwap"] = 1 - sum(shares.values())
-        return tuple(name for name in BENCHMARKS if shares[name] > 0)
+        return tuple(name for name in BENCHMARKS if shares[name] > _ROUNDING)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
+from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import PolicySettings, checked_contexts, policy_faults
 from lem_models.execution.records import BENCHMARKS, MarketWindow, OrderBatch, OrderContexts
 from lem_models.execution.simulator import simulate
 from lem_models.features.market import Market
+from lem_models.markets.bars import Bars
 
 __all__ = ["Teacher"]
 
@@ -50,12 +52,14 @@ class Teacher:
         if not self._benchmarks:
             raise ConfigError(f"the teacher {name} knows neither orders against the VWAP nor against the TWAP")
 
-    def check(self, *, lookback: int, horizon: int) -> None:
+    def check(self, bars: Bars, *, lookback: int, horizon: int) -> None:
         """Refuse a training that has too few bars before its orders, or orders too long for the teacher.
 
         Raises:
             ConfigError: It does.
+            BarsError: The teacher was fitted to bars of another length.
         """
+        check_frequency(self.policy, bars, name=f"the teacher {self.name}")
         needed, longest = self._settings.lookback, self._settings.horizon
         if needed > lookback:
             raise ConfigError(

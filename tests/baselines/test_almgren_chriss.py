@@ -23,6 +23,10 @@ def _fractions(impact, risk, *, bars=FLAT, periods=10, benchmark="arrival"):
     return fractions
 
 
+UNIT = np.sqrt(10 / 12)
+"""Of the utility for 10 periods, in bar volatilities: the risk of an improvement counts in it."""
+
+
 def _expected(bars, periods=10):
     """Expected volumes of the order, mean 1."""
     window = Market(bars).over_orders(np.array([START]), np.array([periods]), periods)
@@ -38,12 +42,12 @@ def _weight_left(benchmark, volume):
 
 
 def _objective(fractions, volume, weight_left, impact, risk):
-    return impact * (fractions**2 / volume).sum() + risk * ((1 - np.cumsum(fractions) - weight_left) ** 2).sum()
+    return impact * (fractions**2 / volume).sum() + risk / UNIT * ((1 - np.cumsum(fractions) - weight_left) ** 2).sum()
 
 
 @pytest.mark.parametrize(("impact", "risk"), [(5.0, 0.5), (1.0, 1.0), (0.2, 2.0)])
 def test_on_arrival_with_flat_volumes_what_is_left_is_a_sinh(impact, risk):
-    kappa = np.arccosh(1 + risk / impact / 2)
+    kappa = np.arccosh(1 + risk / UNIT / impact / 2)
     left = np.sinh(kappa * (10 - np.arange(11))) / np.sinh(kappa * 10)
     np.testing.assert_allclose(_fractions(impact, risk), -np.diff(left), atol=1e-10)
 

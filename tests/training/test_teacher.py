@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from lem_models import execute
-from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.baselines.tracking.coefficients import shipped_coefficients
+from lem_models.baselines.tracking.convex import ConvexPolicy
+from lem_models.errors import BarsError, ConfigError, UnknownNameError
 from lem_models.execution.objective import imitation_loss
 from lem_models.execution.simulator import simulate
 from lem_models.modeling.batch import TrainingBatch
@@ -161,3 +163,22 @@ def test_a_teacher_may_be_a_folder_beside_the_recipe(tmp_path):
         "name: one\ndata: {train_end: 2024-01-28, validation_end: 2024-02-14}\nteacher: own\n"
     )
     assert Recipe.read(tmp_path / "recipe.yaml").teacher == str(tmp_path / "own")
+
+
+def test_a_teacher_of_other_bars_is_refused(tmp_path):
+    ConvexPolicy(shipped_coefficients()[3]).save(tmp_path / "own")  # of five-minute bars
+    with pytest.raises(BarsError, match="was trained on bars of 5min, and these bars are 1h long"):
+        trained(tiny_recipe(teacher=str(tmp_path / "own")), out=tmp_path / "model", data=BARS)
+
+
+def test_orders_that_all_have_a_size_have_no_teacher():
+    with pytest.raises(ValueError, match=r"teaches orders without a size, and orders\.sized is 1"):
+        tiny_recipe(teacher="convex", orders={"sized": 1.0})
+
+
+def test_a_registered_policy_is_meant_before_a_folder_of_its_name(tmp_path):
+    (tmp_path / "convex").mkdir()
+    (tmp_path / "recipe.yaml").write_text(
+        "name: one\ndata: {train_end: 2024-01-28, validation_end: 2024-02-14}\nteacher: convex\n"
+    )
+    assert Recipe.read(tmp_path / "recipe.yaml").teacher == "convex"

@@ -130,3 +130,38 @@ def test_the_amount_of_an_order_changes_what_a_model_decides(models):
     np.testing.assert_allclose(free, fills[0], atol=1e-6)
     assumed = np.concatenate(execute(sized, bars, large, costs=CostModel(impact=0.8, fee_bps=5)).part.fills)
     np.testing.assert_array_equal(assumed, fills[2])
+
+
+def test_a_model_that_names_no_impact_decides_the_same_at_every_size(models):
+    sized, _ = models
+    deaf = LEMModel(sized.config.model_copy(update={"impact": None}))
+    deaf.load_state_dict(sized.state_dict())
+    deaf.is_trained = True
+    assert not deaf.reads_size
+    table = Order.sample(BARS, every="12h", max_periods=6, min_periods=1, limit=40, seed=0)
+    free, costly = (execute(deaf, BARS, table, costs=costs).schedule for costs in (None, CostModel(impact=1).at(0.1)))
+    pd.testing.assert_frame_equal(free, costly)
+
+
+def test_weights_of_a_start_that_is_kept_know_what_the_start_knew(models, tmp_path):
+    sized, _ = models
+    harmful = {"optimizer": {"learning_rate": 10.0}, "trainer": {"steps": 1, "steps_per_epoch": 1, "averaging": 0.0}}
+    kept = trained(tiny_recipe(**harmful), out=tmp_path / "kept", data=BARS, start=sized)
+    assert torch.equal(kept.head.from_size.weight, sized.head.from_size.weight)
+    assert (kept.config.benchmarks, kept.config.impact) == (sized.config.benchmarks, sized.config.impact)
+
+
+def test_a_model_still_knows_the_orders_that_its_start_knew(models, tmp_path):
+    sized, _ = models
+    moved = trained(
+        tiny_recipe(trainer={"steps": 1, "steps_per_epoch": 1, "keep": "last"}),
+        out=tmp_path / "moved",
+        data=BARS,
+        start=sized,
+    )
+    assert moved.benchmarks == sized.benchmarks
+    assert moved.assumed_costs == sized.assumed_costs
+
+
+def test_shares_that_sum_to_one_leave_no_vwap():
+    assert OrderSampling(twap=0.2, full_vwap=0.7, arrival=0.1).benchmarks == ("twap", "full_vwap", "arrival")

@@ -54,7 +54,7 @@ def market_context(market: Market, rows: Integers) -> Tensor:
 
 
 def _calendar(market: Market, rows: Integers) -> Floats:
-    """Nearness of events after the day of each bar, [rows, 3]; 0 for bars inside the day.
+    """Nearness of events to the day of each bar, [rows, 3]; 0 for bars inside the day.
 
     The month's last weekday, the third Friday of a month, when options expire, and of a quarter, when index weights
     change too. Dates are known in advance.

@@ -78,8 +78,9 @@ def fit_convex(options: FitConvexOptions) -> None:
         market, rows = Market(bars), []
         for periods, table in zip(durations, fitted.tables, strict=True):
             status.update(f"validating orders of {periods} periods")
+            # Not the orders that chose the ridge, though of the same days.
             drawn = fixed_orders(
-                bars, periods, start=train_end, end=validation_end, limit=options.orders // 3, seed=options.seed
+                bars, periods, start=train_end, end=validation_end, limit=options.orders // 3, seed=options.seed + 1
             )
             ratios = tracking_ratios(policies, market, drawn)
             rows.append(ratios.assign(periods=periods, ridge=table.ridge).query("policy != 'twap'"))

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 from lem_models.errors import ConfigError
 from lem_models.evaluation.benchmark import sample_orders
 from lem_models.execution.costs import CostModel
+from lem_models.execution.records import BENCHMARKS
 from lem_models.guard.output import to_json
 from lem_models.guard.timestamps import MomentError, read_day
 from lem_models.hub.models.registry import bundled_folder, weights_hash
@@ -82,7 +83,7 @@ class FinetuneResult:
         comparison = self.comparison
         numbers = (
             f"mean utility {comparison.utility_before:.4f} before, {comparison.utility_after:.4f} after, difference "
-            f"{comparison.difference:+.4f} bar volatilities, 95 % interval {comparison.low:+.4f} to "
+            f"{comparison.difference:+.4f}, 95 % interval {comparison.low:+.4f} to "
             f"{comparison.high:+.4f}"
         )
         name = self.start.name
@@ -158,6 +159,8 @@ def finetune(
         train_end=_day("train_end", settings.train_end, market),
         validation_end=_day("validation_end", settings.validation_end, market),
     )
+    if config is None:
+        sections |= {"orders": _known_orders(_section(sections, "orders", source), model, report)}
     recipe = Recipe.of(
         _sections(sections, source, out=out, model=model, bars=bars, split=split, horizon=horizon, settings=settings),
         name=source.name,
@@ -189,6 +192,15 @@ def finetune(
     )
     to_json(_facts(result, bars), out / FINETUNE_FILE)
     return result
+
+
+def _known_orders(orders: dict[str, Any], model: LEMModel, report: Callable[[str], None]) -> dict[str, Any]:
+    """How the package's recipe draws orders, without those that the start's head does not know."""
+    if model.head.reads_size:
+        return orders
+    report(f"orders have no size: the head of {model.name} does not read it")
+    unknown = {"sized", "size", "impact"} | {name for name in BENCHMARKS if name not in model.head.benchmarks}
+    return {name: value for name, value in orders.items() if name not in unknown}
 
 
 def _sections(

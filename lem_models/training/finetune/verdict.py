@@ -58,6 +58,7 @@ SIZE = 0.01
 over their maximum duration."""
 
 _RIVALS = ("twap", "volume_curve")
+_INFINITESIMAL = 1e-9
 _BY = ["min_periods"]
 
 Outcome: TypeAlias = Literal["better", "no measurable difference", "worse"]
@@ -156,7 +157,11 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
     """
     costs, seed = settings.costs, settings.seed
     policies: dict[str, Policy] = {AFTER: after, BEFORE: before} | {name: load_policy(name) for name in _RIVALS}
-    benchmark = run_benchmark(policies, bars, settings)
+    priced = cost_model(cost_model_for(bars)) if costs is None else costs
+    priced = priced.at(priced.order_size or SIZE)
+    # Without costs policies that read sizes decide as for infinitesimal orders, and once more for the net prices.
+    sizes = {"costs": costs or priced.at(_INFINITESIMAL), "sizes": (priced.order_size,)}
+    benchmark = run_benchmark(policies, bars, settings.model_copy(update=sizes))
     if benchmark is None:
         raise ConfigError("models are compared in one process, not under torchrun")
     tables = {name: _net(benchmark.orders[name], costs) for name in (BEFORE, AFTER, *_RIVALS)}
@@ -170,15 +175,15 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
     change = pd.DataFrame({"utility": gained - had})
     low, high = OrderBootstrap(ours, 2000, seed).means(change, np.arange(len(ours))).interval(0.95)
     known = change["utility"].notna().to_numpy()
-    priced = cost_model(cost_model_for(bars)) if costs is None else costs
-    priced = priced.at(priced.order_size or SIZE)
     return Comparison(
         orders=len(ours),
         days=ours["start"].dt.floor("D").nunique(),
         net=costs is not None,
         policies=compare(tables, _BY, seed=seed),
         differences=paired_comparison(ours, {BEFORE: theirs}, _BY, seed=seed),
-        by_price=improvements_by_price({name: benchmark.results[name] for name in tables}, priced, seed=seed),
+        by_price=improvements_by_price(
+            {name: benchmark.results[name] for name in tables}, benchmark.sized, priced, seed=seed
+        ),
         costs=priced,
         tracking=errors[errors["policy"] == AFTER].reset_index(drop=True),
         utility_before=float(had[known].mean()),
@@ -191,11 +196,18 @@ def compare_models(before: LEMModel, after: LEMModel, bars: Bars, settings: Benc
     )
 
 
-def improvements_by_price(results: Mapping[str, ExecutionResult], costs: CostModel, *, seed: int = 0) -> pd.DataFrame:
+def improvements_by_price(
+    results: Mapping[str, ExecutionResult],
+    sized: Mapping[str, Sequence[ExecutionResult]],
+    costs: CostModel,
+    *,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Improvements of both models and their rivals against the three prices, before costs and net of them.
 
     Args:
         results: Result of each policy on the same orders, ``before`` and ``after`` among them.
+        sized: Of policies that read sizes the result for the size of the costs, alone in its sequence.
         costs: Costs with the size of the orders.
         seed: Seed of the bootstrap.
 
@@ -212,7 +224,8 @@ def improvements_by_price(results: Mapping[str, ExecutionResult], costs: CostMod
     keys: Sequence[list[str]] = ([], _BY)
     for label, model, size in (("gross", CostModel(), 0.0), ("net", costs, costs.order_size or 0.0)):
         for by in keys:
-            curve = capacity_curve(results, model, (size,), by, reference=BEFORE, market=market, seed=seed)
+            executed = dict(results) | (dict(sized) if size else {})
+            curve = capacity_curve(executed, model, (size,), by, reference=BEFORE, market=market, seed=seed)
             same = ["policy", *by, "against", "orders"]
             change = curve[curve["policy"] == AFTER].assign(policy=CHANGE)
             for table, columns in ((curve, names), (change, changes)):
