@@ -23,7 +23,7 @@ from lem_models.guard.text import parse_json, read_text, shown
 from lem_models.guard.timestamps import Day
 from lem_models.markets.calendar.frequency import clock, read_frequency
 from lem_models.modeling.heads import list_heads
-from lem_models.orders.rules import Benchmark
+from lem_models.orders.rules import MAX_SESSIONS, Benchmark
 
 __all__ = ["MAX_CONFIG_BYTES", "MAX_WEIGHTS", "ConfigFile", "LEMConfig"]
 
@@ -55,6 +55,8 @@ class LEMConfig(Settings):
         warmup: Bars that the backbone reads before its first context.
         block: Contexts of one pass of the backbone, in bars. Blocks are aligned to the market's grid, so the
             context of a bar does not depend on how much history was loaded.
+        sessions: Sessions that the expected volumes of the head average; 0 for those that the lookback holds, see
+            :attr:`~lem_models.execution.policy.Policy.sessions`.
         features: Names of the input features, in order.
         embedding_dim: Size of the embedding of one feature.
         hidden_size: Width of the backbone.
@@ -89,6 +91,7 @@ class LEMConfig(Settings):
     horizon: int = Field(12, ge=1, le=512, strict=True)
     warmup: int = Field(64, ge=0, le=4096, strict=True)
     block: int = Field(64, ge=1, le=4096, strict=True)
+    sessions: int = Field(0, ge=0, le=MAX_SESSIONS, strict=True)
     features: tuple[str, ...] = ()
     embedding_dim: int = Field(4, ge=1, le=256, strict=True)
     hidden_size: int = Field(32, ge=1, le=2048, strict=True)

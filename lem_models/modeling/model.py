@@ -60,6 +60,11 @@ class LEMModel(LEMModule):
         return self.config.lookback
 
     @property
+    def sessions(self) -> int:  # type: ignore[override]
+        """Sessions before an order that its expected volumes average."""
+        return self.config.sessions
+
+    @property
     def benchmarks(self) -> tuple[str, ...]:  # type: ignore[override]
         """Benchmarks of orders that the head knows and the weights were trained on."""
         trained = [benchmark.value for benchmark in self.config.benchmarks]

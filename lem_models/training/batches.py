@@ -202,7 +202,12 @@ class MarketBatches:
         start = draw.first[stretch] + draw.position + 1
         drawn = draw.drawn
         window = MarketWindow.of(
-            self.market, start, drawn.orders.max_periods.numpy(), self.horizon, torch.float32, sized=True
+            self.market,
+            start,
+            drawn.orders.max_periods.numpy(),
+            self.horizon,
+            torch.float32,
+            sessions=self.model_config.sessions,
         )
         features = self.market.feature_windows(draw.first, self._length)[:, :, self._columns]
         size = drawn.size * window.horizon_volume

@@ -49,7 +49,7 @@ class Recorder(Policy):
     def __init__(self, policy: Any) -> None:
         self.policy = policy
         # Not its own risk aversion for fixed durations: orders that name none have one for all durations here.
-        for name in ("lookback", "sessions", "horizon", "risk_aversion"):
+        for name in ("lookback", "sessions", "horizon", "risk_aversion", "reads_size", "assumed_costs"):
             setattr(self, name, getattr(policy, name, getattr(Policy, name)))
         self.passes: list[list[tuple[np.ndarray, np.ndarray]]] = []
         self.states: list[ExecutionState] = []
@@ -79,7 +79,7 @@ SIZED = {"benchmarks": BENCHMARKS, "impact": 0.8, "head_config": {"hidden_size":
 """Settings of a model that reads the size of orders."""
 
 _RANDOM = {
-    "random weights": SIZED,
+    "random weights": SIZED | {"sessions": 7},
     **{
         f"random weights, {name}": {"head": name, "head_config": {"hidden_size": 8}, "hidden_size": 8}
         for name in list_heads()

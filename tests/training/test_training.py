@@ -23,7 +23,7 @@ from lem_models.training.recipe import Recipe
 from lem_models.training.run import train
 from lem_models.training.sampling import VALIDATION_SIZES, OrderSampling, draw_orders, validation_orders
 from lem_models.training.settings import TrainingSettings
-from tests.helpers import rebuilt, sessions
+from tests.helpers import Recorder, random_model, rebuilt, sessions
 from tests.training.tiny import BARS, TINY, Watched, tiny_batches, tiny_recipe, trained
 
 REPOSITORY = Path(__file__).parents[2]
@@ -482,3 +482,26 @@ def test_the_recipe_learns_more_than_the_stopping_rule_knows(shared_data, tmp_pa
             utility(torch.tensor(gain.to_numpy()), torch.tensor(0.5), torch.tensor(12)).mean() for gain in gains
         )
         assert ours > rule
+
+
+@pytest.mark.parametrize("past", [0, 3])
+def test_orders_expect_the_same_volumes_in_training_and_execution(past):
+    batches = tiny_batches(model={"sessions": past})
+    draw, bars = batches.draw(0, training=True), batches.market.bars
+    start = draw.first[draw.stretch] + draw.position + 1
+    recorder = Recorder(random_model(batches.model_config))
+    table = pd.DataFrame(
+        {
+            "symbol": [bars.symbols[number] for number in bars.grid.symbol(start)],
+            "side": "buy",
+            "start": pd.to_datetime(bars.timestamp[start], utc=True),
+            "max_periods": draw.orders.max_periods,
+        }
+    )
+    execute(recorder, bars, table)
+    found = {value.item() for state in recorder.states if state.period == 0 for value in state.expected_volume[:, 0]}
+    expected = batches.gather(draw).window.expected_volume[:, 0].double().numpy()
+    found = np.array(sorted(found))  # orders without the lookback of an execution are left out
+    nearest = expected[np.abs(expected[:, None] - found).argmin(0)]
+    np.testing.assert_allclose(found, nearest, rtol=1e-6)
+    assert len(found) > 20
