@@ -216,16 +216,21 @@ def _models(record: Record) -> list[str]:
     return [str(record[key]) for key in ("model", "base") if record[key]]
 
 
+PER_RECORD: Mapping[str, Callable[[Record], str]] = {
+    "improvement": improvement_table,
+    "attribution": attribution_table,
+    "tracking": tracking_table,
+}
+"""Tables of one record, by name."""
+
+
 def main() -> None:
     """Print a table of some records."""
-    each: dict[str, Callable[[Record], str]] = {
-        "improvement": improvement_table,
-        "attribution": attribution_table,
-        "tracking": tracking_table,
-    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path, nargs="+", help="JSON files of benchmarks/zoo.py")
-    parser.add_argument("--table", choices=["headline", "capacity", *each], default="improvement", help="which one")
+    parser.add_argument(
+        "--table", choices=["headline", "capacity", *PER_RECORD], default="improvement", help="which one"
+    )
     given = parser.parse_args()
     records = [read_market_record(path) for path in given.records]
     if given.table == "headline":
@@ -233,7 +238,7 @@ def main() -> None:
     elif given.table == "capacity":
         print(capacity_table([record.content for record in records]))
     else:
-        print("\n\n".join(each[given.table](record.content) for record in records))
+        print("\n\n".join(PER_RECORD[given.table](record.content) for record in records))
 
 
 def zoo_models(records: Sequence[MarketRecord]) -> list[str]:
