@@ -8,6 +8,7 @@ by default).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -26,6 +27,7 @@ from lem_models.guard.yaml import parse_yaml
 from lem_models.markets.bars import Bars
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.optimizer import OptimizerConfig
+from lem_models.orders.rules import Benchmark
 from lem_models.training.sampling import OrderSampling
 from lem_models.training.settings import Method, Precision
 
@@ -256,6 +258,20 @@ class Recipe(_Section):
         if self.finetune is not None and "model" in self.model_fields_set:
             raise ValueError("model: the architecture is that of finetune.start; leave one of the two sections out")
         return self
+
+    @property
+    def architecture(self) -> LEMConfig:
+        """``model`` with the benchmarks and the impact of the orders that are drawn.
+
+        The impact is that of ``model``, if it names one, else the middle of the drawn ones on a log scale.
+        """
+        orders = self.orders
+        impact = self.model.impact or round(math.sqrt(orders.impact[0] * orders.impact[1]), 3)
+        known = {
+            "benchmarks": tuple(Benchmark(name) for name in orders.benchmarks),
+            "impact": impact if orders.sized else self.model.impact,
+        }
+        return self.model.model_copy(update=known)
 
     @property
     def method(self) -> Method:

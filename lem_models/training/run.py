@@ -24,7 +24,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from lem_models.errors import ConfigError, LEMError, PolicyError, UntrainedHeadError
-from lem_models.execution.costs import cost_model, cost_model_for
 from lem_models.guard.output import to_json
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import clock
@@ -283,13 +282,14 @@ def _architecture(recipe: Recipe, tables: Sequence[Bars], start: LEMModel | None
         frequency = clock(bars.frequency)
         unseen[frequency] = max(unseen.get(frequency, market.validation_end), market.validation_end)
     frequencies = tuple(dict.fromkeys(clock(bars.frequency) for bars in tables))
-    sampling = recipe.orders
-    known: dict[str, object] = {"unseen_from": unseen, "frequencies": frequencies}
+    architecture = recipe.architecture
     had = () if start is None else start.config.benchmarks
-    known["benchmarks"] = tuple(each for each in Benchmark if each in had or each.value in sampling.benchmarks)
-    if sampling.sized:
-        known["impact"] = recipe.model.impact or cost_model(cost_model_for(tables[0])).impact
-    return recipe.model.model_copy(update=known)
+    known = {
+        "unseen_from": unseen,
+        "frequencies": frequencies,
+        "benchmarks": tuple(each for each in Benchmark if each in (*had, *architecture.benchmarks)),
+    }
+    return architecture.model_copy(update=known)
 
 
 def _check_head(model: LEMModel, sampling: OrderSampling) -> None:

@@ -111,7 +111,7 @@ def test_a_model_says_what_it_was_trained_on(models):
     sized, free = models
     assert sized.reads_size
     assert sized.benchmarks == ("vwap", "twap", "full_vwap", "arrival")
-    assert sized.assumed_costs == CostModel(impact=0.8)  # of the cost model for markets that never close
+    assert sized.assumed_costs == CostModel(impact=0.707)  # the middle of the drawn ones on a log scale
     assert not free.reads_size
     assert free.benchmarks == ("vwap", "twap")
     assert free.assumed_costs is None
@@ -128,7 +128,7 @@ def test_the_amount_of_an_order_changes_what_a_model_decides(models):
     # Costs that are named replace those that the model assumes.
     free = np.concatenate(execute(sized, bars, large, costs=CostModel()).part.fills)
     np.testing.assert_allclose(free, fills[0], atol=1e-6)
-    assumed = np.concatenate(execute(sized, bars, large, costs=CostModel(impact=0.8, fee_bps=5)).part.fills)
+    assumed = np.concatenate(execute(sized, bars, large, costs=CostModel(impact=0.707, fee_bps=5)).part.fills)
     np.testing.assert_array_equal(assumed, fills[2])
 
 
@@ -165,3 +165,10 @@ def test_a_model_still_knows_the_orders_that_its_start_knew(models, tmp_path):
 
 def test_shares_that_sum_to_one_leave_no_vwap():
     assert OrderSampling(twap=0.2, full_vwap=0.7, arrival=0.1).benchmarks == ("twap", "full_vwap", "arrival")
+
+
+def test_the_architecture_of_a_recipe_knows_its_orders():
+    free, sized = tiny_recipe().architecture, tiny_recipe(orders=SIZED).architecture
+    assert (free.benchmarks, free.impact) == (("vwap", "twap"), None)
+    assert (sized.benchmarks, sized.impact) == (("vwap", "twap", "full_vwap", "arrival"), 0.707)
+    assert tiny_recipe(orders=SIZED, model={"impact": 0.9}).architecture.impact == 0.9
