@@ -66,7 +66,7 @@ SHIFT = 0.2
 """Shift of the schedule for an answer of 1 of the network, as a fraction of the order."""
 
 
-_LIMITS = Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE)
+_LIMITS = Limits(OUTLOOK_LIMIT, LEAST_EXPECTED, PRIOR, EDGE, SHIFT)
 
 
 class FlexibleHeadConfig(HeadConfig):

@@ -17,8 +17,8 @@ enum { REMAINING, LOWER, UPPER, EXECUTED, VWAP, TWAP, LAST_PRICE, LAST_CLOSE, VO
 template <class T>
 int flexible_decision(const T *context, const T *const *weights, double *const *arrays, Index orders, Index period, Index periods,
                       Index horizon, Index width, Index layers, Index has_exponent, double outlook, double least, double prior,
-                      double edge, int threads) {
-    const Limits limits{outlook, least, prior, edge, 0};
+                      double edge, double shift, int threads) {
+    const Limits limits{outlook, least, prior, edge, shift, 0};
     const double *columns = arrays[0], *state = arrays[1], *prices = arrays[2], *volumes = arrays[3], *expected = arrays[4];
     double *fraction = arrays[5], *finish = arrays[6];
     const Index columns_of_context = width + horizon + (has_exponent ? 1 : 0), left = periods - period;
@@ -73,12 +73,12 @@ int flexible_decision(const T *context, const T *const *weights, double *const *
 }  // namespace
 
 #define EXPORT(T, SUFFIX)                                                                                              \
-    int lem_flexible_decision_##SUFFIX(const T *context, const T *const *weights, double *const *arrays, Index orders,  \
+    int lem_flexible_decision_##SUFFIX(const T *context, const T *const *weights, double *const *arrays, Index orders, \
                                        Index period, Index periods, Index horizon, Index width, Index layers,          \
                                        Index has_exponent, double outlook, double least, double prior, double edge,    \
-                                       int threads) {                                                                  \
-        return flexible_decision(context, weights, arrays, orders, period, periods, horizon, width, layers,             \
-                                 has_exponent, outlook, least, prior, edge, threads);                                  \
+                                       double shift, int threads) {                                                    \
+        return flexible_decision(context, weights, arrays, orders, period, periods, horizon, width, layers,            \
+                                 has_exponent, outlook, least, prior, edge, shift, threads);                           \
     }
 
 extern "C" {

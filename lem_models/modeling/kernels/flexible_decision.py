@@ -26,12 +26,14 @@ class Limits(NamedTuple):
         expected: Least expected volume.
         prior: Bars of expected volume that shrink the level of the volume.
         edge: Least distance of an anchor from the ends of the feasible interval.
+        shift: Shift of the schedule for an answer of 1.
     """
 
     outlook: float
     expected: float
     prior: float
     edge: float
+    shift: float
 
 
 class FlexibleWeights(NamedTuple):

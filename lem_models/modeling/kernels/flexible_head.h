@@ -17,7 +17,7 @@ constexpr Index FEATURES = 52, OUTPUTS = 4;
 enum { SIDE, IS_TWAP, IS_NOTIONAL, MIN_PERIODS, MAX_PERIODS, MIN_RATE, MAX_RATE, RISK_AVERSION, IMPACT, IS_FULL, IS_ARRIVAL };
 
 struct Limits {
-    double outlook, expected, prior, edge, dust;
+    double outlook, expected, prior, edge, shift, dust;
 };
 
 // ---- numbers with derivatives ----------------------------------------------------------------------------------------
@@ -290,8 +290,6 @@ template <class N, class S> INLINE Anchors<N> anchors_of(const Ahead<N> &ahead, 
     return {ahead.next / at_least(ahead.to_end, S(1e-6)), (past + ahead.next) / at_least(past + ahead.to_end, S(1e-6))};
 }
 
-constexpr double SHIFT = 0.2;  // of the schedule, for an answer of 1
-
 // The fraction, from the outputs of the network.
 template <class S, class N>
 INLINE N fraction_of(const Path<N> &path, const Anchors<N> &anchors, const N &tilt, const N &mixture,
@@ -303,7 +301,7 @@ INLINE N fraction_of(const Path<N> &path, const Anchors<N> &anchors, const N &ti
         return logarithm(inside / (S(1) - inside));
     };
     const N pace = place(path.remaining * anchors.pace);
-    const N schedule = place(anchors.schedule + S(SHIFT) * shift - (S(1) - path.remaining));
+    const N schedule = place(anchors.schedule + S(limits.shift) * shift - (S(1) - path.remaining));
     return path.lower + room * sigmoid(tilt + pace + sigmoid(mixture) * (schedule - pace));
 }
 

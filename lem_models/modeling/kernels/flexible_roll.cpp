@@ -520,9 +520,9 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
                                            Index orders, Index periods, Index bars, Index horizon, Index width,        \
                                            Index layers, Index has_exponent, Index half_products, Index double_state,  \
                                            Index to_finish, double outlook, double least, double prior, double edge,   \
-                                           double dust, int threads) {                                                 \
+                                           double shift, double dust, int threads) {                                   \
         const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                 \
-        const Limits limits{outlook, least, prior, edge, dust};                                                        \
+        const Limits limits{outlook, least, prior, edge, shift, dust};                                                 \
         if (double_state)                                                                                              \
             return roll_forward(context, weights, table_of((double *const *)arrays), kept, shape, to_finish, limits,   \
                                 threads);                                                                              \
@@ -532,9 +532,10 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
                                             const T *kept, T *to_context, T *const *to_weights, Index orders,          \
                                             Index periods, Index bars, Index horizon, Index width, Index layers,       \
                                             Index has_exponent, Index half_products, Index double_state, double outlook,\
-                                            double least, double prior, double edge, double dust, int threads) {       \
+                                            double least, double prior, double edge, double shift, double dust,        \
+                                            int threads) {                                                             \
         const Shape shape{orders, periods, bars, horizon, width, layers, has_exponent, half_products};                 \
-        const Limits limits{outlook, least, prior, edge, dust};                                                        \
+        const Limits limits{outlook, least, prior, edge, shift, dust};                                                 \
         if (double_state)                                                                                              \
             return roll_backward(context, weights, (double *const *)arrays, kept, to_context, to_weights, shape,       \
                                  limits, threads);                                                                     \

@@ -72,9 +72,9 @@ _SIGNATURES = {
     "attention_forward": (4, 6, 0),
     "attention_backward": (5, 5, 0),
     "backbone_step": (4, 7, 3),
-    "flexible_decision": (3, 7, 4),
-    "flexible_roll_forward": (4, 10, 5),
-    "flexible_roll_backward": (6, 9, 5),
+    "flexible_decision": (3, 7, 5),
+    "flexible_roll_forward": (4, 10, 6),
+    "flexible_roll_backward": (6, 9, 6),
 }
 
 
