@@ -15,9 +15,9 @@ from tests.helpers import Scripted, order_batch, random_orders, random_window
 
 def test_utility_by_hand():
     x, risk = torch.tensor([1.0, -2.0, 10.0, -12.0, 50.0]), torch.tensor([0.0, 0.5, 1.0, 1.0, 0.25])
-    # The square goes on as its tangent beyond 2, and everything beyond 20 counts as 20.
-    tail = [(10 - (4 + 4 * 8)) / 2, (-12 - (4 + 4 * 10)) / 2, (20 - 0.25 * (4 + 4 * 18)) / 1.25]
-    expected = [1.0, (-2 - 0.5 * 4) / 1.5, *tail]
+    # The square goes on as its tangent beyond 1, and everything beyond 20 counts as 20.
+    tail = [(10 - (1 + 2 * 9)) / 2, (-12 - (1 + 2 * 11)) / 2, (20 - 0.25 * (1 + 2 * 19)) / 1.25]
+    expected = [1.0, (-2 - 0.5 * (1 + 2 * 1)) / 1.5, *tail]
     assert utility(x, risk, torch.tensor(12)).tolist() == pytest.approx(expected)
 
 
@@ -56,7 +56,7 @@ def _utility_by_hand(fills, order, orders, window):
     benchmark = 1.0 if name == "arrival" else (weights * price[:end]).sum() / weights.sum()
     x = -float(orders.side[order]) * (executed / benchmark - 1) / float(window.volatility[order])
     x = min(max(x / (int(orders.max_periods[order]) / 12) ** 0.5, -20.0), 20.0)
-    square = x * x if abs(x) <= 2 else 4 * abs(x) - 4
+    square = x * x if abs(x) <= 1 else 2 * abs(x) - 1
     risk = float(orders.risk_aversion[order])
     return (x - risk * square) / (1 + risk)
 
