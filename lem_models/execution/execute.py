@@ -13,25 +13,23 @@ import pandas as pd
 import torch
 
 from lem_models.errors import PolicyError, UnknownNameError
+from lem_models.execution.context_table import OrderBars
 from lem_models.execution.costs import CostModel, order_impacts, relative_sizes
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.policy import (
     Policy,
     PolicySettings,
-    checked_contexts,
     lookback_of,
     policy_faults,
     policy_of,
-    rows_not_finite,
     sessions_of,
 )
-from lem_models.execution.records import MarketWindow, OrderBatch, OrderContexts
+from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
-from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.gaps import gap_advice
 from lem_models.markets.origins import REASONS, check_history, exclusion_codes
 from lem_models.markets.stock_splits import find_splits, warn_of_splits
@@ -170,7 +168,15 @@ def execute_silently(
         rows.append(mine[by_start])
         for first in range(0, len(mine), _PASSES_PER_ENCODING * size):
             chosen = by_start[first : first + _PASSES_PER_ENCODING * size]
-            contexts = _Contexts(policy, one_calendar, table.iloc[mine[chosen]], first_bar[chosen])
+            part = table.iloc[mine[chosen]]
+            contexts = OrderBars(
+                policy,
+                one_calendar,
+                first_bar[chosen],
+                part["max_periods"].to_numpy(),
+                (part["side"] == "buy").to_numpy(),
+                part,
+            )
             for a in range(0, len(chosen), size):
                 some = chosen[a : a + size]
                 passes.append(
@@ -276,49 +282,12 @@ def _in_table_order(
     return joined
 
 
-class _Contexts:
-    """Contexts of every (bar, side) that the orders read, each computed once."""
-
-    def __init__(self, policy: Policy, market: Market, table: pd.DataFrame, start: npt.NDArray[np.int64]) -> None:
-        self.values = None
-        if not len(table) or not callable(getattr(policy, "encode", None)):
-            return
-        maximum = table["max_periods"].to_numpy()
-        total = int(maximum.sum())
-        within = np.arange(total) - np.repeat(np.cumsum(maximum) - maximum, maximum)
-        buy = (table["side"] == "buy").to_numpy()
-        self._size = len(market.bars)
-        rows = np.repeat(start - 1, maximum) + within
-        read = rows + self._size * np.repeat(buy, maximum)
-        self._keys = np.unique(read)
-        with policy_faults(policy, table):
-            encoded = policy.encode(market, self._keys % self._size, np.where(self._keys >= self._size, 1, -1))
-            self.values = checked_contexts(encoded, len(self._keys))
-            wrong = () if self.values is None else rows_not_finite(self.values)
-            if wrong:
-                bar = moment(market.bars.timestamp[self._keys[wrong[0]] % self._size])
-                readers = np.repeat(np.arange(len(table)), maximum)[read == self._keys[wrong[0]]]
-                raise PolicyError(
-                    f"encode() gave numbers that are not finite for the bar of {bar:%Y-%m-%d %H:%M} UTC",
-                    positions=tuple(readers.tolist()),
-                )
-
-    def of(self, start: npt.NDArray[np.int64], buy: npt.NDArray[np.bool_], periods: int) -> OrderContexts | None:
-        """Context of the last closed bar before each period."""
-        if self.values is None:
-            return None
-        keys = (start - 1 + self._size * buy)[:, None] + np.arange(periods)
-        # Periods after an order's maximum may lack a context. Any row will do, because nothing is traded there.
-        rows = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        return OrderContexts(self.values, torch.from_numpy(rows))
-
-
 def _execute_pass(
     policy: Policy,
     market: Market,
     table: pd.DataFrame,
     start: npt.NDArray[np.int64],
-    contexts: _Contexts,
+    contexts: OrderBars,
     costs: CostModel | None,
 ) -> dict[str, npt.NDArray[Any]]:
     """Execute orders that fit into memory together; see :func:`settled`."""

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lem_models.baselines import load_policy
 from lem_models.errors import ConfigError
+from lem_models.execution.context_table import OrderBars
 from lem_models.execution.frequency_check import check_frequency
-from lem_models.execution.policy import PolicySettings, checked_contexts, policy_faults
+from lem_models.execution.policy import PolicySettings, policy_faults
 from lem_models.execution.records import BENCHMARKS, MarketWindow, OrderBatch, OrderContexts
 from lem_models.execution.simulator import simulate
 from lem_models.features.market import Market
@@ -95,24 +96,14 @@ class Teacher:
         window = MarketWindow.of(
             market, first, longest, int(longest.max()), dtype, sessions=self._settings.sessions, sized=False
         )
+        is_buy = own.side.numpy() > 0
+        bars = OrderBars(self.policy, market, first, longest, is_buy)
+        contexts = bars.of(first, is_buy, window.price.shape[1])
+        if contexts is not None:
+            contexts = OrderContexts(contexts.values.to(dtype), contexts.rows)
         with policy_faults(self.policy):
-            paths = simulate(self.policy, own, window, self._contexts(market, first, own.side.numpy(), window))
+            paths = simulate(self.policy, own, window, contexts)
         traded = torch.cumsum(paths.fills, 1)
         over = torch.arange(traded.shape[1]) >= own.max_periods[:, None]
         result[rows, : traded.shape[1]] = traded.masked_fill(over, torch.nan)
         return result
-
-    def _contexts(
-        self, market: Market, start: npt.NDArray[np.int64], side: npt.NDArray[np.float32], window: MarketWindow
-    ) -> OrderContexts | None:
-        """Contexts of the last closed bar before each period, each computed once."""
-        count, periods = window.price.shape
-        bars = np.minimum((start - 1)[:, None] + np.arange(periods), len(market.bars) - 1)
-        sides = np.broadcast_to((side > 0)[:, None], (count, periods))
-        keys, place = np.unique(bars * 2 + sides, return_inverse=True)
-        encode = getattr(self.policy, "encode", None)
-        encoded = None if encode is None else encode(market, keys // 2, np.where(keys % 2, 1, -1))
-        contexts = checked_contexts(encoded, len(keys))
-        if contexts is None:
-            return None
-        return OrderContexts(contexts.to(window.price), torch.from_numpy(place.reshape(count, periods)))
