@@ -108,7 +108,7 @@ def _fits(description: Format, table: RawTable, roles: dict[str, str]) -> bool:
         return True
     prices = head[roles["close"]]
     is_whole = pd.api.types.is_integer_dtype(prices.dtype) or (
-        prices.dtype == object and all(re.fullmatch(r"-?[0-9]+", str(price)) for price in prices)
+        not pd.api.types.is_numeric_dtype(prices.dtype) and all(re.fullmatch(r"-?[0-9]+", str(price)) for price in prices)
     )
     return is_whole == (description.prices == "whole")
 
