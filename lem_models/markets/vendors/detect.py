@@ -75,6 +75,8 @@ def symbol_in_name(description: Format, name: str) -> str | None:
 
 def _score(description: Format, table: RawTable) -> int:
     """How many columns of the table the format knows; 0 if it does not fit."""
+    if table.has_header and not description.has_header:
+        return 0
     if not table.has_header:
         width, names = len(table.columns), description.headerless
         if not names or not len(names) - description.headerless_optional <= width <= len(names):
@@ -108,7 +110,8 @@ def _fits(description: Format, table: RawTable, roles: dict[str, str]) -> bool:
         return True
     prices = head[roles["close"]]
     is_whole = pd.api.types.is_integer_dtype(prices.dtype) or (
-        not pd.api.types.is_numeric_dtype(prices.dtype) and all(re.fullmatch(r"-?[0-9]+", str(price)) for price in prices)
+        not pd.api.types.is_numeric_dtype(prices.dtype)
+        and all(re.fullmatch(r"-?[0-9]+", str(price)) for price in prices)
     )
     return is_whole == (description.prices == "whole")
 

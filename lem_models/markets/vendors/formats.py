@@ -41,6 +41,7 @@ class Format:
         headerless: Names of the columns of a table without a header, by position; empty if it always has one. The last
             ``headerless_optional`` of them may be missing.
         headerless_optional: See above.
+        has_header: Whether a table with a header can be taken for this format.
         shape: ``"wide"`` for tables with one column per symbol and price.
         stamps: Whether timestamps are numbers or texts; what it does not fit is another format.
         meaning: Whether a timestamp is the start or the end of its bar.
@@ -72,6 +73,7 @@ class Format:
     marks: tuple[str, ...] = ()
     headerless: tuple[str, ...] = ()
     headerless_optional: int = 0
+    has_header: bool = True
     shape: Literal["long", "wide"] = "long"
     stamps: Stamps = "any"
     meaning: Literal["start", "end"] = "start"

@@ -23,6 +23,7 @@ _KLINE = (
     *("open_time", *_OHLC, "volume", "close_time", "quote_volume", "count"),
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
+_KLINE_MARKS = ("close_time", "count", "taker_buy_volume", "taker_buy_quote_volume")
 _KLINE_FILE = r"(?P<symbol>{})-(?:[0-9]+(?:s|m|h|d|w|mo)|1M)-[0-9]{{4}}-[0-9]{{2}}(?:-[0-9]{{2}})?"
 
 PRESETS.append(
@@ -31,7 +32,9 @@ PRESETS.append(
         title="Binance spot klines: files of data.binance.vision, or responses of the REST API",
         page="https://github.com/binance/binance-public-data#klines",
         columns={"timestamp": ("open_time",), **_same(*_OHLC, "volume"), "notional": ("quote_volume",)},
+        marks=_KLINE_MARKS,
         headerless=_KLINE,
+        has_header=False,
         stamps="number",
         unit="by size",
         file_name=_KLINE_FILE.format("[A-Z0-9]+"),
@@ -45,10 +48,10 @@ PRESETS.append(
         title="Binance USD-margined futures klines: files of data.binance.vision",
         page="https://github.com/binance/binance-public-data#klines",
         columns={"timestamp": ("open_time",), **_same(*_OHLC, "volume"), "notional": ("quote_volume",)},
-        marks=("close_time", "count", "taker_buy_volume", "taker_buy_quote_volume"),
+        marks=_KLINE_MARKS,
         stamps="number",
         unit="by size",
-        file_name=_KLINE_FILE.format("[A-Z0-9]+(?:_[0-9]{6})?"),
+        file_name=_KLINE_FILE.format("(?![A-Z0-9]+USD_)[A-Z0-9]+(?:_[0-9]{6})?"),
         drops=frozenset({"close_time", "ignore"}),
     )
 )
@@ -66,12 +69,11 @@ PRESETS.append(
             "contracts": ("volume",),
             "volume": ("quote_volume",),
         },
-        marks=("close_time", "count", "taker_buy_volume", "taker_buy_quote_volume"),
+        marks=_KLINE_MARKS,
         headerless=_KLINE,
         stamps="number",
         unit="by size",
         file_name=_KLINE_FILE.format("[A-Z0-9]+USD_(?:PERP|[0-9]{6})"),
-        needs_file_name=True,
         contract_values={"BTCUSD": 100.0, "": 10.0},
         drops=frozenset({"close_time", "ignore"}),
         notes=("Volumes are in coins; a contract is 100 USD of BTC or 10 USD of another coin.",),

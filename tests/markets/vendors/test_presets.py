@@ -481,10 +481,26 @@ def test_columns_that_the_user_names():
 # --- What is ambiguous ----------------------------------------------------------------------------------------------
 
 
+INVERSE = "1714521600000,3000.0,3010.0,2990.0,3005.0,300,1714525199999,1.0,9,5,6,0"
+
+
+def test_prices_tell_linear_from_inverse_contracts(tmp_path):
+    for header in ("", f"{KLINE_HEADER}\n"):
+        for row, name in ((KLINE, "binance-usdm" if header else "binance-spot"), (INVERSE, "binance-coinm")):
+            (tmp_path / "klines.csv").write_text(f"{header}{row}\n")
+            assert read(tmp_path / "klines.csv", symbol="A", **ONE_ROW).reading.format == name
+
+
 def test_a_tie_names_the_candidates_and_the_cure(tmp_path):
-    # Neither the name of the file nor the prices tell linear from inverse contracts.
-    (tmp_path / "klines.csv").write_text(f"{KLINE}\n")
-    assert read(tmp_path / "klines.csv", symbol="BTCUSDT", frequency="1h").reading.format == "binance-spot"
+    idle = "1714521600000,10,10,10,10,0,1714525199999,0,0,0,0,0"  # no trade, so no price tells what the volumes mean
+    (tmp_path / "klines.csv").write_text(f"{KLINE_HEADER}\n{idle}\n")
+    with pytest.raises(BarsError, match=r"'binance-usdm' or 'binance-coinm': name it, format='binance-usdm'"):
+        Bars.read(tmp_path / "klines.csv", symbol="A")
+    (tmp_path / "BTCUSDT-1h-2024-05.csv").write_text(f"{KLINE_HEADER}\n{idle}\n")
+    assert Bars.read(tmp_path / "BTCUSDT-1h-2024-05.csv", **ONE_ROW).reading.format == "binance-usdm"
+
+
+def test_candles_without_a_header_are_not_guessed(tmp_path):
     (tmp_path / "candles.csv").write_text(f"2025-09-02 09:30:00,{AAPL_ROW}\n")
     with pytest.raises(BarsError, match=r"no format that is known: it has no header and 6 columns; name one, format="):
         Bars.read(tmp_path / "candles.csv")
