@@ -30,10 +30,18 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.choice import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
-from lem_models.markets.calendar.frequency import Moment, clock, read_frequency
+from lem_models.markets.calendar.frequency import Moment, clock, infer_frequency, read_frequency
 from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.gaps import missing_bars, warn_of_gaps
 from lem_models.markets.placed_bars import PlacedBars
+from lem_models.markets.plausibility import (
+    Doubt,
+    check_not_closing,
+    doubts_about,
+    open_bars,
+    warn_of_doubts,
+    why_off_grid,
+)
 from lem_models.markets.storage.files import format_of, write_table
 from lem_models.markets.storage.store import (
     content_hash,
@@ -53,7 +61,7 @@ if TYPE_CHECKING:
     from lem_models.hub.datasets.pull import HubStream
     from lem_models.markets.storage.writer import Dataset
 
-__all__ = ["Bars", "BarsLike"]
+__all__ = ["Bars", "BarsLike", "doubts_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -301,15 +309,16 @@ class Bars(PlacedBars):
         warn_of_widened(len(columns.widened), columns.first_widened)
         if calendar == "auto" and CALENDAR_COLUMN in columns.extra:
             calendar = calendar_column(columns.extra[CALENDAR_COLUMN], columns.symbols, columns.offsets)
-        built = build_calendars(
-            calendar,
-            columns.symbols,
-            columns.offsets,
-            columns.timestamp,
-            None if frequency is None else read_frequency(frequency),
-        )
+        check_not_closing(columns.symbols, columns.timestamp)
+        length = None if frequency is None else read_frequency(frequency)
+        try:
+            built = build_calendars(calendar, columns.symbols, columns.offsets, columns.timestamp, length)
+        except BarsError as error:
+            raise _explained(error, columns, calendar, length) from None
         grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
         bars = replace(cls.of_columns(columns, grid), reading=reading)
+        if reading is not None:
+            warn_of_doubts(doubts_of(bars, reading.as_of))
         if fill_gaps:
             return bars._with_gaps_filled(fill_gaps)
         warn_of_gaps(bars)
@@ -766,6 +775,39 @@ def _reopened(source: _Source) -> Bars:
 
 def _rebuilt(state: dict[str, Any]) -> Bars:
     return Bars(**state)
+
+
+def _explained(error: BarsError, columns: Columns, calendar: CalendarChoice, length: pd.Timedelta | None) -> BarsError:
+    """The error of bars that are not on the grid of an exchange, with the reason if it is certain."""
+    if error.rule != "one grid" or not isinstance(calendar, str) or calendar in ("auto", "24/7", "sessions"):
+        return error
+    length = infer_frequency(columns.symbols, columns.offsets, columns.timestamp) if length is None else length
+    why = why_off_grid(calendar, columns.timestamp, length.as_unit("ns").value)
+    if not why:
+        return error
+    return BarsError(
+        f"{error.message}; {why}",
+        symbol=error.symbol,
+        timestamp=error.timestamp,
+        column=error.column,
+        rule=error.rule,
+    )
+
+
+def doubts_of(bars: Bars, as_of: int | None = None) -> list[Doubt]:
+    """What is doubtful about the timestamps of bars.
+
+    Args:
+        bars: The bars.
+        as_of: When their table was written, nanoseconds UTC, if it is known.
+    """
+    step = bars.frequency.as_unit("ns").value
+    doubts = []
+    if all(kind.name in ("24/7", "sessions") for kind in bars.grid.calendars.kinds):
+        doubts = doubts_about(bars.symbols, bars.offsets, bars.timestamp, bars.volume, step)
+    if as_of is not None:
+        doubts += open_bars(bars.symbols, bars.offsets, bars.timestamp, step, as_of)
+    return doubts
 
 
 def _counted(count: int, what: str) -> str:

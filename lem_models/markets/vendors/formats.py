@@ -17,9 +17,9 @@ CANDLE = ("open", "high", "low", "close", "volume")
 
 ROLES = (
     *("timestamp", "date", "time", "symbol", *CANDLE, "notional", "vwap"),
-    *("contracts", "interval_ms", "bar_type"),
+    *("end", "contracts", "interval_ms", "bar_type"),
 )
-"""What a vendor's column can be for us."""
+"""What a vendor's column can be for us; ``end`` is a timestamp that is the end of its bar."""
 
 Stamps: TypeAlias = Literal["number", "text", "any"]
 

@@ -93,6 +93,7 @@ def _is_ours(table: RawTable, options: ReadOptions, repairs: Sequence[str]) -> b
 
 def _one(table: RawTable, options: ReadOptions, repairs: Sequence[str], as_of: int) -> tuple[pd.DataFrame, Reading]:
     frame, reading = as_bars_table(table, options)
+    reading = replace(reading, as_of=as_of)
     if repairs:
         frame, changes = repaired(frame, repairs, as_of=as_of)
         reading = replace(reading, repairs=changes)

@@ -94,6 +94,7 @@ class Reading:
         is_detected: Whether the format was detected; otherwise the user named it.
         files: Names of the files.
         notes: What was done, and what readers must know, one sentence each.
+        as_of: When the table was written, nanoseconds UTC; of a table in memory, when it was read.
         repairs: Every change of a value: columns repair, symbol, timestamp, column, before, after.
     """
 
@@ -102,6 +103,7 @@ class Reading:
     is_detected: bool
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    as_of: int | None = None
     repairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPAIR_COLUMNS)))
 
     def in_words(self) -> str:
@@ -126,6 +128,8 @@ def as_bars_table(table: RawTable, options: ReadOptions) -> tuple[pd.DataFrame, 
     description = _description(table, options)
     table = named_columns(description, table)
     roles = _roles(description, table, options)
+    if "end" in roles:
+        description, roles["timestamp"] = replace(description, meaning="end"), roles.pop("end")
     frame = table.frame
     if frame.empty:
         raise BarsError("the table has no rows", rule="at least one bar")
@@ -208,7 +212,7 @@ def _roles(description: Format, table: RawTable, options: ReadOptions) -> dict[s
             )
         roles[role] = name
     needed = [*CANDLE, *(["contracts"] if description.contract_values else [])]
-    needed += [] if "date" in roles else ["timestamp"]
+    needed += [] if "date" in roles or "end" in roles else ["timestamp"]
     lacking = [role for role in needed if role not in roles]
     if lacking:
         raise BarsError(
@@ -399,4 +403,10 @@ def joined(tables: list[tuple[pd.DataFrame, Reading]]) -> tuple[pd.DataFrame, Re
     bars = bars.iloc[np.lexsort([bars["timestamp"].astype("int64").to_numpy(), codes])].reset_index(drop=True)
     notes = tuple(dict.fromkeys(note for reading in readings for note in reading.notes))
     files = tuple(name for reading in readings for name in reading.files)
-    return bars, replace(readings[0], files=files, notes=notes)
+    return bars, replace(
+        readings[0],
+        files=files,
+        notes=notes,
+        as_of=max(reading.as_of or 0 for reading in readings),
+        repairs=pd.concat([reading.repairs for reading in readings], ignore_index=True),
+    )

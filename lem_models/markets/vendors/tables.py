@@ -155,7 +155,7 @@ def _stacked(table: RawTable) -> RawTable:
         prices = [column for column in piece.columns if str(column).lower() in (*_PRICES, "volume")]
         empty = piece[prices].isna().to_numpy().all(axis=1)
         left_out += int(empty.sum())
-        piece = piece.loc[~empty].copy()
+        piece = piece.iloc[np.flatnonzero(~empty)].copy()
         piece.insert(0, "Ticker", np.full(len(piece), str(symbol), dtype=object))
         piece.insert(0, stamps, piece.index)
         pieces.append(piece)
