@@ -706,10 +706,18 @@ class Bars(PlacedBars):
         added = missing_bars(self, at_most)
         if added.empty:
             return self
-        frame = pd.concat([self.frame, added], ignore_index=True)
+        frame = self.frame
+        if EXACT in frame:
+            added[EXACT] = True  # nothing was traded, so there is nothing to estimate
+        frame = pd.concat([frame, added], ignore_index=True)
         number = frame["symbol"].map(self.symbol_numbers)
         frame = frame.iloc[np.lexsort([frame["timestamp"], number])].reset_index(drop=True)
-        return Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
+        bars = Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
+        if self.reading is None:
+            return bars
+        listed = pd.DataFrame({"repair": "fill_gaps", **added[["symbol", "timestamp"]], "column": "volume"})
+        listed = listed.assign(before=np.nan, after=0.0)
+        return replace(bars, reading=self.reading.with_repairs(listed))
 
     def _take(self, pieces: Sequence[tuple[int, int, int]], which: str) -> Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""

@@ -96,7 +96,7 @@ def _one(table: RawTable, options: ReadOptions, repairs: Sequence[str], as_of: i
     reading = replace(reading, as_of=as_of)
     if repairs:
         frame, changes = repaired(frame, repairs, as_of=as_of)
-        reading = replace(reading, repairs=changes)
+        reading = reading.with_repairs(changes)
     return frame, reading
 
 

@@ -106,10 +106,24 @@ class Reading:
     as_of: int | None = None
     repairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(REPAIR_COLUMNS)))
 
+    def with_repairs(self, changes: pd.DataFrame) -> Reading:
+        """The reading with more changes, which have the same columns."""
+        if changes.empty:
+            return self
+        return replace(
+            self, repairs=pd.concat([self.repairs, changes], ignore_index=True) if len(self.repairs) else changes
+        )
+
+    def repairs_in_words(self) -> str:
+        """Repairs with the number of bars that each changed; empty if there are none."""
+        bars = self.repairs.drop_duplicates(["repair", "symbol", "timestamp"])["repair"].value_counts(sort=False)
+        return ", ".join(f"{repair} {count:,} bar{'' if count == 1 else 's'}" for repair, count in bars.items())
+
     def in_words(self) -> str:
-        """Format and notes in one line."""
+        """Format, notes and repairs in one line."""
         what = "detected" if self.is_detected else "read as"
-        return f"{what} the format {self.format} ({self.title}): " + "; ".join(self.notes)
+        repairs = (f"repaired: {self.repairs_in_words()}",) if len(self.repairs) else ()
+        return f"{what} the format {self.format} ({self.title}): " + "; ".join((*self.notes, *repairs))
 
 
 def as_bars_table(table: RawTable, options: ReadOptions) -> tuple[pd.DataFrame, Reading]:
