@@ -10,6 +10,7 @@ import typer
 
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.check_leak import check_leak
+from lem_models.cli.commands.data_check import check
 from lem_models.cli.commands.data_convert import convert
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
@@ -93,6 +94,7 @@ add_command(app, power, name="power", summary="How many orders until a differenc
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
+add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
 add_command(data_app, convert, name="convert", summary="Check bars and write them in another format.")
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")

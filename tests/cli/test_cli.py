@@ -484,3 +484,29 @@ def test_errors_are_one_line_and_exit_code_2(monkeypatch, capsys):
     message = capsys.readouterr().err
     assert "nowhere.parquet" in message
     assert "Traceback" not in message
+
+
+def test_data_check_prints_a_table_json_and_a_page(tmp_path, data):
+    page = tmp_path / "check.html"
+    result = runner.invoke(app, ["data", "check", str(data), "--html", str(page), "--licence", "cc-by-4.0"])
+    assert result.exit_code == 0, result.output
+    for text in ("1,440", "24/7 (2)", "starts of orders lost to gaps", "cc-by-4.0", "Symbols"):
+        assert text in result.output
+    html = page.read_text()
+    assert "Coverage" in html
+    assert "data:image/svg" in html
+    assert "positive = cost" not in html  # no order was executed
+    content = json.loads(runner.invoke(app, ["data", "check", str(data), "--json"]).stdout)
+    assert content["facts"]["bars"] == 1440
+    assert content["warnings"] == [
+        "no licence is stated: look up the terms of the data before you publish anything made of them"
+    ]
+    assert [row["symbol"] for row in content["symbols"]] == list(Bars.read(data).symbols)
+
+
+def test_data_check_reads_a_table_of_a_vendor(candles):
+    result = runner.invoke(app, ["data", "check", str(candles), "--json", *VENDOR])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["facts"]["bars with an estimated notional"] == "100.0 %"
+    assert "read as the format columns" in content["facts"]["how it was read"]
