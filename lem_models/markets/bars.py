@@ -375,6 +375,27 @@ class Bars(PlacedBars):
         """Share of the bars whose notional is an estimate, in [0, 1]."""
         return float(1.0 - self.notional_exact.mean()) if len(self) else 0.0
 
+    def doubts_in_words(self, first: Integers | None = None, last: Integers | None = None) -> list[str]:
+        """What a reader of results over these bars must know: estimated notionals, and repairs; one sentence each.
+
+        Args:
+            first: int64 [orders], first bar of each order; ``None`` for all bars.
+            last: int64 [orders], one past its last bar.
+        """
+        sentences = []
+        if EXACT in self.columns:
+            before = np.concatenate([[0], np.cumsum(~self.notional_exact)])
+            begin, end = (self.offsets[:1], self.offsets[-1:]) if first is None or last is None else (first, last)
+            count, total = int((before[end] - before[begin]).sum()), int((end - begin).sum())
+            if count:
+                sentences.append(
+                    f"judged against an estimated VWAP: the notional of {100 * count / total:.1f} % of the bars is an "
+                    "estimate, not a measurement"
+                )
+        if self.reading is not None and len(self.reading.repairs):
+            sentences.append(f"bars were repaired when they were read: {self.reading.repairs_in_words()}")
+        return sentences
+
     @property
     def repairs(self) -> pd.DataFrame:
         """Every value that a repair changed: columns repair, symbol, timestamp, column, before, after."""
@@ -745,7 +766,10 @@ class Bars(PlacedBars):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
-        return self.of_columns(columns, grid, extra)
+        part = self.of_columns(columns, grid, extra)
+        if self.reading is None:
+            return part
+        return replace(part, reading=self.reading.restricted_to(part.symbols, *part._edges()))
 
     def _edges(self) -> tuple[int, int]:
         """Start of the first and of the last bar, nanoseconds UTC."""

@@ -6,7 +6,7 @@ A VWAP outside the range of its bar is left as it is, for the validation to refu
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, TypeAlias
@@ -113,6 +113,20 @@ class Reading:
         return replace(
             self, repairs=pd.concat([self.repairs, changes], ignore_index=True) if len(self.repairs) else changes
         )
+
+    def restricted_to(self, symbols: Sequence[str], first: int, last: int) -> Reading:
+        """The reading with the repairs of some symbols in a period.
+
+        Args:
+            symbols: Names of the symbols.
+            first: Start of the first bar, nanoseconds UTC.
+            last: Start of the last bar.
+        """
+        if self.repairs.empty:
+            return self
+        stamps = pd.DatetimeIndex(self.repairs["timestamp"]).as_unit("ns").asi8
+        kept = self.repairs["symbol"].isin(symbols).to_numpy() & (stamps >= first) & (stamps <= last)
+        return replace(self, repairs=self.repairs[kept].reset_index(drop=True))
 
     def repairs_in_words(self) -> str:
         """Repairs with the number of bars that each changed; empty if there are none."""
