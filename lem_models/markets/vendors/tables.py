@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from lem_models.errors import BarsError
+from lem_models.guard.columns import MAX_COLUMNS
 from lem_models.guard.frames import as_pandas
-from lem_models.guard.text import shown
+from lem_models.guard.text import one_line, shown
 
 __all__ = ["RawTable", "from_rows", "is_number", "raw_table"]
 
@@ -92,13 +93,31 @@ def from_rows(content: object, name: str) -> RawTable:
             f"the rows of a table are expected, a list of candles or of records, not {shown(content)}", rule="table"
         )
     if all(_is_record(row) for row in rows):
-        frame = pd.DataFrame([_flat(row) for row in rows])
-        return _in_long_shape(RawTable(frame, name, symbol))
+        records = [_flat(row) for row in rows]
+        _check_flat(records)
+        return _in_long_shape(RawTable(pd.DataFrame(records), name, symbol))
     widths = {len(row) if isinstance(row, list | tuple) else -1 for row in rows}
     if len(widths) != 1 or -1 in widths:
         raise BarsError("the rows of the table are neither records nor lists of one length", rule="table")
+    _check_flat([dict(enumerate(row)) for row in rows])
     frame = pd.DataFrame(rows, columns=[str(position) for position in range(widths.pop())])
     return RawTable(frame, name, symbol, has_header=False)
+
+
+def _check_flat(records: Sequence[Mapping[Any, Any]]) -> None:
+    """Refuse rows of very many columns, and values that are lists or records."""
+    keys: set[Any] = set()
+    for record in records:
+        keys.update(record)
+        if len(keys) > MAX_COLUMNS:
+            raise BarsError(f"the rows have more than {MAX_COLUMNS:,} columns", rule="flat columns")
+        for key, value in record.items():
+            if isinstance(value, list | tuple | Mapping):
+                raise BarsError(
+                    f"a row holds {shown(value)}; numbers, texts and times are read",
+                    column=one_line(str(key))[:80],
+                    rule="flat columns",
+                )
 
 
 def _is_record(row: object) -> bool:

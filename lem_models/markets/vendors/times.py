@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -136,10 +137,9 @@ def _as_numbers(column: pd.Series) -> Integers | None:
         return None
     first = column.iloc[0]
     if isinstance(first, int | np.integer) and not isinstance(first, bool):
-        try:
-            return np.array(column.tolist(), dtype=np.int64)
-        except (OverflowError, ValueError, TypeError):
-            return None
+        if not all(isinstance(value, int | np.integer) and abs(int(value)) <= _LATEST for value in column):
+            raise _error("a timestamp is not a whole number of 64 bits", str(column.name), "timestamp")
+        return np.array(column.tolist(), dtype=np.int64)
     if isinstance(first, str) and re.fullmatch(r"[0-9]{1,19}", first):
         try:
             return np.asarray(pc.cast(pa.array(column, pa.string()), pa.int64()).to_numpy(), dtype=np.int64)
@@ -187,6 +187,8 @@ def _read_numbers(
 def _from_objects(column: pd.Series, patterns: tuple[str, ...], name: str) -> pd.DatetimeIndex:
     first = column.iloc[0]
     if not isinstance(first, str):
+        if not isinstance(first, date | np.datetime64):
+            raise _error(f"{shown(first)} is not a time: write times as 2024-01-31T09:30:00Z", name, "timestamp")
         try:
             return pd.DatetimeIndex(pd.to_datetime(column, utc=getattr(first, "tzinfo", None) is not None))
         except (ValueError, TypeError, OverflowError) as error:
