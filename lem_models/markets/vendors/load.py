@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,11 +65,22 @@ def load_files(
 def load_table(
     table: object, options: ReadOptions, repairs: Sequence[str]
 ) -> tuple[pd.DataFrame | object, Reading | None]:
-    """A table in memory as a table of bars; see :func:`load_files`."""
+    """A table in memory, or a mapping from symbols to tables, as a table of bars; see :func:`load_files`."""
+    if isinstance(table, Mapping) and table and all(_is_rows(each) for each in table.values()):
+        now = time.time_ns()
+        raws = [replace(raw_table(each), symbol=str(symbol)) for symbol, each in table.items()]
+        return _finished(*joined([_one(raw, options, repairs, now) for raw in raws]), options)
     raw = raw_table(table)
     if _is_ours(raw, options, repairs):
         return raw.frame, None
     return _finished(*_one(raw, options, repairs, time.time_ns()), options)
+
+
+def _is_rows(table: object) -> bool:
+    """Whether a value of a mapping is a table of its own: a data frame, or a list of candles."""
+    if isinstance(table, pd.DataFrame):
+        return True
+    return isinstance(table, list) and len(table) > 0 and isinstance(table[0], list | tuple)
 
 
 def _read_file(file: Path, options: ReadOptions, repairs: Sequence[str]) -> RawTable:

@@ -147,8 +147,11 @@ def _in_long_shape(table: RawTable) -> RawTable:
         ]
         if not set(map(str, frame.index.names)) & set(map(str, frame.columns)):
             frame = frame.reset_index()
+    # Columns that pandas numbered have no names, such as those of a list of lists.
+    is_numbered = isinstance(table.frame.columns, pd.RangeIndex) and len(table.frame.columns) > 0
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
-    return RawTable(frame, table.name, table.symbol, table.has_header, table.shape, table.left_out)
+    has_header = table.has_header and not is_numbered
+    return RawTable(frame, table.name, table.symbol, has_header, table.shape, table.left_out)
 
 
 def _stacked(table: RawTable) -> RawTable:

@@ -445,6 +445,48 @@ def test_a_list_of_candles_and_a_response():
     assert Bars.from_frame(response, frequency="1min").symbols == ("AAPL",)
 
 
+def test_a_table_by_symbol():
+    rows = [[1714521600000 + 3_600_000 * hour, 10.0, 12.0, 9.0, 11.0, 4.0] for hour in range(3)]
+    bars = from_frame({"BTC/USD": rows, "ETH/USD": rows[1:]})
+    assert (bars.symbols, np.diff(bars.offsets).tolist()) == (("BTC/USD", "ETH/USD"), [3, 2])
+    frames = from_frame({"KO": candles(HOURS.tz_localize("UTC")), "PG": candles(HOURS.tz_localize("UTC"))})
+    assert (frames.symbols, len(frames), frames.reading.format) == (("KO", "PG"), 6, "ohlcv")
+
+
+def test_klines_of_the_api_as_a_frame_without_names():
+    frame = pd.DataFrame([row.split(",") for row in (KLINE, KLINE_LATER)])
+    bars = Bars.from_frame(frame, symbol="BTCUSDT")
+    assert bars.reading.format == "binance-spot"
+    assert first_bar(bars)[1:] == BTC[1:]
+
+
+def test_a_frame_of_databento():
+    index = pd.DatetimeIndex(HOURS.tz_localize("UTC"), name="ts_event")
+    values = {"rtype": 34, "publisher_id": 2, "instrument_id": 38}
+    values |= {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 4, "symbol": "AAPL"}
+    bars = from_frame(pd.DataFrame(values, index=index))
+    assert (bars.reading.format, bars.symbols, bars.close[0]) == ("databento-decimal", ("AAPL",), 11.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "options"),
+    [
+        ("20250902  09:30:00", {"tz": "US/Eastern"}),  # two spaces, as older versions of the API write
+        ("20250902 15:30:00 Europe/Berlin", {}),
+        ("20250902-13:30:00", {"tz": "UTC"}),
+        ("1756819800", {}),
+    ],
+)
+def test_times_of_interactive_brokers(first, options):
+    header = ["date", "open", "high", "low", "close", "volume", "average", "barCount"]
+    frame = pd.DataFrame([[first, 229.25, 229.7, 227.68, 228.16, 2097040, 228.5, 9000]], columns=header)
+    bars = Bars.from_frame(frame, symbol="AAPL", frequency="1min", **options)
+    assert first_bar(bars)[0] == pd.Timestamp(AAPL[0], tz="UTC")
+    if "tz" in options:
+        with pytest.raises(BarsError, match="has no time zone"):
+            Bars.from_frame(frame, symbol="AAPL", frequency="1min")
+
+
 def test_symbol_and_time_in_the_index_as_alpaca_gives_them():
     index = pd.MultiIndex.from_product([["AAPL"], HOURS.tz_localize("UTC")], names=["symbol", "timestamp"])
     values = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 4.0, "trade_count": 2.0, "vwap": 10.5}
