@@ -19,7 +19,15 @@ from lem_models.errors import BarsError, BarsWarning
 from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import DAY, clock, moment
 
-__all__ = ["Doubt", "check_not_closing", "doubts_about", "open_bars", "warn_of_doubts", "why_off_grid"]
+__all__ = [
+    "Doubt",
+    "check_not_closing",
+    "doubts_about",
+    "open_bars",
+    "time_until_final",
+    "warn_of_doubts",
+    "why_off_grid",
+]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -163,7 +171,7 @@ def open_bars(symbols: Sequence[str], offsets: Integers, timestamp: Integers, st
         as_of: When the table was written, nanoseconds UTC.
     """
     last = timestamp[offsets[1:] - 1]
-    is_open = np.flatnonzero((last <= as_of) & (last + step > as_of))
+    is_open = np.flatnonzero((last <= as_of) & (last + time_until_final(timestamp, step) > as_of))
     if not len(is_open):
         return []
     which = int(is_open[0])
@@ -176,6 +184,17 @@ def open_bars(symbols: Sequence[str], offsets: Integers, timestamp: Integers, st
             symbols[which],
         )
     ]
+
+
+def time_until_final(timestamp: Integers, step: int) -> int:
+    """Nanoseconds from the start of a bar until it is final.
+
+    It is the length of the bar, but for daily bars of a market that closes at weekends: New York, the last of the major
+    exchanges, closes at 21:00 UTC at the latest.
+    """
+    weekday = (timestamp // DAY + 3) % 7
+    closes = step == DAY and len(timestamp) >= 5 and not np.any(weekday > 4) and bool(np.all(timestamp % DAY == 0))
+    return 21 * 60 * _MINUTE if closes else step
 
 
 def warn_of_doubts(doubts: Sequence[Doubt]) -> None:

@@ -132,6 +132,15 @@ def test_a_bar_that_has_not_ended_is_doubted_and_dropped():
     assert doubts(frame.iloc[:-1]) == []
 
 
+def test_daily_bars_are_final_when_the_last_exchange_has_closed():
+    weekdays = pd.bdate_range("2025-07-07", periods=10, tz="UTC")
+    for days, hours in ((weekdays, 21), (pd.date_range("2025-07-07", periods=10, tz="UTC"), 24)):
+        bars = read(candles(days))
+        last = int(bars.timestamp[-1])
+        assert [doubt.rule for doubt in doubts_of(bars, last + hours * 3600 * 10**9 - 1)] == ["ended bar"]
+        assert doubts_of(bars, last + hours * 3600 * 10**9) == []
+
+
 def test_doubts_of_bars_that_exist():
     with pytest.warns(BarsWarning, match="ends of bars"):
         bars = read(candles(session_times() + FIVE))

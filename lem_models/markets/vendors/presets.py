@@ -211,7 +211,7 @@ PRESETS.append(
     Format(
         name="databento",
         title="Databento OHLCV records with prices in units of 1e-9",
-        page="https://databento.com/docs/schemas-and-data-formats/ohlcv",
+        page="https://databento.com/docs/schemas/ohlcv",
         columns={"timestamp": ("ts_event",), "symbol": ("symbol", "instrument_id"), **_same(*_OHLC, "volume")},
         marks=("rtype", "publisher_id"),
         headerless=_DATABENTO,
@@ -230,7 +230,7 @@ PRESETS.append(
     Format(
         name="databento-decimal",
         title="Databento OHLCV records with decimal prices (pretty_px, or to_df of its client)",
-        page="https://databento.com/docs/schemas-and-data-formats/ohlcv",
+        page="https://databento.com/docs/schemas/ohlcv",
         columns={"timestamp": ("ts_event",), "symbol": ("symbol", "instrument_id"), **_same(*_OHLC, "volume")},
         marks=("rtype", "publisher_id"),
         headerless=_DATABENTO,

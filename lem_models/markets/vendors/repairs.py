@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import UnknownNameError
+from lem_models.markets.plausibility import time_until_final
 from lem_models.markets.validation import PRICES, ROUNDING, VWAP_TOLERANCE
 
 __all__ = ["REPAIRS", "REPAIR_COLUMNS", "common_step", "read_repairs", "repaired"]
@@ -152,7 +153,7 @@ def _drop_open(frame: pd.DataFrame, changes: list[pd.DataFrame], as_of: int) -> 
     stamps = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").asi8
     codes, _ = pd.factorize(frame["symbol"])
     length = common_step(stamps, codes)
-    is_open = (stamps <= as_of) & (stamps + length > as_of) if length else np.zeros(len(frame), dtype=bool)
+    is_open = (stamps <= as_of) & (stamps + time_until_final(stamps, length) > as_of) & (length > 0)
     if not is_open.any():
         return frame
     rows = frame[is_open]

@@ -18,12 +18,15 @@ from lem_models.errors import BarsError
 from lem_models.guard.columns import MAX_COLUMNS
 from lem_models.guard.frames import as_pandas
 from lem_models.guard.text import one_line, shown
+from lem_models.markets.validation import REQUIRED
 
 __all__ = ["RawTable", "from_rows", "is_number", "raw_table"]
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\s*")
 _PRICES = frozenset({"open", "high", "low", "close"})
 _INDEX = "datetime"
+_STAMPS = frozenset({"timestamp", "datetime", "date", "time", "open_time", "ts_event", "ts_init", "window_start", "t"})
+"""Columns beside which an index of times means nothing."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +139,13 @@ def _in_long_shape(table: RawTable) -> RawTable:
     frame = table.frame
     if frame.columns.nlevels > 1:
         return _stacked(table)
+    names = {str(column) for column in frame.columns}
+    if set(REQUIRED) <= names:
+        return table
     levels = [frame.index.get_level_values(level) for level in range(frame.index.nlevels)]
     has_times = any(isinstance(level, pd.DatetimeIndex) for level in levels)
     named = [str(name) for name in frame.index.names if name is not None]
-    if has_times and not set(named) & set(map(str, frame.columns)):
+    if has_times and not set(named) & names and not {name.lower() for name in names} & _STAMPS:
         frame = frame.copy(deep=False)
         frame.index.names = [
             name if name is not None else _INDEX if isinstance(level, pd.DatetimeIndex) else "symbol"

@@ -445,6 +445,15 @@ def test_a_list_of_candles_and_a_response():
     assert Bars.from_frame(response, frequency="1min").symbols == ("AAPL",)
 
 
+def test_a_table_of_bars_with_an_index_of_times_is_read_as_it_is():
+    index = pd.DatetimeIndex(HOURS)
+    values = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 4.0, "notional": 42.0}
+    frame = pd.DataFrame({"timestamp": HOURS.tz_localize("UTC"), "symbol": "A", **values}, index=index)
+    bars = Bars.from_frame(frame)
+    assert bars.reading is None
+    assert bars.columns == tuple(frame.columns)
+
+
 def test_a_table_by_symbol():
     rows = [[1714521600000 + 3_600_000 * hour, 10.0, 12.0, 9.0, 11.0, 4.0] for hour in range(3)]
     bars = from_frame({"BTC/USD": rows, "ETH/USD": rows[1:]})
