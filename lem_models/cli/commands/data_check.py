@@ -21,7 +21,7 @@ class CheckOptions(BarsOptions):
     flags: ClassVar[dict[str, str]] = {"as_json": "--json"}
 
     data: Annotated[Path, typer.Argument()] = Field(description=BARS)
-    as_json: bool = Field(False, description="Print everything as JSON.")
+    as_json: bool = Field(False, description="Print all properties as JSON.")
     html: Path | None = Field(None, description="Also write a page with a picture of the coverage.")
     licence: str = Field("", description="Terms of use of the data, for the page.")
 

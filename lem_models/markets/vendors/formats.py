@@ -56,6 +56,7 @@ class Format:
         contract_values: Of inverse contracts: by beginning of the symbol, the value of a contract in quote units. Then
             the notional is ``contracts`` times this value.
         ignores_case: Whether names of columns are compared without regard to case.
+        expects: By column, the value that every row has; others are not bars in time.
         drops: Columns that mean nothing and are not carried along.
         drops_empty: Whether rows without any price are left out: the vendor writes them for days without a bar.
         is_detected: Whether a table can be taken for this format without being told so.
@@ -86,6 +87,7 @@ class Format:
     prices: Literal["whole", "decimal", "any"] = "any"
     contract_values: Mapping[str, float] = field(default_factory=dict)
     ignores_case: bool = False
+    expects: Mapping[str, str] = field(default_factory=dict)
     drops: frozenset[str] = frozenset()
     drops_empty: bool = False
     is_detected: bool = True

@@ -59,9 +59,10 @@ PRESETS.append(
     Format(
         name="binance-coinm",
         title="Binance coin-margined (inverse) futures klines: files of data.binance.vision",
-        # https://developers.binance.com/docs/derivatives/coin-margined-futures/market-data/rest-api: `volume` counts
-        # contracts, and the eighth column, `quote_volume` in the files, is the volume in coins. A contract is 100 USD
-        # of BTC, or 10 USD of any other coin (contractSize of GET /dapi/v1/exchangeInfo).
+        # `volume` counts contracts, and the eighth column, `quote_volume` in the files, is the "base asset volume", in
+        # coins: https://developers.binance.com/docs/derivatives/coin-margined-futures/market-data, whose example reads
+        # 206 contracts and 2.13660389 coins at 9640.6 to 9642.4. A contract is 100 USD of BTC, or 10 USD of any other
+        # coin (contractSize of GET /dapi/v1/exchangeInfo).
         page="https://github.com/binance/binance-public-data#klines",
         columns={
             "timestamp": ("open_time",),
@@ -98,13 +99,19 @@ PRESETS.append(
     Format(
         name="tardis",
         title="Tardis trade bars (kind 'time'), stamped at their ends",
-        page="https://docs.tardis.dev/api/node-js#normalized-trade-bars",
+        # The timestamp of a bar in time is the end of its period: _hasNewBar in
+        # https://github.com/tardis-dev/tardis-node/blob/master/src/computable/tradebar.ts
+        page="https://docs.tardis.dev/tardis-machine/tardis-machine-output-data-types",
         columns={**_same("timestamp", "symbol", *_OHLC, "volume", "vwap"), "interval_ms": ("interval",)},
         marks=("openTimestamp", "closeTimestamp"),
         stamps="text",
         meaning="end",
+        expects={"kind": "time"},
         drops=frozenset({"openTimestamp", "closeTimestamp", "localTimestamp"}),
-        notes=("openTimestamp and closeTimestamp are those of the first and last trade, not of the bar.",),
+        notes=(
+            "openTimestamp and closeTimestamp are those of the first and last trade, not of the bar.",
+            "Volumes of inverse contracts are in contracts.",
+        ),
     )
 )
 
@@ -260,7 +267,7 @@ PRESETS.append(
     Format(
         name="firstrate",
         title="FirstRate Data files: no header, times in New York",
-        page="https://firstratedata.com/about/technical",
+        page="https://firstratedata.com",
         columns=_same("timestamp", *_OHLC, "volume"),
         headerless=("timestamp", *_OHLC, "volume"),
         stamps="text",

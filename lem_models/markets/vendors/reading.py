@@ -161,6 +161,7 @@ def as_bars_table(table: RawTable, options: ReadOptions) -> tuple[pd.DataFrame, 
     frame = table.frame
     if frame.empty:
         raise BarsError("the table has no rows", rule="at least one bar")
+    _check_expected(description, frame)
     notes: list[str] = []
     if table.left_out:
         notes.append(f"{table.left_out:,} rows without any price were left out")
@@ -204,6 +205,22 @@ def as_bars_table(table: RawTable, options: ReadOptions) -> tuple[pd.DataFrame, 
     )
     _LOG.info("%s", reading.in_words())
     return bars, reading
+
+
+def _check_expected(description: Format, frame: pd.DataFrame) -> None:
+    """Refuse rows that are not bars in time, such as bars of a number of trades."""
+    for column, value in description.expects.items():
+        if column not in frame.columns:
+            continue
+        others = (frame[column].astype(str) != value).to_numpy()
+        if others.any():
+            row = int(np.argmax(others))
+            raise BarsError(
+                f"row {row} has the {column} {frame[column].iloc[row]!r}; {description.name} bars of the {column} "
+                f"{value!r} are read",
+                column=column,
+                rule="bars in time",
+            )
 
 
 def _description(table: RawTable, options: ReadOptions) -> Format:

@@ -76,6 +76,14 @@ CASES = {
         ("2024-05-01 00:00", 60672.0, 60841.6, 60078.5, 60240.5, 1687.5, 102_000_000.0),
         ONE_ROW,
     ),
+    "binance inverse futures, the row of its documentation": Case(
+        "binance-coinm",
+        "BTCUSD_200925-1m-2020-06.csv",
+        "1591258320000,9640.7,9642.4,9640.6,9642.0,206,1591258379999,2.13660389,48,119,1.23424865,0\n",
+        "BTCUSD_200925",
+        ("2020-06-04 08:12", 9640.7, 9642.4, 9640.6, 9642.0, 2.13660389, 20_600.0),
+        ONE_ROW,
+    ),
     "binance inverse futures, another coin": Case(
         "binance-coinm",
         "ETHUSD_240628-1h-2024-05.csv",
@@ -371,6 +379,13 @@ def test_a_file_reads_the_same_from_a_zip_archive(tmp_path, case):
         archive.write(path, case.name)
     packed = read(tmp_path / f"{case.name.split('.')[0]}.zip", **case.options)
     assert packed.content_hash == read(path, **case.options).content_hash
+
+
+def test_trade_bars_of_a_number_of_trades_are_refused(tmp_path):
+    case = CASES["tardis"]
+    (tmp_path / case.name).write_text(case.text.replace('"kind":"time"', '"kind":"tick"'))
+    with pytest.raises(BarsError, match="row 0 has the kind 'tick'; tardis bars of the kind 'time' are read"):
+        Bars.read(tmp_path / case.name)
 
 
 def test_prices_of_databento_are_exact(tmp_path):
