@@ -317,8 +317,7 @@ class Bars(PlacedBars):
             raise _explained(error, columns, calendar, length) from None
         grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
         bars = replace(cls.of_columns(columns, grid), reading=reading)
-        if reading is not None:
-            warn_of_doubts(doubts_of(bars, reading.as_of))
+        warn_of_doubts(doubts_of(bars, None if reading is None else reading.as_of))
         if fill_gaps:
             return bars._with_gaps_filled(fill_gaps)
         warn_of_gaps(bars)
@@ -835,7 +834,8 @@ def doubts_of(bars: Bars, as_of: int | None = None) -> list[Doubt]:
     """
     step = bars.frequency.as_unit("ns").value
     doubts = []
-    if all(kind.name in ("24/7", "sessions") for kind in bars.grid.calendars.kinds):
+    names = {kind.name for kind in bars.grid.calendars.kinds}
+    if "sessions" in names and names <= {"24/7", "sessions"}:
         doubts = doubts_about(bars.symbols, bars.offsets, bars.timestamp, bars.volume, step)
     if as_of is not None:
         doubts += open_bars(bars.symbols, bars.offsets, bars.timestamp, step, as_of)

@@ -40,7 +40,7 @@ _SEEN = 20_000  # bars of a symbol that are looked at, the latest
 _SYMBOLS = 20  # symbols that are looked at
 _DAYS = 3  # fewest days that say something
 _MOST, _FEW = 0.8, 0.2  # shares of days
-_THIN = 0.2  # largest share of the volume outside of regular hours
+_THIN = 0.25  # largest volume of a bar outside of regular hours, as a share of that of a bar inside
 
 # Regular hours on the clock of the exchange, minutes after midnight.
 _REGULAR: tuple[tuple[str, str, int, int], ...] = (
@@ -248,7 +248,7 @@ def _after_hours(symbol: str, stamps: Integers, volume: Floats) -> Doubt | None:
     if minutes.min() < 240 or minutes.max() >= 1200 or np.any(weekday > 4) or total <= 0.0:
         return None
     traded = float(volume[outside].sum()) / total
-    if not 0.01 < share < 0.9 or traded > _THIN:
+    if not 0.01 < share < 0.9 or traded * (1.0 - share) > _THIN * (1.0 - traded) * share:
         return None
     return Doubt(
         "regular hours",

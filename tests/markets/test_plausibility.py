@@ -91,6 +91,9 @@ def test_prints_after_hours_are_doubted():
     regular = (minutes >= 570) & (minutes < 960)
     (message,) = doubts(candles(times, volume=np.where(regular, 100.0, 1.0)))
     assert "59.4% of the bars of 'A', with 1.4% of the volume, lie before 09:30 or after 16:00" in message
+    plain = candles(times, volume=np.where(regular, 100.0, 1.0)).assign(symbol="A").reset_index()
+    with pytest.warns(BarsWarning, match=r"59\.4% of the bars"):
+        Bars.from_frame(plain.assign(notional=11.0 * plain["volume"]))
     # Where as much is traded at night as at day, the hours are not regular ones.
     assert doubts(candles(times, volume=1.0)) == []
 
