@@ -23,6 +23,7 @@ from lem_models.markets.validation import REQUIRED
 __all__ = ["RawTable", "from_rows", "is_number", "raw_table"]
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\s*")
+_PAIR = re.compile(r"\('([^']*)', '([^']*)'\)")
 _PRICES = frozenset({"open", "high", "low", "close"})
 _INDEX = "datetime"
 _STAMPS = frozenset({"timestamp", "datetime", "date", "time", "open_time", "ts_event", "ts_init", "window_start", "t"})
@@ -142,6 +143,12 @@ def _in_long_shape(table: RawTable) -> RawTable:
     names = {str(column) for column in frame.columns}
     if set(REQUIRED) <= names:
         return table
+    pairs = {name: match for name in map(str, frame.columns) if (match := _PAIR.fullmatch(name)) is not None}
+    rest = [column for column in frame.columns if str(column) not in pairs]
+    if len(pairs) > len(_PRICES) and len(rest) == 1:  # parquet writes two levels of columns as texts
+        wide = frame.set_index(rest[0])
+        wide.columns = pd.MultiIndex.from_tuples([pairs[str(name)].groups() for name in wide.columns])
+        return _stacked(RawTable(wide, table.name, table.symbol))
     levels = [frame.index.get_level_values(level) for level in range(frame.index.nlevels)]
     has_times = any(isinstance(level, pd.DatetimeIndex) for level in levels)
     named = [str(name) for name in frame.index.names if name is not None]

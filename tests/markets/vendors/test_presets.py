@@ -446,6 +446,17 @@ def test_two_levels_of_columns(by):
     assert "1 rows without any price were left out" in bars.reading.in_words()
 
 
+def test_two_levels_of_columns_in_a_parquet_file(tmp_path):
+    days = pd.date_range("2025-09-02", periods=3, name="Date")
+    wide = pd.concat({"KO": candles(days), "PG": 2 * candles(days)}, axis=1, names=["Ticker", "Price"]).swaplevel(
+        axis=1
+    )
+    wide.to_parquet(tmp_path / "yf.parquet")
+    bars = read(tmp_path / "yf.parquet")
+    assert bars.content_hash == from_frame(wide).content_hash
+    assert (bars.reading.format, bars.symbols) == ("yfinance", ("KO", "PG"))
+
+
 def test_a_frame_of_polars():
     polars = pytest.importorskip("polars")
     frame = candles(HOURS.tz_localize("UTC")).reset_index(names="Date")
