@@ -51,7 +51,7 @@ class Format:
         patterns: Forms of texts that are not ISO 8601, for ``strptime``; a name of a zone may follow.
         file_name: Regular expression of the names of files, with a group ``symbol``.
         needs_file_name: Whether a table is taken for this format only if the name of its file says so.
-        price_scale: Factor of prices.
+        price_scale: Factor of prices and VWAPs, one over a whole number.
         prices: Whether prices are whole numbers (before ``price_scale``); what it does not fit is another format.
         contract_values: Of inverse contracts: by beginning of the symbol, the value of a contract in quote units. Then
             the notional is ``contracts`` times this value.
@@ -63,7 +63,7 @@ class Format:
         notes: What readers must know, one sentence each.
 
     Raises:
-        ValueError: A role is unknown.
+        ValueError: A role is unknown, or the price scale is not one over a whole number.
     """
 
     name: str
@@ -98,6 +98,9 @@ class Format:
         unknown = set(self.columns) - set(ROLES)
         if unknown:
             raise ValueError(f"{self.name}: there are no roles {sorted(unknown)}")
+        divisor = 1.0 / self.price_scale
+        if divisor < 0.5 or abs(divisor - round(divisor)) > 1e-6 * divisor:
+            raise ValueError(f"{self.name}: the price scale {self.price_scale} is not one over a whole number")
 
     def named(self, available: tuple[str, ...]) -> dict[str, str]:
         """By role, the column of a table that has it; roles without a column are left out."""

@@ -278,7 +278,7 @@ def _symbols(
     if wanted == _FILE and not stem:
         raise BarsError("symbol='{file}' is for files, and the table has none", column="symbol", rule="named symbol")
     alone = stem if wanted == _FILE else wanted if isinstance(wanted, str) else None
-    names: object
+    names: list[str]
     if "symbol" in roles:
         codes, distinct = pd.factorize(frame[roles["symbol"]])
         if np.any(codes < 0):
@@ -308,7 +308,14 @@ def _symbols(
     if alone is not None:
         names = [alone]
     if isinstance(wanted, Mapping):
-        names = [str(wanted.get(name, name)) for name in names]
+        if not set(map(str, wanted)) & set(names):
+            raise BarsError(
+                f"symbol= gives new names to {', '.join(map(str, wanted))}, and the table has {', '.join(names[:10])}",
+                column="symbol",
+                rule="named symbol",
+            )
+        new = {str(old): str(name) for old, name in wanted.items()}
+        names = [new.get(name, name) for name in names]
     return np.array(names, dtype=object)[codes]
 
 
@@ -408,7 +415,7 @@ def _notional(
     if way == "exact":
         return _numbers(frame[roles["notional"]], "notional"), True, "notionals are measured"
     if way == "vwap":
-        vwap = _numbers(frame[roles["vwap"]], "vwap")
+        vwap = _numbers(frame[roles["vwap"]], "vwap") / round(1.0 / description.price_scale)
         return np.where(volume == 0.0, 0.0, vwap * volume), True, "notionals are the vendor's VWAP times the volume"
     price = own["close"] if way == "close" else (own["high"] + own["low"] + own["close"]) / 3.0
     which = "the close" if way == "close" else "(high + low + close) / 3"

@@ -364,6 +364,14 @@ def test_every_format_has_a_case():
     assert {case.format for case in CASES.values()} | {"date-time-new-york"} == {each.name for each in formats()}
 
 
+def test_new_names_are_of_symbols_that_are_there(tmp_path):
+    path = write(tmp_path, CASES["stooq"])
+    with pytest.raises(BarsError, match=r"symbol= gives new names to KO.US, and the table has AAPL.US"):
+        read(path, tz="America/New_York", symbol={"KO.US": "KO"})
+    with pytest.raises(BarsError, match="is for a table of one symbol, and this one has 2"):
+        read(write(tmp_path, CASES["yfinance"]), symbol="KO")
+
+
 def test_a_date_and_a_time_in_new_york(tmp_path):
     case = CASES["date and time"]
     bars = read(write(tmp_path, case), format="date-time-new-york", symbol="AAPL")

@@ -27,7 +27,7 @@ MINE = Format(
 TABLE = {
     "closed": ["2025-09-02 10:00", "2025-09-02 11:00", "2025-09-02 12:00"],
     "who": "A",
-    **{"px_open": 1000, "px_high": 1200, "px_low": 900, "px_close": 1100, "qty": 4, "px_vwap": 10.5, "mark": 7},
+    **{"px_open": 1000, "px_high": 1200, "px_low": 900, "px_close": 1100, "qty": 4, "px_vwap": 1050, "mark": 7},
 }
 
 
@@ -60,6 +60,8 @@ def test_names_are_given_once(registered):
 def test_roles_are_known():
     with pytest.raises(ValueError, match=r"there are no roles \['colse'\]"):
         Format(name="odd", title="", page="", columns={"colse": ("c",)})
+    with pytest.raises(ValueError, match="not one over a whole number"):
+        Format(name="odd", title="", page="", columns={}, price_scale=0.3)
 
 
 @pytest.mark.parametrize("each", formats(), ids=lambda each: each.name)
