@@ -765,10 +765,10 @@ class Bars(PlacedBars):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
-        part = self.of_columns(columns, grid, extra)
+        taken = self.of_columns(columns, grid, extra)
         if self.reading is None:
-            return part
-        return replace(part, reading=self.reading.restricted_to(part.symbols, *part._edges()))
+            return taken
+        return replace(taken, reading=self.reading.restricted_to(taken.symbols, *taken._edges()))
 
     def _edges(self) -> tuple[int, int]:
         """Start of the first and of the last bar, nanoseconds UTC."""

@@ -173,7 +173,7 @@ def as_bars_table(table: RawTable, options: ReadOptions) -> tuple[pd.DataFrame, 
     frame = frame.reset_index(drop=True)
     symbol = _symbols(description, roles, table, frame, options)
     moments = _stamps(description, roles, frame, options)
-    notes.append(f"timestamps are {moments.said}")
+    notes.append(f"timestamps are {moments.how}")
     nanoseconds = moments.nanoseconds
     if description.meaning == "end":
         nanoseconds = _starts(nanoseconds, roles, frame, symbol, options)

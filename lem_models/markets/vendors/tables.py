@@ -97,9 +97,9 @@ def from_rows(content: object, name: str) -> RawTable:
             f"the rows of a table are expected, a list of candles or of records, not {shown(content)}", rule="table"
         )
     if all(_is_record(row) for row in rows):
-        records = [_flat(row) for row in rows]
-        _check_flat(records)
-        return _in_long_shape(RawTable(pd.DataFrame(records), name, symbol))
+        rows = [_flat(row) for row in rows]
+        _check_flat(rows)
+        return _in_long_shape(RawTable(pd.DataFrame(rows), name, symbol))
     widths = {len(row) if isinstance(row, list | tuple) else -1 for row in rows}
     if len(widths) != 1 or -1 in widths:
         raise BarsError("the rows of the table are neither records nor lists of one length", rule="table")
@@ -108,14 +108,14 @@ def from_rows(content: object, name: str) -> RawTable:
     return RawTable(frame, name, symbol, has_header=False)
 
 
-def _check_flat(records: Sequence[Mapping[Any, Any]]) -> None:
+def _check_flat(rows: Sequence[Mapping[Any, Any]]) -> None:
     """Refuse rows of very many columns, and values that are lists or records."""
     keys: set[Any] = set()
-    for record in records:
-        keys.update(record)
+    for row in rows:
+        keys.update(row)
         if len(keys) > MAX_COLUMNS:
             raise BarsError(f"the rows have more than {MAX_COLUMNS:,} columns", rule="flat columns")
-        for key, value in record.items():
+        for key, value in row.items():
             if isinstance(value, list | tuple | Mapping):
                 raise BarsError(
                     f"a row holds {shown(value)}; numbers, texts and times are read",

@@ -36,12 +36,12 @@ class Moments:
 
     Attributes:
         nanoseconds: int64 [rows], UTC.
-        said: How they were read, in words.
+        how: How they were read, in words.
         are_days: Whether they are dates without a time of day.
     """
 
     nanoseconds: Integers
-    said: str
+    how: str
     are_days: bool = False
 
 
