@@ -329,6 +329,8 @@ def _read_timestamps(
         reason = f"row {row}: {error.reason}"
         if error.fault == "missing":
             reason = f"row {row} has no timestamp"
+        elif error.fault == "zone":
+            reason += "; if it is local, name the zone, tz='America/New_York' (--tz America/New_York)"
         elif error.fault == "form" and number is not None:
             likely = epoch_unit(number)
             reason = (
