@@ -492,7 +492,7 @@ def test_a_table_of_bars_with_local_times(tmp_path):
     values = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 4.0, "notional": 42.0}
     frame = pd.DataFrame({"timestamp": HOURS, "symbol": "A", **values})
     frame.to_csv(tmp_path / "bars.csv", index=False)
-    with pytest.raises(BarsError, match="has no time zone.*name the zone, tz='America/New_York'"):
+    with pytest.raises(BarsError, match=r"has no time zone.*name the zone, tz='America/New_York'"):
         Bars.read(tmp_path / "bars.csv")
     bars = Bars.read(tmp_path / "bars.csv", tz="America/New_York")
     assert first_bar(bars) == (pd.Timestamp("2025-09-02 17:00", tz="UTC"), *values.values())
