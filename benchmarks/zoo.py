@@ -398,6 +398,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
             "symbols": list(bars.symbols),
             "bars": len(opened.whole),
             "frequency": clock(bars.frequency),
+            "estimated_share": round(bars.between(start, given.end).estimated_share, 4),
         },
         "period": period_of(bars, start, given.end),
         "unseen_assets": unseen,

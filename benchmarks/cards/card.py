@@ -355,6 +355,9 @@ def _results(record: MarketRecord, sources: CardSources) -> dict[str, Any]:
         + f". Record: `benchmarks/results/{record.file}`; hash of the bars: "
         + f"`{content['data']['content_hash'][:16]}`."
     )
+    estimated = content["data"].get("estimated_share", 0.0)  # older records do not say
+    if estimated:
+        facts += f" Judged against an **estimated** VWAP: {estimated:.1%} of the bars have no measured notional."
     warning = None
     if not record.is_test:
         warning = (

@@ -10,7 +10,8 @@ import typer
 
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.check_leak import check_leak
-from lem_models.cli.commands.convert import convert
+from lem_models.cli.commands.data_check import check
+from lem_models.cli.commands.data_convert import convert
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
@@ -58,6 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+data_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 publish_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 
 
@@ -73,6 +75,12 @@ def lem(
     show_help(context)
 
 
+@data_app.callback()
+def data(context: typer.Context) -> None:
+    """Check and convert bars."""
+    show_help(context)
+
+
 @publish_app.callback()
 def publish(context: typer.Context) -> None:
     """Publish models and data sets to the Hub."""
@@ -85,7 +93,9 @@ add_command(app, benchmark, name="benchmark", summary="Compare a model with base
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
-add_command(app, convert, name="convert", summary="Check bars and write them in another format.")
+app.add_typer(data_app, name="data")
+add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
+add_command(data_app, convert, name="convert", summary="Check bars and write them in another format.")
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+import typer
 from pydantic import Field
 
 from lem_models.cli.paths import check_readable
-from lem_models.errors import ConfigError
+from lem_models.errors import ConfigError, one_line
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,13 +19,34 @@ if TYPE_CHECKING:
 
 __all__ = ["BARS", "BarsOptions", "DataOptions", "calendar_choice"]
 
-BARS = "Bars: .arrow, .parquet, .csv or .csv.gz."
+BARS = "Bars: .arrow, .parquet, .csv, .csv.gz, .txt, .json, or a .zip of one; a pattern in quotes for several."
 """Help of options and arguments that name a file of bars."""
 
 
 class BarsOptions(Settings):
     """How a file of bars is read."""
 
+    flags: ClassVar[dict[str, str]] = {"vendor_format": "--format", "vendor_columns": "--columns"}
+
+    vendor_format: str | None = Field(
+        None, description="Format of a vendor, such as binance-spot; by default it is detected from the columns."
+    )
+    symbol: str | None = Field(
+        None,
+        description="Symbol of a table that does not name it; {file} for the name of the file; or new names: "
+        "AAPL.US=AAPL,KO.US=KO.",
+    )
+    tz: str | None = Field(None, description="Zone of times without one, such as America/New_York.")
+    vendor_columns: str | None = Field(None, description="Columns of the table by ours: timestamp=time,close=last.")
+    notional: str | None = Field(
+        None,
+        description="Where notionals come from: exact, vwap, or an estimate, hlc3 or close; by default the first that "
+        "there is.",
+    )
+    repair: str | None = Field(
+        None,
+        description="Repairs, comma-separated: clip_vwap, round_prices, fill_idle, drop_open; or all. Each is counted.",
+    )
     unit: str | None = Field(
         None, description="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."
     )
@@ -37,7 +60,7 @@ class BarsOptions(Settings):
     )
 
     def read(self, path: Path) -> Bars:
-        """Read the bars of a file with these options.
+        """Read the bars of a file, or of several, with these options; say on standard error what was detected.
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
@@ -47,7 +70,26 @@ class BarsOptions(Settings):
         from lem_models.markets.bars import Bars
 
         check_readable(path)
-        return Bars.read(path, calendar=calendar_choice(self.calendar), unit=self.unit, fill_gaps=self.fill_gaps)
+        bars = Bars.read(
+            path,
+            self.vendor_format,
+            symbol=_names(self.symbol),
+            tz=self.tz,
+            unit=self.unit,
+            columns=None if self.vendor_columns is None else _pairs(self.vendor_columns, "--columns takes OURS=THEIRS"),
+            calendar=calendar_choice(self.calendar),
+            notional=self.notional,
+            repair=self.repair,
+            fill_gaps=self.fill_gaps,
+        )
+        if bars.reading is not None:
+            typer.echo(f"note: {one_line(bars.reading.in_words())}", err=True)
+        return bars
+
+    @property
+    def are_for_vendors(self) -> bool:
+        """Whether an option is given that is for tables of vendors."""
+        return any((self.vendor_format, self.symbol, self.tz, self.vendor_columns, self.notional, self.repair))
 
 
 class DataOptions(BarsOptions):
@@ -68,10 +110,23 @@ def calendar_choice(text: str) -> CalendarChoice:
     """
     if "=" not in text:
         return text
-    calendars: dict[str, str] = {}
+    return _pairs(text, "--calendar takes one name, or SYMBOL=NAME per symbol")
+
+
+def _names(text: str | None) -> str | Mapping[str, str] | None:
+    return text if text is None or "=" not in text else _pairs(text, "--symbol takes one name, or OLD=NEW per symbol")
+
+
+def _pairs(text: str, rule: str) -> dict[str, str]:
+    """Read ``KEY=NAME``, comma-separated.
+
+    Raises:
+        ConfigError: An entry has no key or no name, or a key occurs twice; the error begins with the rule.
+    """
+    pairs: dict[str, str] = {}
     for choice in text.split(","):
-        symbol, _, name = (piece.strip() for piece in choice.rpartition("="))
-        if not symbol or not name or symbol in calendars:
-            raise ConfigError(f"--calendar takes one name, or SYMBOL=NAME per symbol, comma-separated; got {text!r}")
-        calendars[symbol] = name
-    return calendars
+        key, _, name = (piece.strip() for piece in choice.rpartition("="))
+        if not key or not name or key in pairs:
+            raise ConfigError(f"{rule}, comma-separated; got {text!r}")
+        pairs[key] = name
+    return pairs

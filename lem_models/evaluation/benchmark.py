@@ -145,7 +145,8 @@ class Benchmark:
         sized: Results of the policies that read sizes at each of ``settings.sizes``, by name.
         excluded: Candidate origins left out, by reason.
         unseen_from: First day that the policy under test saw neither in training nor in validation, if known.
-        notes: Notes for the reader about policies on bars of this length, one sentence each.
+        notes: Notes for the reader about policies on bars of this length, estimated VWAPs and repairs, one sentence
+            each.
     """
 
     settings: BenchmarkSettings
@@ -440,6 +441,7 @@ def run_benchmark(
     config = getattr(policies[model], "config", None)
     unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
     kept_results = {name: result for name, result in results.items() if result is not None}
+    notes += kept_results[model].doubts_in_words()
     nulls = {name: NullDraws.join(kept) for name, kept in drawn.items() if kept}
     return Benchmark(
         settings,

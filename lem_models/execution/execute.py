@@ -102,6 +102,8 @@ def execute(
     result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
     _warn_of_unread(table)
     warn_of_excluded(result, lookback=lookback_of(policy))
+    for sentence in result.doubts_in_words():
+        _LOG.warning("%s", sentence)
     _warn_of_splits(result, lookback_of(policy))
     return result
 

@@ -163,6 +163,10 @@ class ExecutionResult:
         """Flat index in :attr:`bars` of the first bar of each order, int64 [orders]."""
         return first_bars(self._bars, self.orders)
 
+    def doubts_in_words(self) -> list[str]:
+        """What a reader must know of the bars that the orders trade in: estimated notionals, and repairs."""
+        return self._bars.doubts_in_words(self.start, self.start + self.orders["max_periods"].to_numpy())
+
     @property
     def history_of_excluded(self) -> npt.NDArray[np.int64]:
         """Gapless bars before each excluded order, [excluded]; -1 where no bar starts with the order."""

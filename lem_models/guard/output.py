@@ -22,6 +22,7 @@ __all__ = [
     "check_file",
     "check_folder",
     "is_missing",
+    "json_text",
     "replacing",
     "to_csv",
     "to_json",
@@ -88,8 +89,12 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
     Raises:
         ConfigError: A value has no form in JSON.
     """
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    return write_text(path, text + "\n")
+    return write_text(path, json_text(content) + "\n")
+
+
+def json_text(content: object) -> str:
+    """Tables and facts as strict JSON; see :func:`to_json`."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 @contextlib.contextmanager

@@ -30,12 +30,19 @@ import pyarrow as pa
 
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.choice import CALENDAR_COLUMN, CalendarChoice, build_calendars, calendar_column
-from lem_models.markets.calendar.frequency import Moment, clock, read_frequency
+from lem_models.markets.calendar.frequency import Moment, clock, infer_frequency, read_frequency
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.epochs import check_unit
 from lem_models.markets.gaps import missing_bars, warn_of_gaps
 from lem_models.markets.placed_bars import PlacedBars
-from lem_models.markets.storage.files import format_of, read_table, write_table
+from lem_models.markets.plausibility import (
+    Doubt,
+    check_not_closing,
+    doubts_about,
+    open_bars,
+    warn_of_doubts,
+    why_off_grid,
+)
+from lem_models.markets.storage.files import format_of, write_table
 from lem_models.markets.storage.store import (
     content_hash,
     open_store,
@@ -45,15 +52,20 @@ from lem_models.markets.storage.store import (
     write_store,
 )
 from lem_models.markets.validation import REQUIRED, VALUES, Columns, check_values, validate_frame, warn_of_widened
+from lem_models.markets.vendors.files import files_of
+from lem_models.markets.vendors.load import load_files, load_table
+from lem_models.markets.vendors.reading import EXACT, Reading, ReadOptions
+from lem_models.markets.vendors.repairs import REPAIR_COLUMNS, read_repairs
 
 if TYPE_CHECKING:
     from lem_models.hub.datasets.pull import HubStream
     from lem_models.markets.storage.writer import Dataset
 
-__all__ = ["Bars", "BarsLike"]
+__all__ = ["Bars", "BarsLike", "doubts_of"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 
 BarsLike: TypeAlias = "Bars | pd.DataFrame | str | os.PathLike[str]"
 """Bars, or what :meth:`Bars.of` makes bars from; tables of other libraries too."""
@@ -76,6 +88,7 @@ class Bars(PlacedBars):
         volume: float64 [bars], traded volume in base units; 0 is legal.
         notional: float64 [bars], traded value in quote units.
         grid: Places of the bars on the market's grid, by row.
+        reading: How the bars were read from a vendor's table, with all repairs; ``None`` for a table of bars.
 
     Example:
         >>> frame = pd.DataFrame({
@@ -89,6 +102,7 @@ class Bars(PlacedBars):
     """
 
     _extra: pd.DataFrame | pa.Table = field(repr=False)
+    reading: Reading | None = field(default=None, repr=False)
     _source: _Source | None = field(default=None, init=False, repr=False)  # a copy with other arrays has none
 
     def __post_init__(self) -> None:
@@ -98,22 +112,38 @@ class Bars(PlacedBars):
     @classmethod
     def read(
         cls,
-        path: str | os.PathLike[str],
+        path: Paths,
+        format: str | None = None,
         *,
-        calendar: CalendarChoice = "auto",
-        frequency: str | timedelta | None = None,
+        symbol: str | Mapping[str, str] | None = None,
+        tz: str | None = None,
         unit: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        calendar: CalendarChoice = "auto",
+        notional: str | None = None,
+        repair: str | Sequence[str] | None = None,
+        frequency: str | timedelta | None = None,
         fill_gaps: int = 0,
         verify: bool = False,
     ) -> Bars:
-        """Read bars from a file.
+        """Read bars from a file, or from several.
+
+        A table with the columns of :meth:`from_frame` is read as it is. A table of a vendor is read by its format,
+        which is detected from its columns if only one fits. :attr:`reading` says what was detected.
 
         An ``.arrow`` file of :meth:`write` or :func:`~lem_models.markets.storage.writer.store_bars` is mapped into
         memory: it opens at once, whatever its size, and only the bars in use are loaded. Its bars were checked
         when it was written. The file may be replaced while it is open, as writing does, but not changed in place.
 
         Args:
-            path: An ``.arrow``, ``.parquet``, ``.csv`` or ``.csv.gz`` file.
+            path: An ``.arrow``, ``.parquet``, ``.csv``, ``.csv.gz``, ``.txt`` or ``.json`` file, or a ``.zip`` archive
+                of one; a pattern (``"data/BTC*.zip"``); or several of these, of one format.
+            format: Name of a vendor's format, such as ``"binance-spot"``; by default it is detected.
+            symbol: See :meth:`from_frame`; ``"{file}"`` takes the name of the file up to its first dot.
+            tz: See :meth:`from_frame`.
+            columns: See :meth:`from_frame`.
+            notional: See :meth:`from_frame`.
+            repair: See :meth:`from_frame`.
             calendar: See :meth:`from_frame`; with ``"auto"`` a mapped file keeps the calendar that it was written with.
             frequency: See :meth:`from_frame`; with ``None`` a mapped file keeps its own.
             unit: See :meth:`from_frame`.
@@ -125,15 +155,22 @@ class Bars(PlacedBars):
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
-            UnknownNameError: The calendar or the unit is unknown.
+            UnknownNameError: The calendar, the unit, the format, the repair or the way to a notional is unknown.
         """
-        file = Path(path)
-        stored = open_store(file) if format_of(file) == "arrow" else None
+        options = ReadOptions(format, symbol, tz, unit, columns, notional, frequency)
+        options.check()
+        files, repairs = files_of(path), read_repairs(repair)
+        file = files[0]
+        stored = open_store(file) if len(files) == 1 and file.name.lower().endswith(".arrow") else None
         if stored is None:
-            return cls.from_frame(
-                read_table(file), calendar=calendar, frequency=frequency, unit=unit, fill_gaps=fill_gaps
+            frame, reading = load_files(files, options, repairs)
+            return cls._of_table(frame, reading, calendar, frequency, unit, fill_gaps)
+        if repairs or not options.are_default:
+            raise BarsError(
+                f"{file} holds bars that were checked when it was written: format, symbol, tz, columns, notional and "
+                "repair are for the tables of vendors; give them when you convert the table",
+                rule="bars that were not checked yet",
             )
-        check_unit(unit)
         if unit is not None:
             raise BarsError(
                 f"unit={unit!r} is for timestamps that are numbers, and {file} holds datetimes: leave the unit out",
@@ -201,13 +238,22 @@ class Bars(PlacedBars):
     def from_frame(
         cls,
         frame: object,
+        format: str | None = None,
         *,
-        calendar: CalendarChoice = "auto",
-        frequency: str | timedelta | None = None,
+        symbol: str | Mapping[str, str] | None = None,
+        tz: str | None = None,
         unit: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        calendar: CalendarChoice = "auto",
+        notional: str | None = None,
+        repair: str | Sequence[str] | None = None,
+        frequency: str | timedelta | None = None,
         fill_gaps: int = 0,
     ) -> Bars:
         """Check a long table and build bars from it.
+
+        A table of a vendor is brought to these columns first, see :meth:`read`: one with a ``DatetimeIndex``, one with
+        a column per price and symbol, a list of candles of ccxt, or the JSON of an API.
 
         Args:
             frame: A DataFrame of pandas or polars, a table of pyarrow, a mapping of columns or a list of rows. One row
@@ -215,6 +261,15 @@ class Bars(PlacedBars):
                 notional. Other columns are carried along. Symbols may be interleaved; the rows of each symbol are in
                 time order. If prices of a bar contradict each other by a rounding error (at most 1e-6, relative),
                 low and high are widened to hold open and close, with a :class:`~lem_models.errors.BarsWarning`.
+            format: Name of a vendor's format; by default it is detected.
+            symbol: Symbol of all rows, for tables that do not name it; or new names by the vendor's.
+            tz: Zone of times without one, such as ``"America/New_York"``.
+            columns: The table's columns by ours: ``{"timestamp": "time", "close": "last", "vwap": "average"}``.
+            notional: Where notionals come from: ``"exact"``, a column; ``"vwap"``, a column of VWAPs times the volume;
+                or an estimate, ``"hlc3"`` (high + low + close) / 3 or ``"close"`` times the volume. By default the
+                first of these that there is. :attr:`notional_exact` says which bars are estimated.
+            repair: What to repair: ``"all"``, or some of ``"clip_vwap"``, ``"round_prices"``, ``"fill_idle"`` and
+                ``"drop_open"``, see :mod:`lem_models.markets.vendors.repairs`. :attr:`repairs` lists every change.
             calendar: ``"auto"`` infers ``"24/7"`` or ``"sessions"`` from the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
                 own (``{"SPY": "XNYS", "VOD": "XLON"}``). With ``"auto"`` a column ``calendar`` does the same. The
@@ -234,18 +289,35 @@ class Bars(PlacedBars):
             BarsError: A bar breaks a rule; the error names symbol, timestamp, column and rule.
             UnknownNameError: The calendar or the unit is unknown.
         """
-        columns = validate_frame(frame, unit=unit)
+        options = ReadOptions(format, symbol, tz, unit, columns, notional, frequency)
+        options.check()
+        table, reading = load_table(frame, options, read_repairs(repair))
+        return cls._of_table(table, reading, calendar, frequency, unit, fill_gaps)
+
+    @classmethod
+    def _of_table(
+        cls,
+        frame: object,
+        reading: Reading | None,
+        calendar: CalendarChoice,
+        frequency: str | timedelta | None,
+        unit: str | None,
+        fill_gaps: int,
+    ) -> Bars:
+        """Bars of a table in our columns."""
+        columns = validate_frame(frame, unit=unit if reading is None else None)
         warn_of_widened(len(columns.widened), columns.first_widened)
         if calendar == "auto" and CALENDAR_COLUMN in columns.extra:
             calendar = calendar_column(columns.extra[CALENDAR_COLUMN], columns.symbols, columns.offsets)
-        built = build_calendars(
-            calendar,
-            columns.symbols,
-            columns.offsets,
-            columns.timestamp,
-            None if frequency is None else read_frequency(frequency),
-        )
-        bars = cls.of_columns(columns, Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"]))
+        check_not_closing(columns.symbols, columns.timestamp)
+        length = None if frequency is None else read_frequency(frequency)
+        try:
+            built = build_calendars(calendar, columns.symbols, columns.offsets, columns.timestamp, length)
+        except BarsError as error:
+            raise _explained(error, columns, calendar, length) from None
+        grid = Grid.build(built, columns.offsets, columns.timestamp, columns.values["volume"])
+        bars = replace(cls.of_columns(columns, grid), reading=reading)
+        warn_of_doubts(doubts_of(bars, None if reading is None else reading.as_of))
         if fill_gaps:
             return bars._with_gaps_filled(fill_gaps)
         warn_of_gaps(bars)
@@ -285,6 +357,48 @@ class Bars(PlacedBars):
             **{name: getattr(self, name) for name in VALUES},
         }
         return pd.DataFrame(table).join(self.other_columns(as_frame=True))
+
+    @cached_property
+    def notional_exact(self) -> npt.NDArray[np.bool_]:
+        """Whether the notional of each bar was measured, not estimated, bool [bars]."""
+        extra = self._extra
+        names = extra.columns if isinstance(extra, pd.DataFrame) else extra.column_names
+        if EXACT not in names:
+            return np.ones(len(self), dtype=bool)
+        column = pd.Series(extra[EXACT]) if isinstance(extra, pd.DataFrame) else extra.column(EXACT).to_pandas()
+        # A bar that was filled into a gap traded nothing, so there is nothing to estimate.
+        return column.isin([True]).to_numpy() | column.isna().to_numpy()
+
+    @property
+    def estimated_share(self) -> float:
+        """Share of the bars whose notional is an estimate, in [0, 1]."""
+        return float(1.0 - self.notional_exact.mean()) if len(self) else 0.0
+
+    def doubts_in_words(self, first: Integers | None = None, last: Integers | None = None) -> list[str]:
+        """What a reader of results over these bars must know: estimated notionals, and repairs; one sentence each.
+
+        Args:
+            first: int64 [orders], first bar of each order; ``None`` for all bars.
+            last: int64 [orders], one past its last bar.
+        """
+        sentences = []
+        if EXACT in self.columns:
+            before = np.concatenate([[0], np.cumsum(~self.notional_exact)])
+            begin, end = (self.offsets[:1], self.offsets[-1:]) if first is None or last is None else (first, last)
+            count, total = int((before[end] - before[begin]).sum()), int((end - begin).sum())
+            if count:
+                sentences.append(
+                    f"judged against an estimated VWAP: the notional of {100 * count / total:.1f} % of the bars is an "
+                    "estimate, not a measurement"
+                )
+        if self.reading is not None and len(self.reading.repairs):
+            sentences.append(f"bars were repaired when they were read: {self.reading.repairs_in_words()}")
+        return sentences
+
+    @property
+    def repairs(self) -> pd.DataFrame:
+        """Every value that a repair changed: columns repair, symbol, timestamp, column, before, after."""
+        return pd.DataFrame(columns=list(REPAIR_COLUMNS)) if self.reading is None else self.reading.repairs
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -612,10 +726,18 @@ class Bars(PlacedBars):
         added = missing_bars(self, at_most)
         if added.empty:
             return self
-        frame = pd.concat([self.frame, added], ignore_index=True)
+        frame = self.frame
+        if EXACT in frame:
+            added[EXACT] = True  # nothing was traded, so there is nothing to estimate
+        frame = pd.concat([frame, added], ignore_index=True)
         number = frame["symbol"].map(self.symbol_numbers)
         frame = frame.iloc[np.lexsort([frame["timestamp"], number])].reset_index(drop=True)
-        return Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
+        bars = Bars.from_frame(frame, calendar=self.calendar_names, frequency=self.frequency)
+        if self.reading is None:
+            return bars
+        listed = pd.DataFrame({"repair": "fill_gaps", **added[["symbol", "timestamp"]], "column": "volume"})
+        listed = listed.assign(before=np.nan, after=0.0)
+        return replace(bars, reading=self.reading.with_repairs(listed))
 
     def _take(self, pieces: Sequence[tuple[int, int, int]], which: str) -> Bars:
         """Take flat ranges, each ``(symbol number, first bar, one past the last bar)``."""
@@ -643,7 +765,10 @@ class Bars(PlacedBars):
             extra = extra.iloc[rows].reset_index(drop=True)
         else:
             extra = extra.slice(rows.start, len(grid)) if isinstance(rows, slice) else extra.take(pa.array(rows))
-        return self.of_columns(columns, grid, extra)
+        taken = self.of_columns(columns, grid, extra)
+        if self.reading is None:
+            return taken
+        return replace(taken, reading=self.reading.restricted_to(taken.symbols, *taken._edges()))
 
     def _edges(self) -> tuple[int, int]:
         """Start of the first and of the last bar, nanoseconds UTC."""
@@ -681,6 +806,40 @@ def _reopened(source: _Source) -> Bars:
 
 def _rebuilt(state: dict[str, Any]) -> Bars:
     return Bars(**state)
+
+
+def _explained(error: BarsError, columns: Columns, calendar: CalendarChoice, length: pd.Timedelta | None) -> BarsError:
+    """The error of bars that are not on the grid of an exchange, with the reason if it is certain."""
+    if error.rule != "one grid" or not isinstance(calendar, str) or calendar in ("auto", "24/7", "sessions"):
+        return error
+    length = infer_frequency(columns.symbols, columns.offsets, columns.timestamp) if length is None else length
+    why = why_off_grid(calendar, columns.timestamp, length.as_unit("ns").value)
+    if not why:
+        return error
+    return BarsError(
+        f"{error.message}; {why}",
+        symbol=error.symbol,
+        timestamp=error.timestamp,
+        column=error.column,
+        rule=error.rule,
+    )
+
+
+def doubts_of(bars: Bars, as_of: int | None = None) -> list[Doubt]:
+    """What is doubtful about the timestamps of bars.
+
+    Args:
+        bars: The bars.
+        as_of: When their table was written, nanoseconds UTC, if it is known.
+    """
+    step = bars.frequency.as_unit("ns").value
+    doubts = []
+    names = {kind.name for kind in bars.grid.calendars.kinds}
+    if "sessions" in names and names <= {"24/7", "sessions"}:
+        doubts = doubts_about(bars.symbols, bars.offsets, bars.timestamp, bars.volume, step)
+    if as_of is not None:
+        doubts += open_bars(bars.symbols, bars.offsets, bars.timestamp, step, as_of)
+    return doubts
 
 
 def _counted(count: int, what: str) -> str:

@@ -33,7 +33,9 @@ from lem_models.markets.epochs import EARLIEST, check_unit, epoch_unit, read_epo
 __all__ = [
     "PRICES",
     "REQUIRED",
+    "ROUNDING",
     "VALUES",
+    "VWAP_TOLERANCE",
     "Columns",
     "check_time_order",
     "check_values",
@@ -214,7 +216,8 @@ def check_values(columns: Columns) -> None:
         "notional",
         "low <= notional / volume <= high",
         "the VWAP notional / volume = {vwap} lies outside [low, high] = [{low}, {high}]; notional is in quote units, "
-        "volume in base units",
+        "volume in base units; a vendor's VWAP may count trades that its high and low do not: repair='clip_vwap' "
+        "(--repair clip_vwap) clips it",
     )
 
 
@@ -326,6 +329,8 @@ def _read_timestamps(
         reason = f"row {row}: {error.reason}"
         if error.fault == "missing":
             reason = f"row {row} has no timestamp"
+        elif error.fault == "zone":
+            reason += "; if it is local, name the zone, tz='America/New_York' (--tz America/New_York)"
         elif error.fault == "form" and number is not None:
             likely = epoch_unit(number)
             reason = (

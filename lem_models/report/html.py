@@ -169,7 +169,7 @@ class Report:
         warnings: Warnings above the first number, e.g. that orders lie in training days.
         headlines: The three or four numbers that matter.
         summary: One paragraph.
-        definitions: Definitions by term; the sign convention is always printed above them.
+        definitions: Definitions by term, with the sign convention above them; empty for a page without orders.
         data: Facts of the data by name: hash, symbols, period, bars.
         excluded: Number of orders that could not run, by reason.
         universe: Table of the symbols, folded below the data.

@@ -43,6 +43,8 @@ __all__ = [
 
 _MAX_BYTES = 1 << 17
 _KEYS_SHOWN = 8
+_READING = ("format", "symbol", "tz", "columns", "notional", "repair", "unit", "calendar", "fill_gaps")
+"""Settings of a market's data that say how its file is read."""
 
 _Whole: TypeAlias = Annotated[int, Strict()]
 
@@ -56,7 +58,13 @@ class DataConfig(_Section):
 
     Attributes:
         path: File of bars; relative paths start at the recipe's folder. ``lem train --data`` overrides it.
-        unit: Unit of timestamps that are numbers, see :meth:`~lem_models.markets.bars.Bars.read`.
+        format: Format of a vendor, see :meth:`~lem_models.markets.bars.Bars.read`; so for the next six.
+        symbol: Symbol of a table that does not name it, or new names by the vendor's.
+        tz: Zone of times without one.
+        columns: Columns of the table by ours.
+        notional: Where notionals come from.
+        repair: Repairs of bars.
+        unit: Unit of timestamps that are numbers.
         calendar: Trading hours, one name or names by symbol; see the same method.
         fill_gaps: Longest gap in bars that is filled with bars without volume; see the same method.
         train_end: Last day (exclusive) of training; orders end before it.
@@ -76,6 +84,12 @@ class DataConfig(_Section):
     """
 
     path: Path | None = None
+    format: str | None = None
+    symbol: str | dict[str, str] | None = None
+    tz: str | None = None
+    columns: dict[str, str] | None = None
+    notional: Literal["exact", "vwap", "hlc3", "close"] | None = None
+    repair: str | tuple[str, ...] | None = None
     unit: Literal["s", "ms", "us", "ns", "auto"] | None = None
     calendar: str | dict[str, str] = "auto"
     fill_gaps: _Whole = Field(0, ge=0)
@@ -100,7 +114,7 @@ class DataConfig(_Section):
             BarsError: The file cannot be read, or a bar breaks a rule.
             UnknownNameError: There is no such calendar.
         """
-        return Bars.read(source, unit=self.unit, calendar=self.calendar, fill_gaps=self.fill_gaps)
+        return Bars.read(source, **{name: getattr(self, name) for name in _READING})
 
     def check_read(self) -> None:
         """Refuse options of reading for bars that are already read.
@@ -108,7 +122,7 @@ class DataConfig(_Section):
         Raises:
             ConfigError: when the section has one.
         """
-        given = [name for name in ("unit", "calendar", "fill_gaps") if name in self.model_fields_set]
+        given = [name for name in _READING if name in self.model_fields_set]
         if given:
             raise ConfigError(
                 f"the recipe says how to read a file ({', '.join(f'data.{name}' for name in given)}), but the bars are "

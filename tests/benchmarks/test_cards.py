@@ -265,6 +265,14 @@ def test_a_reduced_run_is_marked(record):
     assert metrics_of(NAME, [MarketRecord(record | {"reduced": True}, "r.json")])["evaluations"][0]["reduced"]
 
 
+def test_an_estimated_vwap_is_said(record):
+    assert "an **estimated** VWAP" not in card_of(record)
+    estimated = record | {"data": record["data"] | {"estimated_share": 0.1234}}
+    assert "Judged against an **estimated** VWAP: 12.3% of the bars have no measured notional." in card_of(estimated)
+    measured = record | {"data": record["data"] | {"estimated_share": 0.0}}
+    assert card_of(measured) == card_of(record)
+
+
 def test_older_frontiers_are_judged_by_the_standard_of_today():
     """A mean above zero at a ratio below 1 was called a dominance; the end of the ratio's interval decides now."""
     row = {"model": "ours", "min_periods": 1, "policy": "twap", "mean_vol": 0.2, "low_vol": 0.1, "high_vol": 0.3}

@@ -298,6 +298,7 @@ def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan)
         "symbols": ["S000", "S001", "S002"],
         "bars": len(bars),
         "frequency": "1h",
+        "estimated_share": 0.0,
     }
     assert record["period"] == {"start": "2023-11-15T00:00:00+00:00", "end": "2023-12-15T00:00:00+00:00"}
     assert record["reduced"]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
@@ -42,11 +43,11 @@ def daily(tmp_path_factory):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("list", "demo", "benchmark", "execute", "check-leak", "convert", "train", "fit-convex"):
+    for command in ("list", "demo", "benchmark", "execute", "check-leak", "data", "train", "fit-convex"):
         assert command in result.output
 
 
-@pytest.mark.parametrize("arguments", [[], ["publish"]], ids=["lem", "lem publish"])
+@pytest.mark.parametrize("arguments", [[], ["data"], ["publish"]], ids=["lem", "lem data", "lem publish"])
 def test_a_group_alone_shows_its_help(arguments):
     alone, asked = runner.invoke(app, arguments), runner.invoke(app, [*arguments, "-h"])
     assert (alone.exit_code, asked.exit_code) == (0, 0)
@@ -216,12 +217,12 @@ def test_convert_writes_a_file_that_is_mapped_and_back(tmp_path, data, mixed):
         pd.read_parquet(data).sort_values(["timestamp", "symbol"]).to_parquet(tmp_path / "mixed.parquet")
         data = tmp_path / "mixed.parquet"
     for source, target in ((data, "bars.arrow"), (tmp_path / "bars.arrow", "bars.csv.gz")):
-        result = runner.invoke(app, ["convert", str(source), str(tmp_path / target)])
+        result = runner.invoke(app, ["data", "convert", str(source), str(tmp_path / target)])
         assert result.exit_code == 0, result.output
         assert "2 symbols, 1,440 bars" in result.output
     kept = [Bars.read(path).content_hash for path in (data, tmp_path / "bars.arrow", tmp_path / "bars.csv.gz")]
     assert len(set(kept)) == 1
-    assert type(runner.invoke(app, ["convert", "nothing.parquet", "bars.arrow"]).exception) is BarsError
+    assert type(runner.invoke(app, ["data", "convert", "nothing.parquet", "bars.arrow"]).exception) is BarsError
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +237,7 @@ def numbered(tmp_path_factory, data):
 @pytest.mark.parametrize("unit", ["ms", "auto"])
 @pytest.mark.parametrize("target", ["bars.arrow", "bars.parquet"])
 def test_convert_reads_numbers_in_their_unit(tmp_path, data, numbered, unit, target):
-    result = runner.invoke(app, ["convert", str(numbered), str(tmp_path / target), "--unit", unit])
+    result = runner.invoke(app, ["data", "convert", str(numbered), str(tmp_path / target), "--unit", unit])
     assert result.exit_code == 0, result.output
     assert Bars.read(tmp_path / target).content_hash == Bars.read(data).content_hash
 
@@ -246,7 +247,7 @@ COMMANDS = {
     "benchmark": ["benchmark", "--data", "BARS"],
     "execute": ["execute", "--orders", "orders.csv", "--policy", "twap", "--data", "BARS"],
     "check-leak": ["check-leak", "twap", "BARS"],
-    "convert": ["convert", "BARS", "bars.arrow"],
+    "data convert": ["data", "convert", "BARS", "bars.arrow"],
     "finetune": ["finetune", "--from", "lem-crypto-hourly", "--out", "tuned", "--data", "BARS"],
     "publish data": ["publish", "data", "BARS", "--to", "someone/bars", "--licence", "cc-by-4.0"],
 }
@@ -262,6 +263,52 @@ def test_every_command_that_reads_bars_takes_their_unit(tmp_path, monkeypatch, n
     assert "in 's', but it is in 'ms'" in str(wrong.exception), wrong.output
 
 
+@pytest.fixture(scope="module")
+def candles(tmp_path_factory, data):
+    """The bars of one symbol as a vendor writes them: local times, other names, no notional."""
+    path = tmp_path_factory.mktemp("candles") / "AAPL.csv"
+    bars = Bars.read(data)
+    frame = bars.select(bars.symbols[0]).frame
+    frame["Time"] = frame["timestamp"].dt.tz_convert("Asia/Tokyo").dt.tz_localize(None)
+    frame = frame.rename(columns={"open": "O", "high": "H", "low": "L", "close": "Last", "volume": "Size"})
+    frame[["Time", "O", "H", "L", "Last", "Size"]].to_csv(path, index=False)
+    return path
+
+
+NAMED = "timestamp=Time,open=O,high=H,low=L,close=Last,volume=Size"
+VENDOR = ["--columns", NAMED, "--tz", "Asia/Tokyo", "--symbol", "{file}", "--notional", "hlc3"]
+
+
+def test_convert_reads_a_table_of_a_vendor(tmp_path, data, candles):
+    result = runner.invoke(app, ["data", "convert", str(candles), str(tmp_path / "bars.arrow"), *VENDOR])
+    assert result.exit_code == 0, result.output
+    assert "note: read as the format columns" in result.stderr
+    bars, ours = Bars.read(tmp_path / "bars.arrow"), Bars.read(data)
+    assert bars.symbols == ("AAPL",)
+    np.testing.assert_array_equal(bars.timestamp, ours.select(ours.symbols[0]).timestamp)
+    assert not bars.notional_exact.any()
+    pattern = str(candles.with_name("AA*.csv"))
+    several = runner.invoke(app, ["data", "convert", pattern, str(tmp_path / "same.arrow"), *VENDOR])
+    assert several.exit_code == 0, several.output
+    assert Bars.read(tmp_path / "same.arrow").content_hash == bars.content_hash
+    assert "no file fits" in str(runner.invoke(app, ["data", "convert", "no*.csv", "bars.arrow"]).exception)
+
+
+@pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
+def test_every_command_that_reads_bars_takes_the_options_of_vendors(tmp_path, monkeypatch, candles, arguments):
+    monkeypatch.chdir(tmp_path)
+    Order.sample(synthetic_bars(symbols=1, days=30), every="24h").to_csv("orders.csv", index=False)
+    command = [str(candles) if argument == "BARS" else argument for argument in arguments]
+    assert "no format that is known" in str(runner.invoke(app, command).exception)
+    wrong = runner.invoke(app, [*command, *VENDOR[:2], *VENDOR[4:], "--tz", "Asia/Tokio"])
+    assert "there is no time zone 'Asia/Tokio'" in str(wrong.exception), wrong.output
+
+
+def test_columns_are_pairs(candles):
+    command = ["data", "convert", str(candles), "bars.arrow", "--columns", "timestamp"]
+    assert "--columns takes OURS=THEIRS" in str(runner.invoke(app, command).exception)
+
+
 def test_the_demo_has_no_unit_without_bars():
     assert "is for reading --data, which is not given" in str(runner.invoke(app, ["demo", "--unit", "ms"]).exception)
 
@@ -270,7 +317,9 @@ def test_rounded_prices_are_said_on_one_line(tmp_path, monkeypatch, capsys, data
     frame = pd.read_parquet(data)
     frame.loc[3, "close"] = frame.loc[3, "high"] * (1 + 1.2e-7)
     frame.to_parquet(tmp_path / "bars.parquet")
-    monkeypatch.setattr(sys, "argv", ["lem", "convert", str(tmp_path / "bars.parquet"), str(tmp_path / "bars.csv")])
+    monkeypatch.setattr(
+        sys, "argv", ["lem", "data", "convert", str(tmp_path / "bars.parquet"), str(tmp_path / "bars.csv")]
+    )
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
@@ -413,7 +462,7 @@ def test_a_path_that_cannot_be_is_refused_before_anything_is_done(tmp_path, data
 def test_a_conversion_to_where_nothing_can_be_written_is_refused(tmp_path, data, monkeypatch, target, problem):
     monkeypatch.setattr(Bars, "read", None)
     monkeypatch.chdir(tmp_path)
-    assert problem in str(runner.invoke(app, ["convert", str(data), target]).exception)
+    assert problem in str(runner.invoke(app, ["data", "convert", str(data), target]).exception)
 
 
 def test_execute_writes_schedule_orders_and_exclusions(tmp_path, data):
@@ -435,3 +484,29 @@ def test_errors_are_one_line_and_exit_code_2(monkeypatch, capsys):
     message = capsys.readouterr().err
     assert "nowhere.parquet" in message
     assert "Traceback" not in message
+
+
+def test_data_check_prints_a_table_json_and_a_page(tmp_path, data):
+    page = tmp_path / "check.html"
+    result = runner.invoke(app, ["data", "check", str(data), "--html", str(page), "--licence", "cc-by-4.0"])
+    assert result.exit_code == 0, result.output
+    for text in ("1,440", "24/7 (2)", "starts of orders lost to gaps", "cc-by-4.0", "Symbols"):
+        assert text in result.output
+    html = page.read_text()
+    assert "Coverage" in html
+    assert "data:image/svg" in html
+    assert "positive = cost" not in html  # no order was executed
+    content = json.loads(runner.invoke(app, ["data", "check", str(data), "--json"]).stdout)
+    assert content["facts"]["bars"] == 1440
+    assert content["warnings"] == [
+        "no licence is stated: look up the terms of the data before you publish anything made of them"
+    ]
+    assert [row["symbol"] for row in content["symbols"]] == list(Bars.read(data).symbols)
+
+
+def test_data_check_reads_a_table_of_a_vendor(candles):
+    result = runner.invoke(app, ["data", "check", str(candles), "--json", *VENDOR])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["facts"]["bars with an estimated notional"] == "100.0 %"
+    assert "read as the format columns" in content["facts"]["how it was read"]

@@ -66,7 +66,7 @@ def test_every_command_prints_in_every_encoding(monkeypatch, folder, tmp_path, e
             "json": ["list", "--json"],
             "help": ["--help"],
             "execute": ["execute", "--data", data, "--orders", orders, "--policy", "twap", "--out", tmp_path / "größe"],
-            "convert": ["convert", data, tmp_path / "größe.csv"],
+            "data convert": ["data", "convert", data, tmp_path / "größe.csv"],
             "check-leak": ["check-leak", "twap", data, "--checks", "1"],
             "benchmark": ["benchmark", "--data", data, "--model", "twap", *SMALL, "--out", tmp_path / "bericht"],
         }.items()
@@ -145,7 +145,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(arguments):
 
 def test_an_error_that_nobody_reads_is_still_an_error():
     writing = _closed_pipe()
-    done = _run(["convert", "nothing.parquet", "bars.csv"], stderr=writing, stdout=subprocess.PIPE)
+    done = _run(["data", "convert", "nothing.parquet", "bars.csv"], stderr=writing, stdout=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stdout) == (2, "")
 

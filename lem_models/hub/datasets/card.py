@@ -25,6 +25,7 @@ from lem_models.hub.datasets.licence import Licence
 from lem_models.hub.datasets.shards import ShardPlan
 from lem_models.hub.settings import BarsUpload
 from lem_models.markets.calendar.frequency import GROUP, clock
+from lem_models.markets.vendors.reading import EXACT
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
@@ -41,6 +42,7 @@ _MEANINGS = {
     "close": "last price, in quote units",
     "volume": "traded volume, in base units (coins, shares)",
     "notional": "traded value, in quote units; notional / volume is the VWAP of the bar",
+    EXACT: "whether the notional was measured; otherwise it is an estimate",
 }
 _SIZES = (
     (10**3, "n<1K"),
@@ -97,6 +99,7 @@ def measure_bars(bars: Bars, shards: ShardPlan, meanings: Mapping[str, str]) -> 
         "gaps": len(bars.gaps),
         "missing": int(bars.gaps["missing"].sum()),
         "idle": sum(int(np.sum(bars.volume[at : at + GROUP] == 0.0)) for at in range(0, len(bars), GROUP)),
+        "estimated": f"{100 * bars.estimated_share:.1f} %" if EXACT in bars.columns else "",
         "content_hash": bars.content_hash,
         "columns": [
             {"name": _cell(f.name), "kind": _kind(f.type), "meaning": _cell(meanings.get(f.name, "not described"))}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,12 +23,11 @@ from lem_models.guard.arrow import check_size
 from lem_models.guard.columns import MAX_COLUMNS, check_columns
 from lem_models.guard.output import replacing
 from lem_models.guard.parquet import GuardedParquet, LocalFile
+from lem_models.markets.storage.packed import BoundedStream, unpacked_limit
 
 __all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "write_table", "writing"]
 
 _MAX_LINE = 1 << 18
-_PACKED_FREE = 1 << 28
-_PACKED_RATIO = 100
 
 FORMATS = ("parquet", "csv", "csv.gz", "arrow")
 
@@ -157,26 +155,8 @@ def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
         if packed is None:
             return pyarrow.csv.read_csv(path, convert_options=texts)
         packed.seek(0)
-        limit = max(_PACKED_FREE, _PACKED_RATIO * path.stat().st_size)
-        return pyarrow.csv.read_csv(_Bounded(packed, limit), convert_options=texts)
-
-
-class _Bounded(io.RawIOBase):
-    """A stream with a limit, because a packed file may expand to a thousand times its size."""
-
-    def __init__(self, stream: gzip.GzipFile, limit: int) -> None:
-        super().__init__()
-        self._stream, self._limit, self._given = stream, limit, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._stream.read(size if size >= 0 else self._limit - self._given + 1)
-        self._given += len(content)
-        if self._given > self._limit:
-            raise ValueError(f"it would expand to more than {self._limit:,} bytes, too many for its size")
-        return content
+        limited = BoundedStream(packed, unpacked_limit(path.stat().st_size))
+        return pyarrow.csv.read_csv(limited, convert_options=texts)
 
 
 def _with_short_timestamps(table: pa.Table) -> pa.Table:

@@ -171,7 +171,7 @@ def finetune(
     # Refuse a test part without orders before anything is trained or written.
     test = comparison_settings(horizon, start=split.test.start, costs=costs, limit=settings.orders, seed=recipe.seed)
     test_days = sample_orders(bars, test)["start"].dt.floor("D").nunique()
-    warnings = _warnings(model, split, horizon, clock(bars.frequency), test_days)
+    warnings = (*_warnings(model, split, horizon, clock(bars.frequency), test_days), *bars.doubts_in_words())
     for line in (*map(str, split.parts), *(f"warning: {text}" for text in warnings)):
         report(line)
     run = train(

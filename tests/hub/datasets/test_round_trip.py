@@ -315,6 +315,16 @@ def test_a_card_that_names_another_licence_is_a_contradiction(hub):
 # --- the card --------------------------------------------------------------------------------------------------------
 
 
+def test_the_card_says_how_many_notionals_are_estimated(hub):
+    exact = np.arange(len(market())) % 4 > 0
+    push(hub, Bars.from_frame(market().frame.assign(notional_exact=exact)))
+    text = card(hub)
+    assert text.count("| Bars with an estimated notional | 25.0 % |\n| Content hash") == 1
+    assert "| notional_exact | bool | whether the notional was measured; otherwise it is an estimate |" in text
+    back = Bars.from_hub(NAME)
+    assert back.notional_exact.tolist() == exact.tolist()
+
+
 def test_the_card_says_what_was_measured_and_what_the_publisher_said(hub):
     push(
         hub,
@@ -341,6 +351,7 @@ def test_the_card_says_what_was_measured_and_what_the_publisher_said(hub):
         'Bars.from_hub("desk/bars", split="train")',
     ):
         assert expected in text, expected
+    assert "estimated notional" not in text
     assert (head(hub)["license"], head(hub)["pretty_name"]) == (LICENCE, "bars")
     assert head(hub)["size_categories"] == ["1K<n<10K"]
 

@@ -1,4 +1,4 @@
-"""``lem convert``: check bars, and write them in another format."""
+"""``lem data convert``: check bars, and write them in another format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ConvertOptions", "convert"]
 
 
 class ConvertOptions(BarsOptions):
-    """Options of ``lem convert``."""
+    """Options of ``lem data convert``."""
 
     source: Annotated[Path, typer.Argument()] = Field(description=BARS)
     target: Annotated[Path, typer.Argument()] = Field(description="File to write, in any of these formats.")
@@ -34,13 +34,13 @@ def convert(options: ConvertOptions) -> None:
     check_readable(source)
     check_file(target)
     format_of(target)
-    if target.suffix == ".arrow" and not options.fill_gaps:
+    if target.suffix == ".arrow" and source.suffix == ".parquet" and not (options.fill_gaps or options.are_for_vendors):
         try:  # piece by piece
             bars = store_bars(source, target, calendar=calendar_choice(options.calendar), unit=options.unit)
         except BarsError as error:
-            if error.rule != "symbol by symbol":
+            if error.rule not in ("symbol by symbol", "required columns"):
                 raise
-            # The rows of symbols are mixed, so they are sorted in memory.
+            # The rows of symbols are mixed, so they are sorted in memory; or the columns are those of a vendor.
             options.read(source).write(target)
             bars = Bars.read(target)
     else:

@@ -1,0 +1,57 @@
+"""``lem data check``: what to know about bars before trusting them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+from pydantic import Field
+
+from lem_models.cli.bars import BARS, BarsOptions
+from lem_models.cli.terminal import make_console
+
+__all__ = ["CheckOptions", "check"]
+
+
+class CheckOptions(BarsOptions):
+    """Options of ``lem data check``."""
+
+    flags: ClassVar[dict[str, str]] = {"as_json": "--json"}
+
+    data: Annotated[Path, typer.Argument()] = Field(description=BARS)
+    as_json: bool = Field(False, description="Print all properties as JSON.")
+    html: Path | None = Field(None, description="Also write a page with a picture of the coverage.")
+    licence: str = Field("", description="Terms of use of the data, for the page.")
+
+
+def check(options: CheckOptions) -> None:
+    """Check bars: gaps, halts, outliers, splits, estimated notionals, calendar, doubtful times."""
+    from lem_models.guard.output import check_file, json_text
+    from lem_models.markets.quality import check_bars
+    from lem_models.report.console import fitting_table
+    from lem_models.report.data.page import write_data_page
+    from lem_models.report.data.tables import finding_tables, symbols_table
+    from lem_models.report.numbers import fact_text
+
+    if options.html is not None:
+        check_file(options.html)
+    bars = options.read(options.data)
+    written = options.data.stat().st_mtime_ns if options.data.is_file() else None
+    checked = check_bars(bars, as_of=written, licence=options.licence)
+    if options.html is not None:
+        command = shlex.join(["lem", "data", "check", str(options.data)])
+        write_data_page(checked, options.html, title=f"Check of {options.data.name}", command=command)
+    if options.as_json:
+        typer.echo(json_text(checked.as_dict()))
+        return
+    console = make_console()
+    for name, value in checked.facts().items():
+        console.print(f"{name:<32}{fact_text(value)}", markup=False, highlight=False, soft_wrap=True)
+    for table in (symbols_table(checked), *finding_tables(checked)):
+        console.print(fitting_table(console, table))
+    for text in checked.warnings():
+        console.print(f"! {text}", markup=False, soft_wrap=True)
+    if options.html is not None:
+        console.print(f"\n{options.html.resolve()}", markup=False, soft_wrap=True)
