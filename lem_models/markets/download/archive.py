@@ -17,7 +17,7 @@ import hashlib
 import re
 import xml.etree.ElementTree
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -112,12 +112,9 @@ class BinanceArchive(Source):
         self._interval = pd.Timedelta(request.interval)
         self._transfer = Transfer(request.manners)
         # A mirror has the listing beside its files.
-        own = request.addresses.get("url")
-        if own and "listing_url" not in request.addresses:
-            self._listing = self.address()
-        else:
-            self._listing = self.address("listing_url")
         self._url = self.address()
+        is_mirror = self.has_address() and not self.has_address("listing_url")
+        self._listing = self._url if is_mirror else self.address("listing_url")
         self._files: dict[str, list[_File]] | None = None
         self._notes: dict[str, list[str]] = {}
 
@@ -222,7 +219,9 @@ class BinanceArchive(Source):
         name = self.intervals[self._interval]
         folder = f"data/{MARKETS[str(self.chosen['market'])]}/{kind}/klines/{symbol}/{name}/"
         prefix = f"{folder}{symbol}-{name}-"
-        pattern = re.compile(rf"{re.escape(prefix)}([0-9]{{4}}-[0-9]{{2}}{'-[0-9]{2}' if kind == 'daily' else ''})\.zip")
+        pattern = re.compile(
+            rf"{re.escape(prefix)}([0-9]{{4}}-[0-9]{{2}}{'-[0-9]{2}' if kind == 'daily' else ''})\.zip"
+        )
         files: dict[str, _File] = {}
         checksums: set[str] = set()
         # The listing is sorted and begins after the marker; nothing that begins with a later month is wanted.
@@ -247,7 +246,7 @@ class BinanceArchive(Source):
     def _page(self, folder: str, marker: str) -> tuple[list[tuple[str, int]], bool]:
         """Keys and sizes of one page of the listing, and whether it is the last one."""
         query = urlencode({"delimiter": "/", "prefix": folder, "marker": marker})
-        url = f"{self._listing}?{query}" if "/" in self._listing.partition("://")[2] else f"{self._listing}/?{query}"
+        url = f"{self._listing}/?{query}"
         content = self._transfer.get(url, _MAX_LISTING)
         if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
             raise DownloadError(f"{self._listing} sends no listing of files", url=url)
@@ -268,21 +267,18 @@ class BinanceArchive(Source):
 
     def _download(self, files: Sequence[_File], report: Report) -> dict[str, SourceFile]:
         """Download the files that are not here, several at a time; facts of each by its key."""
-        total, done = sum(file.bytes for file in files), 0
-        counts: list[int] = []  # appended by threads, summed here
-
-        def fetch(file: _File) -> SourceFile:
-            return self._fetch(file, counts.append)
-
+        total = sum(file.bytes for file in files)
         here: dict[str, SourceFile] = {}
-        report("files", 0, total)
+        done = 0
+        report("downloading", done, total)
         with ThreadPoolExecutor(self.request.workers, thread_name_prefix="download") as threads:
             try:
-                running: dict[Future[SourceFile], _File] = {threads.submit(fetch, file): file for file in files}
+                running = {threads.submit(self._fetch, file): file for file in files}
                 for future in as_completed(running):
-                    here[running[future].key] = future.result()
-                    done = sum(running[each].bytes for each in running if each.done())
-                    report("files", max(done, min(sum(counts), total)), total)
+                    file = running[future]
+                    here[file.key] = future.result()
+                    done += file.bytes
+                    report("downloading", done, total)
             except BaseException:
                 # The first error, or a signal: no thread waits on, and no further file is begun.
                 self._transfer.stop()
@@ -290,7 +286,7 @@ class BinanceArchive(Source):
                 raise
         return here
 
-    def _fetch(self, file: _File, received: object) -> SourceFile:
+    def _fetch(self, file: _File) -> SourceFile:
         """Make sure that a file is here with the checksum that the archive states."""
         url = f"{self._url}/{quote(file.key)}"
         expected = self._checksum(url, file.name)

@@ -110,8 +110,10 @@ class Source(ABC):
         name: What users call it.
         packages: Distributions that it needs and whose versions are recorded.
         terms: Where the vendor's terms of use are.
+        notional: Where the notional comes from, in words.
         default_addresses: Its base addresses by name; ``LEM_FETCH_<SOURCE>_<NAME>`` replaces one of them.
         options: Options that it has, with their defaults.
+        intervals: Lengths of its bars, and what it calls them; empty where that depends on more than the source.
     """
 
     name: ClassVar[str]
@@ -145,9 +147,15 @@ class Source(ABC):
 
     def address(self, name: str = "url") -> str:
         """A base address: of the request, of the environment, or the source's own."""
+        return check_address(self._given_address(name) or self.default_addresses[name])
+
+    def has_address(self, name: str = "url") -> bool:
+        """Whether the request or the environment replaces a base address."""
+        return bool(self._given_address(name))
+
+    def _given_address(self, name: str) -> str | None:
         variable = f"LEM_FETCH_{self.name}_{name}".upper()
-        given = self.request.addresses.get(name) or os.environ.get(variable) or self.default_addresses[name]
-        return check_address(given)
+        return self.request.addresses.get(name) or os.environ.get(variable)
 
     def versions(self) -> dict[str, str]:
         """Versions of this package and of those that the source needs."""
@@ -160,6 +168,10 @@ class Source(ABC):
         Raises:
             DownloadError: The source fails, or has nothing of a symbol.
         """
+
+    def notes(self) -> list[str]:
+        """What a plan must say besides its lines, one sentence each."""
+        return []
 
     @abstractmethod
     def tables(self, report: Report) -> Iterator[Fetched]:

@@ -13,7 +13,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -116,23 +115,12 @@ class Transfer:
         """Let every thread give up at its next request, wait or block."""
         self._stopped.set()
 
-    def find(self, url: str, limit: int, received: Callable[[int], None] | None = None) -> bytes | None:
-        """Get the body of an address; ``None`` if there is nothing (404). See :meth:`get`."""
-        try:
-            return self.get(url, limit, received)
-        except DownloadError as error:
-            if error.status == 404:
-                return None
-            raise
-
-    def get(self, url: str, limit: int, received: Callable[[int], None] | None = None) -> bytes:
+    def get(self, url: str, limit: int) -> bytes:
         """Get the body of an address.
 
         Args:
             url: The address.
             limit: Largest body in bytes.
-            received: Called with the number of bytes of each block; a repeated attempt calls it with what the failed
-                one had received, negated.
 
         Raises:
             DownloadError: The server refuses, fails again and again, cannot be reached, sends too much, or asks for a
@@ -142,7 +130,7 @@ class Transfer:
         for attempt in range(1, self._manners.attempts + 1):
             self._take_turn(url)
             try:
-                return self._attempt(url, limit, received)
+                return self._attempt(url, limit)
             except _Temporary as error:
                 problem = error.problem
             pause = wait if problem.retry_after is None else problem.retry_after
@@ -169,28 +157,22 @@ class Transfer:
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
-    def _attempt(self, url: str, limit: int, received: Callable[[int], None] | None) -> bytes:
-        count = 0
+    def _attempt(self, url: str, limit: int) -> bytes:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": self._agent})
             with urllib.request.urlopen(request, timeout=self._manners.timeout) as response:
                 content = bytearray()
                 while block := response.read(_BLOCK):
                     content += block
-                    count += len(block)
-                    if received is not None:
-                        received(len(block))
                     if len(content) > limit:
                         raise DownloadError(f"{url} sends more than {limit:,} bytes", url=url)
                     if self._stopped.is_set():
                         raise DownloadError(f"the download of {url} was stopped", url=url)
                 stated = response.headers.get("Content-Length")
                 if stated is not None and stated.isdigit() and len(content) < int(stated):
-                    raise http.client.IncompleteRead(bytes(), int(stated) - len(content))
+                    raise http.client.IncompleteRead(b"", int(stated) - len(content))
                 return bytes(content)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            if received is not None and count:
-                received(-count)
             problem, again = _problem(url, error)
         # Raise outside the handler: the context must not hold the request.
         raise _Temporary(problem) if again else problem

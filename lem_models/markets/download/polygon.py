@@ -1,0 +1,122 @@
+"""Polygon, now Massive, through its client massive: aggregates with the vendor's VWAP.
+
+The key is read from the environment (``MASSIVE_API_KEY`` or ``POLYGON_API_KEY``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from lem_models.errors import ConfigError, DownloadError
+from lem_models.guard.output import Json
+from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.hours import keep_regular_hours
+from lem_models.markets.download.source import Fetched, Planned, Report, Request, Source, closed_bars
+from lem_models.markets.download.vendor_clients import ask_client, read_key
+from lem_models.markets.download.vwap import with_vwap
+
+__all__ = ["Polygon"]
+
+_DEFAULT = "https://api.massive.com"
+
+
+class Polygon(Source):
+    """Aggregates of Polygon (Massive)."""
+
+    name = "polygon"
+    packages = ("massive",)
+    terms = "https://massive.com/legal/market-data-terms"
+    notional = "the vendor's VWAP times the volume where notional_exact is true"
+    default_addresses: ClassVar = {"url": _DEFAULT}
+    options: ClassVar = {"adjusted": True, "regular_hours": True, "exchange": "XNYS"}
+    intervals: ClassVar = {
+        pd.Timedelta(count, unit): f"{count} {word}"
+        for unit, word, counts in (
+            ("s", "second", (1, 5, 10, 15, 30)),
+            ("min", "minute", (1, 2, 3, 5, 10, 15, 30)),
+            ("h", "hour", (1, 2, 4, 6, 8, 12)),
+            ("D", "day", (1,)),
+        )
+        for count in counts
+    }
+
+    def __init__(self, request: Request) -> None:
+        """See the class.
+
+        Raises:
+            ConfigError: The interval is not offered, there is no period or no key, or massive is missing.
+        """
+        super().__init__(request)
+        if request.period is None:
+            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
+        self._period, self._interval = request.period, pd.Timedelta(request.interval)
+        self._url = self.address()
+        self._key = read_key(("MASSIVE_API_KEY", "POLYGON_API_KEY"), self.name)
+
+    def facts(self) -> dict[str, Json]:
+        """The adjustment."""
+        return {"adjustment": "split" if self.chosen["adjusted"] else "raw"}
+
+    def plan(self) -> list[Planned]:
+        """The bars of each symbol; an upper bound."""
+        what = f"bars of {clock(self._interval)}, 50,000 minutes or days a request"
+        return [
+            Planned(symbol, what, str(self._period), f"{self._url}/v2/aggs/ticker/{symbol}")
+            for symbol in self.request.names
+        ]
+
+    def tables(self, report: Report) -> Iterator[Fetched]:
+        """The bars of each symbol.
+
+        Raises:
+            DownloadError: Polygon fails, or has no bars of a symbol.
+        """
+        from massive import RESTClient
+
+        count, unit = self.intervals[self._interval].split()
+        # The waits are ours: its own are too short for a limit of five requests a minute.
+        client = RESTClient(api_key=self._key, base=self._url, retries=0)
+        for number, symbol in enumerate(self.request.names):
+            report("symbols", number, len(self.request.names))
+            rows = ask_client(
+                f"fetch {symbol} from Polygon",
+                lambda symbol=symbol: list(
+                    client.list_aggs(
+                        symbol,
+                        int(count),
+                        unit,
+                        self._period.start.to_pydatetime(),
+                        # Its end is inclusive.
+                        (self._period.end - pd.Timedelta(1, "ms")).to_pydatetime(),
+                        adjusted=bool(self.chosen["adjusted"]),
+                        sort="asc",
+                        limit=50_000,
+                    )
+                ),
+                manners=self.request.manners,
+                secrets=(self._key,),
+            )
+            yield self._fetched(symbol, rows)
+        report("symbols", len(self.request.names), len(self.request.names))
+
+    def _fetched(self, symbol: str, rows: list[Any]) -> Fetched:
+        if not rows:
+            raise DownloadError(f"Polygon has no bars of {symbol} and {clock(self._interval)} in {self._period}")
+        try:
+            timestamp = pd.DatetimeIndex(np.array([row.timestamp for row in rows], dtype=np.int64) * 10**6, tz="UTC")
+            names = ("open", "high", "low", "close", "volume")
+            values = {name: np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in names}
+            values["vwap"] = np.array([np.nan if row.vwap is None else row.vwap for row in rows], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DownloadError(f"Polygon sends bars of {symbol} that cannot be read: {error!r}") from None
+        fetched = with_vwap(symbol, timestamp, values)
+        closed_bars(fetched, self.request)
+        if self.chosen["regular_hours"] and ":" not in symbol:  # X:BTCUSD and C:EURUSD trade all day
+            keep_regular_hours(fetched, str(self.chosen["exchange"]), self._interval)
+        if fetched.table.empty:
+            raise DownloadError(f"Polygon has no closed bars of {symbol} in {self._period}")
+        return fetched

@@ -1,0 +1,136 @@
+"""Yahoo Finance, through yfinance: prices adjusted for splits, no money traded.
+
+Yahoo has no quote volume and no VWAP, so the notional is an estimate, ``volume * (high + low + close) / 3``, and every
+bar has ``notional_exact`` False. Dividends are not taken out of the prices, because nobody traded at such prices; the
+adjusted close is kept as ``adj_close``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from lem_models.errors import ConfigError, DownloadError
+from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.source import (
+    Fetched,
+    Planned,
+    Report,
+    Request,
+    Source,
+    closed_bars,
+    count_repair,
+    plain_table,
+)
+from lem_models.markets.download.vendor_clients import ask_client
+
+__all__ = ["Yahoo"]
+
+_DEFAULT = "https://query2.finance.yahoo.com"
+_DAY = pd.Timedelta(days=1)
+
+
+class Yahoo(Source):
+    """Bars of Yahoo Finance."""
+
+    name = "yahoo"
+    packages = ("yfinance",)
+    terms = "https://legal.yahoo.com/us/en/yahoo/terms/otos/index.html: for personal use"
+    notional = "estimated: volume * (high + low + close) / 3"
+    default_addresses: ClassVar = {"url": _DEFAULT}
+    intervals: ClassVar = {
+        pd.Timedelta(text.replace("m", "min")): text for text in ("1m", "2m", "5m", "15m", "30m", "1h", "90m", "1d")
+    }
+
+    def __init__(self, request: Request) -> None:
+        """See the class.
+
+        Raises:
+            ConfigError: The interval is not Yahoo's, there is no period, or yfinance is missing.
+        """
+        super().__init__(request)
+        if request.period is None:
+            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
+        self._period = request.period
+        self._interval = pd.Timedelta(request.interval)
+        self._url = self.address()
+
+    def plan(self) -> list[Planned]:
+        """One request a symbol."""
+        what = f"1 request for bars of {clock(self._interval)}"
+        return [
+            Planned(symbol, what, str(self._period), f"{self._url}/v8/finance/chart/{symbol}")
+            for symbol in self.request.names
+        ]
+
+    def tables(self, report: Report) -> Iterator[Fetched]:
+        """The bars of each symbol.
+
+        Raises:
+            DownloadError: Yahoo fails, or has no bars of a symbol.
+        """
+        with _settings(self._url) as yfinance:
+            for number, symbol in enumerate(self.request.names):
+                report("symbols", number, len(self.request.names))
+                history = ask_client(
+                    f"fetch {symbol} from Yahoo",
+                    lambda symbol=symbol: yfinance.Ticker(symbol).history(
+                        start=self._period.start.to_pydatetime(),
+                        end=self._period.end.to_pydatetime(),
+                        interval=self.intervals[self._interval],
+                        auto_adjust=False,
+                        actions=False,
+                        keepna=True,
+                        timeout=self.request.manners.timeout,
+                    ),
+                    manners=self.request.manners,
+                )
+                yield self._fetched(symbol, history)
+            report("symbols", len(self.request.names), len(self.request.names))
+
+    def _fetched(self, symbol: str, history: pd.DataFrame) -> Fetched:
+        if history.empty:
+            raise DownloadError(f"Yahoo has no bars of {symbol} and {clock(self._interval)} in {self._period}")
+        prices = history[["Open", "High", "Low", "Close"]]
+        whole = prices.notna().all(axis=1) & history["Volume"].notna()
+        history = history[whole]
+        values = {name.lower(): history[name].to_numpy() for name in ("Open", "High", "Low", "Close", "Volume")}
+        values["notional"] = values["volume"] * (values["high"] + values["low"] + values["close"]) / 3.0
+        table = plain_table(symbol, pd.DatetimeIndex(history.index), values, exact=False)
+        table["adj_close"] = history["Adj Close"].to_numpy(dtype=float)
+        fetched = Fetched(table)
+        count_repair(fetched, "bars without prices, left out", int((~whole).sum()))
+        closed_bars(fetched, self.request)
+        if fetched.table.empty:
+            raise DownloadError(f"Yahoo has no closed bars of {symbol} and {clock(self._interval)} in {self._period}")
+        return fetched
+
+
+@contextlib.contextmanager
+def _settings(url: str) -> Iterator[Any]:
+    """The module yfinance with errors that are raised, caches in a temporary folder, and the address replaced."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import yfinance
+        from yfinance import base
+        from yfinance.scrapers import history
+
+    modules = (base, history)
+    before, hidden = [module._BASE_URL_ for module in modules], yfinance.config.debug.hide_exceptions
+    with tempfile.TemporaryDirectory(prefix="lem-yfinance-") as folder:
+        yfinance.set_tz_cache_location(str(Path(folder)))
+        try:
+            yfinance.config.debug.hide_exceptions = False
+            for module in modules:
+                module._BASE_URL_ = url
+            yield yfinance
+        finally:
+            yfinance.config.debug.hide_exceptions = hidden
+            for module, own in zip(modules, before, strict=True):
+                module._BASE_URL_ = own
