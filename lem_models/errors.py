@@ -175,8 +175,8 @@ class WeightsError(LEMError):
 class DownloadError(LEMError):
     """A source of bars refused, failed or could not be reached, or what it sent is damaged.
 
-    The message is one line and never holds a key. No error of a vendor's client is chained to it, because those hold the
-    request and its headers.
+    The message is one line and never holds a key. No error of a vendor's client is chained to it, because those hold
+    the request and its headers.
 
     Args:
         message: What went wrong, and what to do about it.

@@ -1,12 +1,13 @@
 """Stocks of Alpaca, through its client alpaca-py: bars with the vendor's VWAP.
 
-The keys are read from the environment (``APCA_API_KEY_ID`` and ``APCA_API_SECRET_KEY``). The feed ``iex`` is free and sees
-the trades of one exchange only, some percent of the volume; ``sip`` sees all.
+The keys are read from the environment (``APCA_API_KEY_ID`` and ``APCA_API_SECRET_KEY``). The feed ``iex`` is free and
+sees the trades of one exchange only, some percent of the volume; ``sip`` sees all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,14 +45,11 @@ class Alpaca(Source):
         """See the class.
 
         Raises:
-            ConfigError: The interval or the feed is not Alpaca's, there is no period or no key, or alpaca-py is missing.
+            ConfigError: The request does not fit Alpaca, there is no key, or alpaca-py is missing.
         """
         super().__init__(request)
-        if request.period is None:
-            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
         if self.chosen["feed"] not in _FEEDS:
             raise ConfigError(f"the feed is one of {', '.join(_FEEDS)}, not {self.chosen['feed']!r}")
-        self._period, self._interval = request.period, pd.Timedelta(request.interval)
         self._url = self.address()
         self._key = read_key(("APCA_API_KEY_ID", "ALPACA_API_KEY"), self.name)
         self._secret = read_key(("APCA_API_SECRET_KEY", "ALPACA_SECRET_KEY"), self.name)
@@ -65,10 +63,8 @@ class Alpaca(Source):
 
     def plan(self) -> list[Planned]:
         """The bars of each symbol; an upper bound."""
-        what = f"bars of {clock(self._interval)} from the feed {self.chosen['feed']}, 10,000 a request"
-        return [
-            Planned(symbol, what, str(self._period), f"{self._url}/v2/stocks/bars") for symbol in self.request.names
-        ]
+        what = f"bars of {clock(self.interval)} from the feed {self.chosen['feed']}, 10,000 a request"
+        return [Planned(symbol, what, str(self.period), f"{self._url}/v2/stocks/bars") for symbol in self.request.names]
 
     def tables(self, report: Report) -> Iterator[Fetched]:
         """The bars of each symbol.
@@ -80,7 +76,7 @@ class Alpaca(Source):
         from alpaca.data.requests import StockBarsRequest
         from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
-        name = self.intervals[self._interval]
+        name = self.intervals[self.interval]
         unit = {"Min": TimeFrameUnit.Minute, "Hour": TimeFrameUnit.Hour, "Day": TimeFrameUnit.Day}
         frame = TimeFrame(int(name.rstrip("MinHourDay")), unit[name.lstrip("0123456789")])
         client = StockHistoricalDataClient(self._key, self._secret, raw_data=True, url_override=self._url)
@@ -89,15 +85,15 @@ class Alpaca(Source):
             asked = StockBarsRequest(
                 symbol_or_symbols=symbol,
                 timeframe=frame,
-                start=self._period.start.to_pydatetime(),
+                start=self.period.start.to_pydatetime(),
                 # Alpaca's end is inclusive.
-                end=(self._period.end - pd.Timedelta(1, "us")).to_pydatetime(),
+                end=(self.period.end - pd.Timedelta(1, "us")).to_pydatetime(),
                 adjustment=self._adjustment(),
                 feed=self.chosen["feed"],
             )
             answer = ask_client(
                 f"fetch {symbol} from Alpaca",
-                lambda asked=asked: client.get_stock_bars(asked),
+                partial(client.get_stock_bars, asked),
                 manners=self.request.manners,
                 secrets=(self._key, self._secret),
             )
@@ -106,7 +102,7 @@ class Alpaca(Source):
 
     def _fetched(self, symbol: str, rows: list[dict[str, Any]]) -> Fetched:
         if not rows:
-            raise DownloadError(f"Alpaca has no bars of {symbol} and {clock(self._interval)} in {self._period}")
+            raise DownloadError(f"Alpaca has no bars of {symbol} and {clock(self.interval)} in {self.period}")
         try:
             timestamp = pd.DatetimeIndex(pd.to_datetime([row["t"] for row in rows], utc=True, format="ISO8601"))
             letters = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}
@@ -117,9 +113,9 @@ class Alpaca(Source):
         fetched = with_vwap(symbol, timestamp, values)
         closed_bars(fetched, self.request)
         if self.chosen["regular_hours"]:
-            keep_regular_hours(fetched, str(self.chosen["exchange"]), self._interval)
+            keep_regular_hours(fetched, str(self.chosen["exchange"]), self.interval)
         if fetched.table.empty:
-            raise DownloadError(f"Alpaca has no closed bars of {symbol} in {self._period}")
+            raise DownloadError(f"Alpaca has no closed bars of {symbol} in {self.period}")
         if self.chosen["feed"] == "iex":
             fetched.notes.append(
                 f"{symbol}: the feed iex holds the trades of one exchange only, not the market's volume"

@@ -4,11 +4,11 @@
     data/futures/um/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-12-31.zip
 
 A month is published some days after its end, a day the day after. The listing of the archive (that of an S3 bucket)
-names the files that exist, so nothing is asked for in vain, and a symbol that was listed later is told from a failure. A
+names the files that exist, so nothing is asked for in vain, and a late listing of a symbol differs from a failure. A
 month that is missing is taken day by day.
 
-Files are kept in a folder until the bars are written. A download that was interrupted goes on from there: a file is used
-again if it still has the checksum that the archive states.
+Files are kept in a folder until the bars are written. A download that was interrupted goes on from there: a file is
+used again if it still has the checksum that the archive states.
 """
 
 from __future__ import annotations
@@ -94,22 +94,19 @@ class BinanceArchive(Source):
         """See the class.
 
         Raises:
-            ConfigError: The market, the interval or a symbol is none of the archive's, or there is no period.
+            ConfigError: The request does not fit the archive.
+            UnknownNameError: There is no such market.
         """
         super().__init__(request)
         if self.chosen["market"] not in MARKETS:
             raise UnknownNameError.among("market", str(self.chosen["market"]), MARKETS)
-        if request.period is None:
-            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
-        if request.interval == pd.Timedelta("1s") and self.chosen["market"] != "spot":
+        if self.interval == pd.Timedelta("1s") and self.chosen["market"] != "spot":
             raise ConfigError("the archive has bars of a second for spot markets only")
         for name in request.names:
             if not _SYMBOL.fullmatch(name):
                 raise ConfigError(
-                    f"{shown(name)} is not a symbol of Binance's archive: write it as BTCUSDT, for COIN-M as BTCUSD_PERP"
+                    f"{shown(name)} is not a symbol of Binance's archive: write it as BTCUSDT (COIN-M: BTCUSD_PERP)"
                 )
-        self._period = request.period
-        self._interval = pd.Timedelta(request.interval)
         self._transfer = Transfer(request.manners)
         # A mirror has the listing beside its files.
         self._url = self.address()
@@ -173,8 +170,8 @@ class BinanceArchive(Source):
         return self._files
 
     def _files_of(self, symbol: str) -> list[_File]:
-        first = self._period.start.tz_localize(None).to_period("M")
-        last = (self._period.end - pd.Timedelta(1, "ns")).tz_localize(None).to_period("M")
+        first = self.period.start.tz_localize(None).to_period("M")
+        last = (self.period.end - pd.Timedelta(1, "ns")).tz_localize(None).to_period("M")
         months = [str(month) for month in pd.period_range(first, last, freq="M")]
         by_month = self._list(symbol, "monthly", months[0], months[-1])
         files = {label: file for label, file in by_month.items() if label in set(months)}
@@ -187,13 +184,13 @@ class BinanceArchive(Source):
                 missing += self._without(named, days)
         if not files:
             raise DownloadError(
-                f"Binance's archive has no {self.chosen['market']} bars of {symbol} and {clock(self._interval)} in "
-                f"{self._period}: is the symbol of another market (--market), or was it listed later?",
+                f"Binance's archive has no {self.chosen['market']} bars of {symbol} and {clock(self.interval)} in "
+                f"{self.period}: is the symbol of another market (--market), or was it listed later?",
                 url=self._listing,
             )
         if missing:
             self._notes[symbol] = [
-                f"{symbol}: the archive has no bars for {_runs(missing)} (not listed yet, delisted, or not published yet)"
+                f"{symbol}: the archive has no bars for {_runs(missing)} (not listed, or not published yet)"
             ]
         return [files[label] for label in sorted(files, key=lambda each: files[each].period.start)]
 
@@ -208,15 +205,15 @@ class BinanceArchive(Source):
         return lacking
 
     def _touches(self, file: _File) -> bool:
-        return file.period.start < self._period.end and file.period.end > self._period.start
+        return file.period.start < self.period.end and file.period.end > self.period.start
 
     def _touches_label(self, label: str) -> bool:
         period = _period_of(label)
-        return period.start < self._period.end and period.end > self._period.start
+        return period.start < self.period.end and period.end > self.period.start
 
     def _list(self, symbol: str, kind: str, first: str, last: str) -> dict[str, _File]:
         """Files of a symbol by month or day, from the month ``first`` to the month ``last``."""
-        name = self.intervals[self._interval]
+        name = self.intervals[self.interval]
         folder = f"data/{MARKETS[str(self.chosen['market'])]}/{kind}/klines/{symbol}/{name}/"
         prefix = f"{folder}{symbol}-{name}-"
         pattern = re.compile(
@@ -319,7 +316,7 @@ class BinanceArchive(Source):
         """The bars of all files of a symbol."""
         is_inverse = self.chosen["market"] == "coinm"
         pieces = [
-            read_klines(self._path(file), symbol, file.period, self._interval, is_inverse=is_inverse) for file in files
+            read_klines(self._path(file), symbol, file.period, self.interval, is_inverse=is_inverse) for file in files
         ]
         table = pd.concat([piece.table for piece in pieces], ignore_index=True)
         joined = Fetched(table, [here[file.key] for file in files], list(self._notes.get(symbol, [])))
@@ -332,7 +329,7 @@ class BinanceArchive(Source):
             joined.table = table[~same].reset_index(drop=True)
         closed_bars(joined, self.request)
         if joined.table.empty:
-            raise DownloadError(f"the files of {symbol} hold no closed bar in {self._period}")
+            raise DownloadError(f"the files of {symbol} hold no closed bar in {self.period}")
         return joined
 
 

@@ -1,8 +1,8 @@
 """Exchanges of digital assets, through ccxt: candles with the exchange's own quote volume where it sends one.
 
 ``fetch_ohlcv`` of ccxt drops everything but six numbers. Many exchanges send the quote volume, or a VWAP, in the same
-row. So the raw row is read where ccxt translates it (``parse_ohlcv``): its paging, limits and addresses are used as they
-are, and one number more comes through. Elsewhere the notional is an estimate, ``volume * (high + low + close) / 3``.
+row. So the raw row is read where ccxt translates it (``parse_ohlcv``): its paging, limits and addresses are used as
+they are, and one number more comes through. Elsewhere the notional is an estimate, ``volume * (high + low + close) / 3``.
 
 Only spot markets are fetched: contracts count their volume in units that differ from exchange to exchange.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,21 +82,18 @@ class Exchanges(Source):
         """See the class.
 
         Raises:
-            ConfigError: There is no symbol, no interval or no period, or ccxt is missing.
+            ConfigError: The request does not fit the exchange, or ccxt is missing.
             UnknownNameError: ccxt does not know the exchange.
         """
         super().__init__(request)
         if len(request.names) < 2:
             raise ConfigError("name an exchange and symbols: lem data fetch ccxt kraken BTC/USD,ETH/USD ...")
-        if request.interval is None or request.period is None:
-            raise ConfigError("name the length of a bar and the first bars: --interval 1h --from 2023-01")
         import ccxt
 
         exchange, *symbols = request.names
         if exchange not in ccxt.exchanges:
             raise UnknownNameError.among("exchange", exchange, ccxt.exchanges)
         self._id, self._symbols, self._url = exchange, symbols, ""
-        self._interval, self._period = request.interval, request.period
         self._client: Any = getattr(ccxt, exchange)(
             {"enableRateLimit": True, "timeout": int(request.manners.timeout * 1000)}
         )
@@ -106,13 +104,13 @@ class Exchanges(Source):
             (
                 name
                 for name in self._client.timeframes or {}
-                if pd.Timedelta(self._client.parse_timeframe(name), "s") == self._interval and not name.endswith("M")
+                if pd.Timedelta(self._client.parse_timeframe(name), "s") == self.interval and not name.endswith("M")
             ),
             None,
         )
         if self._timeframe is None:
             known = ", ".join(self._client.timeframes or {}) or "none"
-            raise ConfigError(f"{exchange} has no candles of {clock(self._interval)}; it has: {known}")
+            raise ConfigError(f"{exchange} has no candles of {clock(self.interval)}; it has: {known}")
 
     def facts(self) -> dict[str, Json]:
         """The exchange."""
@@ -120,11 +118,11 @@ class Exchanges(Source):
 
     def plan(self) -> list[Planned]:
         """The candles of each symbol; an upper bound, because an exchange may not reach back so far."""
-        count = int((self._period.end - self._period.start) / self._interval)
+        count = int((self.period.end - self.period.start) / self.interval)
         own = self._client.urls["api"]
         address = self._url or (own if isinstance(own, str) else str(next(iter(own.values()), self._id)))
         return [
-            Planned(symbol, f"at most {count:,} candles of {clock(self._interval)}", str(self._period), str(address))
+            Planned(symbol, f"at most {count:,} candles of {clock(self.interval)}", str(self.period), str(address))
             for symbol in self._symbols
         ]
 
@@ -168,15 +166,15 @@ class Exchanges(Source):
 
     def _candles(self, symbol: str, report: Report) -> list[list[Any]]:
         """All candles of the period, page by page: each page begins after the last candle of the one before."""
-        step = self._interval // pd.Timedelta(1, "ms")
-        since = int(self._period.start.timestamp() * 1000)
-        first, end = since, int(self._period.end.timestamp() * 1000)
+        step = self.interval // pd.Timedelta(1, "ms")
+        since = int(self.period.start.timestamp() * 1000)
+        first, end = since, int(self.period.end.timestamp() * 1000)
         candles: dict[int, list[Any]] = {}
         for _ in range(_PAGES):
             report(symbol, min(since, end) - first, end - first)
             page = self._ask(
                 f"fetch {symbol} from",
-                lambda since=since: self._client.fetch_ohlcv(symbol, self._timeframe, since=since),
+                partial(self._client.fetch_ohlcv, symbol, self._timeframe, since=since),
             )
             new = {int(candle[0]): candle for candle in page if since <= candle[0] < end}
             candles |= new
@@ -191,8 +189,8 @@ class Exchanges(Source):
     def _fetched(self, symbol: str, candles: list[list[Any]]) -> Fetched:
         if not candles:
             raise DownloadError(
-                f"{self._id} gives no candles of {symbol} and {clock(self._interval)} in {self._period}: it was not listed "
-                "then, or the exchange reaches no further back"
+                f"{self._id} gives no candles of {symbol} and {clock(self.interval)} in {self.period}: it was not "
+                "listed then, or the exchange reaches no further back"
             )
         rows = np.array([[np.nan if each is None else float(each) for each in candle] for candle in candles])
         names = ("open", "high", "low", "close", "volume")
@@ -207,12 +205,12 @@ class Exchanges(Source):
         fetched.table = fetched.table[whole].reset_index(drop=True)
         closed_bars(fetched, self.request)
         if fetched.table.empty:
-            raise DownloadError(f"{self._id} has no closed candles of {symbol} in {self._period}")
+            raise DownloadError(f"{self._id} has no closed candles of {symbol} in {self.period}")
         begins = fetched.table["timestamp"].iloc[0]
-        if begins >= self._period.start + self._interval:
+        if begins >= self.period.start + self.interval:
             fetched.notes.append(
-                f"{symbol}: the first candle that {self._id} gives starts at {begins:%Y-%m-%d %H:%M} UTC: it was listed "
-                "then, or the exchange reaches no further back"
+                f"{symbol}: the first candle that {self._id} gives starts at {begins:%Y-%m-%d %H:%M} UTC: it was "
+                "listed then, or the exchange reaches no further back"
             )
         return fetched
 

@@ -1,7 +1,7 @@
 """Fetch bars from a source, check them, and write them with a record of where they come from.
 
-The record is a JSON file beside the bars, ``bars.parquet.source.json``: source, addresses, checksums, time, versions, what
-was repaired, and where the terms of use are. It holds no keys.
+The record is a JSON file beside the bars, ``bars.parquet.source.json``: source, addresses, checksums, time, versions,
+what was repaired, and where the terms of use are. It holds no keys.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -62,14 +63,15 @@ def fetch_bars(
     interval: str | None = None,
     start: str | None = None,
     end: str | None = None,
-    **settings: object,
+    **settings: Any,
 ) -> Bars:
     """Fetch bars and write them to a file; see :class:`Download` for the settings.
 
     Returns:
         The bars, read from the file.
     """
-    return Download.of(source, names, path, interval=interval, start=start, end=end, **settings).write()  # type: ignore[arg-type]
+    download = Download.of(source, names, path, interval=interval, start=start, end=end, **settings)
+    return download.write()
 
 
 @dataclass
@@ -116,7 +118,7 @@ class Download:
 
         Args:
             source: One of :data:`SOURCES`.
-            names: Symbols in the spelling of the source; for ``ccxt`` the exchange before them, for ``hub`` the data set.
+            names: Symbols in the spelling of the source; before them the exchange (``ccxt``) or the data set (``hub``).
             path: The ``.parquet`` or ``.arrow`` file to write.
             interval: Length of a bar: ``"1m"``, ``"5m"``, ``"1h"``, ``"1d"``.
             start: First year, month, day or moment.

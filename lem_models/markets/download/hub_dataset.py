@@ -23,6 +23,7 @@ class HubDataset(Source):
     packages = ("huggingface-hub",)
     terms = "those of the data set"
     notional = "that of the data set"
+    needs_period = False
     options: ClassVar = {"split": "train", "revision": None}
 
     def __init__(self, request: Request) -> None:

@@ -4,8 +4,8 @@
     volume, ignored
 
 Times are in milliseconds; in spot files from 2025 on in microseconds. Spot and USD-M futures count the volume in coins
-and the quote volume in money: both exact. COIN-M futures are inverse: their volume counts contracts of 100 USD (Bitcoin)
-or 10 USD (all others), and the "quote volume" is in coins. So the money is ``contracts * size``, as exact.
+and the quote volume in money: both exact. COIN-M futures are inverse: their volume counts contracts of 100 USD
+(Bitcoin) or 10 USD (all others), and the "quote volume" is in coins. So the money is ``contracts * size``, as exact.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ The key is read from the environment (``MASSIVE_API_KEY`` or ``POLYGON_API_KEY``
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from lem_models.errors import ConfigError, DownloadError
+from lem_models.errors import DownloadError
 from lem_models.guard.output import Json
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.download.hours import keep_regular_hours
@@ -34,7 +35,7 @@ class Polygon(Source):
     default_addresses: ClassVar = {"url": _DEFAULT}
     options: ClassVar = {"adjusted": True, "regular_hours": True, "exchange": "XNYS"}
     intervals: ClassVar = {
-        pd.Timedelta(count, unit): f"{count} {word}"
+        pd.Timedelta(f"{count}{unit}"): f"{count} {word}"
         for unit, word, counts in (
             ("s", "second", (1, 5, 10, 15, 30)),
             ("min", "minute", (1, 2, 3, 5, 10, 15, 30)),
@@ -48,12 +49,9 @@ class Polygon(Source):
         """See the class.
 
         Raises:
-            ConfigError: The interval is not offered, there is no period or no key, or massive is missing.
+            ConfigError: The request does not fit Polygon, there is no key, or massive is missing.
         """
         super().__init__(request)
-        if request.period is None:
-            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
-        self._period, self._interval = request.period, pd.Timedelta(request.interval)
         self._url = self.address()
         self._key = read_key(("MASSIVE_API_KEY", "POLYGON_API_KEY"), self.name)
 
@@ -63,9 +61,9 @@ class Polygon(Source):
 
     def plan(self) -> list[Planned]:
         """The bars of each symbol; an upper bound."""
-        what = f"bars of {clock(self._interval)}, 50,000 minutes or days a request"
+        what = f"bars of {clock(self.interval)}, 50,000 minutes or days a request"
         return [
-            Planned(symbol, what, str(self._period), f"{self._url}/v2/aggs/ticker/{symbol}")
+            Planned(symbol, what, str(self.period), f"{self._url}/v2/aggs/ticker/{symbol}")
             for symbol in self.request.names
         ]
 
@@ -77,35 +75,37 @@ class Polygon(Source):
         """
         from massive import RESTClient
 
-        count, unit = self.intervals[self._interval].split()
         # The waits are ours: its own are too short for a limit of five requests a minute.
         client = RESTClient(api_key=self._key, base=self._url, retries=0)
         for number, symbol in enumerate(self.request.names):
             report("symbols", number, len(self.request.names))
             rows = ask_client(
                 f"fetch {symbol} from Polygon",
-                lambda symbol=symbol: list(
-                    client.list_aggs(
-                        symbol,
-                        int(count),
-                        unit,
-                        self._period.start.to_pydatetime(),
-                        # Its end is inclusive.
-                        (self._period.end - pd.Timedelta(1, "ms")).to_pydatetime(),
-                        adjusted=bool(self.chosen["adjusted"]),
-                        sort="asc",
-                        limit=50_000,
-                    )
-                ),
+                partial(self._aggregates, client, symbol),
                 manners=self.request.manners,
                 secrets=(self._key,),
             )
             yield self._fetched(symbol, rows)
         report("symbols", len(self.request.names), len(self.request.names))
 
+    def _aggregates(self, client: Any, symbol: str) -> list[Any]:  # noqa: ANN401 (a client without types)
+        """All aggregates of a symbol, page after page."""
+        count, unit = self.intervals[self.interval].split()
+        pages = client.list_aggs(
+            symbol,
+            int(count),
+            unit,
+            self.period.start.to_pydatetime(),
+            (self.period.end - pd.Timedelta(1, "ms")).to_pydatetime(),  # the client's end is inclusive
+            adjusted=bool(self.chosen["adjusted"]),
+            sort="asc",
+            limit=50_000,
+        )
+        return list(pages)
+
     def _fetched(self, symbol: str, rows: list[Any]) -> Fetched:
         if not rows:
-            raise DownloadError(f"Polygon has no bars of {symbol} and {clock(self._interval)} in {self._period}")
+            raise DownloadError(f"Polygon has no bars of {symbol} and {clock(self.interval)} in {self.period}")
         try:
             timestamp = pd.DatetimeIndex(np.array([row.timestamp for row in rows], dtype=np.int64) * 10**6, tz="UTC")
             names = ("open", "high", "low", "close", "volume")
@@ -116,7 +116,7 @@ class Polygon(Source):
         fetched = with_vwap(symbol, timestamp, values)
         closed_bars(fetched, self.request)
         if self.chosen["regular_hours"] and ":" not in symbol:  # X:BTCUSD and C:EURUSD trade all day
-            keep_regular_hours(fetched, str(self.chosen["exchange"]), self._interval)
+            keep_regular_hours(fetched, str(self.chosen["exchange"]), self.interval)
         if fetched.table.empty:
-            raise DownloadError(f"Polygon has no closed bars of {symbol} in {self._period}")
+            raise DownloadError(f"Polygon has no closed bars of {symbol} in {self.period}")
         return fetched

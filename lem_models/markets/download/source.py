@@ -1,7 +1,7 @@
 """What a source of bars is: it says what it would fetch, and then fetches it, symbol by symbol.
 
-A source gives tables in the columns of this package, one per symbol, in time order, with ``notional_exact``: whether the
-notional of a bar is the vendor's own, or an estimate from its prices. Validation is not its task:
+A source gives tables in the columns of this package, one per symbol, in time order, with ``notional_exact``: whether
+the notional of a bar is the vendor's own, or an estimate from its prices. Validation is not its task:
 :func:`~lem_models.markets.download.fetch.fetch_bars` hands every table to :class:`~lem_models.markets.bars.Bars`.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import ConfigError
@@ -24,7 +25,17 @@ from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.download.periods import Period
 from lem_models.markets.download.transfer import Manners, check_address
 
-__all__ = ["Fetched", "Planned", "Report", "Request", "Source", "SourceFile", "closed_bars", "plain_table"]
+__all__ = [
+    "Fetched",
+    "Planned",
+    "Report",
+    "Request",
+    "Source",
+    "SourceFile",
+    "closed_bars",
+    "count_repair",
+    "plain_table",
+]
 
 Report: TypeAlias = Callable[[str, int, int | None], None]
 """Called with what is being fetched, how much of it is here, and how much there is if that is known."""
@@ -90,8 +101,8 @@ class Fetched:
     """Bars of one symbol.
 
     Attributes:
-        table: timestamp (UTC, bar start), symbol, open, high, low, close, volume, notional, notional_exact, in time order;
-            other columns may follow, the same for every symbol.
+        table: timestamp (UTC, bar start), symbol, open, high, low, close, volume, notional, notional_exact, in time
+            order; other columns may follow, the same for every symbol.
         files: The files that they were made of.
         notes: What a reader of the bars must know, one sentence each.
         repairs: How many bars were changed or left out, by the reason.
@@ -113,6 +124,7 @@ class Source(ABC):
         notional: Where the notional comes from, in words.
         default_addresses: Its base addresses by name; ``LEM_FETCH_<SOURCE>_<NAME>`` replaces one of them.
         options: Options that it has, with their defaults.
+        needs_period: Whether a request names the length of a bar and a period.
         intervals: Lengths of its bars, and what it calls them; empty where that depends on more than the source.
     """
 
@@ -123,13 +135,14 @@ class Source(ABC):
     default_addresses: ClassVar[Mapping[str, str]] = {}
     options: ClassVar[Mapping[str, Json]] = {}
     intervals: ClassVar[Mapping[pd.Timedelta, str]] = {}
+    needs_period: ClassVar[bool] = True
 
     def __init__(self, request: Request) -> None:
         """See the class.
 
         Raises:
-            ConfigError: An option or an address does not belong to this source, the interval is not one of its own, or a
-                package is missing.
+            ConfigError: An option does not belong to this source, the interval is not one of its own, the period is
+                missing, or a package is.
         """
         unknown = sorted(request.options.keys() - self.options.keys())
         if unknown:
@@ -140,10 +153,19 @@ class Source(ABC):
         self.chosen: dict[str, Json] = {**self.options, **request.options}
         for package in self.packages:
             _check_installed(package, self.name)
-        if self.intervals and request.interval not in self.intervals:
+        if self.needs_period:
+            self.period, self.interval = self._bounds()
+
+    def _bounds(self) -> tuple[Period, pd.Timedelta]:
+        period, interval = self.request.period, self.request.interval
+        if interval is None:
+            raise ConfigError("name the length of a bar with --interval, e.g. --interval 1h")
+        if self.intervals and interval not in self.intervals:
             known = ", ".join(clock(each) for each in self.intervals)
-            asked = "none was named" if request.interval is None else f"not {clock(request.interval)}"
-            raise ConfigError(f"the source {self.name} has bars of {known}; {asked}")
+            raise ConfigError(f"the source {self.name} has bars of {known}, not of {clock(interval)}")
+        if period is None:
+            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
+        return period, interval
 
     def address(self, name: str = "url") -> str:
         """A base address: of the request, of the environment, or the source's own."""
@@ -200,7 +222,7 @@ def plain_table(
     timestamp: pd.DatetimeIndex,
     values: Mapping[str, object],
     *,
-    exact: bool | np.ndarray,
+    exact: bool | npt.NDArray[np.bool_],
 ) -> pd.DataFrame:
     """A table in the columns of this package.
 

@@ -11,12 +11,13 @@ import contextlib
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from lem_models.errors import ConfigError, DownloadError
+from lem_models.errors import DownloadError
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.download.source import (
     Fetched,
@@ -52,20 +53,16 @@ class Yahoo(Source):
         """See the class.
 
         Raises:
-            ConfigError: The interval is not Yahoo's, there is no period, or yfinance is missing.
+            ConfigError: The request does not fit Yahoo, or yfinance is missing.
         """
         super().__init__(request)
-        if request.period is None:
-            raise ConfigError("name the first bars with --from, e.g. --from 2023-01")
-        self._period = request.period
-        self._interval = pd.Timedelta(request.interval)
         self._url = self.address()
 
     def plan(self) -> list[Planned]:
         """One request a symbol."""
-        what = f"1 request for bars of {clock(self._interval)}"
+        what = f"1 request for bars of {clock(self.interval)}"
         return [
-            Planned(symbol, what, str(self._period), f"{self._url}/v8/finance/chart/{symbol}")
+            Planned(symbol, what, str(self.period), f"{self._url}/v8/finance/chart/{symbol}")
             for symbol in self.request.names
         ]
 
@@ -80,10 +77,11 @@ class Yahoo(Source):
                 report("symbols", number, len(self.request.names))
                 history = ask_client(
                     f"fetch {symbol} from Yahoo",
-                    lambda symbol=symbol: yfinance.Ticker(symbol).history(
-                        start=self._period.start.to_pydatetime(),
-                        end=self._period.end.to_pydatetime(),
-                        interval=self.intervals[self._interval],
+                    partial(
+                        yfinance.Ticker(symbol).history,
+                        start=self.period.start.to_pydatetime(),
+                        end=self.period.end.to_pydatetime(),
+                        interval=self.intervals[self.interval],
                         auto_adjust=False,
                         actions=False,
                         keepna=True,
@@ -96,7 +94,7 @@ class Yahoo(Source):
 
     def _fetched(self, symbol: str, history: pd.DataFrame) -> Fetched:
         if history.empty:
-            raise DownloadError(f"Yahoo has no bars of {symbol} and {clock(self._interval)} in {self._period}")
+            raise DownloadError(f"Yahoo has no bars of {symbol} and {clock(self.interval)} in {self.period}")
         prices = history[["Open", "High", "Low", "Close"]]
         whole = prices.notna().all(axis=1) & history["Volume"].notna()
         history = history[whole]
@@ -108,7 +106,7 @@ class Yahoo(Source):
         count_repair(fetched, "bars without prices, left out", int((~whole).sum()))
         closed_bars(fetched, self.request)
         if fetched.table.empty:
-            raise DownloadError(f"Yahoo has no closed bars of {symbol} and {clock(self._interval)} in {self._period}")
+            raise DownloadError(f"Yahoo has no closed bars of {symbol} and {clock(self.interval)} in {self.period}")
         return fetched
 
 
