@@ -20,6 +20,7 @@ from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.publish_model import publish_model
 from lem_models.cli.commands.train import train
+from lem_models.cli.data import data_app
 from lem_models.cli.options import add_command
 from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line
 from lem_models.cli.signals import stopping_on_signals
@@ -89,6 +90,7 @@ add_command(app, convert, name="convert", summary="Check bars and write them in 
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")
+app.add_typer(data_app, name="data")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

@@ -35,7 +35,7 @@ class Alpaca(Source):
     terms = "https://alpaca.markets/disclosures (market data agreements)"
     notional = "the vendor's VWAP times the volume where notional_exact is true"
     default_addresses: ClassVar = {"url": _DEFAULT}
-    options: ClassVar = {"feed": "iex", "adjusted": True, "regular_hours": True, "exchange": "XNYS"}
+    options: ClassVar = {"feed": "iex", "adjusted": True, "hours": "XNYS"}
     intervals: ClassVar = {
         pd.Timedelta(text.replace("Min", "min").replace("Hour", "h").replace("Day", "D")): text
         for text in ("1Min", "5Min", "10Min", "15Min", "30Min", "1Hour", "2Hour", "4Hour", "1Day")
@@ -112,8 +112,8 @@ class Alpaca(Source):
             raise DownloadError(f"Alpaca sends bars of {symbol} that cannot be read: {error!r}") from None
         fetched = with_vwap(symbol, timestamp, values)
         closed_bars(fetched, self.request)
-        if self.chosen["regular_hours"]:
-            keep_regular_hours(fetched, str(self.chosen["exchange"]), self.interval)
+        if self.chosen["hours"] != "all":
+            keep_regular_hours(fetched, str(self.chosen["hours"]), self.interval)
         if fetched.table.empty:
             raise DownloadError(f"Alpaca has no closed bars of {symbol} in {self.period}")
         if self.chosen["feed"] == "iex":

@@ -115,6 +115,10 @@ class BinanceArchive(Source):
         self._files: dict[str, list[_File]] | None = None
         self._notes: dict[str, list[str]] = {}
 
+    def addresses(self) -> dict[str, str]:
+        """The address of the files, and that of their listing."""
+        return {"url": self._url, "listing_url": self._listing}
+
     def facts(self) -> dict[str, Json]:
         """The market, and the money of a contract where it is inverse."""
         facts: dict[str, Json] = {"market": self.chosen["market"]}

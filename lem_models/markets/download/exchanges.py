@@ -2,7 +2,8 @@
 
 ``fetch_ohlcv`` of ccxt drops everything but six numbers. Many exchanges send the quote volume, or a VWAP, in the same
 row. So the raw row is read where ccxt translates it (``parse_ohlcv``): its paging, limits and addresses are used as
-they are, and one number more comes through. Elsewhere the notional is an estimate, ``volume * (high + low + close) / 3``.
+they are, and one number more comes through. Elsewhere the notional is an estimate, ``volume * (high + low + close) /
+3``.
 
 Only spot markets are fetched: contracts count their volume in units that differ from exchange to exchange.
 """
@@ -111,6 +112,10 @@ class Exchanges(Source):
         if self._timeframe is None:
             known = ", ".join(self._client.timeframes or {}) or "none"
             raise ConfigError(f"{exchange} has no candles of {clock(self.interval)}; it has: {known}")
+
+    def addresses(self) -> dict[str, str]:
+        """The address that replaces those of the client, if there is one."""
+        return {"url": self._url} if self._url else {}
 
     def facts(self) -> dict[str, Json]:
         """The exchange."""

@@ -85,6 +85,7 @@ class Download:
         keeps_files: Whether the downloaded files stay when the bars are written.
         notes: What a reader of the bars must know; filled by :meth:`write`.
         repairs: How many bars were changed or left out, by the reason; filled by :meth:`write`.
+        exact_share: Share of the bars whose notional is the vendor's own; ``None`` if the source does not say.
     """
 
     source: Source
@@ -94,7 +95,9 @@ class Download:
     notes: list[str] = field(default_factory=list)
     repairs: dict[str, int] = field(default_factory=dict)
     _files: list[SourceFile] = field(default_factory=list)
+    exact_share: float | None = None
     _exact: int = 0
+    _bars: int = 0
 
     @classmethod
     def of(
@@ -126,8 +129,8 @@ class Download:
             calendar: See :meth:`Bars.from_frame`; by default that of the source's markets.
             options: Options of the source, e.g. ``{"market": "usdm"}``.
             addresses: Base addresses that replace the source's own, e.g. ``{"url": "http://127.0.0.1:8000"}``.
-            files: Folder of the downloaded files, which then stay there; by default a folder beside the target, which is
-                removed when the bars are written.
+            files: Folder of the downloaded files, which then stay there; by default a folder beside the target, which
+                is removed when the bars are written.
             workers: Downloads at the same time.
             manners: How hard the server is asked.
             now: The present; default the clock of the machine.
@@ -189,7 +192,8 @@ class Download:
                 goes on from there.
             BarsError: A bar breaks a rule, or the file cannot be written.
         """
-        self.notes, self.repairs, self._files, self._exact = [], {}, [], 0
+        self.notes, self.repairs, self.exact_share = [], {}, None
+        self._files, self._exact, self._bars = [], 0, 0
         tables = self._tables(report or _silent)
         step = self.source.request.interval
         if format_of(self.path) == "arrow":
@@ -215,6 +219,8 @@ class Download:
             self.repairs[reason] = self.repairs.get(reason, 0) + count
         if "notional_exact" in fetched.table:
             self._exact += int(fetched.table["notional_exact"].sum())
+            self._bars += len(fetched.table)
+            self.exact_share = self._exact / self._bars
 
     def _record(self, bars: Bars) -> dict[str, object]:
         request = self.source.request
@@ -227,21 +233,18 @@ class Download:
             "interval": clock(bars.frequency),
             "period": None if period is None else {"start": period.start, "end": period.end},
             "fetched_at": pd.Timestamp.now("UTC").floor("s"),
-            "addresses": {name: self.source.address(name) for name in self.source.default_addresses if self._has(name)},
+            "addresses": self.source.addresses(),
             "versions": self.source.versions(),
             "bars": len(bars),
             "content_hash": bars.content_hash,
             "sha256": file_sha256(self.path),
             "notional": self.source.notional,
-            "notional_exact_share": self._exact / len(bars),
+            "notional_exact_share": self.exact_share,
             "repairs": self.repairs,
             "notes": self.notes,
             "terms": self.source.terms,
             "files": [{"url": file.url, "sha256": file.sha256, "bytes": file.bytes} for file in self._files],
         }
-
-    def _has(self, name: str) -> bool:
-        return bool(self.source.default_addresses[name]) or self.source.has_address(name)
 
 
 def _silent(what: str, done: int, total: int | None) -> None:

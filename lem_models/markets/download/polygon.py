@@ -33,7 +33,7 @@ class Polygon(Source):
     terms = "https://massive.com/legal/market-data-terms"
     notional = "the vendor's VWAP times the volume where notional_exact is true"
     default_addresses: ClassVar = {"url": _DEFAULT}
-    options: ClassVar = {"adjusted": True, "regular_hours": True, "exchange": "XNYS"}
+    options: ClassVar = {"adjusted": True, "hours": "XNYS"}
     intervals: ClassVar = {
         pd.Timedelta(f"{count}{unit}"): f"{count} {word}"
         for unit, word, counts in (
@@ -115,8 +115,8 @@ class Polygon(Source):
             raise DownloadError(f"Polygon sends bars of {symbol} that cannot be read: {error!r}") from None
         fetched = with_vwap(symbol, timestamp, values)
         closed_bars(fetched, self.request)
-        if self.chosen["regular_hours"] and ":" not in symbol:  # X:BTCUSD and C:EURUSD trade all day
-            keep_regular_hours(fetched, str(self.chosen["exchange"]), self.interval)
+        if self.chosen["hours"] != "all" and ":" not in symbol:  # X:BTCUSD and C:EURUSD trade all day
+            keep_regular_hours(fetched, str(self.chosen["hours"]), self.interval)
         if fetched.table.empty:
             raise DownloadError(f"Polygon has no closed bars of {symbol} in {self.period}")
         return fetched

@@ -203,6 +203,10 @@ class Source(ABC):
             DownloadError: The source fails, or sends what cannot be read.
         """
 
+    def addresses(self) -> dict[str, str]:
+        """The base addresses in use, by name."""
+        return {name: self.address(name) for name in self.default_addresses}
+
     def facts(self) -> dict[str, Json]:
         """Facts for the record besides those of every source."""
         return {}

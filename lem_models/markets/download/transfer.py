@@ -1,8 +1,8 @@
 """Polite downloads over HTTP: few requests a second, and longer and longer waits when a server asks for them.
 
 One :class:`Transfer` serves all threads of a download. If the server answers 429 to one of them, all wait: it counts
-the requests of an address, not of a thread. ``Retry-After`` is obeyed, as seconds or as a date. Proxies are those of the
-environment (``HTTPS_PROXY``).
+the requests of an address, not of a thread. ``Retry-After`` is obeyed, as seconds or as a date. Proxies are those of
+the environment (``HTTPS_PROXY``).
 """
 
 from __future__ import annotations
