@@ -33,7 +33,7 @@ from lem_models.guard.output import Json, write_bytes
 from lem_models.guard.text import shown
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.download.klines import contract_size, read_klines
-from lem_models.markets.download.periods import Period
+from lem_models.markets.download.periods import Period, read_interval
 from lem_models.markets.download.source import (
     Fetched,
     Planned,
@@ -86,7 +86,7 @@ class BinanceArchive(Source):
     default_addresses: ClassVar = {"url": _DEFAULT, "listing_url": _DEFAULT_LISTING}
     options: ClassVar = {"market": "spot"}
     intervals: ClassVar = {
-        pd.Timedelta(text.replace("m", "min")): text
+        read_interval(text): text
         for text in ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
     }
 
@@ -247,7 +247,7 @@ class BinanceArchive(Source):
     def _page(self, folder: str, marker: str) -> tuple[list[tuple[str, int]], bool]:
         """Keys and sizes of one page of the listing, and whether it is the last one."""
         query = urlencode({"delimiter": "/", "prefix": folder, "marker": marker})
-        url = f"{self._listing}/?{query}"
+        url = f"{self._listing}?{query}"
         content = self._transfer.get(url, _MAX_LISTING)
         if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
             raise DownloadError(f"{self._listing} sends no listing of files", url=url)

@@ -19,6 +19,7 @@ import pandas as pd
 
 from lem_models.errors import DownloadError
 from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.periods import read_interval
 from lem_models.markets.download.source import (
     Fetched,
     Planned,
@@ -45,9 +46,7 @@ class Yahoo(Source):
     terms = "https://legal.yahoo.com/us/en/yahoo/terms/otos/index.html: for personal use"
     notional = "estimated: volume * (high + low + close) / 3"
     default_addresses: ClassVar = {"url": _DEFAULT}
-    intervals: ClassVar = {
-        pd.Timedelta(text.replace("m", "min")): text for text in ("1m", "2m", "5m", "15m", "30m", "1h", "90m", "1d")
-    }
+    intervals: ClassVar = {read_interval(text): text for text in ("1m", "2m", "5m", "15m", "30m", "1h", "90m", "1d")}
 
     def __init__(self, request: Request) -> None:
         """See the class.

@@ -44,7 +44,9 @@ def csv_of(frame: pd.DataFrame, *, unit: str, header: bool, interval: str = "1h"
     lines = [HEADER] if header else []
     for row, begin, end in zip(frame.itertuples(index=False), opened, last, strict=True):
         numbers = (f"{value:.8f}" for value in (row.open, row.high, row.low, row.close, row.volume))
-        lines.append(f"{begin},{','.join(numbers)},{end},{row.quote:.8f},100,{row.volume / 2:.8f},{row.quote / 2:.8f},0")
+        lines.append(
+            f"{begin},{','.join(numbers)},{end},{row.quote:.8f},100,{row.volume / 2:.8f},{row.quote / 2:.8f},0"
+        )
     return ("\n".join(lines) + "\n").encode()
 
 
