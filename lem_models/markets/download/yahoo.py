@@ -8,11 +8,9 @@ adjusted close is kept as ``adj_close``.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import warnings
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -111,7 +109,7 @@ class Yahoo(Source):
 
 @contextlib.contextmanager
 def _settings(url: str) -> Iterator[Any]:
-    """The module yfinance with errors that are raised, caches in a temporary folder, and the address replaced."""
+    """The module yfinance with errors that are raised, and with its address replaced."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         import yfinance
@@ -120,14 +118,12 @@ def _settings(url: str) -> Iterator[Any]:
 
     modules = (base, history)
     before, hidden = [module._BASE_URL_ for module in modules], yfinance.config.debug.hide_exceptions
-    with tempfile.TemporaryDirectory(prefix="lem-yfinance-") as folder:
-        yfinance.set_tz_cache_location(str(Path(folder)))
-        try:
-            yfinance.config.debug.hide_exceptions = False
-            for module in modules:
-                module._BASE_URL_ = url
-            yield yfinance
-        finally:
-            yfinance.config.debug.hide_exceptions = hidden
-            for module, own in zip(modules, before, strict=True):
-                module._BASE_URL_ = own
+    try:
+        yfinance.config.debug.hide_exceptions = False
+        for module in modules:
+            module._BASE_URL_ = url
+        yield yfinance
+    finally:
+        yfinance.config.debug.hide_exceptions = hidden
+        for module, own in zip(modules, before, strict=True):
+            module._BASE_URL_ = own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ class Asked:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]  # names in lower case
+    at: float  # on the monotonic clock
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Web:
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                asked = Asked(parts.path, dict(parse_qsl(parts.query)), headers)
+                asked = Asked(parts.path, dict(parse_qsl(parts.query)), headers, time.monotonic())
                 with web._lock:
                     web.asked.append(asked)
                     waiting = web.faults.get(asked.path)
