@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 
@@ -31,9 +33,10 @@ def keep_regular_hours(fetched: Fetched, exchange: str, interval: pd.Timedelta) 
     start = fetched.table["timestamp"]
     days = start.dt.tz_convert(None).dt.normalize()
     try:
-        schedule = exchange_calendars.get_calendar(
-            exchange, start=days.iloc[0] - _DAY, end=days.iloc[-1] + _DAY
-        ).schedule
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the library's own, about pandas
+            calendar = exchange_calendars.get_calendar(exchange, start=days.iloc[0] - _DAY, end=days.iloc[-1] + _DAY)
+            schedule = calendar.schedule
     except (ValueError, exchange_calendars.errors.CalendarError) as error:
         raise ConfigError(f"the hours of the exchange {exchange!r} are not known: {error}") from None
     moments = start.array.as_unit("ns").asi8

@@ -40,6 +40,8 @@ __all__ = [
 Report: TypeAlias = Callable[[str, int, int | None], None]
 """Called with what is being fetched, how much of it is here, and how much there is if that is known."""
 
+_DAY = pd.Timedelta("1D")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -248,12 +250,13 @@ def plain_table(
     )
 
 
-def closed_bars(fetched: Fetched, request: Request) -> None:
+def closed_bars(fetched: Fetched, request: Request, zone: str = "UTC") -> None:
     """Leave out bars outside the period, and bars that have not closed yet, which are counted.
 
     Args:
         fetched: The bars; changed in place.
         request: The period, the length of a bar and the present.
+        zone: Clock of the exchange, whose days the period names for daily bars.
     """
     table, step = fetched.table, request.interval
     if step is None:
@@ -263,7 +266,10 @@ def closed_bars(fetched: Fetched, request: Request) -> None:
         count_repair(fetched, "bars left out because they had not closed", int(is_open.sum()))
     keep = ~is_open
     if request.period is not None:
-        keep &= (table["timestamp"] >= request.period.start) & (table["timestamp"] < request.period.end)
+        start, end = request.period.start, request.period.end
+        if step >= _DAY:
+            start, end = (edge.tz_localize(None).tz_localize(zone) for edge in (start, end))
+        keep &= (table["timestamp"] >= start) & (table["timestamp"] < end)
     fetched.table = table[keep].reset_index(drop=True)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from lem_models.errors import DownloadError
 from lem_models.markets.calendar.frequency import clock
-from lem_models.markets.download.periods import read_interval
+from lem_models.markets.download.periods import Period, read_interval
 from lem_models.markets.download.source import (
     Fetched,
     Planned,
@@ -56,8 +56,9 @@ class Yahoo(Source):
         self._url = self.address()
 
     def plan(self) -> list[Planned]:
-        """One request a symbol."""
-        what = f"1 request for bars of {clock(self.interval)}"
+        """One request a symbol, for bars of a minute one a week."""
+        count = len(self._windows())
+        what = f"{count} request{'s' * (count != 1)} for bars of {clock(self.interval)}"
         return [
             Planned(symbol, what, str(self.period), f"{self._url}/v8/finance/chart/{symbol}")
             for symbol in self.request.names
@@ -72,22 +73,36 @@ class Yahoo(Source):
         with _settings(self._url) as yfinance:
             for number, symbol in enumerate(self.request.names):
                 report("symbols", number, len(self.request.names))
-                history = ask_client(
-                    f"fetch {symbol} from Yahoo",
-                    partial(
-                        yfinance.Ticker(symbol).history,
-                        start=self.period.start.to_pydatetime(),
-                        end=self.period.end.to_pydatetime(),
-                        interval=self.intervals[self.interval],
-                        auto_adjust=False,
-                        actions=False,
-                        keepna=True,
-                        timeout=self.request.manners.timeout,
-                    ),
-                    manners=self.request.manners,
-                )
-                yield self._fetched(symbol, history)
+                pieces = [self._history(yfinance.Ticker(symbol), symbol, window) for window in self._windows()]
+                yield self._fetched(symbol, pd.concat([piece for piece in pieces if len(piece)] or pieces[:1]))
             report("symbols", len(self.request.names), len(self.request.names))
+
+    def _windows(self) -> list[Period]:
+        """The period, in pieces that one request may ask for."""
+        longest = pd.Timedelta("7D") if self.interval < pd.Timedelta("2min") else self.period.end - self.period.start
+        starts = pd.date_range(self.period.start, self.period.end, freq=longest, inclusive="left")
+        return [Period(start, min(start + longest, self.period.end)) for start in starts]
+
+    def _history(self, ticker: Any, symbol: str, window: Period) -> pd.DataFrame:  # noqa: ANN401 (no types)
+        # For daily bars the dates of the exchange, which its client reads from times without a zone; one day more on both
+        # sides, because a day of Tokyo begins on the day before in UTC.
+        edges = (window.start.tz_localize(None) - _DAY, window.end.tz_localize(None) + _DAY)
+        start, end = edges if self.interval >= _DAY else (window.start, window.end)
+        history: pd.DataFrame = ask_client(
+            f"fetch {symbol} from Yahoo",
+            partial(
+                ticker.history,
+                start=start.to_pydatetime(),
+                end=end.to_pydatetime(),
+                interval=self.intervals[self.interval],
+                auto_adjust=False,
+                actions=False,
+                keepna=True,
+                timeout=self.request.manners.timeout,
+            ),
+            manners=self.request.manners,
+        )
+        return history
 
     def _fetched(self, symbol: str, history: pd.DataFrame) -> Fetched:
         if history.empty:
@@ -101,7 +116,7 @@ class Yahoo(Source):
         table["adj_close"] = history["Adj Close"].to_numpy(dtype=float)
         fetched = Fetched(table)
         count_repair(fetched, "bars without prices, left out", int((~whole).sum()))
-        closed_bars(fetched, self.request)
+        closed_bars(fetched, self.request, str(history.index.tz))
         if fetched.table.empty:
             raise DownloadError(f"Yahoo has no closed bars of {symbol} and {clock(self.interval)} in {self.period}")
         return fetched

@@ -79,20 +79,22 @@ def chart(stamps, rows, interval="1d"):
     return {"chart": {"result": [result], "error": None}}
 
 
+@pytest.fixture(scope="module")
+def yahoo_cache(tmp_path_factory):
+    """A folder for time zones, which yfinance would keep in the user's own."""
+    client("yfinance")
+    import yfinance
+
+    yfinance.set_tz_cache_location(str(tmp_path_factory.mktemp("yfinance")))
+
+
 class TestYahoo:
     DAYS = pd.date_range("2025-08-25 09:30", "2025-09-05 09:30", freq="B", tz="America/New_York").drop(
         pd.Timestamp("2025-09-01 09:30", tz="America/New_York")
     )
 
-    @pytest.fixture(scope="class")
-    def cache(self, tmp_path_factory):
-        client("yfinance")
-        import yfinance
-
-        yfinance.set_tz_cache_location(str(tmp_path_factory.mktemp("yfinance")))
-
     @pytest.fixture
-    def web(self, monkeypatch, cache):
+    def web(self, monkeypatch, yahoo_cache):
         from yfinance.data import YfData
 
         # The cookie would come from other hosts.
@@ -172,6 +174,13 @@ KRAKEN_PAIR = {
 class TestExchanges:
     FIRST = pd.Timestamp("2025-09-02", tz="UTC")
 
+    @pytest.fixture(autouse=True)
+    def unthrottled(self, monkeypatch):
+        client("ccxt")
+        import ccxt
+
+        monkeypatch.setattr(ccxt.Exchange, "throttle", lambda self, cost=None: None)
+
     def rows(self, count, first=0):
         """Candles of Kraken: time, open, high, low, close, vwap, volume, count."""
         begin = int(self.FIRST.timestamp())
@@ -199,7 +208,6 @@ class TestExchanges:
         return serving(route)
 
     def test_a_vwap_that_the_unified_call_drops(self, make):
-        client("ccxt")
         with self.kraken(92) as web:
             job = make("ccxt", "kraken,BTC/USD", web)
             bars = job.write()
@@ -212,7 +220,6 @@ class TestExchanges:
         assert json.loads(record_of(job.path).read_text())["exchange"] == "kraken"
 
     def test_the_open_candle_is_left_out_by_the_clock_of_the_exchange(self, make):
-        client("ccxt")
         theirs = self.FIRST + pd.Timedelta("10h30min")
         with self.kraken(11, now=theirs) as web:
             job = make("ccxt", "kraken,BTC/USD", web)
@@ -221,7 +228,6 @@ class TestExchanges:
         assert job.repairs == {"bars left out because they had not closed": 1}
 
     def test_an_exchange_that_reaches_no_further_back(self, make):
-        client("ccxt")
         with self.kraken(92, first=40) as web:
             job = make("ccxt", "kraken,BTC/USD", web)
             assert len(job.write()) == 52
@@ -229,34 +235,21 @@ class TestExchanges:
         assert "starts at 2025-09-03 16:00 UTC" in job.notes[0]
 
     def test_an_exchange_that_has_nothing(self, make):
-        client("ccxt")
         with self.kraken(0) as web, pytest.raises(DownloadError, match="gives no candles of BTC/USD"):
             make("ccxt", "kraken,BTC/USD", web).write()
 
     def test_429_and_503_are_tried_again(self, make):
-        client("ccxt")
         with self.kraken(20) as web:
             web.faults["/0/public/OHLC"] = [Answer(503), Answer(429, headers={"Retry-After": "0"})]
             assert len(make("ccxt", "kraken,BTC/USD", web).write()) == 20
 
     def test_a_quote_volume_that_the_unified_call_drops(self, make):
-        client("ccxt")
         begin = int(self.FIRST.timestamp() * 1000)
-        rows = [
-            [
-                begin + 3_600_000 * n,
-                "100",
-                "102",
-                "99",
-                "101",
-                "2.0",
-                begin + 3_600_000 * (n + 1) - 1,
-                f"{201 + n / 99}",
-                9,
-            ]
-            + ["1", "100", "0"]
-            for n in range(24)
-        ]
+        prices = ("100", "102", "99", "101", "2.0")
+        rows = []
+        for n in range(24):
+            opened, closes = begin + 3_600_000 * n, begin + 3_600_000 * (n + 1) - 1
+            rows.append([opened, *prices, closes, f"{201 + n / 99}", 9, "1", "100", "0"])
         pair = {
             "symbol": "BTCUSDT",
             "status": "TRADING",
@@ -285,7 +278,6 @@ class TestExchanges:
         assert bars.frame["notional_exact"].all()
 
     def test_names(self, make):
-        client("ccxt")
         with self.kraken(5) as web:
             with pytest.raises(UnknownNameError, match="unknown exchange 'krakn'; did you mean 'kraken'"):
                 make("ccxt", "krakn,BTC/USD", web)
@@ -437,13 +429,12 @@ class TestPolygon:
         assert web.asked[0].query["adjusted"] == "false"
 
     def test_429_with_a_wait(self, make, web):
-        path = next(iter([*self.paths(make, web)]))
-        web.faults[path] = [Answer(429, b"slow down", {"Retry-After": "0"}), Answer(500)]
-        assert len(make("polygon", "AAPL", web, interval="30m", calendar="XNYS").write()) == 26
-
-    def paths(self, make, web):
-        make("polygon", "AAPL", web, interval="30m", calendar="XNYS").write()
-        return {path for path in web.paths() if "/range/" in path}
+        job = make("polygon", "AAPL", web, interval="30m", calendar="XNYS")
+        job.write()
+        web.faults[web.paths()[0]] = [Answer(429, b"slow down", {"Retry-After": "0"}), Answer(500)]
+        asked = len(web.asked)
+        assert len(job.write()) == 26
+        assert len(web.asked) == 2 * asked + 2
 
     def test_a_key_that_is_refused_is_not_repeated(self, make, web, monkeypatch, caplog):
         monkeypatch.setenv("POLYGON_API_KEY", SECRET)
