@@ -11,6 +11,7 @@ import typer
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.check_leak import check_leak
 from lem_models.cli.commands.convert import convert
+from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
@@ -20,7 +21,6 @@ from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.publish_model import publish_model
 from lem_models.cli.commands.train import train
-from lem_models.cli.data import data_app
 from lem_models.cli.options import add_command
 from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line
 from lem_models.cli.signals import stopping_on_signals
@@ -59,6 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+data_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 publish_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 
 
@@ -71,6 +72,12 @@ def lem(
 ) -> None:
     """Large Execution Models: execute orders, benchmark slippage, train."""
     del version
+    show_help(context)
+
+
+@data_app.callback()
+def data(context: typer.Context) -> None:
+    """Fetch bars."""
     show_help(context)
 
 
@@ -87,10 +94,11 @@ add_command(app, power, name="power", summary="How many orders until a differenc
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 add_command(app, convert, name="convert", summary="Check bars and write them in another format.")
+app.add_typer(data_app, name="data")
+add_command(data_app, fetch, name="fetch", summary="Download bars from an archive, an exchange or a vendor.")
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")
-app.add_typer(data_app, name="data")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

@@ -1,9 +1,9 @@
 """VWAPs of stock vendors: they count trades that set no high or low, such as odd lots, and may lie outside the range.
 
 That is so in 5 to 10 % of a minute's bars. A bar whose VWAP lies outside of its range is refused by
-:class:`~lem_models.markets.bars.Bars`, because it usually means a wrong unit. So the VWAP is moved to the nearest price
-of the range, the bar is counted, its ``notional_exact`` is False, and the column ``vendor_vwap`` keeps what the vendor
-sent.
+:class:`~lem_models.markets.bars.Bars`, because it usually means a wrong unit. So a VWAP outside of the range by at most
+5 % is moved to its nearest price, the bar is counted, its ``notional_exact`` is False, and the column ``vendor_vwap``
+keeps what the vendor sent.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lem_models.markets.download.source import Fetched, count_repair, plain_tabl
 __all__ = ["with_vwap"]
 
 _ROUNDING = 1e-6  # a VWAP outside of the range by no more is rounded, not of other trades
+_FURTHEST = 0.05  # a VWAP outside of the range by more is wrong, and the bar is refused
 
 
 def with_vwap(symbol: str, timestamp: pd.DatetimeIndex, values: Mapping[str, npt.NDArray[Any]]) -> Fetched:
@@ -35,6 +36,7 @@ def with_vwap(symbol: str, timestamp: pd.DatetimeIndex, values: Mapping[str, npt
     typical = (high + low + np.asarray(values["close"], dtype=np.float64)) / 3.0
     missing = ~np.isfinite(vwap)
     used = np.clip(np.where(missing, typical, vwap), low, high)
+    used = np.where(np.abs(used - vwap) > _FURTHEST * vwap, vwap, used)
     moved = ~missing & (volume > 0.0) & (np.abs(used - vwap) > _ROUNDING * vwap)
     exact = ~missing & ~moved
     table = plain_table(symbol, timestamp, {**values, "notional": used * volume}, exact=exact)

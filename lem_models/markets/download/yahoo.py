@@ -84,8 +84,8 @@ class Yahoo(Source):
         return [Period(start, min(start + longest, self.period.end)) for start in starts]
 
     def _history(self, ticker: Any, symbol: str, window: Period) -> pd.DataFrame:  # noqa: ANN401 (no types)
-        # For daily bars the dates of the exchange, which its client reads from times without a zone; one day more on both
-        # sides, because a day of Tokyo begins on the day before in UTC.
+        # For daily bars the dates of the exchange, which its client reads from times without a zone; one day more on
+        # both sides, because a day of Tokyo begins on the day before in UTC.
         edges = (window.start.tz_localize(None) - _DAY, window.end.tz_localize(None) + _DAY)
         start, end = edges if self.interval >= _DAY else (window.start, window.end)
         history: pd.DataFrame = ask_client(
