@@ -83,6 +83,7 @@ class BinanceArchive(Source):
     name = "binance"
     terms = "https://github.com/binance/binance-public-data; https://www.binance.com/en/terms"
     notional = "the exchange's own quote volume"
+    calendar = "24/7"
     default_addresses: ClassVar = {"url": _DEFAULT, "listing_url": _DEFAULT_LISTING}
     options: ClassVar = {"market": "spot"}
     intervals: ClassVar = {

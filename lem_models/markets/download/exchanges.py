@@ -73,6 +73,7 @@ class Exchanges(Source):
 
     name = "ccxt"
     packages = ("ccxt",)
+    calendar = "24/7"
     terms = "those of the exchange"
     notional = (
         "the exchange's own quote volume or VWAP where notional_exact is true, else volume * (high + low + close) / 3"

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,6 @@ SOURCES: Mapping[str, type[Source]] = {
 """Sources by name."""
 
 _FORMATS = ("parquet", "arrow")
-_CALENDARS = {"binance": "24/7", "ccxt": "24/7"}
 SCHEMA_VERSION = 1
 
 
@@ -68,7 +68,7 @@ def fetch_bars(
     """Fetch bars and write them to a file; see :class:`Download` for the settings.
 
     Returns:
-        The bars, read from the file.
+        The bars.
     """
     download = Download.of(source, names, path, interval=interval, start=start, end=end, **settings)
     return download.write()
@@ -81,7 +81,7 @@ class Download:
     Attributes:
         source: The source, with its request.
         path: The file of bars to write.
-        calendar: Calendar of the bars.
+        calendar: Calendar of the bars; ``None`` for that of the source.
         keeps_files: Whether the downloaded files stay when the bars are written.
         notes: What a reader of the bars must know; filled by :meth:`write`.
         repairs: How many bars were changed or left out, by the reason; filled by :meth:`write`.
@@ -90,7 +90,7 @@ class Download:
 
     source: Source
     path: Path
-    calendar: CalendarChoice = "auto"
+    calendar: CalendarChoice | None = None
     keeps_files: bool = False
     notes: list[str] = field(default_factory=list)
     repairs: dict[str, int] = field(default_factory=dict)
@@ -165,8 +165,7 @@ class Download:
             workers=workers,
             manners=manners or Manners(),
         )
-        chosen = _CALENDARS.get(source, "auto") if calendar is None else calendar
-        return cls(SOURCES[source](request), target, chosen, files is not None)
+        return cls(SOURCES[source](request), target, calendar, files is not None)
 
     def plan(self) -> list[Planned]:
         """What would be fetched; :attr:`notes` then says what the source lacks.
@@ -185,7 +184,7 @@ class Download:
             report: Called as the download proceeds.
 
         Returns:
-            The bars, read from the file.
+            The bars.
 
         Raises:
             DownloadError: The source fails, or sends what cannot be read. Downloaded files stay, and the next attempt
@@ -195,13 +194,15 @@ class Download:
         self.notes, self.repairs, self.exact_share = [], {}, None
         self._files, self._exact, self._bars = [], 0, 0
         tables = self._tables(report or _silent)
-        step = self.source.request.interval
+        first = next(tables)  # a data set states its calendar and frequency when it is read
+        calendar = self.source.calendar if self.calendar is None else self.calendar
+        frequency = self.source.frequency
         if format_of(self.path) == "arrow":
-            bars = store_bars(tables, self.path, calendar=self.calendar, frequency=step)
+            bars = store_bars(chain([first], tables), self.path, calendar=calendar, frequency=frequency)
         else:
-            whole = pd.concat(list(tables), ignore_index=True)
-            Bars.from_frame(whole, calendar=self.calendar, frequency=step).write(self.path)
-            bars = Bars.read(self.path, calendar=self.calendar, frequency=step)
+            whole = pd.concat([first, *tables], ignore_index=True)
+            bars = Bars.from_frame(whole, calendar=calendar, frequency=frequency)
+            bars.write(self.path)
         to_json(self._record(bars), record_of(self.path))
         if not self.keeps_files:
             shutil.rmtree(self.source.request.folder, ignore_errors=True)

@@ -70,6 +70,7 @@ class HubDataset(Source):
         bars = stream.read()
         if self._symbols:
             bars = bars.select(self._symbols)
+        self.calendar, self.frequency = bars.calendar_names, bars.frequency
         exact = "notional_exact" in bars.columns
         for number, symbol in enumerate(bars.symbols):
             report("symbols", number, len(bars.symbols))

@@ -21,6 +21,7 @@ import pandas as pd
 
 from lem_models.errors import ConfigError
 from lem_models.guard.output import Json
+from lem_models.markets.calendar.choice import CalendarChoice
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.download.periods import Period
 from lem_models.markets.download.transfer import Manners, check_address
@@ -120,12 +121,16 @@ class Source(ABC):
     """A source of bars. Its constructor checks the request, without any request to a server.
 
     Attributes:
+        request: The request.
+        chosen: Its options, with the defaults of the source.
+        frequency: Length of a bar; ``None`` until it is known.
         name: What users call it.
         packages: Distributions that it needs and whose versions are recorded.
         terms: Where the vendor's terms of use are.
         notional: Where the notional comes from, in words.
         default_addresses: Its base addresses by name; ``LEM_FETCH_<SOURCE>_<NAME>`` replaces one of them.
         options: Options that it has, with their defaults.
+        calendar: Calendar of its bars, if the user names none.
         needs_period: Whether a request names the length of a bar and a period.
         intervals: Lengths of its bars, and what it calls them; empty where that depends on more than the source.
     """
@@ -138,6 +143,7 @@ class Source(ABC):
     options: ClassVar[Mapping[str, Json]] = {}
     intervals: ClassVar[Mapping[pd.Timedelta, str]] = {}
     needs_period: ClassVar[bool] = True
+    calendar: CalendarChoice = "auto"
 
     def __init__(self, request: Request) -> None:
         """See the class.
@@ -152,6 +158,7 @@ class Source(ABC):
                 f"the source {self.name} has no option {unknown[0]!r}; it has: {', '.join(self.options) or 'none'}"
             )
         self.request = request
+        self.frequency = request.interval
         self.chosen: dict[str, Json] = {**self.options, **request.options}
         for package in self.packages:
             _check_installed(package, self.name)

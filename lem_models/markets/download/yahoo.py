@@ -112,11 +112,12 @@ class Yahoo(Source):
         history = history[whole]
         values = {name.lower(): history[name].to_numpy() for name in ("Open", "High", "Low", "Close", "Volume")}
         values["notional"] = values["volume"] * (values["high"] + values["low"] + values["close"]) / 3.0
-        table = plain_table(symbol, pd.DatetimeIndex(history.index), values, exact=False)
+        opened = pd.DatetimeIndex(history.index)
+        table = plain_table(symbol, opened, values, exact=False)
         table["adj_close"] = history["Adj Close"].to_numpy(dtype=float)
         fetched = Fetched(table)
         count_repair(fetched, "bars without prices, left out", int((~whole).sum()))
-        closed_bars(fetched, self.request, str(history.index.tz))
+        closed_bars(fetched, self.request, str(opened.tz))
         if fetched.table.empty:
             raise DownloadError(f"Yahoo has no closed bars of {symbol} and {clock(self.interval)} in {self.period}")
         return fetched
