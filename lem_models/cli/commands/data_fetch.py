@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 from pydantic import Field
 
-from lem_models.cli.bars import calendar_choice
+from lem_models.cli.bars import BarsOptions, calendar_choice
 from lem_models.cli.terminal import make_console, spinner
 from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
@@ -31,7 +31,7 @@ class FetchOptions(Settings):
     refusal: ClassVar[str] = "the download is refused"
     flags: ClassVar[dict[str, str]] = {"start": "--from", "end": "--to"}
 
-    source: Annotated[str, typer.Argument()] = Field(
+    provider: Annotated[str, typer.Argument()] = Field(
         description="binance, yahoo, ccxt, alpaca, polygon or hub. Keys are read from the environment."
     )
     what: Annotated[str, typer.Argument()] = Field(
@@ -45,9 +45,7 @@ class FetchOptions(Settings):
     end: str | None = Field(None, description="Last one, included; default now.")
     out: Path | None = Field(None, description="File to write: .parquet or .arrow.")
     dry_run: bool = Field(False, description="Print what would be fetched; fetch no bars.")
-    calendar: str | None = Field(
-        None, description="Trading hours of the bars: auto, 24/7, sessions, an exchange code; default by the source."
-    )
+    calendar: str | None = Field(None, description=BarsOptions.model_fields["calendar"].description)
     market: str | None = Field(None, description="binance: spot, usdm or coinm; default spot.")
     feed: str | None = Field(None, description="alpaca: iex or sip; default iex, one exchange only.")
     hours: str | None = Field(
@@ -76,7 +74,7 @@ def fetch(options: FetchOptions) -> None:
         raise ConfigError("name the file to write with --out, or ask for a --dry-run")
     chosen = {name: getattr(options, name) for name in _OPTIONS if getattr(options, name) is not None}
     download = Download.of(
-        options.source,
+        options.provider,
         [name.strip() for names in (options.what, options.symbols or "") for name in names.split(",") if name.strip()],
         options.out or Path("bars.parquet"),
         interval=options.interval,

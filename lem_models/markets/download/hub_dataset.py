@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pandas as pd
 
-from lem_models.errors import ConfigError, DownloadError
+from lem_models.errors import BarsWarning, ConfigError, DownloadError
 from lem_models.guard.hub_ids import check_hub_id
 from lem_models.guard.output import Json
 from lem_models.markets.bars import Bars
@@ -67,7 +68,9 @@ class HubDataset(Source):
         revision = None if self._revision is None else str(self._revision)
         stream = Bars.from_hub(self._repo_id, split=self._split, revision=revision, streaming=True)
         self._commit = stream.revision
-        bars = stream.read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BarsWarning)  # the bars are checked again when they are written
+            bars = stream.read()
         if self._symbols:
             bars = bars.select(self._symbols)
         self.calendar, self.frequency = bars.calendar_names, bars.frequency
