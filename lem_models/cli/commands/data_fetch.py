@@ -142,6 +142,7 @@ def _progress() -> Iterator[Report]:
         def report(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+            is_done = total is not None and done >= total
+            progress.update(tasks[what], completed=done, total=total, visible=not is_done)  # type: ignore[arg-type]
 
         yield report

@@ -6,7 +6,7 @@ sees the trades of one exchange only, some percent of the volume; ``sip`` sees a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,8 +16,9 @@ import pandas as pd
 from lem_models.errors import ConfigError, DownloadError
 from lem_models.guard.output import Json
 from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.by_symbol import SymbolSource
 from lem_models.markets.download.hours import keep_regular_hours
-from lem_models.markets.download.source import Fetched, Planned, Report, Request, Source, closed_bars
+from lem_models.markets.download.source import Fetched, Planned, Report, Request, closed_bars
 from lem_models.markets.download.vendor_clients import ask_client, read_key
 from lem_models.markets.download.vwap import with_vwap
 
@@ -27,7 +28,7 @@ _DEFAULT = "https://data.alpaca.markets"
 _FEEDS = ("iex", "sip", "delayed_sip", "otc", "boats", "overnight")
 
 
-class Alpaca(Source):
+class Alpaca(SymbolSource):
     """Bars of stocks from Alpaca."""
 
     name = "alpaca"
@@ -66,39 +67,38 @@ class Alpaca(Source):
         what = f"bars of {clock(self.interval)} from the feed {self.chosen['feed']}, 10,000 a request"
         return [Planned(symbol, what, str(self.period), f"{self._url}/v2/stocks/bars") for symbol in self.request.names]
 
-    def tables(self, report: Report) -> Iterator[Fetched]:
-        """The bars of each symbol.
+    def connected(self) -> AbstractContextManager[Any]:
+        """The client."""
+        from alpaca.data.historical import StockHistoricalDataClient
+
+        return nullcontext(StockHistoricalDataClient(self._key, self._secret, raw_data=True, url_override=self._url))
+
+    def fetch(self, client: Any, symbol: str, report: Report) -> Fetched:  # noqa: ANN401 (a client without types)
+        """The bars of a symbol.
 
         Raises:
-            DownloadError: Alpaca fails, or has no bars of a symbol.
+            DownloadError: Alpaca fails, or has no bars of the symbol.
         """
-        from alpaca.data.historical import StockHistoricalDataClient
         from alpaca.data.requests import StockBarsRequest
         from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 
         name = self.intervals[self.interval]
         unit = {"Min": TimeFrameUnit.Minute, "Hour": TimeFrameUnit.Hour, "Day": TimeFrameUnit.Day}
-        frame = TimeFrame(int(name.rstrip("MinHourDay")), unit[name.lstrip("0123456789")])
-        client = StockHistoricalDataClient(self._key, self._secret, raw_data=True, url_override=self._url)
-        for number, symbol in enumerate(self.request.names):
-            report("symbols", number, len(self.request.names))
-            asked = StockBarsRequest(
-                symbol_or_symbols=symbol,
-                timeframe=frame,
-                start=self.period.start.to_pydatetime(),
-                # Alpaca's end is inclusive.
-                end=(self.period.end - pd.Timedelta(1, "us")).to_pydatetime(),
-                adjustment=self._adjustment(),
-                feed=self.chosen["feed"],
-            )
-            answer = ask_client(
-                f"fetch {symbol} from Alpaca",
-                partial(client.get_stock_bars, asked),
-                manners=self.request.manners,
-                secrets=(self._key, self._secret),
-            )
-            yield self._fetched(symbol, answer.get(symbol) or [])
-        report("symbols", len(self.request.names), len(self.request.names))
+        asked = StockBarsRequest(
+            symbol_or_symbols=symbol,
+            timeframe=TimeFrame(int(name.rstrip("MinHourDay")), unit[name.lstrip("0123456789")]),
+            start=self.period.start.to_pydatetime(),
+            end=(self.period.end - pd.Timedelta(1, "us")).to_pydatetime(),  # Alpaca's end is inclusive
+            adjustment=self._adjustment(),
+            feed=self.chosen["feed"],
+        )
+        answer = ask_client(
+            f"fetch {symbol} from Alpaca",
+            partial(client.get_stock_bars, asked),
+            manners=self.request.manners,
+            secrets=(self._key, self._secret),
+        )
+        return self._fetched(symbol, answer.get(symbol) or [])
 
     def _fetched(self, symbol: str, rows: list[dict[str, Any]]) -> Fetched:
         if not rows:

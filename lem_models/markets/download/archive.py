@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote, urlencode
 
-import numpy as np
 import pandas as pd
 
 from lem_models.errors import ConfigError, DownloadError, UnknownNameError
@@ -42,7 +41,6 @@ from lem_models.markets.download.source import (
     Source,
     SourceFile,
     closed_bars,
-    count_repair,
 )
 from lem_models.markets.download.transfer import Transfer
 
@@ -155,7 +153,7 @@ class BinanceArchive(Source):
         return [note for notes in self._notes.values() for note in notes]
 
     def tables(self, report: Report) -> Iterator[Fetched]:
-        """The bars of each symbol, in time order.
+        """The bars, file by file.
 
         Raises:
             DownloadError: The archive fails, a checksum is wrong again and again, or a file cannot be read.
@@ -164,7 +162,7 @@ class BinanceArchive(Source):
         wanted = [file for files in listed.values() for file in files]
         here = self._download(wanted, report)
         for symbol, files in listed.items():
-            yield self._joined(symbol, files, here)
+            yield from self._pieces(symbol, files, here)
 
     # --- which files there are ---------------------------------------------------------------------------------------
 
@@ -317,25 +315,18 @@ class BinanceArchive(Source):
     def _path(self, file: _File) -> Path:
         return self.request.folder / file.key.partition("/")[2]
 
-    def _joined(self, symbol: str, files: Sequence[_File], here: dict[str, SourceFile]) -> Fetched:
-        """The bars of all files of a symbol."""
+    def _pieces(self, symbol: str, files: Sequence[_File], here: dict[str, SourceFile]) -> Iterator[Fetched]:
+        """The bars of a symbol, file by file; files hold disjoint periods."""
         is_inverse = self.chosen["market"] == "coinm"
-        pieces = [
-            read_klines(self._path(file), symbol, file.period, self.interval, is_inverse=is_inverse) for file in files
-        ]
-        table = pd.concat([piece.table for piece in pieces], ignore_index=True)
-        joined = Fetched(table, [here[file.key] for file in files], list(self._notes.get(symbol, [])))
-        for piece in pieces:
-            for reason, count in piece.repairs.items():
-                count_repair(joined, reason, count)
-        same = table.duplicated().to_numpy()
-        if same.any():
-            count_repair(joined, "bars that occurred twice, left out once", int(np.sum(same)))
-            joined.table = table[~same].reset_index(drop=True)
-        closed_bars(joined, self.request)
-        if joined.table.empty:
+        notes, is_empty = list(self._notes.get(symbol, [])), True
+        for file in files:
+            piece = read_klines(self._path(file), symbol, file.period, self.interval, is_inverse=is_inverse)
+            piece.files, piece.notes, notes = [here[file.key]], notes, []
+            closed_bars(piece, self.request)
+            is_empty = is_empty and piece.table.empty
+            yield piece
+        if is_empty:
             raise DownloadError(f"the files of {symbol} hold no closed bar in {self.period}")
-        return joined
 
 
 def _label(key: str) -> str:

@@ -10,7 +10,8 @@ Only spot markets are fetched: contracts count their volume in units that differ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -22,12 +23,12 @@ from lem_models.errors import ConfigError, DownloadError, UnknownNameError
 from lem_models.guard.output import Json
 from lem_models.guard.text import shown
 from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.by_symbol import SymbolSource
 from lem_models.markets.download.source import (
     Fetched,
     Planned,
     Report,
     Request,
-    Source,
     closed_bars,
     count_repair,
     plain_table,
@@ -68,7 +69,7 @@ _PAGES = 100_000
 _SMALLEST_PAGE = 100  # candles; no exchange sends fewer at once
 
 
-class Exchanges(Source):
+class Exchanges(SymbolSource):
     """Spot candles of an exchange that ccxt knows; the first name is that of the exchange."""
 
     name = "ccxt"
@@ -132,12 +133,19 @@ class Exchanges(Source):
             for symbol in self._symbols
         ]
 
-    def tables(self, report: Report) -> Iterator[Fetched]:
-        """The candles of each symbol.
+    @property
+    def symbols(self) -> Sequence[str]:
+        """The symbols, without the name of the exchange."""
+        return self._symbols
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """The client, with the markets of the exchange, its clock, and raw candles.
 
         Raises:
-            ConfigError: The exchange has no such symbol, or it is a contract.
-            DownloadError: The exchange fails, or has no candles of a symbol in the period.
+            ConfigError: A symbol is a contract.
+            UnknownNameError: The exchange has no such symbol.
+            DownloadError: The exchange fails.
         """
         self._ask("read the markets of", self._client.load_markets)
         for symbol in self._symbols:
@@ -148,12 +156,23 @@ class Exchanges(Source):
                 raise ConfigError(
                     f"{shown(symbol)} is a contract of {self._id}, whose volume is not in coins; name a spot market"
                 )
-        self._client.parse_ohlcv = self._with_money(self._client.parse_ohlcv)
         if self._client.has.get("fetchTime"):  # a clock that is ahead would take an open candle for a closed one
             theirs = pd.Timestamp(int(self._ask("read the time of", self._client.fetch_time)), unit="ms", tz="UTC")
             self.request = replace(self.request, now=min(self.request.now, theirs))
-        for symbol in self._symbols:
-            yield self._fetched(symbol, self._candles(symbol, report))
+        own = self._client.parse_ohlcv
+        self._client.parse_ohlcv = self._with_money(own)
+        try:
+            yield self._client
+        finally:
+            self._client.parse_ohlcv = own
+
+    def fetch(self, client: Any, symbol: str, report: Report) -> Fetched:  # noqa: ANN401 (a client without types)
+        """The candles of a symbol.
+
+        Raises:
+            DownloadError: The exchange fails, or has no candles of the symbol in the period.
+        """
+        return self._fetched(symbol, self._candles(symbol, report))
 
     def _with_money(self, own: Any) -> Any:  # noqa: ANN401 (functions of a client without types)
         """The translation of a raw row by ccxt, with the money of the candle as a seventh number."""

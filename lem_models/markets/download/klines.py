@@ -68,10 +68,9 @@ def read_klines(path: Path, symbol: str, period: Period, interval: pd.Timedelta,
     # After an outage some bars of 2018 are stamped when trading began again. They are the bars of their interval.
     late = nanoseconds % interval.value
     timestamp = pd.DatetimeIndex(nanoseconds - late, tz="UTC")
-    if len(timestamp) and not (period.start <= timestamp[0] and timestamp[-1] < period.end):
-        raise DownloadError(
-            f"{path.name} of Binance's archive holds bars from {timestamp[0]} to {timestamp[-1]}, outside of its name"
-        )
+    first, last = timestamp.min(), timestamp.max()
+    if not (period.start <= first and last < period.end):
+        raise DownloadError(f"{path.name} of Binance's archive holds bars from {first} to {last}, outside of its name")
     values = {name: table[name].to_numpy() for name in _USED}
     values["notional"] = values["quote_volume"]
     if is_inverse:
@@ -80,6 +79,9 @@ def read_klines(path: Path, symbol: str, period: Period, interval: pd.Timedelta,
         _check_size(path, symbol, values)
     fetched = Fetched(plain_table(symbol, timestamp, values, exact=True))
     count_repair(fetched, "bars stamped late, moved to the start of their interval", int(np.sum(late != 0)))
+    twice = fetched.table.duplicated().to_numpy()
+    count_repair(fetched, "bars that occurred twice, left out once", int(np.sum(twice)))
+    fetched.table = fetched.table[~twice].reset_index(drop=True)
     return fetched
 
 

@@ -5,7 +5,7 @@ The key is read from the environment (``MASSIVE_API_KEY`` or ``POLYGON_API_KEY``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ import pandas as pd
 from lem_models.errors import DownloadError
 from lem_models.guard.output import Json
 from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.by_symbol import SymbolSource
 from lem_models.markets.download.hours import keep_regular_hours
-from lem_models.markets.download.source import Fetched, Planned, Report, Request, Source, closed_bars
+from lem_models.markets.download.source import Fetched, Planned, Report, Request, closed_bars
 from lem_models.markets.download.vendor_clients import ask_client, read_key
 from lem_models.markets.download.vwap import with_vwap
 
@@ -25,7 +26,7 @@ __all__ = ["Polygon"]
 _DEFAULT = "https://api.massive.com"
 
 
-class Polygon(Source):
+class Polygon(SymbolSource):
     """Aggregates of Polygon (Massive)."""
 
     name = "polygon"
@@ -67,26 +68,25 @@ class Polygon(Source):
             for symbol in self.request.names
         ]
 
-    def tables(self, report: Report) -> Iterator[Fetched]:
-        """The bars of each symbol.
-
-        Raises:
-            DownloadError: Polygon fails, or has no bars of a symbol.
-        """
+    def connected(self) -> AbstractContextManager[Any]:
+        """The client; the waits are ours, because its own are too short for a limit of five requests a minute."""
         from massive import RESTClient
 
-        # The waits are ours: its own are too short for a limit of five requests a minute.
-        client = RESTClient(api_key=self._key, base=self._url, retries=0)
-        for number, symbol in enumerate(self.request.names):
-            report("symbols", number, len(self.request.names))
-            rows = ask_client(
-                f"fetch {symbol} from Polygon",
-                partial(self._aggregates, client, symbol),
-                manners=self.request.manners,
-                secrets=(self._key,),
-            )
-            yield self._fetched(symbol, rows)
-        report("symbols", len(self.request.names), len(self.request.names))
+        return nullcontext(RESTClient(api_key=self._key, base=self._url, retries=0))
+
+    def fetch(self, client: Any, symbol: str, report: Report) -> Fetched:  # noqa: ANN401 (a client without types)
+        """The bars of a symbol.
+
+        Raises:
+            DownloadError: Polygon fails, or has no bars of the symbol.
+        """
+        rows = ask_client(
+            f"fetch {symbol} from Polygon",
+            partial(self._aggregates, client, symbol),
+            manners=self.request.manners,
+            secrets=(self._key,),
+        )
+        return self._fetched(symbol, rows)
 
     def _aggregates(self, client: Any, symbol: str) -> list[Any]:  # noqa: ANN401 (a client without types)
         """All aggregates of a symbol, page after page."""

@@ -1,6 +1,6 @@
 """What a source of bars is: it says what it would fetch, and then fetches it, symbol by symbol.
 
-A source gives tables in the columns of this package, one per symbol, in time order, with ``notional_exact``: whether
+A source gives tables in the columns of this package, symbol by symbol, in time order, with ``notional_exact``: whether
 the notional of a bar is the vendor's own, or an estimate from its prices. Validation is not its task:
 :func:`~lem_models.markets.download.fetch.fetch_bars` hands every table to :class:`~lem_models.markets.bars.Bars`.
 """
@@ -101,7 +101,7 @@ class SourceFile:
 
 @dataclass
 class Fetched:
-    """Bars of one symbol.
+    """Bars of one symbol, or some of them: the next ones in time.
 
     Attributes:
         table: timestamp (UTC, bar start), symbol, open, high, low, close, volume, notional, notional_exact, in time
@@ -206,7 +206,7 @@ class Source(ABC):
 
     @abstractmethod
     def tables(self, report: Report) -> Iterator[Fetched]:
-        """The bars, symbol by symbol.
+        """The bars, symbol by symbol, each symbol in one or several pieces in time order; a piece may be empty.
 
         Raises:
             DownloadError: The source fails, or sends what cannot be read.

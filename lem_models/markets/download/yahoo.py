@@ -7,9 +7,9 @@ adjusted close is kept as ``adj_close``.
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -17,13 +17,13 @@ import pandas as pd
 
 from lem_models.errors import DownloadError
 from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.download.by_symbol import SymbolSource
 from lem_models.markets.download.periods import Period, read_interval
 from lem_models.markets.download.source import (
     Fetched,
     Planned,
     Report,
     Request,
-    Source,
     closed_bars,
     count_repair,
     plain_table,
@@ -36,7 +36,7 @@ _DEFAULT = "https://query2.finance.yahoo.com"
 _DAY = pd.Timedelta(days=1)
 
 
-class Yahoo(Source):
+class Yahoo(SymbolSource):
     """Bars of Yahoo Finance."""
 
     name = "yahoo"
@@ -64,18 +64,18 @@ class Yahoo(Source):
             for symbol in self.request.names
         ]
 
-    def tables(self, report: Report) -> Iterator[Fetched]:
-        """The bars of each symbol.
+    def connected(self) -> AbstractContextManager[Any]:
+        """The module yfinance."""
+        return _settings(self._url)
+
+    def fetch(self, client: Any, symbol: str, report: Report) -> Fetched:  # noqa: ANN401 (a module without types)
+        """The bars of a symbol.
 
         Raises:
-            DownloadError: Yahoo fails, or has no bars of a symbol.
+            DownloadError: Yahoo fails, or has no bars of the symbol.
         """
-        with _settings(self._url) as yfinance:
-            for number, symbol in enumerate(self.request.names):
-                report("symbols", number, len(self.request.names))
-                pieces = [self._history(yfinance.Ticker(symbol), symbol, window) for window in self._windows()]
-                yield self._fetched(symbol, pd.concat([piece for piece in pieces if len(piece)] or pieces[:1]))
-            report("symbols", len(self.request.names), len(self.request.names))
+        pieces = [self._history(client.Ticker(symbol), symbol, window) for window in self._windows()]
+        return self._fetched(symbol, pd.concat([piece for piece in pieces if len(piece)] or pieces[:1]))
 
     def _windows(self) -> list[Period]:
         """The period, in pieces that one request may ask for."""
@@ -123,7 +123,7 @@ class Yahoo(Source):
         return fetched
 
 
-@contextlib.contextmanager
+@contextmanager
 def _settings(url: str) -> Iterator[Any]:
     """The module yfinance with errors that are raised, and with its address replaced."""
     with warnings.catch_warnings():

@@ -238,6 +238,15 @@ class TestExchanges:
         with self.kraken(0) as web, pytest.raises(DownloadError, match="gives no candles of BTC/USD"):
             make("ccxt", "kraken,BTC/USD", web).write()
 
+    def test_candles_that_are_here_are_not_asked_for_again(self, make, tmp_path):
+        theirs = self.FIRST + pd.Timedelta("10h30min")
+        with self.kraken(11, now=theirs) as web:
+            whole = make("ccxt", "kraken,BTC/USD", web, files=tmp_path / "kept").write()
+            asked = len(web.asked)
+            again = make("ccxt", "kraken,BTC/USD", web, files=tmp_path / "kept").write()
+            assert len(web.asked) == asked
+        assert again.content_hash == whole.content_hash
+
     def test_429_and_503_are_tried_again(self, make):
         with self.kraken(20) as web:
             web.faults["/0/public/OHLC"] = [Answer(503), Answer(429, headers={"Retry-After": "0"})]
