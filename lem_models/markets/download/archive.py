@@ -56,6 +56,7 @@ _CHECKSUM = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S+)\s*")
 _MAX_LISTING = 1 << 23
 _MAX_PAGES = 200
 _MAX_CHECKSUM = 4096
+_MIN_FILE = 1 << 20  # a file may have been replaced by a larger one since it was listed
 _MAX_FILE = 1 << 31
 _DOWNLOADS = 3  # of a file whose checksum is wrong
 _NAMESPACE = "{*}"
@@ -297,7 +298,7 @@ class BinanceArchive(Source):
             path.unlink()
         problem = ""
         for _ in range(_DOWNLOADS):
-            content = self._transfer.get(url, _MAX_FILE)
+            content = self._transfer.get(url, min(max(2 * file.bytes, _MIN_FILE), _MAX_FILE))
             digest = hashlib.sha256(content).hexdigest()
             if digest == expected:
                 write_bytes(path, content)

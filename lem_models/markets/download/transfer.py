@@ -28,6 +28,7 @@ TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may succeed."""
 
 _BLOCK = 1 << 16
+_SLOWEST = 1 << 15  # bytes a second
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Manners:
         first_wait: Seconds before the second attempt; they double with each attempt.
         longest_wait: Longest wait in seconds. A server that asks for more ends the download.
         timeout: Seconds without a byte after which a connection is given up.
+        patience: Seconds that a body may take, besides its size at 32 KiB a second.
     """
 
     per_second: float = 10.0
@@ -47,6 +49,7 @@ class Manners:
     first_wait: float = 1.0
     longest_wait: float = 120.0
     timeout: float = 30.0
+    patience: float = 60.0
 
 
 def check_address(address: str) -> str:
@@ -161,21 +164,33 @@ class Transfer:
         try:
             request = urllib.request.Request(url, headers={"User-Agent": self._agent})
             with urllib.request.urlopen(request, timeout=self._manners.timeout) as response:
+                stated = _stated_length(response.headers.get("Content-Length"))
+                if stated is not None and stated > limit:
+                    raise DownloadError(f"{url} sends {stated:,} bytes, more than {limit:,}", url=url)
+                seconds = self._manners.patience + (limit if stated is None else stated) / _SLOWEST
+                deadline = time.monotonic() + seconds
                 content = bytearray()
-                while block := response.read(_BLOCK):
+                # read1 gives what has arrived, so a server that drips meets the deadline.
+                while block := response.read1(_BLOCK):
                     content += block
                     if len(content) > limit:
                         raise DownloadError(f"{url} sends more than {limit:,} bytes", url=url)
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"after {seconds:.0f} s {len(content):,} bytes have arrived")
                     if self._stopped.is_set():
                         raise DownloadError(f"the download of {url} was stopped", url=url)
-                stated = response.headers.get("Content-Length")
-                if stated is not None and stated.isdigit() and len(content) < int(stated):
-                    raise http.client.IncompleteRead(b"", int(stated) - len(content))
+                if stated is not None and len(content) < stated:
+                    raise http.client.IncompleteRead(b"", stated - len(content))
                 return bytes(content)
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             problem, again = _problem(url, error)
         # Raise outside the handler: the context must not hold the request.
         raise _Temporary(problem) if again else problem
+
+
+def _stated_length(header: str | None) -> int | None:
+    """Length that a server states; ``None`` if it states none."""
+    return int(header) if header is not None and header.isascii() and header.isdigit() and len(header) < 16 else None
 
 
 class _Temporary(Exception):

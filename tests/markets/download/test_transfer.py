@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -25,8 +26,17 @@ def test_the_body(web):
 
 
 def test_a_body_that_is_too_large(web):
-    with pytest.raises(DownloadError, match="sends more than 4 bytes"):
+    with pytest.raises(DownloadError, match="sends 5 bytes, more than 4"):
         Transfer(QUICK).get(f"{web.url}/a", 4)
+
+
+def test_a_body_that_drips(web):
+    web.faults["/a"] = [Answer(body=b"x" * 1000, drip=0.05)] * 2
+    started = time.monotonic()
+    with pytest.raises(DownloadError, match=r"TimeoutError: after 0 s \d+ bytes have arrived"):
+        Transfer(replace(QUICK, attempts=2, patience=0.3)).get(f"{web.url}/a", 1000)
+    assert time.monotonic() - started < 5.0
+    assert len(web.asked) == 2
 
 
 def test_what_is_missing_is_not_asked_for_again(web):

@@ -29,6 +29,7 @@ class Answer:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
+    drip: float = 0.0  # seconds between bytes
 
 
 Route = Callable[[Asked], Answer]
@@ -63,7 +64,14 @@ class Web:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body[: answer.cut])
+                body = answer.body[: answer.cut]
+                step = 1 if answer.drip else max(len(body), 1)
+                for start in range(0, len(body), step):
+                    time.sleep(answer.drip)
+                    try:
+                        self.wfile.write(body[start : start + step])
+                    except ConnectionError:  # the client has given up
+                        return
                 if answer.cut is not None:
                     self.close_connection = True
 
