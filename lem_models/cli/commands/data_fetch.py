@@ -11,6 +11,7 @@ import typer
 from pydantic import Field
 
 from lem_models.cli.bars import BarsOptions, calendar_choice
+from lem_models.cli.signals import Stopped
 from lem_models.cli.terminal import make_console, spinner
 from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
@@ -90,8 +91,12 @@ def fetch(options: FetchOptions) -> None:
     if options.dry_run:
         _print_plan(download.plan(), download.notes)
         return
-    with _progress() as report:
-        bars = download.write(report)
+    try:
+        with _progress() as report:
+            bars = download.write(report)
+    except Stopped as stop:
+        stop.advice = "repeat the command to go on: what is here is not fetched again"
+        raise
     _print_result(bars, download)
     typer.echo(f"{download.path.resolve()}\n{record_of(download.path).resolve()}")
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from lem_models.errors import BarsError, ConfigError, UnknownNameError
 from lem_models.guard.hashes import file_sha256
-from lem_models.guard.output import Json, check_file, to_json
+from lem_models.guard.output import Json, check_file, check_folder, to_json, write_text
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.choice import CalendarChoice
 from lem_models.markets.calendar.frequency import clock
@@ -42,6 +42,7 @@ SOURCES: Mapping[str, type[Source]] = {
 """Sources by name."""
 
 _FORMATS = ("parquet", "arrow")
+_MARK = "lem-data-fetch.txt"
 SCHEMA_VERSION = 1
 
 
@@ -154,6 +155,7 @@ class Download:
         if start is None and end is not None:
             raise ConfigError("--to needs --from")
         folder = target.with_name(f"{target.name}.download") if files is None else Path(files)
+        check_folder(folder)
         request = Request(
             names=tuple(names),
             interval=None if interval is None else read_interval(interval),
@@ -187,13 +189,37 @@ class Download:
             The bars.
 
         Raises:
+            ConfigError: The folder of downloaded files holds files of others.
             DownloadError: The source fails, or sends what cannot be read. Downloaded files stay, and the next attempt
                 goes on from there.
             BarsError: A bar breaks a rule, or the file cannot be written.
         """
         self.notes, self.repairs, self.exact_share = [], {}, None
         self._files, self._exact, self._bars = [], 0, 0
-        tables = self._tables(report or _silent)
+        folder = self.source.request.folder
+        self._mark(folder)
+        try:
+            bars = self._write(report or _silent)
+        finally:
+            if [path.name for path in folder.iterdir()] == [_MARK]:  # nothing arrived
+                shutil.rmtree(folder, ignore_errors=True)
+        to_json(self._record(bars), record_of(self.path))
+        if not self.keeps_files:
+            shutil.rmtree(folder, ignore_errors=True)
+        return bars
+
+    def _mark(self, folder: Path) -> None:
+        """Mark the folder of downloaded files as ours, because it is removed at the end."""
+        if folder.exists() and not (folder / _MARK).is_file() and any(folder.iterdir()):
+            raise ConfigError(
+                f"{folder} holds other files; name another folder for those that are downloaded (--files)"
+            )
+        write_text(
+            folder / _MARK, "Files that lem data fetch has downloaded. They are fetched again if they are removed.\n"
+        )
+
+    def _write(self, report: Report) -> Bars:
+        tables = self._tables(report)
         first = next(tables)  # a data set states its calendar and frequency when it is read
         calendar = self.source.calendar if self.calendar is None else self.calendar
         frequency = self.source.frequency
@@ -203,9 +229,6 @@ class Download:
             whole = pd.concat([first, *tables], ignore_index=True)
             bars = Bars.from_frame(whole, calendar=calendar, frequency=frequency)
             bars.write(self.path)
-        to_json(self._record(bars), record_of(self.path))
-        if not self.keeps_files:
-            shutil.rmtree(self.source.request.folder, ignore_errors=True)
         return bars
 
     def _tables(self, report: Report) -> Iterator[pd.DataFrame]:

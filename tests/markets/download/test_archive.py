@@ -341,6 +341,7 @@ class TestResuming:
         go_on.set()
         _, errors = first.communicate(timeout=60)
         assert first.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 143), errors
+        assert number == signal.SIGKILL or "repeat the command to go on" in errors
         assert left_behind(tmp_path) == ["bars.parquet.download"]
         web.faults = {}
         web.asked.clear()
@@ -350,6 +351,15 @@ class TestResuming:
         assert again.stderr == ""  # no progress bar in a pipe
         assert len(Bars.read(tmp_path / "bars.parquet")) == 122 * 24
         assert left_behind(tmp_path) == ["bars.parquet", "bars.parquet.source.json"]
+
+    def test_a_folder_of_other_files_is_left_alone(self, archive, download, tmp_path):
+        archive.add("BTCUSDT", ["2024-12"])
+        other = tmp_path / "bars.parquet.download" / "mine.txt"
+        other.parent.mkdir()
+        other.write_text("mine")
+        with pytest.raises(ConfigError, match="holds other files"):
+            download(start="2024-12").write()
+        assert other.read_text() == "mine"
 
 
 class TestRecord:
