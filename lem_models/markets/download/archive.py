@@ -60,20 +60,24 @@ _MIN_FILE = 1 << 20  # a file may have been replaced by a larger one since it wa
 _MAX_FILE = 1 << 31
 _DOWNLOADS = 3  # of a file whose checksum is wrong
 _NAMESPACE = "{*}"
+_MONTH = len("2023-01")
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file of the archive."""
+    """A file of the archive; ``label`` is its month or day."""
 
-    symbol: str
+    label: str
     key: str
     bytes: int
-    period: Period
 
     @property
     def name(self) -> str:
         return self.key.rpartition("/")[2]
+
+    @property
+    def period(self) -> Period:
+        return _period_of(self.label)
 
 
 class BinanceArchive(Source):
@@ -134,7 +138,7 @@ class BinanceArchive(Source):
         """
         planned = []
         for symbol, files in self._listed().items():
-            months = sum(len(_label(file.key)) == 7 for file in files)
+            months = sum(len(file.label) == _MONTH for file in files)
             counts = [f"{months} month{'s' * (months != 1)}"] * (months > 0)
             days = len(files) - months
             counts += [f"{days} day{'s' * (days != 1)}"] * (days > 0)
@@ -142,7 +146,7 @@ class BinanceArchive(Source):
                 Planned(
                     symbol,
                     ", ".join(counts),
-                    f"{_label(files[0].key)} to {_label(files[-1].key)}",
+                    f"{files[0].label} to {files[-1].label}",
                     f"{self._url}/{files[0].key.rpartition('/')[0]}",
                     sum(file.bytes for file in files),
                 )
@@ -184,7 +188,7 @@ class BinanceArchive(Source):
             if is_missing:
                 named = list(run)
                 days = self._list(symbol, "daily", named[0], named[-1])
-                files |= {label: file for label, file in days.items() if self._touches(file)}
+                files |= {label: file for label, file in days.items() if self._touches(label)}
                 missing += self._without(named, days)
         if not files:
             raise DownloadError(
@@ -196,22 +200,20 @@ class BinanceArchive(Source):
             self._notes[symbol] = [
                 f"{symbol}: the archive has no bars for {_runs(missing)} (not listed, or not published yet)"
             ]
-        return [files[label] for label in sorted(files, key=lambda each: files[each].period.start)]
+        return [files[label] for label in sorted(files)]
 
     def _without(self, months: Sequence[str], days: dict[str, _File]) -> list[str]:
         """Months without any file, and the missing days of other months, inside the period."""
         lacking: list[str] = []
         for month in months:
             expected = [str(day) for day in pd.period_range(pd.Period(month, "M").start_time, periods=31, freq="D")]
-            expected = [day for day in expected if day.startswith(month) and self._touches_label(day)]
+            expected = [day for day in expected if day.startswith(month) and self._touches(day)]
             absent = [day for day in expected if day not in days]
             lacking += [month] if len(absent) == len(expected) and len(expected) > 1 else absent
         return lacking
 
-    def _touches(self, file: _File) -> bool:
-        return file.period.start < self.period.end and file.period.end > self.period.start
-
-    def _touches_label(self, label: str) -> bool:
+    def _touches(self, label: str) -> bool:
+        """Whether a month or day has bars in the period."""
         period = _period_of(label)
         return period.start < self.period.end and period.end > self.period.start
 
@@ -231,8 +233,8 @@ class BinanceArchive(Source):
             page, is_last = self._page(folder, marker)
             for key, size in page:
                 match = pattern.fullmatch(key)
-                if match and match[1][:7] <= last:
-                    files[match[1]] = _File(symbol, key, size, _period_of(match[1]))
+                if match and match[1][:_MONTH] <= last:
+                    files[match[1]] = _File(match[1], key, size)
                 checksums.add(key)
             if is_last or not page or page[-1][0] > end:
                 break
@@ -290,14 +292,14 @@ class BinanceArchive(Source):
     def _fetch(self, file: _File) -> SourceFile:
         """Make sure that a file is here with the checksum that the archive states."""
         url = f"{self._url}/{quote(file.key)}"
-        expected = self._checksum(url, file.name)
         path = self._path(file)
-        if path.is_file():
-            if file_sha256(path) == expected:
-                return SourceFile(url, expected, path.stat().st_size)
-            path.unlink()
         problem = ""
         for _ in range(_DOWNLOADS):
+            expected = self._checksum(url, file.name)  # again each time: the file may just have been replaced
+            if path.is_file():
+                if file_sha256(path) == expected:
+                    return SourceFile(url, expected, path.stat().st_size)
+                path.unlink()
             content = self._transfer.get(url, min(max(2 * file.bytes, _MIN_FILE), _MAX_FILE))
             digest = hashlib.sha256(content).hexdigest()
             if digest == expected:
@@ -328,12 +330,6 @@ class BinanceArchive(Source):
             yield piece
         if is_empty:
             raise DownloadError(f"the files of {symbol} hold no closed bar in {self.period}")
-
-
-def _label(key: str) -> str:
-    """Month or day of a file."""
-    match = re.search(r"([0-9]{4}-[0-9]{2}(?:-[0-9]{2})?)\.zip$", key)
-    return match[1] if match else key
 
 
 def _period_of(label: str) -> Period:

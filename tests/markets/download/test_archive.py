@@ -243,6 +243,14 @@ class TestFaults:
         web.faults[f"/{key}"] = [Answer(body=archive.objects[key][:-50]), Answer(body=b"x" * 99)]
         assert len(download(start="2024-12").write()) == 31 * 24
 
+    def test_a_file_that_is_replaced_while_it_is_fetched(self, archive, web, download):
+        (key,) = archive.add("BTCUSDT", ["2024-12"])
+        old = archive.objects[f"{key}.CHECKSUM"]
+        archive.add("BTCUSDT", ["2024-12"], frame=klines("BTCUSDTX", "2024-12-01", "2025-01-01"))
+        web.faults[f"/{key}.CHECKSUM"] = [Answer(body=old)]
+        bars = download(start="2024-12").write()
+        assert bars.open[0] == klines("BTCUSDTX", "2024-12-01", "2024-12-02")["open"].iloc[0]
+
     def test_a_checksum_that_stays_wrong(self, archive, web, download, tmp_path):
         (key,) = archive.add("BTCUSDT", ["2024-12"])
         archive.objects[key] = archive.objects[key][:-50]  # truncated at the source
