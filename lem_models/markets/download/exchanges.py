@@ -10,7 +10,7 @@ Only spot markets are fetched: contracts count their volume in units that differ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from lem_models.markets.download.source import (
 )
 from lem_models.markets.download.vendor_clients import ask_client
 
-__all__ = ["RAW_MONEY", "Exchanges"]
+__all__ = ["RAW_MONEY", "Exchanges", "with_money"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,6 @@ RAW_MONEY = {
     "bitget": _Money(7),
     "kucoin": _Money(6),
     "gate": _Money(1),
-    "gateio": _Money(1),
     "kraken": _Money(5, is_vwap=True),
 }
 """Exchanges whose raw candles hold the quote volume, or a VWAP."""
@@ -160,7 +159,7 @@ class Exchanges(SymbolSource):
             theirs = pd.Timestamp(int(self._ask("read the time of", self._client.fetch_time)), unit="ms", tz="UTC")
             self.request = replace(self.request, now=min(self.request.now, theirs))
         own = self._client.parse_ohlcv
-        self._client.parse_ohlcv = self._with_money(own)
+        self._client.parse_ohlcv = with_money(self._id, own)
         try:
             yield self._client
         finally:
@@ -173,21 +172,6 @@ class Exchanges(SymbolSource):
             DownloadError: The exchange fails, or has no candles of the symbol in the period.
         """
         return self._fetched(symbol, self._candles(symbol, report))
-
-    def _with_money(self, own: Any) -> Any:  # noqa: ANN401 (functions of a client without types)
-        """The translation of a raw row by ccxt, with the money of the candle as a seventh number."""
-        money = RAW_MONEY.get(self._id)
-
-        def parse(row: Any, market: Any = None) -> list[float | None]:  # noqa: ANN401
-            candle: list[float | None] = list(own(row, market))[:6]
-            value = None
-            if money is not None and isinstance(row, list) and len(row) > money.place:
-                value = float(row[money.place])
-                if money.is_vwap:
-                    value *= float(candle[5] or 0.0)
-            return [*candle, value]
-
-        return parse
 
     def _candles(self, symbol: str, report: Report) -> list[list[Any]]:
         """All candles of the period, page by page: each page begins after the last candle of the one before."""
@@ -246,6 +230,27 @@ class Exchanges(SymbolSource):
             manners=self.request.manners,
             headers=lambda: getattr(self._client, "last_response_headers", None),
         )
+
+
+def with_money(exchange: str, own: Callable[..., Any]) -> Callable[..., list[float | None]]:
+    """The translation of a raw candle by ccxt, with its money as a seventh number; ``None`` if the row has none.
+
+    Args:
+        exchange: Its name in ccxt.
+        own: ``parse_ohlcv`` of its client.
+    """
+    money = RAW_MONEY.get(exchange)
+
+    def parse(row: Any, market: Any = None) -> list[float | None]:  # noqa: ANN401 (rows of a client without types)
+        candle: list[float | None] = list(own(row, market))[:6]
+        value = None
+        if money is not None and isinstance(row, list) and len(row) > money.place:
+            value = float(row[money.place])
+            if money.is_vwap:
+                value *= float(candle[5] or 0.0)
+        return [*candle, value]
+
+    return parse
 
 
 def _replaced(urls: Any, address: str) -> Any:  # noqa: ANN401 (addresses of a client, nested)

@@ -54,7 +54,7 @@ def without_secrets(text: str, secrets: Sequence[str] = ()) -> str:
 
     Example:
         >>> without_secrets("GET /v2?apiKey=abc&n=1 failed: bearer x.y", ["x.y"])
-        'GET /v2?apiKey=*** failed: bearer ***'
+        'GET /v2?apiKey=***&n=1 failed: bearer ***'
     """
     for secret in secrets:
         if secret:

@@ -3,6 +3,7 @@
 import importlib
 import json
 from importlib import metadata
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from lem_models.errors import ConfigError, DownloadError, UnknownNameError
 from lem_models.markets.download import Download, record_of
+from lem_models.markets.download.exchanges import RAW_MONEY, with_money
 from lem_models.markets.download.transfer import Manners
 from tests.markets.download.web import Answer, serving
 
@@ -285,6 +287,36 @@ class TestExchanges:
             bars = make("ccxt", "binance,BTC/USDT", web).write()
         np.testing.assert_allclose(bars.notional, [float(row[7]) for row in rows])
         assert bars.frame["notional_exact"].all()
+
+    ROWS: ClassVar = {
+        "binance": [1591478520000, "100", "104", "98", "101", "2", 1591478579999, "201", 40, "1", "100", "0"],
+        "binanceus": [1591478520000, "100", "104", "98", "101", "2", 1591478579999, "201", 40, "1", "100", "0"],
+        "mexc": [1640804880000, "100", "104", "98", "101", "2", 1640804940000, "201"],
+        "okx": ["1678928760000", "100", "104", "98", "101", "2", "201", "201", "1"],
+        "bybit": ["1670608800000", "100", "104", "98", "101", "2", "201"],
+        "bitget": ["1656604800000", "100", "104", "98", "101", "2", "199", "201"],
+        "kucoin": ["1545904980", "100", "101", "104", "98", "2", "201"],
+        "gate": ["1660957920", "201", "101", "104", "98", "100", "2", "true"],
+        "kraken": [1591475640, "100", "104", "98", "101", "100.5", "2", 5],
+    }
+    """Raw candles of spot markets, in the order of each exchange, with round numbers."""
+
+    @pytest.mark.parametrize("exchange", RAW_MONEY)
+    def test_every_exchange_whose_rows_are_known(self, exchange):
+        import ccxt
+
+        parse = with_money(exchange, getattr(ccxt, exchange)().parse_ohlcv)
+        moment, *numbers = parse(self.ROWS[exchange], {"spot": True, "type": "spot"})
+        assert 1.5e12 < moment < 1.7e12
+        assert numbers == [100.0, 104.0, 98.0, 101.0, 2.0, 201.0]
+
+    def test_a_row_without_money(self):
+        import ccxt
+
+        parse = with_money("bitget", ccxt.bitget().parse_ohlcv)
+        assert parse(self.ROWS["bitget"][:6], {"spot": True})[6] is None
+        parse = with_money("coinbase", ccxt.coinbase().parse_ohlcv)
+        assert parse([1591475640, 98, 104, 100, 101, 2, 201])[6] is None
 
     def test_names(self, make):
         with self.kraken(5) as web:
