@@ -306,7 +306,7 @@ class TestExchanges:
         import ccxt
 
         parse = with_money(exchange, getattr(ccxt, exchange)().parse_ohlcv)
-        moment, *numbers = parse(self.ROWS[exchange], {"spot": True, "type": "spot"})
+        moment, *numbers = parse(self.ROWS[exchange], {"spot": True, "type": "spot", "inverse": False})
         assert 1.5e12 < moment < 1.7e12
         assert numbers == [100.0, 104.0, 98.0, 101.0, 2.0, 201.0]
 
@@ -314,7 +314,7 @@ class TestExchanges:
         import ccxt
 
         parse = with_money("bitget", ccxt.bitget().parse_ohlcv)
-        assert parse(self.ROWS["bitget"][:6], {"spot": True})[6] is None
+        assert parse(self.ROWS["bitget"][:6], {"spot": True, "inverse": False})[6] is None
         parse = with_money("coinbase", ccxt.coinbase().parse_ohlcv)
         assert parse([1591475640, 98, 104, 100, 101, 2, 201])[6] is None
 
