@@ -18,6 +18,7 @@ __all__ = [
     "BarsError",
     "BarsWarning",
     "ConfigError",
+    "DownloadError",
     "HubError",
     "LEMError",
     "LookAheadError",
@@ -169,6 +170,34 @@ class ConfigError(LEMError, ValueError):
 
 class WeightsError(LEMError):
     """Weights that cannot be loaded: truncated, of the wrong shape, missing, unexpected or not finite."""
+
+
+class DownloadError(LEMError):
+    """A source of bars refused, failed or could not be reached, or what it sent is damaged.
+
+    The message is one line and never holds a key. No error of a vendor's client is chained to it, because those hold
+    the request and its headers.
+
+    Args:
+        message: What went wrong, and what to do about it.
+        url: The address, without secrets.
+        status: HTTP status of the answer, e.g. 429.
+        retry_after: Seconds that the source asks to wait.
+
+    Attributes:
+        url: See above; ``None`` when the error is not about one address.
+        status: See above; ``None`` when there was no answer.
+        retry_after: See above; ``None`` when it asks for none.
+    """
+
+    def __init__(
+        self, message: str, *, url: str | None = None, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        """See the class."""
+        self.url = url
+        self.status = status
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class HubError(LEMError):

