@@ -28,7 +28,7 @@ from torch import Tensor
 from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.encoding_stream import kept_bars, stream_of
-from lem_models.execution.execute import complete_for, traded_market
+from lem_models.execution.execute import complete_for, traded_market, warn_of_moved
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
@@ -47,6 +47,7 @@ from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
+from lem_models.markets.order_placing import BarPlacement
 from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike
@@ -387,8 +388,10 @@ class LiveOrders:
     def add(self, orders: OrdersLike, history: BarsLike) -> None:
         """Add orders that start with the first bar after the history.
 
+        A start inside the last bar of the history, or between it and the next bar, is moved to the next bar.
+
         Args:
-            orders: One order, several, or a table of orders.
+            orders: One order, several, a table of orders, or a file of them; durations become numbers of bars.
             history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them. For a
                 symbol with orders under way they end with the bar observed last. A symbol without such orders may have
                 missed bars: it is followed anew. Other symbols are ignored.
@@ -403,7 +406,9 @@ class LiveOrders:
         note = check_frequency(self._policy, bars, allow=self._allow_frequency)
         if note is not None:
             _LOG.warning(note)
-        table = self._completed(orders)
+        placement = BarPlacement(bars, to_come=True)
+        table = self._completed(orders, placement)
+        warn_of_moved(placement)
         if self._limit is not None and len(self) + len(table) > self._limit:
             raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
         if self._costs is not None:
@@ -433,13 +438,13 @@ class LiveOrders:
         )
         self._decided = None
 
-    def _completed(self, orders: OrdersLike) -> pd.DataFrame:
+    def _completed(self, orders: OrdersLike, placement: BarPlacement) -> pd.DataFrame:
         """The complete table of orders. Its labels are numbers by default, and differ from those of the orders before.
 
         Raises:
             OrderError: When an order breaks a rule.
         """
-        table = complete_for(self._policy, orders, first_label=len(self))
+        table = complete_for(self._policy, orders, first_label=len(self), placement=placement)
         twice = np.zeros(len(table), dtype=bool)
         for before in self._tables:
             twice |= table["order_id"].isin(before["order_id"]).to_numpy()
