@@ -28,7 +28,7 @@ from torch import Tensor
 from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.encoding_stream import kept_bars, stream_of
-from lem_models.execution.execute import complete_for, traded_market, warn_of_moved
+from lem_models.execution.execute import complete_for, traded_market
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
@@ -388,8 +388,6 @@ class LiveOrders:
     def add(self, orders: OrdersLike, history: BarsLike) -> None:
         """Add orders that start with the first bar after the history.
 
-        A start inside the last bar of the history, or between it and the next bar, is moved to the next bar.
-
         Args:
             orders: One order, several, a table of orders, or a file of them; durations become numbers of bars.
             history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them. For a
@@ -406,9 +404,7 @@ class LiveOrders:
         note = check_frequency(self._policy, bars, allow=self._allow_frequency)
         if note is not None:
             _LOG.warning(note)
-        placement = BarPlacement(bars, to_come=True)
-        table = self._completed(orders, placement)
-        warn_of_moved(placement)
+        table = self._completed(orders, BarPlacement(bars, to_come=True))
         if self._limit is not None and len(self) + len(table) > self._limit:
             raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
         if self._costs is not None:

@@ -44,7 +44,8 @@ class BarPlacement:
     Args:
         bars: The bars.
         starts: See :data:`StartRule`.
-        to_come: Whether the bars are a history, and orders start right after it.
+        to_come: Whether the bars are a history, after which the orders start. Then starts stay as they are: a live
+            order checks its start against the calendar.
 
     Attributes:
         note: A line about the starts that were moved; empty if there was none.
@@ -63,6 +64,8 @@ class BarPlacement:
     def starts(self, symbols: npt.NDArray[Any], starts: Integers, labels: Sequence[object]) -> Integers:
         """See :meth:`~lem_models.orders.table.Placement.starts`."""
         moved = starts.copy()
+        if self._to_come:
+            return moved
         for symbol in dict.fromkeys(symbols):
             if symbol in self._bars.symbol_numbers:
                 mine = np.flatnonzero(symbols == symbol)
@@ -99,10 +102,6 @@ class BarPlacement:
         inner = np.flatnonzero(off & (before < high - low - 1))
         following = grid.ordinal(low + before[inner] + 1) - grid.ordinal(low + before[inner]) == 1
         moved[inner[following]] = timestamp[before[inner[following]] + 1]
-        last = np.flatnonzero(off & (before == high - low - 1))
-        if self._to_come and len(last):
-            coming = self._calendar_of(number, int(starts[last].max())).next_start(int(timestamp[-1]))
-            moved[last] = np.where(starts[last] < coming, coming, starts[last])
         return moved
 
     def _calendar_of(self, number: int, start: int) -> Calendar:

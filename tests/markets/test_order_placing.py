@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lem_models import Bars, Order, execute, load_policy
-from lem_models.errors import BarsError, OrderError
+from lem_models.errors import OrderError
 from tests.helpers import flat_bars, hourly, sessions
 
 
@@ -204,20 +204,25 @@ def test_a_start_before_the_bars_after_them_or_at_a_gap_is_excluded_as_it_is(sta
 # --- live ------------------------------------------------------------------------------------------------------------
 
 
-def test_live_orders_have_durations_and_start_with_the_next_bar(caplog):
+def test_live_orders_have_durations():
     bars = hourly().select("S000")
     history, row = bars.between(end="2024-01-12T12:00Z"), int(bars.rows_between("2024-01-12T12:00Z")[0, 0])
-    order = Order(symbol="S000", start="2024-01-12T11:40Z", side="buy", min_periods="1h", max_periods="3h")
+    order = Order(symbol="S000", start="2024-01-12T12:00Z", side="buy", min_periods="1h", max_periods="3h")
     session = load_policy("twap").session(order, history=history)
-    assert "'S000' from 2024-01-12 11:40:00 to 2024-01-12 12:00:00 UTC" in caplog.text
-    frame = bars.frame
     for bar in range(row, row + 3):
         session.decide()
-        session.observe(frame.iloc[bar])
+        session.observe(bars.frame.iloc[bar])
     assert session.done
     assert session.executed_price == pytest.approx(bars.vwap[row : row + 3].mean())
-    with pytest.raises((OrderError, BarsError), match="start"):
-        load_policy("twap").session({**order.model_dump(), "start": "2024-01-12T12:20Z"}, history=history)
+    with pytest.raises(OrderError, match=r"it is 1\.5 bars of 1h"):
+        load_policy("twap").session({**order.model_dump(), "max_periods": "90 min"}, history=history)
+
+
+def test_a_live_order_starts_with_a_bar():
+    history = hourly().select("S000").between(end="2024-01-12T12:00Z")
+    order = {"symbol": "S000", "start": "2024-01-12T11:40Z", "side": "buy", "max_periods": 3}
+    with pytest.raises(OrderError, match="the next one starts at 2024-01-12 12:00 UTC"):
+        load_policy("twap").session(order, history=history)
 
 
 def test_a_live_order_of_a_session_ends_with_it():
