@@ -15,7 +15,7 @@ from lem_models.report.console import fitting_table
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.tables import Column, Table
 
-__all__ = ["print_benchmark", "print_execution"]
+__all__ = ["print_benchmark", "print_execution", "print_headline"]
 
 _BLOCKS = 40  # length of the line for a bar that trades the whole order
 _SCHEDULE = (
@@ -29,8 +29,8 @@ _SCHEDULE = (
 )
 
 
-def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) -> None:
-    """Print an overview of each benchmark price and target, and the starts left out."""
+def print_headline(console: Console, benchmark: Benchmark | BenchmarkTables) -> None:
+    """Print what was run, what its reader must know, and the improvement at the shortest minimum duration."""
     tables = BenchmarkTables.of(benchmark)
     benchmark = tables.benchmark
     settings, model = benchmark.settings, escape(benchmark.model)
@@ -48,6 +48,14 @@ def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) ->
         net = f", net {net_text(each)} with costs at {size_text(each.size)}" if has_costs else ""
         of = f"against {AGAINST_LABELS[each.against]}"
         console.print(f"minimum {minimum}, {of}: gross {gross_text(each)}{net} bps", highlight=False)
+
+
+def print_benchmark(console: Console, benchmark: Benchmark | BenchmarkTables) -> None:
+    """Print an overview of each benchmark price and target, and the starts left out."""
+    tables = BenchmarkTables.of(benchmark)
+    benchmark = tables.benchmark
+    settings, model = benchmark.settings, escape(benchmark.model)
+    print_headline(console, tables)
     for name, target in tables.scenarios:
         console.print(f"\n[bold]Improvement against the {name.upper()}, fixed {target}[/bold]")
         console.print(fitting_table(console, tables.overview(name, target)))
