@@ -142,6 +142,27 @@ def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, da
 
 
 @pytest.mark.usefixtures("quick_pictures")
+def test_demo_without_bars_runs_on_real_ones_first_and_says_what_they_are(tmp_path):
+    result = runner.invoke(app, ["demo", "--orders", "200", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())
+    real, synthetic = output.split("2. Synthetic bars: orders of 1 to 24 hours on a simulated crypto market")
+    assert "lem-dow-daily on 200 orders of up to 20 periods, 2 symbols, 2017-" in real
+    assert "2017 and 2018 are the validation split of lem-dow-daily" in real
+    assert "lem-crypto-hourly on 100 orders" in synthetic
+    assert "not a market" in synthetic
+    assert [path.name for path in tmp_path.rglob("*.html")] == ["report.html"]
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in (
+        "2017 and 2018 are the validation split",
+        "estimated by its typical price",
+        "lem-dow-daily on the S&amp;P",
+    ):
+        assert text in report
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["data"]["symbols"] == ["SPX", "IXIC"]
+
+
+@pytest.mark.usefixtures("quick_pictures")
 def test_benchmark_of_a_baseline_against_another(tmp_path, data):
     arguments = ["benchmark", "--data", str(data), "--model", "stopping_rule", "--baselines", "twap", "--limit", "300"]
     result = runner.invoke(

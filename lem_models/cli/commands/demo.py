@@ -91,7 +91,7 @@ def _indices(options: DemoOptions) -> _Market:
         Bars.sample("us-index-daily").between("2013-01-01"),
         options.model or "lem-dow-daily",
         tuple(name for name in BASELINES if name != "volume_curve"),  # of daily bars it is the even pace
-        {"start": "2017-01-01", "end": "2019-01-01"},
+        {"start": "2017-01-01", "end": "2019-01-01", "by": ("symbol", "weekday", "volatility")},
         "on the S&P 500 and the Nasdaq Composite, 2017 and 2018",
         (
             "Real daily bars of the S&P 500 (SPX) and the Nasdaq Composite (IXIC), which the dependency arch ships. "
