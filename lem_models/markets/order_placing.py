@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
@@ -66,10 +67,9 @@ class BarPlacement:
         moved = starts.copy()
         if self._to_come:
             return moved
-        for symbol in dict.fromkeys(symbols):
+        for symbol, mine in pd.Series(starts).groupby(symbols, sort=False).indices.items():
             if symbol in self._bars.symbol_numbers:
-                mine = np.flatnonzero(symbols == symbol)
-                moved[mine] = self._next_starts(self._bars.number_of(symbol), starts[mine])
+                moved[mine] = self._next_starts(self._bars.number_of(str(symbol)), starts[mine])
         late = np.flatnonzero(moved != starts)
         if not len(late):
             return moved
