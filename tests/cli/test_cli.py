@@ -392,6 +392,8 @@ def test_orders_of_a_json_file_have_durations_and_quantities(tmp_path, data, com
         arguments += ["--policy=twap"]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
+    refused = runner.invoke(app, [*arguments, "--starts", "later"])
+    assert "starts: Input should be 'next' or 'exact'" in str(refused.exception)
     if command == "execute":
         table = pd.read_csv(tmp_path / "out" / "orders.csv")
         assert table[["min_periods", "max_periods", "amount"]].drop_duplicates().to_numpy().tolist() == [[1, 6, 5]]

@@ -5,9 +5,13 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import OrderError
+from lem_models.markets.order_placing import BarPlacement, bars_in
+from lem_models.orders.durations import read_duration
 from tests.helpers import flat_bars, hourly, sessions
 
 
@@ -165,6 +169,27 @@ def test_a_start_between_two_bars_is_moved_to_the_next_with_a_line(bars, start, 
     assert ("1 of 1 orders start inside a bar or while the market is closed" in caplog.text) == (start != moved)
     expected = _executed(bars(), moved, max_periods=2)
     pd.testing.assert_frame_equal(result.orders, expected.orders)
+
+
+@given(seconds=st.lists(st.integers(0, 119 * 24 * 3600), min_size=1, max_size=20))
+def test_a_start_becomes_the_first_bar_that_starts_no_earlier(seconds):
+    for bars in (hourly(), daily(), new_york()):
+        timestamp = bars.timestamp[bars.offsets[0] : bars.offsets[1]]
+        starts = timestamp[0] + np.array(seconds, dtype=np.int64) * 10**9 % (timestamp[-1] - timestamp[0] + 1)
+        symbols = np.full(len(starts), bars.symbols[0], dtype=object)
+        placed = BarPlacement(bars).starts(symbols, starts, range(len(starts)))
+        assert placed.tolist() == timestamp[np.searchsorted(timestamp, starts)].tolist()
+
+
+@given(count=st.integers(1, 10_000), unit=st.sampled_from(["s", "min", "h", "days"]))
+def test_a_duration_is_so_many_bars_or_refused(count, unit):
+    length = count * {"s": 1, "min": 60, "h": 3600, "days": 86400}[unit]
+    duration = read_duration(f"{count} {unit}")
+    if length % 3600:
+        with pytest.raises(OrderError, match="take '"):
+            bars_in(duration, "max_periods", hourly().calendar)
+    else:
+        assert bars_in(duration, "max_periods", hourly().calendar) == length // 3600
 
 
 def test_later_bars_move_no_start_elsewhere():
