@@ -101,6 +101,18 @@ def execute(
         BarsError: when no symbol has more bars than the policy's lookback, or the policy was trained on bars of another
             length.
         PolicyError: when the policy breaks its protocol; names the policy and the first order concerned.
+
+    Example:
+        >>> from lem_models import Order
+        >>> bars = Bars.sample("us-index-daily")
+        >>> order = Order(symbol="SPX", start="2017-03-06T00:00Z", side="buy", max_periods="20 days")
+        >>> result = execute("twap", bars, order)
+        >>> result
+        ExecutionResult(1 orders, 0 incomplete, 0 excluded, mean slippage -2.28 bps)
+        >>> result.schedule.head(2)
+           order_id  period                 timestamp  fraction        price
+        0         0       0 2017-03-06 00:00:00+00:00      0.05  2374.030029
+        1         0       1 2017-03-07 00:00:00+00:00      0.05  2369.673340
     """
     policy = policy_of(policy)
     market = bars if isinstance(bars, Market) else Market(Bars.of(bars))
