@@ -174,9 +174,8 @@ class Order(Settings):
 
         Example:
             >>> from lem_models import Bars
-            >>> orders = Order.sample(
-            ...     Bars.sample("us-index-daily"), start="2017-01-01", every=20, min_periods="1 day", max_periods="20 days"
-            ... )
+            >>> bars = Bars.sample("us-index-daily")
+            >>> orders = Order.sample(bars, start="2017-01-01", every=20, min_periods="1 day", max_periods="20 days")
             >>> orders[["symbol", "start", "side", "min_periods", "max_periods"]].head(2)
               symbol                     start  side  min_periods  max_periods
             0    SPX 2017-01-19 00:00:00+00:00   buy            1           20
