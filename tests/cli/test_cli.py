@@ -146,7 +146,7 @@ def test_demo_without_bars_runs_on_real_ones_first_and_says_what_they_are(tmp_pa
     result = runner.invoke(app, ["demo", "--orders", "200", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     output = " ".join(result.output.split())
-    real, synthetic = output.split("2. Synthetic bars: orders of 1 to 24 hours on a simulated crypto market")
+    real, synthetic = output.split("Synthetic bars: orders of 1 to 24 hours on a simulated crypto market")
     assert "lem-dow-daily on 200 orders of up to 20 periods, 2 symbols, 2017-" in real
     assert "2017 and 2018 are the validation split of lem-dow-daily" in real
     assert "lem-crypto-hourly on 100 orders" in synthetic
@@ -160,6 +160,18 @@ def test_demo_without_bars_runs_on_real_ones_first_and_says_what_they_are(tmp_pa
     ):
         assert text in report
     assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["data"]["symbols"] == ["SPX", "IXIC"]
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_demo_of_a_model_runs_where_its_bars_are(tmp_path):
+    arguments = ["demo", "--orders", "100", "--out", str(tmp_path), "--model"]
+    result = runner.invoke(app, [*arguments, "lem-crypto-hourly"])
+    assert result.exit_code == 0, result.output
+    assert "Synthetic bars" in result.output
+    assert "Real bars" not in result.output
+    assert "lem-crypto-hourly on a synthetic market" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    refused = runner.invoke(app, [*arguments, "lem-equity-5min"])
+    assert "lem-equity-5min' was trained on bars of 5min" in str(refused.exception)
 
 
 @pytest.mark.usefixtures("quick_pictures")

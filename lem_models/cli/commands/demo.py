@@ -12,9 +12,9 @@ from pydantic import Field
 from lem_models.cli.bars import BarsOptions
 from lem_models.cli.commands.benchmark import first_unseen, suitable_orders
 from lem_models.cli.options import as_arguments
-from lem_models.cli.policies import BASELINES, ModelOptions, fitting_model, named_policies
+from lem_models.cli.policies import BASELINES, ModelOptions, fitting_model, named_policies, named_policy
 from lem_models.cli.terminal import make_console, spinner
-from lem_models.errors import ConfigError
+from lem_models.errors import BarsError, ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +40,7 @@ class _Market:
     Attributes:
         bars: The bars.
         model: The model; ``None`` for the bundled one that fits.
+        heading: Line above the run in the terminal.
         rivals: Policies to compare it with.
         settings: Settings of the benchmark, such as the period of the orders.
         title: Title of the report, after the name of the model; without one there is no report.
@@ -48,6 +49,7 @@ class _Market:
 
     bars: Bars
     model: str | None
+    heading: str = ""
     rivals: tuple[str, ...] = BASELINES
     settings: dict[str, Any] = field(default_factory=dict)
     title: str | None = None
@@ -74,31 +76,61 @@ def demo(options: DemoOptions) -> None:
         reading = as_arguments(options, BarsOptions)
         if reading:
             raise ConfigError(f"{reading[0]} is for reading --data, which is not given")
-        console.print("[bold]1. Real bars: buyback-like orders of 1 to 20 days[/bold]")
-        path = _run(options, _indices(options), console)
-        console.print("\n[bold]2. Synthetic bars: orders of 1 to 24 hours on a simulated crypto market[/bold]")
-        _run(options, _synthetic(options), console)
+        path = None
+        for market in _fitting(options, [_indices(options), _synthetic(options)]):
+            console.print(f"\n[bold]{market.heading}[/bold]")
+            path = _run(options, market, console) or path
         console.print("\n[dim]On your bars: lem demo --data bars.parquet[/dim]")
     if path is not None:
         console.print(f"\nReport: [bold]{escape(str(path.resolve()))}[/bold]", soft_wrap=True)
+
+
+def _fitting(options: DemoOptions, markets: list[_Market]) -> list[_Market]:
+    """The markets with bars of the length that the user's model was trained on.
+
+    Raises:
+        BarsError: There is none.
+    """
+    from lem_models.execution.frequency_check import check_frequency
+
+    if options.model is None or options.any_frequency:
+        return markets
+    policy = named_policy(options.model)
+    fitting, refusal = [], None
+    for market in markets:
+        try:
+            check_frequency(policy, market.bars)
+            fitting.append(market)
+        except BarsError as error:
+            refusal = error
+    if refusal is not None and not fitting:
+        raise refusal
+    # The only market has the report.
+    return [replace(fitting[0], title=fitting[0].title or "on a synthetic market"), *fitting[1:]]
 
 
 def _indices(options: DemoOptions) -> _Market:
     """Two years of real daily bars of two indices, with the years before as history."""
     from lem_models.markets.bars import Bars
 
+    model = options.model or "lem-dow-daily"
+    notes = [
+        "Real daily bars of the S&P 500 (SPX) and the Nasdaq Composite (IXIC), which the dependency arch ships. "
+        "The VWAP of a day is estimated by its typical price, (high + low + close) / 3"
+    ]
+    if model == "lem-dow-daily":
+        notes.append(
+            "2017 and 2018 are the validation split of lem-dow-daily: it was trained on stocks up to 2016, and these "
+            "two years chose its checkpoint. It never saw these two indices, but they move with the stocks it knows"
+        )
     return _Market(
         Bars.sample("us-index-daily").between("2013-01-01"),
-        options.model or "lem-dow-daily",
+        model,
+        "Real bars: buyback-like orders of 1 to 20 days",
         tuple(name for name in BASELINES if name != "volume_curve"),  # of daily bars it is the even pace
         {"start": "2017-01-01", "end": "2019-01-01", "by": ("symbol", "weekday", "volatility")},
         "on the S&P 500 and the Nasdaq Composite, 2017 and 2018",
-        (
-            "Real daily bars of the S&P 500 (SPX) and the Nasdaq Composite (IXIC), which the dependency arch ships. "
-            "The VWAP of a day is estimated by its typical price, (high + low + close) / 3",
-            "2017 and 2018 are the validation split of lem-dow-daily: it was trained on stocks up to 2016, and these "
-            "two years chose its checkpoint. It never saw these two indices, but they move with the stocks it knows",
-        ),
+        tuple(notes),
     )
 
 
@@ -117,6 +149,7 @@ def _synthetic(options: DemoOptions) -> _Market:
     return _Market(
         bars,
         options.model or "lem-crypto-hourly",
+        "Synthetic bars: orders of 1 to 24 hours on a simulated crypto market",
         settings={"limit": max(options.orders // 6, 100), "min_periods": (1, 12), "information": 0, "placebos": ()},
         notes=(
             f"Synthetic bars, simulated with the seed {options.seed}: not a market. Their prices cannot be forecast, "
