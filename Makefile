@@ -2,7 +2,7 @@
 #
 # PYTHON   interpreter for the environment (default: the first of these that runs, is new enough and can make environments)
 # CPU=1    take the CPU-only build of torch from PyTorch's own index (on Linux, PyPI's is the much larger CUDA build)
-# DATA     bars to use instead of the embedded synthetic market: .parquet, .csv or .csv.gz
+# DATA     bars to use instead of those that come with the package: .parquet, .csv or .csv.gz
 # WORKERS  test processes, one torch thread each
 # AGAINST  older commit that `make speed` also measures, in turns with this one
 # ROOM     folder of tests for `make test-fast`, such as markets or hub; several with spaces between

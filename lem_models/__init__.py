@@ -36,6 +36,7 @@ __all__ = [
     "list_heads",
     "list_models",
     "list_policies",
+    "list_samples",
     "load_policy",
     "register_head",
     "register_policy",
@@ -60,6 +61,7 @@ _MODULE_OF = {
     "list_heads": "lem_models.modeling.heads",
     "list_models": "lem_models.hub.models.zoo",
     "list_policies": "lem_models.baselines",
+    "list_samples": "lem_models.markets.samples",
     "load_policy": "lem_models.baselines",
     "register_head": "lem_models.modeling.heads",
     "register_policy": "lem_models.baselines",
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
     from lem_models.execution.records import Decision
     from lem_models.hub.models.zoo import list_models
     from lem_models.markets.bars import Bars
+    from lem_models.markets.samples import list_samples
     from lem_models.markets.synthetic import synthetic_bars
     from lem_models.modeling.backbone import LEMBackbone
     from lem_models.modeling.config import LEMConfig

@@ -43,6 +43,7 @@ DOORS: Mapping[str, str] = {
     "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
     "lem_models.execution.policy:Policy.session": "lem_models.execution.session",
     "lem_models.orders.order:Order.sample": "lem_models.markets.order_sampling",
+    "lem_models.markets.bars:Bars.sample": "lem_models.markets.samples",
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",
     "lem_models.markets.bars:Bars.push_to_hub": "lem_models.hub.datasets.push",
     "lem_models.markets.bars:Bars.from_hub": "lem_models.hub.datasets.pull",

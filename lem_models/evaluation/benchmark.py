@@ -31,7 +31,7 @@ from lem_models.evaluation.bound import execute_bound, is_executable
 from lem_models.evaluation.capacity import Results, capacity_curve
 from lem_models.evaluation.null import martingale_null
 from lem_models.execution.costs import CostModel
-from lem_models.execution.execute import complete_for
+from lem_models.execution.execute import complete_for, warn_of_moved
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import Policy, PolicySettings, policy_faults
 from lem_models.execution.result import ExecutionResult, with_ends
@@ -40,6 +40,7 @@ from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.guard.settings import Settings
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import clock
+from lem_models.markets.order_placing import BarPlacement, StartRule
 from lem_models.modeling.config import LEMConfig
 from lem_models.orders import Order
 from lem_models.orders.table import COLUMNS, OrdersLike, orders_frame
@@ -337,6 +338,7 @@ def run_benchmark(
     settings: BenchmarkSettings,
     *,
     orders: OrdersLike | None = None,
+    starts: StartRule = "next",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Benchmark | None:
     """Run every policy on the same orders.
@@ -349,6 +351,7 @@ def run_benchmark(
         settings: The settings.
         orders: The orders, which may name amounts; then the settings of sampled orders are not read. Default: they are
             sampled.
+        starts: What happens to their starts inside a bar; see :func:`~lem_models.execution.execute.execute`.
         progress: Called with a line of text before each step.
 
     Returns:
@@ -384,7 +387,9 @@ def run_benchmark(
         table = sample_orders(bars, settings)
         excluded = dict(table.attrs["excluded"])
     else:
-        table, excluded = _own_orders(policies[model], orders), {}
+        placement = BarPlacement(bars, starts=starts)
+        table, excluded = _own_orders(policies[model], orders, placement), {}
+        warn_of_moved(placement)
         settings = _settings_of(table, settings)
     shared = SharedOrders(table, join_ranks())
     market = shared.market(bars)
@@ -488,7 +493,7 @@ def _at_sizes(
     return found
 
 
-def _own_orders(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
+def _own_orders(policy: Policy, orders: OrdersLike, placement: BarPlacement) -> pd.DataFrame:
     """A user's orders, sorted by symbol and start, with the durations of the policy under test where they name none.
 
     Raises:
@@ -497,7 +502,7 @@ def _own_orders(policy: Policy, orders: OrdersLike) -> pd.DataFrame:
     given = orders_frame(orders)
     if given.empty:
         raise OrderError("the table of orders is empty", rule="at least one order")
-    table = complete_for(policy, given)
+    table = complete_for(policy, given, placement=placement)
     # Where none is named, each policy has its own.
     table["risk_aversion"] = given["risk_aversion"].to_numpy() if "risk_aversion" in given else np.nan
     return table.sort_values(["symbol", "start"], kind="stable", ignore_index=True)

@@ -31,9 +31,10 @@ from lem_models.execution.simulator import chosen_period, finishing_fills, settl
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.gaps import gap_advice
+from lem_models.markets.order_placing import BarPlacement, StartRule
 from lem_models.markets.origins import REASONS, check_history, exclusion_codes
 from lem_models.markets.stock_splits import find_splits, warn_of_splits
-from lem_models.orders.table import OrdersLike, complete_orders, orders_frame, unread_columns
+from lem_models.orders.table import OrdersLike, Placement, complete_orders, orders_frame, unread_columns
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "settled",
     "traded_market",
     "warn_of_excluded",
+    "warn_of_moved",
 ]
 
 _LOG = logging.getLogger("lem_models")
@@ -66,6 +68,7 @@ def execute(
     costs: CostModel | None = None,
     within_session: bool | None = None,
     allow_frequency: bool = False,
+    starts: StartRule = "next",
 ) -> ExecutionResult:
     """Execute orders.
 
@@ -74,13 +77,16 @@ def execute(
             object with ``decide`` (see :class:`~lem_models.execution.policy.Policy`).
         bars: The market: bars, a table of bars, or a file of them. A :class:`~lem_models.features.market.Market`
             computes its features only once for several policies.
-        orders: One order, several, or a table.
+        orders: One order, several, a table, or a file of them (CSV, Parquet, JSON). Durations such as ``"12h"`` become
+            numbers of bars.
         costs: Trading costs. They give ``net_price``, ``net_slippage_bps`` and ``cost_bps`` of the result, and policies
             that read the size of orders decide by their impact. Without costs such a policy decides by those that it
             assumes (:attr:`~lem_models.execution.policy.Policy.assumed_costs`), and the net prices are the gross ones.
         within_session: Whether an order must end in the session in which it starts. Default: yes for intraday markets
             with sessions, no for 24/7 markets and daily bars.
         allow_frequency: Whether a model may run on bars of another length than it was trained on.
+        starts: What happens to a start inside a bar, or while the market is closed: ``"next"`` moves it to the next bar
+            and logs how many were moved, ``"exact"`` refuses it and names the next valid start.
 
     Returns:
         Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
@@ -88,10 +94,23 @@ def execute(
 
     Raises:
         UnknownNameError: when there is no policy of this name.
-        OrderError: when the table breaks a rule, or the costs depend on the size of an order that has none.
+        OrderError: when the table breaks a rule, a duration is no whole number of bars, or the costs depend on the size
+            of an order that has none.
         BarsError: when no symbol has more bars than the policy's lookback, or the policy was trained on bars of another
             length.
         PolicyError: when the policy breaks its protocol; names the policy and the first order concerned.
+
+    Example:
+        >>> from lem_models import Order
+        >>> bars = Bars.sample("us-index-daily")
+        >>> order = Order(symbol="SPX", start="2017-03-06T00:00Z", side="buy", max_periods="20 days")
+        >>> result = execute("twap", bars, order)
+        >>> result
+        ExecutionResult(1 orders, 0 incomplete, 0 excluded, mean slippage -2.28 bps)
+        >>> result.schedule.head(2)
+           order_id  period                 timestamp  fraction        price
+        0         0       0 2017-03-06 00:00:00+00:00      0.05  2374.030029
+        1         0       1 2017-03-07 00:00:00+00:00      0.05  2369.673340
     """
     policy = policy_of(policy)
     market = bars if isinstance(bars, Market) else Market(Bars.of(bars))
@@ -99,13 +118,21 @@ def execute(
     if note is not None:
         _LOG.warning(note)
     table = orders_frame(orders)
-    result = execute_silently(policy, market, table, costs=costs, within_session=within_session)
+    placement = BarPlacement(market.bars, starts=starts)
+    result = execute_silently(policy, market, table, costs=costs, within_session=within_session, placement=placement)
     _warn_of_unread(table)
+    warn_of_moved(placement)
     warn_of_excluded(result, lookback=lookback_of(policy))
     for sentence in result.doubts_in_words():
         _LOG.warning("%s", sentence)
     _warn_of_splits(result, lookback_of(policy))
     return result
+
+
+def warn_of_moved(placement: BarPlacement) -> None:
+    """Log how many starts were moved to the next bar."""
+    if placement.note:
+        _LOG.warning("%s", placement.note)
 
 
 def _warn_of_splits(result: ExecutionResult, lookback: int) -> None:
@@ -134,6 +161,7 @@ def execute_silently(
     costs: CostModel | None = None,
     within_session: bool | None = None,
     whole: Bars | None = None,
+    placement: Placement | None = None,
 ) -> ExecutionResult:
     """:func:`execute` without its log: for a process that runs a share of the orders.
 
@@ -144,9 +172,10 @@ def execute_silently(
         costs: See :func:`execute`.
         within_session: See :func:`execute`.
         whole: All bars, if the market holds only some of them. They must be long enough for the lookback.
+        placement: Places the orders on the bars; ``None`` for orders that lie on them and name numbers of bars.
     """
     bars = market.bars
-    table = complete_for(policy, orders)
+    table = complete_for(policy, orders, placement=placement)
     lookback = lookback_of(policy)
     if costs is not None:
         costs.check(table)
@@ -236,7 +265,9 @@ def warn_of_excluded(result: ExecutionResult, *, lookback: int) -> None:
     _LOG.warning("%d of %d orders cannot run and are left out: %s", len(excluded), total, "; ".join(texts))
 
 
-def complete_for(policy: Policy, orders: OrdersLike, first_label: int = 0) -> pd.DataFrame:
+def complete_for(
+    policy: Policy, orders: OrdersLike, first_label: int = 0, placement: Placement | None = None
+) -> pd.DataFrame:
     """Complete a table of orders with a policy's defaults. Check the table and the policy's attributes."""
     try:
         settings = PolicySettings.of(policy)
@@ -250,6 +281,7 @@ def complete_for(policy: Policy, orders: OrdersLike, first_label: int = 0) -> pd
         fixed_risk_aversion=settings.fixed_risk_aversion,
         benchmarks=settings.benchmarks,
         first_label=first_label,
+        placement=placement,
     )
 
 

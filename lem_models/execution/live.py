@@ -47,6 +47,7 @@ from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import moment
 from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
+from lem_models.markets.order_placing import BarPlacement
 from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike
@@ -388,7 +389,7 @@ class LiveOrders:
         """Add orders that start with the first bar after the history.
 
         Args:
-            orders: One order, several, or a table of orders.
+            orders: One order, several, a table of orders, or a file of them; durations become numbers of bars.
             history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them. For a
                 symbol with orders under way they end with the bar observed last. A symbol without such orders may have
                 missed bars: it is followed anew. Other symbols are ignored.
@@ -403,7 +404,7 @@ class LiveOrders:
         note = check_frequency(self._policy, bars, allow=self._allow_frequency)
         if note is not None:
             _LOG.warning(note)
-        table = self._completed(orders)
+        table = self._completed(orders, BarPlacement(bars, to_come=True))
         if self._limit is not None and len(self) + len(table) > self._limit:
             raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
         if self._costs is not None:
@@ -433,13 +434,13 @@ class LiveOrders:
         )
         self._decided = None
 
-    def _completed(self, orders: OrdersLike) -> pd.DataFrame:
+    def _completed(self, orders: OrdersLike, placement: BarPlacement) -> pd.DataFrame:
         """The complete table of orders. Its labels are numbers by default, and differ from those of the orders before.
 
         Raises:
             OrderError: When an order breaks a rule.
         """
-        table = complete_for(self._policy, orders, first_label=len(self))
+        table = complete_for(self._policy, orders, first_label=len(self), placement=placement)
         twice = np.zeros(len(table), dtype=bool)
         for before in self._tables:
             twice |= table["order_id"].isin(before["order_id"]).to_numpy()

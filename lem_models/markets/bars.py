@@ -202,6 +202,26 @@ class Bars(PlacedBars):
         return cls.from_frame(bars)
 
     @classmethod
+    def sample(cls, name: str = "us-index-daily") -> Bars:
+        """Real bars without a download, to start from; :func:`~lem_models.markets.samples.list_samples` names them.
+
+        Args:
+            name: ``"us-index-daily"``: daily bars of the S&P 500 (``SPX``) and the Nasdaq Composite (``IXIC``), 1999 to
+                2018, which the dependency ``arch`` ships. The notional is estimated: ``notional_exact`` is False.
+                :mod:`lem_models.markets.samples` has what readers of results must know.
+
+        Raises:
+            UnknownNameError: There is no sample of this name.
+
+        Example:
+            >>> Bars.sample("us-index-daily")
+            Bars(2 symbols, 10,062 bars, 1999-01-04 00:00 to 2018-12-31 00:00 UTC, every 1D, calendar sessions, 0 gaps)
+        """
+        from lem_models.markets.samples import sample_bars
+
+        return sample_bars(name)
+
+    @classmethod
     def from_dataset(
         cls,
         dataset: Dataset,

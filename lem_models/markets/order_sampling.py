@@ -12,11 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import OrderError
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import Moment
+from lem_models.markets.order_placing import bars_in
 from lem_models.markets.origins import Origins, sample_origins
+from lem_models.orders.durations import read_duration
 from lem_models.orders.fields import is_missing, read_field, unknown_field
 from lem_models.orders.rules import DEFAULTS, MAX_PERIODS
+from lem_models.orders.sizes import with_amount
 from lem_models.orders.table import complete_orders
 
 __all__ = ["sample_orders"]
@@ -27,8 +31,8 @@ def sample_orders(
     *,
     every: str | int,
     side: str | Sequence[str],
-    max_periods: int | Sequence[int],
-    min_periods: int | Sequence[int] | None,
+    max_periods: int | str | Sequence[int | str],
+    min_periods: int | str | Sequence[int | str] | None,
     lookback: int,
     start: Moment | None,
     end: Moment | None,
@@ -39,12 +43,15 @@ def sample_orders(
 ) -> pd.DataFrame:
     """Sample orders; see :meth:`lem_models.orders.order.Order.sample` for arguments, result and errors."""
     bars = Bars.of(bars)
+    settings = with_amount(settings)
     unknown = next((name for name in settings if name not in DEFAULTS), None)
     if unknown is not None:
         raise unknown_field(unknown, "order columns")
     both = isinstance(side, str) and side.strip().lower() == "both"
     sides = ["buy", "sell"] if both else side
-    combinations = _combinations({"side": sides, "max_periods": max_periods, "min_periods": min_periods, **settings})
+    lengths = {"max_periods": max_periods, "min_periods": min_periods}
+    periods = {name: [_in_bars(name, each, bars) for each in _values(given)] for name, given in lengths.items()}
+    combinations = _combinations({"side": sides, **periods, **settings})
     longest = max(combination["max_periods"] for combination in combinations)
     origins = sample_origins(
         bars,
@@ -106,6 +113,26 @@ def _combinations(settings: dict[str, object]) -> list[dict[str, Any]]:
 def _values(given: object) -> list[Any]:
     values = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
     return [value.value if isinstance(value, Enum) else value for value in values]
+
+
+def _in_bars(name: str, length: object, bars: Bars) -> object:
+    """A number of bars in place of a duration; other values are left as they are.
+
+    Raises:
+        OrderError: It is no whole number of bars, or not the same number for every symbol.
+    """
+    duration = read_duration(length)
+    if duration is None:
+        return length
+    counts = {bars_in(duration, name, calendar) for calendar in bars.grid.calendars.kinds}
+    if len(counts) > 1:
+        raise OrderError(
+            f"{name} is {shown(duration.text)}, which is {' or '.join(map(str, sorted(counts)))} bars by the symbol: "
+            "sample the symbols of each calendar (bars.by_calendar()), or give a number of bars",
+            field=name,
+            rule="whole number of bars",
+        )
+    return counts.pop()
 
 
 def _value(name: str, value: object) -> Any:  # noqa: ANN401

@@ -5,6 +5,7 @@ A name that resembles a field is refused: ``Side``, ``max period``, ``ammount``,
 
 - A number is an ``int``, a ``float``, a ``Decimal`` or a number of numpy. A float is the number that it prints as:
   ``0.1`` is a tenth. Booleans, texts, times, complex numbers and arrays are refused.
+- A number of periods may also be a duration, ``12h``, which becomes a number of bars once the bars are known.
 - A choice is its word in any case, ``BUY`` or `` buy ``, or a member of its enumeration. Initials, signs and numbers
   are refused.
 
@@ -25,11 +26,13 @@ import numpy as np
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError
+from lem_models.orders.durations import DURATION_FIELDS, DURATION_FORMS, read_duration
 from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text
 
 __all__ = [
     "FIELDS",
     "OTHER_WORDS",
+    "SIZES",
     "is_missing",
     "meant_field",
     "plain_name",
@@ -44,6 +47,9 @@ __all__ = [
 FIELDS: tuple[str, ...] = ("order_id", "symbol", "start", "side", *DEFAULTS)
 """Fields of an order: the columns of a complete table of orders, in order."""
 
+SIZES: dict[str, str] = {"quantity": "quantity", "notional": "notional"}
+"""Names of the amount that say what it is in, and the target that each stands for (:mod:`lem_models.orders.sizes`)."""
+
 OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "order_id": ("id", "client_order_id", "cl_ord_id", "oid"),
     "symbol": ("ticker", "instrument", "pair", "ric", "sym"),
@@ -57,15 +63,15 @@ OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "max_rate": ("max_fraction",),
     "risk_aversion": ("aversion", "lambda", "risk_tolerance"),
     "amount": (
-        *("quantity", "qty", "order_quantity", "order_qty", "size", "order_size", "shares", "units", "contracts"),
-        *("volume", "notional", "nominal"),
+        *("qty", "order_quantity", "order_qty", "size", "order_size", "shares", "units", "contracts"),
+        *("volume", "nominal"),
     ),
     "lot_size": ("lot", "lots", "round_lot", "board_lot", "min_lot", "step_size"),
     "max_participation": ("participation", "participation_rate", "participation_limit", "pov", "max_pov"),
 }
 """Other words for the fields that desks and data vendors use. Tables with such columns are refused."""
 
-EXACT = ("amount", "lot_size")
+EXACT = ("amount", "lot_size", *SIZES)
 """Fields that are read exactly: their ratio is a number of lots."""
 
 _CLOSE = 0.85  # by difflib: "ammount" and "max_preiods" are that close to a field, "desk" and "venue" are not
@@ -81,7 +87,7 @@ def plain_name(name: object) -> str:
     return re.sub(r"[\W_]+", "", str(name)).lower()
 
 
-_MEANT = {plain_name(field): field for field in FIELDS} | {
+_MEANT = {plain_name(field): field for field in (*FIELDS, *SIZES)} | {
     plain_name(word): field for field, words in OTHER_WORDS.items() for word in words
 }
 
@@ -106,7 +112,7 @@ def unknown_field(name: object, where: str) -> OrderError:
         where: What has the name: ``"order field"``, ``"column"``.
     """
     field = meant_field(name)
-    hint = f"did you mean {field!r}? Rename it, or leave it out" if field else f"known: {', '.join(FIELDS)}"
+    hint = f"did you mean {field!r}? Rename it, or leave it out" if field else f"known: {', '.join((*FIELDS, *SIZES))}"
     return OrderError(f"unknown {where} {shown(name)}; {hint}", field=str(name), rule=f"known {where}")
 
 
@@ -137,8 +143,16 @@ def read_number(value: object, field: str) -> float:
     if is_missing(value):
         return math.nan
     if not _is_number(value):
+        if field in DURATION_FIELDS and read_duration(value) is not None:
+            raise OrderError(
+                f"{field} is the duration {shown(value)}, and how many bars it is depends on the bars: pass the orders "
+                "to a function that has bars, or give a whole number of bars",
+                field=field,
+                rule="number",
+            )
+        forms = f" of bars, or {DURATION_FORMS}" if field in DURATION_FIELDS else ""
         raise OrderError(
-            f"{field} must be a number; got {shown(value)}, which is of the type {type(value).__name__}",
+            f"{field} must be a number{forms}; got {shown(value)}, which is of the type {type(value).__name__}",
             field=field,
             rule="number",
         )
@@ -195,6 +209,8 @@ def read_symbol(value: object) -> str:
 def read_field(name: str, value: object) -> object:
     """Read the value of a field of one order, by the rules for tables; symbol and start are left as they are.
 
+    A duration stays a text.
+
     Raises:
         OrderError: There is no such field, or the value cannot be read.
 
@@ -210,6 +226,8 @@ def read_field(name: str, value: object) -> object:
         raise OrderError(f"order_id must be a text or a whole number; got {value}", field=name, rule="label")
     if name not in NUMERIC:
         return value
+    if name in DURATION_FIELDS and (duration := read_duration(value)) is not None:
+        return duration.text
     number = read_number(value, name)
     if np.isnan(number):
         raise OrderError(f"{name} is {shown(value)}; leave it out for its default", field=name, rule="number")

@@ -21,7 +21,7 @@ from lem_models.errors import OrderError
 from lem_models.guard.settings import Settings
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, as_datetime, read_moment
-from lem_models.orders.fields import read_field, start_rule
+from lem_models.orders.fields import SIZES, read_field, start_rule
 from lem_models.orders.rules import (
     DEFAULTS,
     MAX_LOOKBACK,
@@ -32,6 +32,7 @@ from lem_models.orders.rules import (
     Target,
     check_rules,
 )
+from lem_models.orders.sizes import with_amount
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,13 +64,16 @@ class Order(Settings):
         benchmark: ``"vwap"`` or ``"twap"`` of the periods that the order takes, ``"full_vwap"`` over ``max_periods``,
             or ``"arrival"``, the last close before the order.
         target: ``"quantity"`` (a fixed number of units) or ``"notional"`` (a fixed amount of money).
-        min_periods: The benchmark covers at least so many bars, and a policy cannot finish the order before. Default:
-            ``max_periods`` (a fixed duration).
-        max_periods: The order ends after at most so many bars. Default: the policy's horizon.
+        min_periods: The benchmark covers at least so many bars, and a policy cannot finish the order before: a whole
+            number, or a duration (``"12h"``, ``"20 days"``, ``"session"``) that is converted when the bars are known.
+            Default: ``max_periods`` (a fixed duration).
+        max_periods: The order ends after at most so many bars, or this duration. Default: the policy's horizon.
         min_rate: Smallest fraction of the order per period while anything remains.
         max_rate: Largest fraction of the order in each period.
         risk_aversion: Weight of the squared slippage in the model's utility. Default: the policy's own.
         amount: Size in units (quantity target) or in money (notional target); lots and participation need it.
+            ``quantity=40`` is the same as ``amount=40, target="quantity"``, and ``notional=1e6`` as ``amount=1e6,
+            target="notional"``.
         lot_size: Fills and amount are whole multiples of this (same unit as ``amount``). There is no tolerance: both
             are the decimal numbers that they print as.
         max_participation: Largest fraction of a bar's volume to fill (of its notional for a notional target).
@@ -94,8 +98,8 @@ class Order(Settings):
     side: Side
     benchmark: Benchmark = Benchmark.VWAP
     target: Target = Target.QUANTITY
-    min_periods: int | None = None
-    max_periods: int | None = None
+    min_periods: int | str | None = None
+    max_periods: int | str | None = None
     min_rate: float = 0.0
     max_rate: float = 1.0
     risk_aversion: float | None = None
@@ -105,12 +109,14 @@ class Order(Settings):
     order_id: int | str | None = None
 
     def __init__(self, /, **data: Any) -> None:
-        given = {name: value for name, value in data.items() if value is not None or name not in _OPTIONAL}
+        sized = with_amount(data) if any(name in data for name in SIZES) else data
+        given = {name: value for name, value in sized.items() if value is not None or name not in _OPTIONAL}
         super().__init__(**{name: read_field(name, value) for name, value in given.items()})
-        # Without max_periods the policy's horizon decides. What can be checked now is checked against a long one.
+        # Without max_periods the policy's horizon decides. What can be checked now is checked against a long one, and
+        # so are durations.
         numbers = {name: np.nan if (value := getattr(self, name)) is None else value for name in NUMERIC}
-        numbers["max_periods"] = MAX_PERIODS if self.max_periods is None else self.max_periods
-        numbers["min_periods"] = numbers["max_periods"] if self.min_periods is None else self.min_periods
+        numbers["max_periods"] = self.max_periods if isinstance(self.max_periods, int) else MAX_PERIODS
+        numbers["min_periods"] = self.min_periods if isinstance(self.min_periods, int) else numbers["max_periods"]
         numbers["risk_aversion"] = 0.0 if self.risk_aversion is None else self.risk_aversion
         check_rules({name: np.array([number], dtype=np.float64) for name, number in numbers.items()})
 
@@ -129,8 +135,8 @@ class Order(Settings):
         *,
         every: str | int = 1,
         side: str | Sequence[str] = "both",
-        max_periods: int | Sequence[int] = 12,
-        min_periods: int | Sequence[int] | None = None,
+        max_periods: int | str | Sequence[int | str] = 12,
+        min_periods: int | str | Sequence[int | str] | None = None,
         lookback: int = MAX_LOOKBACK,
         start: Moment | None = None,
         end: Moment | None = None,
@@ -148,7 +154,7 @@ class Order(Settings):
             bars: The market: bars, a table of bars, or a file of them.
             every: Step between starts: a duration such as ``"6h"`` on the UTC grid, or a number of bars.
             side: ``"buy"``, ``"sell"`` or ``"both"``.
-            max_periods: Maximum duration in bars, or several of them.
+            max_periods: Maximum duration in bars or in words (``"12h"``, ``"20 days"``), or several of them.
             min_periods: Minimum duration, or several of them; those above a maximum are left out. Default:
                 ``max_periods``.
             lookback: Bars of history required before each start.
@@ -165,6 +171,15 @@ class Order(Settings):
 
         Raises:
             OrderError: No order may have these settings, or no origin is valid.
+
+        Example:
+            >>> from lem_models import Bars
+            >>> bars = Bars.sample("us-index-daily")
+            >>> orders = Order.sample(bars, start="2017-01-01", every=20, min_periods="1 day", max_periods="20 days")
+            >>> orders[["symbol", "start", "side", "min_periods", "max_periods"]].head(2)
+              symbol                     start  side  min_periods  max_periods
+            0    SPX 2017-01-19 00:00:00+00:00   buy            1           20
+            1    SPX 2017-01-19 00:00:00+00:00  sell            1           20
         """
         from lem_models.markets.order_sampling import sample_orders
 

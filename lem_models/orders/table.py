@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ from lem_models.errors import OrderError
 from lem_models.guard.frames import as_pandas
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, read_moments
+from lem_models.orders.durations import DURATION_FIELDS, Duration, read_duration
 from lem_models.orders.fields import (
     FIELDS,
+    SIZES,
     is_missing,
     meant_field,
     read_choice,
@@ -25,16 +28,23 @@ from lem_models.orders.fields import (
     start_rule,
     unknown_field,
 )
+from lem_models.orders.files import read_orders
 from lem_models.orders.order import Order
 from lem_models.orders.rules import CHOICES, DEFAULTS, NUMERIC, as_text, check_rules
+from lem_models.orders.sizes import named_size
 
-__all__ = ["COLUMNS", "OrdersLike", "complete_orders", "orders_frame", "unread_columns"]
+__all__ = ["COLUMNS", "OrdersLike", "Placement", "complete_orders", "orders_frame", "unread_columns"]
 
 COLUMNS = FIELDS
 """Columns of a complete table of orders, in order."""
 
-OrdersLike: TypeAlias = "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame"
+OrdersLike: TypeAlias = (
+    "Order | Mapping[str, Any] | Sequence[Order | Mapping[str, Any]] | pd.DataFrame | str | os.PathLike[str]"
+)
 """What functions take as orders, see :func:`orders_frame`; tables of other libraries too."""
+
+_READ = (*COLUMNS, *SIZES)
+"""Names of columns that are read."""
 
 _EXACT_INTEGERS = 2**53  # floats hold whole numbers up to this
 _MANY = 64  # rows from which on it pays to look for equal texts
@@ -46,19 +56,23 @@ def orders_frame(orders: OrdersLike) -> pd.DataFrame:
 
     Args:
         orders: An :class:`Order`; a mapping of its fields; a list or tuple of these; or a table with a column per
-            field: a DataFrame of pandas, or what :func:`~lem_models.guard.frames.as_pandas` makes one of.
+            field: a DataFrame of pandas, or what :func:`~lem_models.guard.frames.as_pandas` makes one of; or the path
+            of a file for :func:`~lem_models.orders.files.read_orders`.
 
     Returns:
         A new table; a table is copied. The values are unchanged.
 
     Raises:
-        OrderError: The argument is none of these, an order breaks a rule, or the name of a column is refused.
+        OrderError: The argument is none of these, an order breaks a rule, the name of a column is refused, or the file
+            cannot be read.
     """
+    if isinstance(orders, str | os.PathLike):
+        orders = read_orders(orders)
     if isinstance(orders, Order | Mapping):
         return _listed([orders], in_table=False)
     if isinstance(orders, list | tuple):
         return _listed(orders, in_table=True)
-    if orders is None or isinstance(orders, pd.Series | str | bytes) or _is_one_by_one(orders):
+    if orders is None or isinstance(orders, pd.Series | bytes) or _is_one_by_one(orders):
         raise OrderError(
             "orders are an Order, a mapping of its fields, a list of these, or a table with a row per order; got "
             f"{_kind(orders)}",
@@ -119,20 +133,45 @@ def _check_names(table: pd.DataFrame) -> None:
         for position, name in enumerate(names):
             if name in names[:position]:
                 raise OrderError(f"the {kind} {shown(name)} occurs twice", field=str(name), rule="unique columns")
-            if kind == "index" and name is not None and (name in COLUMNS or meant_field(name)):
+            if kind == "index" and name is not None and (name in _READ or meant_field(name)):
                 raise OrderError(
                     f"the index is named {shown(name)}, and only columns are read; call reset_index() first",
                     field=str(name),
                     rule="known column",
                 )
-            field = None if name in COLUMNS else meant_field(name)
+            field = None if name in _READ else meant_field(name)
             if field is not None and kind == "column":
                 raise unknown_field(name, "column")
 
 
 def unread_columns(table: pd.DataFrame) -> list[str]:
     """Columns of a table of orders that are not fields. Results carry them along, and nothing reads them."""
-    return [str(name) for name in table.columns if name not in COLUMNS]
+    return [str(name) for name in table.columns if name not in _READ]
+
+
+class Placement(Protocol):
+    """What bars say about orders: where they start, and how many bars a duration is."""
+
+    def starts(
+        self, symbols: npt.NDArray[Any], starts: npt.NDArray[np.int64], labels: Sequence[object]
+    ) -> npt.NDArray[np.int64]:
+        """Starts on the grid of the bars, nanoseconds UTC, [orders].
+
+        Args:
+            symbols: Symbol of each order, object [orders].
+            starts: Start of each order, [orders].
+            labels: Labels of the orders.
+
+        Raises:
+            OrderError: A start lies inside a bar and is not to be moved.
+        """
+
+    def periods(self, duration: Duration, field: str, symbol: str, start: int) -> float:
+        """Number of bars that a duration is, for an order of this symbol that starts then.
+
+        Raises:
+            OrderError: It is no whole number of bars; names the field.
+        """
 
 
 def complete_orders(
@@ -143,6 +182,7 @@ def complete_orders(
     fixed_risk_aversion: float | None = None,
     benchmarks: Sequence[str] | None = None,
     first_label: int = 0,
+    placement: Placement | None = None,
 ) -> pd.DataFrame:
     """Complete and check a table of orders: every column has its type and no missing default; the row order is kept.
 
@@ -153,6 +193,7 @@ def complete_orders(
         fixed_risk_aversion: The policy's default for orders of a fixed duration, if it differs.
         benchmarks: The benchmarks that the policy can serve; ``None`` for any.
         first_label: Default label of the first order; those of the others follow.
+        placement: The bars, as far as orders depend on them. Without it starts stay and durations are refused.
 
     Returns:
         DataFrame with :data:`COLUMNS` first; ``start`` in UTC.
@@ -173,6 +214,11 @@ def complete_orders(
         "symbol": pd.Series(_cells(table["symbol"], read_symbol, labels)).astype(str),
         "start": _utc(table["start"], labels),
     }
+    if placement is not None:
+        begin = placement.starts(columns["symbol"].to_numpy(dtype=object), _nanoseconds(columns["start"]), labels)
+        columns["start"] = _as_utc(begin)
+        table = _in_bars(table, columns["symbol"], begin, labels, placement)
+    table = _with_amounts(table, labels)
     columns |= {name: _choice(table, name, labels) for name in CHOICES}
     if benchmarks is not None:
         _refuse(
@@ -218,7 +264,7 @@ def complete_orders(
     if risk_aversion is None:
         numeric["risk_aversion"] = np.where(risk, np.nan, numeric["risk_aversion"])
     columns |= {n: values.astype(np.int64) if n.endswith("_periods") else values for n, values in numeric.items()}
-    unread = {name: table[name] for name in table.columns if name not in COLUMNS}
+    unread = {name: table[name] for name in table.columns if name not in _READ}
     # Made at once: a column at a time takes most of the time that one order takes.
     return pd.DataFrame({name: columns[name] for name in COLUMNS} | unread)
 
@@ -292,8 +338,60 @@ def _utc(column: pd.Series[Any], labels: Sequence[object]) -> pd.Series[Any]:
         row = error.row or 0
         problem = OrderError(f"start: {error.reason}", field="start", rule=start_rule(error))
         raise problem.at(row, labels[row]) from None
-    starts: pd.Series[Any] = pd.Series(nanoseconds.view("datetime64[ns]"), index=column.index).dt.tz_localize("UTC")
+    return _as_utc(nanoseconds)
+
+
+def _as_utc(nanoseconds: npt.NDArray[np.int64]) -> pd.Series[Any]:
+    starts: pd.Series[Any] = pd.Series(nanoseconds.view("datetime64[ns]")).dt.tz_localize("UTC")
     return starts
+
+
+def _nanoseconds(starts: pd.Series[Any]) -> npt.NDArray[np.int64]:
+    return np.asarray(starts.astype("int64"))
+
+
+def _in_bars(
+    table: pd.DataFrame,
+    symbols: pd.Series[Any],
+    starts: npt.NDArray[np.int64],
+    labels: Sequence[object],
+    placement: Placement,
+) -> pd.DataFrame:
+    """A table of orders with numbers of bars in place of durations."""
+    for name in DURATION_FIELDS:
+        if name not in table or not _may_hold_texts(table[name]):
+            continue
+        cells = list(table[name].array)
+        for row, cell in enumerate(cells):
+            duration = read_duration(cell)
+            if duration is not None:
+                try:
+                    cells[row] = placement.periods(duration, name, symbols[row], int(starts[row]))
+                except OrderError as error:
+                    raise error.at(row, labels[row]) from None
+        table = table.assign(**{name: pd.Series(cells, dtype=object)})
+    return table
+
+
+def _may_hold_texts(column: pd.Series[Any]) -> bool:
+    return not pd.api.types.is_numeric_dtype(column)
+
+
+def _with_amounts(table: pd.DataFrame, labels: Sequence[object]) -> pd.DataFrame:
+    """A table of orders whose quantities and notionals are amounts with their targets."""
+    if not any(name in table for name in SIZES):
+        return table
+    sizes = {name: list(table[name].array) for name in ("amount", *SIZES) if name in table}
+    targets = list(table["target"].array) if "target" in table else [None] * len(table)
+    amounts = sizes.get("amount", [None] * len(table))
+    for row, label in enumerate(labels):
+        try:
+            name = named_size({each: cells[row] for each, cells in sizes.items()}, targets[row])
+            if name is not None:
+                amounts[row], targets[row] = read_number(sizes[name][row], name), SIZES[name]
+        except OrderError as error:
+            raise error.at(row, label) from None
+    return table.assign(amount=pd.Series(amounts, dtype=object), target=pd.Series(targets, dtype=object))
 
 
 def _choice(table: pd.DataFrame, name: str, labels: Sequence[object]) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lem_models.evaluation.attribution import PLACEBOS
 from lem_models.evaluation.benchmark import Benchmark
 from lem_models.guard.output import to_csv, to_json, write_bytes
 from lem_models.markets.calendar.frequency import clock
@@ -252,12 +253,16 @@ def headlines(tables: BenchmarkTables) -> list[Headline]:
             shown.append(
                 _headline("Information: contexts of real bars minus those of null bars", read, names, more=more)
             )
-    if tables.placebos is not None and (ahead := _row(tables.first(tables.placebos), shortest)) is not None:
+    matched = None if tables.placebos is None else _row(tables.first(tables.placebos), shortest)
+    if (ahead := matched) is not None:
         label = f"Ahead of {ahead['placebo']}, a placebo, on the same orders"
         more = f"std {ahead['std_vol']:.2f}, the placebo's {ahead['placebo_std_vol']:.2f} bar volatilities"
         shown.append(_headline(label, ahead, more=more))
     rival = strongest_rival(tables)
-    if rival is not None and (ahead := _row(tables.first(tables.differences), shortest, rival)) is not None:
+    # A placebo without a risk dial that is the strongest rival too is shown once.
+    is_shown = matched is not None and matched["placebo"] == rival and not PLACEBOS.get(str(rival))
+    ahead = None if rival is None or is_shown else _row(tables.first(tables.differences), shortest, rival)
+    if ahead is not None:
         more = f"p {p_text(ahead['p_value_bps'])}, Holm {p_text(ahead['p_holm_bps'])}"
         shown.append(_headline(f"Ahead of {rival}, the strongest rival, on the same orders", ahead, more=more))
     return shown

@@ -88,7 +88,8 @@ def execution(
     lower.set_ylim(0.0, 1.18 * max(float(path["fraction"].max()), float(share.max()), 1e-9))
     lower.set_xlim(0.4, len(path) + 0.6)
     lower.set_xticks(period, _bar_labels(path["timestamp"]))
-    lower.set_xlabel(f"bar start (UTC), from {pd.Timestamp(order['start']).strftime('%Y-%m-%d %H:%M')}")
+    start = pd.Timestamp(order["start"]).strftime("%Y-%m-%d" if _is_daily(path["timestamp"]) else "%Y-%m-%d %H:%M")
+    lower.set_xlabel(f"bar start (UTC), from {start}")
     for axes in (upper, lower):
         if finish < len(path):
             axes.axvspan(finish + 0.5, len(path) + 0.6, color=ink.muted, alpha=0.07, linewidth=0, zorder=0)
@@ -162,7 +163,11 @@ def _running_benchmark(
 
 def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
     """Short label of each bar: the time of day, or the date when bars are a day or longer; at most 12 of them."""
-    daily = bool((timestamps == timestamps.dt.normalize()).all())
-    labels = timestamps.dt.strftime("%d %b" if daily else "%H:%M").tolist()
+    labels = timestamps.dt.strftime("%d %b" if _is_daily(timestamps) else "%H:%M").tolist()
     every = -(-len(labels) // 12)
     return [label if position % every == 0 else "" for position, label in enumerate(labels)]
+
+
+def _is_daily(timestamps: pd.Series[pd.Timestamp]) -> bool:
+    """Whether bars are a day or longer, so that the time of day says nothing."""
+    return bool((timestamps == timestamps.dt.normalize()).all())

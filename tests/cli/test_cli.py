@@ -17,7 +17,7 @@ import lem_models
 from lem_models import Bars, Order, execute, synthetic_bars
 from lem_models.cli.app import app, main
 from lem_models.cli.listing import print_models
-from lem_models.errors import BarsError, ConfigError, LEMError
+from lem_models.errors import BarsError, ConfigError, LEMError, OrderError
 from lem_models.execution.execute import NO_SYMBOL
 from lem_models.hub.models.zoo import list_models
 
@@ -140,6 +140,39 @@ def test_demo_prints_the_table_one_order_and_the_path_of_the_report(tmp_path, da
         assert text in result.output
     assert str(out / "report.html") in result.output
     assert "data:image/svg+xml" in (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_demo_without_bars_runs_on_real_ones_first_and_says_what_they_are(tmp_path):
+    result = runner.invoke(app, ["demo", "--orders", "200", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())
+    real, synthetic = output.split("Synthetic bars: orders of 1 to 24 hours on a simulated crypto market")
+    assert "lem-dow-daily on 200 orders of up to 20 periods, 2 symbols, 2017-" in real
+    assert "2017 and 2018 are the validation split of lem-dow-daily" in real
+    assert "lem-crypto-hourly on 100 orders" in synthetic
+    assert "not a market" in synthetic
+    assert [path.name for path in tmp_path.rglob("*.html")] == ["report.html"]
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in (
+        "2017 and 2018 are the validation split",
+        "estimated by its typical price",
+        "lem-dow-daily on the S&amp;P",
+    ):
+        assert text in report
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["data"]["symbols"] == ["SPX", "IXIC"]
+
+
+@pytest.mark.usefixtures("quick_pictures")
+def test_demo_of_a_model_runs_where_its_bars_are(tmp_path):
+    arguments = ["demo", "--orders", "100", "--out", str(tmp_path), "--model"]
+    result = runner.invoke(app, [*arguments, "lem-crypto-hourly"])
+    assert result.exit_code == 0, result.output
+    assert "Synthetic bars" in result.output
+    assert "Real bars" not in result.output
+    assert "lem-crypto-hourly on a synthetic market" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    refused = runner.invoke(app, [*arguments, "lem-equity-5min"])
+    assert "lem-equity-5min' was trained on bars of 5min" in str(refused.exception)
 
 
 @pytest.mark.usefixtures("quick_pictures")
@@ -383,17 +416,48 @@ def _executed(tmp_path, bars, *rows, **options):
 
 
 def test_execute_counts_what_cannot_run_by_reason(tmp_path, data, caplog):
-    result = _executed(tmp_path, data, f"S000,{DAY}", f"s00,{DAY}", f"BTC,{DAY}", "S001,2024-01-20T00:30Z")
+    result = _executed(tmp_path, data, f"S000,{DAY}", f"s00,{DAY}", f"BTC,{DAY}", "S001,2024-02-20T00:30Z")
     assert result.exit_code == 0, result.output
     assert "3 of 4 orders cannot run" in caplog.text
     assert f"2 {NO_SYMBOL} (first: order '1', 's00' at 2024-01-20 00:00 UTC)" in caplog.text
     assert "unknown symbol 's00'; did you mean 'S00" in caplog.text
     assert "unknown symbol 'BTC'; known: 'S000', 'S001'" in caplog.text
     assert (
-        "1 no bar of this symbol starts at this time (first: order '3', 'S001' at 2024-01-20 00:30 UTC)" in caplog.text
+        "1 no bar of this symbol starts at this time (first: order '3', 'S001' at 2024-02-20 00:30 UTC)" in caplog.text
     )
     reasons = pd.read_csv(tmp_path / "out" / "excluded.csv")["reason"].tolist()
     assert reasons == [NO_SYMBOL, NO_SYMBOL, "no bar of this symbol starts at this time"]
+
+
+def test_starts_inside_a_bar_are_moved_with_a_line_or_refused(tmp_path, data, caplog):
+    result = _executed(tmp_path, data, f"S000,{DAY}", "S001,2024-01-20T00:30Z")
+    assert result.exit_code == 0, result.output
+    assert (
+        "1 of 2 orders start inside a bar or while the market is closed, and are moved to the next bar" in caplog.text
+    )
+    assert pd.read_csv(tmp_path / "out" / "orders.csv")["start"].tolist()[1] == "2024-01-20 01:00:00+00:00"
+    refused = _executed(tmp_path, data, f"S000,{DAY}", "S001,2024-01-20T00:30Z", starts="exact")
+    assert type(refused.exception) is OrderError
+    assert "the next valid start is 2024-01-20 01:00:00 UTC (field 'start', row 1" in str(refused.exception)
+
+
+@pytest.mark.parametrize("command", ["execute", "benchmark"])
+def test_orders_of_a_json_file_have_durations_and_quantities(tmp_path, data, command):
+    order = {"symbol": "S000", "side": "Buy", "min_periods": "1h", "max_periods": "6 hours", "quantity": 5}
+    orders = [{**order, "start": f"2024-01-20T{hour:02}:00Z"} for hour in range(20)]
+    (tmp_path / "orders.json").write_text(json.dumps({"orders": orders}), encoding="utf-8")
+    arguments = [command, f"--data={data}", f"--orders={tmp_path / 'orders.json'}", f"--out={tmp_path / 'out'}"]
+    if command == "benchmark":
+        arguments += ["--model=twap", "--baselines=pov", "--null=0", "--information=0", "--placebos="]
+    else:
+        arguments += ["--policy=twap"]
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    refused = runner.invoke(app, [*arguments, "--starts", "later"])
+    assert "starts: Input should be 'next' or 'exact'" in str(refused.exception)
+    if command == "execute":
+        table = pd.read_csv(tmp_path / "out" / "orders.csv")
+        assert table[["min_periods", "max_periods", "amount"]].drop_duplicates().to_numpy().tolist() == [[1, 6, 5]]
 
 
 def test_execute_of_orders_of_which_none_can_run_is_no_success(tmp_path, data, caplog):

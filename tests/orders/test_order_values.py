@@ -284,7 +284,8 @@ def test_a_symbol_is_a_text(value):
 # --- names -----------------------------------------------------------------------------------------------------------
 
 LOOKALIKES = {
-    "quantity": "amount",
+    "Quantity": "quantity",
+    "notional ": "notional",
     "qty": "amount",
     "QTY": "amount",
     "Order Size": "amount",

@@ -200,6 +200,20 @@ class TestSummary:
         assert len(free) == 6
         assert free[0].value == number_text(f"{gross:+.1f} bps gross")
 
+    def test_a_placebo_that_is_the_strongest_rival_too_is_shown_once(self):
+        policies = {name: load_policy(name) for name in ("volume_curve", "stopping_rule", "twap")}
+        settings = BenchmarkSettings(min_periods=(1, 12), limit=200, null=0, information=0, bootstrap=100)
+        tables = BenchmarkTables(
+            run_benchmark(
+                policies,
+                synthetic_bars(symbols=2, days=30, seed=2),
+                settings.model_copy(update={"placebos": ("stopping_rule",)}),
+            )
+        )
+        assert strongest_rival(tables) == "stopping_rule"
+        ahead = [headline.label for headline in headlines(tables) if headline.label.startswith("Ahead of")]
+        assert ahead == ["Ahead of stopping_rule, a placebo, on the same orders"]
+
     def test_a_price_that_is_the_own_benchmark_is_not_shown_twice(self, benchmark):
         settings = benchmark.settings.model_copy(update={"benchmark": ("full_vwap",), "target": ("quantity",)})
         orders = {name: result.orders.assign(benchmark="full_vwap") for name, result in benchmark.results.items()}

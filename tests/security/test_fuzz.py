@@ -5,18 +5,22 @@ import math
 import re
 import struct
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lem_models.errors import ConfigError, LEMError, WeightsError
+from lem_models.errors import ConfigError, LEMError, OrderError, WeightsError
 from lem_models.guard.text import parse_json, shown
 from lem_models.guard.yaml import parse_yaml
 from lem_models.hub.models.folder import read_weights
+from lem_models.markets.order_placing import BarPlacement
 from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.model import LEMModel
+from lem_models.orders.table import complete_orders
 from lem_models.training.recipe import Recipe
+from tests.helpers import hourly
 from tests.security.corpus import sound_model
 
 ALARMING = [b"\x00", b"\xff", b'"', b"[", b"]", b"{", b"}", b",", b":", b"-", b"9", b"1e9", b"NaN", b"null", b"\\ud800"]
@@ -260,3 +264,40 @@ def _leaves(value):
             yield from _leaves(part)
     else:
         yield value
+
+
+BARS = hourly()
+ORDERS = [
+    {"order_id": "007", "symbol": "S000", "start": "2024-01-12T00:00Z", "side": "buy", "max_periods": 6, "amount": 0.3},
+    {
+        "order_id": "b",
+        "symbol": "S001",
+        "start": "2024-01-12T00:20Z",
+        "side": "Sell",
+        "max_periods": "12h",
+        "notional": 9,
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A table of orders as a file of each kind: path and content."""
+    folder = tmp_path_factory.mktemp("orders")
+    frame = pd.DataFrame(ORDERS)
+    (folder / "orders.json").write_text(json.dumps({"orders": ORDERS}), encoding="utf-8")
+    frame.to_csv(folder / "orders.csv", index=False)
+    frame.astype({"max_periods": str}).to_parquet(folder / "orders.parquet")
+    return [(path, path.read_bytes()) for path in sorted(folder.iterdir())]
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=200, deadline=None)
+@given(change=edits())
+def test_mutated_files_of_orders_are_orders_or_refused(tables, change):
+    for path, content in tables:
+        path.write_bytes(change(content))
+        try:
+            complete_orders(path, horizon=12, risk_aversion=0.0, placement=BarPlacement(BARS))
+        except OrderError as error:
+            _is_fine(error)

@@ -13,8 +13,9 @@ from lem_models.cli.bars import DataOptions
 from lem_models.cli.costs import CostOptions, read_sizes
 from lem_models.cli.paths import check_readable
 from lem_models.cli.policies import BASELINES, ModelOptions, comma_separated, fitting_model, named_policies
+from lem_models.cli.starts import ORDERS, StartOptions
 from lem_models.cli.terminal import make_console, spinner
-from lem_models.errors import ConfigError
+from lem_models.errors import ConfigError, OrderError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,14 +29,12 @@ _NET_SIZE = 0.01  # size of the orders that net numbers are for
 __all__ = ["BenchmarkOptions", "benchmark", "first_unseen", "suitable_orders"]
 
 
-class BenchmarkOptions(CostOptions, ModelOptions, DataOptions):
+class BenchmarkOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     """Options of ``lem benchmark``."""
 
     baselines: str = Field(",".join(BASELINES), description="Policies to compare with, comma-separated.")
     out: Path = Field(Path("reports/benchmark"), description="Folder for the report, tables and figures.")
-    orders: Path | None = Field(
-        None, description="Table of orders, .csv or .parquet, with their amounts; default: orders are sampled."
-    )
+    orders: Path | None = Field(None, description=f"{ORDERS} With their amounts; default: orders are sampled.")
     every: str = Field("6", description="Step between starts: '6h', or a number of bars.")
     min_periods: str | None = Field(None, description="Minimum durations, comma-separated.")
     max_periods: int | None = Field(None, description="Maximum duration; default the model's.")
@@ -77,9 +76,9 @@ def benchmark(options: BenchmarkOptions) -> None:
     """
     from rich.markup import escape
 
-    from lem_models.cli.commands.execute import read_orders
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.guard.output import check_folder
+    from lem_models.orders.files import read_orders
     from lem_models.report.benchmark_console import print_benchmark
     from lem_models.report.benchmark_report import write_benchmark
     from lem_models.report.benchmark_tables import BenchmarkTables
@@ -87,6 +86,8 @@ def benchmark(options: BenchmarkOptions) -> None:
     sizes, console = read_sizes(options.sizes), make_console()
     check_folder(options.out)
     check_readable(options.data)
+    if options.orders is not None:
+        check_readable(options.orders, OrderError)
     orders = None if options.orders is None else read_orders(options.orders)
     rivals = named_policies(comma_separated(options.baselines))
     tested = {} if options.model is None else named_policies([options.model])
@@ -112,7 +113,14 @@ def benchmark(options: BenchmarkOptions) -> None:
         allow_frequency=options.any_frequency,
     )
     with console.status("executing", spinner=spinner(console)) as status:
-        result = run_benchmark(policies, bars, settings, orders=orders, progress=lambda text: status.update(text))
+        result = run_benchmark(
+            policies,
+            bars,
+            settings,
+            orders=orders,
+            starts=options.starts,
+            progress=lambda text: status.update(text),
+        )
         if result is None:
             return  # rank 0 has the results
         status.update("writing the report")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import typer
 from pydantic import Field
@@ -13,21 +13,19 @@ from lem_models.cli.bars import DataOptions
 from lem_models.cli.costs import CostOptions
 from lem_models.cli.paths import check_readable
 from lem_models.cli.policies import ModelOptions, fitting_model, named_policy
+from lem_models.cli.starts import ORDERS, StartOptions
 from lem_models.cli.terminal import make_console
-from lem_models.errors import LEMError, OrderError
+from lem_models.errors import OrderError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["ExecuteOptions", "execute", "read_orders"]
+__all__ = ["ExecuteOptions", "execute"]
 
 
-class ExecuteOptions(CostOptions, ModelOptions, DataOptions):
+class ExecuteOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     """Options of ``lem execute``."""
 
     flags: ClassVar[dict[str, str]] = {"model": "--policy --model"}
 
-    orders: Path = Field(description="Table of orders: .csv or .parquet.")
+    orders: Path = Field(description=ORDERS)
     model: str | None = Field(
         None,
         description="Model or baseline by name, or your own policy as file.py:Name; default the bundled model that "
@@ -43,40 +41,22 @@ def execute(options: ExecuteOptions) -> None:
     """
     from lem_models.execution import execute as execution
     from lem_models.guard.output import check_folder, to_csv
+    from lem_models.orders.files import read_orders
 
     console = make_console()
     check_folder(options.out)
     check_readable(options.data)
+    check_readable(options.orders, OrderError)
     orders = read_orders(options.orders)
     bars = options.read(options.data)
     costs = options.costs(bars)
     policy = named_policy(options.model or fitting_model(bars, console))
-    result = execution.execute(policy, bars, orders, costs=costs, allow_frequency=options.any_frequency)
+    result = execution.execute(
+        policy, bars, orders, costs=costs, allow_frequency=options.any_frequency, starts=options.starts
+    )
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), options.out / f"{name}.csv")
     console.print(f"{result!r}\n{options.out.resolve()}", soft_wrap=True, markup=False)
     if not len(result.orders):
         sys.stderr.write(f"error: no order could run; the reason of each is in {options.out / 'excluded.csv'}\n")
         raise typer.Exit(1)
-
-
-def read_orders(path: Path) -> pd.DataFrame:
-    """A table of orders from a file.
-
-    Raises:
-        OrderError: The file cannot be read.
-    """
-    import pandas as pd
-
-    from lem_models.markets.storage.files import read_table
-    from lem_models.orders.rules import NUMERIC
-
-    check_readable(path, OrderError)
-    try:
-        if path.suffix == ".parquet":
-            return read_table(path)
-        # Names stay strings: the ticker "NA" is not a missing value, and the identifier "007" is not a number.
-        texts, empty = {"symbol": str, "order_id": str}, {column: [""] for column in NUMERIC}
-        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
-    except (LEMError, OSError, ValueError) as error:
-        raise OrderError(f"cannot read the table of orders {path}: {error}") from None
