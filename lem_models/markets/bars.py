@@ -34,7 +34,7 @@ from lem_models.markets.calendar.frequency import Moment, clock, infer_frequency
 from lem_models.markets.calendar.grid import Grid
 from lem_models.markets.gaps import missing_bars, warn_of_gaps
 from lem_models.markets.placed_bars import PlacedBars
-from lem_models.markets.plausibility import (
+from lem_models.markets.quality.plausibility import (
     Doubt,
     check_not_closing,
     doubts_about,

@@ -5,7 +5,7 @@ import pandas as pd
 
 from lem_models import synthetic_bars
 from lem_models.markets.bars import Bars
-from lem_models.markets.quality import check_bars, coverage
+from lem_models.markets.quality.report import check_bars, coverage
 
 
 def frame(**settings) -> pd.DataFrame:

@@ -29,7 +29,7 @@ class CheckOptions(BarsOptions):
 def check(options: CheckOptions) -> None:
     """Check bars: gaps, halts, outliers, splits, estimated notionals, calendar, doubtful times."""
     from lem_models.guard.output import check_file, json_text
-    from lem_models.markets.quality import check_bars
+    from lem_models.markets.quality.report import check_bars
     from lem_models.report.console import fitting_table
     from lem_models.report.data.page import write_data_page
     from lem_models.report.data.tables import finding_tables, symbols_table

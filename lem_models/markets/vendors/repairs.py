@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import UnknownNameError
-from lem_models.markets.plausibility import time_until_final
+from lem_models.markets.quality.plausibility import time_until_final
 from lem_models.markets.validation import PRICES, ROUNDING, VWAP_TOLERANCE
 
 __all__ = ["REPAIRS", "REPAIR_COLUMNS", "common_step", "read_repairs", "repaired"]

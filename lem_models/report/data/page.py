@@ -11,7 +11,7 @@ from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from lem_models.markets.calendar.frequency import clock
-from lem_models.markets.quality import DataCheck, coverage
+from lem_models.markets.quality.report import DataCheck, coverage
 from lem_models.report.data.tables import finding_tables, symbols_table
 from lem_models.report.figure_style import Theme, dress, empty_figure, ink_of
 from lem_models.report.html import FigureGroup, Headline, Report, ReportFigure, write_report

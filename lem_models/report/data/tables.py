@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lem_models.markets.quality import DataCheck
+from lem_models.markets.quality.report import DataCheck
 from lem_models.report.tables import Column, Table
 
 __all__ = ["finding_tables", "symbols_table"]

@@ -16,7 +16,7 @@ import pandas as pd
 from lem_models.markets.bars import Bars, doubts_of
 from lem_models.markets.calendar.frequency import clock, moment
 from lem_models.markets.gaps import gap_advice, starts_lost
-from lem_models.markets.plausibility import Doubt
+from lem_models.markets.quality.plausibility import Doubt
 from lem_models.markets.stock_splits import Split, find_splits
 
 __all__ = ["DataCheck", "check_bars", "coverage"]
