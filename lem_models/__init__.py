@@ -2,9 +2,9 @@
 
     from lem_models import Bars, LEMModel, Order, execute
 
-    bars = Bars.read("bars.parquet")
-    model = LEMModel.from_pretrained("lem-crypto-hourly")
-    result = execute(model, bars, Order.sample(bars, every="6h"))
+    bars = Bars.sample("us-index-daily")
+    model = LEMModel.from_pretrained("lem-dow-daily")
+    result = execute(model, bars, Order.sample(bars, every=20, start="2017-01-01"))
     print(result.summary())
 
 The names below are the public ones. They resolve on first use (PEP 562), so `import lem_models` costs milliseconds: it
