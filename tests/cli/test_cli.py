@@ -20,6 +20,7 @@ from lem_models.cli.listing import print_models
 from lem_models.errors import BarsError, ConfigError, LEMError, OrderError
 from lem_models.execution.execute import NO_SYMBOL
 from lem_models.hub.models.zoo import list_models
+from lem_models.markets.download import record_of
 
 runner = CliRunner()
 
@@ -566,6 +567,18 @@ def test_data_check_prints_a_table_json_and_a_page(tmp_path, data):
         "no licence is stated: look up the terms of the data before you publish anything made of them"
     ]
     assert [row["symbol"] for row in content["symbols"]] == list(Bars.read(data).symbols)
+
+
+def test_data_check_takes_the_terms_from_the_record_of_a_download(tmp_path, data):
+    bars = tmp_path / "bars.parquet"
+    bars.write_bytes(data.read_bytes())
+    record_of(bars).write_text(json.dumps({"terms": "https://example.org/terms"}), encoding="utf-8")
+    licence = json.loads(runner.invoke(app, ["data", "check", str(bars), "--json"]).stdout)["facts"]["licence"]
+    assert licence == "https://example.org/terms"
+    named = runner.invoke(app, ["data", "check", str(bars), "--json", "--licence", "cc0-1.0"])
+    assert json.loads(named.stdout)["facts"]["licence"] == "cc0-1.0"
+    record_of(bars).write_text("[", encoding="utf-8")
+    assert "not stated" in runner.invoke(app, ["data", "check", str(bars), "--json"]).stdout
 
 
 def test_data_check_reads_a_table_of_a_vendor(candles):

@@ -10,6 +10,7 @@ import typer
 from pydantic import Field
 
 from lem_models.cli.bars import BARS, BarsOptions
+from lem_models.cli.options import as_arguments
 from lem_models.cli.terminal import make_console
 
 __all__ = ["CheckOptions", "check"]
@@ -23,12 +24,15 @@ class CheckOptions(BarsOptions):
     data: Annotated[Path, typer.Argument()] = Field(description=BARS)
     as_json: bool = Field(False, description="Print all properties as JSON.")
     html: Path | None = Field(None, description="Also write a page with a picture of the coverage.")
-    licence: str = Field("", description="Terms of use of the data, for the page.")
+    licence: str = Field(
+        "", description="Terms of use of the data, for the page; by default those in the record of lem data fetch."
+    )
 
 
 def check(options: CheckOptions) -> None:
     """Check bars: gaps, halts, outliers, splits, estimated notionals, calendar, doubtful times."""
     from lem_models.guard.output import check_file, json_text
+    from lem_models.markets.download.record import terms_of
     from lem_models.markets.quality.report import check_bars
     from lem_models.report.console import fitting_table
     from lem_models.report.data.page import write_data_page
@@ -39,9 +43,9 @@ def check(options: CheckOptions) -> None:
         check_file(options.html)
     bars = options.read(options.data)
     written = options.data.stat().st_mtime_ns if options.data.is_file() else None
-    checked = check_bars(bars, as_of=written, licence=options.licence)
+    checked = check_bars(bars, as_of=written, licence=options.licence or terms_of(options.data))
     if options.html is not None:
-        command = shlex.join(["lem", "data", "check", str(options.data)])
+        command = shlex.join(["lem", "data", "check", str(options.data), *as_arguments(options, BarsOptions)])
         write_data_page(checked, options.html, title=f"Check of {options.data.name}", command=command)
     if options.as_json:
         typer.echo(json_text(checked.as_dict()))

@@ -28,13 +28,14 @@ from lem_models.markets.download.exchanges import Exchanges
 from lem_models.markets.download.hub_dataset import HubDataset
 from lem_models.markets.download.periods import read_interval, read_period
 from lem_models.markets.download.polygon import Polygon
+from lem_models.markets.download.record import record_of
 from lem_models.markets.download.source import Fetched, Planned, Report, Request, Source, SourceFile
 from lem_models.markets.download.transfer import Manners
 from lem_models.markets.download.yahoo import Yahoo
 from lem_models.markets.storage.files import format_of
 from lem_models.markets.storage.writer import store_bars
 
-__all__ = ["SOURCES", "Download", "fetch_bars", "record_of"]
+__all__ = ["SOURCES", "Download", "fetch_bars"]
 
 SOURCES: Mapping[str, type[Source]] = {
     source.name: source for source in (BinanceArchive, Yahoo, Exchanges, Alpaca, Polygon, HubDataset)
@@ -44,16 +45,6 @@ SOURCES: Mapping[str, type[Source]] = {
 _FORMATS = ("parquet", "arrow")
 _MARK = "lem-data-fetch.txt"
 SCHEMA_VERSION = 1
-
-
-def record_of(path: str | os.PathLike[str]) -> Path:
-    """The record beside a file of bars.
-
-    Example:
-        >>> record_of("bars.parquet").name
-        'bars.parquet.source.json'
-    """
-    return Path(path).with_name(f"{Path(path).name}.source.json")
 
 
 def fetch_bars(
