@@ -8,7 +8,7 @@
 ``--train`` trains what ``benchmarks/ablation.yaml`` lists: a recipe with one choice changed at a time, from several
 seeds (a model that is complete in ``--work`` is not trained again). Models with one label are training seeds of one
 choice, and their numbers are averaged. All execute the same VWAP orders for a quantity, both sides, up to 12 periods,
-minimum 1, 6 and 12, at risk aversion 0.5, and 2 at the fixed duration. "Utility" is the mean-variance utility that
+minimum 1, 6 and 12, at risk aversion 0.45, and 2 at the fixed duration. "Utility" is the mean-variance utility that
 training maximises, over all orders; means and standard deviations (of improvements within 10 either way) are in bar
 volatilities. Rows are kept in ``benchmarks/results/ablation.json``; one with the same label and market is replaced. A
 test period is refused: choices are made on validation.
@@ -44,7 +44,7 @@ from lem_models.training.run import train
 from lem_models.training.settings import TrainingSettings
 
 MINIMA, LONGEST = (1, 6, 12), 12
-FLEXIBLE_RISK, FIXED_RISK = 0.5, 2.0
+FLEXIBLE_RISK, FIXED_RISK = 0.45, 2.0
 STUDY = Path(__file__).with_name("ablation.yaml")
 RESULTS = Path(__file__).with_name("results") / "ablation.json"
 

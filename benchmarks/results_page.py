@@ -4,8 +4,8 @@
     python benchmarks/results_page.py --check    # exit with 1 where a page is not what the records say
 
 A page has a place for a table between two comments, ``<!-- table: headline -->`` and ``<!-- end of table -->``. The
-names are those of ``benchmarks/zoo_table.py --table`` and ``sizes``, the tables of ``benchmarks/sizes.py --show``. All
-other text is written by hand.
+names are those of ``benchmarks/zoo_table.py --table``, and ``sizes`` and ``seeds``, the tables of ``benchmarks/sizes.py
+--show`` and ``benchmarks/seeds.py --show``. All other text is written by hand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.records import read_market_record
-from benchmarks.sizes import shown
+from benchmarks.seeds import shown as seeds_shown
+from benchmarks.sizes import shown as sizes_shown
 from benchmarks.zoo_table import PER_RECORD, capacity_table, headline_table, zoo_models
 from lem_models.errors import ConfigError
 from lem_models.guard.output import write_text
@@ -24,6 +25,8 @@ from lem_models.hub.models.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/results.md")
+WHOLE_SESSIONS = ("equity-5min-78",)
+"""Records of orders over whole sessions, after those of 12 bars."""
 RESULTS = Path(__file__).with_name("results")
 _PLACE = re.compile(r"(<!-- table: ([a-z]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 
@@ -38,7 +41,10 @@ def tables(folder: Path = RESULTS) -> Mapping[str, Callable[[], str]]:
     made: dict[str, Callable[[], str]] = {
         "headline": lambda: headline_table(records(), zoo_models(records())),
         "capacity": lambda: capacity_table([record.content for record in records()]),
-        "sizes": lambda: "\n\n".join(shown(folder / f"sizes-{market}.json") for market in markets),
+        "sizes": lambda: "\n\n".join(
+            sizes_shown(folder / f"sizes-{name}.json") for name in [*markets, *WHOLE_SESSIONS]
+        ),
+        "seeds": lambda: "\n\n".join(seeds_shown(folder / f"seeds-{market}.json") for market in markets),
     }
     for name, table in PER_RECORD.items():
         made[name] = lambda table=table: "\n\n".join(table(record.content) for record in records())

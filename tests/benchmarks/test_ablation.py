@@ -33,7 +33,7 @@ def test_orders_name_their_risk_aversion_so_that_models_cannot_differ_in_it(orde
     fixed = orders["min_periods"] == orders["max_periods"]
     assert 0 < fixed.sum() < len(orders)
     assert set(orders.loc[fixed, "risk_aversion"]) == {2.0}
-    assert set(orders.loc[~fixed, "risk_aversion"]) == {0.5}
+    assert set(orders.loc[~fixed, "risk_aversion"]) == {0.45}
 
 
 def test_seeds_of_one_choice_are_averaged(bars, orders):

@@ -39,6 +39,12 @@ def test_three_seeds_give_a_table_and_json(folder):
             assert row["seeds"] == 3
             assert row["low_bps"] < row["mean_bps"] < row["high_bps"]
             assert row["worst_bps"] < row["mean_bps"] < row["best_bps"]
+    assert str(folder) not in (folder / "seeds.json").read_text()
+    shown = run_script("seeds.py", "--show", folder / "seeds.json")
+    title, _, header, _, *rows = shown.stdout.splitlines()
+    assert title == "bars.parquet, 3 seeds"
+    assert "minus twap" in header
+    assert [row.split("|")[1].strip() for row in rows] == ["1", "12"]
 
 
 def test_a_mistake_is_answered_in_one_line(folder, monkeypatch, capsys):
@@ -48,6 +54,13 @@ def test_a_mistake_is_answered_in_one_line(folder, monkeypatch, capsys):
         main()
     assert exit_.value.code == 2
     assert "at least 3 training seeds" in capsys.readouterr().err
+
+
+def test_what_is_no_record_is_refused(folder):
+    (folder / "none.json").write_text("{}", encoding="utf-8")
+    shown = run_script("seeds.py", "--show", folder / "none.json")
+    assert shown.returncode == 2
+    assert "none.json is no record of benchmarks/seeds.py" in shown.stderr
 
 
 @pytest.mark.parametrize(
