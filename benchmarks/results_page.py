@@ -25,9 +25,9 @@ from lem_models.hub.models.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/results.md")
-WHOLE_SESSIONS = ("equity-5min-78",)
-"""Records of orders over whole sessions, after those of 12 bars."""
 RESULTS = Path(__file__).with_name("results")
+WHOLE_SESSIONS = ("equity-5min-78",)
+"""Records of sizes of orders over whole sessions, shown after those of 12 bars."""
 _PLACE = re.compile(r"(<!-- table: ([a-z]+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 
 

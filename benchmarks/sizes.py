@@ -143,7 +143,8 @@ def shown(path: Path) -> str:
         record = read_json(path, _MOST_BYTES)
         differences = pd.DataFrame(record["differences"])
         own = differences[differences["model"] == record["model"]]
-        return f"{record['market']}, orders of up to {record['max_periods']} bars, `{record['model']}`:\n\n{markdown_table(sizes_table(own))}"
+        title = f"{record['market']}, orders of up to {record['max_periods']} bars, `{record['model']}`:"
+        return f"{title}\n\n{markdown_table(sizes_table(own))}"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is no record of benchmarks/sizes.py: {error}") from None
 
