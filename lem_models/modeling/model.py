@@ -193,6 +193,16 @@ class LEMModel(LEMModule):
         }
         return self._derived(self._fresh(horizon=horizon), weights)
 
+    def with_risk_aversion(self, risk_aversion: float) -> LEMModel:
+        """This model with another default for flexible orders that name no risk aversion; this model stays as it is.
+
+        Raises:
+            ConfigError: when it is negative or above 100.
+        """
+        if risk_aversion == self.config.risk_aversion:
+            return self
+        return self._derived(self._fresh(risk_aversion=risk_aversion), self.state_dict())
+
     def with_head_settings(self, **settings: Any) -> LEMModel:
         """This model with more settings of its head, which add weights but change no decision until trained.
 

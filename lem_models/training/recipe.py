@@ -146,6 +146,8 @@ class FinetuneConfig(_Section):
             (:meth:`~lem_models.modeling.model.LEMModel.with_horizon`).
         head_config: Settings that the head of the start lacks
             (:meth:`~lem_models.modeling.model.LEMModel.with_head_settings`).
+        risk_aversion: Default of the new model for flexible orders that name none; default the start's
+            (:meth:`~lem_models.modeling.model.LEMModel.with_risk_aversion`).
         method: Weights that may change: ``"full"``, every weight; ``"head"``, the head alone; ``"lora"``, low-rank
             adapters (:mod:`lem_models.training.adapters`), merged into the weights at the end.
         rank: Rank of the adapters.
@@ -154,6 +156,7 @@ class FinetuneConfig(_Section):
     start: str
     horizon: _Whole | None = Field(None, ge=1, le=512)
     head_config: dict[str, Any] = Field(default_factory=dict)
+    risk_aversion: float | None = Field(None, ge=0.0, le=100.0)
     method: Method = "full"
     rank: _Whole = Field(8, ge=1, le=256)
 

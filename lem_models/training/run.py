@@ -247,7 +247,7 @@ def _read(source: Bars | Path, market: DataConfig) -> Bars:
 
 
 def _start(recipe: Recipe, start: LEMModel | None, folder: RunFolder) -> LEMModel | None:
-    """The model to start from, with the horizon and the head settings of the recipe."""
+    """The model to start from, with the horizon, the risk aversion and the head settings of the recipe."""
     finetune = recipe.finetune
     if start is None and finetune is not None:
         start = LEMModel.from_pretrained(finetune.start)
@@ -258,6 +258,8 @@ def _start(recipe: Recipe, start: LEMModel | None, folder: RunFolder) -> LEMMode
         return start
     if finetune.horizon is not None:
         start = start.with_horizon(finetune.horizon)
+    if finetune.risk_aversion is not None:
+        start = start.with_risk_aversion(finetune.risk_aversion)
     return start.with_head_settings(**finetune.head_config)
 
 

@@ -159,12 +159,13 @@ def test_a_recipe_may_start_from_a_model(files, tmp_path):
     start = random_model(tiny_config(horizon=6, warmup=16, block=16))
     start.save_pretrained(tmp_path / "start")
     content = {key: value for key, value in TINY.items() if key != "model"}
-    content["finetune"] = {"start": "start", "horizon": 4}
+    content["finetune"] = {"start": "start", "horizon": 4, "risk_aversion": 0.7}
     content["trainer"] = {"steps": 1, "steps_per_epoch": 1, "averaging": 0}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**content, "optimizer": {"learning_rate": 1e-9}}))
     recipe = Recipe.read(tmp_path / "recipe.yaml")
     model = trained(recipe, out=tmp_path / "run", data=files / "hours.parquet")
     assert model.horizon == 4
+    assert model.config.risk_aversion == 0.7 != start.config.risk_aversion
     expected = start.with_horizon(4).state_dict()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6)

@@ -66,16 +66,19 @@ def test_it_is_what_its_recipe_makes(name):
     recipe, config = Recipe.read(REPOSITORY / "recipes" / name.entry.recipe), loaded(name).config
     assert recipe.name == name
     if recipe.finetune is None:
-        expected, horizon = recipe.model, recipe.model.horizon
+        expected = recipe.architecture
+        horizon, risk_aversion = expected.horizon, expected.risk_aversion
     else:
         expected = loaded(recipe.finetune.start).config
         settings = expected.head_config | recipe.finetune.head_config
         expected = expected.model_copy(update={"head_config": settings})
         horizon = recipe.finetune.horizon or expected.horizon
+        risk_aversion = recipe.finetune.risk_aversion or expected.risk_aversion
+        assert recipe.architecture.benchmarks == expected.benchmarks
     # Costs nothing to check, and a card that quotes another recipe would be wrong from its first line.
-    left_out = {"horizon", "unseen_from", "frequencies"}
+    left_out = {"horizon", "risk_aversion", "unseen_from", "frequencies"}
     assert config.model_dump(exclude=left_out) == expected.model_dump(exclude=left_out)
-    assert config.horizon == horizon
+    assert (config.horizon, config.risk_aversion) == (horizon, risk_aversion)
     assert max(config.unseen_from.values()) >= recipe.validation_end
     markets = {zoo_market(market).frequency for market in name.entry.evaluations}
     assert (
