@@ -8,7 +8,6 @@ import pandas as pd
 
 from lem_models.baselines.twap import TWAP
 from lem_models.execution.execute import execute_silently
-from lem_models.execution.objective import CLIP
 from lem_models.execution.policy import Policy
 from lem_models.features.market import Market
 from lem_models.statistics.tracking import tracking_errors
@@ -39,7 +38,7 @@ def tracking_ratios(
     even = execute_silently(TWAP(), market, orders).orders
     kept = set.intersection(*(set(table["order_id"]) for table in results.values()))
     results = {name: table[table["order_id"].isin(kept)] for name, table in {**results, "twap": even}.items()}
-    errors = tracking_errors(results, against=("twap",), clip=CLIP, draws=draws)
+    errors = tracking_errors(results, against=("twap",), draws=draws)
     own = errors.drop_duplicates("measure").set_index("measure")["other"]
     rows = [{"policy": "twap", "orders": errors["orders"].iloc[0], **{name: own[name] for name in RATIOS}}]
     for name, group in errors.groupby("policy", sort=False):

@@ -52,7 +52,7 @@ _MOST_SYMBOLS = 300
 _MOST_PERIODS = 12  # from more on the trajectory is by tenths
 _TRACKING_NOTE = (
     "Slippage of the orders that cannot end early, in bar volatilities. Ratios: the policy's number over that of the "
-    "policy it stands against, paired; below 1 it tracks more closely. Clipped std: of errors clipped at 5 bar "
+    "policy it stands against, paired; below 1 it tracks more closely. Clipped std: of errors clipped at 2 bar "
     "volatilities; mean, median, 95 % and 99 % are of the absolute errors; closer: share of the orders with the "
     "smaller absolute error. Closer is said only where std, clipped std, mean and median all say so."
 )

@@ -47,7 +47,7 @@ Measure = Literal["std", "clipped_std", "mean_abs", "median_abs", "q95_abs", "q9
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 DECISIVE: tuple[Measure, ...] = ("std", "clipped_std", "mean_abs", "median_abs")
 """Measures that must agree before one policy is called closer than another."""
-CLIP = 5.0
+CLIP = 2.0
 """Largest |error| that counts in ``clipped_std`` unless another is named, in bar volatilities."""
 _QUANTILES = (0.5, 0.95, 0.99)
 _COLUMNS = ("value", "value_low", "value_high", "other", "ratio", "ratio_low", "ratio_high")

@@ -89,7 +89,7 @@ class TestTrackingErrors:
             size = np.abs(error)
             expected = {
                 "std": error.std(),
-                "clipped_std": error.clip(-5, 5).std(),
+                "clipped_std": error.clip(-2, 2).std(),
                 "mean_abs": size.mean(),
                 "median_abs": np.quantile(size, 0.5, method="inverted_cdf"),
                 "q95_abs": np.quantile(size, 0.95, method="inverted_cdf"),
