@@ -272,7 +272,8 @@ def test_a_session_does_not_look_at_what_is_far_behind(bars):
     model = load_policy("lem-crypto-hourly")
     order = Order(symbol="S000", start=START, side="buy", max_periods=12)
     whole = model.session(order, bars.between(end=START)).decide()
-    recent = model.session(order, bars.between(START - 256 * bars.frequency, START)).decide()
+    read = max(256, 24 * model.sessions)  # its lookback, and the sessions of its expected volumes
+    recent = model.session(order, bars.between(START - read * bars.frequency, START)).decide()
     assert recent.fraction == pytest.approx(whole.fraction, abs=1e-6)
 
 
