@@ -1,4 +1,4 @@
-"""Write the tables of the records into the README and docs/results.md.
+"""Write the tables of the records into the README, docs/results.md and docs/sizes.md.
 
     python benchmarks/results_page.py            # write
     python benchmarks/results_page.py --check    # exit with 1 where a page is not what the records say
@@ -24,7 +24,7 @@ from lem_models.guard.output import write_text
 from lem_models.hub.models.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/sizes.md")
 RESULTS = Path(__file__).with_name("results")
 WHOLE_SESSIONS = ("equity-5min-78",)
 """Records of sizes of orders over whole sessions, shown after those of 12 bars."""
@@ -83,7 +83,7 @@ def main() -> None:
         if made != text:
             wrong.append(name)
             if not given.check:
-                print(write_text(made, ROOT / name))
+                print(write_text(ROOT / name, made))
     if given.check and wrong:
         parser.exit(1, f"{', '.join(wrong)}: run python benchmarks/results_page.py\n")
 

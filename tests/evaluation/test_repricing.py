@@ -10,7 +10,7 @@ from lem_models.errors import OrderError
 from lem_models.evaluation.bound import execute_bound
 from lem_models.evaluation.repricing import participations, repriced
 from lem_models.features.market import Market
-from tests.helpers import Scripted, flat_bars, hourly, order_table, sessions
+from tests.helpers import Scripted, flat_bars, hourly, order_table, random_model, sessions, tiny_config
 
 BARS = hourly()
 ORDERS = Order.sample(
@@ -26,9 +26,10 @@ COSTS = CostModel(half_spread_bps=1, fee_bps=2, impact=0.8)
 SIZES = (0.001, 0.03, 0.5)
 
 
-@pytest.mark.parametrize("policy", ["stopping_rule", "pov", "lem-crypto-hourly"])
+@pytest.mark.parametrize("policy", ["stopping_rule", "pov", "a model that reads no sizes"])
 def test_repricing_is_executing_again(policy):
-    policy = load_policy(policy)
+    policy = random_model(tiny_config(horizon=12)) if policy.startswith("a model") else load_policy(policy)
+    assert not policy.reads_size
     models = [COSTS.at(size) for size in SIZES]
     orders = ORDERS if policy.benchmarks is None else ORDERS[ORDERS["benchmark"].isin(policy.benchmarks)]
     found = repriced(execute(policy, BARS, orders), models)
