@@ -6,6 +6,7 @@ import torch
 from benchmarks.paced_finish import spread_changes, spread_finish
 from lem_models import CostModel, LEMModel, Order, synthetic_bars
 from tests.benchmarks.script import run_script
+from tests.helpers import random_model, tiny_config
 
 COSTS = CostModel(half_spread_bps=1, fee_bps=2, impact=0.8)
 
@@ -21,11 +22,16 @@ def test_the_rest_is_traded_in_equal_parts():
 def test_larger_orders_gain_more_by_it():
     bars = synthetic_bars(symbols=2, days=60, seed=4)
     orders = Order.sample(bars, every=3, min_periods=1, max_periods=12, lookback=256, limit=400, seed=0)
-    model = LEMModel.from_pretrained("lem-crypto-hourly")
-    small, huge = (spread_changes(model, bars, orders, COSTS.at(size), 2) for size in (0.001, 100.0))
+    trained, untold = LEMModel.from_pretrained("lem-crypto-hourly"), random_model(tiny_config(horizon=12))
+    small = spread_changes(trained, bars, orders, COSTS.at(0.001), 2)
     assert small["orders"] > 50
     assert 0 < small["rest"] < 1
-    assert small["net"] < 0 < huge["net"]  # on a market of noise ending early is worth something, impact is not
+    assert small["net"] < 0  # on a market of noise ending early is worth something
+    # A model that reads no sizes ends alike at every size, and the rest in one bar has an impact.
+    small, huge = (spread_changes(untold, bars, orders, COSTS.at(size), 2) for size in (0.001, 100.0))
+    assert small["orders"] == huge["orders"] > 50
+    assert small["net"] < huge["net"]
+    assert huge["net"] > 0
 
 
 def test_the_command_prints_a_row_for_each_size(tmp_path):
