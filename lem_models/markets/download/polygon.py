@@ -16,10 +16,9 @@ from lem_models.errors import DownloadError
 from lem_models.guard.output import Json
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.download.by_symbol import SymbolSource
-from lem_models.markets.download.hours import keep_regular_hours
 from lem_models.markets.download.source import Fetched, Planned, Report, Request, closed_bars
+from lem_models.markets.download.stocks import keep_regular_hours, with_vwap
 from lem_models.markets.download.vendor_clients import ask_client, read_key
-from lem_models.markets.download.vwap import with_vwap
 
 __all__ = ["Polygon"]
 
