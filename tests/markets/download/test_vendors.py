@@ -7,8 +7,8 @@ import pytest
 from lem_models.errors import BarsError, ConfigError, DownloadError
 from lem_models.markets.bars import Bars
 from lem_models.markets.download.source import Fetched, plain_table
-from lem_models.markets.download.transfer import Manners
 from lem_models.markets.download.stocks import keep_regular_hours, with_vwap
+from lem_models.markets.download.transfer import Manners
 from lem_models.markets.download.vendor_clients import ask_client, read_key, without_secrets
 
 QUICK = Manners(first_wait=0.5, longest_wait=60.0, attempts=4)
