@@ -12,6 +12,12 @@ of the table, and the upper end of the interval of the ratio of the standard dev
 
 Beside the JSON a picture is written, of the same name with ``.png``. Market, file and test period are those of
 its row in ``lem_models/hub/models/zoo.yaml``; ``--start`` and ``--end`` name another period.
+
+With ``--benchmark arrival`` the rival with a dial is Almgren-Chriss, which then trades sooner the more risk costs. With
+``--size`` orders have a size and everything is net of the market's costs. Almgren-Chriss does not read sizes, but what
+decides its schedule is one number, risk aversion over impact, and its dial runs over all of it.
+
+    python benchmarks/frontier.py --model lem-base --market crypto-hourly --data FOLDER --benchmark arrival --size 0.01
 """
 
 from __future__ import annotations
@@ -31,9 +37,11 @@ from benchmarks.records import write_record
 from benchmarks.zoo import Plan, load_models, period_of, weights_of
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
+from lem_models.execution.costs import CostModel, cost_model, cost_model_for
 from lem_models.execution.policy import Policy
 from lem_models.execution.result import with_ends
 from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.orders.rules import Benchmark
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.figure_style import (
     dress,
@@ -51,7 +59,9 @@ DIAL = tuple(float(value) for value in np.geomspace(0.05, 2.0, 8).round(3))
 """Risk aversions of the model: the range that it is trained for."""
 REGRESSIONS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Risk aversions that Longstaff-Schwartz has regressions for (a grid of its own); beyond them it trades all at once."""
-RIVAL = "longstaff_schwartz"
+SCHEDULES = tuple(float(value) for value in np.geomspace(0.01, 100.0, 9).round(3))
+"""Risk aversions of Almgren-Chriss against arrival, from the volume curve to nearly everything at once."""
+RIVAL, ARRIVAL_RIVAL = "longstaff_schwartz", "almgren_chriss"
 COMPARED = (
     *("model", "min_periods", "risk_aversion", "policy", "policy_risk_aversion", "mean_vol", "low_vol", "high_vol"),
     *("p_value_vol", "p_holm_vol", "std_ratio_vol", "std_ratio_low_vol", "std_ratio_high_vol"),
@@ -66,8 +76,10 @@ def frontier(
     bars: Bars,
     orders: pd.DataFrame,
     *,
+    rival: str = RIVAL,
     dial: tuple[float, ...] = DIAL,
-    regressions: tuple[float, ...] = REGRESSIONS,
+    rival_dial: tuple[float, ...] = REGRESSIONS,
+    costs: CostModel | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
@@ -79,7 +91,9 @@ def frontier(
         bars: The market.
         orders: The orders, without risk aversion.
         dial: Risk aversions of the models.
-        regressions: Risk aversions of Longstaff-Schwartz.
+        rival: Policy that has a dial too.
+        rival_dial: Risk aversions of it.
+        costs: What trading the orders costs: everything is net of it. Default: nothing.
         bootstrap: Draws of the bootstrap.
         seed: Seed of the bootstrap.
         progress: Called with a line of text before each policy.
@@ -91,15 +105,17 @@ def frontier(
         :func:`~lem_models.statistics.dominance.judged`.
     """
     shared: dict[str, Any] = {"draws": bootstrap, "seed": seed}
-    market, rivals = Market(bars), {name: load_policy(name) for name in (RIVAL, *WITHOUT_DIAL)}
+    market, rivals = Market(bars), {name: load_policy(name) for name in (rival, *WITHOUT_DIAL)}
     results: dict[tuple[str, float | None], pd.DataFrame] = {}
     points = []
     for name, policy in {**models, **rivals}.items():
         progress(f"{name}: {len(orders):,} orders")
-        risks = dial if name in models else regressions if name == RIVAL else (None,)
+        risks = dial if name in models else rival_dial if name == rival else (None,)
         for risk in risks:
             table = orders if risk is None else orders.assign(risk_aversion=risk)
-            result = with_ends(execute(policy, market, table).orders, bars)
+            result = with_ends(execute(policy, market, table, costs=costs).orders, bars)
+            if costs is not None:
+                result = result.assign(slippage_bps=result["net_slippage_bps"])
             results[name, risk] = result
             spread = std_interval(result, "min_periods", **shared)
             mean = summarise(result, "min_periods", **shared)
@@ -109,10 +125,10 @@ def frontier(
     table = pd.concat(points, ignore_index=True).astype({"risk_aversion": float})
     table = table[["policy", "risk_aversion", *(c for c in table if c not in ("policy", "risk_aversion"))]]
     rows = [
-        _dominance(name, rival, minimum, table, results, shared)
+        _dominance(name, point, minimum, table, results, shared)
         for name in models
         for minimum in sorted(table["min_periods"].unique())
-        for rival in table[(table["min_periods"] == minimum) & ~table["policy"].isin(models)].itertuples()
+        for point in table[(table["min_periods"] == minimum) & ~table["policy"].isin(models)].itertuples()
     ]
     compared = [row for row in rows if row is not None]
     dominance = judged(adjusted(pd.concat(compared, ignore_index=True))) if compared else pd.DataFrame()
@@ -195,6 +211,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
     parser.add_argument("--min-periods", type=int, nargs="+", default=[1, 6])
     parser.add_argument("--max-periods", type=int, default=12)
+    parser.add_argument("--benchmark", choices=[each.value for each in Benchmark], default="vwap")
+    parser.add_argument("--size", type=float, help="part of the expected volume, net of costs")
     parser.add_argument("--start", help="first day, inclusive; default the test period's")
     parser.add_argument("--end", help="day by which orders have ended, exclusive")
     parser.add_argument("--limit", type=int, default=20_000, help="orders at most; 0 for all")
@@ -219,7 +237,9 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
     for name, model in models.items():
         if model.horizon < given.max_periods:
             raise ConfigError(f"the horizon of {name} is {model.horizon} periods, not {given.max_periods}")
-    flags = {"start": given.start, "end": given.end}
+    flags = {"start": given.start, "end": given.end, "size": given.size}
+    if given.benchmark != "vwap":
+        flags["benchmark"] = given.benchmark
     command = " ".join(
         [
             f"python benchmarks/frontier.py --model {' '.join(models)} --market {given.market} --data FOLDER",
@@ -236,6 +256,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
         bars,
         every=market.runs[0].every,
         side="both",
+        benchmark=given.benchmark,
         min_periods=given.min_periods,
         max_periods=given.max_periods,
         lookback=MAX_LOOKBACK,
@@ -244,7 +265,9 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
         limit=given.limit or None,
         seed=given.seed,
     )
-    tables = frontier(models, bars, orders, seed=given.seed, progress=progress)
+    dials: dict[str, Any] = {"rival": ARRIVAL_RIVAL, "rival_dial": SCHEDULES} if given.benchmark == "arrival" else {}
+    costs = None if given.size is None else cost_model(cost_model_for(bars)).at(given.size)
+    tables = frontier(models, bars, orders, **dials, costs=costs, seed=given.seed, progress=progress)
     shown = tables["points"].drop(columns=["orders"]).round(3)
     progress(f"{shown.to_string(index=False)}\n\n{tables['dominance'].round(3).to_string(index=False)}")
     compared = tables["dominance"]
@@ -258,6 +281,8 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
         "models": list(models),
         "weights": weights,
         "max_periods": given.max_periods,
+        "benchmark": given.benchmark,
+        "size": given.size,
         "data": {"file": market.file, "content_hash": opened.whole.content_hash},
         "period": period_of(bars, start, given.end),
         "split": opened.split,

@@ -39,7 +39,7 @@ def orders(bars):
 
 @pytest.fixture(scope="module")
 def tables(bars, orders, model):
-    return frontier({"ours": model}, bars, orders, dial=(0.05, 2.0), regressions=(0.0,), bootstrap=200)
+    return frontier({"ours": model}, bars, orders, dial=(0.05, 2.0), rival_dial=(0.0,), bootstrap=200)
 
 
 def test_the_dial_covers_the_range_that_models_are_trained_for():
@@ -91,7 +91,7 @@ def test_a_rival_with_less_risk_than_the_model_is_not_dominated(bars, orders):
             return Decision(1.0, False)  # all in the first bar, against the benchmark of all periods
 
     fixed = orders.assign(min_periods=orders["max_periods"])
-    found = frontier({"ours": Erratic()}, bars, fixed, dial=(1.0,), regressions=(0.0,), bootstrap=100)
+    found = frontier({"ours": Erratic()}, bars, fixed, dial=(1.0,), rival_dial=(0.0,), bootstrap=100)
     own = found["points"].query("policy == 'ours'")["std_vol"].item()
     assert own > found["points"].query("policy != 'ours'")["std_vol"].max()
     assert found["dominance"].empty
@@ -114,6 +114,7 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     bars.write(tmp_path / "crypto_hourly.parquet")
     random_model(LEMConfig(**SMALL, horizon=4)).save_pretrained(tmp_path / "ours")
     given = argparse.Namespace(model=[str(tmp_path / "ours")], market="crypto-hourly", data=tmp_path, seed=0, limit=150)
+    given.benchmark, given.size = "vwap", None
     given.start, given.end, given.min_periods, given.max_periods = "2023-11-10", "2023-12-10", [1], 4
     record, _ = script.measure(given, Plan.of(), lambda _: None)
     text = record_text(record)
