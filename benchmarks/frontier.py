@@ -18,6 +18,7 @@ With ``--benchmark arrival`` the rival with a dial is Almgren-Chriss, which then
 decides its schedule is one number, risk aversion over impact, and its dial runs over all of it.
 
     python benchmarks/frontier.py --model lem-base --market crypto-hourly --data FOLDER --benchmark arrival --size 0.01
+    python benchmarks/frontier.py --show benchmarks/results/arrival-*.json      # the tables of records again
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from lem_models.execution.costs import CostModel, cost_model, cost_model_for
 from lem_models.execution.policy import Policy
 from lem_models.execution.result import with_ends
 from lem_models.features.market import MAX_LOOKBACK, Market
+from lem_models.guard.text import read_json
 from lem_models.orders.rules import Benchmark
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.figure_style import (
@@ -51,6 +53,9 @@ from lem_models.report.figure_style import (
     legend_above,
     policy_styles,
 )
+from lem_models.report.markdown import markdown_table
+from lem_models.report.numbers import interval, number
+from lem_models.report.tables import Column, Table
 from lem_models.statistics.dominance import judged, paired_comparison
 from lem_models.statistics.summary import adjusted, summarise
 from lem_models.statistics.tracking import std_interval
@@ -68,6 +73,8 @@ COMPARED = (
     *("mean_verdict", "risk_verdict", "dominates", "verdict"),
 )
 """Columns of the table of dominance."""
+_MOST_BYTES = 1 << 24
+_MARKS = {"ahead": " ▲", "behind": " ▼", "level": ""}
 WITHOUT_DIAL = ("stopping_rule", "twap", "volume_curve")
 
 
@@ -203,12 +210,55 @@ def _label(axes: Any, x: float, y: float, text: str, colour: str) -> None:  # no
     axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=colour)
 
 
+def shown(path: Path) -> str:
+    """A table of a record: the model minus each point of its rivals that it has a point at or below the risk of.
+
+    Raises:
+        ConfigError: If it is not a record of this script.
+    """
+    try:
+        record = read_json(path, _MOST_BYTES)
+        rows = pd.DataFrame(record["dominance"])
+        rows = rows[rows["model"] == record["model"]]
+        shown = pd.DataFrame(
+            {
+                "min_periods": rows["min_periods"],
+                "policy": rows["policy"],
+                "rival_dial": [_dial(value) for value in rows["policy_risk_aversion"].astype(float)],
+                "dial": [_dial(value) for value in rows["risk_aversion"]],
+                "std": [number(value, ".2f") for value in rows["std_ratio_vol"]],
+                "mean": [
+                    interval(*values, ".3f") + _MARKS[verdict]
+                    for *values, verdict in rows[["mean_vol", "low_vol", "high_vol", "mean_verdict"]].to_numpy()
+                ],
+            }
+        )
+        size = "" if record.get("size") is None else f", net at {record['size']:.0%} of the expected volume"
+        title = f"{record['market']}, `{record['model']}`, orders of up to {record['max_periods']} bars{size}:"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is no record of benchmarks/frontier.py: {error}") from None
+    columns = [
+        Column("policy", "minus"),
+        Column("rival_dial", "at its risk aversion"),
+        Column("dial", "the model's"),
+        Column("std", "ratio of the std"),
+        Column("mean", "mean difference"),
+    ]
+    return f"{title}\n\n{markdown_table(Table(shown, columns, grouped=[Column('min_periods', 'minimum')]))}"
+
+
+def _dial(value: float | None) -> str:
+    """A risk aversion; a dash for a policy that has none."""
+    return "–" if value is None or np.isnan(value) else f"{value:g}"
+
+
 def main() -> None:
     """Measure, print the points, write JSON and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", nargs="+", required=True, help="NAME, FOLDER or NAME=FOLDER; one or several")
-    parser.add_argument("--market", required=True, help="a market of the zoo")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the bars, or the file itself")
+    parser.add_argument("--show", type=Path, nargs="+", help="records: print their tables and measure nothing")
+    parser.add_argument("--model", nargs="+", help="NAME, FOLDER or NAME=FOLDER; one or several")
+    parser.add_argument("--market", help="a market of the zoo")
+    parser.add_argument("--data", type=Path, help="folder of the bars, or the file itself")
     parser.add_argument("--min-periods", type=int, nargs="+", default=[1, 6])
     parser.add_argument("--max-periods", type=int, default=12)
     parser.add_argument("--benchmark", choices=[each.value for each in Benchmark], default="vwap")
@@ -219,7 +269,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draw of orders and of the bootstrap")
     parser.add_argument("--out", type=Path, help="JSON file; the picture is put beside it")
     given = parser.parse_args()
+    if not given.show and not (given.model and given.market and given.data):
+        parser.error("name a --model, a --market and the --data, or records to --show")
     try:
+        if given.show:
+            print("\n\n".join(map(shown, given.show)))
+            return
         record, figure = measure(given, Plan.of(), partial(print, flush=True))
     except LEMError as error:
         parser.error(str(error))

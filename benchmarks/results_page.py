@@ -4,8 +4,9 @@
     python benchmarks/results_page.py --check    # exit with 1 where a page is not what the records say
 
 A page has a place for a table between two comments, ``<!-- table: headline -->`` and ``<!-- end of table -->``. The
-names are those of ``benchmarks/zoo_table.py --table``, and ``sizes`` and ``seeds``, the tables of ``benchmarks/sizes.py
---show`` and ``benchmarks/seeds.py --show``. All other text is written by hand.
+names are those of ``benchmarks/zoo_table.py --table``, and ``sizes``, ``seeds`` and ``arrival``, the tables of
+``benchmarks/sizes.py --show``, ``benchmarks/seeds.py --show`` and ``benchmarks/frontier.py --show``. All other text is
+written by hand.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.frontier import shown as frontier_shown
 from benchmarks.records import read_market_record
 from benchmarks.seeds import shown as seeds_shown
 from benchmarks.sizes import shown as sizes_shown
@@ -45,6 +47,7 @@ def tables(folder: Path = RESULTS) -> Mapping[str, Callable[[], str]]:
             sizes_shown(folder / f"sizes-{name}.json") for name in [*markets, *WHOLE_SESSIONS]
         ),
         "seeds": lambda: "\n\n".join(seeds_shown(folder / f"seeds-{market}.json") for market in markets),
+        "arrival": lambda: "\n\n".join(frontier_shown(folder / f"arrival-{market}.json") for market in markets),
     }
     for name, table in PER_RECORD.items():
         made[name] = lambda table=table: "\n\n".join(table(record.content) for record in records())

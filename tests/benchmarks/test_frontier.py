@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import frontier as script
-from benchmarks.frontier import DIAL, RIVAL, frontier, frontier_figure
-from benchmarks.records import record_text
+from benchmarks.frontier import ARRIVAL_RIVAL, DIAL, RIVAL, SCHEDULES, frontier, frontier_figure
+from benchmarks.records import record_text, write_record
 from benchmarks.zoo import Plan
 from lem_models import LEMConfig, LEMModel, Order, execute, synthetic_bars
 from lem_models.errors import ConfigError
+from lem_models.execution.costs import cost_model
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision
 from lem_models.hub.models.zoo import list_models
@@ -97,6 +98,17 @@ def test_a_rival_with_less_risk_than_the_model_is_not_dominated(bars, orders):
     assert found["dominance"].empty
 
 
+def test_against_arrival_the_rival_is_almgren_chriss_and_what_sizes_cost_is_taken_off(bars, model):
+    orders = Order.sample(bars, every=20, max_periods=12, benchmark="arrival", limit=200)
+    dials = {"dial": (0.5,), "rival": ARRIVAL_RIVAL, "rival_dial": (SCHEDULES[0], SCHEDULES[-1]), "bootstrap": 100}
+    gross = frontier({"ours": model}, bars, orders, **dials)["points"]
+    net = frontier({"ours": model}, bars, orders, costs=cost_model("crypto").at(0.01), **dials)["points"]
+    assert (net["mean_vol"] < gross["mean_vol"]).all()
+    slow, fast = net.query("policy == @ARRIVAL_RIVAL")["std_vol"]
+    assert fast < 0.6 * slow
+    assert net.query("policy == 'twap'")["std_vol"].item() == pytest.approx(slow, rel=0.05)
+
+
 def test_the_picture_has_a_panel_per_minimum_and_every_policy_in_its_legend(tables):
     points = pd.concat([tables["points"], tables["points"].assign(min_periods=3)])
     figure = frontier_figure(points, ["ours"])
@@ -110,7 +122,7 @@ def test_the_picture_has_a_panel_per_minimum_and_every_policy_in_its_legend(tabl
 
 
 def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch):
-    monkeypatch.setattr(script.frontier, "__kwdefaults__", script.frontier.__kwdefaults__ | {"regressions": (0.0,)})
+    monkeypatch.setattr(script.frontier, "__kwdefaults__", script.frontier.__kwdefaults__ | {"rival_dial": (0.0,)})
     bars.write(tmp_path / "crypto_hourly.parquet")
     random_model(LEMConfig(**SMALL, horizon=4)).save_pretrained(tmp_path / "ours")
     given = argparse.Namespace(model=[str(tmp_path / "ours")], market="crypto-hourly", data=tmp_path, seed=0, limit=150)
@@ -123,6 +135,9 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     assert (content["model"], content["split"], content["orders"]) == ("ours", "validation", 150)
     assert {row["policy"] for row in content["points"]} == {"ours", RIVAL, "stopping_rule", "twap", "volume_curve"}
     assert np.isfinite([row["std_vol"] for row in content["points"]]).all()
+    table = script.shown(write_record(record, tmp_path / "frontier.json"))
+    assert "crypto-hourly, `ours`, orders of up to 4 bars:" in table
+    assert table.count("\n|") == 2 + len(content["dominance"])
     given.max_periods = 5
     with pytest.raises(ConfigError, match="the horizon of ours is 4 periods, not 5"):
         script.measure(given, Plan.of(), lambda _: None)
