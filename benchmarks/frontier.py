@@ -74,7 +74,6 @@ COMPARED = (
 )
 """Columns of the table of dominance."""
 _MOST_BYTES = 1 << 24
-_MARKS = {"ahead": " ▲", "behind": " ▼", "level": ""}
 WITHOUT_DIAL = ("stopping_rule", "twap", "volume_curve")
 
 
@@ -211,45 +210,53 @@ def _label(axes: Any, x: float, y: float, text: str, colour: str) -> None:  # no
 
 
 def shown(path: Path) -> str:
-    """A table of a record: the model minus each point of its rivals that it has a point at or below the risk of.
+    """A table of a record: the model's points beside the rival's curve at their standard deviations.
 
     Raises:
         ConfigError: If it is not a record of this script.
     """
     try:
         record = read_json(path, _MOST_BYTES)
-        rows = pd.DataFrame(record["dominance"])
-        rows = rows[rows["model"] == record["model"]]
-        shown = pd.DataFrame(
-            {
-                "min_periods": rows["min_periods"],
-                "policy": rows["policy"],
-                "rival_dial": [_dial(value) for value in rows["policy_risk_aversion"].astype(float)],
-                "dial": [_dial(value) for value in rows["risk_aversion"]],
-                "std": [number(value, ".2f") for value in rows["std_ratio_vol"]],
-                "mean": [
-                    interval(*values, ".3f") + _MARKS[verdict]
-                    for *values, verdict in rows[["mean_vol", "low_vol", "high_vol", "mean_verdict"]].to_numpy()
-                ],
-            }
-        )
+        table = beside_curve(pd.DataFrame(record["points"]), record["model"])
         size = "" if record.get("size") is None else f", net at {record['size']:.0%} of the expected volume"
         title = f"{record['market']}, `{record['model']}`, orders of up to {record['max_periods']} bars{size}:"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is no record of benchmarks/frontier.py: {error}") from None
+    return f"{title}\n\n{markdown_table(table)}"
+
+
+def beside_curve(points: pd.DataFrame, model: str) -> Table:
+    """The model's points and the mean of the rival with a dial, interpolated at the same standard deviation.
+
+    Args:
+        points: As :func:`frontier` gives them.
+        model: Name of the model.
+    """
+    dials = points.groupby("policy")["risk_aversion"].nunique()
+    (rival,) = dials[(dials > 1) & dials.index.isin((RIVAL, ARRIVAL_RIVAL))].index
+    rows = []
+    for minimum, own in points.groupby("min_periods", sort=True):
+        curve = own[own["policy"] == rival].sort_values("std_vol")
+        for row in own[own["policy"] == model].itertuples():
+            at = np.interp(row.std_vol, curve["std_vol"], curve["mean_vol"], left=np.nan, right=np.nan)
+            rows.append(
+                {
+                    "min_periods": minimum,
+                    "risk": f"{row.risk_aversion:g}",
+                    "std": number(row.std_vol, ".2f"),
+                    "mean": interval(row.mean_vol, row.low_vol, row.high_vol, ".3f"),
+                    "rival": "–" if np.isnan(at) else number(at, ".3f"),
+                    "difference": "–" if np.isnan(at) else number(row.mean_vol - at, "+.3f"),
+                }
+            )
     columns = [
-        Column("policy", "minus"),
-        Column("rival_dial", "at its risk aversion"),
-        Column("dial", "the model's"),
-        Column("std", "ratio of the std"),
-        Column("mean", "mean difference"),
+        Column("risk", "risk aversion"),
+        Column("std", "std"),
+        Column("mean", "mean [95 %]"),
+        Column("rival", f"{rival} at this std"),
+        Column("difference", "difference"),
     ]
-    return f"{title}\n\n{markdown_table(Table(shown, columns, grouped=[Column('min_periods', 'minimum')]))}"
-
-
-def _dial(value: float | None) -> str:
-    """A risk aversion; a dash for a policy that has none."""
-    return "–" if value is None or np.isnan(value) else f"{value:g}"
+    return Table(pd.DataFrame(rows), columns, grouped=[Column("min_periods", "minimum")])
 
 
 def main() -> None:

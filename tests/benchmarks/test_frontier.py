@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import frontier as script
-from benchmarks.frontier import ARRIVAL_RIVAL, DIAL, RIVAL, SCHEDULES, frontier, frontier_figure
+from benchmarks.frontier import ARRIVAL_RIVAL, DIAL, RIVAL, SCHEDULES, beside_curve, frontier, frontier_figure
 from benchmarks.records import record_text, write_record
 from benchmarks.zoo import Plan
 from lem_models import LEMConfig, LEMModel, Order, execute, synthetic_bars
@@ -98,6 +98,15 @@ def test_a_rival_with_less_risk_than_the_model_is_not_dominated(bars, orders):
     assert found["dominance"].empty
 
 
+def test_a_table_puts_points_beside_the_curve_of_the_rival():
+    curve = {"policy": RIVAL, "risk_aversion": [0.0, 1.0], "std_vol": [2.0, 1.0], "mean_vol": [0.4, 0.2]}
+    own = {"policy": "ours", "risk_aversion": [0.1, 2.0], "std_vol": [1.5, 0.5], "mean_vol": [0.35, 0.1]}
+    points = pd.concat([pd.DataFrame(each) for each in (curve, own)]).assign(min_periods=1, low_vol=0.0, high_vol=1.0)
+    rows = beside_curve(points, "ours").frame
+    assert rows["rival"].tolist() == ["0.300", "–"]  # nothing is said where the rival has no such risk
+    assert rows["difference"].tolist() == ["+0.050", "–"]
+
+
 def test_against_arrival_the_rival_is_almgren_chriss_and_what_sizes_cost_is_taken_off(bars, model):
     orders = Order.sample(bars, every=20, max_periods=12, benchmark="arrival", limit=200)
     dials = {"dial": (0.5,), "rival": ARRIVAL_RIVAL, "rival_dial": (SCHEDULES[0], SCHEDULES[-1]), "bootstrap": 100}
@@ -122,7 +131,7 @@ def test_the_picture_has_a_panel_per_minimum_and_every_policy_in_its_legend(tabl
 
 
 def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch):
-    monkeypatch.setattr(script.frontier, "__kwdefaults__", script.frontier.__kwdefaults__ | {"rival_dial": (0.0,)})
+    monkeypatch.setattr(script.frontier, "__kwdefaults__", script.frontier.__kwdefaults__ | {"rival_dial": (0.0, 1.0)})
     bars.write(tmp_path / "crypto_hourly.parquet")
     random_model(LEMConfig(**SMALL, horizon=4)).save_pretrained(tmp_path / "ours")
     given = argparse.Namespace(model=[str(tmp_path / "ours")], market="crypto-hourly", data=tmp_path, seed=0, limit=150)
@@ -137,7 +146,7 @@ def test_a_run_of_the_command_says_what_it_measured(tmp_path, bars, monkeypatch)
     assert np.isfinite([row["std_vol"] for row in content["points"]]).all()
     table = script.shown(write_record(record, tmp_path / "frontier.json"))
     assert "crypto-hourly, `ours`, orders of up to 4 bars:" in table
-    assert table.count("\n|") == 2 + len(content["dominance"])
+    assert table.count("\n|") == 2 + len(DIAL)
     given.max_periods = 5
     with pytest.raises(ConfigError, match="the horizon of ours is 4 periods, not 5"):
         script.measure(given, Plan.of(), lambda _: None)
