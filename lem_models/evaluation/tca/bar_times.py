@@ -3,7 +3,7 @@
 A moment belongs to the bar whose interval holds it, the start included and the end not. A trade shortly after the last
 bar of a session belongs to that bar: closing auctions print seconds after the close. An order that begins inside a bar
 begins with this bar, because a real order trades in it at once. (An order for a policy begins with the next bar: it is
-decided before the bar.) So the bar's VWAP holds trades from before the order; the finer the bars, the smaller the error.
+decided before the bar.) Its VWAP then holds trades from before the order: finer bars, smaller error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["BarTimes", "ContainingPlacement", "bar_times"]
 Integers = npt.NDArray[np.int64]
 
 AFTER_CLOSE = 300 * 10**9
-"""Longest time after the last bar of a session in which a trade still belongs to it, and at most the length of a bar."""
+"""Longest time after the last bar of a session in which a trade belongs to it; at most the length of a bar."""
 
 
 class BarTimes(NamedTuple):
@@ -93,7 +93,7 @@ class ContainingPlacement:
         earlier = int((inside & (moved < starts)).sum())
         if earlier:
             self.note = (
-                f"{earlier:,} of {len(starts):,} orders start inside a bar: they are measured from the start of this bar "
+                f"{earlier:,} of {len(starts):,} orders start inside a bar: they are measured from its start "
                 "on, and their arrival price is the close before it"
             )
         return moved

@@ -1,7 +1,7 @@
 r"""Slippage by cause: an exact decomposition of what an order paid against its benchmark.
 
 Let bar ``k`` have the VWAP ``P_k``, and the order fill ``q_k`` units in it for the money ``m_k``, ``Q = sum_k q_k``
-units and ``M = sum_k m_k`` in all. A benchmark is a price ``B = sum_k u_k P_k`` whose weights ``u_k`` sum to one: shares
+units and ``M = sum_k m_k`` in all. A benchmark is a price ``B = sum_k u_k P_k`` whose weights ``u_k`` sum to 1: shares
 of the volume (VWAP), equal ones (TWAP), or all of it on arrival. With the filled shares ``w_k = q_k / Q``, the wanted
 shares ``a_k`` (what a policy or trader asked for in bar ``k`` over all that was asked for), the fees ``F`` and the side
 ``s`` (buy +1, sell -1) the cost against the benchmark is
@@ -20,15 +20,15 @@ within the bar replaces the bar's price by the one that was paid. Nothing is est
 - *Sizing* is what the market or the broker did to this schedule: fills that came later than asked for. Without known
   wishes ``a_k = w_k``, and sizing is a part of timing.
 - *Price within the bar* is the price of the fills against that of all trades of the same bar: half-spread, impact and
-  the skill of the router (Kissell 2013, chapter 3). Own fills are part of the bar's VWAP, so a large order understates it.
+  the skill of the router (Kissell 2013, chapter 3). Own fills are in the VWAP, so large orders understate it.
 - *Opportunity* joins the sum where the benchmark is the arrival price: the units that were never filled at the last
   close of the horizon, ``s (paper - Q) (L - A)``. The sum is then the implementation shortfall of Perold (1988).
 
 In bps all are over one base: ``Q B``, or ``paper * A`` against arrival.
 
 Sources: Perold, "The implementation shortfall: paper versus reality", J. Portfolio Management 14 (1988); Almgren and
-Chriss, "Optimal execution of portfolio transactions", J. Risk 3 (2000); Kissell, "The Science of Algorithmic Trading and
-Portfolio Management", 2013, chapter 3.
+Chriss, "Optimal execution of portfolio transactions", J. Risk 3 (2000); Kissell, "The Science of Algorithmic Trading
+and Portfolio Management", 2013, chapter 3.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Files of fills and decisions: CSV, Parquet and JSON, as tables of texts and plain values.
 
-Only the form is read here. A CSV has its cells as texts: the label "007" and the ticker "NA" stay what they are. JSON is
+Only the form is read here. Cells of a CSV are texts: the label "007" and the ticker "NA" stay what they are. JSON is
 a list of objects, or an object with one such list (``{"fills": [...]}``).
 """
 

@@ -4,11 +4,11 @@ A fill is a trade of a parent order: its time, quantity and price, and as far as
 fee, id and liquidity flag. What cannot be read without a guess is refused with its row (:class:`FillError`):
 
 - Times need a zone, numbers a unit; both can be given for the whole table.
-- Quantities and prices are finite numbers. A negative quantity is a sale where the table has no side, or agrees with it.
+- Quantities and prices are finite numbers. A negative quantity is a sale; a side, if there is one, must agree.
 - A fee is money, positive for a cost and negative for a rebate, in the money of the prices.
 - An id that comes again with the same fill is a duplicate, and is dropped and counted. With another fill it is refused.
 
-Sides are ``buy`` and ``sell``, and the codes of brokers and of FIX (tag 54): ``B``, ``S``, ``BOT``, ``SLD``, 1, 2 and 5.
+Sides are ``buy`` and ``sell``, and the codes of brokers and of FIX (tag 54): ``B``, ``S``, ``BOT``, ``SLD``, 1, 2, 5.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Fills:
     """Checked fills, in the order of their table.
 
     Attributes:
-        frame: A row per fill: ``row`` (of the table), ``order_id`` and ``symbol`` (texts, or None), ``side`` (+1, -1, or
-            0 where it is not known), ``nanoseconds`` (UTC), ``quantity`` (positive), ``price``, ``fee``, ``fill_id`` and
+        frame: A row per fill: ``row`` (of the table), ``order_id`` and ``symbol`` (texts, or None), ``side`` (+1, -1,
+            or 0 if unknown), ``nanoseconds`` (UTC), ``quantity`` (positive), ``price``, ``fee``, ``fill_id`` and
             ``liquidity`` (texts, or None).
         rows: Rows of the table.
         duplicates: Rows that were dropped, because their id had been there with the same fill.
@@ -310,8 +310,8 @@ def _without_duplicates(fills: pd.DataFrame) -> tuple[pd.DataFrame, Integers]:
     if differs.any():
         row = int(np.argmax(differs))
         raise FillError(
-            f"the id {shown(fills['fill_id'][row])} has two different fills: a correction takes the place of the first, "
-            "and both are in the table",
+            f"the id {shown(fills['fill_id'][row])} has two different fills: leave out the one that was "
+            "corrected or cancelled",
             field="fill_id",
             rule="unique",
             row=row,

@@ -4,7 +4,7 @@ A table of parents is a table of orders (:mod:`lem_models.orders.table`) with tw
 ``end``, the moment at which the order ended, in place of ``max_periods``; and ``arrival_price`` (or ``arrival``), where
 the desk wrote it down. An order with neither ``end`` nor ``max_periods`` ends with its last fill.
 
-Without a table there is a parent for each order id of the fills, or, where they have none, for each symbol, side and day.
+Without a table there is a parent for each order id of the fills, or, without ids, for each symbol, side and day.
 It begins and ends with the bars of its fills. Such a window is chosen by the fills themselves: waiting before the first
 fill, and what was never filled, cannot be seen. So the amount is unknown, and completion and opportunity cost are too.
 """
@@ -144,8 +144,8 @@ def inferred_parents(fills: Fills, bars: Bars, benchmark: str = "vwap") -> Paren
     complete = complete_orders(table.reset_index().assign(benchmark=benchmark), horizon=None, risk_aversion=None)
     key = "order_id" if by_id else "symbol, side and day (UTC)"
     note = (
-        f"{len(complete):,} parent orders are inferred from the fills, by {key}: each begins and ends with the bars of its "
-        "fills, so waiting before the first fill and what was never filled cannot be seen"
+        f"{len(complete):,} parent orders are inferred from the fills, by {key}: each begins and ends with its "
+        "first and last fill, so waiting before the first fill and what was never filled cannot be seen"
     )
     return Parents(complete.assign(arrival_price=np.nan), frame, (note,), are_inferred=True)
 
@@ -159,7 +159,7 @@ def _refuse(frame: pd.DataFrame, wrong: pd.Series, message: str, field: str) -> 
 
 
 def _split(orders: OrdersLike) -> tuple[pd.DataFrame, Sequence[object] | None, Floats]:
-    """The table of orders without the columns of this module; their ends, if there are any; and their arrival prices."""
+    """The table of orders without the columns of this module, their ends, if any, and their arrival prices."""
     if isinstance(orders, Order | dict):
         orders = [orders]
     if isinstance(orders, list | tuple) and all(isinstance(each, Order) for each in orders):

@@ -1,7 +1,7 @@
 """Fills on the bars of their orders: what can be measured, what is left out, and what looks wrong.
 
 Nothing is dropped in silence. A fill that belongs to no order, or to no bar, is left out and listed with its reason. A
-fill that looks wrong but happened (outside the range of its bar, after the end, more than the order) is kept and counted.
+fill that looks wrong but happened (outside the range of its bar, after the end, too much) is kept and counted.
 An order whose bars have a gap is left out with its fills, because its benchmark is not known.
 """
 
