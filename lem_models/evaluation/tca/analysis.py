@@ -360,7 +360,7 @@ def analyse_fills(
         ...           for day in ("2017-03-06T00:00Z", "2017-06-05T00:00Z")]
         >>> fills = execute("pov", bars, orders).schedule.assign(quantity=lambda each: 1000 * each["fraction"])
         >>> analyse_fills(fills[["order_id", "timestamp", "quantity", "price"]], bars, orders)
-        TransactionCosts(2 orders, 10 fills, 0 orders excluded, slippage with fees +0.08 bps)
+        TransactionCosts(2 orders, 10 fills, 0 orders excluded, slippage with fees +0.65 bps)
     """
     policies = named(against)
     market = Bars.of(bars)
