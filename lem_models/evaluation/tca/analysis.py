@@ -103,8 +103,10 @@ class TransactionCosts:
 
     @cached_property
     def totals(self) -> pd.DataFrame:
-        """A row per measure: ``measure``, ``orders``, ``money``; weighted by money ``value_mean``, ``value_low``,
-        ``value_high``; each order the same ``equal_mean``, ``equal_low``, ``equal_high``.
+        """Means over the orders, a row per measure.
+
+        Columns ``measure``, ``orders``, ``money``; weighted by money ``value_mean``, ``value_low``, ``value_high``;
+        with each order the same ``equal_mean``, ``equal_low``, ``equal_high``.
         """
         rows = []
         for name, weight in MEASURES.items():
@@ -125,8 +127,10 @@ class TransactionCosts:
 
     @cached_property
     def causes(self) -> pd.DataFrame:
-        """A row per cause and one for the total: ``cause``, ``money``, ``value_mean`` (bps of the money of all orders)
-        with ``value_low`` and ``value_high``, ``equal_mean`` (bps) with ``equal_low`` and ``equal_high``.
+        """Slippage by cause, a row per cause and one for the total.
+
+        Columns ``cause``, ``money``, ``value_mean`` (bps of the money of all orders) with ``value_low`` and
+        ``value_high``, ``equal_mean`` (bps) with ``equal_low`` and ``equal_high``.
         """
         rows = []
         money = self.orders["value"].to_numpy(np.float64)
@@ -145,8 +149,9 @@ class TransactionCosts:
 
     @cached_property
     def reversion(self) -> pd.DataFrame:
-        """A row per reference price and number of bars: ``reference``, ``bars_after``, ``orders``, ``mean_bps``,
-        ``low_bps``, ``high_bps``. It stands beside the causes and is no part of their sum.
+        """Reversion after the end, a row per reference price and number of bars; no part of the sum of the causes.
+
+        Columns ``reference``, ``bars_after``, ``orders``, ``mean_bps``, ``low_bps``, ``high_bps``.
         """
         rows = []
         for reference in ("last_fill", "executed"):
@@ -167,8 +172,9 @@ class TransactionCosts:
 
     @cached_property
     def by_liquidity(self) -> pd.DataFrame:
-        """A row per liquidity flag: ``liquidity``, ``fills``, ``share`` of the money, ``price_bps``, ``fee_bps``;
-        empty without flags.
+        """Price within the bar and fees, a row per liquidity flag; empty without flags.
+
+        Columns ``liquidity``, ``fills``, ``share`` of the money, ``price_bps`` and ``fee_bps`` of it.
         """
         fills = self.fills.dropna(subset="liquidity")
         money = fills["quantity"] * fills["bar_price"]
@@ -184,7 +190,9 @@ class TransactionCosts:
         )
 
     def periods_of(self, order_id: int | str) -> pd.DataFrame:
-        """Every bar of one order: ``period, timestamp, price`` (its VWAP), ``volume, units, fill_price, fees, filled``
+        """Every bar of one order.
+
+        Columns ``period, timestamp, price`` (its VWAP), ``volume, units, fill_price, fees, filled``
         (share of what filled), ``wanted`` (share of what was wanted, NaN if unknown), ``benchmark`` (weight of
         the bar in the benchmark), and the money of the causes in the bar, ``timing, sizing, price_cost``.
 

@@ -126,7 +126,7 @@ def compare_with_policies(
         if not suits.any():
             continue
         result = execute_silently(policy, market, orders[suits].reset_index(drop=True), costs=costs)
-        left_out += [(name, reason, int(n)) for reason, n in result.excluded["reason"].value_counts().items()]
+        left_out += [(name, str(reason), int(n)) for reason, n in result.excluded["reason"].value_counts().items()]
         if len(result.orders):
             results[name] = result
             rows += _rows(name, result, measured, bars, costs, level, draws, seed)
