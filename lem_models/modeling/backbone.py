@@ -195,7 +195,7 @@ class LEMBackbone(nn.Module):
         selected, _ = self.selection.select_scalars(features, weights.selection)
         enriched, encoder = self._enriched(selected, None, weights.layers)
         keys, values = self.attention.remember(enriched)
-        count = torch.full((len(features),), features.shape[1] - 1, device=features.device)
+        count = torch.full((features.shape[0],), features.shape[1] - 1, device=features.device)
         attended = self.attention.step(enriched[:, -1], keys, values, count)
         context: Tensor = self.attention_gate(attended, enriched[:, -1])
         return context, BackboneState(encoder, keys, values, count + 1)

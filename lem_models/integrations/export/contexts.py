@@ -91,7 +91,7 @@ class ChainStep(nn.Module):
         else:
             state, read = [_where(turned, torch.zeros_like(each), each) for each in state], read * ~turned[:, None]
             late = torch.zeros_like(turned)
-        weights, rows = self._weights, len(now)
+        weights, rows = self._weights, now.shape[0]
         selected, _ = self.backbone.selection.select_scalars(now[:, None], weights.selection)
         spread = selected.expand(-1, self.chains, -1).flatten(0, 1)
         flat = BackboneState.of([each.flatten(0, 1).clone() for each in (*state, read)])
@@ -160,7 +160,7 @@ class ChainStep(nn.Module):
 
     def _skip(self, whole: Tensor) -> tuple[Any, ...]:
         """The same shapes of zeros."""
-        rows = len(whole)
+        rows = whole.shape[0]
         context = whole.new_zeros(rows, self.backbone.attention.output.out_features)
         return (context, *(whole.new_zeros(rows, *shape) for shape in self.shapes.values()))
 

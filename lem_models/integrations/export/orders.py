@@ -221,10 +221,7 @@ class CarriedOrders:
 
     def state(self, roll: CarriedRoll) -> RaggedState:
         """What the head may know before the period."""
-        known = roll.state()
-        return RaggedState(
-            **vars(known) | {name: self.paths[name] for name in PATHS} | {"period": self.period}  # type: ignore[arg-type]
-        )
+        return RaggedState(**vars(roll.state()) | {"period": self.period})
 
 
 class CarriedRoll(Roll):
@@ -259,9 +256,20 @@ class CarriedRoll(Roll):
         self._weighted = values["weighted"]
         self._start_context = None
         self._prices, self._volumes, self._booked = [], [], []
+        self._paths = carried.paths
         self.period, self.remaining = 0, values["remaining"]
         self.fraction, self.finish = values["fraction"], torch.zeros_like(self._like)
         self._bound()
+
+    @property
+    def prices(self) -> Tensor:
+        """VWAP of the bars booked so far, [orders, horizon]; of the first ``period`` columns only."""
+        return self._paths["prices"]
+
+    @property
+    def volumes(self) -> Tensor:
+        """Their volumes, likewise."""
+        return self._paths["volumes"]
 
     def carried(self) -> dict[str, Tensor]:
         """Numbers of :data:`CARRIED` that trading changes."""
