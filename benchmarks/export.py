@@ -301,10 +301,7 @@ def parity(
                 live = LiveOrders(model, frame, past)
             else:
                 live.add(frame, past)
-        columns = {
-            name: np.array([1 if each is None else each[name] for each in orders])
-            for name in ORDER_COLUMNS
-        }
+        columns = {name: np.array([1 if each is None else each[name] for each in orders]) for name in ORDER_COLUMNS}
         begin = np.zeros(rows, dtype=bool)
         begin[begins] = True
         answers = graph.step({**replay.inputs(bar - 1, symbol), **columns, "side": side, "begin": begin})

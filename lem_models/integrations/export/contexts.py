@@ -8,7 +8,7 @@ an early close. Then the bars of its warm-up are read at once, in a branch of th
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +104,7 @@ class ChainStep(nn.Module):
         read = torch.where(first | begun | (read > 0), read + 1, read)
         if self.reads_late:
             whole = torch.cat([recent, now[:, None]], 1)
-            answers = torch.cond(late.any(), self._read, self._skip, (whole,))
+            answers = self._late(late.any(), whole)
             context = _where(late, answers[0], context)
             state = [
                 torch.cat([_where(late, fresh[:, None], each[:, :1]), each[:, 1:]], 1)
@@ -153,12 +153,19 @@ class ChainStep(nn.Module):
         )
         return before != at
 
-    def _read(self, whole: Tensor) -> tuple[Any, ...]:
+    def _late(self, is_any: Tensor, whole: Tensor) -> tuple[Tensor, ...]:
+        """:meth:`_read` where a block begins late, else zeros: a branch in a graph."""
+        if torch.compiler.is_compiling():
+            branched: tuple[Tensor, ...] = torch.cond(is_any, self._read, self._skip, (whole,))
+            return branched
+        return self._read(whole) if bool(is_any) else self._skip(whole)
+
+    def _read(self, whole: Tensor) -> tuple[Tensor, ...]:
         """Contexts and states of chains that read their warm-up and their first bar at once."""
         context, state = self.backbone.begin(whole, self._weights)
         return (context, *(each.clone() for each in state.tensors()[:-1]))
 
-    def _skip(self, whole: Tensor) -> tuple[Any, ...]:
+    def _skip(self, whole: Tensor) -> tuple[Tensor, ...]:
         """The same shapes of zeros."""
         rows = whole.shape[0]
         context = whole.new_zeros(rows, self.backbone.attention.output.out_features)

@@ -51,7 +51,8 @@ def layout_of(model: LEMModel, frequency: str | None = None, slots: int | None =
     if slots is None:
         bundled = next((each for each in list_models() if each == model.name), None)
         markets = [] if bundled is None else [zoo_market(name) for name in bundled.entry.evaluations]
-        closes = any(m.calendar == "sessions" and clock(read_frequency(m.frequency)) == frequency for m in markets)
+        lengths = [m.frequency.replace("d", "D") for m in markets if m.calendar == "sessions"]
+        closes = any(clock(read_frequency(length)) == frequency for length in lengths)
         if closes and read_frequency(frequency).value < read_frequency("1D").value:
             raise ConfigError(
                 f"the market of {model.name} closes: name the bars of {frequency} that its sessions have (--slots), "

@@ -22,7 +22,18 @@ from lem_models.orders.rules import rates_in_lots
 __all__ = ["CARRIED", "ORDER_INPUTS", "PATHS", "CarriedOrders", "CarriedRoll", "OrderInput", "feasible", "order_batch"]
 
 CARRIED = (
-    *("under_way", "finishing", "period", "remaining", "fraction", "weighted", "money", "units", "price_sum"),
+    *(
+        "under_way",
+        "refused",
+        "finishing",
+        "period",
+        "remaining",
+        "fraction",
+        "weighted",
+        "money",
+        "units",
+        "price_sum",
+    ),
     *("price_count", "executed_price", "vwap", "twap", "last_price", "last_close", "volatility", "arrival_price"),
     "volume_unit",
 )
@@ -174,7 +185,13 @@ class CarriedOrders:
         return self.replaced(self.under_way, after, paths)
 
     def begun(
-        self, begin: Tensor, expected: Tensor, close: Tensor, volatility: Tensor, max_periods: Tensor
+        self,
+        begin: Tensor,
+        expected: Tensor,
+        close: Tensor,
+        volatility: Tensor,
+        max_periods: Tensor,
+        refused: Tensor,
     ) -> CarriedOrders:
         """With new orders where they begin.
 
@@ -184,6 +201,7 @@ class CarriedOrders:
             close: The last close, [rows].
             volatility: Volatility per bar, [rows].
             max_periods: Maximum durations, int64 [rows].
+            refused: Whether an order that begins cannot run, bool [rows]; it keeps the row and gets no fraction.
         """
         own = torch.arange(expected.shape[1], device=expected.device) < max_periods[:, None]
         unit = torch.where(own, expected, 0.0).sum(1) / max_periods.clamp(min=1)
@@ -192,7 +210,12 @@ class CarriedOrders:
             name: one
             for name in ("under_way", "remaining", "executed_price", "vwap", "twap", "last_price", "last_close")
         }
-        fresh |= {"volatility": volatility, "arrival_price": close, "volume_unit": unit}
+        fresh |= {
+            "refused": refused.to(close.dtype),
+            "volatility": volatility,
+            "arrival_price": close,
+            "volume_unit": unit,
+        }
         return self.replaced(begin, fresh, {"expected_volume": torch.where(own, expected, 0.0) / unit[:, None]})
 
     def replaced(self, which: Tensor, numbers: Mapping[str, Tensor], paths: Mapping[str, Tensor]) -> CarriedOrders:

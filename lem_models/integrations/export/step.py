@@ -172,7 +172,10 @@ class LiveStep(nn.Module):
         carried = carried.booked(orders, vwap, given["close"], given["volume"])
         start = self._start_slot(given, place)
         expected = self._expected(table, place, start, inputs.level)
-        carried = carried.begun(given["begin"], expected, given["close"], inputs.sigma, orders.max_periods)
+        crosses = start + orders.max_periods > self._layout.slots
+        refused = crosses if self._layout.is_session_bound else torch.zeros_like(crosses)
+        fresh = expected, given["close"], inputs.sigma, orders.max_periods, refused
+        carried = carried.begun(given["begin"], *fresh)
         orders = carried.sized(orders, given["amount"], self._impact)
         roll = CarriedRoll(orders, carried)
         finishing = roll.settle(
@@ -184,8 +187,7 @@ class LiveStep(nn.Module):
 
         ready = clock[:, 3] >= self._lookback
         allowed = ready & feasible(orders, given, self._horizon, self._benchmarks)
-        if self._layout.is_session_bound:
-            allowed = allowed & (start + orders.max_periods <= self._layout.slots)
+        allowed = allowed & (carried.numbers["refused"] == 0)
         decided = torch.where(allowed, torch.minimum(roll.fraction, roll.largest), torch.nan)
         recent = torch.cat([given["recent"][:, 1:], features[:, None]], 1)
         return (
