@@ -324,3 +324,136 @@ def parity(
         if compared >= decisions:
             break
     return {"decisions": compared, "orders": count, "largest": largest, "finish": different, "remaining": left}
+
+
+def latency(
+    model: LEMModel,
+    frequency: str,
+    make: Callable[[int], Graph],
+    *,
+    history: int,
+    rows: int,
+    bars: int = 200,
+    symbols: int = 20,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Time a step of a graph and of live orders, in turns, on one thread.
+
+    Args:
+        model: The model.
+        frequency: Length of a bar.
+        make: Makes a graph of so many rows.
+        history: Bars before the first order.
+        rows: Orders side by side, of the longest duration; each begins again when it is done.
+        bars: Bars to time; among them blocks begin.
+        symbols: Most symbols.
+        seed: Seed of the market.
+
+    Returns:
+        ``graph_p50_ms, graph_p99_ms, graph_max_ms`` and the same of ``live``.
+    """
+    symbols = min(rows, symbols)
+    replay = Replay(model, frequency, history, bars + 1, symbols, seed)
+    symbol = np.arange(rows) % symbols
+    side = np.where(np.arange(rows) // symbols % 2 == 0, 1, -1)
+    pairs, which = np.unique(np.stack([symbol, side]), axis=1, return_inverse=True)
+    graph = make(pairs.shape[1])
+    replay.warmed(graph, pairs[1], pairs[0])
+    graph.take(which.ravel())
+    longest = min(model.horizon, replay.layout.slots if replay.layout.is_session_bound else model.horizon)
+    columns = {"side": side, "min_periods": np.full(rows, longest), "max_periods": np.full(rows, longest)}
+    left, live = np.zeros(rows, dtype=np.int64), None
+    times: dict[str, list[float]] = {"graph": [], "live": []}
+    for bar in range(history, history + bars):
+        # Orders begin at any time, so that they are in all their periods.
+        begin = (left <= 0) & ((replay.rng.random(rows) < 3 / longest) | (bar == history))
+        if replay.layout.is_session_bound:
+            begin &= int(replay.bars.grid.slot(np.array([bar]))[0]) + longest <= replay.layout.slots
+        given = {**replay.inputs(bar - 1, symbol), **columns, "begin": begin}
+        start = time.perf_counter()
+        graph.step(given)
+        graph_ms = time.perf_counter() - start
+        if bar > history and live is not None:
+            coming = replay.coming(bar - 1)
+            start = time.perf_counter()
+            live.observe(coming)
+            live.decide()
+            times["live"].append(time.perf_counter() - start)
+            times["graph"].append(graph_ms)
+        if begin.any():
+            table = pd.DataFrame(
+                {
+                    "symbol": np.array(replay.bars.symbols, dtype=object)[symbol[begin]],
+                    "start": pd.Timestamp(int(replay.bars.timestamp[bar]), tz="UTC"),
+                    "side": np.where(side[begin] > 0, "buy", "sell"),
+                    "min_periods": longest,
+                    "max_periods": longest,
+                }
+            )
+            if live is None:
+                live = LiveOrders(model, table, replay.before(bar))
+            else:
+                live.add(table, replay.before(bar))
+            live.decide()
+        left = np.where(begin, longest, left) - 1
+    result: dict[str, Any] = {"rows": rows, "bars": len(times["graph"])}
+    for name, seconds in times.items():
+        milliseconds = 1e3 * np.array(seconds)
+        result |= {
+            f"{name}_p50_ms": float(np.median(milliseconds)),
+            f"{name}_p99_ms": float(np.percentile(milliseconds, 99)),
+            f"{name}_max_ms": float(milliseconds.max()),
+        }
+    return result
+
+
+def main() -> None:
+    """Print parity and times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="lem-crypto-hourly", help="name of a model")
+    parser.add_argument("--frequency", help="length of a bar; default the one of the model")
+    parser.add_argument("--file", type=Path, help="exported ONNX file; default: export the model now")
+    parser.add_argument("--decisions", type=int, default=10_000, help="decisions to compare")
+    parser.add_argument("--rows", type=int, nargs="*", default=[1, 1000], help="rows to time")
+    parser.add_argument("--bars", type=int, default=200, help="bars to time")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the markets and the orders")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    settings = parser.parse_args()
+    torch.set_num_threads(1)
+    model = LEMModel.from_pretrained(settings.model)
+    frequency = settings.frequency or model.frequencies[0]
+    slots = 78 if frequency == "5min" else None
+    history = LiveStep(model, layout_of(model, frequency, slots)).history
+    with tempfile.TemporaryDirectory() as folder:
+        path = settings.file or export_model(model, Path(folder) / "model.onnx", frequency=frequency, slots=slots)
+
+        def make(rows: int) -> Graph:
+            return Graph.onnx(path, rows)
+
+        print(f"{settings.model}, bars of {frequency}, torch {torch.__version__}, one thread", flush=True)
+        result: dict[str, Any] = {"model": settings.model, "frequency": frequency, "torch": torch.__version__}
+        if settings.decisions:
+            facts = parity(model, frequency, make, history=history, decisions=settings.decisions, seed=settings.seed)
+            print(
+                f"{facts['decisions']:,} decisions of {facts['orders']:,} orders: largest difference of a fraction "
+                f"{facts['largest']:.1e}, other decisions to finish {facts['finish']}",
+                flush=True,
+            )
+            result["parity"] = facts
+        result["latency"] = []
+        for rows in settings.rows:
+            facts = latency(model, frequency, make, history=history, rows=rows, bars=settings.bars, seed=settings.seed)
+            ratio = facts["graph_p50_ms"] / facts["live_p50_ms"]
+            print(
+                f"{rows:,} rows, {facts['bars']} bars: onnxruntime p50 {facts['graph_p50_ms']:.1f}, "
+                f"p99 {facts['graph_p99_ms']:.1f} ms; live p50 {facts['live_p50_ms']:.1f}, "
+                f"p99 {facts['live_p99_ms']:.1f} ms; ratio of medians {ratio:.2f}",
+                flush=True,
+            )
+            result["latency"].append(facts)
+    if settings.json:
+        settings.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

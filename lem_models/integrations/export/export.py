@@ -19,6 +19,7 @@ from lem_models.integrations.export.description import DESCRIPTION_KEY, describe
 from lem_models.integrations.export.layout import MarketLayout
 from lem_models.integrations.export.step import LiveStep
 from lem_models.markets.calendar.frequency import clock, read_frequency
+from lem_models.modeling.kernels.library import outside_kernels
 from lem_models.modeling.model import LEMModel
 
 __all__ = ["FORMATS", "OPSET", "export_model", "layout_of", "traced"]
@@ -116,7 +117,7 @@ def export_model(
 def traced(step: LiveStep) -> torch.export.ExportedProgram:
     """The step as a program of ``torch.export``, for any number of rows."""
     arguments, shapes = _arguments(step)
-    with torch.no_grad():
+    with torch.no_grad(), outside_kernels():
         return torch.export.export(step, arguments, dynamic_shapes=shapes, strict=False)
 
 

@@ -42,9 +42,11 @@ class TensorInputs(Inputs):
         self._series, self._count, self._table, self._slot, self._sessions = series, count, table, slot, sessions
 
     def lag(self, series: str, bars: int) -> Any:  # noqa: ANN401 (a tensor in place of an array)
+        """See :meth:`Inputs.lag`."""
         return self._series[:, SERIES.index(series), -1 - bars]
 
     def mean(self, series: str, window: Window) -> Any:  # noqa: ANN401
+        """See :meth:`Inputs.mean`."""
         length = len(window.weights)
         weights, total = (
             torch.tensor(each.tolist(), dtype=torch.float64) for each in (window.oldest_first, window.total)
@@ -53,6 +55,7 @@ class TensorInputs(Inputs):
         return (values * weights).sum(1) / total[self._count.clamp(1, length) - 1]
 
     def slot_mean(self) -> Any:  # noqa: ANN401
+        """See :meth:`Inputs.slot_mean`."""
         table = self._table[:, 1 : 1 + self._sessions]
         same = table.gather(2, self._slot[:, None, None].expand(-1, table.shape[1], 1))[:, :, 0]
         return known_mean(same)

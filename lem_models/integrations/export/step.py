@@ -1,4 +1,4 @@
-"""The live step of a model as one module of tensors: a closed bar, the orders and the state in; decisions and state out.
+"""The live step of a model as one module of tensors: closed bars, orders and state in; decisions and state out.
 
     bar -> booked fills, features, chains of the backbone, context -> the head -> fraction and finish
 
