@@ -15,13 +15,13 @@ from lem_models.cli.commands.data_convert import convert
 from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
-from lem_models.cli.commands.export import export
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
-from lem_models.cli.commands.list_models import list_models
+from lem_models.cli.commands.models.export import export
+from lem_models.cli.commands.models.list_models import list_models
+from lem_models.cli.commands.models.publish_model import publish_model
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
-from lem_models.cli.commands.publish_model import publish_model
 from lem_models.cli.commands.train import train
 from lem_models.cli.options import add_command
 from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line

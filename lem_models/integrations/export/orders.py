@@ -264,6 +264,7 @@ class CarriedRoll(Roll):
         self._tiny = dust(torch.float64)
         self._like = torch.ones_like(self._volatility)
         self._has_lots = self._is_limited = self._any_notional = True
+        self._caps_ahead = False
         self._periods = 1
         maximum, minimum = (each[:, None] for each in (self._orders.max_periods, self._orders.min_periods))
         self._reserve = orders.max_rate[:, None] * (maximum - 1).clamp(min=0)
