@@ -33,7 +33,8 @@ needs_onnx = pytest.mark.skipif(
 
 
 def tiny(**settings):
-    return random_model(tiny_config(**{**SIZED, "benchmarks": BENCHMARKS, "frequencies": ("1h",), **settings}))
+    known = {**SIZED, "benchmarks": BENCHMARKS, "frequencies": ("1h", "5min", "1D")}
+    return random_model(tiny_config(**{**known, **settings}))
 
 
 @pytest.fixture(scope="module")
@@ -282,8 +283,9 @@ def test_the_hash_is_that_of_the_file_of_weights():
         ({"inputs": "features"}, "normalised outside"),
         ({"to": "tflite"}, "unknown format 'tflite': a model is exported to onnx, torch-export, aoti"),
         ({"to": "aoti"}, r"end with \.pt2"),
-        ({"frequency": "7h"}, "do not divide a day"),
-        ({"slots": 25}, "1 to 24 bars of 1h"),
+        ({"frequency": "2h"}, r"trained on bars of 1h or 5min or 1D, not of 2h"),
+        ({"frequency": "7h", "allow_frequency": True}, "do not divide a day"),
+        ({"frequency": "1h", "slots": 25}, "1 to 24 bars of 1h"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_any_work(model, tmp_path, settings, message):

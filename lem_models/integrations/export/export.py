@@ -30,7 +30,9 @@ OPSET = 18
 _TRACED_ROWS = 3  # neither 0 nor 1, which torch.export takes for constants
 
 
-def layout_of(model: LEMModel, frequency: str | None = None, slots: int | None = None) -> MarketLayout:
+def layout_of(
+    model: LEMModel, frequency: str | None = None, slots: int | None = None, *, allow_frequency: bool = False
+) -> MarketLayout:
     """The market that a model trades in a graph.
 
     Args:
@@ -38,10 +40,11 @@ def layout_of(model: LEMModel, frequency: str | None = None, slots: int | None =
         frequency: Length of a bar; default the only one that the model was trained on.
         slots: Bars of a session in a market that closes (78 for 5-minute bars of US stocks); default those of a bundled
             model's market, or a market that never closes.
+        allow_frequency: Whether the bars may have another length than those that the model was trained on.
 
     Raises:
-        ConfigError: When the model was trained on several lengths, or on none that is recorded, or the market of a
-            bundled model closes and its sessions have no usual length here.
+        ConfigError: When no length is named and the model was trained on several, or on none that is recorded; when it
+            was trained on others; when the market of a bundled model closes and the bars of a session are not named.
     """
     if frequency is None:
         if len(model.frequencies) != 1:
@@ -49,6 +52,11 @@ def layout_of(model: LEMModel, frequency: str | None = None, slots: int | None =
             raise ConfigError(f"name the length of a bar (--frequency): the model was trained on {known}")
         frequency = model.frequencies[0]
     frequency = clock(read_frequency(frequency))
+    if model.frequencies and frequency not in model.frequencies and not allow_frequency:
+        raise ConfigError(
+            f"{model.name} was trained on bars of {' or '.join(model.frequencies)}, not of {frequency}: export a model "
+            "for such bars, or this one nevertheless with allow_frequency=True (--any-frequency)"
+        )
     if slots is None:
         bundled = next((each for each in list_models() if each == model.name), None)
         markets = [] if bundled is None else [zoo_market(name) for name in bundled.entry.evaluations]
@@ -70,6 +78,7 @@ def export_model(
     *,
     frequency: str | None = None,
     slots: int | None = None,
+    allow_frequency: bool = False,
     inputs: str = "bars",
 ) -> Path:
     """Write the live step of a model as a graph.
@@ -81,6 +90,7 @@ def export_model(
             AOTInductor compiles for the processor at hand.
         frequency: See :func:`layout_of`.
         slots: See :func:`layout_of`.
+        allow_frequency: See :func:`layout_of`.
         inputs: What the graph reads: ``"bars"``, raw closed bars, and nothing else.
 
     Returns:
@@ -102,7 +112,7 @@ def export_model(
     if to != "onnx" and path.suffix != ".pt2":
         raise ConfigError(f"PyTorch wants the name of a {to} file to end with .pt2, got {path.name!r}")
     check_file(path)
-    layout = layout_of(model, frequency, slots)
+    layout = layout_of(model, frequency, slots, allow_frequency=allow_frequency)
     step = LiveStep(model, layout)
     with replacing(path) as partial:
         written = partial.with_suffix(path.suffix)  # PyTorch looks at the end of the name

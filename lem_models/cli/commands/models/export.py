@@ -23,6 +23,7 @@ class ExportOptions(Settings):
         None, description="Length of a bar, e.g. 1h; default the one that the model was trained on."
     )
     slots: int | None = Field(None, ge=1, description="Bars of a session in a market that closes, e.g. 78 of 5min.")
+    any_frequency: bool = Field(False, description="Also for bars of another length than the model was trained on.")
     inputs: str = Field("bars", description="What the graph reads: raw closed bars; features are refused.")
 
 
@@ -36,6 +37,12 @@ def export(options: ExportOptions) -> None:
 
     model = LEMModel.from_pretrained(options.model)
     path = export_model(
-        model, options.out, options.to, frequency=options.frequency, slots=options.slots, inputs=options.inputs
+        model,
+        options.out,
+        options.to,
+        frequency=options.frequency,
+        slots=options.slots,
+        allow_frequency=options.any_frequency,
+        inputs=options.inputs,
     )
     typer.echo(f"{path.resolve()}: {path.stat().st_size / 1e6:.1f} MB")
