@@ -32,6 +32,7 @@ ROOMS = (
     "report",
     "hub",
     "training",
+    "integrations",
     "cli",
     "",  # lem_models/__init__.py, the public face
 )

@@ -17,10 +17,11 @@ from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
-from lem_models.cli.commands.list_models import list_models
+from lem_models.cli.commands.models.export import export
+from lem_models.cli.commands.models.list_models import list_models
+from lem_models.cli.commands.models.publish_model import publish_model
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
-from lem_models.cli.commands.publish_model import publish_model
 from lem_models.cli.commands.tca import tca
 from lem_models.cli.commands.train import train
 from lem_models.cli.options import add_command
@@ -103,6 +104,7 @@ add_command(data_app, fetch, name="fetch", summary="Download bars from an archiv
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")
+add_command(app, export, name="export", summary="Write the live step of a model as a graph, e.g. ONNX.")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

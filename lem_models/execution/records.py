@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lem_models.orders.rules import Benchmark, lot_counts, lots_per_period
+from lem_models.orders.rules import Benchmark, lot_counts, rates_in_lots
 
 if TYPE_CHECKING:
     from lem_models.features.market import Market
@@ -104,10 +104,9 @@ class OrderBatch:
         limit = orders["max_participation"].to_numpy(dtype=np.float64) / amount
         lots = lot_counts(amount, orders["lot_size"].to_numpy(dtype=np.float64))
         has_lots = ~np.isnan(lots)
-        # On the grid of lots a cap is the next whole lot below, a minimum the next above.
         max_rate, min_rate = orders["max_rate"].to_numpy(np.float64), orders["min_rate"].to_numpy(np.float64)
-        max_rate = np.where(has_lots, lots_per_period(max_rate, lots) / lots, max_rate)
-        min_rate = np.where(has_lots, np.minimum(np.ceil(min_rate * lots - 1e-9) / lots, max_rate), min_rate)
+        rates = rates_in_lots(min_rate, max_rate, lots)
+        min_rate, max_rate = (np.where(has_lots, *pair) for pair in zip(rates, (min_rate, max_rate), strict=True))
 
         def real(values: npt.NDArray[Any]) -> Tensor:
             return torch.tensor(np.asarray(values, dtype=np.float64), dtype=dtype)

@@ -15,6 +15,7 @@ a half-life of 32 bars, cut after 120 bars and normalised to sum 1.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from lem_models.markets.parts import BarColumns, BarIntervals, reaching_back
 __all__ = [
     "DEFINITIONS",
     "FEATURES",
+    "FEATURE_LIMIT",
     "SIGNED",
     "SUPPORT",
     "Features",
@@ -49,7 +51,8 @@ PROFILE_SESSIONS = 5
 """Sessions that the time-of-day profile of the features averages at most."""
 
 _VOLATILITY_FLOOR = 1e-5  # per bar: a tenth of a basis point, so that a constant price is no division by zero
-_CLIP = 6.0
+FEATURE_LIMIT = 6.0
+"""Largest size of a feature."""
 _PIECE = 1 << 15  # bars computed together: their columns fit into the processor's cache
 
 FloatArray = npt.NDArray[np.float64]
@@ -85,10 +88,12 @@ class Inputs(ABC):
     ``"volume"``. Arrays are float64 [rows].
 
     Attributes:
+        xp: Library of the arrays: numpy, or torch where the formulas become a graph.
         bars: Columns of the rows' newest bars: ``open``, ``high``, ``low``, ``close``, ``vwap``, ``volume``, ``slot``,
             ``usual_slots`` and ``timestamp``.
     """
 
+    xp: Any = np
     bars: Any
 
     @abstractmethod
@@ -122,29 +127,29 @@ class Inputs(ABC):
     def sigma(self) -> FloatArray:
         """Volatility per bar, see the module's formula."""
         variance = self.mean("squared_return", _DECAY)
-        return np.asarray(np.maximum(np.sqrt(variance), _VOLATILITY_FLOOR))
+        return self.xp.clip(self.xp.sqrt(variance), _VOLATILITY_FLOOR, None)  # type: ignore[no-any-return]
 
     @cached_property
     def return_close(self) -> FloatArray:
         """Log return of the close, in volatilities."""
-        return np.asarray((self.log_close - self.previous_close) / self.sigma)
+        return (self.log_close - self.previous_close) / self.sigma
 
     @cached_property
     def level(self) -> FloatArray:
         """Recent mean volume, positive."""
         level = self.mean("volume", _LEVEL)
-        return np.where(level > 0, level, 1.0)
+        return self.xp.where(level > 0, level, 1.0)  # type: ignore[no-any-return]
 
     @cached_property
     def floor(self) -> FloatArray:
         """Small part of the level: it keeps the log of a bar without volume finite, whatever the unit of volume."""
-        return np.asarray(0.02 * self.level)
+        return 0.02 * self.level
 
     @cached_property
     def profile(self) -> FloatArray:
         """Mean volume of the bar's slot over the sessions before; the level where it is not known."""
         profile = self.slot_mean()
-        return np.where(np.isnan(profile) | (profile <= 0), self.level, profile)
+        return self.xp.where(self.xp.isnan(profile) | (profile <= 0), self.level, profile)  # type: ignore[no-any-return]
 
 
 class Definition(NamedTuple):
@@ -160,47 +165,48 @@ class Definition(NamedTuple):
 
 
 def _momentum(lag: int) -> Callable[[Inputs], FloatArray]:
-    return lambda x: (x.log_close - x.lag("log_close", lag)) / (x.sigma * np.sqrt(lag))
+    return lambda x: (x.log_close - x.lag("log_close", lag)) / (x.sigma * math.sqrt(lag))
 
 
-def _in_range(price: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+def _in_range(x: Inputs, price: FloatArray) -> FloatArray:
+    low, high, xp = x.bars.low, x.bars.high, x.xp
     width = high - low
-    return np.where(width > 0, (2 * price - low - high) / np.where(width > 0, width, 1.0), 0.0)
+    return xp.where(width > 0, (2 * price - low - high) / xp.where(width > 0, width, 1.0), 0.0)  # type: ignore[no-any-return]
 
 
 def _time_angle(x: Inputs) -> FloatArray:
     """Position in the session as an angle: the calendar is known in advance."""
-    return np.asarray(2 * np.pi * x.bars.slot / x.bars.usual_slots)
+    return 2 * np.pi * x.bars.slot / x.bars.usual_slots  # type: ignore[no-any-return]
 
 
 def _week_angle(x: Inputs) -> FloatArray:
     """Position in the week as an angle."""
     hour_of_week = (x.bars.timestamp // 3_600_000_000_000 + 96) % 168  # 1970-01-01 was a Thursday: Sunday 00:00 is 0
-    return np.asarray(2 * np.pi * hour_of_week.astype(np.float64) / 168.0)
+    return 2 * np.pi * x.xp.asarray(hour_of_week, dtype=x.xp.float64) / 168.0  # type: ignore[no-any-return]
 
 
 DEFINITIONS: dict[str, Definition] = {
     "return_vwap": Definition(True, lambda x: (x.log_vwap - x.lag("log_vwap", 1)) / x.sigma),
     "return_close": Definition(True, lambda x: x.return_close),
     "close_to_vwap": Definition(True, lambda x: (x.log_close - x.log_vwap) / x.sigma),
-    "gap": Definition(True, lambda x: (np.log(x.bars.open) - x.previous_close) / x.sigma),
+    "gap": Definition(True, lambda x: (x.xp.log(x.bars.open) - x.previous_close) / x.sigma),
     **{f"momentum_{lag}": Definition(True, _momentum(lag)) for lag in (4, 12, 24, 96)},
-    "close_in_range": Definition(True, lambda x: _in_range(x.bars.close, x.bars.low, x.bars.high)),
-    "vwap_in_range": Definition(True, lambda x: 2 * _in_range(x.bars.vwap, x.bars.low, x.bars.high)),
-    "return_times_volume": Definition(True, lambda x: x.return_close * np.clip(x.bars.volume / x.level, 0, 4) / 2),
-    "range": Definition(False, lambda x: np.log(x.bars.high / x.bars.low) / x.sigma - 1.5),
-    "volume_to_level": Definition(False, lambda x: np.log((x.bars.volume + x.floor) / x.level)),
-    "volume_to_profile": Definition(False, lambda x: np.log((x.bars.volume + x.floor) / (x.profile + x.floor))),
+    "close_in_range": Definition(True, lambda x: _in_range(x, x.bars.close)),
+    "vwap_in_range": Definition(True, lambda x: 2 * _in_range(x, x.bars.vwap)),
+    "return_times_volume": Definition(True, lambda x: x.return_close * x.xp.clip(x.bars.volume / x.level, 0, 4) / 2),
+    "range": Definition(False, lambda x: x.xp.log(x.bars.high / x.bars.low) / x.sigma - 1.5),
+    "volume_to_level": Definition(False, lambda x: x.xp.log((x.bars.volume + x.floor) / x.level)),
+    "volume_to_profile": Definition(False, lambda x: x.xp.log((x.bars.volume + x.floor) / (x.profile + x.floor))),
     "volume_trend": Definition(
         False,
-        lambda x: 2 * np.log((x.mean("volume", _LAST_6) + x.floor) / (x.mean("volume", _LAST_48) + x.floor)),
+        lambda x: 2 * x.xp.log((x.mean("volume", _LAST_6) + x.floor) / (x.mean("volume", _LAST_48) + x.floor)),
     ),
-    "volatility_trend": Definition(False, lambda x: np.log(x.mean("squared_return", _LAST_8) / x.sigma**2 + 0.02)),
-    "profile_to_level": Definition(False, lambda x: np.log((x.profile + x.floor) / (x.level + x.floor))),
-    "time_sin": Definition(False, lambda x: np.sin(_time_angle(x))),
-    "time_cos": Definition(False, lambda x: np.cos(_time_angle(x))),
-    "week_sin": Definition(False, lambda x: np.sin(_week_angle(x))),
-    "week_cos": Definition(False, lambda x: np.cos(_week_angle(x))),
+    "volatility_trend": Definition(False, lambda x: x.xp.log(x.mean("squared_return", _LAST_8) / x.sigma**2 + 0.02)),
+    "profile_to_level": Definition(False, lambda x: x.xp.log((x.profile + x.floor) / (x.level + x.floor))),
+    "time_sin": Definition(False, lambda x: x.xp.sin(_time_angle(x))),
+    "time_cos": Definition(False, lambda x: x.xp.cos(_time_angle(x))),
+    "week_sin": Definition(False, lambda x: x.xp.sin(_week_angle(x))),
+    "week_cos": Definition(False, lambda x: x.xp.cos(_week_angle(x))),
 }
 """Every feature by name. To add one, add a row here."""
 
@@ -216,7 +222,7 @@ def feature_values(inputs: Inputs) -> npt.NDArray[np.float32]:
     values = np.empty((len(inputs.sigma), len(FEATURES)))
     for column, definition in enumerate(DEFINITIONS.values()):
         values[:, column] = definition.formula(inputs)
-    return np.clip(values, -_CLIP, _CLIP, out=values).astype(np.float32)
+    return np.clip(values, -FEATURE_LIMIT, FEATURE_LIMIT, out=values).astype(np.float32)
 
 
 def profile_sessions(slots: npt.ArrayLike) -> npt.NDArray[np.int64]:

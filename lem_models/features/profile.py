@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,15 @@ from lem_models.markets.calendar.frequency import symbol_groups
 from lem_models.markets.parts import BarColumns, BarIntervals, reaching_back
 from lem_models.orders.rules import MAX_LOOKBACK, MAX_SESSIONS
 
-__all__ = ["LEVEL_WINDOW", "MAX_LOOKBACK", "MAX_SESSIONS", "VolumeProfile", "profile_days", "slot_profile"]
+__all__ = [
+    "LEVEL_WINDOW",
+    "MAX_LOOKBACK",
+    "MAX_SESSIONS",
+    "VolumeProfile",
+    "expected_of_profile",
+    "profile_days",
+    "slot_profile",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -76,6 +84,27 @@ def slot_profile(columns: BarColumns, days: SessionCount) -> tuple[Floats, Integ
         total[lag:] += np.where(known, earlier, 0.0)
         count[lag:] += known
     return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), first
+
+
+def expected_of_profile(profile: Floats, expected: Floats, recent: Floats, xp: Any = np) -> Floats:  # noqa: ANN401
+    """Expected volumes where the profile may not know every slot.
+
+    Args:
+        profile: Profile of the session in which each order starts, [orders, slots]; NaN where nothing is known.
+        expected: Profile of the slot of each period, [orders, periods]; NaN likewise.
+        recent: Mean volume of the last bars, [orders], positive.
+        xp: Library of the arrays, numpy or torch.
+
+    Returns:
+        [orders, periods], positive: the level of the volume where nothing is known, and never far below it.
+    """
+    known = ~xp.isnan(profile)
+    mean = xp.where(known, profile, 0.0).sum(1) / xp.clip(known.sum(1), 1, None)
+    # Level of the volume at the start, in units of volume: the mean of the profile, or else of the last bars.
+    profiled = mean[:, None] > 0
+    level = xp.where(profiled, mean[:, None], recent[:, None])
+    filled: Floats = xp.where(profiled & ~xp.isnan(expected), xp.maximum(expected, 0.02 * level), level)
+    return filled
 
 
 def _averaged(days: SessionCount, slots: Integers) -> Integers:
@@ -158,18 +187,12 @@ class VolumeProfile:
         index = np.minimum(start[:, None] + np.arange(horizon), last[:, None])
         slot, own = bars.grid.slot(index), self._session(index)
         first = self._session(start)
-        known = ~np.isnan(self.table[first])
-        mean = np.where(known, self.table[first], 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-        # Level of the volume at the start, in units of volume: the mean of the profile, or else of the last bars.
-        profiled = mean[:, None] > 0
-        level = np.where(profiled, mean[:, None], self._recent(start)[:, None])
         # The latest bar in the average table[own] belongs to the session before. It must close before the order starts.
         # This holds in the session of the start. In the next session it holds for slots before that of the start.
         before = np.maximum(own - 1, 0)
         latest = (before if self.first is None else self.first[before]) + slot
         source = np.where((own == first[:, None]) | (latest < start[:, None]), own, first[:, None])
-        expected = self.table[source, slot]
-        return np.where(profiled & ~np.isnan(expected), np.maximum(expected, 0.02 * level), level)
+        return expected_of_profile(self.table[first], self.table[source, slot], self._recent(start))
 
     def _session(self, rows: Integers) -> Integers:
         """Row of the session in the table."""

@@ -195,7 +195,7 @@ class LEMBackbone(nn.Module):
         selected, _ = self.selection.select_scalars(features, weights.selection)
         enriched, encoder = self._enriched(selected, None, weights.layers)
         keys, values = self.attention.remember(enriched)
-        count = torch.full((len(features),), features.shape[1] - 1, device=features.device)
+        count = torch.full((features.shape[0],), features.shape[1] - 1, device=features.device)
         attended = self.attention.step(enriched[:, -1], keys, values, count)
         context: Tensor = self.attention_gate(attended, enriched[:, -1])
         return context, BackboneState(encoder, keys, values, count + 1)
@@ -215,7 +215,20 @@ class LEMBackbone(nn.Module):
         if fused is not None and not self.training and is_available(features, fused.dtype):
             return stepped(features.to(fused.dtype), state.tensors(), fused)
         selected, _ = self.selection.select_scalars(features[:, None], weights.selection)
-        enriched, state.encoder = self._enriched(selected, state.encoder, weights.layers)
+        return self.step_selected(selected[:, 0], state, weights)
+
+    def step_selected(self, selected: Tensor, state: BackboneState, weights: StepWeights) -> Tensor:
+        """:meth:`step` from the selected features, which sequences of the same bar share.
+
+        Args:
+            selected: The selected features of the bar, [batch, hidden].
+            state: State before the bar; it moves on to the one after it.
+            weights: :meth:`step_weights`.
+
+        Returns:
+            Context of the bar, [batch, hidden].
+        """
+        enriched, state.encoder = self._enriched(selected[:, None], state.encoder, weights.layers)
         attended = self.attention.step(enriched[:, 0], state.keys, state.values, state.count)
         state.count += 1
         context: Tensor = self.attention_gate(attended, enriched[:, 0])

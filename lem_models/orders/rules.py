@@ -37,6 +37,7 @@ __all__ = [
     "check_rules",
     "lot_counts",
     "lots_per_period",
+    "rates_in_lots",
 ]
 
 Columns: TypeAlias = Mapping[str, npt.NDArray[np.float64]]
@@ -121,9 +122,25 @@ def lot_counts(amount: npt.NDArray[np.float64], lot_size: npt.NDArray[np.float64
     return np.asarray(np.rint(amount / lot_size))
 
 
-def lots_per_period(max_rate: npt.NDArray[np.float64], lots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Most lots that ``max_rate`` allows in one period, [orders]."""
-    return np.asarray(np.minimum(np.floor(max_rate * lots * (1 + _TOLERANCE) + _TOLERANCE), lots))
+def lots_per_period(max_rate: Any, lots: Any, xp: Any = np) -> Any:  # noqa: ANN401 (arrays of numpy or torch)
+    """Most lots that ``max_rate`` allows in one period, [orders]; ``xp`` is the library of the arrays."""
+    return xp.minimum(xp.floor(max_rate * lots * (1 + _TOLERANCE) + _TOLERANCE), lots)
+
+
+def rates_in_lots(min_rate: Any, max_rate: Any, lots: Any, xp: Any = np) -> tuple[Any, Any]:  # noqa: ANN401
+    """Rates of orders of so many lots, [orders]: a cap is the next whole lot below, a minimum the next above.
+
+    Args:
+        min_rate: Smallest fraction per period.
+        max_rate: Largest fraction per period.
+        lots: Lots of each order.
+        xp: Library of the arrays, numpy or torch.
+
+    Returns:
+        Smallest and largest fraction on the grid of lots.
+    """
+    largest = lots_per_period(max_rate, lots, xp) / lots
+    return xp.minimum(xp.ceil(min_rate * lots - 1e-9) / lots, largest), largest
 
 
 def _whole_lots(c: Columns) -> Mask:

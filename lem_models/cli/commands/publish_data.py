@@ -10,7 +10,7 @@ import typer
 from pydantic import Field, field_validator
 
 from lem_models.cli.bars import BarsOptions
-from lem_models.cli.commands.publish_model import DESTINATION_FLAGS, DRY_RUN
+from lem_models.cli.commands.models.publish_model import DESTINATION_FLAGS, DRY_RUN
 from lem_models.cli.options import narrowed
 from lem_models.errors import ConfigError
 from lem_models.hub.settings import BarsUpload

@@ -19,13 +19,123 @@ from torch import Tensor
 
 from lem_models.execution.records import ExecutionState, OrderBatch
 
-__all__ = ["LEAST_EXPECTED", "PATH_FEATURES", "PRIOR", "SIZE_FEATURES", "Weights", "benchmark_weights", "path_features"]
+__all__ = [
+    "LEAST_EXPECTED",
+    "PATH_FEATURES",
+    "PRIOR",
+    "SIZE_FEATURES",
+    "PathWindow",
+    "RaggedState",
+    "Weights",
+    "benchmark_weights",
+    "path_features",
+]
 
 PATH_FEATURES = 36
 SIZE_FEATURES = 16  # of the size, of benchmarks that do not end with the order, and in units of its horizon
 LEAST_EXPECTED = 1e-3  # of the mean: keeps the logarithm of an expected volume finite
 PRIOR = 2.0  # bars of expected volume that shrink the level of the volume so far towards 1
 _LEAST_VOLUME = 0.05  # of the bars in which the rest is to be traded: the impact divides by them
+
+
+@dataclass(frozen=True)
+class RaggedState(ExecutionState):
+    """State of orders that are each in a period of their own.
+
+    Attributes:
+        period: Period of each order, int64 [orders].
+        prices: [orders, horizon]; those of the first ``period`` columns count.
+        volumes: Likewise.
+    """
+
+    period: Tensor  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class PathWindow:
+    """The periods of an order around the one to decide: the same numbers, whatever the layout of the state.
+
+    Where an order is in its first period, what says "last" is a stand-in that :meth:`known` puts aside.
+
+    Attributes:
+        period: Period to decide, one for all orders or int64 [orders].
+        expected: Expected volumes from this period on, [orders, ahead]; what lies behind the horizon has any value.
+        ahead: Numbers of these periods, int64 [ahead] or [orders, ahead].
+        elapsed: The period as a number, [orders].
+        volume_so_far: Volume of the periods so far, [orders].
+        expected_so_far: Its expectation, [orders].
+        prices: Bar prices of the periods so far, [orders, any]; some may occur twice.
+        last_price: Price of the last period, [orders].
+        price_before: Price of the period before that, [orders].
+        last_volume: Volume of the last period, [orders].
+        last_expected: Its expectation, [orders].
+    """
+
+    period: int | Tensor
+    expected: Tensor
+    ahead: Tensor
+    elapsed: Tensor
+    volume_so_far: Tensor
+    expected_so_far: Tensor
+    prices: Tensor
+    last_price: Tensor
+    price_before: Tensor
+    last_volume: Tensor
+    last_expected: Tensor
+
+    @classmethod
+    def of(cls, state: ExecutionState) -> PathWindow:
+        """The window of a state."""
+        return cls._ragged(state) if isinstance(state, RaggedState) else cls._uniform(state)
+
+    @classmethod
+    def _uniform(cls, state: ExecutionState) -> PathWindow:
+        s, expected, volume_so_far = state.period, state.expected_volume, state.volumes.sum(1)
+        prices = state.prices if s else state.last_close[:, None]
+        last = expected[:, s - 1] if s else expected[:, 0]
+        return cls(
+            period=s,
+            expected=expected[:, s:],
+            ahead=torch.arange(s, expected.shape[1], device=expected.device),
+            elapsed=torch.full_like(volume_so_far, float(s)),
+            volume_so_far=volume_so_far,
+            expected_so_far=expected[:, :s].sum(1),
+            prices=prices,
+            last_price=prices[:, -1],
+            price_before=prices[:, -2] if s > 1 else prices[:, -1],
+            last_volume=state.volumes[:, -1] if s else last,
+            last_expected=last,
+        )
+
+    @classmethod
+    def _ragged(cls, state: RaggedState) -> PathWindow:
+        s, expected = state.period[:, None], state.expected_volume
+        column = torch.arange(expected.shape[1], device=expected.device)
+        ahead, gone = column + s, column < s
+
+        def at(values: Tensor, back: int) -> Tensor:
+            return values.gather(1, (s - back).clamp(min=0))[:, 0]
+
+        last_price = torch.where(state.period > 0, at(state.prices, 1), state.last_close)
+        return cls(
+            period=state.period,
+            expected=expected.gather(1, ahead.clamp(max=expected.shape[1] - 1)),
+            ahead=ahead,
+            elapsed=state.period.to(expected.dtype),
+            volume_so_far=torch.where(gone, state.volumes, 0.0).sum(1),
+            expected_so_far=torch.where(gone, expected, 0.0).sum(1),
+            prices=torch.where(gone, state.prices, last_price[:, None]),
+            last_price=last_price,
+            price_before=torch.where(state.period > 1, at(state.prices, 2), last_price),
+            last_volume=at(state.volumes, 1),
+            last_expected=at(expected, 1),
+        )
+
+    def known(self, values: Tensor, otherwise: Tensor, periods: int = 1) -> Tensor:
+        """``values`` of orders with so many periods behind them, [orders]."""
+        if isinstance(self.period, int):
+            return values if self.period >= periods else otherwise
+        return torch.where(self.period >= periods, values, otherwise)
 
 
 @dataclass(frozen=True)
@@ -40,6 +150,7 @@ class Weights:
         volume_so_far: Volume of the periods so far, [orders].
         volume: Expected volumes of the periods from now on, 0 after the maximum, [orders, horizon - period].
         log_level: Log of the volume so far over its expectation, shrunk, [orders].
+        window: The periods that they belong to.
     """
 
     past: Tensor
@@ -47,6 +158,7 @@ class Weights:
     volume_so_far: Tensor
     volume: Tensor
     log_level: Tensor
+    window: PathWindow
 
     @property
     def pace(self) -> Tensor:
@@ -70,25 +182,25 @@ def benchmark_weights(
         outlook: Log of the volume to come over the expected one, for the next bars, [orders, horizon].
         exponent: Power of the expected volumes, [orders, 1]; 1 without it.
     """
-    s = state.period
-    expected = state.expected_volume[:, s:]
-    volume_so_far, expected_so_far = state.volumes.sum(1), state.expected_volume[:, :s].sum(1)
-    periods = torch.arange(s, s + expected.shape[1], device=expected.device)
-    live = (periods < orders.max_periods[:, None]).to(expected.dtype)
+    window = PathWindow.of(state)
+    expected, volume_so_far = window.expected, window.volume_so_far
+    live = (window.ahead < orders.max_periods[:, None]).to(expected.dtype)
     promised = expected if exponent is None else expected.clamp(min=LEAST_EXPECTED) ** exponent.to(expected)
     volume = promised * torch.exp(outlook[:, : expected.shape[1]].to(expected)) * live
     return Weights(
-        past=torch.where(orders.is_twap, torch.full_like(volume_so_far, float(s)), volume_so_far),
+        past=torch.where(orders.is_twap, window.elapsed, volume_so_far),
         future=torch.where(orders.is_twap[:, None], live, volume),
         volume_so_far=volume_so_far,
         volume=volume,
-        log_level=torch.log((volume_so_far + PRIOR) / (expected_so_far + PRIOR)),
+        log_level=torch.log((volume_so_far + PRIOR) / (window.expected_so_far + PRIOR)),
+        window=window,
     )
 
 
 def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -> Tensor:
     """Path features and those of the size, [orders, PATH_FEATURES + SIZE_FEATURES], of about unit size, within +-6."""
-    s = state.period
+    window = weights.window
+    s = window.period
     maximum, minimum = orders.max_periods.to(state.remaining.dtype), orders.min_periods.to(state.remaining.dtype)
     side, sigma = orders.side, state.volatility
     past, future = weights.past, weights.future
@@ -120,17 +232,14 @@ def path_features(orders: OrderBatch, state: ExecutionState, weights: Weights) -
         after = ((past * benchmark + weight * close) / (past + weight).clamp(min=1e-6)).clamp(min=1e-30)
         return torch.where(is_arrival, 1.0, after)
 
-    if s:
-        prices = state.prices.clamp(min=1e-6)
-        against = side[:, None] * torch.log(prices / close[:, None]) / sigma[:, None]
-        best, worst = against.amin(1), against.amax(1)
-        last_expected = torch.where(orders.is_twap, torch.ones_like(zero), state.expected_volume[:, s - 1])
-        surprise = torch.log((state.volumes[:, -1] + 0.05) / (state.expected_volume[:, s - 1] + 0.05))
-        drift = torch.log((state.expected_volume[:, s] + 0.05) / (state.expected_volume[:, s - 1] + 0.05))
-        step = gain(state.prices[:, -2], state.prices[:, -1]) if s > 1 else zero
-    else:
-        best = worst = last_expected = surprise = step = zero
-        drift = torch.log(state.expected_volume[:, 0] + 0.05)
+    prices = window.prices.clamp(min=1e-6)
+    against = side[:, None] * torch.log(prices / close[:, None]) / sigma[:, None]
+    best, worst = (window.known(extreme, zero) for extreme in (against.amin(1), against.amax(1)))
+    before, coming = window.last_expected, window.expected[:, 0]
+    last_expected = window.known(torch.where(orders.is_twap, torch.ones_like(zero), before), zero)
+    surprise = window.known(torch.log((window.last_volume + 0.05) / (before + 0.05)), zero)
+    drift = window.known(torch.log((coming + 0.05) / (before + 0.05)), torch.log(coming + 0.05))
+    step = window.known(gain(window.price_before, window.last_price), zero, 2)
     share_past = past / (past + to_end).clamp(min=1e-6)
     share_minimum = past / (past + to_minimum).clamp(min=1e-6)
     left = (maximum - s).clamp(min=1)

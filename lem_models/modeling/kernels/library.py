@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -40,7 +41,7 @@ from lem_models.guard.output import replacing
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-__all__ = ["Kernels", "Table", "call", "is_available", "kernels"]
+__all__ = ["Kernels", "Table", "call", "is_available", "kernels", "outside_kernels"]
 
 _LOG = logging.getLogger("lem_models")
 # What is compiled side by side: each about as long as the other, because every unit reads the headers again.
@@ -208,8 +209,24 @@ def _are_loadable(dtype: torch.dtype) -> bool:
     return kernels(dtype) is not None
 
 
+_traced_by: set[int] = set()  # programs that are traced now, which hold no kernels
+
+
+@contextmanager
+def outside_kernels() -> Iterator[None]:
+    """Compute by the eager code of torch: for programs that are exported, which cannot call the kernels."""
+    mark = object()
+    _traced_by.add(id(mark))
+    try:
+        yield
+    finally:
+        _traced_by.discard(id(mark))
+
+
 def is_available(x: Tensor, dtype: torch.dtype) -> bool:
     """Whether kernels can compute with ``x`` in a type. They cannot while ``torch.jit`` traces."""
+    if _traced_by:
+        return False
     if x.device.type != "cpu" or dtype not in _SUFFIXES or type(x) not in _PLAIN:
         return False
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]

@@ -271,8 +271,9 @@ class StackedGRN(nn.Module):
         gate: tuple[Tensor, Tensor],
     ) -> Tensor:
         norm = self.norm_weight, self.norm_bias
-        block = len(x) if x.device.type != "cpu" else max(1, _BLOCK_ELEMENTS // (self.num_inputs * self.hidden_size))
-        if len(x) <= block:
+        block = max(1, _BLOCK_ELEMENTS // (self.num_inputs * self.hidden_size))
+        # Blocks serve the caches of a CPU. A graph that is traced must not depend on the number of tokens.
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or len(x) <= block:
             return weighted_networks(x, weights, hidden1, skip, gate, norm)
         blocks = zip(torch.split(x, block), torch.split(weights, block), strict=True)
         return torch.cat([weighted_networks(*tokens, hidden1, skip, gate, norm) for tokens in blocks])

@@ -1,0 +1,1 @@
+"""Commands about models as they are: list, export, publish."""
