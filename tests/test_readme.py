@@ -18,7 +18,7 @@ def test_the_readme_is_short():
 
 
 def test_the_map_names_every_room_in_the_order_of_imports():
-    plan = README.split("\n## Rooms\n")[1].split("```")[1]
+    plan = (ROOT / "docs/how-it-works.md").read_text("utf-8").split("\n## Rooms\n")[1].split("```")[1]
     assert [line.split()[0] for line in plan.strip().splitlines()] == [room for room in ROOMS if room]
 
 
