@@ -207,7 +207,8 @@ def _periods(
     order = pd.Index(ids).get_indexer(pd.Index(fills["order_id"]))
     mine = order >= 0
     rows = np.full(len(fills), -1, dtype=np.int64)
-    rows[mine] = bar_times(bars, symbols[order[mine]], fills["nanoseconds"].to_numpy(np.int64)[mine]).row
+    moments = np.asarray(fills["nanoseconds"], dtype=np.int64)
+    rows[mine] = bar_times(bars, symbols[order[mine]], moments[mine]).row
     last = np.full(len(table), -1, dtype=np.int64)
     np.maximum.at(last, order[mine], rows[mine])
     from_fills = 0
