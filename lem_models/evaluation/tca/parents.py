@@ -203,7 +203,7 @@ def _periods(
     """``max_periods`` of each order, and how many follow from the fills."""
     cells = list(table["max_periods"].array) if "max_periods" in table else [None] * len(table)
     symbols = placed["symbol"].to_numpy(dtype=object)
-    first = bar_times(bars, symbols, placed["start"].astype("int64").to_numpy()).row
+    first = bar_times(bars, symbols, np.asarray(placed["start"].astype("int64"), dtype=np.int64)).row
     order = pd.Index(ids).get_indexer(pd.Index(fills["order_id"]))
     mine = order >= 0
     rows = np.full(len(fills), -1, dtype=np.int64)
