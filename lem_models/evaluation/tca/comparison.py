@@ -152,8 +152,8 @@ def _seen(name: str, policy: Policy, result: ExecutionResult, bars: Bars) -> str
     if not seen:
         return ""
     return (
-        f"{name} used bars before {unseen} in training or validation, and {seen:,} of {len(result.orders):,} orders start "
-        "there: its result on them is no evidence."
+        f"{name} used bars before {unseen} in training or validation, and {seen:,} of {len(result.orders):,} orders "
+        "start there: its result on them is no evidence."
     )
 
 
