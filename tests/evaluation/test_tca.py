@@ -1,18 +1,20 @@
 """Transaction cost analysis: causes add up, simulated fills are measured as simulated, nothing is lost."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lem_models import Order, execute
+from lem_models import Decision, Order, execute
 from lem_models.errors import FillError, OrderError, UnknownNameError
 from lem_models.evaluation.tca import analyse_fills
 from lem_models.evaluation.tca.comparison import ONE_DAY, ONE_ORDER
 from lem_models.evaluation.tca.decomposition import CAUSES
 from lem_models.execution.costs import CostModel
-from tests.helpers import flat_bars, hourly, sessions
+from tests.helpers import flat_bars, hourly, sessions, tiny_config
 
 HOUR = pd.Timedelta("1h")
 DAY = pd.Timestamp("2024-01-01T00:00Z")
@@ -242,6 +244,21 @@ def test_what_a_policy_cannot_execute_is_counted(simulated):
         {"policy": "short", "reason": "longer than its horizon of 3 periods", "orders": len(orders)}
     ]
     assert not len(comparison.table)
+
+
+def test_orders_in_the_days_of_the_training_are_named(simulated):
+    bars, result, fills = simulated
+
+    class Trained:
+        horizon = None
+        config = tiny_config(unseen_from={"1h": date(2030, 1, 1)})
+
+        def decide(self, context, orders, state):
+            return Decision(fraction=1.0 / orders.max_periods, finish=False)
+
+    orders = result.orders[[*result.orders.columns[:14]]]
+    comparison = analyse_fills(fills, bars, orders, against={"mine": Trained()}, **QUICK).comparison
+    assert f"mine used bars before 2030-01-01 in training or validation, and {len(orders)} of" in comparison.remark
 
 
 def test_an_unknown_policy_is_refused_before_anything_is_read():

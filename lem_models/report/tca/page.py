@@ -237,7 +237,7 @@ def _progress(name: str, order: pd.Series[Any], periods: pd.DataFrame) -> Sample
         facts["sizing"] = number_text(f"{order['cause_sizing_bps']:+.1f} bps")
     figure = ReportFigure.from_plot(
         f"{name}: progress",
-        "Shares so far of what was filled, of the benchmark's weights and of the market's volume.",
+        "Shares so far: what was filled, the market's volume, and the volume that 20 sessions before let expect.",
         lambda theme: progress_figure(periods, theme=theme),
     )
     return SampleExecution(f"{name}: filled against the volume", facts, _bars_table(name, periods), figure)
