@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -149,8 +151,7 @@ def _write_onnx(step: LiveStep, description: str, path: Path) -> None:
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise ConfigError(f"an export to ONNX needs {' and '.join(missing)}: pip install 'lem-models[onnx]'")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself
+    with _quiet():
         program = torch.onnx.export(
             traced(step),
             input_names=[slot.name for slot in (*step.inputs, *step.state)],
@@ -163,6 +164,19 @@ def _write_onnx(step: LiveStep, description: str, path: Path) -> None:
         raise RuntimeError("torch.onnx.export gave no program")
     program.model.metadata_props[DESCRIPTION_KEY] = description
     program.save(str(path))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what the exporter says about itself, as of libraries that it does not find."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
 
 
 def _write_program(step: LiveStep, description: str, path: Path) -> None:
