@@ -1,8 +1,8 @@
 """The account of a programme: what was bought against the mean of the daily VWAPs, and the rules day by day.
 
-With ``X`` the average price paid, ``A`` the mean of the daily VWAPs and ``d`` the discount, the bank is paid
-``A (1 - d)`` for each share and paid ``X``: it earns ``shares * (A (1 - d) - X)``. Reported prices hold spread and impact
-already, so the net figure takes off fees alone.
+With ``X`` the average price paid, ``A`` the mean of the daily VWAPs and ``d`` the discount, the bank receives
+``A (1 - d)`` for each share and paid ``X``: it earns ``shares * (A (1 - d) - X)``. Reported prices hold spread and
+impact already, so the net figure takes off fees alone.
 """
 
 from __future__ import annotations
@@ -85,8 +85,10 @@ class ProgrammeReport:
         """The report in a few lines."""
         terms = self.terms
         lines = [
-            f"{terms.symbol}, {self.state} as of {self.as_of}: session {self.sessions} of {self.earliest} to {self.latest}",
-            f"bought {self.bought:,} shares for {self.spent:,.0f}; {terms.amount_in_words(self.left)} left to the total",
+            f"{terms.symbol}, {self.state} as of {self.as_of}: session {self.sessions}, completion between "
+            f"{self.earliest} and {self.latest}",
+            f"bought {self.bought:,} shares for {self.spent:,.0f}; {terms.amount_in_words(self.left)} left to the "
+            "total",
         ]
         if self.bought:
             lines.append(
@@ -214,7 +216,9 @@ def _days_table(
             "participation": shares / average,
             "share_of_volume": np.where(traded, shares / np.where(traded, volume, 1.0), np.nan),
             "within_cap": (shares <= cap) | (terms.daily_cap is None),
-            "day_allowed": [bool(may) and day.tolist() not in broken for may, day in zip(may_trade, dates, strict=True)],
+            "day_allowed": [
+                may and day not in broken for may, day in zip(may_trade.tolist(), dates.tolist(), strict=True)
+            ],
             "time_allowed": _times(days, fills, dates),
         },
         columns=list(DAY_COLUMNS),
@@ -258,7 +262,7 @@ def _breaches(
         texts.append(f"{fills.quantity[at]:,} shares on {fills.dates[at]}, {which}")
     for at in np.flatnonzero(_times_of_fills(days, fills) == "no"):
         moment = pd.Timestamp(fills.time[at], tz="UTC")
-        texts.append(f"{fills.quantity[at]:,} shares at {moment:%Y-%m-%d %H:%M} UTC, outside the hours that are allowed")
+        texts.append(f"{fills.quantity[at]:,} shares at {moment:%Y-%m-%d %H:%M} UTC, outside the allowed hours")
     return texts
 
 

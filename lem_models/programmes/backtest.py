@@ -84,10 +84,10 @@ class ProgrammeBacktest:
         for name in (policy, other):
             if name not in self.programmes:
                 raise ConfigError(f"there is no policy {name!r} here; there are {', '.join(self.programmes)}")
-        tables = [self.programmes[name] for name in (policy, other)]
+        a, b = self.programmes[policy], self.programmes[other]
         if net:
-            tables = [table.assign(slippage_bps=table["net_slippage_bps"]) for table in tables]
-        return paired_difference(*tables)
+            a, b = (table.assign(slippage_bps=table["net_slippage_bps"]) for table in (a, b))
+        return paired_difference(a, b)
 
 
 def backtest(
@@ -153,7 +153,7 @@ def _start_rows(terms: ProgrammeTerms, days: TradingDays, starts: Iterable[str |
         rows = [row for row in rows if not blackout[row]]
     else:
         given = [starts] if isinstance(starts, str) else list(starts)
-        rows = [first_row(terms, days.dates, np.datetime64(day, "D")) for day in given]
+        rows = [first_row(terms, days.dates, date.fromisoformat(str(day))) for day in given]
     if not rows:
         raise ConfigError("there is no first day inside the bars")
     return sorted(set(rows))
@@ -178,7 +178,7 @@ def _periods(terms: ProgrammeTerms, days: TradingDays, row: int) -> Periods | st
 
 def _execute(course: Course, policy: Policy) -> tuple[pd.DataFrame, Integers]:
     """Programmes of one policy, and their purchases [programmes, periods]."""
-    terms, days = course.terms, course.days
+    days = course.days
     bars, progress = days.bars, Progress(course, policy)
     count, periods = course.rows.shape
     shares, price = np.zeros((count, periods), dtype=np.int64), days.fill_vwap[course.rows]

@@ -20,7 +20,14 @@ from lem_models.errors import BarsError, OrderError
 from lem_models.execution.costs import order_impacts, relative_sizes
 from lem_models.execution.execute import complete_for
 from lem_models.execution.frequency_check import check_frequency
-from lem_models.execution.policy import Policy, checked_contexts, lookback_of, policy_faults, rows_not_finite, sessions_of
+from lem_models.execution.policy import (
+    Policy,
+    checked_contexts,
+    lookback_of,
+    policy_faults,
+    rows_not_finite,
+    sessions_of,
+)
 from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.features.market import Market
 from lem_models.markets.origins import REASONS, exclusion_codes
@@ -55,7 +62,7 @@ class Periods:
     maximum: int
 
 
-def first_row(terms: ProgrammeTerms, dates: Dates, first: date | np.datetime64 | None = None) -> int:
+def first_row(terms: ProgrammeTerms, dates: Dates, first: date | None = None) -> int:
     """Row of the first session of a programme: the first on or after its first day that is no blackout."""
     day = np.datetime64(terms.first_day if first is None else first, "D")
     rows = np.flatnonzero((dates >= day) & ~terms.blacked_out(dates))
@@ -118,7 +125,9 @@ def periods_to_come(terms: ProgrammeTerms, days: TradingDays) -> tuple[Periods, 
             return periods, coming[:needed]
         count += _STEP
     raise OrderError(
-        f"the programme does not end within {_FURTHEST} sessions after the last bar", field="latest", rule="range of days"
+        f"the programme does not end within {_FURTHEST} sessions after the last bar",
+        field="latest",
+        rule="range of days",
     )
 
 
@@ -234,7 +243,9 @@ class Course:
                 symbol=terms.symbol,
                 rule="history",
             )
-        table = complete_for(policy, _orders_of(terms, bars.timestamp[start[able]], [programmes[i] for i in able]))
+        table = complete_for(
+            policy, _orders_of(terms, bars.timestamp[start[able]], [programmes[i] for i in able.tolist()])
+        )
         market = Market(bars)
         orders = OrderBatch.from_frame(table)
         maximum = table["max_periods"].to_numpy()
@@ -290,7 +301,7 @@ class Course:
     @property
     def elapsed(self) -> int:
         """Periods whose sessions have closed, of the first programme."""
-        return int((self.rows[0] < len(self.days)).sum())
+        return int(np.count_nonzero(self.rows[0] < len(self.days)))
 
     def context(self, period: int) -> Tensor | None:
         """Context of the last closed session before a period, [programmes, width]."""

@@ -78,7 +78,9 @@ class TradingDays:
         own = bars.select(terms.symbol)
         step = own.frequency.value
         if step > DAY:
-            raise BarsError(f"a programme needs bars of a day or less, not of {clock(own.frequency)}", rule="daily bars")
+            raise BarsError(
+                f"a programme needs bars of a day or less, not of {clock(own.frequency)}", rule="daily bars"
+            )
         none = np.zeros(0, dtype=np.int64)
         if step == DAY:
             return cls(own, own.vwap, own.volume, none, none, step, (0, 0))
@@ -102,7 +104,9 @@ class TradingDays:
         stamp = own.timestamp[rows]
         allowed = (stamp >= opened[session] + quiet[0]) & (stamp + step <= closed[session] - quiet[1])
         volume, money = (np.add.reduceat(each[rows], begin) for each in (own.volume, own.notional))
-        bought, paid = (np.add.reduceat(np.where(allowed, each[rows], 0.0), begin) for each in (own.volume, own.notional))
+        bought, paid = (
+            np.add.reduceat(np.where(allowed, each[rows], 0.0), begin) for each in (own.volume, own.notional)
+        )
         day = pd.DatetimeIndex(opened, tz="UTC").normalize()
         frame = pd.DataFrame(
             {
@@ -185,9 +189,7 @@ class TradingDays:
             library = exchange_calendars.get_calendar(name, start=moment - pd.Timedelta(days=30), end=moment)
             if library.is_session(moment):
                 opened, closed = (int(at.value) for at in (library.session_open(moment), library.session_close(moment)))
-        return Window(
-            pd.Timestamp(opened + self.quiet[0], tz="UTC"), pd.Timestamp(closed - self.quiet[1], tz="UTC")
-        )
+        return Window(pd.Timestamp(opened + self.quiet[0], tz="UTC"), pd.Timestamp(closed - self.quiet[1], tz="UTC"))
 
 
 def _days(timestamp: Integers) -> Dates:

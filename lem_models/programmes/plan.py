@@ -41,9 +41,7 @@ def cost_rate(terms: ProgrammeTerms, shares: float, volume: float, volatility: f
     return terms.half_spread_and_fee + terms.costs.impact * volatility * math.sqrt(max(part, 0.0))
 
 
-def _begin(
-    terms: ProgrammeTerms, policy: Policy, days: TradingDays, fills: Fills, *, told_size: bool = True
-) -> _Begun:
+def _begin(terms: ProgrammeTerms, policy: Policy, days: TradingDays, fills: Fills, *, told_size: bool = True) -> _Begun:
     """Replay the closed sessions with the fills reported; the sessions before the first day need no programme."""
     periods, coming = periods_to_come(terms, days)
     course, reasons = Course.of(terms, policy, days, [periods], coming, told_size=told_size)
@@ -171,7 +169,7 @@ def _decision(begun: _Begun, purchase: Purchase, day: np.datetime64, *, paused: 
     done = float(progress.spent[0] if terms.is_notional else progress.bought[0])
     left = terms.total - done - (money if terms.is_notional else shares)
     is_today = not paused and s < len(begun.shares)
-    decision = {
+    decision: dict[str, Any] = {
         "terms": terms,
         "day": _date(day),
         "session": int(course.may_trade[0, : s + 1].sum()),
@@ -196,7 +194,9 @@ def _decision(begun: _Begun, purchase: Purchase, day: np.datetime64, *, paused: 
 def _binding(course: Course, purchase: Purchase, *, may_trade: bool) -> str:
     """Which rule changed what the policy asked for."""
     lot = course.terms.lot_size
-    wanted, least, most, cap = (float(each[0]) for each in (purchase.wanted, purchase.least, purchase.most, purchase.cap))
+    wanted, least, most, cap = (
+        float(each[0]) for each in (purchase.wanted, purchase.least, purchase.most, purchase.cap)
+    )
     if bool(purchase.ended[0]):
         return "complete"
     if not may_trade:

@@ -49,7 +49,6 @@ class _DayRoll(Roll):
             arrival_price=window.arrival_price,
             volume_unit=window.volume_unit,
         )
-        self.largest = torch.full_like(self._day_cap, torch.inf)  # what was bought was bought
 
     def limit_day(self, cap: Tensor, may_trade: Tensor, later: Tensor, held_back: Tensor, close: Tensor) -> None:
         """Set the feasible interval of the period.
@@ -230,9 +229,12 @@ class Progress:
         self.bought = self.bought + shares
         self.spent = self.spent + money
         fraction = (money if self._terms.is_notional else shares) / self._terms.total
-        self._roll.fraction = _tensor(fraction)
         self._roll.book(
-            _tensor(vwap / self._arrival), _tensor(close / self._arrival), _tensor(volume / self._unit)
+            _tensor(vwap / self._arrival),
+            _tensor(close / self._arrival),
+            _tensor(volume / self._unit),
+            filled=_tensor(fraction),
+            filled_price=_tensor(np.where(shares != 0, paid, vwap) / self._arrival),
         )
         counts = (volume > 0) & (self.period < self._course.maximum)
         self._sum, self._days = self._sum + np.where(counts, vwap, 0.0), self._days + counts

@@ -251,5 +251,3 @@ class ProgrammeTerms(Settings):
         """The same programme with some other terms, checked again."""
         values: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self)(**(values | terms))
-
-
