@@ -57,14 +57,14 @@ def average_daily_volumes(volume: Floats, known: Dates, days: Dates, cap: DailyC
 
 
 def cap_shares(average: Floats, cap: DailyCap | None, lot_size: int) -> Integers:
-    """Most shares of a day in whole lots, int64 [days]; 0 where the average is not known.
+    """Most shares of a day in whole lots, int64 [...] as the averages; 0 where the average is not known.
 
     Example:
         >>> cap_shares(np.array([13_139_733.0]), DailyCap(), 100)
         array([3284900])
     """
     if cap is None:
-        return np.full(len(average), _NO_CAP // lot_size * lot_size, dtype=np.int64)
+        return np.full(np.shape(average), _NO_CAP // lot_size * lot_size, dtype=np.int64)
     # The slack: a quarter of a whole number of lots may come out a rounding error short.
     lots = np.floor(np.nan_to_num(average) * cap.fraction / lot_size * (1 + 1e-12))
     return np.asarray(lots.astype(np.int64) * lot_size)

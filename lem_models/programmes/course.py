@@ -286,7 +286,7 @@ class Course:
     @property
     def periods(self) -> int:
         """Periods of the longest programme."""
-        return self.rows.shape[1]
+        return int(self.rows.shape[1])
 
     @property
     def minimum(self) -> Integers:

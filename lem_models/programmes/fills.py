@@ -144,7 +144,7 @@ def _moments(table: pd.DataFrame) -> pd.DatetimeIndex:
             moment = pd.Timestamp(value)
         except (ValueError, TypeError, OverflowError):
             moment = pd.NaT  # type: ignore[assignment]
-        if moment is pd.NaT:
+        if pd.isna(moment):
             problem = f"timestamp must be a day (2024-01-31) or a time with its zone; got {shown(value)}"
             raise OrderError(problem, field="timestamp", rule="time of a fill", row=row)
         if moment.tzinfo is None:

@@ -202,13 +202,10 @@ def _binding(course: Course, purchase: Purchase, *, may_trade: bool) -> str:
     if not may_trade:
         return "blackout"
     if wanted > most + lot / 2:
-        return "daily cap" if most == cap else "earliest completion"
-    if wanted < least - lot / 2 or (least == most > 0 and most == cap):
-        return "latest completion"
-    # The policy itself is held inside the interval: at its ends a rule may have bound before.
-    if most == cap and wanted > most - lot:
-        return "daily cap"
-    return "none"
+        if most == cap:
+            return "daily cap"
+        return "none" if bool(purchase.may_finish[0]) else "earliest completion"
+    return "latest completion" if wanted < least - lot / 2 else "none"
 
 
 def _reason(course: Course, progress: Progress, purchase: Purchase, decision: dict[str, Any]) -> str:

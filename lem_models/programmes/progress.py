@@ -23,7 +23,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lem_models.execution.policy import Policy
+from lem_models.execution.policy import Policy, policy_faults
+from lem_models.execution.records import Decision, ExecutionState, OrderBatch
 from lem_models.execution.roll import Roll
 from lem_models.programmes.course import Course
 
@@ -71,6 +72,19 @@ class _DayRoll(Roll):
         self._upper = torch.minimum(self._day_cap, room)
         lower = self.remaining - self._day_reserve
         self._lower = torch.minimum(torch.where(lower > self._tiny, lower, 0.0), self._upper)
+
+
+class _Heard(Policy):
+    """A policy whose last answer is kept: the roll holds it inside its interval, and what it was explains the day."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self.fraction: Any = 0.0
+
+    def decide(self, context: Tensor | None, orders: OrderBatch, state: ExecutionState) -> Decision:
+        decision = self._policy.decide(context, orders, state)
+        self.fraction = decision[0] if isinstance(decision, tuple) else decision.fraction
+        return decision
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +136,8 @@ class Progress:
 
     def __init__(self, course: Course, policy: Policy) -> None:
         count = len(course)
-        self._course, self._policy, self._terms = course, policy, course.terms
+        self._course, self._policy, self._terms = course, _Heard(policy), course.terms
+        self._named = policy
         self._roll = _DayRoll(course)
         self._arrival = course.window.arrival_price.numpy()
         self._unit = course.window.volume_unit.numpy()
@@ -162,7 +177,9 @@ class Progress:
             _tensor(self._last_close / self._arrival),
         )
         asleep = self.ended | self.finishing | is_over
-        self._roll.decide(self._policy, course.context(s), torch.from_numpy(asleep))
+        with policy_faults(self._named, course.table):
+            self._roll.decide(self._policy, course.context(s), torch.from_numpy(asleep))
+        asked = _tensor(self._policy.fraction).expand(len(course)).numpy()
         wants_to_finish = (self._roll.finish > 0.5).numpy()
         no_lot_left = terms.total - done < lot * price
         self.finishing |= may_finish & ~is_over & (wants_to_finish | no_lot_left)
@@ -172,6 +189,7 @@ class Progress:
         self.ended = self.ended | is_over | (self.finishing & (aim - done < (lot * price if terms.is_notional else 1)))
         fraction = self._roll.fraction.numpy()
         wanted = np.where(self.finishing, aim - done, fraction * terms.total) / price
+        heard = np.where(self.finishing, aim - done, np.maximum(asked, 0.0) * terms.total) / price
         room = _lots(np.maximum(aim - done - held_back, 0.0) / price, lot)
         if not terms.is_notional:
             # Fills in odd lots leave a rest that is no whole lot: the last purchase takes it.
@@ -191,7 +209,7 @@ class Progress:
         return Purchase(
             shares=shares,
             money=money,
-            wanted=np.where(free, wanted, 0.0),
+            wanted=np.where(free, heard, 0.0),
             least=least,
             most=most,
             cap=cap,
