@@ -29,6 +29,7 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 _LARGEST_COST = 0.9  # of the price, as in the simulator
+_ROUNDING_BPS = 1e-9
 _ENDS_BEFORE = "the bars end before the programme does"
 _OUT_OF_HISTORY = "the first day lies before the second bar"
 
@@ -211,7 +212,9 @@ def _priced(course: Course, progress: Progress, shares: Integers, price: Floats)
     counted = (np.arange(periods) < end[:, None]) & (volume > 0)
     benchmark = np.where(counted, vwap, 0.0).sum(1) / np.maximum(counted.sum(1), 1)
     executed, net = spent / np.maximum(bought, 1), net_spent / np.maximum(bought, 1)
-    slippage, net_slippage = (np.where(bought > 0, (each / benchmark - 1) * 1e4, np.nan) for each in (executed, net))
+    slippage, net_slippage = (
+        np.where(bought > 0, _without_rounding((each / benchmark - 1) * 1e4), np.nan) for each in (executed, net)
+    )
     earned, net_earned = (
         np.where(bought > 0, (terms.promised - each / benchmark) * 1e4, np.nan) for each in (executed, net)
     )
@@ -240,3 +243,8 @@ def _priced(course: Course, progress: Progress, shares: Integers, price: Floats)
         net_earned_bps=net_earned,
         largest_participation=np.nan_to_num(shares / course.average).max(1),
     )
+
+
+def _without_rounding(bps: Floats) -> Floats:
+    """Differences without rounding errors: an equal purchase every session is the mean, exactly."""
+    return np.where(np.abs(bps) < _ROUNDING_BPS, 0.0, bps)

@@ -221,7 +221,7 @@ def _reason(course: Course, progress: Progress, purchase: Purchase, decision: di
     size = f"{shares:,} {terms.symbol}"
     if terms.is_notional:
         size = f"{terms.symbol} for {decision['notional']:,.0f} (about {shares:,} shares)"
-    text = f"buy {size} on {day}, session {decision['session']}: {part}"
+    text = f"buy {size} on {day}, session {decision['session']} ({part})"
     because = {
         "daily cap": f"the daily cap, {terms.daily_cap}, allows {int(purchase.cap[0]):,} shares",
         "latest completion": f"the {course.sessions_left(progress.period)[0]} sessions after it could not buy the rest",
@@ -235,7 +235,7 @@ def _reason(course: Course, progress: Progress, purchase: Purchase, decision: di
             because += f" and aims at the {aim} end of its range"
     left = f"{terms.amount_in_words(decision['left_after'])} left after it"
     may = "" if decision["finishes"] else "; it may finish" if decision["may_finish"] else "; it may not finish yet"
-    return f"{text}, because {because}; {left}{may}; expected cost {decision['expected_cost_bps']:.1f} bps"
+    return f"{text}: {because}; {left}{may}; expected cost {decision['expected_cost_bps']:.1f} bps"
 
 
 def _date(day: np.datetime64) -> date:

@@ -34,7 +34,7 @@ class BuybackProgramme(ProgrammeTerms):
         ...     symbol="SPX", shares=2_000_000, first_day="2018-10-01", earliest=5, latest=20, lot_size=100)
         >>> bars = Bars.sample("us-index-daily").between(end="2018-10-01T00:00Z")
         >>> print(programme.today(bars, None, "twap"))
-        buy 100,000 SPX on 2018-10-01, session 1: 0.0 % of the average daily volume, because the policy's choice; \
+        buy 100,000 SPX on 2018-10-01, session 1 (0.0 % of the average daily volume): the policy's choice; \
 1,900,000 SPX left after it; it may not finish yet; expected cost 0.0 bps
     """
 
