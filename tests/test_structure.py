@@ -30,6 +30,7 @@ ROOMS = (
     "baselines",
     "evaluation",
     "report",
+    "programmes",
     "hub",
     "training",
     "desk",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lem_models.cli.commands.benchmark import benchmark
+from lem_models.cli.commands.buyback import buyback
 from lem_models.cli.commands.check_leak import check_leak
 from lem_models.cli.commands.data_check import check
 from lem_models.cli.commands.data_convert import convert
@@ -96,6 +97,7 @@ add_command(app, benchmark, name="benchmark", summary="Compare a model with base
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
+add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
