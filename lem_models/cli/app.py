@@ -14,6 +14,7 @@ from lem_models.cli.commands.data_check import check
 from lem_models.cli.commands.data_convert import convert
 from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
+from lem_models.cli.commands.desk.next_bar import next_command
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
@@ -93,6 +94,7 @@ add_command(app, demo, name="demo", summary="Execute a few thousand orders and w
 add_command(app, benchmark, name="benchmark", summary="Compare a model with baselines and the martingale null.")
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
+add_command(app, next_command, name="next", summary="What an order does in the coming bar, and a forecast of the rest.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
