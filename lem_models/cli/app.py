@@ -14,7 +14,10 @@ from lem_models.cli.commands.data_check import check
 from lem_models.cli.commands.data_convert import convert
 from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
+from lem_models.cli.commands.desk.change import amend, cancel, pause, resume
 from lem_models.cli.commands.desk.next_bar import next_command
+from lem_models.cli.commands.desk.run import run
+from lem_models.cli.commands.desk.status import status
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
@@ -62,6 +65,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 data_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
+desk_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 publish_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 
 
@@ -80,6 +84,12 @@ def lem(
 @data_app.callback()
 def data(context: typer.Context) -> None:
     """Fetch, check and convert bars."""
+    show_help(context)
+
+
+@desk_app.callback()
+def desk(context: typer.Context) -> None:
+    """Run live orders from a database, and change them."""
     show_help(context)
 
 
@@ -103,6 +113,13 @@ add_command(data_app, fetch, name="fetch", summary="Download bars from an archiv
 add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")
+app.add_typer(desk_app, name="desk")
+add_command(desk_app, run, name="run", summary="Run a desk: watch bars, say what every order does.")
+add_command(desk_app, status, name="status", summary="Orders, feeds and faults of a desk.")
+add_command(desk_app, amend, name="amend", summary="Change an order under way.")
+add_command(desk_app, cancel, name="cancel", summary="End an order.")
+add_command(desk_app, pause, name="pause", summary="Send nothing for an order until it is resumed.")
+add_command(desk_app, resume, name="resume", summary="Go on with a paused order.")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

@@ -9,8 +9,8 @@ is put together from blocks. A block of :math:`L` bars is drawn from the past of
     \log x'_l = \log c'_{l-1} + e \, \frac{\sigma_{now}}{\sigma_o} \, (\log x_{o+l} - \log c_{o+l-1}), \qquad
     v'_l = \hat v_l \, \frac{v_{o+l}}{\hat v_{o,l}},
 
-for ``x`` open, high, low, close and VWAP. :math:`\sigma` is the volatility per bar as it was known before the block, and
-:math:`\hat v` the volume expected then for each of its bars. The sign reflects prices about the previous close as in
+for ``x`` open, high, low, close and VWAP. :math:`\sigma` is the volatility per bar that was known before the block,
+and :math:`\hat v` the volume expected then for each of its bars. The sign reflects prices about the last close as in
 :mod:`lem_models.evaluation.null`: it takes out the drift of the past and doubles the number of blocks. Prices and
 volumes of a bar stay together, and so do the bars of a block. Only bars of the history are read.
 """

@@ -120,7 +120,10 @@ class Forecast:
         """A table, and a sentence on the end and the slippage."""
         by_day = len(self.start) > 1 and int(self.start[1] - self.start[0]) >= 86_400 * 10**9
         form = "%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M"
-        lines = [f"forecast: 10 / 50 / 90 % of {self.paths} simulated paths", "  bar from (UTC)     trades, %          filled, %"]
+        lines = [
+            f"forecast: 10 / 50 / 90 % of {self.paths} simulated paths",
+            "  bar from (UTC)     trades, %          filled, %",
+        ]
         for at, traded, filled in zip(self.start, self.traded, self.filled, strict=True):
             lines.append(f"  {moment(int(at)):{form}}".ljust(21) + f"{_percents(traded)}   {_percents(filled)}")
             if filled.low >= _WHOLE:
@@ -168,13 +171,15 @@ def forecast_order(
     """
     remaining = order.terms.max_periods - order.period
     if not order.is_active or remaining < 1:
-        raise OrderError(f"order {order.order.label!r} is {order.status}: nothing is left to forecast", rule="active order")
+        raise OrderError(
+            f"order {order.order.label!r} is {order.status}: nothing is left to forecast", rule="active order"
+        )
     own = bars.select([order.order.symbol])
     simulated = simulate_bars(own, remaining, paths=paths, seed=seed)
     if not order.period and order.terms.start != int(simulated.timestamp[0]):
         raise OrderError(
-            f"order {order.order.label!r} starts at {moment(order.terms.start):%Y-%m-%d %H:%M} UTC, and the coming bar at "
-            f"{moment(int(simulated.timestamp[0])):%Y-%m-%d %H:%M}: it is forecast from its first bar on",
+            f"order {order.order.label!r} starts at {moment(order.terms.start):%Y-%m-%d %H:%M} UTC, and the coming bar "
+            f"at {moment(int(simulated.timestamp[0])):%Y-%m-%d %H:%M}: it is forecast from its first bar on",
             rule="begun order",
         )
     if order.period > len(own):
@@ -272,9 +277,7 @@ def _closed(simulated: BarPaths, period: int, names: list[str]) -> Mapping[str, 
     }
 
 
-def _bands(
-    order: OrderState, own: Bars, past: int, simulated: BarPaths, units: Floats, money: Floats
-) -> Forecast:
+def _bands(order: OrderState, own: Bars, past: int, simulated: BarPaths, units: Floats, money: Floats) -> Forecast:
     """The bands of what was played."""
     amount = float(order.order.amount)
     used = money if order.order.is_notional else units

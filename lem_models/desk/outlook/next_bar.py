@@ -21,6 +21,7 @@ from lem_models.desk.feed import Fill
 from lem_models.desk.log.state import OrderState
 from lem_models.desk.order import DeskOrder
 from lem_models.desk.outlook.forecast import Forecast, forecast_order
+from lem_models.desk.running.bar_sources import closed_by
 from lem_models.desk.running.fill_files import FillRow
 from lem_models.desk.status import OrderStatus
 from lem_models.desk.store.event_store import MemoryStore
@@ -133,7 +134,9 @@ class NextBar:
             for bar in self.schedule:
                 price = "-" if bar.price is None else f"{bar.price:.8g}"
                 cells = (plain_text(bar.decided), plain_text(bar.filled), price, f"{plain_text(bar.left)} {unit}")
-                lines.append(f"  {bar.window[0]:%Y-%m-%d %H:%M}    " + "".join(cell.ljust(15) for cell in cells).rstrip())
+                lines.append(
+                    f"  {bar.window[0]:%Y-%m-%d %H:%M}    " + "".join(cell.ljust(15) for cell in cells).rstrip()
+                )
         lines += ["", f"next: {self.decision if self.decision is not None else _nothing(self.status)}"]
         if self.decision is not None and self.decision.reason and self.decision.quantity:
             lines.append(f"  {self.decision.reason}")
@@ -168,7 +171,8 @@ def next_bar(
         fills: What really filled, each with its time; without it what was decided fills at each bar's VWAP.
         paths: Simulated paths of the forecast; 0 for none.
         seed: Seed of the paths.
-        now: The time, nanoseconds UTC, that the last bar is held against; ``None`` not to ask whether it is old.
+        now: The time, nanoseconds UTC: a bar that has not closed by then is left out, and old bars are said to be old.
+            ``None`` not to ask.
         allow_frequency: Whether a model may decide on bars of another length than it was trained on.
 
     Raises:
@@ -180,6 +184,8 @@ def next_bar(
             f"the bars have no symbol {order.symbol}; they have {', '.join(bars.symbols[:8])}", rule="known symbol"
         )
     own = bars.select([order.symbol])
+    if now is not None:
+        own = closed_by(own, now)
     step = int(own.frequency.value)
     first = _first_row(order, own)
     clock = [int(own.timestamp[first - 1]) + step]
@@ -229,7 +235,9 @@ def paper_fill(decision: Decision, volume: float, notional: float) -> Fill | Non
     quantity = decision.allowed(volume)
     if quantity <= 0:
         return None
-    return Fill(decision.order_id, quantity, Decimal(repr(notional / volume)), f"paper {decision.child}", decision.child)
+    return Fill(
+        decision.order_id, quantity, Decimal(repr(notional / volume)), f"paper {decision.child}", decision.child
+    )
 
 
 def _first_row(order: DeskOrder, own: Bars) -> int:
@@ -267,7 +275,9 @@ def _placed(fills: Sequence[FillRow], label: str, own: Bars, first: int) -> dict
             continue
         if fill.at is None:
             raise OrderError(
-                f"fill {fill.id!r} has no time: give the column time, so that its bar is known", field="time", rule="time"
+                f"fill {fill.id!r} has no time: give the column time, so that its bar is known",
+                field="time",
+                rule="time",
             )
         if fill.at < begin:
             raise OrderError(
@@ -324,9 +334,7 @@ def _replayed(
     return schedule
 
 
-def _forecast(
-    desk: Desk, state: OrderState, own: Bars, paths: int, seed: int, *, allow_frequency: bool
-) -> Forecast:
+def _forecast(desk: Desk, state: OrderState, own: Bars, paths: int, seed: int, *, allow_frequency: bool) -> Forecast:
     from lem_models.baselines.volume_curve import VolumeCurve
 
     policy: Policy = VolumeCurve(sessions=20) if state.fallback else desk.policy
@@ -343,11 +351,13 @@ def _stale(last: pd.Timestamp, step: pd.Timedelta, decision: Decision | None, no
         return ""
     age = (clock - (last + step)).round("s")
     return (
-        f"the data is old: its last bar ended at {last + step:%Y-%m-%d %H:%M} UTC, {_in_words(age)} ago, and the bar that "
-        "is decided has closed since; fetch newer bars"
+        f"the data is old: its last bar ended at {last + step:%Y-%m-%d %H:%M} UTC, {_in_words(age)} ago, and the bar "
+        "that is decided has closed since; fetch newer bars"
     )
 
 
 def _in_words(age: pd.Timedelta) -> str:
     hours = age.total_seconds() / 3600
-    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 2 else f"{hours * 60:.0f} minutes"
+    return (
+        f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.0f} hours" if hours >= 2 else f"{hours * 60:.0f} minutes"
+    )

@@ -132,8 +132,8 @@ class FillFile:
         lacking = [name for name in _NEEDED if name not in names]
         if lacking:
             raise ConfigError(
-                f"{self.path} lacks the column {lacking[0]!r}: fills have order, quantity, price, id, and may have child "
-                "and time"
+                f"{self.path} lacks the column {lacking[0]!r}: fills have order, quantity, price, id, and may have "
+                "child and time"
             )
         return names
 

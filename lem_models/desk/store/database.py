@@ -56,6 +56,11 @@ class DatabaseStore:
         except self._sql.exc.SQLAlchemyError as error:
             raise DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database") from None
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for tables beside the log."""
+        return self._engine
+
     # -- the lease ---------------------------------------------------------------------------------------------------
 
     def acquire(self, *, takeover: bool = False) -> int:

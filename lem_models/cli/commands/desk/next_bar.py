@@ -31,8 +31,8 @@ class NextOptions(OrderOptions, ModelOptions, DataOptions):
 
     fills: Path | None = Field(
         None,
-        description="What really filled: .csv or .jsonl with time, quantity, price and id; default what was decided, at "
-        "each bar's VWAP.",
+        description="What really filled: .csv or .jsonl with time, quantity, price and id; default what was decided, "
+        "at each bar's VWAP.",
     )
     paths: int = Field(200, ge=0, description="Simulated paths of the forecast; 0 for none.")
     seed: int = Field(0, description="Seed of the paths.")

@@ -26,7 +26,9 @@ class OrderOptions(Settings):
         "max_duration": "--max",
     }
 
-    order_file: Path | None = Field(None, description="File of one order: .toml or .csv. The options below replace its fields.")
+    order_file: Path | None = Field(
+        None, description="File of one order: .toml or .csv. The options below replace its fields."
+    )
     order_symbol: str | None = Field(None, description="Symbol to trade.")
     side: str | None = Field(None, description="buy or sell.")
     amount: str | None = Field(None, description="Units or money: '40 BTC', '2 million USD'.")
