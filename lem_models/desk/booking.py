@@ -119,6 +119,8 @@ class Booking:
         was_active = order.is_active
         late = not was_active or known is None or known.period < order.period
         beyond = _beyond(order, fill, known)
+        if late and was_active:
+            self._trading.engine(change)  # before the fill is in the state: it is told of the fill below, once
         change.add(label, Filled(fill.id, fill.quantity, fill.price, child if known else "", late, beyond))
         if late and was_active:
             self._trading.late(change, label, fill.quantity, fill.price)

@@ -18,7 +18,7 @@ from tests.helpers.markets import hourly
 from tests.helpers.venue import FakeVenue
 
 SYMBOLS = 2
-HISTORY_DAYS = 3
+HISTORY_DAYS = 2
 EVERY = 8
 """Bars from one order to the next of a symbol."""
 
@@ -88,42 +88,55 @@ class Scene:
                 venue.send(decision)
 
 
-def kill_lives(scene: Scene, kills: int, seed: int, mean: float) -> int:
+def kill_lives(scene: Scene, kills: int, seed: int, size: int) -> int:
     """Run a scene in processes that are killed at random moments until one of them reaches the end.
+
+    A process is killed some milliseconds after the venue's file has grown by a random number of bytes, so it is killed
+    as often on a fast machine as on a slow one; every fourth while it opens the desk.
 
     Args:
         scene: The scene.
-        kills: Most processes to kill; the next one may finish.
+        kills: Processes to kill; the next one may finish.
         seed: Seed of the moments.
-        mean: Mean time that a process lives once its desk is open, seconds.
+        size: Bytes of the venue's file at the end.
 
     Returns:
         Processes that were killed.
     """
     draw, killed = random.Random(seed), 0
     while True:
-        reader, writer = os.pipe()
         process = os.fork()
         if process == 0:
             status = 1
             try:
-                os.close(reader)
-                os.write(writer, b"x")
                 scene.live()
                 status = 0
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(status)
-        os.close(writer)
-        os.read(reader, 1)
-        os.close(reader)
-        if killed < kills:
-            time.sleep(draw.expovariate(1 / mean))
-            os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
+        status = _killed(process, scene.venue, draw, size / kills) if killed < kills else os.waitpid(process, 0)[1]
         if os.WIFSIGNALED(status):
             killed += 1
             continue
         assert os.WEXITSTATUS(status) == 0
         return killed
+
+
+def _killed(process: int, file: Path, draw: random.Random, growth: float) -> int:
+    """Kill a process at a random moment, unless it ends before; its status."""
+    opens = draw.random() < 0.25
+    size = _size(file) + (0.0 if opens else draw.uniform(0, 1.6 * growth))
+    delay = draw.uniform(0, 0.15 if opens else 0.02)
+    while _size(file) < size:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.0005)
+    time.sleep(delay)
+    os.kill(process, signal.SIGKILL)
+    return os.waitpid(process, 0)[1]
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0

@@ -16,7 +16,6 @@ import pandas as pd
 
 from lem_models.desk import ChildDone, Decision, Fill
 
-
 _REPORTED = 6  # bars for which the venue repeats what it has reported
 
 
