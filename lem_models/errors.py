@@ -20,6 +20,7 @@ __all__ = [
     "ConfigError",
     "DeskError",
     "DownloadError",
+    "FillError",
     "HubError",
     "LEMError",
     "LookAheadError",
@@ -163,6 +164,13 @@ class OrderError(LEMError, ValueError):
 
     def _known(self) -> dict[str, Any]:
         return {"field": self.field, "row": self.row, "order_id": self.order_id, "rule": self.rule}
+
+
+class FillError(OrderError):
+    """A table of fills, or of decisions, that cannot be read without a guess.
+
+    It has the fields of an :class:`OrderError`; ``row`` is a row of the table of fills.
+    """
 
 
 class ConfigError(LEMError, ValueError):

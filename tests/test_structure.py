@@ -47,6 +47,8 @@ DOORS: Mapping[str, str] = {
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",
     "lem_models.markets.bars:Bars.push_to_hub": "lem_models.hub.datasets.push",
     "lem_models.markets.bars:Bars.from_hub": "lem_models.hub.datasets.pull",
+    "lem_models.evaluation.tca.analysis:TransactionCosts.to_html": "lem_models.report.tca.page",
+    "lem_models.evaluation.tca.analysis:TransactionCosts.__str__": "lem_models.report.tca.text",
     "lem_models.modeling.model:LEMModel.from_pretrained": "lem_models.hub.models.load",
     "lem_models.modeling.model:LEMModel.save_pretrained": "lem_models.hub.models.save",
     "lem_models.modeling.model:LEMModel.push_to_hub": "lem_models.hub.models.push",

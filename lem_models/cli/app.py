@@ -16,6 +16,7 @@ from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.desk.change import amend, cancel, pause, resume
 from lem_models.cli.commands.desk.next_bar import next_command
+from lem_models.cli.commands.desk.report import report
 from lem_models.cli.commands.desk.run import run
 from lem_models.cli.commands.desk.status import status
 from lem_models.cli.commands.execute import execute
@@ -25,6 +26,7 @@ from lem_models.cli.commands.list_models import list_models
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.publish_model import publish_model
+from lem_models.cli.commands.tca import tca
 from lem_models.cli.commands.train import train
 from lem_models.cli.options import add_command
 from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line
@@ -105,6 +107,7 @@ add_command(app, benchmark, name="benchmark", summary="Compare a model with base
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, next_command, name="next", summary="What an order does in the coming bar, and a forecast of the rest.")
+add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
@@ -120,6 +123,7 @@ add_command(desk_app, amend, name="amend", summary="Change an order under way.")
 add_command(desk_app, cancel, name="cancel", summary="End an order.")
 add_command(desk_app, pause, name="pause", summary="Send nothing for an order until it is resumed.")
 add_command(desk_app, resume, name="resume", summary="Go on with a paused order.")
+add_command(desk_app, report, name="report", summary="What an order cost, and why; HTML.")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.calendar.choice import CalendarChoice
 
-__all__ = ["BARS", "BarsOptions", "DataOptions", "calendar_choice"]
+__all__ = ["BARS", "BarsOptions", "DataOptions", "calendar_choice", "read_pairs"]
 
 BARS = "Bars: .arrow, .parquet, .csv, .csv.gz, .txt, .json, or a .zip of one; a pattern in quotes for several."
 """Help of options and arguments that name a file of bars."""
@@ -80,7 +80,7 @@ class BarsOptions(Settings):
             symbol=_names(self.symbol),
             tz=self.tz,
             unit=self.unit,
-            columns=None if self.vendor_columns is None else _pairs(self.vendor_columns, "--columns takes OURS=THEIRS"),
+            columns=_columns(self.vendor_columns),
             calendar=calendar_choice(self.calendar),
             notional=self.notional,
             repair=self.repair,
@@ -114,14 +114,20 @@ def calendar_choice(text: str) -> CalendarChoice:
     """
     if "=" not in text:
         return text
-    return _pairs(text, "--calendar takes one name, or SYMBOL=NAME per symbol")
+    return read_pairs(text, "--calendar takes one name, or SYMBOL=NAME per symbol")
 
 
 def _names(text: str | None) -> str | Mapping[str, str] | None:
-    return text if text is None or "=" not in text else _pairs(text, "--symbol takes one name, or OLD=NEW per symbol")
+    if text is None or "=" not in text:
+        return text
+    return read_pairs(text, "--symbol takes one name, or OLD=NEW per symbol")
 
 
-def _pairs(text: str, rule: str) -> dict[str, str]:
+def _columns(text: str | None) -> dict[str, str] | None:
+    return None if text is None else read_pairs(text, "--columns takes OURS=THEIRS")
+
+
+def read_pairs(text: str, rule: str) -> dict[str, str]:
     """Read ``KEY=NAME``, comma-separated.
 
     Raises:

@@ -19,14 +19,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import ConfigError
 from lem_models.execution.result import ExecutionResult, with_ends
+from lem_models.markets.bars import Bars
 from lem_models.statistics.bootstrap import OrderBootstrap
 from lem_models.statistics.groups import Row, groups, stack
 
-__all__ = ["AFTER", "post_trade_reversion", "reversion_bps"]
+__all__ = ["AFTER", "post_trade_reversion", "reversion_bps", "reversion_from"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 AFTER = (1, 6, 24)
 """Bars after the last fill."""
@@ -50,8 +55,6 @@ def reversion_bps(result: ExecutionResult, after: Sequence[int] = AFTER) -> pd.D
     Raises:
         ConfigError: If a number of bars is below 1.
     """
-    if any(bars < 1 for bars in after):
-        raise ConfigError(f"reversion is measured at least one bar after the end, got {list(after)}")
     orders, bars = result.orders, result.bars
     side = orders["side"].map({"buy": 1.0, "sell": -1.0}).to_numpy(np.float64)
     schedule, period = result.schedule, np.full(len(orders), -1, dtype=np.int64)
@@ -62,12 +65,36 @@ def reversion_bps(result: ExecutionResult, after: Sequence[int] = AFTER) -> pd.D
     prices = {"last_fill": bars.vwap_at(last), "executed": orders["executed_price"].to_numpy(np.float64)}
     columns: dict[str, object] = {"order_id": orders["order_id"].to_numpy()}
     for name in _REFERENCES:
-        for ahead in after:
-            later = np.minimum(last + ahead, len(bars) - 1)
-            is_known = filled & (last + ahead < len(bars)) & (bars.grid.gapless_start(later) <= last)
-            change = side * (prices[name] / bars.vwap_at(later) - 1.0) * 1e4
-            columns[f"{name}_{ahead}"] = np.where(is_known, change, np.nan)
+        moved = reversion_from(bars, side, np.where(filled, prices[name], np.nan), last, after)
+        for place, ahead in enumerate(after):
+            columns[f"{name}_{ahead}"] = moved[:, place]
     return pd.DataFrame(columns)
+
+
+def reversion_from(bars: Bars, side: Floats, price: Floats, last: Integers, after: Sequence[int]) -> Floats:
+    """Reversion from prices that orders got.
+
+    Args:
+        bars: The market.
+        side: +1 buy, -1 sell, [orders].
+        price: The price, [orders]; NaN where nothing filled.
+        last: Flat index of the bar of the last fill, [orders].
+        after: Numbers of bars after it, each at least 1.
+
+    Returns:
+        In bps, positive = cost, [orders, after]; NaN where the bars end before, or where a gap lies between.
+
+    Raises:
+        ConfigError: If a number of bars is below 1.
+    """
+    if any(ahead < 1 for ahead in after):
+        raise ConfigError(f"reversion is measured at least one bar after the end, got {list(after)}")
+    moved = np.full((len(last), len(after)), np.nan)
+    for place, ahead in enumerate(after):
+        later = np.minimum(last + ahead, len(bars) - 1)
+        is_known = (last + ahead < len(bars)) & (bars.grid.gapless_start(later) <= last)
+        moved[:, place] = np.where(is_known, side * (price / bars.vwap_at(later) - 1.0) * 1e4, np.nan)
+    return moved
 
 
 def post_trade_reversion(

@@ -44,7 +44,7 @@ def daily(tmp_path_factory):
 def test_help_names_every_command():
     result = runner.invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("list", "demo", "benchmark", "execute", "check-leak", "data", "train", "fit-convex"):
+    for command in ("list", "demo", "benchmark", "execute", "tca", "check-leak", "data", "train", "fit-convex"):
         assert command in result.output
 
 

@@ -1,0 +1,1 @@
+"""A transaction cost analysis as tables, figures, terminal text and one HTML page."""
