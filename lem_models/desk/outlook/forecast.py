@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.desk.engine import _begun, _engine_order
+from lem_models.desk.engine import Entry, begun_of, engine_order
 from lem_models.desk.intake import constraints_of
 from lem_models.desk.log.state import OrderState
 from lem_models.desk.outlook.bar_paths import BarPaths, simulate_bars
@@ -185,21 +185,21 @@ def forecast_order(
     if order.period > len(own):
         raise BarsError("the history begins after the order", symbol=order.order.symbol, rule="history")
     past = len(own) - order.period  # flat index of the first bar of the order
-    units, money = _played(order, own, policy, simulated, allow_frequency=allow_frequency)
-    return _bands(order, own, past, simulated, units, money)
+    units, money, is_done = _played(order, own, policy, simulated, allow_frequency=allow_frequency)
+    return _bands(order, own, past, simulated, units, money, is_done)
 
 
 def _played(
     order: OrderState, own: Bars, policy: Policy, simulated: BarPaths, *, allow_frequency: bool
-) -> tuple[Floats, Floats]:
-    """Fills on every path: units and their money, [paths, periods]."""
+) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """Fills on every path: units and their money, [paths, periods], and whether the order completes, [paths]."""
     names = [f"path {number}" for number in range(len(simulated))]
     slots = own.grid.calendar.slots_per_session
     needed = (max(sessions_of(policy), SIZE_SESSIONS) + 1) * slots + MAX_LOOKBACK + lookback_of(policy) + order.period
     history = _copies(own.last(needed), names)
     start = int(own.timestamp[len(own) - order.period]) if order.period else int(simulated.timestamp[0])
-    rows = [_engine_order(order, name, start) | {"symbol": name} for name in names]
-    begun = {name: _begun(order) for name in names} if order.period else None
+    rows = [engine_order(Entry(name, order, start), name) | {"symbol": name} for name in names]
+    begun = {name: begun_of(order) for name in names} if order.period else None
     live = LiveOrders(
         policy,
         pd.DataFrame(rows),
@@ -215,7 +215,8 @@ def _played(
     left, carry = [order.left] * len(names), [order.carry] * len(names)
     price = np.full(len(names), float(own.close[-1]))
     for period in range(shape[1]):
-        wish = live.decide().fraction.tolist()
+        decided = live.decide()
+        wish, finish = decided.fraction.tolist(), decided.finish.tolist()
         bar, fills = order.period + period, dict[str, Filled]()
         for path, name in enumerate(names):
             if left[path] <= 0:
@@ -229,13 +230,16 @@ def _played(
             spent = quantity * Decimal(repr(vwap))
             used = min(spent, left[path]) if order.order.is_notional else quantity
             left[path] -= used
+            takes_all = finish[path] or period + 1 == shape[1]
+            if order.order.is_notional and takes_all and quantity == sized.quantity:
+                left[path] = _ZERO  # spent to the lot: the price moved since the child order was sized
             fills[name] = Filled(float(used / order.order.amount), vwap)
             units[path, period], money[path, period] = float(quantity), float(spent)
         live.observe(_closed(simulated, period, names), fills=fills)
         price = simulated.close[:, period]
         if not any(each > 0 for each in left):
             break
-    return units, money
+    return units, money, np.array([each <= 0 for each in left])
 
 
 def _sized(order: OrderState, bar: int, wish: float, left: Decimal, carry: Decimal, price: Decimal) -> Sized:
@@ -277,17 +281,23 @@ def _closed(simulated: BarPaths, period: int, names: list[str]) -> Mapping[str, 
     }
 
 
-def _bands(order: OrderState, own: Bars, past: int, simulated: BarPaths, units: Floats, money: Floats) -> Forecast:
+def _bands(
+    order: OrderState,
+    own: Bars,
+    past: int,
+    simulated: BarPaths,
+    units: Floats,
+    money: Floats,
+    is_done: npt.NDArray[np.bool_],
+) -> Forecast:
     """The bands of what was played."""
     amount = float(order.order.amount)
     used = money if order.order.is_notional else units
     traded = used / amount
     filled = np.minimum(float(order.used) / amount + np.cumsum(traded, axis=1), 1.0)
-    if order.order.is_notional:  # what is spent is less than the amount by a part of a lot
-        lot = float(order.order.lot_size or 0) * simulated.close / amount
-        filled = np.where(1.0 - filled < np.maximum(lot, 1e-9), 1.0, filled)
-    is_done = filled[:, -1] >= _WHOLE
     last = np.where(traded > 0, np.arange(traded.shape[1]), -1).max(axis=1)
+    # Money is spent to the lot, so what is complete may be a little less than all of it.
+    filled[is_done[:, None] & (np.arange(traded.shape[1]) >= last[:, None])] = 1.0
     finish = None
     if is_done.any():
         ends = simulated.timestamp[np.maximum(last, 0)][is_done] + order.terms.step

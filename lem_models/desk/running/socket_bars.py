@@ -108,7 +108,7 @@ class BarSocket:
                         wait = self._wait
                 reason = "the server closed the connection"
             except Exception as error:  # whatever breaks a connection; it is said, and tried again
-                reason = one_line(error)
+                reason = one_line(str(error) or type(error).__name__)
             finally:
                 self._connection = None
             if self._stop.is_set():
