@@ -77,8 +77,8 @@ def test_real_fills_replace_the_assumed_ones(bars):
     early = [FillRow(None, Decimal(1), Decimal(100), "early", None, start.value - 1)]
     with pytest.raises(OrderError, match="before the order starts"):
         next_bar(an_order(start=start.isoformat()), bars, "twap", fills=early)
+    timeless = [FillRow(None, Decimal(1), Decimal(100), "t", None, None)]
     with pytest.raises(OrderError, match="has no time"):
-        timeless = [FillRow(None, Decimal(1), Decimal(100), "t", None, None)]
         next_bar(an_order(start=start.isoformat()), bars, "twap", fills=timeless)
 
 

@@ -94,7 +94,7 @@ def test_fills_of_json_lines_are_exact(tmp_path):
 
 
 def test_wrong_files_of_fills_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="neither a .csv nor a .jsonl"):
+    with pytest.raises(ConfigError, match=r"neither a \.csv nor a \.jsonl"):
         FillFile(tmp_path / "fills.parquet")
     path = tmp_path / "fills.csv"
     path.write_text("order,quantity\n")
