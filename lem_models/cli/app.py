@@ -15,6 +15,11 @@ from lem_models.cli.commands.data_check import check
 from lem_models.cli.commands.data_convert import convert
 from lem_models.cli.commands.data_fetch import fetch
 from lem_models.cli.commands.demo import demo
+from lem_models.cli.commands.desk.change import amend, cancel, pause, resume
+from lem_models.cli.commands.desk.next_bar import next_command
+from lem_models.cli.commands.desk.report import report
+from lem_models.cli.commands.desk.run import run
+from lem_models.cli.commands.desk.status import status
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
@@ -64,6 +69,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 data_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
+desk_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 publish_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 
 
@@ -85,6 +91,12 @@ def data(context: typer.Context) -> None:
     show_help(context)
 
 
+@desk_app.callback()
+def desk(context: typer.Context) -> None:
+    """Run live orders from a database, and change them."""
+    show_help(context)
+
+
 @publish_app.callback()
 def publish(context: typer.Context) -> None:
     """Publish models and data sets to the Hub."""
@@ -96,6 +108,7 @@ add_command(app, demo, name="demo", summary="Execute a few thousand orders and w
 add_command(app, benchmark, name="benchmark", summary="Compare a model with baselines and the martingale null.")
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
+add_command(app, next_command, name="next", summary="What an order does in the coming bar, and a forecast of the rest.")
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
@@ -107,6 +120,14 @@ add_command(app, train, name="train", summary="Train a model from a recipe.")
 add_command(app, finetune, name="finetune", summary="Fine-tune a model on your own bars.")
 add_command(app, fit_convex, name="fit-convex", summary="Fit a policy that tracks the VWAP of fixed durations.")
 add_command(app, export, name="export", summary="Write the live step of a model as a graph, e.g. ONNX.")
+app.add_typer(desk_app, name="desk")
+add_command(desk_app, run, name="run", summary="Run a desk: watch bars, say what every order does.")
+add_command(desk_app, status, name="status", summary="Orders, feeds and faults of a desk.")
+add_command(desk_app, amend, name="amend", summary="Change an order under way.")
+add_command(desk_app, cancel, name="cancel", summary="End an order.")
+add_command(desk_app, pause, name="pause", summary="Send nothing for an order until it is resumed.")
+add_command(desk_app, resume, name="resume", summary="Go on with a paused order.")
+add_command(desk_app, report, name="report", summary="What an order cost, and why; HTML.")
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")

@@ -59,8 +59,12 @@ class BarsOptions(Settings):
         0, ge=0, description="Fill gaps of at most this many bars with bars without volume; 0 for none."
     )
 
-    def read(self, path: Path) -> Bars:
+    def read(self, path: Path, *, quiet: bool = False) -> Bars:
         """Read the bars of a file, or of several, with these options; say on standard error what was detected.
+
+        Args:
+            path: The file, or a pattern.
+            quiet: Whether to say nothing.
 
         Raises:
             BarsError: The file cannot be read, or a bar breaks a rule.
@@ -82,7 +86,7 @@ class BarsOptions(Settings):
             repair=self.repair,
             fill_gaps=self.fill_gaps,
         )
-        if bars.reading is not None:
+        if bars.reading is not None and not quiet:
             typer.echo(f"note: {one_line(bars.reading.in_words())}", err=True)
         return bars
 

@@ -291,6 +291,10 @@ class Desk:
         """An order and what has become of it."""
         return self._ledger.order(order)
 
+    def labels(self, order: str) -> list[str]:
+        """The order of a label, or the orders of the basket of that label."""
+        return self._ledger.labels(order)
+
     def events(self, order: str) -> list[Recorded]:
         """Every event of an order, its decisions too, in their sequence."""
         self._ledger.order(order)

@@ -21,7 +21,7 @@ from lem_models.execution.policy import Policy, lookback_of
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["Engine", "Entry", "Fills", "Wish", "fraction_of"]
+__all__ = ["Engine", "Entry", "Fills", "Wish", "begun_of", "engine_order", "fraction_of"]
 
 Fills = Mapping[str, Filled]
 _MOST_OVER = 1000  # orders that are over and still in the tables
@@ -74,9 +74,9 @@ class _Book:
             PolicyError: The policy breaks its protocol.
         """
         names = [f"{entry.label}#{self._added + place}" for place, entry in enumerate(entries)]
-        table = [_engine_order(entry, name) for entry, name in zip(entries, names, strict=True)]
+        table = [engine_order(entry, name) for entry, name in zip(entries, names, strict=True)]
         begun: dict[Hashable, Begun] | None = {
-            name: _begun(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
+            name: begun_of(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
         } or None
         if self.live is None:
             self.live = LiveOrders(
@@ -245,12 +245,13 @@ def fraction_of(order: OrderState, traded: Traded) -> Filled:
     return Filled(float(used / order.order.amount), price)
 
 
-def _begun(order: OrderState) -> Begun:
+def begun_of(order: OrderState) -> Begun:
+    """What an order has filled in the bars that have closed."""
     fills = [fraction_of(order, traded) for traded in order.periods]
     return Begun([fill.fraction for fill in fills], [fill.price for fill in fills])
 
 
-def _engine_order(entry: Entry, name: str) -> dict[str, Any]:
+def engine_order(entry: Entry, name: str) -> dict[str, Any]:
     """The order as the simulator takes it."""
     wanted, terms = entry.order.order, entry.order.terms
     row: dict[str, Any] = {

@@ -65,6 +65,11 @@ class DatabaseStore:
     def _unopened(self, error: Exception) -> DeskError:
         return DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database")
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for tables beside the log."""
+        return self._engine
+
     # -- the lease ---------------------------------------------------------------------------------------------------
 
     def acquire(self, *, takeover: bool = False) -> int:

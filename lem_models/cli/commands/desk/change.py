@@ -1,0 +1,121 @@
+"""``lem desk amend``, ``cancel``, ``pause`` and ``resume``: change an order."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import typer
+from pydantic import Field
+
+from lem_models.cli.commands.desk.order_options import duration_or_bars
+from lem_models.cli.commands.desk.place import DB, TERM, existing_store
+from lem_models.cli.policies import named_policy
+from lem_models.errors import ConfigError, DeskError
+from lem_models.guard.settings import Settings
+
+__all__ = ["AmendOptions", "ChangeOptions", "amend", "cancel", "pause", "resume"]
+
+
+class _Change(Settings):
+    """What all changes have in common."""
+
+    flags: ClassVar[dict[str, str]] = {"model": "--model --policy"}
+
+    db: Annotated[str, typer.Argument()] = Field(description=DB)
+    order: Annotated[str, typer.Argument()] = Field(description="Label of the order, or of a basket.")
+    model: str | None = Field(None, description="Policy of the desk, where its name does not say it: file.py:Name.")
+    wait: float = Field(10.0, ge=0, description="Seconds to wait for the answer of a process that runs the desk.")
+
+
+class ChangeOptions(_Change):
+    """Options of ``lem desk cancel``, ``pause`` and ``resume``."""
+
+    reason: str = Field("", description="Why; it goes into the log.")
+
+
+class AmendOptions(_Change):
+    """Options of ``lem desk amend``."""
+
+    amount: str | None = Field(None, description="New amount, in what the order is.")
+    end: str | None = Field(None, description="New end: a time, or a duration from the order's start.")
+    min_duration: str | None = Field(None, description="New shortest duration, from the order's start.")
+    max_duration: str | None = Field(None, description="New longest duration, from the order's start.")
+    max_participation: float | None = Field(None, description="New largest part of a bar's volume.")
+    risk_aversion: float | None = Field(None, description="New weight of the squared slippage.")
+
+
+def amend(options: AmendOptions) -> None:
+    """Change the amount, the end, the participation limit or the risk aversion of an order under way.
+
+    A desk that another process runs is asked to do it: at its next look, at the latest at the next bar.
+
+    Example: lem desk amend desk.db 1 --amount "60 BTC" --max-participation 0.05
+    """
+    names = [name for name in AmendOptions.model_fields if name not in _Change.model_fields]
+    given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if not given:
+        raise ConfigError("name what to change: --amount, --end, --max-participation, --risk-aversion, ...")
+    for name in ("min_duration", "max_duration"):
+        if name in given:
+            given[name] = duration_or_bars(given[name])
+    _change(options, "amend", given)
+
+
+def cancel(options: ChangeOptions) -> None:
+    """End an order, or a basket; fills of its child orders that still come are booked.
+
+    Example: lem desk cancel desk.db 1 --reason "the client called"
+    """
+    _change(options, "cancel", {"reason": options.reason})
+
+
+def pause(options: ChangeOptions) -> None:
+    """Send nothing for an order, or a basket, until it is resumed; its time goes on.
+
+    Example: lem desk pause desk.db 1
+    """
+    _change(options, "pause", {"reason": options.reason})
+
+
+def resume(options: ChangeOptions) -> None:
+    """Go on with a paused order, or basket; it is decided anew.
+
+    Example: lem desk resume desk.db 1
+    """
+    _change(options, "resume", {"reason": options.reason})
+
+
+def _change(options: _Change, kind: str, values: dict[str, Any]) -> None:
+    """Change the desk, or ask the process that runs it."""
+    from lem_models.desk.desk import Desk
+    from lem_models.desk.running.requests import carry_out
+
+    policy = (
+        None if options.model is None else named_policy(options.model) if ".py:" in options.model else options.model
+    )
+    store = existing_store(options.db)
+    try:
+        with Desk(store, policy, term=TERM) as desk:
+            typer.echo(carry_out(desk, kind, options.order, values))
+            return
+    except DeskError as error:
+        if error.rule != "lease":
+            raise
+    _ask(options, kind, values)
+
+
+def _ask(options: _Change, kind: str, values: dict[str, Any]) -> None:
+    from lem_models.desk.running.requests import RequestQueue
+
+    store = existing_store(options.db)
+    try:
+        queue = RequestQueue(store)
+        request = queue.answered(queue.ask(kind, options.order, values), options.wait)
+    finally:
+        store.close()
+    if request.status == "refused":
+        raise DeskError(f"refused by the process that runs the desk: {request.answer}", rule="request")
+    if request.status == "open":
+        typer.echo(f"asked (request {request.number}): the process that runs the desk does it at its next look")
+        return
+    typer.echo(request.answer)

@@ -1,0 +1,69 @@
+"""``lem desk report``: what an order of a desk cost."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import typer
+from pydantic import Field
+
+from lem_models.cli.bars import BARS, BarsOptions
+from lem_models.cli.commands.desk.place import DB, existing_store
+from lem_models.cli.costs import CostOptions
+from lem_models.cli.policies import comma_separated, named_policies
+
+__all__ = ["ReportOptions", "report"]
+
+
+class ReportOptions(CostOptions, BarsOptions):
+    """Options of ``lem desk report``."""
+
+    flags: ClassVar[dict[str, str]] = {"symbol": "--bars-symbol", "json_output": "--json"}
+
+    db: Annotated[str, typer.Argument()] = Field(description=DB)
+    order: Annotated[str, typer.Argument()] = Field(description="Label of the order.")
+    data: Path | None = Field(None, description=f"Bars, where they reach further than the desk's own. {BARS}")
+    against: str = Field(
+        "twap,volume_curve", description="Policies to execute the same order with, comma-separated; '' for none."
+    )
+    any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
+    out: Path = Field(Path("reports/desk"), description="Folder for the page and the JSON.")
+    seed: int = Field(0, description="Seed of the intervals.")
+    json_output: bool = Field(False, description="Print JSON instead of text.")
+
+
+def report(options: ReportOptions) -> None:
+    """Measure an order from the desk's log: slippage and its causes, beside policies on the same bars.
+
+    Writes ORDER.html and ORDER.json. It only reads the desk: another process may run it.
+
+    Example: lem desk report desk.db 1 --against twap,volume_curve
+    """
+    from lem_models.desk.ledger import Ledger
+    from lem_models.desk.running.report import order_report
+    from lem_models.guard.output import check_folder, json_text, to_json
+
+    check_folder(options.out)
+    store = existing_store(options.db)
+    try:
+        measured = order_report(
+            Ledger(store, time.time_ns),
+            options.order,
+            bars=None if options.data is None else options.read(options.data),
+            against=named_policies(comma_separated(options.against)),
+            costs=options.costs(),
+            allow_frequency=options.any_frequency,
+            seed=options.seed,
+        )
+    finally:
+        store.close()
+    name = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in options.order).lstrip(".") or "order"
+    page = options.out / f"{name}.html"
+    command = shlex.join(["lem", *sys.argv[1:]])
+    written = measured.costs.to_html(page, title=f"Order {options.order}", command=command)
+    to_json(measured.as_dict(), options.out / f"{name}.json")
+    typer.echo(json_text(measured.as_dict()) if options.json_output else f"{measured}\n\n{written.resolve()}")

@@ -1,0 +1,50 @@
+"""``lem desk status``: orders, feeds and faults of a desk, also while another process runs it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import typer
+from pydantic import Field
+
+from lem_models.cli.commands.desk.place import DB, existing_store
+from lem_models.guard.settings import Settings
+
+__all__ = ["StatusOptions", "status"]
+
+
+class StatusOptions(Settings):
+    """Options of ``lem desk status``."""
+
+    flags: ClassVar[dict[str, str]] = {"json_output": "--json"}
+
+    db: Annotated[str, typer.Argument()] = Field(description=DB)
+    json_output: bool = Field(False, description="Print JSON.")
+
+
+def status(options: StatusOptions) -> None:
+    """Print the orders of a desk, what each does in its coming bar, and what is wrong with its feeds.
+
+    It only reads: another process may run the desk.
+
+    Example: lem desk status desk.db
+    """
+    from lem_models.desk.log.state import replay
+    from lem_models.desk.running.requests import RequestQueue
+    from lem_models.desk.status import status_of
+    from lem_models.guard.output import json_text
+
+    store = existing_store(options.db)
+    try:
+        state = replay(store.read())
+        waiting = RequestQueue(store).waiting()
+    finally:
+        store.close()
+    desk = status_of(state, state.policy)
+    if options.json_output:
+        asked = [{"number": each.number, "kind": each.kind, "order": each.order} for each in waiting]
+        typer.echo(json_text({"schema": 1} | desk.as_dict() | {"requests": asked}))
+        return
+    typer.echo(str(desk))
+    for each in waiting:
+        typer.echo(f"request {each.number} waits: {each.kind} order {each.order}")

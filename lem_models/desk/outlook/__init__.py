@@ -1,0 +1,1 @@
+"""What an order does next, and what may become of it."""

@@ -1,0 +1,1 @@
+"""Running a desk as a process: where bars and fills come from, and requests of other processes."""
