@@ -107,7 +107,8 @@ class RequestQueue:
         }
         try:
             with self._engine.begin() as connection:
-                return int(connection.execute(self._table.insert().values(**row)).inserted_primary_key[0])
+                inserted = connection.execute(self._table.insert().values(**row).returning(self._table.c.number))
+                return int(inserted.scalar_one())
         except self._sql.exc.SQLAlchemyError as error:
             raise self._failed(error) from None
 
