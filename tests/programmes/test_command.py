@@ -85,7 +85,7 @@ def test_two_million_shares_of_ko_over_5_to_20_days():
     # Day by day with the fills that the backtest had, the decisions are the same.
     fills, number = [], 0
     for day in pd.DatetimeIndex(tested.programmes["told"]["start"]).repeat(6) + pd.to_timedelta(range(6), "D"):
-        if day.dayofweek > 4:
+        if day.day_of_week > 4:
             continue
         decision = programme.today(bars.between(end=day), pd.DataFrame(fills) if fills else None, "lem-dow-daily")
         assert abs(decision.shares - told[number]) <= 2_000_000 * 1e-4 + 100
