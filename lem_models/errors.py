@@ -18,6 +18,7 @@ __all__ = [
     "BarsError",
     "BarsWarning",
     "ConfigError",
+    "DeskError",
     "DownloadError",
     "HubError",
     "LEMError",
@@ -166,6 +167,28 @@ class OrderError(LEMError, ValueError):
 
 class ConfigError(LEMError, ValueError):
     """A configuration that is malformed, contradictory or out of bounds."""
+
+
+class DeskError(LEMError):
+    """A desk that cannot be opened or written to, or a log that does not fit together.
+
+    Args:
+        message: What is wrong, and the cure.
+        rule: Short name of the rule.
+
+    Attributes:
+        rule: See above; ``"lease"`` when another process runs the desk.
+    """
+
+    def __init__(self, message: str, *, rule: str | None = None) -> None:
+        """See the class."""
+        self.message = message
+        self.rule = rule
+        super().__init__(message + _coordinates(rule=rule))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the rule when the error crosses a process border."""
+        return _rebuild, (type(self), self.message, {"rule": self.rule})
 
 
 class WeightsError(LEMError):

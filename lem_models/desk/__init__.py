@@ -1,0 +1,8 @@
+"""The desk: live orders in units and money, from an event log."""
+
+from lem_models.desk.decision import Decision
+from lem_models.desk.desk import Desk
+from lem_models.desk.feed import BarFeed, FeedRules, Fill, follow
+from lem_models.desk.order import DeskOrder
+
+__all__ = ["BarFeed", "Decision", "Desk", "DeskOrder", "FeedRules", "Fill", "follow"]

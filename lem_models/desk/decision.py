@@ -1,0 +1,127 @@
+"""What to do in the coming bar, in units and money."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+
+from lem_models.desk.amounts import plain_text
+from lem_models.desk.sizing import held_inside
+
+__all__ = ["Decision"]
+
+_DAY = pd.Timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one order does in one bar.
+
+    Attributes:
+        order_id: Label of the order.
+        child: Label of the child order, the same after a restart: a venue that knows it already does not take it twice.
+        symbol: Symbol.
+        side: ``"buy"`` or ``"sell"``.
+        quantity: Units to trade in the window; 0 for none.
+        notional: Their money: what a notional order spends, else the quantity at the last close.
+        fraction: Part of the order that the child order is.
+        window: Start and end of the bar.
+        limit_participation: Largest part of the bar's volume to trade; ``None`` for no limit.
+        finish: Whether the policy ends the order: it trades the rest at once, or at the cap until done.
+        reason: Who decided, and why the quantity is not what was wished.
+        left: Units (of a notional order, money) left once the child order is filled.
+        unit: Word for the amount.
+        is_notional: Whether the amount is money.
+        may_finish: From when the order may finish.
+        period: Number of the bar of the order, from 0.
+        lot_size: The lot, for :meth:`allowed`.
+    """
+
+    order_id: str
+    child: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    notional: Decimal
+    fraction: float
+    window: tuple[pd.Timestamp, pd.Timestamp]
+    limit_participation: float | None
+    finish: bool
+    reason: str
+    left: Decimal
+    unit: str
+    is_notional: bool
+    may_finish: pd.Timestamp
+    period: int
+    lot_size: Decimal | None = None
+
+    def allowed(self, volume: float) -> Decimal:
+        """The rate limit inside the bar: most units that may be filled once the bar has traded so many units.
+
+        Args:
+            volume: Volume of the bar so far.
+        """
+        return held_inside(self.quantity, self.limit_participation, volume, self.lot_size)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The decision for JSON: numbers of units and money as texts, times in ISO 8601."""
+        return {
+            "order_id": self.order_id,
+            "child": self.child,
+            "symbol": self.symbol,
+            "side": self.side,
+            "quantity": plain_text(self.quantity),
+            "notional": plain_text(self.notional),
+            "fraction": self.fraction,
+            "window": [each.isoformat() for each in self.window],
+            "limit_participation": self.limit_participation,
+            "finish": self.finish,
+            "reason": self.reason,
+            "left": plain_text(self.left),
+            "unit": self.unit,
+            "may_finish": self.may_finish.isoformat(),
+            "period": self.period,
+            "text": str(self),
+        }
+
+    def __str__(self) -> str:
+        """The decision in a sentence."""
+        start, end = self.window
+        by_day = end - start >= _DAY
+        times = f"on {start:%Y-%m-%d}" if by_day else f"from {start:%H:%M} to {end:%H:%M} UTC"
+        unit = self.unit or self.symbol
+        notes = [f"{self.fraction:.1%}".replace("%", " %") + " of the order"] if self.quantity else []
+        if self.limit_participation is not None and self.quantity:
+            notes.append(
+                f"at most {plain_text(Decimal(repr(self.limit_participation * 100)).quantize(_PERMIL))} % of volume"
+            )
+        if not self.quantity:
+            what = "nothing"
+            notes.append(self.reason)
+        elif self.is_notional:
+            what = f"{_grouped(self.quantity)} {self.symbol} for {_grouped(self.notional)} {unit}"
+        else:
+            what = f"{_grouped(self.quantity)} {unit}"
+        text = f"{self.side} {what} {times}"
+        text += f" ({', '.join(note for note in notes if note)})" if any(notes) else ""
+        text += f"; {_grouped(self.left)} {unit} left"
+        if self.finish:
+            return f"{text}; finishing"
+        if self.may_finish >= end:
+            when = f"{self.may_finish:%Y-%m-%d}" if by_day else f"{self.may_finish:%H:%M}"
+            if not by_day and self.may_finish.date() != start.date():
+                when = f"{self.may_finish:%Y-%m-%d %H:%M}"
+            text += f"; may finish from {when}"
+        return text
+
+
+_PERMIL = Decimal("0.001")
+
+
+def _grouped(value: Decimal) -> str:
+    """A number with commas and without zeros at its end."""
+    whole, _, decimals = plain_text(value).partition(".")
+    return f"{int(whole):,}" + (f".{decimals}" if decimals else "") if not whole.startswith("-0") else plain_text(value)

@@ -1,0 +1,243 @@
+"""The policies behind a desk: live orders that are told what was filled.
+
+Two :class:`~lem_models.execution.live.LiveOrders` run side by side, those of the desk's policy and those of its
+fallback. An order is in one of them. The engine is a cache: it is made from the state of the desk at any time, with
+``begun`` orders, and it is thrown away when in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lem_models.desk.log.state import OrderState, Traded
+from lem_models.desk.sizing import engine_lots
+from lem_models.errors import LEMError
+from lem_models.execution.live import Begun, Filled, LiveOrders
+from lem_models.execution.policy import Policy, lookback_of
+from lem_models.markets.bars import Bars
+from lem_models.markets.calendar.frequency import moment
+
+__all__ = ["Engine", "Fills", "Wish", "fraction_of"]
+
+Fills = Mapping[str, Filled]
+_MOST_OVER = 1000  # orders that are over and still in the tables
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a policy wishes for the coming bar.
+
+    Attributes:
+        fraction: Fraction of the order.
+        finish: Whether the order is finishing.
+    """
+
+    fraction: float
+    finish: bool
+
+
+class _Book:
+    """Live orders of one policy, by label."""
+
+    def __init__(self, policy: Policy, *, allow_frequency: bool) -> None:
+        self.policy, self._allow_frequency = policy, allow_frequency
+        self.live: LiveOrders | None = None
+        self.row: dict[str, int] = {}  # row of each order in the arrays of the live orders
+        self.name: dict[str, str] = {}  # its label there: another one each time that it is added
+        self._added = 0
+
+    def add(self, label: str, order: OrderState, bars: Bars, start: int) -> None:
+        """Take an order up, with what it has done already.
+
+        Raises:
+            OrderError: The order breaks a rule of the policy.
+            BarsError: The policy lacks its lookback.
+            PolicyError: The policy breaks its protocol.
+        """
+        name = f"{label}#{self._added}"
+        table, begun = [_engine_order(order, name, start)], None
+        if order.period:
+            begun = {name: _begun(order)}
+        if self.live is None:
+            self.live = LiveOrders(
+                self.policy,
+                table,
+                bars,
+                fills="reported",
+                cap_ahead=True,
+                begun=begun,
+                allow_frequency=self._allow_frequency,
+            )
+        else:
+            self.live.add(table, bars, begun=begun)
+        self.drop([label])
+        self.row[label], self.name[label] = self._added, name
+        self._added += 1
+
+    def drop(self, labels: Iterable[str]) -> None:
+        """Let go of orders."""
+        mine = [label for label in labels if label in self.row]
+        if mine and self.live is not None:
+            self.live.drop([self.name[label] for label in mine])
+        for label in mine:
+            del self.row[label], self.name[label]
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether so many of its orders are over that it should be made anew."""
+        return self._added > 2 * len(self.row) + _MOST_OVER
+
+
+class Engine:
+    """Policies that decide the orders of a desk.
+
+    Args:
+        policy: The desk's policy.
+        fallback: Who stands in for it.
+        allow_frequency: Whether a model may decide on bars of another length than it was trained on.
+    """
+
+    def __init__(self, policy: Policy, fallback: Policy, *, allow_frequency: bool = False) -> None:
+        self._own = _Book(policy, allow_frequency=allow_frequency)
+        self._fallback = _Book(fallback, allow_frequency=True)
+        self.lookback = lookback_of(policy)
+
+    @property
+    def _books(self) -> tuple[_Book, _Book]:
+        return self._own, self._fallback
+
+    def __contains__(self, label: object) -> bool:
+        """Whether an order is decided by one of the policies."""
+        return any(label in book.row for book in self._books)
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it should be made anew from the state."""
+        return any(book.is_worn for book in self._books)
+
+    def add(self, label: str, order: OrderState, bars: Bars, start: int, *, fallback: bool) -> None:
+        """Take an order up; one that the engine has already is replaced.
+
+        Args:
+            label: Its label.
+            order: The order and what it has done.
+            bars: Bars of its symbol up to now.
+            start: Start of its first bar, nanoseconds UTC.
+            fallback: Whether the fallback decides it.
+
+        Raises:
+            LEMError: It cannot be decided; nothing has changed.
+        """
+        book, other = (self._fallback, self._own) if fallback else (self._own, self._fallback)
+        book.add(label, order, bars, start)
+        other.drop([label])
+
+    def drop(self, labels: Iterable[str]) -> None:
+        """Let go of orders."""
+        labels = list(labels)
+        for book in self._books:
+            book.drop(labels)
+
+    def observe(self, bars: Mapping[str, Mapping[str, Any]], fills: Fills) -> dict[str, str]:
+        """Take in closed bars and what was filled in them.
+
+        Returns:
+            Orders of the policy that failed, with the reason; they are in the engine no more.
+        """
+        failed: dict[str, str] = {}
+        for book in self._books:
+            if book.live is None:
+                continue
+            mine = {book.name[label]: fill for label, fill in fills.items() if label in book.name}
+            try:
+                book.live.observe(bars, fills=mine)
+            except LEMError as error:
+                if book is self._fallback:
+                    raise
+                failed = self._failed(error)
+        return failed
+
+    def report(self, fills: Fills) -> None:
+        """Take in fills between bars."""
+        for book in self._books:
+            mine = {book.name[label]: fill for label, fill in fills.items() if label in book.name}
+            if mine and book.live is not None:
+                book.live.report(fills=mine)
+
+    def decide(self) -> tuple[dict[str, Wish], dict[str, str]]:
+        """Wishes of all orders for their coming bars, and the orders of the policy that failed with the reason."""
+        wishes: dict[str, Wish] = {}
+        failed: dict[str, str] = {}
+        for book in self._books:
+            if book.live is None or not book.row:
+                continue
+            try:
+                decision = book.live.decide()
+            except LEMError as error:
+                if book is self._fallback:
+                    raise
+                failed = self._failed(error)
+                continue
+            fraction, finish = decision.fraction.tolist(), decision.finish.tolist()
+            wishes |= {label: Wish(fraction[row], finish[row]) for label, row in book.row.items()}
+        return wishes, failed
+
+    def ended(self) -> dict[str, str]:
+        """Orders whose session is over, with the reason."""
+        over: dict[str, str] = {}
+        for book in self._books:
+            if book.live is None or not book.row:
+                continue
+            ended = book.live.ended
+            if not np.any(ended):
+                continue
+            for label, row in book.row.items():
+                if ended[row]:
+                    over[label] = f"its trading session ended at {moment(int(ended[row])):%Y-%m-%d %H:%M} UTC"
+        return over
+
+    def _failed(self, error: LEMError) -> dict[str, str]:
+        """Give up on the policy until the next order."""
+        reason = f"the policy failed: {error}"
+        failed = dict.fromkeys(self._own.row, reason)
+        self._own = _Book(self._own.policy, allow_frequency=self._own._allow_frequency)
+        return failed
+
+
+def fraction_of(order: OrderState, traded: Traded) -> Filled:
+    """What was traded as a fraction of the order, and its price."""
+    used = traded.money if order.order.is_notional else traded.units
+    price = float(traded.money / traded.units) if traded.units else float("nan")
+    return Filled(float(used / order.order.amount), price)
+
+
+def _begun(order: OrderState) -> Begun:
+    fills = [fraction_of(order, traded) for traded in order.periods]
+    return Begun([fill.fraction for fill in fills], [fill.price for fill in fills])
+
+
+def _engine_order(order: OrderState, name: str, start: int) -> dict[str, Any]:
+    """The order as the simulator takes it."""
+    wanted, terms = order.order, order.terms
+    row: dict[str, Any] = {
+        "order_id": name,
+        "symbol": wanted.symbol,
+        "start": moment(start),
+        "side": wanted.side.value,
+        "benchmark": wanted.benchmark.value,
+        "target": wanted.target.value,
+        "min_periods": terms.min_periods,
+        "max_periods": terms.max_periods,
+        "amount": float(wanted.amount),
+    }
+    if not wanted.is_notional and engine_lots(wanted.amount, wanted.lot_size, terms.max_periods):
+        row["lot_size"] = float(wanted.lot_size or 0)
+    if wanted.max_participation is not None:
+        row["max_participation"] = wanted.max_participation
+    if wanted.risk_aversion is not None:
+        row["risk_aversion"] = wanted.risk_aversion
+    return row

@@ -1,0 +1,232 @@
+"""Taking and amending orders: placed on the bars, held against the volume that can be expected, and refused by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from lem_models.desk.amounts import plain_text
+from lem_models.desk.ledger import Ledger, Transaction
+from lem_models.desk.log.events import DESK, Added, Amended, HistoryTaken
+from lem_models.desk.market import SymbolMarket, read_history, stored_history
+from lem_models.desk.order import DeskOrder
+from lem_models.desk.sizing import Constraints
+from lem_models.desk.times import Terms, first_bar, resolve
+from lem_models.errors import BarsError, OrderError
+from lem_models.execution.encoding_stream import kept_bars
+from lem_models.execution.policy import Policy, PolicySettings, sessions_of
+from lem_models.guard.text import shown
+from lem_models.markets.bars import Bars, BarsLike
+from lem_models.markets.calendar.frequency import moment
+
+__all__ = ["AMENDABLE", "Intake", "constraints_of"]
+
+AMENDABLE = ("amount", "end", "max_duration", "min_duration", "max_participation", "risk_aversion")
+"""Fields that :meth:`Desk.amend` changes."""
+
+_DIGITS = 9  # of an expected volume in the log
+
+
+def constraints_of(order: DeskOrder) -> Constraints:
+    """The venue's minimums of an order."""
+    return Constraints(order.lot_size, order.min_quantity, order.min_notional)
+
+
+class Intake:
+    """Takes orders for a desk.
+
+    Args:
+        ledger: The ledger.
+        policy: The desk's policy: its horizon, and the sessions of its expected volume.
+    """
+
+    def __init__(self, ledger: Ledger, policy: Policy) -> None:
+        self._ledger, self._policy = ledger, policy
+        self._horizon, self._sessions = PolicySettings.of(policy).horizon, sessions_of(policy)
+
+    def add(self, change: Transaction, orders: Sequence[DeskOrder], history: BarsLike | None) -> list[str]:
+        """Add orders to the log; see :meth:`Desk.add`."""
+        labels, given = [], None if history is None else _as_bars(history, orders)
+        starts: dict[str, int] = {}
+        for order in orders:
+            label = self._label(order, labels)
+            order = order.replaced(id=label)
+            market = self._market(change, order, given)
+            start = first_bar(order, market.calendar, market.last.timestamp, change.at)
+            if order.parent is not None and starts.setdefault(order.parent, start) != start:
+                raise OrderError(
+                    f"the orders of the basket {order.parent!r} start at {moment(starts[order.parent])} and "
+                    f"{moment(start)}: a basket has one clock; give a start at which all of its markets are open",
+                    field="start",
+                    rule="one clock",
+                    order_id=label,
+                )
+            terms, expected = self._placed(order, market, start)
+            price = market.last.close
+            self._check(order, expected, price)
+            body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+            change.add(label, Added(body, asdict(terms), tuple(expected), price))
+            labels.append(label)
+        return labels
+
+    def amend(self, change: Transaction, label: str, changes: Mapping[str, Any]) -> None:
+        """Add an amendment to the log; see :meth:`Desk.amend`."""
+        state = self._ledger.order(label)
+        unknown = [name for name in changes if name not in AMENDABLE]
+        if unknown or not changes:
+            what = shown(unknown[0]) if unknown else "nothing"
+            raise OrderError(
+                f"{what} cannot be amended, only {', '.join(AMENDABLE)}: cancel the order and add another one",
+                field=str(unknown[0]) if unknown else None,
+                rule="amendable field",
+            )
+        if not state.is_active:
+            raise OrderError(
+                f"order {label!r} is {state.status}: it cannot be amended", rule="active order", order_id=label
+            )
+        wanted = dict(changes)
+        if "amount" in wanted and not isinstance(wanted["amount"], str):
+            wanted["amount"] = str(wanted["amount"])
+        if "end" in wanted:
+            wanted.setdefault("max_duration", None)
+        elif "max_duration" in wanted:
+            wanted["end"] = None
+        order = state.order.replaced(**wanted)
+        market = self._ledger.market(order.symbol)
+        if order.amount < state.used:
+            raise OrderError(
+                f"{plain_text(state.used)} of the order are filled: the amount cannot become "
+                f"{plain_text(order.amount)}",
+                field="amount",
+                rule="at least what is filled",
+                order_id=label,
+            )
+        terms, expected = self._placed(order, market, state.terms.start)
+        if terms.max_periods <= state.period:
+            raise OrderError(
+                f"the order has taken {state.period} bars, and would end after {terms.max_periods}: cancel it instead",
+                field="end",
+                rule="end in the future",
+                order_id=label,
+            )
+        body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        told = {name: None if value is None else str(value) for name, value in changes.items()}
+        change.add(label, Amended(told, body, asdict(terms), tuple(expected), market.last.close))
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _label(self, order: DeskOrder, before: Sequence[str]) -> str:
+        known = self._ledger.state.orders
+        if order.id is None:
+            number = len(known) + 1
+            while str(number) in known or str(number) in before:
+                number += 1
+            return str(number)
+        if order.id in known or order.id in before:
+            raise OrderError(
+                f"the desk has an order {order.id!r} already: choose another id", field="id", rule="unique id"
+            )
+        return order.id
+
+    def _market(self, change: Transaction, order: DeskOrder, history: Bars | None) -> SymbolMarket:
+        """The bars of the order's symbol: those that the desk follows, or the history."""
+        symbol, state = order.symbol, self._ledger.state
+        known = state.market.get(symbol)
+        if history is None or symbol not in history.symbols:
+            if known is None:
+                has = "no history was given" if history is None else f"the history has {', '.join(history.symbols[:8])}"
+                raise OrderError(
+                    f"the desk has no bars of {symbol}, and {has}: add the order with a history",
+                    field="symbol",
+                    rule="known symbol",
+                )
+            return self._ledger.market(symbol)
+        number = history.number_of(symbol)
+        last = int(history.timestamp[history.offsets[number + 1] - 1])
+        if known is not None and last <= known.last:
+            return self._ledger.market(symbol)
+        if known is not None and state.active.get(symbol):
+            raise BarsError(
+                f"the history ends at {moment(last):%Y-%m-%d %H:%M} UTC, after the bars that the desk follows for its "
+                f"orders ({moment(known.last):%Y-%m-%d %H:%M}): observe the bars between first",
+                symbol=symbol,
+                rule="history",
+            )
+        count = min(kept_bars(self._policy, history), len(history))
+        digest, data = stored_history(history, symbol, order.calendar, count)
+        change.blobs[digest] = data
+        own = read_history(data)
+        change.add(
+            DESK,
+            HistoryTaken(
+                symbol,
+                digest,
+                own.grid.calendars.kinds[0].name,
+                int(own.frequency.value),
+                int(own.timestamp[-1]),
+                float(own.close[-1]),
+            ),
+        )
+        return self._ledger.market(symbol)
+
+    def _placed(self, order: DeskOrder, market: SymbolMarket, start: int) -> tuple[Terms, list[float]]:
+        terms = resolve(order, market.calendar, start, self._horizon)
+        volume = market.expected_volume(start, terms.max_periods, self._sessions)
+        return terms, [float(f"{each:.{_DIGITS}g}") for each in np.maximum(volume, 0.0).tolist()]
+
+    def _check(self, order: DeskOrder, expected: Sequence[float], price: float) -> None:
+        """Refuse an order that its constraints forbid at the last close and the expected volume."""
+        value, limits = Decimal(repr(price)), constraints_of(order)
+        units = order.amount / value if order.is_notional else order.amount
+        least, rule = limits.smallest(value, limits.step(units))
+        if units < least:
+            raise OrderError(
+                f"the order is {_few(units)} {order.symbol} at the last close {price:g}, and {rule} allows no child "
+                f"order of less than {plain_text(least)}",
+                field="amount",
+                rule=rule,
+                order_id=order.id,
+            )
+        if order.max_participation is None or order.allow_incomplete:
+            return
+        part = Decimal(repr(order.max_participation))
+        most = part * Decimal(repr(sum(expected)))
+        if units > most:
+            share = units / Decimal(repr(sum(expected))) if sum(expected) else Decimal("Infinity")
+            raise OrderError(
+                f"the order is {share:.1%} of the volume expected in its {len(expected)} bars, and max_participation "
+                f"is {order.max_participation:.1%}: {_few(most)} {order.symbol} can be traded. Take less, give it more "
+                "time, or say allow_incomplete",
+                field="max_participation",
+                rule="max_participation",
+                order_id=order.id,
+            )
+        if max(expected) and part * Decimal(repr(max(expected))) < least:
+            raise OrderError(
+                f"max_participation allows at most {_few(part * Decimal(repr(max(expected))))} {order.symbol} in a "
+                f"bar, and {rule} allows no child order of less than {plain_text(least)}",
+                field="max_participation",
+                rule=rule,
+                order_id=order.id,
+            )
+
+
+def _as_bars(history: BarsLike, orders: Sequence[DeskOrder]) -> Bars:
+    """The history; the orders may name the calendar of a table."""
+    if isinstance(history, Bars):
+        return history
+    calendars = {order.symbol: order.calendar for order in orders if order.calendar is not None}
+    if not calendars:
+        return Bars.of(history)
+    if isinstance(history, str):
+        return Bars.read(history, calendar=calendars)
+    return Bars.from_frame(history, calendar=calendars)
+
+
+def _few(value: Decimal) -> str:
+    """A number with few digits, for messages."""
+    return f"{value:,.6g}"

@@ -1,0 +1,248 @@
+"""What a desk shows: decisions in force, orders, feeds and faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from lem_models.desk.amounts import plain_text
+from lem_models.desk.decision import Decision
+from lem_models.desk.log.events import DecisionEntry
+from lem_models.desk.log.state import DeskState, OrderState
+from lem_models.markets.calendar.frequency import moment
+
+__all__ = ["DeskStatus", "FeedStatus", "OrderStatus", "decision_of", "status_of"]
+
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True)
+class OrderStatus:
+    """One order.
+
+    Attributes:
+        order_id: Its label.
+        parent: Its basket; ``None`` for none.
+        symbol: Symbol.
+        side: Side.
+        status: See :class:`~lem_models.desk.log.state.OrderState`.
+        amount: Its amount.
+        unit: Word for the amount.
+        filled: Units filled.
+        left: What of the amount is not filled.
+        over: What was filled beyond the amount.
+        average_price: Average price; ``None`` before the first fill.
+        period: Bar to decide next, from 0.
+        max_periods: Bars that it may take.
+        end: End of its last bar, ISO 8601.
+        policy: Who decides it.
+        bridged: Bars of it that were missing.
+        rejections: Child orders that the venue refused.
+        notes: What a person should look at.
+        decision: What it does in the coming bar; ``None`` if none is due.
+    """
+
+    order_id: str
+    parent: str | None
+    symbol: str
+    side: str
+    status: str
+    amount: Decimal
+    unit: str
+    filled: Decimal
+    left: Decimal
+    over: Decimal
+    average_price: Decimal | None
+    period: int
+    max_periods: int
+    end: str
+    policy: str
+    bridged: int
+    rejections: int
+    notes: tuple[str, ...]
+    decision: Decision | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The order for JSON."""
+        values = {name: _plain(value) for name, value in vars(self).items() if name != "decision"}
+        return values | {"decision": None if self.decision is None else self.decision.as_dict()}
+
+    def __str__(self) -> str:
+        """One line, and what should be looked at."""
+        done = f"{_percent(self)} done"
+        price = "" if self.average_price is None else f" at {self.average_price:.8g}"
+        line = (
+            f"{self.order_id}: {self.side} {plain_text(self.amount)} {self.unit or self.symbol}, {self.status}, "
+            f"{done}{price}, bar {min(self.period, self.max_periods)} of {self.max_periods}"
+        )
+        coming = [str(self.decision)] if self.decision is not None else []
+        return "\n  ".join([line, *coming, *self.notes])
+
+
+@dataclass(frozen=True)
+class FeedStatus:
+    """Bars of one symbol.
+
+    Attributes:
+        symbol: Symbol.
+        last: Start of the last bar, ISO 8601.
+        close: Its close.
+        bars: Bars observed.
+        bridged: How many of them stand for missing ones.
+        faults: How often each fault came.
+        message: The last message about a fault; empty before the first.
+    """
+
+    symbol: str
+    last: str
+    close: float
+    bars: int
+    bridged: int
+    faults: Mapping[str, int]
+    message: str
+
+
+@dataclass(frozen=True)
+class DeskStatus:
+    """A desk at a glance.
+
+    Attributes:
+        policy: Name of the policy that decides.
+        orders: Its orders.
+        feeds: Its symbols.
+        openings: How often it was opened.
+    """
+
+    policy: str
+    orders: tuple[OrderStatus, ...]
+    feeds: tuple[FeedStatus, ...] = field(default=())
+    openings: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The desk for JSON."""
+        return {
+            "policy": self.policy,
+            "openings": self.openings,
+            "orders": [order.as_dict() for order in self.orders],
+            "feeds": [vars(feed) | {"faults": dict(feed.faults)} for feed in self.feeds],
+        }
+
+    def __str__(self) -> str:
+        """Orders, then the feeds that something is wrong with."""
+        lines = [str(order) for order in self.orders] or ["no orders"]
+        for feed in self.feeds:
+            if feed.faults:
+                counts = ", ".join(f"{count} {name}" for name, count in sorted(feed.faults.items()))
+                lines.append(f"{feed.symbol}: bars {counts}; last: {feed.message}")
+        return "\n".join(lines)
+
+
+def decision_of(order: OrderState, policy: str) -> Decision | None:
+    """The decision in force of an order; ``None`` if none is due."""
+    entry, wanted, terms = order.decision, order.order, order.terms
+    if not order.is_active or entry is None or entry.period != order.period:
+        return None
+    paused = order.status == "paused"
+    quantity = _ZERO if paused else entry.quantity
+    notional = _ZERO if paused else entry.notional
+    size = notional if wanted.is_notional else quantity
+    reason = "paused" if paused else entry.reason
+    if order.fallback and not paused:
+        reason = f"{reason}; " * bool(reason) + "decided by the fallback, a volume curve of 20 sessions"
+    window = moment(entry.start), moment(entry.start + terms.step)
+    return Decision(
+        order_id=entry.order,
+        child=entry.child,
+        symbol=wanted.symbol,
+        side=wanted.side.value,
+        quantity=quantity,
+        notional=notional,
+        fraction=float(size / wanted.amount),
+        window=window,
+        limit_participation=wanted.max_participation,
+        finish=entry.finish and not paused,
+        reason=reason,
+        left=max(order.left - (_ZERO if paused else _unfilled(order, entry)), _ZERO),
+        unit=wanted.unit or wanted.symbol,
+        is_notional=wanted.is_notional,
+        may_finish=max(moment(terms.may_finish), window[0]),
+        period=entry.period,
+        lot_size=wanted.lot_size,
+    )
+
+
+def _unfilled(order: OrderState, entry: DecisionEntry) -> Decimal:
+    """What the child order in force may still fill, in what the amount is."""
+    child = order.children.get(entry.child)
+    if child is None:
+        return _ZERO
+    return child.unfilled * entry.notional / entry.quantity if order.order.is_notional else child.unfilled
+
+
+def status_of(state: DeskState, policy: str) -> DeskStatus:
+    """The status of a desk."""
+    orders = tuple(_order_status(label, order, policy) for label, order in state.orders.items())
+    feeds = tuple(
+        FeedStatus(
+            name,
+            moment(market.last).isoformat(),
+            market.close,
+            len(market.bars),
+            len(market.bridged),
+            dict(market.faults),
+            market.message,
+        )
+        for name, market in state.market.items()
+    )
+    return DeskStatus(policy, orders, feeds, state.openings)
+
+
+def _order_status(label: str, order: OrderState, policy: str) -> OrderStatus:
+    wanted = order.order
+    notes = []
+    if order.fallback:
+        notes.append(f"the fallback decides: {order.fallback}")
+    if order.bridged:
+        notes.append(f"{order.bridged} of its bars were missing")
+    if order.over:
+        notes.append(f"{plain_text(order.over)} more than the amount were filled")
+    if order.conflicts:
+        notes.append(f"{order.conflicts} fills contradict booked ones")
+    if order.rejections:
+        notes.append(f"the venue refused {order.rejections} child orders")
+    if order.reason:
+        notes.append(order.reason)
+    return OrderStatus(
+        order_id=label,
+        parent=wanted.parent,
+        symbol=wanted.symbol,
+        side=wanted.side.value,
+        status=order.status,
+        amount=wanted.amount,
+        unit=wanted.unit,
+        filled=order.filled,
+        left=order.left,
+        over=order.over,
+        average_price=order.average_price,
+        period=order.period,
+        max_periods=order.terms.max_periods,
+        end=moment(order.terms.end).isoformat(),
+        policy="volume_curve" if order.fallback else policy,
+        bridged=order.bridged,
+        rejections=order.rejections,
+        notes=tuple(notes),
+        decision=decision_of(order, policy),
+    )
+
+
+def _percent(order: OrderStatus) -> str:
+    used = (order.amount - order.left) / order.amount
+    return f"{used:.1%}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return plain_text(value)
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,299 @@
+"""From bar to bar: the engine in step with the state, wishes, and child orders out of wishes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+
+from lem_models.desk.engine import Engine, fraction_of
+from lem_models.desk.feed import FeedRules
+from lem_models.desk.intake import constraints_of
+from lem_models.desk.ledger import Ledger, Transaction
+from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, FellBack, Restored
+from lem_models.desk.log.state import OrderState, Traded
+from lem_models.desk.market import SymbolMarket, row_of
+from lem_models.desk.sizing import Sized, size_notional, size_quantity
+from lem_models.errors import LEMError
+from lem_models.execution.live import Filled
+from lem_models.markets.live_bars import ClosedBar
+
+__all__ = ["Trading"]
+
+_LOG = logging.getLogger("lem_models")
+_ZERO = Decimal(0)
+
+
+class Trading:
+    """Runs the orders of a desk.
+
+    Args:
+        ledger: The ledger.
+        make: Makes a new engine.
+        rules: When the fallback stands in.
+        lookback: Bars that the policy looks back.
+    """
+
+    def __init__(self, ledger: Ledger, make: Callable[[], Engine], rules: FeedRules) -> None:
+        self._ledger, self._make, self._rules = ledger, make, rules
+        self._engine: Engine | None = None
+        self._version = -1
+        self._refused: dict[str, str] = {}  # orders that nobody can decide now, with the reason
+
+    def forget(self) -> None:
+        """Throw the engine away; it is made anew from the state."""
+        self._engine = None
+
+    def engine(self, change: Transaction) -> Engine:
+        """The engine, in step with the state."""
+        if self._engine is None or self._version != self._ledger.version or self._engine.is_worn:
+            self._engine, self._version = self._make(), self._ledger.version
+            self._refused.clear()
+        self._take_up(change, self._engine)
+        return self._engine
+
+    # -- orders in the engine ----------------------------------------------------------------------------------------
+
+    def _take_up(self, change: Transaction, engine: Engine) -> None:
+        """Give the engine the active orders that it lacks and whose first bar is the coming one, or has been."""
+        state = self._ledger.state
+        for symbol, labels in state.active.items():
+            lacking = [label for label in labels if label not in engine]
+            if not lacking:
+                continue
+            market = self._ledger.market(symbol)
+            coming = market.coming
+            for label in lacking:
+                order = state.orders[label]
+                if order.period or order.terms.start <= coming:
+                    self._add(change, engine, label, order, market, coming)
+
+    def _add(
+        self, change: Transaction, engine: Engine, label: str, order: OrderState, market: SymbolMarket, coming: int
+    ) -> None:
+        known = self._ledger.state.market[order.order.symbol]
+        start = known.bars[-order.period][0] if order.period else coming
+        bars = market.bars()
+        reason = order.fallback or self._too_many_bridged(order.order.symbol, engine)
+        if not reason:
+            try:
+                engine.add(label, order, bars, start, fallback=False)
+                self._refused.pop(label, None)
+                return
+            except LEMError as error:
+                reason = str(error)
+        try:
+            engine.add(label, order, bars, start, fallback=True)
+        except LEMError as error:
+            if self._refused.get(label) != str(error):
+                _LOG.warning("order %s waits: neither the policy nor the fallback can decide it: %s", label, error)
+            self._refused[label] = str(error)
+            return
+        self._refused.pop(label, None)
+        if reason != order.fallback:
+            self._fall_back(change, label, reason)
+
+    def _fall_back(self, change: Transaction, label: str, reason: str) -> None:
+        _LOG.warning("order %s: the fallback decides from now on: %s", label, reason)
+        change.add(label, FellBack(reason))
+
+    def _too_many_bridged(self, symbol: str, engine: Engine) -> str:
+        """Why the policy lacks its lookback; empty where it has it."""
+        known = self._ledger.state.market[symbol]
+        if not known.bridged or engine.lookback <= 1:
+            return ""
+        recent = [bar[0] for bar in known.bars[-engine.lookback :]]
+        count = sum(at in known.bridged for at in recent)
+        if count <= self._rules.most_bridged:
+            return ""
+        return f"{count} of the last {engine.lookback} bars of {symbol} are missing"
+
+    def _move(self, change: Transaction, engine: Engine, symbols: Collection[str]) -> None:
+        """Move orders to the fallback when too many bars are missing, and back when they are not."""
+        state = self._ledger.state
+        for symbol in symbols:
+            if not state.market[symbol].bridged:
+                continue
+            reason = self._too_many_bridged(symbol, engine)
+            for label in list(state.active.get(symbol, ())):
+                order = state.orders[label]
+                if label not in engine or bool(reason) == bool(order.fallback):
+                    continue
+                if order.fallback and not order.fallback.endswith("are missing"):
+                    continue  # it fell back for another reason
+                market = self._ledger.market(symbol)
+                start = state.market[symbol].bars[-order.period][0] if order.period else market.coming
+                try:
+                    engine.add(label, order, market.bars(), start, fallback=bool(reason))
+                except LEMError as error:
+                    _LOG.warning("order %s stays with its policy: %s", label, error)
+                    continue
+                if reason:
+                    self._fall_back(change, label, reason)
+                else:
+                    _LOG.info("order %s: the policy has its lookback again", label)
+                    change.add(label, Restored("the policy has its lookback again"))
+
+    def renew(self, change: Transaction, label: str) -> None:
+        """Give the engine an order anew that was amended.
+
+        Raises:
+            LEMError: The policy does not take it as it is now.
+        """
+        engine, order = self.engine(change), self._ledger.order(label)
+        if not order.is_active or label not in engine:
+            return
+        known = self._ledger.state.market[order.order.symbol]
+        market = self._ledger.market(order.order.symbol)
+        start = known.bars[-order.period][0] if order.period else market.coming
+        engine.add(label, order, market.bars(), start, fallback=bool(order.fallback))
+
+    # -- one bar -----------------------------------------------------------------------------------------------------
+
+    def close(self, change: Transaction, bars: Mapping[str, ClosedBar], bridged: Collection[str]) -> None:
+        """Take in bars that have closed, one of each symbol."""
+        engine, state = self.engine(change), self._ledger.state
+        fills: dict[str, Filled] = {}
+        for name, bar in bars.items():
+            for label in state.active.get(name, ()):
+                order = state.orders[label]
+                if label in engine and bar.timestamp >= order.terms.start:
+                    fills[label] = fraction_of(order, order.in_bar)
+        failed = engine.observe({name: row_of(bar[:7]) for name, bar in bars.items()}, fills)
+        change.add(DESK, BarsClosed({name: bar[:7] for name, bar in bars.items()}, tuple(bridged)))
+        for name, bar in bars.items():
+            self._ledger.market(name).accept(bar)
+        for label, reason in failed.items():
+            if state.orders[label].is_active:
+                self._fall_back(change, label, reason)
+        for label, reason in engine.ended().items():
+            if state.orders[label].is_active:
+                change.add(label, Ended(reason))
+        engine.drop([label for label in fills if not state.orders[label].is_active])
+        self._move(change, engine, list(bars))
+
+    def late(self, change: Transaction, label: str, quantity: Decimal, price: Decimal) -> None:
+        """Tell the engine of a fill of a bar that has closed."""
+        engine, order = self.engine(change), self._ledger.order(label)
+        if label in engine:
+            engine.report({label: fraction_of(order, Traded(quantity, quantity * price))})
+
+    def drop(self, label: str) -> None:
+        """Let go of an order that is over."""
+        if self._engine is not None:
+            self._engine.drop([label])
+
+    # -- decisions ---------------------------------------------------------------------------------------------------
+
+    def decide(self, change: Transaction, anew: Collection[str] = ()) -> None:
+        """Decide every order that has no decision for its coming bar, and those that are to be decided anew."""
+        engine, state = self.engine(change), self._ledger.state
+        open_labels = [
+            label
+            for labels in state.active.values()
+            for label in labels
+            if state.orders[label].status != "paused"
+            and label in engine
+            and (state.orders[label].revisions == 0 or label in anew)
+        ]
+        if not open_labels:
+            return
+        wishes, failed = engine.decide()
+        if failed:
+            for label, reason in failed.items():
+                self._fall_back(change, label, reason)
+            self._take_up(change, engine)
+            wishes |= engine.decide()[0]
+        coming: dict[str, int] = {}
+        entries = []
+        for label in open_labels:
+            order = state.orders[label]
+            symbol = order.order.symbol
+            if symbol not in coming:
+                coming[symbol] = self._ledger.market(symbol).coming
+            if label in wishes:
+                wish = wishes[label]
+                entries.append(self._entry(label, order, wish.fraction, wish.finish, coming[symbol]))
+        change.decide(entries)
+
+    def _entry(self, label: str, order: OrderState, wish: float, finish: bool, start: int) -> DecisionEntry:
+        price = Decimal(repr(self._ledger.state.market[order.order.symbol].close))
+        is_last = order.period + 1 >= order.terms.max_periods
+        sized = self._sized(order, wish, price, takes_all=False)
+        notional = sized.quantity * price
+        wanted = order.order
+        if wanted.is_notional and sized.quantity:
+            notional = min(notional, order.left) if not (is_last or finish) else min(order.left, notional)
+        return DecisionEntry(
+            label,
+            order.seq + 1,
+            order.period,
+            order.revisions,
+            start,
+            sized.quantity,
+            _money(notional),
+            round(wish, 12),
+            sized.carry,
+            finish,
+            is_last or finish,
+            sized.reason,
+        )
+
+    def _sized(self, order: OrderState, wish: float, price: Decimal, *, takes_all: bool) -> Sized:
+        wanted = order.order
+        # What an amended or cut child order of this bar has not filled is free again, unless it is held open.
+        left = order.left - (order.reserved(price) if wanted.hold_open else _ZERO)
+        cap = None
+        if wanted.max_participation is not None:
+            volume = order.expected[order.period] if order.period < len(order.expected) else 0.0
+            cap = Decimal(repr(volume)) * Decimal(repr(wanted.max_participation)) - order.in_bar.units
+        size = size_notional if wanted.is_notional else size_quantity
+        return size(
+            wish,
+            wanted.amount,
+            left,
+            carry=order.carry,
+            constraints=constraints_of(wanted),
+            price=price,
+            cap=cap,
+            takes_all=takes_all,
+        )
+
+    def cut(self, change: Transaction, label: str) -> None:
+        """Cut a child order that is larger than what is left since a late fill."""
+        order = self._ledger.order(label)
+        entry = order.decision
+        child = order.children.get(entry.child) if entry is not None else None
+        if entry is None or child is None or not child.is_open or not order.is_active or entry.period != order.period:
+            return
+        price = Decimal(repr(self._ledger.state.market[order.order.symbol].close))
+        others = order.reserved(price) - child.unfilled * (price if order.order.is_notional else 1)
+        room = order.left - others
+        room = room / price if order.order.is_notional else room
+        if child.unfilled <= room:
+            return
+        step = constraints_of(order.order).step(child.quantity)
+        quantity = max(room // step * step, _ZERO)
+        change.decide(
+            [
+                DecisionEntry(
+                    label,
+                    order.seq + 1,
+                    order.period,
+                    order.revisions,
+                    entry.start,
+                    quantity,
+                    _money(quantity * price),
+                    entry.wish,
+                    _ZERO,
+                    entry.finish,
+                    True,
+                    "cut: a late fill left less",
+                )
+            ]
+        )
+
+
+def _money(value: Decimal) -> Decimal:
+    """Money with at most 12 digits after the point."""
+    return value.quantize(Decimal("1e-12")).normalize() if value else _ZERO
