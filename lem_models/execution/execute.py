@@ -69,6 +69,7 @@ def execute(
     within_session: bool | None = None,
     allow_frequency: bool = False,
     starts: StartRule = "next",
+    cap_ahead: bool = False,
 ) -> ExecutionResult:
     """Execute orders.
 
@@ -87,6 +88,8 @@ def execute(
         allow_frequency: Whether a model may run on bars of another length than it was trained on.
         starts: What happens to a start inside a bar, or while the market is closed: ``"next"`` moves it to the next bar
             and logs how many were moved, ``"exact"`` refuses it and names the next valid start.
+        cap_ahead: Whether ``max_participation`` also caps decisions, by the volume expected of each period as it was
+            known at the start (money at the last close). What no period can take stays unfilled.
 
     Returns:
         Result in the order of the table. Orders that cannot run are in ``result.excluded`` with their reason, and
@@ -119,7 +122,15 @@ def execute(
         _LOG.warning(note)
     table = orders_frame(orders)
     placement = BarPlacement(market.bars, starts=starts)
-    result = execute_silently(policy, market, table, costs=costs, within_session=within_session, placement=placement)
+    result = execute_silently(
+        policy,
+        market,
+        table,
+        costs=costs,
+        within_session=within_session,
+        placement=placement,
+        cap_ahead=cap_ahead,
+    )
     _warn_of_unread(table)
     warn_of_moved(placement)
     warn_of_excluded(result, lookback=lookback_of(policy))
@@ -162,6 +173,7 @@ def execute_silently(
     within_session: bool | None = None,
     whole: Bars | None = None,
     placement: Placement | None = None,
+    cap_ahead: bool = False,
 ) -> ExecutionResult:
     """:func:`execute` without its log: for a process that runs a share of the orders.
 
@@ -173,6 +185,7 @@ def execute_silently(
         within_session: See :func:`execute`.
         whole: All bars, if the market holds only some of them. They must be long enough for the lookback.
         placement: Places the orders on the bars; ``None`` for orders that lie on them and name numbers of bars.
+        cap_ahead: See :func:`execute`.
     """
     bars = market.bars
     table = complete_for(policy, orders, placement=placement)
@@ -210,8 +223,9 @@ def execute_silently(
             )
             for a in range(0, len(chosen), size):
                 some = chosen[a : a + size]
+                own = table.iloc[mine[some]]
                 passes.append(
-                    _execute_pass(policy, one_calendar, table.iloc[mine[some]], first_bar[some], contexts, costs)
+                    _execute_pass(policy, one_calendar, own, first_bar[some], contexts, costs, cap_ahead=cap_ahead)
                 )
     results = _in_table_order(passes, np.concatenate(rows))
     return ExecutionResult.assemble(bars, table, excluded.reset_index(drop=True), results)
@@ -323,13 +337,15 @@ def _execute_pass(
     start: npt.NDArray[np.int64],
     contexts: OrderBars,
     costs: CostModel | None,
+    *,
+    cap_ahead: bool,
 ) -> dict[str, npt.NDArray[Any]]:
     """Execute orders that fit into memory together; see :func:`settled`."""
     orders, window, size = traded_market(market, table, start, costs, policy)
     periods = window.price.shape[1]
     with policy_faults(policy, table):
         read = contexts.of(start, (table["side"] == "buy").to_numpy(), periods)
-        paths = simulate(policy, orders, window, read, to_finish=True)
+        paths = simulate(policy, orders, window, read, to_finish=True, cap_ahead=cap_ahead)
     finish = chosen_period(paths)
     return settled(finishing_fills(paths, finish[:, None])[:, 0], finish, orders, window, size)
 

@@ -9,15 +9,18 @@ probability is 1/2 to within it. Policies that encode nothing agree to 1e-8.
 What is known in advance (the volume expected in each period, for one) is computed when an order is added. Afterwards a
 bar costs one step of the policy's :class:`~lem_models.execution.policy.ContextStream` for all symbols, and one decision
 for all orders in the same period.
+
+Fills are assumed, or reported by who trades (:mod:`lem_models.execution.fills`). Orders under way can be taken up again
+in another process: the fills of their elapsed periods are replayed over the bars since their start.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +28,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
+from lem_models.errors import BarsError, ConfigError, OrderError, PolicyError, UnknownNameError
+from lem_models.execution.context_table import OrderBars
 from lem_models.execution.costs import CostModel
 from lem_models.execution.encoding_stream import kept_bars, stream_of
 from lem_models.execution.execute import complete_for, traded_market
+from lem_models.execution.fills import Begun, Filled, checked_begun, checked_fill
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
@@ -52,7 +57,7 @@ from lem_models.markets.origins import REASONS, exclusion_codes
 from lem_models.markets.stock_splits import LiveSplits, find_splits, warn_of_splits
 from lem_models.orders.table import OrdersLike
 
-__all__ = ["LIVE_TOLERANCE", "LiveOrders"]
+__all__ = ["LIVE_TOLERANCE", "Begun", "Filled", "LiveOrders"]
 
 LIVE_TOLERANCE = 1e-4
 """How far fractions decided live may differ from those decided in hindsight, by a model in single precision."""
@@ -62,6 +67,7 @@ Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 _LOG = logging.getLogger("lem_models")
+_FILLS = ("assumed", "reported")
 _CROSSES = next(code for code, reason in REASONS.items() if "cross the end of the session" in reason)
 _FAR = 1000  # bars after the history among which the next start is looked for
 
@@ -77,7 +83,8 @@ class _Cohort:
         roll: The orders under way.
         orders: The orders.
         window: Their market as it was known at the start.
-        finishing: Orders that are finishing, bool [orders].
+        finishing: Orders that were finishing before the period, bool [orders].
+        finishes: Orders that are finishing in it, as it was decided last, bool [orders].
         under_way: Orders that are not done, bool [orders]. The others stay until they are the most.
         is_decided: Whether the period is decided. It is decided once, even if orders are added before its bar closes.
     """
@@ -89,6 +96,7 @@ class _Cohort:
     orders: OrderBatch
     window: MarketWindow
     finishing: Tensor
+    finishes: Tensor
     under_way: Booleans
     is_decided: bool = False
 
@@ -100,9 +108,10 @@ class _Cohort:
             self.symbol[rows],
             self.context[rows],
             self.roll.select(which),
-            mapped(lambda values: values[which], [self.orders]),
-            mapped(lambda values: values[which], [self.window]),
+            self.orders[which],
+            _taken(self.window, which),
             self.finishing[which],
+            self.finishes[which],
             self.under_way[rows],
             self.is_decided,
         )
@@ -124,6 +133,7 @@ class _Cohort:
             mapped(together, [each.orders for each in cohorts]),
             mapped(together, [each.window for each in cohorts]),
             torch.cat([each.finishing for each in cohorts]),
+            torch.cat([each.finishes for each in cohorts]),
             np.concatenate([each.under_way for each in cohorts]),
             cohorts[0].is_decided,
         )
@@ -137,8 +147,9 @@ class _Cohort:
 class LiveOrders:
     """Orders under way. Alternate :meth:`decide` and :meth:`observe` until every order is :attr:`done`.
 
-    Fills are taken to be what was decided, at the bar's VWAP, less where the bar did not trade or a participation limit
-    of the order was reached.
+    By default fills are taken to be what was decided, at the bar's VWAP, less where the bar did not trade or a
+    participation limit of the order was reached. With ``fills="reported"`` nothing fills but what is reported: the rest
+    of what was decided is caught up with in later periods, and an order is complete once its fills sum to 1.
 
     Args:
         policy: Who decides, or a name as :func:`~lem_models.load_policy` takes it.
@@ -148,8 +159,12 @@ class LiveOrders:
             default the costs that the policy assumes, which change no price.
         allow_frequency: Whether a model may decide on bars of another length than it was trained on.
         limit: Most orders there may be.
+        fills: ``"assumed"``, or ``"reported"`` to :meth:`observe` and :meth:`report`.
+        cap_ahead: Whether ``max_participation`` also caps decisions, as in :func:`~lem_models.execute`.
+        begun: Orders already under way, see :meth:`add`.
 
     Raises:
+        ConfigError: When there is no such kind of fills.
         OrderError: See :meth:`add`.
         BarsError: See :meth:`add`; also when the bars have another length than those that the policy was trained on.
         PolicyError: When the policy breaks its protocol.
@@ -164,8 +179,13 @@ class LiveOrders:
         costs: CostModel | None = None,
         allow_frequency: bool = False,
         limit: int | None = None,
+        fills: Literal["assumed", "reported"] = "assumed",
+        cap_ahead: bool = False,
+        begun: Mapping[Hashable, Begun] | None = None,
     ) -> None:
-        self._limit = limit
+        if fills not in _FILLS:
+            raise ConfigError(f"fills is {' or '.join(map(repr, _FILLS))}; got {shown(fills)}")
+        self._limit, self._is_reported, self._cap_ahead = limit, fills == "reported", cap_ahead
         self._policy, self._costs, self._allow_frequency = policy_of(policy), costs, allow_frequency
         self._readers: dict[str, BarReader] = {}
         self._splits: dict[str, LiveSplits] = {}
@@ -173,11 +193,12 @@ class LiveOrders:
         self._looks: bool | None = None  # whether the policy reads contexts, once it is known
         self._cohorts: list[_Cohort] = []
         self._tables: list[pd.DataFrame] = []
+        self._numbers: dict[Hashable, int] = {}  # of the orders by their labels, dropped ones left out
         self._decided: Decision | None = None
         self._period, self._remaining = np.empty(0, np.int64), np.empty(0)
         self._executed, self._net = np.empty(0), np.empty(0)
         self._start, self._ended = np.empty(0, np.int64), np.empty(0, np.int64)
-        self.add(orders, history)
+        self.add(orders, history, begun)
 
     # -- what is known of the orders ---------------------------------------------------------------------------------
 
@@ -208,7 +229,7 @@ class LiveOrders:
 
     @property
     def net_price(self) -> Floats:
-        """The same with costs, [orders]."""
+        """The same with costs, [orders]. Reported prices hold spread and impact already, so only fees are added."""
         self._price_all()
         return self._net.copy()
 
@@ -252,23 +273,23 @@ class LiveOrders:
                         self._decide(cohort)
                 decided = torch.minimum(cohort.roll.fraction, cohort.roll.largest).numpy()
                 fraction[cohort.order] = np.where(cohort.under_way, decided, 0.0)
-                finish[cohort.order] = cohort.finishing.numpy() & cohort.under_way
+                finish[cohort.order] = cohort.finishes.numpy() & cohort.under_way
             fraction.flags.writeable = finish.flags.writeable = False
             self._decided = Decision(fraction=fraction, finish=finish)
         return self._decided
 
-    @torch.no_grad()
     def _decide(self, cohort: _Cohort) -> None:
-        roll = cohort.roll
-        if not bool((cohort.finishing | ~torch.from_numpy(cohort.under_way)).all()):
-            stream = self._stream
-            contexts = None if stream is None else stream.contexts(cohort.context)
-            roll.decide(self._policy if stream is None else stream, contexts, cohort.finishing)
-            cohort.finishing = cohort.finishing | (roll.finish > 0.5)
-        roll.complete(cohort.finishing)
+        stream, over = self._stream, ~torch.from_numpy(cohort.under_way)
+        contexts = None if stream is None else stream.contexts(cohort.context)
+        decider = self._policy if stream is None else stream
+        cohort.finishes = _decide_period(cohort.roll, decider, contexts, cohort.finishing, over)
         cohort.is_decided = True
 
-    def observe(self, bars: Mapping[str, Mapping[str, Any] | pd.Series[Any]]) -> None:
+    def observe(
+        self,
+        bars: Mapping[str, Mapping[str, Any] | pd.Series[Any]],
+        fills: Mapping[Hashable, Filled] | None = None,
+    ) -> None:
         """Take in the bars that have closed.
 
         An order whose symbol has no bar waits for it.
@@ -277,16 +298,23 @@ class LiveOrders:
             bars: For each symbol the columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be
                 left out. The columns that the history carries along may be there too, and no others. Symbols that no
                 order has traded are ignored.
+            fills: With ``fills="reported"``: what really filled in these bars, by ``order_id``; what came late from
+                earlier bars is included. Orders without an entry filled nothing.
 
         Raises:
             BarsError: When a bar breaks a rule or is not the next one; nothing has then changed.
+            OrderError: When a fill is of no order under way, or impossible; nothing has then changed.
             PolicyError: When the policy breaks its protocol; nothing has then changed.
         """
+        reported = None if fills is None else self._checked(fills)
         self.decide()
         _check_bars(bars, self._readers)
         closed = {name: self._readers[name].read(bar) for name, bar in bars.items() if name in self._readers}
+        ended = [self._ended_in(cohort, closed) for cohort in self._cohorts]
+        if reported is not None:
+            self._check_closed(reported, closed, ended)
         self._push(closed)
-        self._end_sessions(closed)
+        self._end_sessions(ended, reported)
         last = {name: self._readers[name].last for name in closed}
         for name, bar in closed.items():
             self._readers[name].accept(bar)
@@ -298,11 +326,107 @@ class LiveOrders:
                 booked.append(cohort.select(waits))
             if (cohort.under_way & has_bar).any():
                 traded = cohort if has_bar.all() else cohort.select(has_bar)
-                booked.append(self._booked(traded, [closed[name] for name in traded.symbol]))
+                booked.append(self._booked(traded, [closed[name] for name in traded.symbol], reported))
         self._cohorts = [cohort for cohort in booked if cohort.under_way.any()]
         self._decided = None
         for name, bar in closed.items():
             self._splits[name].observe(last[name], bar)
+
+    def report(self, fills: Mapping[Hashable, Filled]) -> None:
+        """Take in fills of bars observed before that were reported late: these orders decide their period anew.
+
+        They count as fills of the last period. An order that was finishing before the period still is.
+
+        Args:
+            fills: As in :meth:`observe`.
+
+        Raises:
+            OrderError: When a fill is of no order under way, or impossible, or none of the order's bars has closed;
+                nothing has then changed.
+        """
+        reported = self._checked(fills)
+        for number in np.flatnonzero(reported.is_given & (self._period == 0)).tolist():
+            raise self._refused(number, "none of its bars has closed: report its fills with the bar", "closed bars")
+        kept: list[_Cohort] = []
+        for cohort in self._cohorts:
+            late = reported.is_given[cohort.order] & cohort.under_way
+            if (cohort.under_way & ~late).any():
+                kept.append(cohort.select(~late) if late.any() else cohort)
+            if late.any():
+                corrected = cohort.select(late)
+                corrected.roll.correct(*reported.of(corrected))
+                corrected.is_decided = False
+                kept.append(self._settled(corrected))
+        self._cohorts = [cohort for cohort in kept if cohort.under_way.any()]
+        self._decided = None
+
+    def drop(self, order_ids: Iterable[Hashable]) -> None:
+        """Let go of orders, cancelled ones for instance: they are done, and their labels may be added again.
+
+        Raises:
+            OrderError: When there is no such order; nothing has then changed.
+        """
+        labels = list(order_ids)
+        dropped = np.array([self._number(label) for label in labels], dtype=np.int64)
+        for cohort in self._cohorts:
+            gone = np.isin(cohort.order, dropped) & cohort.under_way
+            if gone.any():
+                self._price(cohort, gone)
+                cohort.under_way = cohort.under_way & ~gone
+        self._cohorts = [cohort for cohort in self._cohorts if cohort.under_way.any()]
+        for label in labels:
+            self._numbers.pop(label, None)
+        self._decided = None
+
+    # -- what was reported -------------------------------------------------------------------------------------------
+
+    def _number(self, label: Hashable) -> int:
+        """Number of an order by its label."""
+        try:
+            return self._numbers[label]
+        except (KeyError, TypeError):
+            raise OrderError(
+                f"there is no order {shown(label)} here; orders are named by their order_id, and dropped ones are "
+                "unknown until they are added again",
+                field="order_id",
+                rule="known order",
+            ) from None
+
+    def _refused(self, number: int, problem: str, rule: str) -> OrderError:
+        """The error of a fill of an order."""
+        label = self.orders["order_id"].tolist()[number]
+        return OrderError(f"the fill of the order is refused: {problem}", rule=rule, order_id=label)
+
+    def _checked(self, fills: Mapping[Hashable, Filled]) -> _Reported:
+        """Fills by the numbers of their orders."""
+        if not self._is_reported:
+            raise OrderError(
+                "fills are assumed here; make LiveOrders(..., fills='reported') to report them", rule="reported fills"
+            )
+        reported, done = _Reported.none(len(self)), self.done
+        for label, filled in fills.items():
+            number = self._number(label)
+            if done[number]:
+                problem = "the order is done; to go on with it, drop it and add it again with what has begun"
+                raise self._refused(number, problem, "order under way")
+            try:
+                checked_fill(filled, float(self._remaining[number]))
+            except OrderError as error:
+                raise error.at(number, label) from None
+            reported.is_given[number] = True
+            reported.fraction[number], reported.price[number] = filled.fraction, filled.price
+        return reported
+
+    def _check_closed(self, reported: _Reported, closed: Container[str], ended: Sequence[Booleans]) -> None:
+        """Refuse fills of orders that no bar has closed for."""
+        for cohort, over in zip(self._cohorts, ended, strict=True):
+            for place in np.flatnonzero(reported.is_given[cohort.order] & cohort.under_way).tolist():
+                number, symbol = int(cohort.order[place]), cohort.symbol[place]
+                if symbol not in closed:
+                    problem = f"there is no bar of {symbol} here; fills of its earlier bars go to report()"
+                    raise self._refused(number, problem, "closed bars")
+                if over[place] and not cohort.roll.period:
+                    raise self._refused(number, "the session ended before the order began", "closed bars")
 
     def _push(self, closed: Mapping[str, ClosedBar]) -> None:
         """Let the policy read the bars."""
@@ -317,44 +441,60 @@ class LiveOrders:
             with policy_faults(self._policy, self.orders.iloc[order] if len(order) else None):
                 raise PolicyError(error.message) from error
 
-    def _end_sessions(self, closed: Mapping[str, ClosedBar]) -> None:
-        """Let go of the orders whose trading session ended before they were complete, or before they began."""
+    def _ended_in(self, cohort: _Cohort, closed: Mapping[str, ClosedBar]) -> Booleans:
+        """Orders under way whose trading session ended before they were complete, or before they began."""
         over = {
             name
             for name, bar in closed.items()
             if self._readers[name].calendar.is_session_bound and bar.session != self._readers[name].last.session
         }
+        start = self._start[cohort.order].tolist()
+        ended = [
+            name in over if cohort.roll.period else name in closed and closed[name].timestamp != first
+            for name, first in zip(cohort.symbol, start, strict=True)
+        ]
+        return np.array(ended, dtype=bool) & cohort.under_way
+
+    def _end_sessions(self, ended: Sequence[Booleans], reported: _Reported | None) -> None:
+        """Let go of the orders whose session has ended, with what was reported late."""
         kept: list[_Cohort] = []
-        for cohort in self._cohorts:
-            start = self._start[cohort.order].tolist()
-            ended = np.array(
-                [
-                    name in over if cohort.roll.period else name in closed and closed[name].timestamp != first
-                    for name, first in zip(cohort.symbol, start, strict=True)
-                ]
-            )
-            ended &= cohort.under_way
-            if ended.any():
-                self._price(cohort, ended)
-                readers = [self._readers[name] for name in cohort.symbol[ended]]
-                self._ended[cohort.order[ended]] = [
-                    reader.last.timestamp + reader.calendar.frequency.value for reader in readers
-                ]
-                cohort = cohort.select(~ended)
-            if cohort.under_way.any():
+        for cohort, over in zip(self._cohorts, ended, strict=True):
+            if not over.any():
                 kept.append(cohort)
+                continue
+            gone = cohort.select(over)
+            if reported is not None and gone.roll.period:
+                gone.roll.correct(*reported.of(gone))
+                self._settled(gone)
+            self._price(gone, np.ones(len(gone.order), dtype=bool))
+            readers = [self._readers[name] for name in gone.symbol]
+            left = self._remaining[gone.order] > 0
+            self._ended[gone.order[left]] = [
+                reader.last.timestamp + reader.calendar.frequency.value
+                for reader, unfilled in zip(readers, left.tolist(), strict=True)
+                if unfilled
+            ]
+            if (cohort.under_way & ~over).any():
+                kept.append(cohort.select(~over))
         self._cohorts = kept
 
-    def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar]) -> _Cohort:
-        """Fill what was decided, and let go of the orders that are done."""
+    def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar], reported: _Reported | None) -> _Cohort:
+        """Fill what was decided, or reported, and let go of the orders that are done."""
         roll, window = cohort.roll, cohort.window
         numbers = [[bar.vwap, bar.close, bar.volume] for bar in bars]
         price, close, volume = torch.tensor(numbers, dtype=torch.float64).unbind(1)
-        roll.book(price / window.arrival_price, close / window.arrival_price, volume / window.volume_unit)
-        order = cohort.order[cohort.under_way]
-        self._remaining[order], self._period[order] = roll.remaining.numpy()[cohort.under_way], roll.period
-        cohort.is_decided = False
-        before = cohort.under_way
+        filled: tuple[Tensor, ...] = ()
+        if self._is_reported:
+            filled = (_Reported.none(len(self)) if reported is None else reported).of(cohort)
+        roll.book(price / window.arrival_price, close / window.arrival_price, volume / window.volume_unit, *filled)
+        cohort.is_decided, cohort.finishing = False, cohort.finishes
+        return self._settled(cohort)
+
+    def _settled(self, cohort: _Cohort) -> _Cohort:
+        """Note what is left of orders, and let go of those that are done."""
+        roll, before = cohort.roll, cohort.under_way
+        self._remaining[cohort.order[before]] = roll.remaining.numpy()[before]
+        self._period[cohort.order[before]] = roll.period
         cohort.under_way = before & ((roll.remaining > 0) & (cohort.orders.max_periods > roll.period)).numpy()
         if (before & ~cohort.under_way).any():
             self._price(cohort, before & ~cohort.under_way)
@@ -367,6 +507,12 @@ class LiveOrders:
         if not cohort.roll.period:
             return
         roll, window = cohort.roll, cohort.window
+        if self._is_reported:
+            fee = 0.0 if self._costs is None else self._costs.fee_bps / 1e4
+            average = roll.executed_price * window.arrival_price
+            self._executed[cohort.order[which]] = average.numpy()[which]
+            self._net[cohort.order[which]] = (average * (1 + cohort.orders.side * fee)).numpy()[which]
+            return
         fills = torch.stack(roll.fills, 1)[:, None]
         # What has closed so far, priced like a whole execution; the closes play no part in it.
         seen = replace(window, price=roll.prices, close=roll.prices, volume=roll.volumes)
@@ -385,18 +531,23 @@ class LiveOrders:
 
     # -- the start ---------------------------------------------------------------------------------------------------
 
-    def add(self, orders: OrdersLike, history: BarsLike) -> None:
-        """Add orders that start with the first bar after the history.
+    @torch.no_grad()
+    def add(self, orders: OrdersLike, history: BarsLike, begun: Mapping[Hashable, Begun] | None = None) -> None:
+        """Add orders that start with the first bar after the history, or that are under way.
 
         Args:
             orders: One order, several, a table of orders, or a file of them; durations become numbers of bars.
             history: Closed bars of their symbols, at least the policy's lookback, as :meth:`Bars.of` takes them. For a
                 symbol with orders under way they end with the bar observed last. A symbol without such orders may have
                 missed bars: it is followed anew. Other symbols are ignored.
+            begun: With ``fills="reported"``: what filled in the elapsed periods of orders that are under way, by
+                ``order_id``. Such an order began as many bars before the end of the history, which holds its bars and
+                the lookback before them. It goes on as if it had been here all the time: its elapsed periods are
+                decided again, because who was finishing still is.
 
         Raises:
             OrderError: When an order breaks a rule, starts when the market is closed, would cross the end of its
-                session, or has no size that the costs depend on.
+                session, has no size that the costs depend on, or began at another time than its fills say.
             BarsError: When the history of an order ends elsewhere than right before its start, is too short, or holds a
                 gap or a halt.
         """
@@ -409,22 +560,22 @@ class LiveOrders:
             raise OrderError(f"a session decides one order, got {len(table)}", rule="one order")
         if self._costs is not None:
             self._costs.check(table)
+        elapsed = self._elapsed(table, {} if begun is None else begun)
         symbols = table["symbol"].to_numpy(dtype=object)
         names = list(dict.fromkeys(symbols))
         for name in names:
             if name not in bars.symbols:
                 problem = UnknownNameError.among("symbol of the history", name, bars.symbols)
                 raise OrderError(str(problem), field="symbol", rule="known symbol")
+        kept = kept_bars(self._policy, bars) + max(map(len, elapsed))
         groups = [
-            self._prepared(table, np.flatnonzero(np.isin(symbols, group.symbols)), group)
-            for group in bars.select(names).last(kept_bars(self._policy, bars)).by_calendar()
+            self._prepared(table, np.flatnonzero(np.isin(symbols, group.symbols)), group, elapsed)
+            for group in bars.select(names).last(kept).by_calendar()
         ]
         contexts = [self._contexts_of(added) for added in groups]  # the policy may fail: nothing has changed yet
-        first = len(self)
-        for added, context in zip(groups, contexts, strict=True):
-            self._follow(first, added, context)
+        first, count = len(self), len(table)
         self._tables.append(table)
-        count = len(table)
+        self._numbers |= {label: first + row for row, label in enumerate(table["order_id"].tolist())}
         self._period = np.append(self._period, np.zeros(count, np.int64))
         self._remaining = np.append(self._remaining, np.ones(count))
         self._executed, self._net = (np.append(each, np.full(count, np.nan)) for each in (self._executed, self._net))
@@ -432,7 +583,33 @@ class LiveOrders:
             np.append(self._start, _starts(table)),
             np.append(self._ended, np.zeros(count, np.int64)),
         )
+        for added, context in zip(groups, contexts, strict=True):
+            self._follow(first, added, context)
         self._decided = None
+
+    def _elapsed(self, table: pd.DataFrame, begun: Mapping[Hashable, Begun]) -> list[Floats]:
+        """Fractions and prices of the elapsed periods of each order of a table, [periods, 2] each."""
+        if begun and not self._is_reported:
+            raise OrderError(
+                "fills are assumed here; make LiveOrders(..., fills='reported') to take up orders that have begun",
+                rule="reported fills",
+            )
+        labels = table["order_id"].tolist()
+        known = set(labels)
+        for label in begun:
+            if label not in known:
+                raise OrderError(
+                    f"begun names order_id {shown(label)}, which is not among the orders that are added",
+                    field="order_id",
+                    rule="known order",
+                )
+        elapsed = []
+        for row, (label, maximum) in enumerate(zip(labels, table["max_periods"].tolist(), strict=True)):
+            try:
+                elapsed.append(checked_begun(begun[label], int(maximum)) if label in begun else np.empty((0, 2)))
+            except OrderError as error:
+                raise error.at(row, label) from None
+        return elapsed
 
     def _completed(self, orders: OrdersLike, placement: BarPlacement) -> pd.DataFrame:
         """The complete table of orders. Its labels are numbers by default, and differ from those of the orders before.
@@ -441,28 +618,27 @@ class LiveOrders:
             OrderError: When an order breaks a rule.
         """
         table = complete_for(self._policy, orders, first_label=len(self), placement=placement)
-        twice = np.zeros(len(table), dtype=bool)
-        for before in self._tables:
-            twice |= table["order_id"].isin(before["order_id"]).to_numpy()
-        if twice.any():
-            row = int(np.argmax(twice))
-            raise OrderError(
-                f"order_id {shown(table['order_id'].tolist()[row])} is the label of an order that was added before",
-                field="order_id",
-                rule="unique",
-                row=row,
-            )
+        for row, label in enumerate(table["order_id"].tolist()):
+            if label in self._numbers:
+                raise OrderError(
+                    f"order_id {shown(label)} is the label of an order that was added before",
+                    field="order_id",
+                    rule="unique",
+                    row=row,
+                )
         return table
 
-    def _prepared(self, orders: pd.DataFrame, rows: Integers, own: Bars) -> _Added:
+    def _prepared(self, orders: pd.DataFrame, rows: Integers, own: Bars, elapsed: Sequence[Floats]) -> _Added:
         """Orders of symbols with one calendar and their market as far as it is known; nothing has changed yet.
 
         Args:
             orders: The table of orders.
             rows: Those of them that trade these symbols.
             own: Closed bars of the symbols.
+            elapsed: Fractions and prices of the elapsed periods of each order of the table, [periods, 2] each.
         """
-        table = orders.iloc[rows]
+        table, taken = orders.iloc[rows], [elapsed[row] for row in rows.tolist()]
+        count = np.array([len(periods) for periods in taken], dtype=np.int64)
         symbols, start = table["symbol"].to_numpy(dtype=object), _starts(table)
         maximum = table["max_periods"].to_numpy(dtype=np.int64)
         ends = [
@@ -473,13 +649,23 @@ class LiveOrders:
             error = OrderError("the order would end after the year 2261", field="max_periods", rule="range of times")
             raise error.at(int(rows[latest]), table["order_id"].iloc[latest])
         readers = {name: self._reader(own, index) for index, name in enumerate(own.symbols)}
-        starts = list(zip(symbols, start.tolist(), strict=True))
-        for name, one in dict.fromkeys(starts):
-            _check_start(readers[name], one)
-        market = Market(_with_coming(own, dict(starts), int(maximum.max())), cache=False)
         number = np.array([own.symbol_numbers[name] for name in symbols])
-        at = market.bars.offsets[number] + np.diff(own.offsets)[number]
+        new = list(zip(symbols[count == 0], start[count == 0].tolist(), strict=True))
+        for name, one in dict.fromkeys(new):
+            _check_start(readers[name], one)
+        for row in np.flatnonzero(count).tolist():
+            try:
+                _check_begun(own, int(number[row]), int(start[row]), int(count[row]))
+            except OrderError as error:
+                raise error.at(int(rows[row]), table["order_id"].tolist()[row]) from None
+        following = dict(new)
+        for name in set(symbols[count > 0]) - following.keys():
+            following[name] = _next_start(readers[name])
+        market = Market(_with_coming(own, following, int(maximum.max())), cache=False)
+        at = market.bars.offsets[number] + np.diff(own.offsets)[number] - count
         codes = exclusion_codes(market.bars, at, maximum, lookback=lookback_of(self._policy))
+        # The session of an order that has begun may have ended early since: the next bar tells.
+        codes[(codes == _CROSSES) & (count > 0)] = 0
         if codes.any():
             wrong = int(np.argmax(codes > 0))
             reason = self._exclusion(market.bars, symbols[wrong], at[wrong], int(codes[wrong]))
@@ -487,9 +673,51 @@ class LiveOrders:
                 reason = reason.at(int(rows[wrong]), table["order_id"].iloc[wrong])
             raise reason
         batch, window, _ = traded_market(market, table, at, self._costs, self._policy)
+        rolls = self._rolls(market, table, at, taken, batch, window)
         last = own.offsets[1:] - 1
         warn_of_splits(find_splits(own, last, last + 1, lookback_of(self._policy) - 1))
-        return _Added(rows, table, symbols, own, readers, batch, window)
+        return _Added(rows, table, symbols, own, readers, batch, window, rolls)
+
+    def _rolls(
+        self,
+        market: Market,
+        table: pd.DataFrame,
+        at: Integers,
+        elapsed: Sequence[Floats],
+        orders: OrderBatch,
+        window: MarketWindow,
+    ) -> list[tuple[Integers, Roll, Tensor]]:
+        """Orders under way after their elapsed periods: by their number, the rows, the roll and who is finishing.
+
+        Args:
+            market: The history and the bars to come.
+            table: The orders.
+            at: Flat index of the first bar of each, [orders].
+            elapsed: Fractions and prices of the elapsed periods of each, [periods, 2] each.
+            orders: The orders.
+            window: Their market.
+        """
+        count, is_buy = np.array([len(periods) for periods in elapsed]), (table["side"] == "buy").to_numpy()
+        old = np.flatnonzero(count)
+        encoded = OrderBars(self._policy, market, at[old], count[old], is_buy[old], table.iloc[old])
+        rolls = []
+        for periods in np.unique(count).tolist():
+            rows = np.flatnonzero(count == periods)
+            which = torch.from_numpy(rows)
+            own, seen = orders[which], _taken(window, which)
+            roll = Roll.of(own, seen, cap_ahead=self._cap_ahead)
+            finishing = torch.zeros(len(rows), dtype=torch.bool)
+            read = encoded.of(at[rows], is_buy[rows], periods) if periods else None
+            contexts = None if read is None else read.dense()
+            fills = torch.from_numpy(np.stack([elapsed[row] for row in rows.tolist()]))
+            for s in range(periods):
+                context = None if contexts is None else contexts[:, s]
+                with policy_faults(self._policy, table.iloc[rows]):
+                    finishing = _decide_period(roll, self._policy, context, finishing, roll.remaining <= 0)
+                paid = fills[:, s, 1] / seen.arrival_price
+                roll.book(seen.price[:, s], seen.close[:, s], seen.volume[:, s], fills[:, s, 0], paid)
+            rolls.append((rows, roll, finishing))
+        return rolls
 
     def _reader(self, own: Bars, index: int) -> BarReader:
         """What reads the bars of a symbol after the history."""
@@ -561,20 +789,22 @@ class LiveOrders:
             if self._readers.get(name) is not added.readers[name]:
                 self._readers[name] = added.readers[name]
                 self._splits[name] = LiveSplits(added.own, index)
-        roll = Roll.of(added.orders, added.window)
-        finishing = torch.zeros(len(added.orders), dtype=torch.bool)
-        self._cohorts.append(
-            _Cohort(
-                first + added.rows,
-                added.symbol,
-                context,
+        for rows, roll, finishing in added.rolls:
+            which = torch.from_numpy(rows)
+            cohort = _Cohort(
+                first + added.rows[rows],
+                added.symbol[rows],
+                context[rows],
                 roll,
-                added.orders,
-                added.window,
+                added.orders[which],
+                _taken(added.window, which),
                 finishing,
-                np.ones(len(added.rows), dtype=bool),
+                finishing,
+                np.ones(len(rows), dtype=bool),
             )
-        )
+            cohort = self._settled(cohort)
+            if cohort.under_way.any():
+                self._cohorts.append(cohort)
 
 
 @dataclass(frozen=True)
@@ -589,6 +819,7 @@ class _Added:
         readers: What reads the bars to come, by symbol.
         orders: The orders.
         window: Their market.
+        rolls: The orders under way: rows among these, the roll, and who is finishing, for each number of periods.
     """
 
     rows: Integers
@@ -598,6 +829,56 @@ class _Added:
     readers: Mapping[str, BarReader]
     orders: OrderBatch
     window: MarketWindow
+    rolls: Sequence[tuple[Integers, Roll, Tensor]]
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """Fills of all orders by their numbers.
+
+    Attributes:
+        is_given: Whether something was reported, bool [orders].
+        fraction: What filled, [orders].
+        price: Its average price, [orders]; 1 where nothing was reported.
+    """
+
+    is_given: Booleans
+    fraction: Floats
+    price: Floats
+
+    @classmethod
+    def none(cls, count: int) -> _Reported:
+        """Nothing has filled."""
+        return cls(np.zeros(count, dtype=bool), np.zeros(count), np.ones(count))
+
+    def of(self, cohort: _Cohort) -> tuple[Tensor, Tensor]:
+        """Fractions of the orders of a cohort, and prices over their arrival prices."""
+        fraction, price = (torch.from_numpy(values[cohort.order]) for values in (self.fraction, self.price))
+        return fraction, price / cohort.window.arrival_price
+
+
+def _taken(window: MarketWindow, rows: Tensor) -> MarketWindow:
+    """The market of some orders, with its costs if it has any."""
+    return mapped(lambda values: values[rows], [window])
+
+
+def _decide_period(
+    roll: Roll, policy: Policy | ContextStream, context: Tensor | None, finishing: Tensor, over: Tensor
+) -> Tensor:
+    """Decide the period of orders: those that are finishing in it, bool [orders].
+
+    Args:
+        roll: The orders under way.
+        policy: Who decides.
+        context: Context of the last closed bar, [orders, width].
+        finishing: Orders that were finishing before, bool [orders].
+        over: Orders that are done, bool [orders]: the policy is not asked if all others are finishing.
+    """
+    if not bool((finishing | over).all()):
+        roll.decide(policy, context, finishing)
+        finishing = finishing | (roll.finish > 0.5)
+    roll.complete(finishing)
+    return finishing
 
 
 def _starts(table: pd.DataFrame) -> Integers:
@@ -675,6 +956,38 @@ def _check_start(reader: BarReader, start: int) -> None:
             timestamp=moment(start),
             rule="history",
         ) from None
+
+
+def _check_begun(own: Bars, number: int, start: int, count: int) -> None:
+    """Refuse an order that began at another time than its fills say.
+
+    Args:
+        own: Closed bars.
+        number: Number of its symbol in them.
+        start: Its start, nanoseconds UTC.
+        count: Its elapsed periods.
+    """
+    low, high = int(own.offsets[number]), int(own.offsets[number + 1])
+    first = low + int(np.searchsorted(own.timestamp[low:high], start))
+    if first == high or own.timestamp[first] != start:
+        raise OrderError(
+            f"{count} periods of the order have elapsed, and the history of {own.symbols[number]} holds no bar that "
+            f"starts at {moment(start):%Y-%m-%d %H:%M} UTC, where the order does",
+            field="start",
+            rule="history of what has begun",
+        )
+    if high - first != count:
+        raise OrderError(
+            f"{count} periods of the order have elapsed, and the history of {own.symbols[number]} holds {high - first} "
+            "bars from its start on: give the fills of each of them, zeros where nothing filled",
+            rule="history of what has begun",
+        )
+
+
+def _next_start(reader: BarReader) -> int:
+    """Expected start of the next bar, nanoseconds UTC."""
+    last = reader.last.timestamp
+    return reader.calendar.followed_by(np.array([last])).next_start(last)
 
 
 def _next_start_in_words(calendar: Calendar, last: int, start: int) -> str:

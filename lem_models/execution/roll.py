@@ -5,6 +5,8 @@ serve training (with gradients), evaluation and live orders alike.
 
 Feasibility by construction: the fraction of period ``s`` lies in ``[lower, upper]``, ``upper =
 min(max_rate, remaining)``, ``lower = max(min(min_rate, remaining), remaining - max_rate * (periods left after s))``.
+Where participation is capped ahead, the cap of a period is the participation times its expected volume if that is less,
+and ``lower`` leaves to the later periods only what their caps can take.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Roll", "dust"]
 
 _SLACK = 1 + 1e-15
+_HALF = 0.5 + 1e-9  # half a lot may come out a rounding error short
 
 
 def dust(dtype: torch.dtype) -> float:
@@ -48,6 +51,7 @@ class Roll:
         volatility: [orders].
         arrival_price: [orders].
         volume_unit: [orders].
+        cap_ahead: Whether participation limits cap decisions too, by the volume expected of each period.
 
     Attributes:
         period: Period to decide or book next.
@@ -65,6 +69,7 @@ class Roll:
         volatility: Tensor,
         arrival_price: Tensor,
         volume_unit: Tensor,
+        cap_ahead: bool = False,
     ) -> None:
         self._orders = orders
         self._expected, self._volatility, self._arrival = expected_volume, volatility, arrival_price
@@ -72,6 +77,7 @@ class Roll:
         self._like = torch.ones_like(volatility)
         self._has_lots = bool((orders.lot > 0).any())
         self._is_limited = bool(torch.isfinite(orders.participation).any())
+        self._caps_ahead = cap_ahead and self._is_limited
         self._any_notional = bool(orders.is_notional.any())
         # What is known of every period in advance, once for all of them.
         self._periods = expected_volume.shape[1]
@@ -98,7 +104,7 @@ class Roll:
         self._bound()
 
     @classmethod
-    def of(cls, orders: OrderBatch, window: MarketWindow) -> Self:
+    def of(cls, orders: OrderBatch, window: MarketWindow, *, cap_ahead: bool = False) -> Self:
         """Orders before their first period, with what is known of their market in advance."""
         return cls(
             orders,
@@ -106,6 +112,7 @@ class Roll:
             volatility=window.volatility,
             arrival_price=window.arrival_price,
             volume_unit=window.volume_unit,
+            cap_ahead=cap_ahead,
         )
 
     def state(self) -> ExecutionState:
@@ -160,33 +167,34 @@ class Roll:
         self.fraction = torch.where(which, self._upper, self.fraction)
         self.finish = torch.where(which, 1.0, self.finish)
 
-    def book(self, price: Tensor, close: Tensor, volume: Tensor) -> None:
+    def book(
+        self,
+        price: Tensor,
+        close: Tensor,
+        volume: Tensor,
+        filled: Tensor | None = None,
+        filled_price: Tensor | None = None,
+    ) -> None:
         """Fill what was decided, now that the bar has closed, and move on to the next period.
 
         Args:
             price: VWAP of the bar over the arrival price, [orders].
             close: Its close over the arrival price, [orders].
             volume: Its volume, in the unit of the expected volume, [orders]; 0 where nothing can be traded.
+            filled: What really filled, as a fraction of the order, [orders]; negative where a fill was busted. Default:
+                what was decided, as far as the bar allows it.
+            filled_price: Average price of it over the arrival price, [orders], read where something filled.
         """
-        s, tiny = self.period, self._tiny
+        s = self.period
         traded = volume > 0
         capacity = torch.where(traded & self._live[:, s], self._limit(price, volume), 0.0)
-        fill = torch.minimum(self.fraction, capacity)
+        if self._caps_ahead:
+            capacity = torch.minimum(capacity, self._cap)
+        fill, paid = torch.minimum(self.fraction, capacity), price
+        if filled is not None and filled_price is not None:
+            fill, paid = filled, torch.where(filled != 0, filled_price, price)
         self._booked.append((fill, self.remaining, self.finish, capacity))
-        remaining = self.remaining - fill
-        self.remaining = remaining = torch.where(remaining > tiny, remaining, 0.0)
-
-        filled = 1 - remaining
-        some = filled > tiny
-        weight = fill * price
-        if self._any_notional:
-            weight = torch.where(self._orders.is_notional, fill / price, weight)
-        self._weighted = self._weighted + weight
-        safe_filled, safe_weighted = torch.where(some, filled, 1.0), torch.where(some, self._weighted, 1.0)
-        average = safe_weighted / safe_filled
-        if self._any_notional:
-            average = torch.where(self._orders.is_notional, safe_filled / safe_weighted, average)
-        self._executed = torch.where(some, average, close)
+        self._fill(fill, paid, close)
 
         self._money, self._units = self._money + price * volume, self._units + volume
         self._price_sum = self._price_sum + torch.where(traded, price, 0.0)
@@ -200,6 +208,24 @@ class Roll:
         self.period = s + 1
         if self.period < self._periods:
             self._bound()
+
+    def correct(self, filled: Tensor, filled_price: Tensor) -> None:
+        """Book what was reported late, with the fills of the last period; the coming period is to be decided anew.
+
+        Args:
+            filled: Fraction of the order, [orders], negative where a fill was busted.
+            filled_price: Average price of it over the arrival price, [orders], read where something filled.
+        """
+        fill, before, finish, capacity = self._booked[-1]
+        self._booked[-1] = (fill + filled, before, finish, capacity)
+        self._fill(filled, torch.where(filled != 0, filled_price, 1.0), self._last_close)
+        if self.period < self._periods:
+            self._bound()
+
+    @property
+    def executed_price(self) -> Tensor:
+        """Average price of what has filled over the arrival price, [orders]; NaN before anything has."""
+        return torch.where(1 - self.remaining > self._tiny, self._executed, torch.nan)
 
     @property
     def fills(self) -> list[Tensor]:
@@ -240,13 +266,34 @@ class Roll:
 
     # -- the rules ---------------------------------------------------------------------------------------------------
 
+    def _fill(self, fill: Tensor, price: Tensor, close: Tensor) -> None:
+        """Take a fill off what remains, and into the average price; the close stands where nothing has filled."""
+        remaining, tiny = self.remaining - fill, self._tiny
+        self.remaining = remaining = torch.where(remaining > tiny, remaining, 0.0)
+        filled = 1 - remaining
+        some = filled > tiny
+        weight = fill * price
+        if self._any_notional:
+            weight = torch.where(self._orders.is_notional, fill / price, weight)
+        self._weighted = self._weighted + weight
+        safe_filled, safe_weighted = torch.where(some, filled, 1.0), torch.where(some, self._weighted, 1.0)
+        average = safe_weighted / safe_filled
+        if self._any_notional:
+            average = torch.where(self._orders.is_notional, safe_filled / safe_weighted, average)
+        self._executed = torch.where(some, average, close)
+
     def _bound(self) -> None:
         """The feasible interval of the period."""
-        remaining = self.remaining
-        self._upper = torch.minimum(self._orders.max_rate, remaining)
-        lower = torch.maximum(
-            torch.minimum(self._orders.min_rate, remaining), remaining - self._reserve[:, self.period]
-        )
+        remaining, s = self.remaining, self.period
+        self._cap, reserve = self._orders.max_rate, self._reserve[:, s]
+        if self._caps_ahead:
+            # Money is expected at the last close. Of this period and the later ones, [periods, orders].
+            ahead = self._limit(self._last_close, self._expected[:, s:].t())
+            limited = torch.isfinite(self._orders.participation)
+            self._cap = torch.where(limited, ahead[0], self._cap)
+            reserve = torch.where(limited, ahead[1:].sum(0), reserve)
+        self._upper = torch.minimum(self._cap, remaining)
+        lower = torch.maximum(torch.minimum(self._orders.min_rate, remaining), remaining - reserve)
         self._lower = torch.minimum(torch.where(lower > self._tiny, lower, 0.0), self._upper)
 
     def _limit(self, price: Tensor, volume: Tensor) -> Tensor:
@@ -259,12 +306,12 @@ class Roll:
         return self._to_lots(torch.minimum(limit, self._orders.max_rate), down=True)
 
     def _to_lots(self, fraction: Tensor, *, down: bool = False) -> Tensor:
-        """Nearest whole number of lots (or the next below), untouched where there are none."""
+        """Nearest whole number of lots, half a lot up (or the next below), untouched where there are none."""
         if not self._has_lots:
             return fraction
         safe = torch.where(self._orders.lot > 0, self._orders.lot, 1.0)
         # The slack: whole lots may come out a rounding error short, of millions of them or of one.
-        lots = torch.floor(fraction / safe * _SLACK + 1e-6) if down else torch.round(fraction / safe)
+        lots = torch.floor(fraction / safe * _SLACK + 1e-6) if down else torch.floor(fraction / safe + _HALF)
         return torch.where(self._orders.lot > 0, lots * safe, fraction)
 
     # -- answers -----------------------------------------------------------------------------------------------------

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from lem_models.errors import OrderError
 from lem_models.execution.costs import CostModel
+from lem_models.execution.fills import Filled
 from lem_models.execution.live import LiveOrders
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision
@@ -22,8 +23,8 @@ __all__ = ["LiveSession"]
 class LiveSession:
     """One order under way: :class:`~lem_models.execution.live.LiveOrders` of one.
 
-    Alternate :meth:`decide` and :meth:`observe` until :attr:`done`. Fills are taken to be what was decided, at the
-    bar's VWAP, less where the bar did not trade or a participation limit of the order was reached.
+    Alternate :meth:`decide` and :meth:`observe` until :attr:`done`. By default fills are taken to be what was decided,
+    at the bar's VWAP, less where the bar did not trade or a participation limit of the order was reached.
 
     Args:
         policy: Who decides, or a name as :func:`~lem_models.load_policy` takes it.
@@ -32,6 +33,8 @@ class LiveSession:
             symbols are ignored.
         costs: What trading costs: :attr:`net_price`. A policy that reads the size of orders decides by its impact.
         allow_frequency: Whether a model may decide on bars of another length than it was trained on.
+        fills: ``"assumed"``, or ``"reported"``: nothing fills but what :meth:`observe` is told.
+        cap_ahead: Whether ``max_participation`` also caps decisions, as in :func:`~lem_models.execute`.
 
     Raises:
         OrderError: when the order breaks a rule, starts when the market is closed, would cross the end of its session,
@@ -49,9 +52,21 @@ class LiveSession:
         *,
         costs: CostModel | None = None,
         allow_frequency: bool = False,
+        fills: Literal["assumed", "reported"] = "assumed",
+        cap_ahead: bool = False,
     ) -> None:
-        self._live = LiveOrders(policy, order, history, costs=costs, allow_frequency=allow_frequency, limit=1)
+        self._live = LiveOrders(
+            policy,
+            order,
+            history,
+            costs=costs,
+            allow_frequency=allow_frequency,
+            limit=1,
+            fills=fills,
+            cap_ahead=cap_ahead,
+        )
         self._symbol = str(self._live.orders["symbol"].iloc[0])
+        self._label = self._live.orders["order_id"].tolist()[0]
 
     @property
     def period(self) -> int:
@@ -92,20 +107,21 @@ class LiveSession:
         decision = self._live.decide()
         return Decision(fraction=float(decision.fraction[0]), finish=bool(decision.finish[0]))
 
-    def observe(self, bar: Mapping[str, Any] | pd.Series[Any]) -> None:
+    def observe(self, bar: Mapping[str, Any] | pd.Series[Any], filled: Filled | None = None) -> None:
         """Take in the bar that has closed.
 
         Args:
             bar: Columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be left out. The columns
                 that the history carries along may be there too, and no others.
+            filled: With ``fills="reported"``: what really filled in the bar; ``None`` for nothing.
 
         Raises:
-            OrderError: when the order is done, or the bar shows that the order's trading session ended before it: the
-                order is then :attr:`done` with what is left unfilled.
+            OrderError: when the order is done, the fill is impossible, or the bar shows that the trading session of the
+                order ended before it: the order is then :attr:`done` with what is left unfilled.
             BarsError: when the bar breaks a rule or is not the next one; the session is then as before.
         """
         self.decide()
-        self._live.observe({self._symbol: bar})
+        self._live.observe({self._symbol: bar}, None if filled is None else {self._label: filled})
         if self._live.ended[0]:
             raise self._session_over()
 

@@ -50,6 +50,7 @@ def simulate(
     contexts: OrderContexts | Tensor | None = None,
     *,
     to_finish: bool = False,
+    cap_ahead: bool = False,
 ) -> Paths:
     """Roll a policy over a batch of orders.
 
@@ -62,6 +63,7 @@ def simulate(
         window: Their market.
         contexts: Context of the last closed bar before each period, [orders, periods, width].
         to_finish: Whether the periods after :func:`chosen_period` are not wanted. They may then hold anything.
+        cap_ahead: Whether participation limits cap decisions too, by the volume expected of each period.
 
     Returns:
         The continuing paths with their finish probabilities.
@@ -73,11 +75,12 @@ def simulate(
         contexts = OrderContexts.of(contexts)
     # Of the class: an object that passes unknown attributes on to a model decides in its own way.
     roll_out = getattr(type(policy), "_roll_out", None)
-    if roll_out is not None and contexts is not None:
+    has_kernel = not (cap_ahead and bool(torch.isfinite(orders.participation).any()))  # no kernel caps ahead
+    if roll_out is not None and contexts is not None and has_kernel:
         paths: Paths | None = roll_out(policy, contexts, orders, window, to_finish=to_finish)
         if paths is not None:
             return paths
-    roll = Roll.of(orders, window)
+    roll = Roll.of(orders, window, cap_ahead=cap_ahead)
     # Bars by period, each a contiguous row: the columns of [orders, periods] are strided.
     bars = zip(
         *(values.t().contiguous().unbind(0) for values in (window.price, window.close, window.volume)), strict=True

@@ -34,7 +34,10 @@ template <class S> struct Grain {
     static Grain of(const S *grain, Index orders, Index i) {
         return grain ? Grain{grain[i], grain[orders + i], grain[2 * orders + i]} : Grain{};
     }
-    S nearest(S fraction) const { return lot > 0 ? std::rint(fraction / lot) * lot : fraction; }
+    S nearest(S fraction) const {
+        const S half = S(0.5 + 1e-9);  // half a lot, which is rounded up, may come out a rounding error short
+        return lot > 0 ? std::floor(fraction / lot + half) * lot : fraction;
+    }
     S below(S fraction) const {
         const S slack = S(1) + S(1e-15);  // whole lots may come out a rounding error short
         return lot > 0 ? std::floor(fraction / lot * slack + S(1e-6)) * lot : fraction;
