@@ -95,7 +95,11 @@ def decimal_of(value: object, field: str) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise OrderError(f"{field} must be a number; got {shown(value)}", field=field, rule="number")
     try:
-        number = value if isinstance(value, Decimal) else Decimal(float.__repr__(value) if isinstance(value, float) else value)
+        number = (
+            value
+            if isinstance(value, Decimal)
+            else Decimal(float.__repr__(value) if isinstance(value, float) else value)
+        )
     except InvalidOperation:
         raise OrderError(f"{field} must be a number; got {shown(value)}", field=field, rule="number") from None
     if not number.is_finite():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from lem_models.desk.amounts import plain_text
-from lem_models.desk.feed import Fill
+from lem_models.desk.feed import ChildDone, Fill
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import ChildClosed, FillConflict, Filled, Rejected
 from lem_models.desk.log.state import Child, OrderState
@@ -37,6 +37,9 @@ class Booked:
     message: str
 
 
+_DUPLICATE = Booked("duplicate", "the fill was booked before")
+
+
 class Booking:
     """Books fills of a desk.
 
@@ -48,14 +51,22 @@ class Booking:
     def __init__(self, ledger: Ledger, trading: Trading) -> None:
         self._ledger, self._trading = ledger, trading
 
-    def book(self, change: Transaction, fills: Iterable[Fill]) -> list[str]:
-        """Book fills; a contradictory one is said and not booked, and the others are.
+    def book(self, change: Transaction, reports: Iterable[Fill | ChildDone]) -> list[str]:
+        """Book what a venue reports; a contradictory fill is said and not booked, and the others are.
 
         Returns:
             Messages about fills that are neither simply booked nor doubled.
         """
-        booked = [self.fill(change, fill) for fill in fills]
-        return [each.message for each in booked if each.kind not in ("booked", "duplicate")]
+        messages = []
+        for each in reports:
+            if isinstance(each, Fill):
+                booked = self.fill(change, each)
+                messages += [booked.message] if booked.kind not in ("booked", "duplicate") else []
+            elif each.refused is not None:
+                messages += self.reject(change, each.order, each.refused, each.child)
+            else:
+                self.close_child(change, each.order, each.child)
+        return messages
 
     def fill(self, change: Transaction, fill: Fill) -> Booked:
         """Book one fill; see :meth:`Desk.fill`. A contradictory one is logged and not booked."""
@@ -83,7 +94,7 @@ class Booking:
 
     def _again(self, change: Transaction, fill: Fill, before: tuple[Decimal, Decimal]) -> Booked:
         if before == (fill.quantity, fill.price):
-            return Booked("duplicate", f"fill {shown(fill.id)} of order {fill.order!r} was booked before")
+            return _DUPLICATE
         change.add(fill.order, FillConflict(fill.id, fill.quantity, fill.price))
         text = (
             f"fill {shown(fill.id)} of order {fill.order!r} was booked as {plain_text(before[0])} at "
@@ -108,6 +119,8 @@ class Booking:
         was_active = order.is_active
         late = not was_active or known is None or known.period < order.period
         beyond = _beyond(order, fill, known)
+        if late and was_active:
+            self._trading.engine(change)  # before the fill is in the state: it is told of the fill below, once
         change.add(label, Filled(fill.id, fill.quantity, fill.price, child if known else "", late, beyond))
         if late and was_active:
             self._trading.late(change, label, fill.quantity, fill.price)
@@ -133,12 +146,16 @@ class Booking:
             return Booked("late", text)
         return Booked("booked", f"{what} is booked")
 
-    def reject(self, change: Transaction, label: str, reason: str, child: str | None) -> None:
-        """Book a refusal."""
+    def reject(self, change: Transaction, label: str, reason: str, child: str | None) -> list[str]:
+        """Book a refusal; one that is booked already is passed over."""
         order = self._ledger.order(label)
         name = self._child(order, label, child)
+        if not order.children[name].is_open:
+            return []
         change.add(label, Rejected(name, reason))
-        _LOG.warning("the venue refused child order %s: %s", name, reason or "no reason given")
+        text = f"the venue refused child order {name}: {reason or 'no reason given'}"
+        _LOG.warning("%s", text)
+        return [text]
 
     def close_child(self, change: Transaction, label: str, child: str | None) -> None:
         """Book that a child order fills no more."""

@@ -23,7 +23,7 @@ from lem_models.desk.arrivals import Arrivals
 from lem_models.desk.booking import Booked, Booking
 from lem_models.desk.decision import Decision
 from lem_models.desk.engine import Engine
-from lem_models.desk.feed import ClosedBars, FeedRules, Fill, bars_by_symbol
+from lem_models.desk.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Cancelled, Decided, Opened, Paused, Recorded, Resumed
@@ -192,13 +192,13 @@ class Desk:
 
     # -- bars and fills ----------------------------------------------------------------------------------------------
 
-    def observe(self, bars: ClosedBars, fills: Iterable[Fill] = ()) -> list[str]:
+    def observe(self, bars: ClosedBars, fills: Iterable[Fill | ChildDone] = ()) -> list[str]:
         """Take in bars that have closed, and the fills until then, and decide the coming bars: one transaction.
 
         Args:
             bars: Bars of any symbols; those that the desk does not follow are ignored. A table may hold several
                 moments.
-            fills: Fills, booked before the bars.
+            fills: Fills and finished child orders, booked before the bars.
 
         Returns:
             Messages: what was wrong with bars and fills.
@@ -254,8 +254,8 @@ class Desk:
             raise OrderError(booked.message, field="id", rule="one fill a label", order_id=order)
         return booked
 
-    def fills(self, fills: Iterable[Fill]) -> list[str]:
-        """Book several fills in one transaction; returns messages about those that are not simply booked."""
+    def fills(self, fills: Iterable[Fill | ChildDone]) -> list[str]:
+        """Book several fills and finished child orders in one transaction; messages about what is not simply booked."""
         with self._changing() as change:
             return self._booking.book(change, fills)
 

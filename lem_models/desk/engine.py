@@ -7,7 +7,7 @@ fallback. An order is in one of them. The engine is a cache: it is made from the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from lem_models.execution.policy import Policy, lookback_of
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["Engine", "Fills", "Wish", "fraction_of"]
+__all__ = ["Engine", "Entry", "Fills", "Wish", "fraction_of"]
 
 Fills = Mapping[str, Filled]
 _MOST_OVER = 1000  # orders that are over and still in the tables
@@ -40,6 +40,21 @@ class Wish:
     finish: bool
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An order that the engine takes up.
+
+    Attributes:
+        label: Its label.
+        order: The order, and what it has done.
+        start: Start of its first bar, nanoseconds UTC.
+    """
+
+    label: str
+    order: OrderState
+    start: int
+
+
 class _Book:
     """Live orders of one policy, by label."""
 
@@ -50,18 +65,19 @@ class _Book:
         self.name: dict[str, str] = {}  # its label there: another one each time that it is added
         self._added = 0
 
-    def add(self, label: str, order: OrderState, bars: Bars, start: int) -> None:
-        """Take an order up, with what it has done already.
+    def add(self, entries: Sequence[Entry], bars: Bars) -> None:
+        """Take orders up, with what they have done already: all or none.
 
         Raises:
-            OrderError: The order breaks a rule of the policy.
-            BarsError: The policy lacks its lookback.
+            OrderError: An order breaks a rule of the policy.
+            BarsError: The policy lacks the lookback of an order.
             PolicyError: The policy breaks its protocol.
         """
-        name = f"{label}#{self._added}"
-        table, begun = [_engine_order(order, name, start)], None
-        if order.period:
-            begun = {name: _begun(order)}
+        names = [f"{entry.label}#{self._added + place}" for place, entry in enumerate(entries)]
+        table = [_engine_order(entry, name) for entry, name in zip(entries, names, strict=True)]
+        begun = {
+            name: _begun(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
+        } or None
         if self.live is None:
             self.live = LiveOrders(
                 self.policy,
@@ -74,9 +90,10 @@ class _Book:
             )
         else:
             self.live.add(table, bars, begun=begun)
-        self.drop([label])
-        self.row[label], self.name[label] = self._added, name
-        self._added += 1
+        self.drop([entry.label for entry in entries])
+        for entry, name in zip(entries, names, strict=True):
+            self.row[entry.label], self.name[entry.label] = self._added, name
+            self._added += 1
 
     def drop(self, labels: Iterable[str]) -> None:
         """Let go of orders."""
@@ -119,22 +136,20 @@ class Engine:
         """Whether it should be made anew from the state."""
         return any(book.is_worn for book in self._books)
 
-    def add(self, label: str, order: OrderState, bars: Bars, start: int, *, fallback: bool) -> None:
-        """Take an order up; one that the engine has already is replaced.
+    def add(self, entries: Sequence[Entry], bars: Bars, *, fallback: bool) -> None:
+        """Take orders up; those that the engine has already are replaced.
 
         Args:
-            label: Its label.
-            order: The order and what it has done.
-            bars: Bars of its symbol up to now.
-            start: Start of its first bar, nanoseconds UTC.
-            fallback: Whether the fallback decides it.
+            entries: The orders.
+            bars: Bars of their symbols up to now.
+            fallback: Whether the fallback decides them.
 
         Raises:
-            LEMError: It cannot be decided; nothing has changed.
+            LEMError: One of them cannot be decided; nothing has changed.
         """
         book, other = (self._fallback, self._own) if fallback else (self._own, self._fallback)
-        book.add(label, order, bars, start)
-        other.drop([label])
+        book.add(entries, bars)
+        other.drop([entry.label for entry in entries])
 
     def drop(self, labels: Iterable[str]) -> None:
         """Let go of orders."""
@@ -220,13 +235,13 @@ def _begun(order: OrderState) -> Begun:
     return Begun([fill.fraction for fill in fills], [fill.price for fill in fills])
 
 
-def _engine_order(order: OrderState, name: str, start: int) -> dict[str, Any]:
+def _engine_order(entry: Entry, name: str) -> dict[str, Any]:
     """The order as the simulator takes it."""
-    wanted, terms = order.order, order.terms
+    wanted, terms = entry.order.order, entry.order.terms
     row: dict[str, Any] = {
         "order_id": name,
         "symbol": wanted.symbol,
-        "start": moment(start),
+        "start": moment(entry.start),
         "side": wanted.side.value,
         "benchmark": wanted.benchmark.value,
         "target": wanted.target.value,

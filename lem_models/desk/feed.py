@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lem_models.desk.decision import Decision
     from lem_models.desk.desk import Desk
 
-__all__ = ["BarFeed", "ClosedBars", "Fault", "FeedRules", "Fill", "bars_by_symbol", "follow"]
+__all__ = ["BarFeed", "ChildDone", "ClosedBars", "Fault", "FeedRules", "Fill", "bars_by_symbol", "follow"]
 
 ClosedBars: TypeAlias = "Mapping[str, Mapping[str, Any] | pd.Series[Any]] | pd.DataFrame | Bars"
 """Bars that have closed: one for each symbol, or a table of any number of them."""
@@ -92,6 +92,21 @@ class Fill:
     child: str | None = None
 
 
+@dataclass(frozen=True)
+class ChildDone:
+    """A venue has reported everything about a child order: it fills no more.
+
+    Attributes:
+        order: Label of the order.
+        child: Label of the child order.
+        refused: Why the venue refused it, or the rest of it; ``None`` where it did not.
+    """
+
+    order: str
+    child: str
+    refused: str | None = None
+
+
 class BarFeed(Protocol):
     """A market and a venue: the one class that a user writes to trade at an own venue.
 
@@ -107,8 +122,8 @@ class BarFeed(Protocol):
         """Send a child order, to be filled within its window; the venue cancels what is left at its end."""
         ...
 
-    def fills(self) -> Iterable[Fill]:
-        """Fills, at least those that were not handed out before; older ones do not matter."""
+    def fills(self) -> Iterable[Fill | ChildDone]:
+        """Fills and finished child orders, at least those that were not handed out before; older ones do not matter."""
         ...
 
 

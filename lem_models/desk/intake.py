@@ -29,6 +29,7 @@ AMENDABLE = ("amount", "end", "max_duration", "min_duration", "max_participation
 """Fields that :meth:`Desk.amend` changes."""
 
 _DIGITS = 9  # of an expected volume in the log
+_KEPT = 1000  # expected volumes that are kept
 
 
 def constraints_of(order: DeskOrder) -> Constraints:
@@ -46,6 +47,7 @@ class Intake:
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
         self._ledger, self._policy = ledger, policy
+        self._volumes: dict[tuple[str, int, int, int], list[float]] = {}
         self._horizon, self._sessions = PolicySettings.of(policy).horizon, sessions_of(policy)
 
     def add(self, change: Transaction, orders: Sequence[DeskOrder], history: BarsLike | None) -> list[str]:
@@ -194,8 +196,13 @@ class Intake:
 
     def _placed(self, order: DeskOrder, market: SymbolMarket, start: int) -> tuple[Terms, list[float]]:
         terms = resolve(order, market.calendar, start, self._horizon)
-        volume = market.expected_volume(start, terms.max_periods, self._sessions)
-        return terms, [float(f"{each:.{_DIGITS}g}") for each in np.maximum(volume, 0.0).tolist()]
+        key = market.symbol, market.last.timestamp, start, terms.max_periods
+        if key not in self._volumes:  # orders that come together ask for the same
+            volume = market.expected_volume(start, terms.max_periods, self._sessions)
+            self._volumes = {key: [float(f"{each:.{_DIGITS}g}") for each in np.maximum(volume, 0.0).tolist()]} | dict(
+                list(self._volumes.items())[:_KEPT]
+            )
+        return terms, self._volumes[key]
 
     def _check(self, order: DeskOrder, expected: Sequence[float], price: float) -> None:
         """Refuse an order that its constraints forbid at the last close and the expected volume."""

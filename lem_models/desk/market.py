@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,15 +25,16 @@ from lem_models.errors import BarsError, BarsWarning, OrderError
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.exchange import Exchange
-from lem_models.markets.calendar.frequency import clock, moment
-from lem_models.markets.calendar.kinds import Calendar
+from lem_models.markets.calendar.frequency import DAY, clock, moment
+from lem_models.markets.calendar.grid import Grid
+from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
-from lem_models.markets.validation import VALUES
+from lem_models.markets.validation import VALUES, Columns
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import BarsLike
 
-__all__ = ["Arrival", "SymbolMarket", "stored_history"]
+__all__ = ["Arrival", "SymbolMarket", "joined_bars", "read_history", "row_of", "stored_history"]
 
 _COLUMNS = ("timestamp", *VALUES)
 
@@ -254,6 +256,44 @@ class SymbolMarket:
         )
         volume = arrays["expected_volume"][0] * arrays["volume_unit"][0]
         return np.asarray(volume[skipped:], dtype=np.float64)
+
+
+def joined_bars(tables: Sequence[Bars]) -> Bars:
+    """One table of the bars of several symbols, one symbol each, of one frequency."""
+    if len(tables) == 1:
+        return tables[0]
+    kinds: list[Calendar] = []
+    places: dict[object, int] = {}
+    which = []
+    for each in tables:
+        kind = each.grid.calendars.kinds[0]
+        key: object = (kind.name, getattr(kind, "phase", 0)) if isinstance(kind, RoundTheClock | Exchange) else id(kind)
+        if key not in places:
+            places[key] = len(kinds)
+            kinds.append(kind)
+        elif isinstance(kind, Exchange):
+            before = kinds[places[key]]
+            kinds[places[key]] = _wider(before, kind) if isinstance(before, Exchange) else kind
+        which.append(places[key])
+    offsets = np.concatenate([[0], np.cumsum([len(each) for each in tables])]).astype(np.int64)
+    timestamp = np.concatenate([each.timestamp for each in tables])
+    values = {name: np.concatenate([getattr(each, name) for each in tables]) for name in VALUES}
+    calendars = Calendars(tuple(kinds), np.array(which, dtype=np.int64))
+    grid = Grid.build(calendars, offsets, timestamp, values["volume"])
+    symbols = tuple(each.symbols[0] for each in tables)
+    return Bars.of_columns(
+        Columns(symbols, offsets, timestamp, values, pd.DataFrame(index=range(len(timestamp)))), grid
+    )
+
+
+def _wider(one: Exchange, other: Exchange) -> Exchange:
+    """The schedule of an exchange over the time of two of its schedules."""
+    if int(one.start[0]) <= int(other.start[0]) and one.until >= other.until:
+        return one
+    day = one.frequency.value >= DAY
+    first = min(int(one.start[0]), int(other.start[0])) * (DAY if day else 1)
+    last = max(one.until, other.until)
+    return Exchange.of(one.name, first, last, int(one.frequency.value), at_midnight=one.zone is None)
 
 
 def row_of(bar: Bar) -> dict[str, Any]:

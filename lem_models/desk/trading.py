@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 
-from lem_models.desk.engine import Engine, fraction_of
+from lem_models.desk.engine import Engine, Entry, fraction_of
 from lem_models.desk.feed import FeedRules
 from lem_models.desk.intake import constraints_of
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, FellBack, Restored
 from lem_models.desk.log.state import OrderState, Traded
-from lem_models.desk.market import SymbolMarket, row_of
+from lem_models.desk.market import joined_bars, row_of
 from lem_models.desk.sizing import Sized, size_notional, size_quantity
 from lem_models.errors import LEMError
 from lem_models.execution.live import Filled
+from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import ClosedBar
 
 __all__ = ["Trading"]
 
 _LOG = logging.getLogger("lem_models")
 _ZERO = Decimal(0)
+_MISSING = "are missing"
 
 
 class Trading:
@@ -57,48 +59,78 @@ class Trading:
     def _take_up(self, change: Transaction, engine: Engine) -> None:
         """Give the engine the active orders that it lacks and whose first bar is the coming one, or has been."""
         state = self._ledger.state
+        lacking: list[Entry] = []
         for symbol, labels in state.active.items():
-            lacking = [label for label in labels if label not in engine]
-            if not lacking:
-                continue
-            market = self._ledger.market(symbol)
-            coming = market.coming
-            for label in lacking:
+            new = [label for label in labels if label not in engine]
+            coming = self._ledger.market(symbol).coming if new else 0
+            for label in new:
                 order = state.orders[label]
                 if order.period or order.terms.start <= coming:
-                    self._add(change, engine, label, order, market, coming)
+                    lacking.append(self._entry_of(label, order))
+        if not lacking:
+            return
+        reasons = {entry.label: entry.order.fallback or self._too_many_bridged(entry, engine) for entry in lacking}
+        for fallback in (False, True):
+            alike = [entry for entry in lacking if bool(reasons[entry.label]) == fallback]
+            if alike and not self._added(engine, alike, fallback=fallback):
+                for entry in alike:  # one by one, to see which of them cannot
+                    self._add(change, engine, entry, reasons[entry.label])
+            elif fallback:
+                for entry in alike:
+                    if reasons[entry.label] != entry.order.fallback:
+                        self._fall_back(change, entry.label, reasons[entry.label])
 
-    def _add(
-        self, change: Transaction, engine: Engine, label: str, order: OrderState, market: SymbolMarket, coming: int
-    ) -> None:
+    def _entry_of(self, label: str, order: OrderState) -> Entry:
         known = self._ledger.state.market[order.order.symbol]
-        start = known.bars[-order.period][0] if order.period else coming
-        bars = market.bars()
-        reason = order.fallback or self._too_many_bridged(order.order.symbol, engine)
+        coming = self._ledger.market(order.order.symbol).coming
+        return Entry(label, order, known.bars[-order.period][0] if order.period else coming)
+
+    def _bars_of(self, entries: Sequence[Entry]) -> Bars:
+        symbols = dict.fromkeys(entry.order.order.symbol for entry in entries)
+        return joined_bars([self._ledger.market(symbol).bars() for symbol in symbols])
+
+    def _added(self, engine: Engine, entries: Sequence[Entry], *, fallback: bool) -> bool:
+        """Give orders to the engine; those whose bars have other lengths apart. Whether all of them could be."""
+        by_length: dict[int, list[Entry]] = {}
+        for entry in entries:
+            by_length.setdefault(entry.order.terms.step, []).append(entry)
+        for alike in by_length.values():
+            try:
+                engine.add(alike, self._bars_of(alike), fallback=fallback)
+            except LEMError:
+                engine.drop([entry.label for entry in entries])
+                return False
+        for entry in entries:
+            self._refused.pop(entry.label, None)
+        return True
+
+    def _add(self, change: Transaction, engine: Engine, entry: Entry, reason: str) -> None:
+        label, bars = entry.label, self._bars_of([entry])
         if not reason:
             try:
-                engine.add(label, order, bars, start, fallback=False)
+                engine.add([entry], bars, fallback=False)
                 self._refused.pop(label, None)
                 return
             except LEMError as error:
                 reason = str(error)
         try:
-            engine.add(label, order, bars, start, fallback=True)
+            engine.add([entry], bars, fallback=True)
         except LEMError as error:
             if self._refused.get(label) != str(error):
                 _LOG.warning("order %s waits: neither the policy nor the fallback can decide it: %s", label, error)
             self._refused[label] = str(error)
             return
         self._refused.pop(label, None)
-        if reason != order.fallback:
+        if reason != entry.order.fallback:
             self._fall_back(change, label, reason)
 
     def _fall_back(self, change: Transaction, label: str, reason: str) -> None:
         _LOG.warning("order %s: the fallback decides from now on: %s", label, reason)
         change.add(label, FellBack(reason))
 
-    def _too_many_bridged(self, symbol: str, engine: Engine) -> str:
+    def _too_many_bridged(self, entry: Entry, engine: Engine) -> str:
         """Why the policy lacks its lookback; empty where it has it."""
+        symbol = entry.order.order.symbol
         known = self._ledger.state.market[symbol]
         if not known.bridged or engine.lookback <= 1:
             return ""
@@ -106,7 +138,7 @@ class Trading:
         count = sum(at in known.bridged for at in recent)
         if count <= self._rules.most_bridged:
             return ""
-        return f"{count} of the last {engine.lookback} bars of {symbol} are missing"
+        return f"{count} of the last {engine.lookback} bars of {symbol} {_MISSING}"
 
     def _move(self, change: Transaction, engine: Engine, symbols: Collection[str]) -> None:
         """Move orders to the fallback when too many bars are missing, and back when they are not."""
@@ -114,17 +146,16 @@ class Trading:
         for symbol in symbols:
             if not state.market[symbol].bridged:
                 continue
-            reason = self._too_many_bridged(symbol, engine)
             for label in list(state.active.get(symbol, ())):
                 order = state.orders[label]
+                entry = self._entry_of(label, order)
+                reason = self._too_many_bridged(entry, engine)
                 if label not in engine or bool(reason) == bool(order.fallback):
                     continue
-                if order.fallback and not order.fallback.endswith("are missing"):
+                if order.fallback and not order.fallback.endswith(_MISSING):
                     continue  # it fell back for another reason
-                market = self._ledger.market(symbol)
-                start = state.market[symbol].bars[-order.period][0] if order.period else market.coming
                 try:
-                    engine.add(label, order, market.bars(), start, fallback=bool(reason))
+                    engine.add([entry], self._bars_of([entry]), fallback=bool(reason))
                 except LEMError as error:
                     _LOG.warning("order %s stays with its policy: %s", label, error)
                     continue
@@ -143,10 +174,8 @@ class Trading:
         engine, order = self.engine(change), self._ledger.order(label)
         if not order.is_active or label not in engine:
             return
-        known = self._ledger.state.market[order.order.symbol]
-        market = self._ledger.market(order.order.symbol)
-        start = known.bars[-order.period][0] if order.period else market.coming
-        engine.add(label, order, market.bars(), start, fallback=bool(order.fallback))
+        entry = self._entry_of(label, order)
+        engine.add([entry], self._bars_of([entry]), fallback=bool(order.fallback))
 
     # -- one bar -----------------------------------------------------------------------------------------------------
 
