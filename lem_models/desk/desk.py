@@ -296,6 +296,15 @@ class Desk:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
 
+    def coming(self, symbol: str) -> int:
+        """Expected start of the next bar of a symbol, nanoseconds UTC."""
+        return self._ledger.market(symbol).coming
+
+    @property
+    def policy_seconds(self) -> float:
+        """Time that the policy and its fallback have taken in this process."""
+        return self._trading.policy_seconds
+
     @property
     def state(self) -> DeskState:
         """The state; read it, and change it only through the desk."""
