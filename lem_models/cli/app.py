@@ -21,6 +21,7 @@ from lem_models.cli.commands.list_models import list_models
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.publish_model import publish_model
+from lem_models.cli.commands.serve import serve
 from lem_models.cli.commands.train import train
 from lem_models.cli.options import add_command
 from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line
@@ -93,6 +94,7 @@ add_command(app, demo, name="demo", summary="Execute a few thousand orders and w
 add_command(app, benchmark, name="benchmark", summary="Compare a model with baselines and the martingale null.")
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
+add_command(app, serve, name="serve", summary="Serve a desk: REST, WebSocket, status page, metrics.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")

@@ -24,7 +24,9 @@ class Metrics:
         self._decisions = Counter("lem_decisions", "Decisions.", registry=registry)
         self._fills = Counter("lem_fills", "Fills that were booked.", registry=registry)
         self._faults = Counter("lem_bar_faults", "Faults of bars.", ["fault"], registry=registry)
-        self._refused = Counter("lem_refused", "Requests and messages that were refused.", ["status"], registry=registry)
+        self._refused = Counter(
+            "lem_refused", "Requests and messages that were refused.", ["status"], registry=registry
+        )
         self._close_seconds = Histogram(
             "lem_close_seconds", "From a close's last bar to its decisions.", buckets=_SECONDS, registry=registry
         )

@@ -137,6 +137,4 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route may answer besides its success, for the OpenAPI schema."""
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     every = sorted({400, 401, 403, 413, 415, 421, 422, 503, *statuses})
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {PROBLEM_JSON: schema}} for status in every
-    }
+    return {status: {"description": HTTPStatus(status).phrase, "content": {PROBLEM_JSON: schema}} for status in every}

@@ -44,9 +44,7 @@ class Service:
 
     def __init__(self, settings: ServiceSettings, store: TappedStore, opened: Any) -> None:  # noqa: ANN401
         self.settings, self.hub, self.metrics = settings, Hub(), Metrics()
-        self.desk = DeskThread(
-            store, opened, self._published, watch=settings.watch, most_waiting=settings.max_waiting
-        )
+        self.desk = DeskThread(store, opened, self._published, watch=settings.watch, most_waiting=settings.max_waiting)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: list[tuple[Change, str | None, Expected | None]] = []  # before there was a loop
         self._gathering = Gathering(settings.gather, self._send)

@@ -53,8 +53,8 @@ class ServiceSettings(Settings):
         if self.token is None:
             if not is_loopback(self.host):
                 raise ConfigError(
-                    f"{self.refusal}: other machines can reach {self.host}, so a token is needed: set {TOKEN_VARIABLE}, "
-                    "or give --token-file; or listen on 127.0.0.1"
+                    f"{self.refusal}: other machines can reach {self.host}, so a token is needed: set "
+                    f"{TOKEN_VARIABLE}, or give --token-file; or listen on 127.0.0.1"
                 )
             return
         length = len(self.token.get_secret_value())
