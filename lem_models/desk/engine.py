@@ -7,14 +7,14 @@ fallback. An order is in one of them. The engine is a cache: it is made from the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lem_models.desk.log.state import OrderState, Traded
-from lem_models.desk.sizing import engine_lots
+from lem_models.desk.orders.sizing import engine_lots
 from lem_models.errors import LEMError
 from lem_models.execution.live import Begun, Filled, LiveOrders
 from lem_models.execution.policy import Policy, lookback_of
@@ -75,7 +75,7 @@ class _Book:
         """
         names = [f"{entry.label}#{self._added + place}" for place, entry in enumerate(entries)]
         table = [_engine_order(entry, name) for entry, name in zip(entries, names, strict=True)]
-        begun = {
+        begun: dict[Hashable, Begun] | None = {
             name: _begun(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
         } or None
         if self.live is None:
@@ -102,6 +102,10 @@ class _Book:
             self.live.drop([self.name[label] for label in mine])
         for label in mine:
             del self.row[label], self.name[label]
+
+    def named(self, fills: Fills) -> dict[Hashable, Filled]:
+        """Fills of its orders, by their labels in the live orders."""
+        return {self.name[label]: fill for label, fill in fills.items() if label in self.name}
 
     @property
     def is_worn(self) -> bool:
@@ -167,7 +171,9 @@ class Engine:
         for book in self._books:
             if book.live is None:
                 continue
-            mine = {book.name[label]: fill for label, fill in fills.items() if label in book.name}
+            mine: dict[Hashable, Filled] = {
+                book.name[label]: fill for label, fill in fills.items() if label in book.name
+            }
             try:
                 book.live.observe(bars, fills=mine)
             except LEMError as error:
@@ -179,7 +185,9 @@ class Engine:
     def report(self, fills: Fills) -> None:
         """Take in fills between bars."""
         for book in self._books:
-            mine = {book.name[label]: fill for label, fill in fills.items() if label in book.name}
+            mine: dict[Hashable, Filled] = {
+                book.name[label]: fill for label, fill in fills.items() if label in book.name
+            }
             if mine and book.live is not None:
                 book.live.report(fills=mine)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
@@ -9,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lem_models.desk.amounts import plain_text
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Added, Amended, HistoryTaken
-from lem_models.desk.market import SymbolMarket, read_history, stored_history
-from lem_models.desk.order import DeskOrder
-from lem_models.desk.sizing import Constraints
-from lem_models.desk.times import Terms, first_bar, resolve
+from lem_models.desk.market_data.symbol_market import SymbolMarket, read_history, stored_history
+from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.orders.sizing import Constraints
+from lem_models.desk.orders.terms import Terms, first_bar, resolve
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.encoding_stream import kept_bars
 from lem_models.execution.policy import Policy, PolicySettings, sessions_of
@@ -248,7 +249,7 @@ def _as_bars(history: BarsLike, orders: Sequence[DeskOrder]) -> Bars:
     calendars = {order.symbol: order.calendar for order in orders if order.calendar is not None}
     if not calendars:
         return Bars.of(history)
-    if isinstance(history, str):
+    if isinstance(history, str | os.PathLike):
         return Bars.read(history, calendar=calendars)
     return Bars.from_frame(history, calendar=calendars)
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 from lem_models.desk.engine import Engine, Entry, fraction_of
-from lem_models.desk.feed import FeedRules
 from lem_models.desk.intake import constraints_of
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, FellBack, Restored
 from lem_models.desk.log.state import OrderState, Traded
-from lem_models.desk.market import joined_bars, row_of
-from lem_models.desk.sizing import Sized, size_notional, size_quantity
+from lem_models.desk.market_data.feed import FeedRules
+from lem_models.desk.market_data.symbol_market import joined_bars, row_of
+from lem_models.desk.orders.sizing import Sized, size_notional, size_quantity
 from lem_models.errors import LEMError
 from lem_models.execution.live import Filled
 from lem_models.markets.bars import Bars

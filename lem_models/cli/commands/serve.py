@@ -50,7 +50,7 @@ def serve(options: ServeOptions) -> None:
     is given, so the process may be killed at any moment and started again.
     """
     _check_installed()
-    from lem_models.desk.feed import FeedRules
+    from lem_models.desk.market_data.feed import FeedRules
     from lem_models.desk.service import ServiceSettings
     from lem_models.desk.service import serve as run
     from lem_models.desk.service.settings import read_token

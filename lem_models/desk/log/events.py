@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
-from lem_models.desk.amounts import plain_text
+from lem_models.desk.orders.amounts import plain_text
 from lem_models.errors import DeskError
 
 __all__ = [
@@ -124,7 +124,7 @@ class BarFault(Event):
 
     Attributes:
         symbol: Symbol.
-        fault: See :class:`~lem_models.desk.feed.Fault`.
+        fault: See :class:`~lem_models.desk.market_data.feed.Fault`.
         timestamp: Start of the bar, nanoseconds UTC.
         bar: The bar as it came; empty where none came.
         message: What happened, in a sentence.
@@ -394,7 +394,7 @@ def _bar(row: list[Any]) -> Bar:
 
 def _entry(row: list[Any]) -> DecisionEntry:
     decimals = _DECIMALS[DecisionEntry]
-    values = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
+    values: dict[str, Any] = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
     return DecisionEntry(**values)
 
 

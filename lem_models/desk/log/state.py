@@ -13,8 +13,8 @@ from typing import Any
 
 from lem_models.desk.log import events as log
 from lem_models.desk.log.events import DESK, Bar, DecisionEntry, Recorded
-from lem_models.desk.order import DeskOrder
-from lem_models.desk.times import Terms
+from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.orders.terms import Terms
 from lem_models.errors import DeskError
 
 __all__ = ["ACTIVE", "Child", "DeskState", "MarketState", "OrderState", "fold", "replay"]

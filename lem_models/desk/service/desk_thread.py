@@ -21,8 +21,8 @@ from typing import Any, TypeVar
 
 from lem_models.desk.booking import Booked
 from lem_models.desk.desk import Desk
-from lem_models.desk.feed import Fill
 from lem_models.desk.log.events import DESK, BarFault, BarsClosed, Decided, Filled, Recorded
+from lem_models.desk.market_data.feed import Fill
 from lem_models.desk.service.bars import Close, Expected
 from lem_models.desk.service.problems import ProblemError
 from lem_models.desk.service.tapped_store import TappedStore

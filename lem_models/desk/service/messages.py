@@ -37,10 +37,10 @@ MOMENT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\
 Label: TypeAlias = Annotated[str, Field(pattern=LABEL, description="Letters, digits, and . _ : ~ -")]
 Symbol: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
 Text: TypeAlias = Annotated[str, Field(max_length=500)]
-Number: TypeAlias = "Annotated[str, Field(min_length=1, max_length=80)] | int | float"
+Number: TypeAlias = Annotated[str, Field(min_length=1, max_length=80)] | int | float
 Price: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Volume: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Duration: TypeAlias = "int | Annotated[str, Field(max_length=40)]"
+Duration: TypeAlias = int | Annotated[str, Field(max_length=40)]
 Moment: TypeAlias = Annotated[str, Field(max_length=40)]
 
 

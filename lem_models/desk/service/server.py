@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from lem_models.desk.desk import Desk
-from lem_models.desk.feed import FeedRules
+from lem_models.desk.market_data.feed import FeedRules
 from lem_models.desk.service.app import app_of
 from lem_models.desk.service.service import Service
 from lem_models.desk.service.settings import ServiceSettings

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from lem_models.desk.amounts import decimal_of
 from lem_models.desk.booking import Booked
 from lem_models.desk.desk import Desk
-from lem_models.desk.feed import Fill
-from lem_models.desk.order import DeskOrder
+from lem_models.desk.market_data.feed import Fill
+from lem_models.desk.orders.amounts import decimal_of
+from lem_models.desk.orders.order import DeskOrder
 from lem_models.desk.service.bars import Close, Expected, Gathering, bar_row
 from lem_models.desk.service.desk_thread import Change, DeskThread
 from lem_models.desk.service.hub import Hub, encoded

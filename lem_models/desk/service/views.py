@@ -8,9 +8,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from lem_models.desk.amounts import plain_text
 from lem_models.desk.desk import Desk
 from lem_models.desk.log.state import DeskState, OrderState
+from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.status import order_status
 from lem_models.markets.calendar.frequency import moment
 

@@ -192,7 +192,7 @@ class DatabaseStore:
     def _opened(self, place: str) -> Engine:
         sql = self._sql
         if not _URL.match(place):
-            engine = sql.create_engine(sql.URL.create("sqlite", database=place), pool_size=1, max_overflow=4)
+            engine: Engine = sql.create_engine(sql.URL.create("sqlite", database=place), pool_size=1, max_overflow=4)
             sql.event.listen(engine, "connect", _sqlite_settings)
             sql.event.listen(engine, "begin", _sqlite_begin)
             return engine
@@ -208,7 +208,8 @@ class DatabaseStore:
         if url.get_backend_name() == "sqlite":
             return self._opened(url.database or ":memory:")
         try:
-            return sql.create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True)
+            made: Engine = sql.create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True)
+            return made
         except ModuleNotFoundError:
             raise DeskError(
                 "PostgreSQL needs psycopg: pip install 'lem-models[postgres]'", rule="installed extra"

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lem_models.desk.feed import Fault, FeedRules
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Bar, BarFault
-from lem_models.desk.market import SymbolMarket
+from lem_models.desk.market_data.feed import Fault, FeedRules
+from lem_models.desk.market_data.symbol_market import SymbolMarket
 from lem_models.desk.trading import Trading
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.frequency import moment
