@@ -51,8 +51,7 @@ def serve(options: ServeOptions) -> None:
     """
     _check_installed()
     from lem_models.desk.market_data.feed import FeedRules
-    from lem_models.desk.service import ServiceSettings
-    from lem_models.desk.service import serve as run
+    from lem_models.desk.service import Server, ServiceSettings
     from lem_models.desk.service.settings import read_token
 
     console = make_console()
@@ -74,7 +73,7 @@ def serve(options: ServeOptions) -> None:
 
         torch.set_num_threads(options.threads)
     own = options.model is not None and options.model.rpartition(":")[0].endswith(".py")
-    run(
+    server = Server(
         options.db,
         named_policy(options.model or "") if own else options.model,
         settings,
@@ -82,8 +81,8 @@ def serve(options: ServeOptions) -> None:
         history=history,
         takeover=options.takeover,
         allow_frequency=options.any_frequency,
-        listening=lambda address: console.print(f"The desk is at {address}", soft_wrap=True, markup=False),
     )
+    server.run(lambda address: console.print(f"The desk is at {address}", soft_wrap=True, markup=False))
 
 
 def _check_installed() -> None:

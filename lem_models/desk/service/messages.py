@@ -254,9 +254,9 @@ class Feed(BaseModel):
 
 
 class PeriodOut(BaseModel):
-    """One bar of an order."""
+    """One bar of an order; ``start`` and ``vwap`` are null while it runs."""
 
-    start: str
+    start: str | None
     quantity: str
     average_price: str | None
     vwap: float | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 from collections.abc import Callable
@@ -23,25 +22,14 @@ if TYPE_CHECKING:
     from lem_models.execution.policy import Policy
     from lem_models.markets.bars import Bars
 
-__all__ = ["serve"]
+__all__ = ["Server"]
 
-_LOG = logging.getLogger("lem_models")
 _SWITCH = 0.001  # seconds after which the desk thread lets the event loop send: the default of 5 ms would be felt
 _GRACE = 5  # seconds for connections to end
 
 
-def serve(
-    db: str,
-    policy: Policy | str | None = None,
-    settings: ServiceSettings | None = None,
-    *,
-    rules: FeedRules | None = None,
-    history: Bars | None = None,
-    takeover: bool = False,
-    allow_frequency: bool = False,
-    listening: Callable[[str], None] = print,
-) -> None:
-    """Serve a desk until the process is told to stop.
+class Server:
+    """A desk and its port, both taken: :meth:`run` serves them.
 
     Args:
         db: Path of an SQLite file, or URL of a PostgreSQL database.
@@ -51,39 +39,73 @@ def serve(
         history: Closed bars of symbols to follow.
         takeover: Whether to take the desk from a process that still runs it.
         allow_frequency: Whether a model may decide on bars of another length than it was trained on.
-        listening: Is told the address, once the service can be reached.
+
+    Attributes:
+        address: URL of the service.
 
     Raises:
         ConfigError: Other machines could reach it without a token, or the address cannot be used.
-        DeskError: The desk cannot be opened, or another process has taken it over.
+        DeskError: The desk cannot be opened.
     """
-    settings = settings or ServiceSettings()
-    settings.check()
-    bound = _bound(settings)
 
-    def opened(store: TappedStore) -> Desk:
-        desk = Desk(store, policy, rules=rules, takeover=takeover, allow_frequency=allow_frequency)
-        if history is not None:
-            desk.follow(history)
-        return desk
+    def __init__(
+        self,
+        db: str,
+        policy: Policy | str | None = None,
+        settings: ServiceSettings | None = None,
+        *,
+        rules: FeedRules | None = None,
+        history: Bars | None = None,
+        takeover: bool = False,
+        allow_frequency: bool = False,
+    ) -> None:
+        settings = settings or ServiceSettings()
+        settings.check()
+        self._bound = _bound(settings)
+        self.address = _address(self._bound)
 
-    sys.setswitchinterval(_SWITCH)
-    service = Service(settings, TappedStore(DatabaseStore(db)), opened)
-    service.desk.start()
-    server = _Server(settings, service, lambda: listening(_address(bound)))
-    try:
-        server.run(sockets=[bound])
-    finally:
-        service.desk.stop()
-        bound.close()
-    if service.desk.failure is not None:
-        raise service.desk.failure
+        def opened(store: TappedStore) -> Desk:
+            desk = Desk(store, policy, rules=rules, takeover=takeover, allow_frequency=allow_frequency)
+            if history is not None:
+                desk.follow(history)
+            return desk
+
+        try:
+            self._service = Service(settings, TappedStore(DatabaseStore(db)), opened)
+            self._service.desk.start()
+        except BaseException:
+            self._bound.close()
+            raise
+        self._server = _Server(settings, self._service)
+
+    def run(self, listening: Callable[[str], None] = print) -> None:
+        """Serve until :meth:`stop`, or a signal; then close the desk.
+
+        Args:
+            listening: Is told the address, once the service can be reached.
+
+        Raises:
+            DeskError: Another process has taken the desk over.
+        """
+        sys.setswitchinterval(_SWITCH)
+        self._server.listening = lambda: listening(self.address)
+        try:
+            self._server.run(sockets=[self._bound])
+        finally:
+            self._service.desk.stop()
+            self._bound.close()
+        if self._service.desk.failure is not None:
+            raise self._service.desk.failure
+
+    def stop(self) -> None:
+        """Let :meth:`run` end, from any thread."""
+        self._server.should_exit = True
 
 
 class _Server(uvicorn.Server):
     """Says that it listens, and stops when the desk has failed."""
 
-    def __init__(self, settings: ServiceSettings, service: Service, listening: Callable[[], None]) -> None:
+    def __init__(self, settings: ServiceSettings, service: Service) -> None:
         super().__init__(
             uvicorn.Config(
                 app_of(service),
@@ -96,7 +118,7 @@ class _Server(uvicorn.Server):
                 lifespan="on",
             )
         )
-        self._listening = listening
+        self.listening: Callable[[], None] = lambda: None
         service.on_failure = self._stop
 
     def _stop(self) -> None:
@@ -106,7 +128,7 @@ class _Server(uvicorn.Server):
         """Listen, and say so."""
         await super().startup(sockets)
         if self.started:
-            self._listening()
+            self.listening()
 
 
 def _bound(settings: ServiceSettings) -> socket.socket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 
 from lem_models.desk.desk import Desk
@@ -140,7 +140,8 @@ def report_of(desk: Desk, label: str) -> dict[str, Any]:
     """
     order = desk.order(label)
     bars = [bar for bar in desk.state.market[order.order.symbol].bars if bar[0] >= order.terms.start]
-    bars = bars[: order.period]
+    traded = [*order.periods, order.in_bar] if order.in_bar.units else order.periods
+    bars = bars[: len(traded)]
     volume, notional = sum(bar[5] for bar in bars), sum(bar[6] for bar in bars)
     vwap = notional / volume if volume > 0 else None
     average = None if order.average_price is None else float(order.average_price)
@@ -159,12 +160,12 @@ def report_of(desk: Desk, label: str) -> dict[str, Any]:
         "participation": float(order.filled) / volume if volume > 0 else None,
         "periods": [
             {
-                "start": _iso(bar[0]),
-                "quantity": plain_text(traded.units),
-                "average_price": _price(traded.money, traded.units),
-                "vwap": bar[6] / bar[5] if bar[5] > 0 else None,
+                "quantity": plain_text(each.units),
+                "average_price": _price(each.money, each.units),
+                "start": None if bar is None else _iso(bar[0]),
+                "vwap": None if bar is None or not bar[5] else bar[6] / bar[5],
             }
-            for bar, traded in zip(bars, order.periods, strict=False)
+            for bar, each in zip_longest(bars, traded)
         ],
     }
 
