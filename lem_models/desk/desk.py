@@ -132,6 +132,7 @@ class Desk:
         with self._changing() as change:
             labels = self._intake.add(change, orders, history)
             self._trading.decide(change)
+            self._trading.check(labels)
         return labels[0] if isinstance(order, DeskOrder) else labels
 
     def follow(self, history: BarsLike) -> list[str]:

@@ -104,8 +104,15 @@ class _Book:
             del self.row[label], self.name[label]
 
     def named(self, fills: Fills) -> dict[Hashable, Filled]:
-        """Fills of its orders, by their labels in the live orders."""
-        return {self.name[label]: fill for label, fill in fills.items() if label in self.name}
+        """Fills of its orders that the policy still follows, by their labels in the live orders."""
+        if self.live is None:
+            return {}
+        done = self.live.done
+        return {
+            self.name[label]: fill
+            for label, fill in fills.items()
+            if label in self.name and fill.fraction and not done[self.row[label]]
+        }
 
     @property
     def is_worn(self) -> bool:

@@ -72,7 +72,7 @@ class Intake:
                 )
             terms, expected = self._placed(order, market, start)
             price = market.last.close
-            self._check(order, expected, price)
+            self._check(order, order.amount, expected, price)
             body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
             taken.append(Added(body, asdict(terms), tuple(expected), price))
             labels.append(label)
@@ -120,6 +120,8 @@ class Intake:
                 rule="end in the future",
                 order_id=label,
             )
+        if order.amount > state.used:
+            self._check(order, order.amount - state.used, expected[state.period :], market.last.close)
         body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
         told = {name: None if value is None else str(value) for name, value in changes.items()}
         change.add(label, Amended(told, body, asdict(terms), tuple(expected), market.last.close))
@@ -205,10 +207,18 @@ class Intake:
             )
         return terms, self._volumes[key]
 
-    def _check(self, order: DeskOrder, expected: Sequence[float], price: float) -> None:
-        """Refuse an order that its constraints forbid at the last close and the expected volume."""
+    @staticmethod
+    def _check(order: DeskOrder, left: Decimal, expected: Sequence[float], price: float) -> None:
+        """Refuse an order that its constraints forbid at the last close and the expected volume.
+
+        Args:
+            order: The order.
+            left: What of its amount is to be traded.
+            expected: Volume expected in each bar that is left.
+            price: Last close.
+        """
         value, limits = Decimal(repr(price)), constraints_of(order)
-        units = order.amount / value if order.is_notional else order.amount
+        units = left / value if order.is_notional else left
         least, rule = limits.smallest(value, limits.step(units))
         if units < least:
             raise OrderError(

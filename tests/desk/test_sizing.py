@@ -30,9 +30,7 @@ def test_child_orders_sum_to_the_amount(lots, lot, wishes, minimum, by_money, ca
     for place, wish in enumerate(wishes):
         last = place == len(wishes) - 1
         cap = None if last or not capped else least * 3
-        sized = size_quantity(
-            wish, amount, left, carry=carry, constraints=rules, price=PRICE, cap=cap, takes_all=last
-        )
+        sized = size_quantity(wish, amount, left, carry=carry, constraints=rules, price=PRICE, cap=cap, takes_all=last)
         assert 0 <= sized.quantity <= left
         assert sized.quantity % lot == 0
         assert not sized.quantity or sized.quantity >= least

@@ -23,6 +23,7 @@ ACTIVE = ("waiting", "working", "paused")
 """States of an order that may still trade."""
 
 _ZERO = Decimal(0)
+_DUST = Decimal("1e-12")  # of an order: no policy can tell it from nothing
 
 
 @dataclass
@@ -148,7 +149,7 @@ class OrderState:
     def is_complete(self) -> bool:
         """Whether nothing is left that can be traded."""
         left, step = self.left, self.order.lot_size
-        if left <= 0:
+        if left <= self.order.amount * _DUST:
             return True
         if not self.order.is_notional:
             return step is not None and left < step

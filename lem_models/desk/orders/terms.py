@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from lem_models.desk.orders.order import DeskOrder
 from lem_models.desk.orders.times import SESSIONS, next_start, steps
 from lem_models.errors import BarsError, OrderError
@@ -129,10 +131,11 @@ def _count(value: int | str, field: str, calendar: Calendar, start: int) -> int:
     """Number of bars of a duration from the start, or up to a moment."""
     if isinstance(value, int):
         return value
+    known = calendar.followed_by(np.array([start]))  # what is inferred knows only what has been
     sessions = SESSIONS.fullmatch(value)
     if sessions is not None:
         if int(sessions[1]) == 1:
-            return bars_in(Duration("session", None), field, calendar, start)
+            return bars_in(Duration("session", None), field, known, start)
         if calendar.slots_per_session > 1 or calendar.is_session_bound:
             raise OrderError(
                 f"{field} is {value!r}: an order ends with its session; write 'session', or take daily bars",
@@ -142,7 +145,7 @@ def _count(value: int | str, field: str, calendar: Calendar, start: int) -> int:
         return int(sessions[1])
     duration = read_duration(value)
     if duration is not None:
-        return bars_in(duration, field, calendar, start)
+        return bars_in(duration, field, known, start)
     until, step = read_moment(value, needs_zone=True), calendar.frequency.value
     count, at = 0, start
     while at + step <= until and count <= MAX_PERIODS:
