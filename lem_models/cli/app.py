@@ -19,6 +19,7 @@ from lem_models.cli.commands.desk.change import amend, cancel, pause, resume
 from lem_models.cli.commands.desk.next_bar import next_command
 from lem_models.cli.commands.desk.report import report
 from lem_models.cli.commands.desk.run import run
+from lem_models.cli.commands.desk.serve import serve
 from lem_models.cli.commands.desk.status import status
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
@@ -111,6 +112,7 @@ add_command(app, execute, name="execute", summary="Execute a table of orders; wr
 add_command(app, next_command, name="next", summary="What an order does in the coming bar, and a forecast of the rest.")
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
+add_command(app, serve, name="serve", summary="Serve a desk: REST, WebSocket, status page, metrics.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")

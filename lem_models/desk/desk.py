@@ -35,6 +35,7 @@ from lem_models.desk.store.event_store import EventStore
 from lem_models.desk.trading import Trading
 from lem_models.errors import DeskError, OrderError
 from lem_models.execution.policy import Policy
+from lem_models.markets.bars import Bars
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -133,6 +134,22 @@ class Desk:
             self._trading.decide(change)
             self._trading.check(labels)
         return labels[0] if isinstance(order, DeskOrder) else labels
+
+    def follow(self, history: BarsLike) -> list[str]:
+        """Follow the symbols of a table of closed bars, so that orders can be added without a history.
+
+        Args:
+            history: Closed bars up to now, as :meth:`Bars.of` takes them.
+
+        Returns:
+            The symbols whose bars were taken; the desk had those of the others already.
+
+        Raises:
+            BarsError: A symbol has orders under way, and the history goes on after their bars.
+        """
+        bars = Bars.of(history)
+        with self._changing() as change:
+            return self._intake.follow(change, bars)
 
     def amend(self, order: str, **changes: Any) -> Decision | None:
         """Change an order under way: ``amount``, ``end``, ``max_duration``, ``min_duration``, ``max_participation``,
@@ -249,6 +266,15 @@ class Desk:
         with self._changing() as change:
             return self._booking.book(change, fills)
 
+    def book(self, fills: Iterable[Fill]) -> list[Booked]:
+        """Book several fills in one transaction, and say of each what became of it, see :meth:`fill`.
+
+        Raises:
+            OrderError: There is no such order or child order, or the numbers are not positive.
+        """
+        with self._changing() as change:
+            return [self._booking.fill(change, each) for each in fills]
+
     def reject(self, order: str, reason: str = "", child: str | None = None) -> None:
         """Say that the venue refused a child order, or the rest of it; it is decided again at the next bar."""
         with self._changing() as change:
@@ -276,6 +302,15 @@ class Desk:
     def status(self) -> DeskStatus:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
+
+    def coming(self, symbol: str) -> int:
+        """Expected start of the next bar of a symbol, nanoseconds UTC."""
+        return self._ledger.market(symbol).coming
+
+    @property
+    def policy_seconds(self) -> float:
+        """Time that the policy and its fallback have taken in this process."""
+        return self._trading.policy_seconds
 
     @property
     def state(self) -> DeskState:
@@ -323,6 +358,10 @@ class Desk:
     ) -> None:
         """Close it."""
         self.close()
+
+    def together(self) -> AbstractContextManager[Transaction]:
+        """Make several changes one transaction: all of them are kept, or none."""
+        return self._ledger.transaction()
 
     def _changing(self) -> AbstractContextManager[Transaction]:
         return self._ledger.transaction()

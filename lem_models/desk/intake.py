@@ -53,8 +53,9 @@ class Intake:
 
     def add(self, change: Transaction, orders: Sequence[DeskOrder], history: BarsLike | None) -> list[str]:
         """Add orders to the log; see :meth:`Desk.add`."""
-        labels: list[str] = []
         given = None if history is None else _as_bars(history, orders)
+        labels: list[str] = []
+        taken: list[Added] = []  # logged once none of the orders is refused: a refusal then has nothing to undo
         starts: dict[str, int] = {}
         for order in orders:
             label = self._label(order, labels)
@@ -73,8 +74,10 @@ class Intake:
             price = market.last.close
             self._check(order, order.amount, expected, price)
             body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-            change.add(label, Added(body, asdict(terms), tuple(expected), price))
+            taken.append(Added(body, asdict(terms), tuple(expected), price))
             labels.append(label)
+        for label, added in zip(labels, taken, strict=True):
+            change.add(label, added)
         return labels
 
     def amend(self, change: Transaction, label: str, changes: Mapping[str, Any]) -> None:
@@ -151,10 +154,25 @@ class Intake:
                     rule="known symbol",
                 )
             return self._ledger.market(symbol)
+        self._take(change, symbol, order.calendar, history)
+        return self._ledger.market(symbol)
+
+    def follow(self, change: Transaction, history: Bars) -> list[str]:
+        """Take the history of every symbol that the desk does not follow up to there; see :meth:`Desk.follow`."""
+        return [symbol for symbol in history.symbols if self._take(change, symbol, None, history)]
+
+    def _take(self, change: Transaction, symbol: str, calendar: str | None, history: Bars) -> bool:
+        """Take the history of a symbol, unless the desk has its bars already.
+
+        Raises:
+            BarsError: The history goes on after the bars that orders of the symbol are decided on.
+        """
+        state = self._ledger.state
+        known = state.market.get(symbol)
         number = history.number_of(symbol)
         last = int(history.timestamp[history.offsets[number + 1] - 1])
         if known is not None and last <= known.last:
-            return self._ledger.market(symbol)
+            return False
         if known is not None and state.active.get(symbol):
             raise BarsError(
                 f"the history ends at {moment(last):%Y-%m-%d %H:%M} UTC, after the bars that the desk follows for its "
@@ -163,7 +181,7 @@ class Intake:
                 rule="history",
             )
         count = min(kept_bars(self._policy, history), len(history))
-        digest, data = stored_history(history, symbol, order.calendar, count)
+        digest, data = stored_history(history, symbol, calendar, count)
         change.blobs[digest] = data
         own = read_history(data)
         change.add(
@@ -177,7 +195,7 @@ class Intake:
                 float(own.close[-1]),
             ),
         )
-        return self._ledger.market(symbol)
+        return True
 
     def _placed(self, order: DeskOrder, market: SymbolMarket, start: int) -> tuple[Terms, list[float]]:
         terms = resolve(order, market.calendar, start, self._horizon)

@@ -13,7 +13,7 @@ from lem_models.desk.log.state import DeskState, OrderState
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["DeskStatus", "FeedStatus", "OrderStatus", "decision_of", "status_of"]
+__all__ = ["DeskStatus", "FeedStatus", "OrderStatus", "decision_of", "order_status", "status_of"]
 
 _ZERO = Decimal(0)
 
@@ -183,7 +183,7 @@ def _unfilled(order: OrderState, entry: DecisionEntry) -> Decimal:
 
 def status_of(state: DeskState, policy: str) -> DeskStatus:
     """The status of a desk."""
-    orders = tuple(_order_status(label, order, policy) for label, order in state.orders.items())
+    orders = tuple(order_status(label, order, policy) for label, order in state.orders.items())
     feeds = tuple(
         FeedStatus(
             name,
@@ -199,7 +199,8 @@ def status_of(state: DeskState, policy: str) -> DeskStatus:
     return DeskStatus(policy, orders, feeds, state.openings)
 
 
-def _order_status(label: str, order: OrderState, policy: str) -> OrderStatus:
+def order_status(label: str, order: OrderState, policy: str) -> OrderStatus:
+    """The status of one order."""
     wanted = order.order
     notes = []
     if order.fallback:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 
 from lem_models.desk.engine import Engine, Entry, fraction_of
@@ -33,13 +35,16 @@ class Trading:
         ledger: The ledger.
         make: Makes a new engine.
         rules: When the fallback stands in.
-        lookback: Bars that the policy looks back.
+
+    Attributes:
+        policy_seconds: Time that the policies have taken.
     """
 
     def __init__(self, ledger: Ledger, make: Callable[[], Engine], rules: FeedRules) -> None:
         self._ledger, self._make, self._rules = ledger, make, rules
         self._engine: Engine | None = None
         self._version = -1
+        self.policy_seconds = 0.0
         self._refused: dict[str, str] = {}  # orders that nobody can decide now, with the reason
 
     def forget(self) -> None:
@@ -53,6 +58,13 @@ class Trading:
             self._refused.clear()
         self._take_up(change, self._engine)
         return self._engine
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Count what the policy takes."""
+        begin = time.perf_counter()
+        yield
+        self.policy_seconds += time.perf_counter() - begin
 
     # -- orders in the engine ----------------------------------------------------------------------------------------
 
@@ -198,7 +210,9 @@ class Trading:
                 order = state.orders[label]
                 if label in engine and bar.timestamp >= order.terms.start:
                     fills[label] = fraction_of(order, order.in_bar)
-        failed = engine.observe({name: row_of(bar[:7]) for name, bar in bars.items()}, fills)
+        rows = {name: row_of(bar[:7]) for name, bar in bars.items()}
+        with self._timed():
+            failed = engine.observe(rows, fills)
         change.add(DESK, BarsClosed({name: bar[:7] for name, bar in bars.items()}, tuple(bridged)))
         for name, bar in bars.items():
             self._ledger.market(name).accept(bar)
@@ -237,7 +251,8 @@ class Trading:
         ]
         if not open_labels:
             return
-        wishes, failed = engine.decide()
+        with self._timed():
+            wishes, failed = engine.decide()
         if failed:
             for label, reason in failed.items():
                 self._fall_back(change, label, reason)

@@ -33,7 +33,7 @@ from lem_models.markets.validation import (
 )
 from lem_models.orders.fields import plain_name
 
-__all__ = ["BarReader", "ClosedBar", "followed_by"]
+__all__ = ["BarReader", "ClosedBar", "checked_bar", "followed_by"]
 
 _EXACT = 2**53  # floats hold whole numbers below this
 
@@ -145,7 +145,7 @@ class BarReader:
                 one.
         """
         row = self._row(bar)
-        values = _plain(row) or self._checked(row)
+        values = checked_bar(row, self.symbol)
         stamp, _, _, _, close, volume, notional = values
         return ClosedBar(*values, notional / volume if volume > 0 else close, *self.place(stamp))
 
@@ -195,19 +195,6 @@ class BarReader:
             rule="known columns",
         )
 
-    def _checked(self, row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float]:
-        """The numbers of the bar, checked as a table of one row."""
-        frame = pd.DataFrame([{name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": self.symbol}])
-        try:
-            columns = validate_frame(frame)
-        except OverflowError as error:
-            raise BarsError(
-                f"a value is not a number of the range of floats: {error}", symbol=self.symbol, rule="numeric column"
-            ) from None
-        warn_of_widened(len(columns.widened), columns.first_widened)
-        opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
-        return int(columns.timestamp[0]), opened, high, low, close, volume, notional
-
     def place(self, stamp: int) -> tuple[int, int, int, bool]:
         """Session, slot, usual slots and whether slots are known, of the next bar from its start in nanoseconds UTC.
 
@@ -247,6 +234,31 @@ class BarReader:
             column="timestamp",
             rule="next bar",
         )
+
+
+def checked_bar(row: Mapping[str, Any], symbol: str) -> tuple[int, float, float, float, float, float, float]:
+    """The numbers of a bar: start in nanoseconds UTC, open, high, low, close, volume, notional.
+
+    Args:
+        row: Columns of a table of bars, all that are needed.
+        symbol: Its symbol, for messages.
+
+    Raises:
+        BarsError: It breaks a rule of :class:`Bars`.
+    """
+    plain = _plain(row)
+    if plain is not None:
+        return plain
+    frame = pd.DataFrame([{name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": symbol}])
+    try:
+        columns = validate_frame(frame)
+    except OverflowError as error:
+        raise BarsError(
+            f"a value is not a number of the range of floats: {error}", symbol=symbol, rule="numeric column"
+        ) from None
+    warn_of_widened(len(columns.widened), columns.first_widened)
+    opened, high, low, close, volume, notional = (float(columns.values[name][0]) for name in VALUES)
+    return int(columns.timestamp[0]), opened, high, low, close, volume, notional
 
 
 def _plain(row: Mapping[str, Any]) -> tuple[int, float, float, float, float, float, float] | None:

@@ -74,6 +74,7 @@ class OrderState:
         terms: When it trades.
         expected: Volume expected in each of its bars, in units.
         arrival: Last close before it.
+        asked: The order as it was added, before amendments: who sends it again after a crash means the same one.
         seq: Number of its last event.
         status: ``"waiting"`` for its start, ``"working"``, ``"paused"``, ``"done"``, ``"cancelled"``, ``"expired"``
             (its time is over and something is left) or ``"ended"``.
@@ -99,6 +100,7 @@ class OrderState:
     terms: Terms
     expected: tuple[float, ...]
     arrival: float
+    asked: DeskOrder
     seq: int = 0
     status: str = "waiting"
     filled: Decimal = _ZERO
@@ -272,7 +274,8 @@ def _settle(state: DeskState, label: str, order: OrderState) -> None:
 
 
 def _added(event: log.Added) -> OrderState:
-    return OrderState(DeskOrder(**event.order), Terms(**event.terms), event.expected, event.price)
+    order = DeskOrder(**event.order)
+    return OrderState(order, Terms(**event.terms), event.expected, event.price, order)
 
 
 def _amended(order: OrderState, event: log.Amended) -> None:
