@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -171,11 +172,11 @@ class LiveStep(nn.Module):
             carried = carried.replaced(over, {"under_way": torch.zeros_like(vwap)}, {})
         carried = carried.booked(orders, vwap, given["close"], given["volume"])
         start = self._start_slot(given, place)
-        expected = self._expected(table, place, start, inputs.level)
+        expected = self._expected(table, place, start, cast("Tensor", inputs.level))
         crosses = start + orders.max_periods > self._layout.slots
         refused = crosses if self._layout.is_session_bound else torch.zeros_like(crosses)
-        fresh = expected, given["close"], inputs.sigma, orders.max_periods, refused
-        carried = carried.begun(given["begin"], *fresh)
+        sigma = cast("Tensor", inputs.sigma)
+        carried = carried.begun(given["begin"], expected, given["close"], sigma, orders.max_periods, refused)
         orders = carried.sized(orders, given["amount"], self._impact)
         roll = CarriedRoll(orders, carried)
         finishing = roll.settle(
