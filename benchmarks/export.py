@@ -268,7 +268,8 @@ def parity(
 
     Returns:
         ``decisions``, ``orders``, ``largest`` difference of a fraction, ``finish`` decisions that differ, ``remaining``
-        the largest difference of what is left.
+        the largest difference of what is left; ``ties``: decisions between two lots that were half a lot from both, to
+        within rounding, and fell on different sides. Their orders are followed no further.
     """
     steps = -(-decisions // rows) * 2 + 40
     replay = Replay(model, frequency, history, steps, symbols, seed, silent=0.02)
@@ -283,7 +284,8 @@ def parity(
     orders: list[dict[str, float] | None] = [None] * rows
     number = np.full(rows, -1)
     live: LiveOrders | None = None
-    compared, count, largest, different, left = 0, 0, 0.0, 0, 0.0
+    compared, count, largest, different, left, ties = 0, 0, 0.0, 0, 0.0, 0
+    lot, followed = np.zeros(rows), np.ones(rows, dtype=bool)
     for bar in range(history, history + steps):
         # The bar before `bar` has closed. Idle rows may begin an order with `bar`.
         begins = [row for row in range(rows) if orders[row] is None and rng.random() < 0.5]
@@ -293,7 +295,8 @@ def parity(
             orders[row] = as_inputs(order, model)
             start = pd.Timestamp(int(replay.bars.timestamp[replay.rows[0] + bar]), tz="UTC")
             table.append({"symbol": replay.bars.symbols[symbol[row]], "start": start, **order})
-            number[row] = count
+            number[row], followed[row] = count, True
+            lot[row] = np.nan_to_num(order["lot_size"] / order["amount"])
             count += 1
         if table:
             frame, past = pd.DataFrame(table), replay.before(bar)
@@ -309,11 +312,15 @@ def parity(
             continue
         decision = live.decide()
         mine = np.flatnonzero(number >= 0)
-        busy = mine[~live.done[number[mine]]]
+        busy = mine[~live.done[number[mine]] & followed[mine]]
         compared += len(busy)
         difference = np.abs(answers["fraction"][busy] - decision.fraction[number[busy]])
         if not np.isfinite(difference).all():
             raise RuntimeError(f"the graph gave no fraction for {int((~np.isfinite(difference)).sum())} orders")
+        tied = (lot[busy] > 0) & (np.abs(difference - lot[busy]) < 1e-9)
+        ties += int(tied.sum())
+        followed[busy[tied]] = False
+        busy, difference = busy[~tied], difference[~tied]
         largest = max(largest, float(difference.max(initial=0.0)))
         left = max(left, float(np.abs(answers["remaining"][busy] - live.remaining[number[busy]]).max(initial=0.0)))
         different += int((answers["finish"][busy] != decision.finish[number[busy]]).sum())
@@ -323,7 +330,14 @@ def parity(
             orders[row], number[row] = None, -1
         if compared >= decisions:
             break
-    return {"decisions": compared, "orders": count, "largest": largest, "finish": different, "remaining": left}
+    return {
+        "decisions": compared,
+        "orders": count,
+        "largest": largest,
+        "finish": different,
+        "remaining": left,
+        "ties": ties,
+    }
 
 
 def latency(
@@ -436,7 +450,7 @@ def main() -> None:
             facts = parity(model, frequency, make, history=history, decisions=settings.decisions, seed=settings.seed)
             print(
                 f"{facts['decisions']:,} decisions of {facts['orders']:,} orders: largest difference of a fraction "
-                f"{facts['largest']:.1e}, other decisions to finish {facts['finish']}",
+                f"{facts['largest']:.1e}, other decisions to finish {facts['finish']}, ties between lots {facts['ties']}",
                 flush=True,
             )
             result["parity"] = facts

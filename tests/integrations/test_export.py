@@ -321,4 +321,4 @@ def test_a_market_is_asked_for_where_the_model_leaves_it_open():
 def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'lem-models\[onnx\]'"):
-        export_model(model, tmp_path / "model.onnx")
+        export_model(model, tmp_path / "model.onnx", frequency="1h")

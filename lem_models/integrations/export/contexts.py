@@ -47,7 +47,7 @@ class ChainStep(nn.Module):
         self.chains = 1 + layout.warming_chains(config.block, config.warmup)
         self.reads_late = layout.needs_place and self._warmup > 0
         selection = backbone.step_weights().selection
-        flat = [*selection[:-1], *selection.networks]
+        flat: list[Tensor] = [*selection[:-1], *selection.networks]
         for number, weight in enumerate(flat):
             self.register_buffer(f"selection_{number}", weight.detach().clone(), persistent=False)
         _, state = backbone.begin(torch.zeros(1, 1, len(config.features)), StepWeights(selection))
@@ -57,7 +57,10 @@ class ChainStep(nn.Module):
     @property
     def _weights(self) -> StepWeights:
         flat = [getattr(self, f"selection_{number}") for number in range(4 + len(ScalarNetworks._fields))]
-        return StepWeights(ScalarSelection(flat[0], flat[1], flat[2], flat[3], ScalarNetworks(*flat[4:])))
+        hidden_weight, hidden_bias, skip_weight, skip_bias, *networks = flat
+        return StepWeights(
+            ScalarSelection(hidden_weight, hidden_bias, skip_weight, skip_bias, ScalarNetworks(*networks))
+        )
 
     def forward(
         self,
@@ -94,7 +97,7 @@ class ChainStep(nn.Module):
         spread = selected.expand(-1, self.chains, -1).flatten(0, 1)
         flat = BackboneState.of([each.flatten(0, 1).clone() for each in (*state, read)])
         contexts = self.backbone.step_selected(spread, flat, weights)
-        context = contexts.reshape(rows, self.chains, *contexts.shape[1:])[:, 0]
+        context = contexts.reshape(rows, self.chains, -1)[:, 0]
         state = [each.reshape(rows, self.chains, *each.shape[1:]) for each in flat.tensors()[:-1]]
         # Of a chain that warms up the first bar sets the count; where there is none, it stays 0.
         first = torch.arange(self.chains, device=read.device) == 0

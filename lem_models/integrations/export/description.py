@@ -45,8 +45,12 @@ def described(model: LEMModel, step: LiveStep, layout: MarketLayout, opset: int 
     meanings = {each.name: each.meaning for each in ORDER_INPUTS}
 
     def slot(each: Slot, kind: str) -> dict[str, Any]:
-        dtype = str(each.dtype).removeprefix("torch.")
-        known: dict[str, Any] = {"name": each.name, "kind": kind, "dtype": dtype, "shape": each.shape}
+        known: dict[str, Any] = {
+            "name": each.name,
+            "kind": kind,
+            "dtype": str(each.dtype).removeprefix("torch."),
+            "shape": each.shape,
+        }
         known |= {} if kind == "bar" else {"fill": each.fill}
         return known | ({"meaning": meanings[each.name]} if each.name in meanings else {})
 

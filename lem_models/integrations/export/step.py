@@ -8,10 +8,9 @@ model's own past volatility and volumes, they would be other features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -172,11 +171,12 @@ class LiveStep(nn.Module):
             carried = carried.replaced(over, {"under_way": torch.zeros_like(vwap)}, {})
         carried = carried.booked(orders, vwap, given["close"], given["volume"])
         start = self._start_slot(given, place)
-        expected = self._expected(table, place, start, cast("Tensor", inputs.level))
+        level, volatility = (torch.as_tensor(each) for each in (inputs.level, inputs.sigma))
+        expected = self._expected(table, place, start, level)
         crosses = start + orders.max_periods > self._layout.slots
         refused = crosses if self._layout.is_session_bound else torch.zeros_like(crosses)
-        sigma = cast("Tensor", inputs.sigma)
-        carried = carried.begun(given["begin"], expected, given["close"], sigma, orders.max_periods, refused)
+        fresh = expected, given["close"], volatility, orders.max_periods, refused
+        carried = carried.begun(given["begin"], *fresh)
         orders = carried.sized(orders, given["amount"], self._impact)
         roll = CarriedRoll(orders, carried)
         finishing = roll.settle(
@@ -246,7 +246,7 @@ class LiveStep(nn.Module):
         """Slot of the bar with which an order begins, int64 [rows]."""
         return given["start_slot"] if self._layout.is_session_bound else (place.slot + 1) % self._layout.slots
 
-    def _expected(self, table: Tensor, place: Place, start: Tensor, recent: Sequence[float] | Tensor) -> Tensor:
+    def _expected(self, table: Tensor, place: Place, start: Tensor, recent: Tensor) -> Tensor:
         """Volumes expected in the periods of an order that begins with the next bar, [rows, horizon].
 
         See :meth:`lem_models.features.profile.VolumeProfile.expected`: the profile of the session in which the order
