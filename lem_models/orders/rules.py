@@ -167,8 +167,7 @@ def _got_lots(c: Columns, row: int) -> str:
 
 def _lots_can_finish(c: Columns) -> Mask:
     lots = lot_counts(c["amount"], c["lot_size"])
-    can: Mask = lots_per_period(c["max_rate"], lots) * c["max_periods"] >= lots
-    return np.isnan(c["lot_size"]) | can
+    return np.asarray(np.isnan(c["lot_size"]) | (lots_per_period(c["max_rate"], lots) * c["max_periods"] >= lots))
 
 
 def _optional(field: str, holds: Callable[[npt.NDArray[np.float64]], Mask]) -> Callable[[Columns], Mask]:

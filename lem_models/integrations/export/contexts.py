@@ -30,7 +30,7 @@ class ChainStep(nn.Module):
         layout: The market.
 
     Attributes:
-        chains: Chains of a row, the one that serves its contexts first.
+        chains: Chains of a row.
         shapes: Shapes of the tensors of a chain's state but for its count, by name.
         reads_late: Whether blocks may begin unexpectedly.
 
@@ -70,7 +70,8 @@ class ChainStep(nn.Module):
         before: Place,
         state: list[Tensor],
         read: Tensor,
-    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        serving: Tensor,
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor, Tensor]:
         """Read one bar.
 
         Args:
@@ -80,74 +81,73 @@ class ChainStep(nn.Module):
             before: Where the bar before it lies.
             state: Tensors of :attr:`shapes`, [rows, chains, ...].
             read: Bars that each chain has read, int64 [rows, chains]; 0: there is no such chain.
+            serving: Chain that serves the contexts of each row, int64 [rows].
 
         Returns:
-            Context of the bar [rows, hidden], features of the bar before it as the head reads them, and the new state.
+            Context of the bar [rows, hidden], features of the bar before it as the head reads them, and the new state:
+            tensors, bars read, serving chain.
         """
-        layout, warmup = self._layout, self._warmup
-        number = [layout.block_number(each.timestamp, self._block) for each in (before, place)]
+        number = [self._layout.block_number(each.timestamp, self._block) for each in (before, place)]
         turned = number[0] != number[1]
-        if warmup:
-            state, read, late = self._turned(state, read, turned, place)
+        chain = torch.arange(self.chains, device=read.device)
+        if self._warmup:
+            read, serving, fresh, late = self._turned(read, serving, turned, place)
         else:
-            state, read = [_where(turned, torch.zeros_like(each), each) for each in state], read * ~turned[:, None]
-            late = torch.zeros_like(turned)
+            fresh, late = turned[:, None] & (chain == 0), torch.zeros_like(turned)
+        read = torch.where(fresh, 0, read)
+        # Keys and values of a chain that begins need no zeros: the attention looks back by the bars that it has read.
+        state = [
+            each if name in ("keys", "values") else torch.where(_spread(fresh, each), 0.0, each)
+            for name, each in zip(self.shapes, state, strict=True)
+        ]
         weights, rows = self._weights, now.shape[0]
         selected, _ = self.backbone.selection.select_scalars(now[:, None], weights.selection)
-        spread = selected.expand(-1, self.chains, -1).flatten(0, 1)
+        shared = selected.expand(-1, self.chains, -1).flatten(0, 1)
         flat = BackboneState.of([each.flatten(0, 1).clone() for each in (*state, read)])
-        contexts = self.backbone.step_selected(spread, flat, weights)
-        context = contexts.reshape(rows, self.chains, -1)[:, 0]
+        contexts = self.backbone.step_selected(shared, flat, weights).reshape(rows, self.chains, -1)
+        context = contexts.gather(1, serving[:, None, None].expand(-1, 1, contexts.shape[2]))[:, 0]
         state = [each.reshape(rows, self.chains, *each.shape[1:]) for each in flat.tensors()[:-1]]
-        # Of a chain that warms up the first bar sets the count; where there is none, it stays 0.
-        first = torch.arange(self.chains, device=read.device) == 0
-        begun = self._begins(place)[:, None] & (torch.arange(self.chains, device=read.device) == 1)
-        read = torch.where(first | begun | (read > 0), read + 1, read)
+        is_serving = chain == serving[:, None]
+        read = torch.where(is_serving | fresh | (read > 0), read + 1, read)
         if self.reads_late:
-            whole = torch.cat([recent, now[:, None]], 1)
-            answers = self._late(late.any(), whole)
-            context = _where(late, answers[0], context)
+            answers = self._late(late.any(), torch.cat([recent, now[:, None]], 1))
+            context = torch.where(late[:, None], answers[0], context)
+            replaced = late[:, None] & is_serving
             state = [
-                torch.cat([_where(late, fresh[:, None], each[:, :1]), each[:, 1:]], 1)
-                for fresh, each in zip(answers[1:], state, strict=True)
+                torch.where(_spread(replaced, each), whole[:, None], each)
+                for whole, each in zip(answers[1:], state, strict=True)
             ]
-            served = torch.where(late, warmup + 1, read[:, 0])
-            read = torch.cat([served[:, None], read[:, 1:]], 1)
+            read = torch.where(replaced, self._warmup + 1, read)
         # A chain's first bar has none before it.
-        previous = _where(read[:, 0] == 1, now, recent[:, -1])
-        return context, previous, state, read
+        is_first = torch.where(is_serving, read, 0).sum(1) == 1
+        return context, torch.where(is_first[:, None], now, recent[:, -1]), state, read, serving
 
     def _turned(
-        self, state: list[Tensor], read: Tensor, turned: Tensor, place: Place
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Let chains begin and end where blocks do; and the rows whose block has no chain that has warmed up."""
-        warm = read[:, 1:]
-        ready = (warm == self._warmup) & turned[:, None]
+        self, read: Tensor, serving: Tensor, turned: Tensor, place: Place
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Let chains begin and end where blocks do.
+
+        Returns:
+            Bars that each chain has read; the chain that serves each row; whether a chain begins, bool [rows, chains];
+            whether a block has begun without a chain that has warmed up, bool [rows].
+        """
+        chain = torch.arange(self.chains, device=read.device)
+        served = chain == serving[:, None]
+        warmed = ~served & (read == self._warmup)
+        ready = warmed & turned[:, None]
         goes_on = ready.any(1)
-        which = ready.to(torch.int64).argmax(1)
-        begins = self._begins(place)
-
-        def moved(values: Tensor, nothing: Tensor) -> Tensor:
-            serving, warming = values[:, :1], values[:, 1:]
-            if self.chains == 2:
-                chosen = warming
-            else:
-                at = which.view(-1, *([1] * (values.ndim - 1))).expand(-1, 1, *values.shape[2:])
-                chosen = warming.gather(1, at)
-            shifted = torch.cat([nothing, warming[:, :-1]], 1)
-            return torch.cat([_where(goes_on, chosen, serving), _where(begins, shifted, warming)], 1)
-
+        serving = torch.where(goes_on, ready.to(torch.int64).argmax(1), serving)
         # Chains that have warmed up serve now, or were not needed.
-        read = torch.cat([read[:, :1], torch.where(warm == self._warmup, 0, warm)], 1)
-        counts = moved(read, torch.zeros_like(read[:, :1]))
-        served = torch.where(goes_on, self._warmup, counts[:, 0])
-        counts = torch.cat([served[:, None], counts[:, 1:]], 1)
-        return [moved(each, torch.zeros_like(each[:, :1])) for each in state], counts, turned & ~goes_on
+        over = (warmed & ~ready) | (served & goes_on[:, None])
+        read = torch.where(over, 0, read)
+        # A chain begins where there is none, or in place of the oldest that warms up.
+        use = torch.where(read == 0, self._warmup + 1, read)
+        use = torch.where(chain == serving[:, None], -1, use)
+        fresh = self._begins(place)[:, None] & (chain == use.argmax(1)[:, None])
+        return read, serving, fresh, turned & ~goes_on
 
     def _begins(self, place: Place) -> Tensor:
         """Whether the bar ``warmup`` bars after this one should begin a block, bool [rows]."""
-        if not self._warmup:
-            return torch.zeros_like(place.timestamp, dtype=torch.bool)
         before, at = (
             self._layout.block_number(self._layout.coming(place, ahead), self._block)
             for ahead in (self._warmup - 1, self._warmup)
@@ -173,6 +173,6 @@ class ChainStep(nn.Module):
         return (context, *(whole.new_zeros(rows, *shape) for shape in self.shapes.values()))
 
 
-def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """``torch.where`` by row: the condition is [rows]."""
-    return torch.where(condition.view(-1, *([1] * (no.ndim - 1))), yes, no)
+def _spread(condition: Tensor, like: Tensor) -> Tensor:
+    """A condition [rows, chains] with as many axes as a tensor [rows, chains, ...]."""
+    return condition.view(*condition.shape, *([1] * (like.ndim - 2)))

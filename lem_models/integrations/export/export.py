@@ -162,6 +162,8 @@ def _write_onnx(step: LiveStep, description: str, path: Path) -> None:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
+    for node in program.model.graph.all_nodes():  # where each was traced: paths of this machine, most of the file
+        node.metadata_props.clear()
     program.model.metadata_props[DESCRIPTION_KEY] = description
     program.save(str(path))
 

@@ -63,9 +63,8 @@ class TensorInputs(Inputs):
 
 def known_mean(volumes: Tensor) -> Tensor:
     """Mean over the second axis of what is known (not below 0); NaN where nothing is."""
-    known = volumes >= 0
-    count = known.sum(1)
-    return torch.where(count > 0, torch.where(known, volumes, 0.0).sum(1) / count.clamp(min=1), torch.nan)
+    count = (volumes >= 0).to(volumes.dtype).sum(1)
+    return torch.where(count > 0, volumes.clamp(min=0).sum(1) / count.clamp(min=1), torch.nan)
 
 
 def feature_tensor(inputs: TensorInputs, names: Sequence[str]) -> Tensor:

@@ -46,7 +46,7 @@ the slot of an order's first bar."""
 OUTPUTS = ("fraction", "finish", "finish_probability", "remaining", "ready")
 """Outputs beside the state, [rows] each."""
 
-_CLOCK = ("timestamp", "session", "slot", "bars", "side")
+_CLOCK = ("timestamp", "session", "slot", "bars", "side", "serving")
 _NONE = -1.0  # a volume that is not there
 
 
@@ -162,7 +162,9 @@ class LiveStep(nn.Module):
             for each in (features, given["recent"])
         )
         chains = [given[name] for name in self.chains.shapes]
-        context, previous, chains, read = self.chains(now, past, place, before, chains, given["read"])
+        serving = given["clock"][:, _CLOCK.index("serving")]
+        context, previous, chains, read, serving = self.chains(now, past, place, before, chains, given["read"], serving)
+        clock = torch.cat([clock, serving[:, None]], 1)
         projected = self._head.project(torch.cat([context, now, previous], -1))
 
         carried = CarriedOrders.of(given["order"], given["paths"])
@@ -209,8 +211,8 @@ class LiveStep(nn.Module):
     # -- the bar -----------------------------------------------------------------------------------------------------
 
     def _clock(self, given: Mapping[str, Tensor], place: Place) -> tuple[Tensor, Place, Tensor]:
-        """The new clock, the place of the bar before, and whether a session begins."""
-        timestamp, session, slot, count, side = given["clock"].unbind(1)
+        """The new clock but for the chain, the place of the bar before, and whether a session begins."""
+        timestamp, session, slot, count, side, _ = given["clock"].unbind(1)
         before = Place(timestamp, session, slot)
         is_first = count == 0
         low, high = given["low"], given["high"]
@@ -221,15 +223,12 @@ class LiveStep(nn.Module):
         return clock, before, is_first | (place.session != session)
 
     def _series(self, given: Mapping[str, Tensor], vwap: Tensor, count: Tensor) -> Tensor:
-        """Series with the new bar; where it is the first one, it stands for its past too."""
+        """Series with the new bar. Until a row is ready, lags may read what was before its first bar."""
         series, log_vwap, log_close = given["series"], torch.log(vwap), torch.log(given["close"])
         is_first = count <= 1
         squared = torch.where(is_first, 0.0, (log_vwap - series[:, 0, -1]) ** 2)
         newest = torch.stack([log_vwap, log_close, squared, given["volume"]], 1)[:, :, None]
-        # Sums go over the bars that there are: only what is taken at a lag is repeated.
-        repeated = newest * torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)[:, None]
-        past = torch.where(is_first[:, None, None], repeated.expand(-1, -1, series.shape[2] - 1), series[:, :, 1:])
-        return torch.cat([past, newest], 2)
+        return torch.cat([series[:, :, 1:], newest], 2)
 
     def _volumes(self, given: Mapping[str, Tensor], place: Place, is_new_session: Tensor) -> Tensor:
         """Volumes by session and slot with the new bar."""
@@ -254,12 +253,7 @@ class LiveStep(nn.Module):
         """
         assert LEVEL_WINDOW <= SUPPORT
         slots, sessions = self._layout.slots, self._sessions
-        nothing = torch.full_like(table[:, 0], torch.nan)
-        within, after = (
-            (known_mean(table[:, 1 : sessions + 1]), known_mean(table[:, :sessions]))
-            if sessions
-            else (nothing, nothing)
-        )
+        within, after = (known_mean(table[:, first : first + sessions]) for first in (1, 0))
         same = (start == place.slot + 1) & (start < slots)
         own = torch.where(same[:, None], within, after)
         position = start[:, None] + torch.arange(self._horizon, device=table.device)
