@@ -24,7 +24,7 @@ from lem_models.desk.engine import Engine
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Cancelled, Decided, Opened, Paused, Recorded, Resumed
-from lem_models.desk.log.state import DeskState, OrderState
+from lem_models.desk.log.state import DeskState, OrderState, replay
 from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.orders.amounts import decimal_of
@@ -295,6 +295,16 @@ class Desk:
         """Every event of an order, its decisions too, in their sequence."""
         self._ledger.order(order)
         return [each for recorded in self._ledger.store.read() for each in _of_order(recorded, order)]
+
+    @staticmethod
+    def peek(place: str | os.PathLike[str]) -> DeskStatus:
+        """The status of a desk that another process may run; takes no lease and changes nothing.
+
+        Raises:
+            DeskError: The database cannot be opened.
+        """
+        state = replay(DatabaseStore(place).read())
+        return status_of(state, state.policy)
 
     # -- the process -------------------------------------------------------------------------------------------------
 

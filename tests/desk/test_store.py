@@ -9,13 +9,14 @@ from decimal import Decimal
 
 import pytest
 
-from lem_models.desk import Desk
+from lem_models.desk import Desk, DeskOrder
 from lem_models.desk.log import events as log
 from lem_models.desk.log.events import EVENTS, Recorded, from_payload, to_payload
 from lem_models.desk.log.state import replay
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import MemoryStore
 from lem_models.errors import DeskError
+from tests.helpers.markets import hourly
 
 pytest.importorskip("sqlalchemy")
 
@@ -86,6 +87,17 @@ def test_two_processes_never_run_one_desk(place):
         first._ledger.store.append([record(first.state.seq + 1)])
     second.close()
     Desk(place).close()
+
+
+def test_anybody_may_look(place):
+    desk = Desk(place, "twap")
+    desk.add(
+        DeskOrder(symbol="S000", side="buy", amount=12, max_duration="3h"),
+        hourly().between(end="2024-01-11"),
+    )
+    assert Desk.peek(place) == desk.status()
+    desk.renew()
+    desk.close()
 
 
 def test_an_expired_lease_is_taken_and_its_holder_fenced_off(place):

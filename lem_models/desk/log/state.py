@@ -334,7 +334,9 @@ def _close(order: OrderState, label: str) -> None:
 def _release(order: OrderState) -> None:
     """Take back the decision in force. Open child orders stay reserved where the order says so."""
     if not order.order.hold_open:
-        for child in order.children.values():
+        for child in reversed(order.children.values()):
+            if not child.is_open:  # and none before it is
+                break
             child.is_open = False
 
 

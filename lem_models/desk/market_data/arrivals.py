@@ -116,8 +116,8 @@ class Arrivals:
         ahead = stamp + market.step - change.at
         if ahead > self._rules.skew * _SECOND:
             text = (
-                f"{name}: the bar of {_when(stamp)} ends {ahead / _SECOND:.1f} s after the desk's clock: it is still open, or "
-                "a clock is wrong; it is not used"
+                f"{name}: the bar of {_when(stamp)} ends {ahead / _SECOND:.1f} s after the desk's clock: it is still "
+                "open, or a clock is wrong; it is not used"
             )
             self._fault(change, name, Fault.SKEW, stamp, row, text, messages)
             return True
