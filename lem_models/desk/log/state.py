@@ -431,10 +431,15 @@ def _decided(state: DeskState, event: log.Decided) -> None:
             order.children[entry.child] = Child(entry.period, entry.quantity, entry.notional, entry.takes_all)
 
 
+def _answered(state: DeskState, event: log.Answered) -> None:
+    """What was asked for has events of its own."""
+
+
 _OF_DESK: dict[type[log.Event], Callable[[DeskState, Any], None]] = {
     log.Opened: _opened,
     log.HistoryTaken: _history,
     log.BarFault: _bar_fault,
     log.BarsClosed: _bars_closed,
     log.Decided: _decided,
+    log.Answered: _answered,
 }
