@@ -140,7 +140,7 @@ class Engine:
 
     def __contains__(self, label: object) -> bool:
         """Whether an order is decided by one of the policies."""
-        return any(label in book.row for book in self._books)
+        return label in self._own.row or label in self._fallback.row
 
     @property
     def is_worn(self) -> bool:

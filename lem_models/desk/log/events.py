@@ -24,6 +24,7 @@ __all__ = [
     "EVENTS",
     "Added",
     "Amended",
+    "Answered",
     "BarFault",
     "BarsClosed",
     "Cancelled",
@@ -182,6 +183,22 @@ class Decided(Event):
 
     kind: ClassVar[str] = "decided"
     decisions: tuple[DecisionEntry, ...]
+
+
+@dataclass(frozen=True)
+class Answered(Event):
+    """A request of another process was carried out, or refused.
+
+    Attributes:
+        number: Number of the request.
+        request: What was asked for.
+        outcome: Empty where it was carried out; else why not.
+    """
+
+    kind: ClassVar[str] = "answered"
+    number: int
+    request: Mapping[str, Any]
+    outcome: str = ""
 
 
 @dataclass(frozen=True)
@@ -355,7 +372,7 @@ _ENTRY = tuple(f.name for f in fields(DecisionEntry))
 def to_payload(event: Event) -> str:
     """The payload of an event."""
     if isinstance(event, Decided):
-        rows = [[_plain(getattr(each, name)) for name in _ENTRY] for each in event.decisions]
+        rows = [_row(each) for each in event.decisions]
         return json.dumps({"decisions": rows}, separators=(",", ":"), allow_nan=False)
     values = {f.name: _plain(getattr(event, f.name)) for f in fields(event)}
     return json.dumps(values, separators=(",", ":"), allow_nan=False)
@@ -390,6 +407,24 @@ def from_payload(kind: str, version: int, payload: str) -> Event:
 def _bar(row: list[Any]) -> Bar:
     stamp, opened, high, low, close, volume, notional = row
     return int(stamp), float(opened), float(high), float(low), float(close), float(volume), float(notional)
+
+
+def _row(entry: DecisionEntry) -> list[object]:
+    """The values of a decision in the order of its fields; written out, because a bar close has thousands."""
+    return [
+        entry.order,
+        entry.seq,
+        entry.period,
+        entry.revision,
+        entry.start,
+        plain_text(entry.quantity),
+        plain_text(entry.notional),
+        entry.wish,
+        plain_text(entry.carry),
+        entry.finish,
+        entry.takes_all,
+        entry.reason,
+    ]
 
 
 def _entry(row: list[Any]) -> DecisionEntry:
