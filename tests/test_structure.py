@@ -32,6 +32,7 @@ ROOMS = (
     "report",
     "hub",
     "training",
+    "desk",
     "cli",
     "",  # lem_models/__init__.py, the public face
 )
@@ -42,6 +43,7 @@ KNOWS_ONLY_ERRORS = ("guard", "statistics")
 DOORS: Mapping[str, str] = {
     "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
     "lem_models.execution.policy:Policy.session": "lem_models.execution.session",
+    "lem_models.execution.policy:Policy.desk": "lem_models.desk.session",
     "lem_models.orders.order:Order.sample": "lem_models.markets.order_sampling",
     "lem_models.markets.bars:Bars.sample": "lem_models.markets.samples",
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",

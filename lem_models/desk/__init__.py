@@ -2,7 +2,9 @@
 
 from lem_models.desk.decision import Decision
 from lem_models.desk.desk import Desk
-from lem_models.desk.feed import BarFeed, ChildDone, FeedRules, Fill, follow
-from lem_models.desk.order import DeskOrder
+from lem_models.desk.following import follow
+from lem_models.desk.market_data.feed import BarFeed, ChildDone, FeedRules, Fill
+from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.session import DeskSession
 
-__all__ = ["BarFeed", "ChildDone", "Decision", "Desk", "DeskOrder", "FeedRules", "Fill", "follow"]
+__all__ = ["BarFeed", "ChildDone", "Decision", "Desk", "DeskOrder", "DeskSession", "FeedRules", "Fill", "follow"]

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from lem_models.desk.amounts import plain_text
-from lem_models.desk.feed import ChildDone, Fill
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import ChildClosed, FillConflict, Filled, Rejected
 from lem_models.desk.log.state import Child, OrderState
+from lem_models.desk.market_data.feed import ChildDone, Fill
+from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.trading import Trading
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lem_models.desk.amounts import plain_text
-from lem_models.desk.sizing import held_inside
+from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.sizing import held_inside
 
 __all__ = ["Decision"]
 

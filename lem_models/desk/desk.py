@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from lem_models.baselines import load_policy
 from lem_models.baselines.volume_curve import VolumeCurve
-from lem_models.desk.amounts import decimal_of
-from lem_models.desk.arrivals import Arrivals
 from lem_models.desk.booking import Booked, Booking
 from lem_models.desk.decision import Decision
 from lem_models.desk.engine import Engine
-from lem_models.desk.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Cancelled, Decided, Opened, Paused, Recorded, Resumed
-from lem_models.desk.log.state import DeskState, OrderState
-from lem_models.desk.order import DeskOrder
+from lem_models.desk.log.state import DeskState, OrderState, replay
+from lem_models.desk.market_data.arrivals import Arrivals
+from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
+from lem_models.desk.orders.amounts import decimal_of
+from lem_models.desk.orders.order import DeskOrder
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
@@ -106,6 +106,12 @@ class Desk:
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
+    @overload
+    def add(self, order: DeskOrder, history: BarsLike | None = None) -> str: ...
+
+    @overload
+    def add(self, order: Sequence[DeskOrder], history: BarsLike | None = None) -> list[str]: ...
+
     def add(self, order: DeskOrder | Sequence[DeskOrder], history: BarsLike | None = None) -> str | list[str]:
         """Take an order, or several in one go: all or none.
 
@@ -125,6 +131,7 @@ class Desk:
         with self._changing() as change:
             labels = self._intake.add(change, orders, history)
             self._trading.decide(change)
+            self._trading.check(labels)
         return labels[0] if isinstance(order, DeskOrder) else labels
 
     def amend(self, order: str, **changes: Any) -> Decision | None:
@@ -292,6 +299,16 @@ class Desk:
         """Every event of an order, its decisions too, in their sequence."""
         self._ledger.order(order)
         return [each for recorded in self._ledger.store.read() for each in _of_order(recorded, order)]
+
+    @staticmethod
+    def peek(place: str | os.PathLike[str]) -> DeskStatus:
+        """The status of a desk that another process may run; takes no lease and changes nothing.
+
+        Raises:
+            DeskError: The database cannot be opened.
+        """
+        state = replay(DatabaseStore(place).read())
+        return status_of(state, state.policy)
 
     # -- the process -------------------------------------------------------------------------------------------------
 

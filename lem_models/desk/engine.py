@@ -7,14 +7,14 @@ fallback. An order is in one of them. The engine is a cache: it is made from the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lem_models.desk.log.state import OrderState, Traded
-from lem_models.desk.sizing import engine_lots
+from lem_models.desk.orders.sizing import engine_lots
 from lem_models.errors import LEMError
 from lem_models.execution.live import Begun, Filled, LiveOrders
 from lem_models.execution.policy import Policy, lookback_of
@@ -75,7 +75,7 @@ class _Book:
         """
         names = [f"{entry.label}#{self._added + place}" for place, entry in enumerate(entries)]
         table = [engine_order(entry, name) for entry, name in zip(entries, names, strict=True)]
-        begun = {
+        begun: dict[Hashable, Begun] | None = {
             name: begun_of(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
         } or None
         if self.live is None:
@@ -103,6 +103,17 @@ class _Book:
         for label in mine:
             del self.row[label], self.name[label]
 
+    def named(self, fills: Fills) -> dict[Hashable, Filled]:
+        """Fills of its orders that the policy still follows, by their labels in the live orders."""
+        if self.live is None:
+            return {}
+        done = self.live.done
+        return {
+            self.name[label]: fill
+            for label, fill in fills.items()
+            if label in self.name and fill.fraction and not done[self.row[label]]
+        }
+
     @property
     def is_worn(self) -> bool:
         """Whether so many of its orders are over that it should be made anew."""
@@ -129,7 +140,7 @@ class Engine:
 
     def __contains__(self, label: object) -> bool:
         """Whether an order is decided by one of the policies."""
-        return any(label in book.row for book in self._books)
+        return label in self._own.row or label in self._fallback.row
 
     @property
     def is_worn(self) -> bool:
@@ -167,7 +178,9 @@ class Engine:
         for book in self._books:
             if book.live is None:
                 continue
-            mine = {book.name[label]: fill for label, fill in fills.items() if label in book.name}
+            mine: dict[Hashable, Filled] = {
+                book.name[label]: fill for label, fill in fills.items() if label in book.name
+            }
             try:
                 book.live.observe(bars, fills=mine)
             except LEMError as error:
@@ -179,7 +192,9 @@ class Engine:
     def report(self, fills: Fills) -> None:
         """Take in fills between bars."""
         for book in self._books:
-            mine = {book.name[label]: fill for label, fill in fills.items() if label in book.name}
+            mine: dict[Hashable, Filled] = {
+                book.name[label]: fill for label, fill in fills.items() if label in book.name
+            }
             if mine and book.live is not None:
                 book.live.report(fills=mine)
 

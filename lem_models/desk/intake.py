@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
@@ -9,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lem_models.desk.amounts import plain_text
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Added, Amended, HistoryTaken
-from lem_models.desk.market import SymbolMarket, read_history, stored_history
-from lem_models.desk.order import DeskOrder
-from lem_models.desk.sizing import Constraints
-from lem_models.desk.times import Terms, first_bar, resolve
+from lem_models.desk.market_data.symbol_market import SymbolMarket, read_history, stored_history
+from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.orders.sizing import Constraints
+from lem_models.desk.orders.terms import Terms, first_bar, resolve
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.encoding_stream import kept_bars
 from lem_models.execution.policy import Policy, PolicySettings, sessions_of
@@ -52,7 +53,8 @@ class Intake:
 
     def add(self, change: Transaction, orders: Sequence[DeskOrder], history: BarsLike | None) -> list[str]:
         """Add orders to the log; see :meth:`Desk.add`."""
-        labels, given = [], None if history is None else _as_bars(history, orders)
+        labels: list[str] = []
+        given = None if history is None else _as_bars(history, orders)
         starts: dict[str, int] = {}
         for order in orders:
             label = self._label(order, labels)
@@ -69,7 +71,7 @@ class Intake:
                 )
             terms, expected = self._placed(order, market, start)
             price = market.last.close
-            self._check(order, expected, price)
+            self._check(order, order.amount, expected, price)
             body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
             change.add(label, Added(body, asdict(terms), tuple(expected), price))
             labels.append(label)
@@ -115,6 +117,8 @@ class Intake:
                 rule="end in the future",
                 order_id=label,
             )
+        if order.amount > state.used:
+            self._check(order, order.amount - state.used, expected[state.period :], market.last.close)
         body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
         told = {name: None if value is None else str(value) for name, value in changes.items()}
         change.add(label, Amended(told, body, asdict(terms), tuple(expected), market.last.close))
@@ -185,10 +189,18 @@ class Intake:
             )
         return terms, self._volumes[key]
 
-    def _check(self, order: DeskOrder, expected: Sequence[float], price: float) -> None:
-        """Refuse an order that its constraints forbid at the last close and the expected volume."""
+    @staticmethod
+    def _check(order: DeskOrder, left: Decimal, expected: Sequence[float], price: float) -> None:
+        """Refuse an order that its constraints forbid at the last close and the expected volume.
+
+        Args:
+            order: The order.
+            left: What of its amount is to be traded.
+            expected: Volume expected in each bar that is left.
+            price: Last close.
+        """
         value, limits = Decimal(repr(price)), constraints_of(order)
-        units = order.amount / value if order.is_notional else order.amount
+        units = left / value if order.is_notional else left
         least, rule = limits.smallest(value, limits.step(units))
         if units < least:
             raise OrderError(
@@ -229,7 +241,7 @@ def _as_bars(history: BarsLike, orders: Sequence[DeskOrder]) -> Bars:
     calendars = {order.symbol: order.calendar for order in orders if order.calendar is not None}
     if not calendars:
         return Bars.of(history)
-    if isinstance(history, str):
+    if isinstance(history, str | os.PathLike):
         return Bars.read(history, calendar=calendars)
     return Bars.from_frame(history, calendar=calendars)
 

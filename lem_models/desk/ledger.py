@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from lem_models.desk.log.events import DESK, Decided, DecisionEntry, Event, Recorded
 from lem_models.desk.log.state import DeskState, OrderState, fold, replay
-from lem_models.desk.market import SymbolMarket, read_history
+from lem_models.desk.market_data.symbol_market import SymbolMarket, read_history
 from lem_models.desk.store.event_store import EventStore
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from lem_models.desk.amounts import plain_text
 from lem_models.desk.decision import Decision
 from lem_models.desk.log.events import DecisionEntry
 from lem_models.desk.log.state import DeskState, OrderState
+from lem_models.desk.orders.amounts import plain_text
 from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["DeskStatus", "FeedStatus", "OrderStatus", "decision_of", "status_of"]

@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 
 from lem_models.desk.engine import Engine, Entry, fraction_of
-from lem_models.desk.feed import FeedRules
 from lem_models.desk.intake import constraints_of
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, FellBack, Restored
 from lem_models.desk.log.state import OrderState, Traded
-from lem_models.desk.market import joined_bars, row_of
-from lem_models.desk.sizing import Sized, size_notional, size_quantity
-from lem_models.errors import LEMError
+from lem_models.desk.market_data.feed import FeedRules
+from lem_models.desk.market_data.symbol_market import joined_bars, row_of
+from lem_models.desk.orders.sizing import Sized, size_notional, size_quantity
+from lem_models.errors import LEMError, OrderError
 from lem_models.execution.live import Filled
 from lem_models.markets.bars import Bars
 from lem_models.markets.live_bars import ClosedBar
@@ -123,6 +123,16 @@ class Trading:
         self._refused.pop(label, None)
         if reason != entry.order.fallback:
             self._fall_back(change, label, reason)
+
+    def check(self, labels: Collection[str]) -> None:
+        """Refuse new orders that neither the policy nor the fallback can decide.
+
+        Raises:
+            OrderError: There is one; it names the reason.
+        """
+        for label in labels:
+            if label in self._refused:
+                raise OrderError(self._refused[label], rule="can be decided", order_id=label)
 
     def _fall_back(self, change: Transaction, label: str, reason: str) -> None:
         _LOG.warning("order %s: the fallback decides from now on: %s", label, reason)

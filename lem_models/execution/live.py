@@ -278,6 +278,7 @@ class LiveOrders:
             self._decided = Decision(fraction=fraction, finish=finish)
         return self._decided
 
+    @torch.no_grad()
     def _decide(self, cohort: _Cohort) -> None:
         stream, over = self._stream, ~torch.from_numpy(cohort.under_way)
         contexts = None if stream is None else stream.contexts(cohort.context)
@@ -986,8 +987,8 @@ def _check_begun(own: Bars, number: int, start: int, count: int) -> None:
 
 def _next_start(reader: BarReader) -> int:
     """Expected start of the next bar, nanoseconds UTC."""
-    last = reader.last.timestamp
-    return reader.calendar.followed_by(np.array([last])).next_start(last)
+    last, calendar = reader.last.timestamp, reader.calendar
+    return int(calendar.followed_by(np.array([last])).next_start(last))
 
 
 def _next_start_in_words(calendar: Calendar, last: int, start: int) -> str:

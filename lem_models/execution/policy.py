@@ -28,6 +28,8 @@ from lem_models.orders.rules import MAX_PERIODS, Benchmark
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lem_models.desk.orders.order import DeskOrder
+    from lem_models.desk.session import DeskSession
     from lem_models.execution.costs import CostModel
     from lem_models.execution.session import LiveSession
     from lem_models.features.market import Market
@@ -178,6 +180,14 @@ class Policy(ABC):
         from lem_models.execution.session import LiveSession
 
         return LiveSession(self, order, history, costs=costs, allow_frequency=allow_frequency)
+
+    def desk(
+        self, order: DeskOrder | Mapping[str, Any], history: BarsLike, *, allow_frequency: bool = False
+    ) -> DeskSession:
+        """Decide one order in units and money by its fills; see :class:`~lem_models.desk.session.DeskSession`."""
+        from lem_models.desk.session import DeskSession
+
+        return DeskSession(self, order, history, allow_frequency=allow_frequency)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
-from lem_models.desk.amounts import plain_text
+from lem_models.desk.orders.amounts import plain_text
 from lem_models.errors import DeskError
 
 __all__ = [
@@ -124,7 +124,7 @@ class BarFault(Event):
 
     Attributes:
         symbol: Symbol.
-        fault: See :class:`~lem_models.desk.feed.Fault`.
+        fault: See :class:`~lem_models.desk.market_data.feed.Fault`.
         timestamp: Start of the bar, nanoseconds UTC.
         bar: The bar as it came; empty where none came.
         message: What happened, in a sentence.
@@ -355,7 +355,7 @@ _ENTRY = tuple(f.name for f in fields(DecisionEntry))
 def to_payload(event: Event) -> str:
     """The payload of an event."""
     if isinstance(event, Decided):
-        rows = [[_plain(getattr(each, name)) for name in _ENTRY] for each in event.decisions]
+        rows = [_row(each) for each in event.decisions]
         return json.dumps({"decisions": rows}, separators=(",", ":"), allow_nan=False)
     values = {f.name: _plain(getattr(event, f.name)) for f in fields(event)}
     return json.dumps(values, separators=(",", ":"), allow_nan=False)
@@ -392,9 +392,27 @@ def _bar(row: list[Any]) -> Bar:
     return int(stamp), float(opened), float(high), float(low), float(close), float(volume), float(notional)
 
 
+def _row(entry: DecisionEntry) -> list[object]:
+    """The values of a decision in the order of its fields; written out, because a bar close has thousands."""
+    return [
+        entry.order,
+        entry.seq,
+        entry.period,
+        entry.revision,
+        entry.start,
+        plain_text(entry.quantity),
+        plain_text(entry.notional),
+        entry.wish,
+        plain_text(entry.carry),
+        entry.finish,
+        entry.takes_all,
+        entry.reason,
+    ]
+
+
 def _entry(row: list[Any]) -> DecisionEntry:
     decimals = _DECIMALS[DecisionEntry]
-    values = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
+    values: dict[str, Any] = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
     return DecisionEntry(**values)
 
 

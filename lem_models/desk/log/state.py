@@ -13,8 +13,8 @@ from typing import Any
 
 from lem_models.desk.log import events as log
 from lem_models.desk.log.events import DESK, Bar, DecisionEntry, Recorded
-from lem_models.desk.order import DeskOrder
-from lem_models.desk.times import Terms
+from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.orders.terms import Terms
 from lem_models.errors import DeskError
 
 __all__ = ["ACTIVE", "Child", "DeskState", "MarketState", "OrderState", "fold", "replay"]
@@ -23,6 +23,7 @@ ACTIVE = ("waiting", "working", "paused")
 """States of an order that may still trade."""
 
 _ZERO = Decimal(0)
+_DUST = Decimal("1e-12")  # of an order: no policy can tell it from nothing
 
 
 @dataclass
@@ -146,7 +147,7 @@ class OrderState:
     def is_complete(self) -> bool:
         """Whether nothing is left that can be traded."""
         left, step = self.left, self.order.lot_size
-        if left <= 0:
+        if left <= self.order.amount * _DUST:
             return True
         if not self.order.is_notional:
             return step is not None and left < step
@@ -333,7 +334,9 @@ def _close(order: OrderState, label: str) -> None:
 def _release(order: OrderState) -> None:
     """Take back the decision in force. Open child orders stay reserved where the order says so."""
     if not order.order.hold_open:
-        for child in order.children.values():
+        for child in reversed(order.children.values()):
+            if not child.is_open:  # and none before it is
+                break
             child.is_open = False
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lem_models.desk.times import next_start
+from lem_models.desk.orders.times import next_start
 from lem_models.errors import BarsError, ConfigError
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars

@@ -21,8 +21,8 @@ import torch
 from lem_models.desk.engine import Entry, begun_of, engine_order
 from lem_models.desk.intake import constraints_of
 from lem_models.desk.log.state import OrderState
+from lem_models.desk.orders.sizing import Sized, held_inside, size_notional, size_quantity
 from lem_models.desk.outlook.bar_paths import BarPaths, simulate_bars
-from lem_models.desk.sizing import Sized, held_inside, size_notional, size_quantity
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.live import Filled, LiveOrders
 from lem_models.execution.measures import shortfall_bps, slippage_bps

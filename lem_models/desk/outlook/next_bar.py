@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from lem_models.desk.amounts import plain_text
 from lem_models.desk.decision import Decision
 from lem_models.desk.desk import Desk
-from lem_models.desk.feed import Fill
 from lem_models.desk.log.state import OrderState
-from lem_models.desk.order import DeskOrder
+from lem_models.desk.market_data.feed import Fill
+from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.order import DeskOrder
 from lem_models.desk.outlook.forecast import Forecast, forecast_order
 from lem_models.desk.running.bar_sources import closed_by
 from lem_models.desk.running.fill_files import FillRow

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from lem_models.desk.amounts import decimal_of
-from lem_models.desk.feed import Fill
+from lem_models.desk.market_data.feed import Fill
+from lem_models.desk.orders.amounts import decimal_of
 from lem_models.errors import ConfigError, LEMError
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, read_moment

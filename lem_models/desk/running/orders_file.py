@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from lem_models.desk.order import DeskOrder
+from lem_models.desk.orders.order import DeskOrder
 from lem_models.errors import ConfigError, LEMError, OrderError
 from lem_models.guard.text import read_text, shown
 

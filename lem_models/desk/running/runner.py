@@ -18,7 +18,7 @@ import pandas as pd
 
 from lem_models.desk.decision import Decision
 from lem_models.desk.desk import Desk
-from lem_models.desk.feed import Fill
+from lem_models.desk.market_data.feed import Fill
 from lem_models.desk.outlook.next_bar import paper_fill
 from lem_models.desk.running.bar_sources import BarSource
 from lem_models.desk.running.fill_files import FillFile

@@ -28,6 +28,7 @@ __all__ = ["DatabaseStore"]
 
 _SCHEMA = 1
 _LEASE = "desk"
+_ATTEMPTS = 5
 _PAGE = 5000  # events that are read at once
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -50,11 +51,19 @@ class DatabaseStore:
         self._engine = self._opened(str(place))
         self._is_sqlite = self._engine.dialect.name == "sqlite"
         self._define()
-        try:
-            with self._engine.begin() as connection:
-                self._create(connection)
-        except self._sql.exc.SQLAlchemyError as error:
-            raise DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database") from None
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._engine.begin() as connection:
+                    self._create(connection)
+                return
+            except (self._sql.exc.IntegrityError, self._sql.exc.ProgrammingError) as error:
+                if attempt + 1 == _ATTEMPTS:  # several processes may make the tables of a new desk at once
+                    raise self._unopened(error) from None
+            except self._sql.exc.SQLAlchemyError as error:
+                raise self._unopened(error) from None
+
+    def _unopened(self, error: Exception) -> DeskError:
+        return DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database")
 
     @property
     def engine(self) -> Engine:
@@ -68,20 +77,16 @@ class DatabaseStore:
         with self._engine.begin() as connection:
             row = self._lease_row(connection)
             now = self._now(connection)
-            if row is not None and not takeover and row.holder and row.expires > now and not _is_dead(row.holder):
+            if not takeover and row.holder and row.expires > now and not _is_dead(row.holder):
                 raise DeskError(
                     f"the process {row.holder.rsplit(':', 2)[0]} runs the desk {self.name}: two processes never run "
                     f"one desk. Stop it, wait {row.expires - now:.0f} s if it died on another machine, or take the "
                     "desk over (takeover=True)",
                     rule="lease",
                 )
-            token = 1 if row is None else int(row.token) + 1
+            token = int(row.token) + 1
             values = {"holder": self._holder, "token": token, "expires": now + self._term}
-            lease = self._lease
-            if row is None:
-                connection.execute(lease.insert().values(name=_LEASE, **values))
-            else:
-                connection.execute(lease.update().where(lease.c.name == _LEASE).values(**values))
+            connection.execute(self._lease.update().where(self._lease.c.name == _LEASE).values(**values))
         self.token = token
         return token
 
@@ -105,13 +110,13 @@ class DatabaseStore:
 
     def _lease_row(self, connection: Connection) -> Any:  # noqa: ANN401
         query = self._sql.select(self._lease).where(self._lease.c.name == _LEASE)
-        return connection.execute(query.with_for_update()).one_or_none()
+        return connection.execute(query.with_for_update()).one()
 
     def _fence(self, connection: Connection) -> None:
         """Refuse to write with a lease that another process has taken; hold it for another term."""
         row = self._lease_row(connection)
-        if row is None or row.token != self.token or not self.token:
-            raise lost_lease(self.name, self.token, "none" if row is None else str(row.holder))
+        if row.token != self.token or not self.token:
+            raise lost_lease(self.name, self.token, str(row.holder) or "none")
         lease = self._lease
         expires = self._now(connection) + self._term
         connection.execute(lease.update().where(lease.c.name == _LEASE).values(expires=expires))
@@ -197,7 +202,7 @@ class DatabaseStore:
     def _opened(self, place: str) -> Engine:
         sql = self._sql
         if not _URL.match(place):
-            engine = sql.create_engine(sql.URL.create("sqlite", database=place), pool_size=1, max_overflow=4)
+            engine: Engine = sql.create_engine(sql.URL.create("sqlite", database=place), pool_size=1, max_overflow=4)
             sql.event.listen(engine, "connect", _sqlite_settings)
             sql.event.listen(engine, "begin", _sqlite_begin)
             return engine
@@ -213,7 +218,8 @@ class DatabaseStore:
         if url.get_backend_name() == "sqlite":
             return self._opened(url.database or ":memory:")
         try:
-            return sql.create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True)
+            made: Engine = sql.create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True)
+            return made
         except ModuleNotFoundError:
             raise DeskError(
                 "PostgreSQL needs psycopg: pip install 'lem-models[postgres]'", rule="installed extra"
@@ -257,6 +263,7 @@ class DatabaseStore:
         version = connection.execute(self._sql.select(self._schema.c.version)).scalar_one_or_none()
         if version is None:
             connection.execute(self._schema.insert().values(version=_SCHEMA))
+            connection.execute(self._lease.insert().values(name=_LEASE, holder="", token=0, expires=0.0))
         elif version > _SCHEMA:
             raise DeskError(
                 f"{self.name} was written by a newer version of the package (tables of version {version}, this one "

@@ -11,7 +11,7 @@ from lem_models.errors import ConfigError, OrderError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
-    from lem_models.desk.order import DeskOrder
+    from lem_models.desk.orders.order import DeskOrder
 
 __all__ = ["OrderOptions", "duration_or_bars"]
 
@@ -54,7 +54,7 @@ class OrderOptions(Settings):
             OrderError: It breaks a rule, or the file holds several orders.
             ConfigError: Neither a file nor the fields are given.
         """
-        from lem_models.desk.order import DeskOrder
+        from lem_models.desk.orders.order import DeskOrder
         from lem_models.desk.running.orders_file import read_desk_orders
 
         fields = {name: getattr(self, name) for name in OrderOptions.model_fields if name != "order_file"}

@@ -21,7 +21,7 @@ from lem_models.errors import ConfigError, DeskError
 
 if TYPE_CHECKING:
     from lem_models.desk.desk import Desk
-    from lem_models.desk.order import DeskOrder
+    from lem_models.desk.orders.order import DeskOrder
     from lem_models.desk.running.bar_sources import BarSource
     from lem_models.desk.running.runner import Line, Runner
     from lem_models.markets.bars import Bars
@@ -76,7 +76,7 @@ def run(options: RunOptions) -> None:
     Example: lem desk run desk.db --orders orders.toml --watch bars.parquet --model lem-crypto-hourly --assume-fills
     """
     from lem_models.desk.desk import Desk
-    from lem_models.desk.feed import FeedRules
+    from lem_models.desk.market_data.feed import FeedRules
     from lem_models.desk.running.fill_files import FillFile
     from lem_models.desk.running.orders_file import read_desk_orders
     from lem_models.desk.running.requests import RequestQueue

@@ -15,7 +15,7 @@ A bar that is not simply the next one is a *fault*. Every fault has a message of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -32,9 +32,8 @@ from lem_models.markets.validation import REQUIRED, VALUES
 
 if TYPE_CHECKING:
     from lem_models.desk.decision import Decision
-    from lem_models.desk.desk import Desk
 
-__all__ = ["BarFeed", "ChildDone", "ClosedBars", "Fault", "FeedRules", "Fill", "bars_by_symbol", "follow"]
+__all__ = ["BarFeed", "ChildDone", "ClosedBars", "Fault", "FeedRules", "Fill", "bars_by_symbol"]
 
 ClosedBars: TypeAlias = "Mapping[str, Mapping[str, Any] | pd.Series[Any]] | pd.DataFrame | Bars"
 """Bars that have closed: one for each symbol, or a table of any number of them."""
@@ -127,32 +126,6 @@ class BarFeed(Protocol):
         ...
 
 
-def follow(desk: Desk, feed: BarFeed) -> Iterator[list[Decision]]:
-    """Run a desk on a feed: the loop of a desk, also after a crash.
-
-    What the venue filled is booked first, then the child orders in force are sent again, then every bar is observed
-    with the fills until then and its decisions are sent.
-
-    Yields:
-        The decisions of each bar close.
-    """
-    desk.fills(feed.fills())
-    yield _sent(desk, feed)
-    for closed in feed.bars():
-        desk.observe(closed, fills=feed.fills())
-        yield _sent(desk, feed)
-        if not desk.is_active:
-            return
-
-
-def _sent(desk: Desk, feed: BarFeed) -> list[Decision]:
-    decisions = desk.decide()
-    for decision in decisions:
-        if decision.quantity:
-            feed.send(decision)
-    return decisions
-
-
 def bars_by_symbol(bars: ClosedBars) -> dict[str, list[dict[str, Any]]]:
     """Bars of each symbol in time order, as mappings of the columns that are needed.
 
@@ -171,7 +144,7 @@ def bars_by_symbol(bars: ClosedBars) -> dict[str, list[dict[str, Any]]]:
     if isinstance(bars, pd.DataFrame):
         if "symbol" not in bars:
             raise BarsError("the table of bars has no column symbol", column="symbol", rule="required columns")
-        rows = [(str(row["symbol"]), row) for row in bars.to_dict("records")]
+        rows = [(str(row["symbol"]), {str(name): row[name] for name in row}) for row in bars.to_dict("records")]
     elif isinstance(bars, Mapping) and all(isinstance(bar, Mapping | pd.Series) for bar in bars.values()):
         rows = [(str(name), dict(bar)) for name, bar in bars.items()]
     else:

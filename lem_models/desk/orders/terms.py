@@ -1,4 +1,4 @@
-"""Times of desk orders: ``now``, moments, durations and sessions, and what they are on the bars of a market.
+"""When an order trades, on the bars of its market.
 
 A start is the first bar that starts then or later and has not begun. An end is the last bar that ends by then. Both
 follow the calendar of the bars, so ``session`` is the rest of the session and ``20 days`` are trading days where the
@@ -7,29 +7,23 @@ market closes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.orders.times import SESSIONS, next_start, steps
 from lem_models.errors import BarsError, OrderError
-from lem_models.guard.text import shown
-from lem_models.guard.timestamps import MomentError, read_moment
+from lem_models.guard.timestamps import read_moment
 from lem_models.markets.calendar.frequency import moment
+from lem_models.markets.calendar.kinds import Calendar
 from lem_models.markets.order_placing import bars_in
 from lem_models.orders.durations import Duration, read_duration
 from lem_models.orders.rules import MAX_PERIODS
 
-if TYPE_CHECKING:
-    from lem_models.desk.order import DeskOrder
-    from lem_models.markets.calendar.kinds import Calendar
-
-__all__ = ["Terms", "check_duration", "check_time", "first_bar", "next_start", "resolve", "steps"]
+__all__ = ["Terms", "first_bar", "resolve"]
 
 _FAR = 100_000  # bars that are looked through for a start or an end
-_SESSIONS = re.compile(r"(\d{1,4})\s*sessions?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,55 +45,6 @@ class Terms:
     max_periods: int
     end: int
     may_finish: int
-
-
-def check_time(value: object, field: str) -> str:
-    """The text of a time of an order: ``now``, a moment with a zone, or a duration.
-
-    Raises:
-        OrderError: It is none of them.
-
-    Example:
-        >>> check_time("2024-05-01T12:00Z", "start"), check_time("2 h", "start")
-        ('2024-05-01T12:00:00+00:00', '2 h')
-    """
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lower() == "now" and field == "start":
-            return "now"
-        if read_duration(text) is not None or (field == "end" and _SESSIONS.fullmatch(text)):
-            return text
-    try:
-        return moment(read_moment(value, needs_zone=True)).isoformat()
-    except MomentError as error:
-        forms = (
-            "'now', a time such as 2024-01-31T09:30:00Z or a duration from now"
-            if field == "start"
-            else ("a time such as 2024-01-31T09:30:00Z, a duration from the start or 'session'")
-        )
-        raise OrderError(f"{field}: {error.reason}; it is {forms}", field=field, rule="time") from None
-
-
-def check_duration(value: object, field: str) -> int | str:
-    """A number of bars, or the text of a duration.
-
-    Raises:
-        OrderError: It is neither.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= MAX_PERIODS:
-            raise OrderError(f"{field} is {value} bars: take 1 to {MAX_PERIODS}", field=field, rule="number of bars")
-        return value
-    if isinstance(value, str):
-        text = value.strip()
-        if read_duration(text) is not None or _SESSIONS.fullmatch(text):
-            return text
-    raise OrderError(
-        f"{field} must be a whole number of bars, or a duration such as '12h', '90 min', '20 days' or 'session'; got "
-        f"{shown(value)}",
-        field=field,
-        rule="duration",
-    )
 
 
 def first_bar(order: DeskOrder, calendar: Calendar, last: int, now: int) -> int:
@@ -186,10 +131,11 @@ def _count(value: int | str, field: str, calendar: Calendar, start: int) -> int:
     """Number of bars of a duration from the start, or up to a moment."""
     if isinstance(value, int):
         return value
-    sessions = _SESSIONS.fullmatch(value)
+    known = calendar.followed_by(np.array([start]))  # what is inferred knows only what has been
+    sessions = SESSIONS.fullmatch(value)
     if sessions is not None:
         if int(sessions[1]) == 1:
-            return bars_in(Duration("session", None), field, calendar, start)
+            return bars_in(Duration("session", None), field, known, start)
         if calendar.slots_per_session > 1 or calendar.is_session_bound:
             raise OrderError(
                 f"{field} is {value!r}: an order ends with its session; write 'session', or take daily bars",
@@ -199,7 +145,7 @@ def _count(value: int | str, field: str, calendar: Calendar, start: int) -> int:
         return int(sessions[1])
     duration = read_duration(value)
     if duration is not None:
-        return bars_in(duration, field, calendar, start)
+        return bars_in(duration, field, known, start)
     until, step = read_moment(value, needs_zone=True), calendar.frequency.value
     count, at = 0, start
     while at + step <= until and count <= MAX_PERIODS:
@@ -224,18 +170,3 @@ def _expected(calendar: Calendar, start: int, count: int) -> list[int]:
         step = calendar.frequency.value
         starts += [starts[-1] + step * (each + 1) for each in range(count - len(starts))]
     return starts
-
-
-def next_start(calendar: Calendar, timestamp: int) -> int:
-    """Start of the next bar; a schedule is extended as far as it needs to be."""
-    try:
-        return calendar.next_start(timestamp)
-    except BarsError:
-        return calendar.followed_by(np.array([timestamp + calendar.frequency.value])).next_start(timestamp)
-
-
-def steps(calendar: Calendar, timestamp: int) -> Iterator[int]:
-    """Expected starts of the bars after one, without an end."""
-    while True:
-        timestamp = next_start(calendar, timestamp)
-        yield timestamp

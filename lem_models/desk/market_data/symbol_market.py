@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.ipc
 
-from lem_models.desk.feed import Fault
 from lem_models.desk.log.events import Bar
-from lem_models.desk.times import next_start
+from lem_models.desk.market_data.feed import Fault
+from lem_models.desk.orders.times import next_start
 from lem_models.errors import BarsError, BarsWarning, OrderError
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
@@ -96,17 +97,13 @@ def stored_history(history: BarsLike, symbol: str, calendar: str | None, count: 
     return hashlib.sha256(data).hexdigest(), data
 
 
-def _table(history: object, calendar: str | None) -> Bars:
-    return (
-        Bars.of(history)
-        if calendar is None
-        # type: ignore[arg-type]
-        else (
-            Bars.read(history, calendar=calendar)
-            if isinstance(history, str)
-            else Bars.from_frame(history, calendar=calendar)
-        )
-    )
+def _table(history: BarsLike, calendar: str | None) -> Bars:
+    """Bars of a table or a file, on a calendar."""
+    if calendar is None or isinstance(history, Bars):
+        return Bars.of(history)
+    if isinstance(history, str | os.PathLike):
+        return Bars.read(history, calendar=calendar)
+    return Bars.from_frame(history, calendar=calendar)
 
 
 def read_history(data: bytes) -> Bars:
@@ -145,7 +142,8 @@ class SymbolMarket:
     @property
     def calendar(self) -> Calendar:
         """Calendar of the bars, extended as sessions begin."""
-        return self._reader.calendar
+        calendar: Calendar = self._reader.calendar
+        return calendar
 
     @property
     def step(self) -> int:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from lem_models.desk.amounts import plain_text
+from lem_models.desk.orders.amounts import plain_text
 
 __all__ = ["Constraints", "Sized", "engine_lots", "held_inside", "size_notional", "size_quantity"]
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, StrictStr, ValidationError, field_serializer
 
-from lem_models.desk.amounts import decimal_of, plain_text, read_amount
-from lem_models.desk.times import check_duration, check_time
+from lem_models.desk.orders.amounts import decimal_of, plain_text, read_amount
+from lem_models.desk.orders.times import check_duration, check_time
 from lem_models.errors import LEMError, OrderError
 from lem_models.guard.settings import Settings
 from lem_models.guard.text import shown

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lem_models.desk.feed import Fault, FeedRules
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, Bar, BarFault
-from lem_models.desk.market import SymbolMarket
+from lem_models.desk.market_data.feed import Fault, FeedRules
+from lem_models.desk.market_data.symbol_market import SymbolMarket
 from lem_models.desk.trading import Trading
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.frequency import moment
@@ -114,22 +114,21 @@ class Arrivals:
         stamp, known = int(row["timestamp"].value), self._ledger.state.market[name]
         market = self._ledger.market(name)
         ahead = stamp + market.step - change.at
-        when = _when(stamp)
         if ahead > self._rules.skew * _SECOND:
             text = (
-                f"{name}: the bar of {when} ends {ahead / _SECOND:.1f} s after the desk's clock: it is still open, or "
-                "a clock is wrong; it is not used"
+                f"{name}: the bar of {_when(stamp)} ends {ahead / _SECOND:.1f} s after the desk's clock: it is still "
+                "open, or a clock is wrong; it is not used"
             )
             self._fault(change, name, Fault.SKEW, stamp, row, text, messages)
             return True
+        if stamp > market.last.timestamp:
+            return False
         before = self._seen(market, stamp)
         if before is None:
-            if stamp <= market.last.timestamp:
-                text = market.arrival(stamp, 0).message
-                self._fault(change, name, Fault.OUT_OF_ORDER, stamp, row, text, messages)
-                return True
-            return False
-        numbers = _numbers(row, name)
+            text = market.arrival(stamp, 0).message
+            self._fault(change, name, Fault.OUT_OF_ORDER, stamp, row, text, messages)
+            return True
+        numbers, when = _numbers(row, name), _when(stamp)
         if stamp in known.bridged:
             text = (
                 f"{name}: the bar of {when} came late, after a bar without volume had stood for it; past decisions "

@@ -1,0 +1,1 @@
+"""Orders of a desk: amounts, times, and child orders in lots."""
