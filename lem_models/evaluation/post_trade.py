@@ -56,7 +56,7 @@ def reversion_bps(result: ExecutionResult, after: Sequence[int] = AFTER) -> pd.D
         ConfigError: If a number of bars is below 1.
     """
     orders, bars = result.orders, result.bars
-    side = orders["side"].map({"buy": 1.0, "sell": -1.0}).to_numpy(np.float64)
+    side = np.where(orders["side"] == "buy", 1.0, -1.0)
     schedule, period = result.schedule, np.full(len(orders), -1, dtype=np.int64)
     place = pd.Index(orders["order_id"]).get_indexer(pd.Index(schedule["order_id"]))
     np.maximum.at(period, place, schedule["period"].to_numpy(np.int64))

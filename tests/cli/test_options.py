@@ -109,4 +109,5 @@ def test_options_of_one_name_have_one_help():
         helps.setdefault(option.opts[0], {}).setdefault(option.help, []).append(command)
     several = {name for name, texts in helps.items() if len(texts) > 1}
     own = {"--data", "--out", "--model", "--config", "--orders", "--seed", "--licence", "--horizon", "data"}
+    own |= {"--against", "--benchmark"}
     assert several <= own | {"--from", "--to", "--split", "--dry-run"}

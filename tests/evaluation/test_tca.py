@@ -1,4 +1,6 @@
-"""Transaction cost analysis: the causes add up, simulated fills are measured like the simulator does, nothing is lost."""
+"""Transaction cost analysis: causes add up, simulated fills are measured as simulated, nothing is lost."""
+
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -6,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lem_models import Order, execute
+from lem_models import Decision, Order, execute
 from lem_models.errors import FillError, OrderError, UnknownNameError
 from lem_models.evaluation.tca import analyse_fills
 from lem_models.evaluation.tca.comparison import ONE_DAY, ONE_ORDER
 from lem_models.evaluation.tca.decomposition import CAUSES
 from lem_models.execution.costs import CostModel
-from tests.helpers import flat_bars, hourly, sessions
+from tests.helpers import flat_bars, hourly, sessions, tiny_config
 
 HOUR = pd.Timedelta("1h")
 DAY = pd.Timestamp("2024-01-01T00:00Z")
@@ -35,7 +37,7 @@ def analysed(fills, bars, orders, **more):
 
 
 def test_a_case_by_hand():
-    """Prices 10 (before), 10, 12, 14; volumes 1, 2, 1: VWAP 12. Bought 3 at 10.1 and 1 at 12, of 5, with 0.4 of fees."""
+    """Prices 10 (before), 10, 12, 14; volumes 1, 2, 1: VWAP 12. Bought 3 at 10.1 and 1 at 12, of 5; fees of 0.4."""
     bars = flat_bars([10, 10, 12, 14, 15, 16], [1, 1, 2, 1, 1, 1])
     result = analysed(fills_of([(1.5, 3, 10.1), (2.5, 1, 12.0)], fee=[0.3, 0.1]), bars, order(amount=5))
     row = result.orders.iloc[0]
@@ -67,10 +69,10 @@ def test_what_was_wanted_splits_timing_from_sizing():
     wanted = pd.DataFrame({"order_id": "a", "start": [DAY + HOUR, DAY + 2 * HOUR], "quantity": [2, 2]})
     result = analysed(fills_of([(1.5, 3, 10.0), (2.5, 1, 12.0)]), bars, order(), decisions=wanted)
     row = result.orders.iloc[0]
-    assert row["benchmark_price"] == pytest.approx(34 / 3)  # ends with the last fill: (10 + 24) / 3
-    assert row["cause_timing"] == pytest.approx(4 * (11 - 34 / 3))
+    assert row["benchmark_price"] == pytest.approx(12)
+    assert row["cause_timing"] == pytest.approx(4 * (11 - 12))
     assert row["cause_sizing"] == pytest.approx(4 * (10.5 - 11))
-    assert row["cost"] == pytest.approx(42 - 4 * 34 / 3)
+    assert row["cost"] == pytest.approx(42 - 48)
 
 
 def test_a_window_of_several_bars_counts_by_time():
@@ -148,9 +150,13 @@ def test_the_causes_add_up(prices, volumes, rows, side, benchmark, target, minim
     assert result.fills["price_cost"].sum() == pytest.approx(row["cause_price"], abs=scale)
     if benchmark == "arrival":
         assert row["cost"] == pytest.approx(row["shortfall"], abs=scale)
-    # And in the totals.
-    causes = result.causes.set_index("cause")
-    assert causes["money"].drop("total").sum() == pytest.approx(causes.loc["total", "money"], abs=scale)
+
+
+def test_the_benchmark_of_a_flexible_order_ends_with_its_last_fill():
+    fills = fills_of([(1.5, 3, 10.0), (2.5, 1, 12.0)])
+    row = analysed(fills, flat_bars([10, 10, 12, 14], [1, 1, 2, 1]), order(min_periods=1)).orders.iloc[0]
+    assert row["benchmark_price"] == pytest.approx((10 + 24) / 3)
+    assert row["full_vwap"] == pytest.approx(12)
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +182,17 @@ def test_simulated_fills_are_measured_as_the_simulator_does(simulated):
         np.testing.assert_allclose(ours[name], result.orders[name], rtol=1e-9, atol=1e-6, err_msg=name)
     np.testing.assert_allclose(ours["cause_price"], 0.0, atol=1e-6)
     assert not len(analysis.issues)
+    causes = analysis.causes.set_index("cause")
+    assert causes["money"].drop("total").sum() == pytest.approx(causes.loc["total", "money"])
+    assert causes["value_mean"].drop("total").sum() == pytest.approx(causes.loc["total", "value_mean"])
+    assert causes["equal_mean"].drop("total").sum() == pytest.approx(causes.loc["total", "equal_mean"])
 
 
 def test_the_same_schedule_differs_from_its_policy_by_nothing(simulated):
     bars, result, fills = simulated
     orders = result.orders[[*result.orders.columns[:14]]]
     comparison = analyse_fills(fills, bars, orders, against=("pov", "twap"), **QUICK).comparison
-    table = comparison.table.set_index(["policy", "against", "weighting"])
+    table = comparison.table.set_index(["policy", "against", "weighting"]).sort_index()
     assert (table["orders"] == len(orders)).all()
     np.testing.assert_allclose(table.loc["pov", "difference_bps"], 0.0, atol=1e-6)
     assert (table.loc["twap", "difference_bps"].abs() > 1e-3).any()
@@ -234,6 +244,21 @@ def test_what_a_policy_cannot_execute_is_counted(simulated):
         {"policy": "short", "reason": "longer than its horizon of 3 periods", "orders": len(orders)}
     ]
     assert not len(comparison.table)
+
+
+def test_orders_in_the_days_of_the_training_are_named(simulated):
+    bars, result, fills = simulated
+
+    class Trained:
+        horizon = None
+        config = tiny_config(unseen_from={"1h": date(2030, 1, 1)})
+
+        def decide(self, context, orders, state):
+            return Decision(fraction=1.0 / orders.max_periods, finish=False)
+
+    orders = result.orders[[*result.orders.columns[:14]]]
+    comparison = analyse_fills(fills, bars, orders, against={"mine": Trained()}, **QUICK).comparison
+    assert f"mine used bars before 2030-01-01 in training or validation, and {len(orders)} of" in comparison.remark
 
 
 def test_an_unknown_policy_is_refused_before_anything_is_read():
@@ -297,7 +322,7 @@ def test_an_order_may_end_at_a_time_or_with_its_last_fill():
         analysed(fills, BARS, order(end="2024-01-01T05:00Z"))
     with pytest.raises(OrderError, match="ends before its first bar"):
         analysed(fills, BARS, plain | {"end": "2024-01-01T01:00Z"})
-    with pytest.raises(OrderError, match="end: .* has no time zone"):
+    with pytest.raises(OrderError, match=r"end: .* has no time zone"):
         analysed(fills, BARS, plain | {"end": "2024-01-01T05:00"})
 
 

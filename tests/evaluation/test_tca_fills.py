@@ -187,7 +187,8 @@ def test_files(tmp_path, suffix):
         ("f.parquet", b"PAR1"),
         ("g.csv", b"time,quantity,price\n2024-01-01T10:00Z,1e999,3\n"),
         ("h.csv", b"time,time,quantity,price\n2024-01-01T10:00Z,x,1,3\n"),
-        ("i.csv", "time;quantity;price\n2024-01-01T10:00Z;1,5;3\n".encode()),
+        ("j.csv", b"time,quantity,price\n2024-01-01T10:00Z,1,5,3\n"),
+        ("i.csv", b"time;quantity;price\n2024-01-01T10:00Z;1,5;3\n"),
     ],
 )
 def test_hostile_files_get_a_typed_error(tmp_path, name, content):

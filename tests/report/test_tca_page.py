@@ -97,5 +97,5 @@ def test_figures(analysis, theme):
     assert [label.get_text() for label in causes.axes[0].get_yticklabels()][-1] == "total"
     periods = analysis.periods_of(analysis.orders["order_id"].iloc[0])
     lines = progress_figure(periods, theme=theme).axes[0].get_lines()
-    assert [line.get_label() for line in lines] == ["benchmark's weights", "market's volume", "filled"]
+    assert [line.get_label() for line in lines] == ["market's volume", "expected volume", "filled"]
     assert all(line.get_ydata()[-1] == pytest.approx(1.0) for line in lines)

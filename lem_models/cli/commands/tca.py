@@ -48,7 +48,7 @@ class TcaOptions(CostOptions, DataOptions):
     )
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
     out: Path = Field(Path("reports/tca"), description="Folder for the page and the tables.")
-    as_json: bool = Field(False, description="Print everything as JSON instead of tables.")
+    as_json: bool = Field(False, description="Print all properties as JSON.")
     seed: int = Field(0, description="Seed of the bootstrap.")
 
 

@@ -28,8 +28,11 @@ from lem_models.evaluation.tca.measures import AGAINST, cells_of, measure
 from lem_models.evaluation.tca.parents import given_parents, inferred_parents
 from lem_models.evaluation.tca.placing import PlacedFills, place_fills
 from lem_models.execution.costs import CostModel
+from lem_models.execution.execute import by_calendar
 from lem_models.execution.policy import Policy
+from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
+from lem_models.orders.rules import SIZE_SESSIONS
 from lem_models.orders.table import OrdersLike
 from lem_models.statistics.bootstrap import OrderBootstrap
 
@@ -103,8 +106,10 @@ class TransactionCosts:
 
     @cached_property
     def totals(self) -> pd.DataFrame:
-        """A row per measure: ``measure``, ``orders``, ``money``; weighted by money ``value_mean``, ``value_low``,
-        ``value_high``; each order the same ``equal_mean``, ``equal_low``, ``equal_high``.
+        """Means over the orders, a row per measure.
+
+        Columns ``measure``, ``orders``, ``money``; weighted by money ``value_mean``, ``value_low``, ``value_high``;
+        with each order the same ``equal_mean``, ``equal_low``, ``equal_high``.
         """
         rows = []
         for name, weight in MEASURES.items():
@@ -125,8 +130,10 @@ class TransactionCosts:
 
     @cached_property
     def causes(self) -> pd.DataFrame:
-        """A row per cause and one for the total: ``cause``, ``money``, ``value_mean`` (bps of the money of all orders)
-        with ``value_low`` and ``value_high``, ``equal_mean`` (bps) with ``equal_low`` and ``equal_high``.
+        """Slippage by cause, a row per cause and one for the total.
+
+        Columns ``cause``, ``money``, ``value_mean`` (bps of the money of all orders) with ``value_low`` and
+        ``value_high``, ``equal_mean`` (bps) with ``equal_low`` and ``equal_high``.
         """
         rows = []
         money = self.orders["value"].to_numpy(np.float64)
@@ -145,8 +152,9 @@ class TransactionCosts:
 
     @cached_property
     def reversion(self) -> pd.DataFrame:
-        """A row per reference price and number of bars: ``reference``, ``bars_after``, ``orders``, ``mean_bps``,
-        ``low_bps``, ``high_bps``. It stands beside the causes and is no part of their sum.
+        """Reversion after the end, a row per reference price and number of bars; no part of the sum of the causes.
+
+        Columns ``reference``, ``bars_after``, ``orders``, ``mean_bps``, ``low_bps``, ``high_bps``.
         """
         rows = []
         for reference in ("last_fill", "executed"):
@@ -167,8 +175,9 @@ class TransactionCosts:
 
     @cached_property
     def by_liquidity(self) -> pd.DataFrame:
-        """A row per liquidity flag: ``liquidity``, ``fills``, ``share`` of the money, ``price_bps``, ``fee_bps``;
-        empty without flags.
+        """Price within the bar and fees, a row per liquidity flag; empty without flags.
+
+        Columns ``liquidity``, ``fills``, ``share`` of the money, ``price_bps`` and ``fee_bps`` of it.
         """
         fills = self.fills.dropna(subset="liquidity")
         money = fills["quantity"] * fills["bar_price"]
@@ -184,9 +193,12 @@ class TransactionCosts:
         )
 
     def periods_of(self, order_id: int | str) -> pd.DataFrame:
-        """Every bar of one order: ``period, timestamp, price`` (its VWAP), ``volume, units, fill_price, fees, filled``
-        (share of what filled), ``wanted`` (share of what was wanted, NaN if unknown), ``benchmark`` (weight of
-        the bar in the benchmark), and the money of the causes in the bar, ``timing, sizing, price_cost``.
+        """Every bar of one order.
+
+        Columns ``period, timestamp, price`` (its VWAP), ``volume, units, fill_price, fees, filled``
+        (share of what filled), ``wanted`` (share of what was wanted, NaN if unknown), ``expected`` (share of the volume
+        that 20 sessions before let expect, NaN if there is no bar before), ``benchmark`` (weight of the bar in the
+        benchmark), and the money of the causes in the bar, ``timing, sizing, price_cost``.
 
         Raises:
             UnknownNameError: No measured order has this id.
@@ -221,6 +233,7 @@ class TransactionCosts:
                 "fees": cells.fees[mine],
                 "filled": filled,
                 "wanted": wanted,
+                "expected": self._expected(number),
                 "benchmark": weights,
                 "timing": step * (schedule - weights),
                 "sizing": step * (filled - schedule),
@@ -276,6 +289,22 @@ class TransactionCosts:
         mean = "nothing filled" if pd.isna(slippage) else f"slippage with fees {slippage:+.2f} bps"
         counts = f"{len(self.orders):,} orders, {len(self.fills):,} fills, {len(self.excluded)} orders excluded"
         return f"TransactionCosts({counts}, {mean})"
+
+    @cached_property
+    def _market(self) -> Market:
+        return Market(self._bars)
+
+    def _expected(self, number: int) -> Floats:
+        """Shares of the bars of an order in the volume expected at its start, [periods]."""
+        start, periods = self._placed.start[number : number + 1], self._placed.periods[number : number + 1]
+        count = int(periods[0])
+        if start[0] == self._bars.offsets[self._bars.grid.symbol(start)[0]]:
+            return np.full(count, np.nan)
+        ((market, _, first),) = (
+            each for each in by_calendar(self._market, self.orders.iloc[[number]], start) if len(each[1])
+        )
+        volume = market.over_orders(first, periods, count, SIZE_SESSIONS, sized=False)["expected_volume"][0]
+        return np.asarray(volume / volume.sum(), dtype=np.float64)
 
     def _mean(self, name: str, values: Floats, weights: Floats | None, *, ends_after: int = 0) -> dict[str, float]:
         """Mean of a column and its interval over days."""

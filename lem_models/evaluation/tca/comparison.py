@@ -28,6 +28,8 @@ from lem_models.execution.policy import Policy, PolicySettings, policy_of
 from lem_models.execution.result import ExecutionResult, with_ends
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
+from lem_models.markets.calendar.frequency import clock
+from lem_models.modeling.config import LEMConfig
 from lem_models.orders.table import COLUMNS
 from lem_models.statistics.bootstrap import OrderBootstrap
 
@@ -126,17 +128,33 @@ def compare_with_policies(
         if not suits.any():
             continue
         result = execute_silently(policy, market, orders[suits].reset_index(drop=True), costs=costs)
-        left_out += [(name, reason, int(n)) for reason, n in result.excluded["reason"].value_counts().items()]
+        left_out += [(name, str(reason), int(n)) for reason, n in result.excluded["reason"].value_counts().items()]
         if len(result.orders):
             results[name] = result
             rows += _rows(name, result, measured, bars, costs, level, draws, seed)
     table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["policy", "against", "weighting", "orders"])
-    remark = ""
+    remarks = [_seen(name, policies[name], result, bars) for name, result in results.items()]
     if len(measured) == 1:
-        remark = ONE_ORDER
+        remarks.insert(0, ONE_ORDER)
     elif measured["start"].dt.floor("D").nunique() < 2:
-        remark = ONE_DAY
+        remarks.insert(0, ONE_DAY)
+    remark = " ".join(text for text in remarks if text)
     return Comparison(table, pd.DataFrame(left_out, columns=["policy", "reason", "orders"]), remark, results)
+
+
+def _seen(name: str, policy: Policy, result: ExecutionResult, bars: Bars) -> str:
+    """A warning if orders lie in days that a model used in training or validation; empty if none do."""
+    config = getattr(policy, "config", None)
+    unseen = config.first_unseen(clock(bars.frequency)) if isinstance(config, LEMConfig) else None
+    if unseen is None:
+        return ""
+    seen = int((result.orders["start"] < pd.Timestamp(unseen, tz="UTC")).sum())
+    if not seen:
+        return ""
+    return (
+        f"{name} used bars before {unseen} in training or validation, and {seen:,} of {len(result.orders):,} orders "
+        "start there: its result on them is no evidence."
+    )
 
 
 def _suitable(policy: Policy, orders: pd.DataFrame) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:

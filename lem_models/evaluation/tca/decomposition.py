@@ -75,7 +75,7 @@ class Cells:
 
     def total(self, values: Floats) -> Floats:
         """Sum over the cells of each order, [orders]."""
-        return np.bincount(self.order, values, self.orders)
+        return np.bincount(self.order, values, self.orders).astype(np.float64)
 
     def mean_price(self, weights: Floats) -> Floats:
         """Average price by weights [cells], [orders]; NaN where all weights of an order are 0."""
@@ -143,6 +143,9 @@ def decompose(cells: Cells, side: Floats, benchmark: Floats, opportunity: Floats
     schedule = side * (at_bars - filled * benchmark)
     # Where nobody knows what was wanted, it was what filled.
     timing = np.where(np.isnan(wanted_price), schedule, side * filled * (wanted_price - benchmark))
-    causes = [timing, schedule - timing, price, fees]
-    nan = np.where(nothing & (opportunity == 0), np.nan, 0.0)
-    return Causes(*(np.where(nothing, 0.0, cause) + nan for cause in causes), opportunity + nan)
+    unknown = np.where(nothing & (opportunity == 0), np.nan, 0.0)
+
+    def known(cause: Floats) -> Floats:
+        return np.where(nothing, 0.0, cause) + unknown
+
+    return Causes(known(timing), known(schedule - timing), known(price), known(fees), opportunity + unknown)

@@ -6,6 +6,8 @@ a list of objects, or an object with one such list (``{"fills": [...]}``).
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 from lem_models.errors import FillError, LEMError
 from lem_models.guard.frames import as_pandas
 from lem_models.guard.parquet import GuardedParquet, LocalFile
-from lem_models.guard.text import open_regular, parse_json, read_text, shown
+from lem_models.guard.text import parse_json, read_text, shown
 
 __all__ = ["read_rows"]
 
@@ -57,11 +59,27 @@ def _read_file(path: Path, what: str) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, what: str) -> pd.DataFrame:
-    del what
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES:,} bytes")
-        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    """The cells of a CSV as texts. A row of another length is refused: a decimal comma moves all cells after it."""
+    text = read_text(path, _MAX_BYTES).removeprefix("\ufeff")
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True) if row]
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    if not rows:
+        raise FillError(f"{path} is empty", rule=f"at least one of the {what}")
+    head, *cells = rows
+    names = [name.strip() for name in head]
+    for row, each in enumerate(cells):
+        if len(each) != len(names):
+            raise FillError(
+                f"the row has {len(each)} cells, and there are {len(names)} columns; write 1,5 as 1.5, or in quotes",
+                rule="a cell for each column",
+                row=row,
+            )
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise FillError(f"the column {shown(twice)} of the {what} occurs twice", field=twice, rule="one column")
+    return pd.DataFrame(cells, columns=names, dtype=object)
 
 
 def _read_parquet(path: Path, what: str) -> pd.DataFrame:

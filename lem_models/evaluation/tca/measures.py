@@ -58,7 +58,7 @@ def cells_of(placed: PlacedFills, bars: Bars, decisions: Decisions | None = None
     at = base[fills["order"].to_numpy(np.int64)] + fills["period"].to_numpy(np.int64)
     quantity = fills["quantity"].to_numpy(np.float64)
     units, money, fees = (
-        np.bincount(at, values, len(order))
+        np.bincount(at, values, len(order)).astype(np.float64)
         for values in (quantity, quantity * fills["price"].to_numpy(), fills["fee"].to_numpy())
     )
     wanted, missed = (None, 0) if decisions is None else _wanted(decisions, placed, bars, base)

@@ -203,11 +203,12 @@ def _periods(
     """``max_periods`` of each order, and how many follow from the fills."""
     cells = list(table["max_periods"].array) if "max_periods" in table else [None] * len(table)
     symbols = placed["symbol"].to_numpy(dtype=object)
-    first = bar_times(bars, symbols, placed["start"].astype("int64").to_numpy()).row
+    first = bar_times(bars, symbols, np.asarray(placed["start"].astype("int64"), dtype=np.int64)).row
     order = pd.Index(ids).get_indexer(pd.Index(fills["order_id"]))
     mine = order >= 0
     rows = np.full(len(fills), -1, dtype=np.int64)
-    rows[mine] = bar_times(bars, symbols[order[mine]], fills["nanoseconds"].to_numpy()[mine]).row
+    moments = np.asarray(fills["nanoseconds"], dtype=np.int64)
+    rows[mine] = bar_times(bars, symbols[order[mine]], moments[mine]).row
     last = np.full(len(table), -1, dtype=np.int64)
     np.maximum.at(last, order[mine], rows[mine])
     from_fills = 0

@@ -53,7 +53,7 @@ def causes_figure(causes: pd.DataFrame, *, theme: Theme = "light") -> Figure:
 
 
 def progress_figure(periods: pd.DataFrame, *, theme: Theme = "light") -> Figure:
-    """What was filled, what was wanted, and the benchmark's weights, summed up bar by bar.
+    """What was filled and wanted, the volume of the market, expected and real, and other weights of the benchmark.
 
     Args:
         periods: Table ``periods_of`` of an analysis.
@@ -68,14 +68,15 @@ def progress_figure(periods: pd.DataFrame, *, theme: Theme = "light") -> Figure:
         return np.concatenate([[0.0], np.cumsum(periods[name].to_numpy(dtype=float))])
 
     colour = policy_styles(["model"], theme)["model"].colour
-    if periods["benchmark"].sum() > 0:
+    traded = np.concatenate([[0.0], np.cumsum(periods["volume"].to_numpy(dtype=float))])
+    traded /= max(traded[-1], 1e-300)
+    weights = summed("benchmark")
+    if weights[-1] > 0 and not np.allclose(weights, traded):
+        axes.plot(period, weights, color=ink.accents[1], linestyle=(0, (3, 1, 1, 1)), label="benchmark's weights")
+    axes.plot(period, traded, color=ink.muted, linewidth=1.1, label="market's volume")
+    if periods["expected"].notna().all():
         amber = ink.baselines["volume_curve"]
-        axes.plot(period, summed("benchmark"), color=amber, linestyle=(0, (5, 1.5)), label="benchmark's weights")
-    total = periods["volume"].sum()
-    if total > 0:
-        market = periods.assign(share=periods["volume"] / total)
-        share = np.concatenate([[0.0], np.cumsum(market["share"].to_numpy(dtype=float))])
-        axes.plot(period, share, color=ink.muted, linewidth=1.1, label="market's volume")
+        axes.plot(period, summed("expected"), color=amber, linestyle=(0, (5, 1.5)), label="expected volume")
     if periods["wanted"].notna().any():
         axes.plot(period, summed("wanted"), color=ink.accents[3], linestyle=(0, (1, 1.2)), label="wanted")
     axes.plot(period, summed("filled"), color=colour, linewidth=2.0, label="filled")

@@ -102,9 +102,11 @@ def chosen_orders(analysis: TransactionCosts) -> dict[str, int]:
     """Rows of the orders that are shown bar by bar: the only one, or cheapest, median and most expensive."""
     known = analysis.orders[analysis.orders["filled_quantity"] > 0]
     ranked = known.sort_values(["net_slippage_bps", "order_id"], kind="stable")
-    if len(ranked) <= 1:
-        return {"The order": int(row) for row in ranked.index}
-    if len(ranked) < _FEW:
+    if len(ranked) == 0:
+        return {}
+    if len(ranked) == 1:
+        names, places = ["The order"], [0]
+    elif len(ranked) < _FEW:
         names, places = ["Cheaper order", "More expensive order"], [0, len(ranked) - 1]
     else:
         names = ["Cheapest order", "Median order", "Most expensive order"]
@@ -113,24 +115,22 @@ def chosen_orders(analysis: TransactionCosts) -> dict[str, int]:
 
 
 def _headlines(analysis: TransactionCosts) -> list[Headline]:
-    total = analysis.totals.set_index("measure")
-    causes = analysis.causes.set_index("cause")
+    total = {str(row["measure"]): row for row in analysis.totals.to_dict("records")}
+    mean = {str(row["cause"]): float(row["value_mean"]) for row in analysis.causes.to_dict("records")}
     lines = [
-        _headline("slippage against the own benchmark, with fees", total.loc["net_slippage_bps"]),
-        _headline("implementation shortfall, with fees", total.loc["shortfall_bps"]),
+        _headline("slippage against the own benchmark, with fees", total["net_slippage_bps"]),
+        _headline("implementation shortfall, with fees", total["shortfall_bps"]),
     ]
-    price = causes.loc["price", "value_mean"]
-    if pd.notna(price):
-        timing = number_text(f"timing of the schedule {causes.loc['timing', 'value_mean']:+.2f} bps")
-        lines.append(Headline("of it price within the bar", number_text(f"{price:+.2f} bps"), timing))
-    part = total.loc["participation", "value_mean"]
-    filled = total.loc["filled", "value_mean"]
-    detail = "amounts are not known" if pd.isna(filled) else f"{filled:.1%} of the amounts filled"
-    lines.append(Headline("participation in the volume", MISSING if pd.isna(part) else f"{part:.2%}", detail))
+    if np.isfinite(mean["price"]):
+        timing = number_text(f"timing of the schedule {mean['timing']:+.2f} bps")
+        lines.append(Headline("of it price within the bar", number_text(f"{mean['price']:+.2f} bps"), timing))
+    share, filled = (float(total[name]["value_mean"]) for name in ("participation", "filled"))
+    detail = "amounts are not known" if np.isnan(filled) else f"{filled:.1%} of the amounts filled"
+    lines.append(Headline("participation in the volume", MISSING if np.isnan(share) else f"{share:.2%}", detail))
     return lines
 
 
-def _headline(label: str, row: pd.Series[Any]) -> Headline:
+def _headline(label: str, row: Mapping[Any, Any]) -> Headline:
     """A cost in bps: bad only if its interval lies above zero."""
     mean, low, high = (float(row[f"value_{name}"]) for name in ("mean", "low", "high"))
     if np.isnan(mean):
@@ -181,8 +181,8 @@ def _samples(analysis: TransactionCosts) -> SampleGroup | None:
     """Orders bar by bar."""
     samples = []
     for name, row in chosen_orders(analysis).items():
-        order = analysis.orders.loc[row]
-        periods = analysis.periods_of(order["order_id"])
+        order = analysis.orders.iloc[row]
+        periods = analysis.periods_of(str(order["order_id"]))
         if len(periods) <= _MOST_PERIODS:
             samples.append(_sample(name, order, periods))
         samples.append(_progress(name, order, periods))
@@ -205,7 +205,7 @@ def _sample(name: str, order: pd.Series[Any], periods: pd.DataFrame) -> SampleEx
     )
     drawn = order.copy()
     drawn["max_periods"] = len(periods)  # later fills belong to the picture
-    drawn["completed"] = not order["completed"] == 0
+    drawn["completed"] = order["completed"] != 0
     drawn["target"] = "quantity"  # fills are units, whatever was fixed
     market = periods.rename(columns={"price": "vwap"})[["timestamp", "volume", "vwap"]]
     facts: dict[str, object] = {
@@ -237,7 +237,7 @@ def _progress(name: str, order: pd.Series[Any], periods: pd.DataFrame) -> Sample
         facts["sizing"] = number_text(f"{order['cause_sizing_bps']:+.1f} bps")
     figure = ReportFigure.from_plot(
         f"{name}: progress",
-        "Shares so far of what was filled, of the benchmark's weights and of the market's volume.",
+        "Shares so far: what was filled, the market's volume, and the volume that 20 sessions before let expect.",
         lambda theme: progress_figure(periods, theme=theme),
     )
     return SampleExecution(f"{name}: filled against the volume", facts, _bars_table(name, periods), figure)

@@ -52,7 +52,7 @@ def totals_table(analysis: TransactionCosts) -> Table:
     percent = frame["measure"].isin(["participation", "filled"])
     texts = {
         name: [
-            _share(mean, low, high) if part else _interval(mean, low, high)
+            _share(mean) if part else _interval(mean, low, high)
             for part, mean, low, high in zip(
                 percent, frame[f"{name}_mean"], frame[f"{name}_low"], frame[f"{name}_high"], strict=True
             )
@@ -221,10 +221,8 @@ def _interval(mean: float, low: float, high: float) -> str:
     return plain if pd.isna(low) else f"{plain} [{number(low, '+.2f')}, {number(high, '+.2f')}]"
 
 
-def _share(mean: float, low: float, high: float) -> str:
-    if pd.isna(mean):
-        return MISSING
-    return f"{mean:.2%}" if pd.isna(low) else f"{mean:.2%} [{low:.2%}, {high:.2%}]"
+def _share(mean: float) -> str:
+    return MISSING if pd.isna(mean) else f"{mean:.2%}"
 
 
 def _at_level(text: str, level: float) -> str:
