@@ -94,7 +94,7 @@ def data(context: typer.Context) -> None:
 
 @desk_app.callback()
 def desk(context: typer.Context) -> None:
-    """Run live orders from a database, and change them."""
+    """Run and change live orders."""
     show_help(context)
 
 

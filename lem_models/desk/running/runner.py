@@ -150,7 +150,7 @@ class Runner:
         """Book the fills that have come."""
         if self._fills is None:
             return
-        rows, messages = self._fills.poll(to_end=self._once)
+        rows, messages = self._fills.poll()
         yield from (self._message(text) for text in messages)
         for row in rows:
             labels = list(self.desk.state.orders)

@@ -37,7 +37,7 @@ def status(options: StatusOptions) -> None:
     store = existing_store(options.db)
     try:
         state = replay(store.read())
-        waiting = RequestQueue(store).waiting()
+        waiting = RequestQueue(store, read_only=True).waiting()
     finally:
         store.close()
     desk = status_of(state, state.policy)
