@@ -175,8 +175,8 @@ class DatabaseStore:
     def request(self, body: str) -> int:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
         with self._engine.begin() as connection:
-            row = connection.execute(self._requests.insert().values(body=body))
-            return int(row.inserted_primary_key[0])
+            added = self._requests.insert().values(body=body).returning(self._requests.c.number)
+            return int(connection.execute(added).scalar_one())
 
     def requests(self) -> list[tuple[int, str]]:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
