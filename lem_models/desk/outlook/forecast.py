@@ -8,7 +8,7 @@ and with the market's own past. It knows nothing of news, and trading moves no p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -24,7 +24,7 @@ from lem_models.desk.log.state import OrderState
 from lem_models.desk.orders.sizing import Sized, held_inside, size_notional, size_quantity
 from lem_models.desk.outlook.bar_paths import BarPaths, simulate_bars
 from lem_models.errors import BarsError, OrderError
-from lem_models.execution.live import Filled, LiveOrders
+from lem_models.execution.live import Begun, Filled, LiveOrders
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.policy import Policy, lookback_of, sessions_of
 from lem_models.features.market import MAX_LOOKBACK
@@ -199,7 +199,7 @@ def _played(
     history = _copies(own.last(needed), names)
     start = int(own.timestamp[len(own) - order.period]) if order.period else int(simulated.timestamp[0])
     rows = [engine_order(Entry(name, order, start), name) | {"symbol": name} for name in names]
-    begun = {name: begun_of(order) for name in names} if order.period else None
+    begun: dict[Hashable, Begun] | None = {name: begun_of(order) for name in names} if order.period else None
     live = LiveOrders(
         policy,
         pd.DataFrame(rows),
@@ -217,7 +217,7 @@ def _played(
     for period in range(shape[1]):
         decided = live.decide()
         wish, finish = decided.fraction.tolist(), decided.finish.tolist()
-        bar, fills = order.period + period, dict[str, Filled]()
+        bar, fills = order.period + period, dict[Hashable, Filled]()
         for path, name in enumerate(names):
             if left[path] <= 0:
                 continue

@@ -115,7 +115,8 @@ class RequestQueue:
         }
         try:
             with self._engine.begin() as connection:
-                return int(connection.execute(self._table.insert().values(**row)).inserted_primary_key[0])
+                inserted = connection.execute(self._table.insert().values(**row))
+                return int((inserted.inserted_primary_key or [0])[0])
         except self._sql.exc.SQLAlchemyError as error:
             raise self._failed(error) from None
 
