@@ -24,6 +24,7 @@ from lem_models.markets.calendar.frequency import moment
 __all__ = ["Engine", "Entry", "Fills", "Wish", "fraction_of"]
 
 Fills = Mapping[str, Filled]
+_NOTHING = Filled(0.0, float("nan"))
 _MOST_OVER = 1000  # orders that are over and still in the tables
 
 
@@ -140,7 +141,7 @@ class Engine:
 
     def __contains__(self, label: object) -> bool:
         """Whether an order is decided by one of the policies."""
-        return any(label in book.row for book in self._books)
+        return label in self._own.row or label in self._fallback.row
 
     @property
     def is_worn(self) -> bool:
@@ -240,9 +241,10 @@ class Engine:
 
 def fraction_of(order: OrderState, traded: Traded) -> Filled:
     """What was traded as a fraction of the order, and its price."""
+    if not traded.units:
+        return _NOTHING
     used = traded.money if order.order.is_notional else traded.units
-    price = float(traded.money / traded.units) if traded.units else float("nan")
-    return Filled(float(used / order.order.amount), price)
+    return Filled(float(used / order.order.amount), float(traded.money / traded.units))
 
 
 def _begun(order: OrderState) -> Begun:

@@ -258,20 +258,21 @@ class Trading:
                 self._fall_back(change, label, reason)
             self._take_up(change, engine)
             wishes |= engine.decide()[0]
-        coming: dict[str, int] = {}
+        known: dict[str, tuple[int, Decimal]] = {}  # start of the coming bar and last close of each symbol
         entries = []
         for label in open_labels:
             order = state.orders[label]
             symbol = order.order.symbol
-            if symbol not in coming:
-                coming[symbol] = self._ledger.market(symbol).coming
-            if label in wishes:
-                wish = wishes[label]
-                entries.append(self._entry(label, order, wish.fraction, wish.finish, coming[symbol]))
+            if symbol not in known:
+                known[symbol] = self._ledger.market(symbol).coming, Decimal(repr(state.market[symbol].close))
+            wish = wishes.get(label)
+            if wish is not None:
+                entries.append(self._entry(label, order, wish.fraction, wish.finish, *known[symbol]))
         change.decide(entries)
 
-    def _entry(self, label: str, order: OrderState, wish: float, finish: bool, start: int) -> DecisionEntry:
-        price = Decimal(repr(self._ledger.state.market[order.order.symbol].close))
+    def _entry(
+        self, label: str, order: OrderState, wish: float, finish: bool, start: int, price: Decimal
+    ) -> DecisionEntry:
         is_last = order.period + 1 >= order.terms.max_periods
         sized = self._sized(order, wish, price, takes_all=False)
         notional = sized.quantity * price

@@ -355,7 +355,7 @@ _ENTRY = tuple(f.name for f in fields(DecisionEntry))
 def to_payload(event: Event) -> str:
     """The payload of an event."""
     if isinstance(event, Decided):
-        rows = [[_plain(getattr(each, name)) for name in _ENTRY] for each in event.decisions]
+        rows = [_row(each) for each in event.decisions]
         return json.dumps({"decisions": rows}, separators=(",", ":"), allow_nan=False)
     values = {f.name: _plain(getattr(event, f.name)) for f in fields(event)}
     return json.dumps(values, separators=(",", ":"), allow_nan=False)
@@ -396,6 +396,24 @@ def _entry(row: list[Any]) -> DecisionEntry:
     decimals = _DECIMALS[DecisionEntry]
     values: dict[str, Any] = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
     return DecisionEntry(**values)
+
+
+def _row(entry: DecisionEntry) -> list[object]:
+    """The values of an entry in the sequence of its fields; written out, because a close has thousands of them."""
+    return [
+        entry.order,
+        entry.seq,
+        entry.period,
+        entry.revision,
+        entry.start,
+        plain_text(entry.quantity),
+        plain_text(entry.notional),
+        entry.wish,
+        plain_text(entry.carry),
+        entry.finish,
+        entry.takes_all,
+        entry.reason,
+    ]
 
 
 def _plain(value: object) -> object:

@@ -336,9 +336,9 @@ def _close(order: OrderState, label: str) -> None:
 
 def _release(order: OrderState) -> None:
     """Take back the decision in force. Open child orders stay reserved where the order says so."""
-    if not order.order.hold_open:
-        for child in order.children.values():
-            child.is_open = False
+    if not order.order.hold_open and order.children:
+        # Only the last one can be open: each that was decided after it took the one before back.
+        next(reversed(order.children.values())).is_open = False
 
 
 def _conflict(order: OrderState, event: log.FillConflict) -> None:

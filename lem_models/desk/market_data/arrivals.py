@@ -114,11 +114,10 @@ class Arrivals:
         stamp, known = int(row["timestamp"].value), self._ledger.state.market[name]
         market = self._ledger.market(name)
         ahead = stamp + market.step - change.at
-        when = _when(stamp)
         if ahead > self._rules.skew * _SECOND:
             text = (
-                f"{name}: the bar of {when} ends {ahead / _SECOND:.1f} s after the desk's clock: it is still open, or "
-                "a clock is wrong; it is not used"
+                f"{name}: the bar of {_when(stamp)} ends {ahead / _SECOND:.1f} s after the desk's clock: it is still "
+                "open, or a clock is wrong; it is not used"
             )
             self._fault(change, name, Fault.SKEW, stamp, row, text, messages)
             return True
@@ -129,7 +128,7 @@ class Arrivals:
                 self._fault(change, name, Fault.OUT_OF_ORDER, stamp, row, text, messages)
                 return True
             return False
-        numbers = _numbers(row, name)
+        numbers, when = _numbers(row, name), _when(stamp)
         if stamp in known.bridged:
             text = (
                 f"{name}: the bar of {when} came late, after a bar without volume had stood for it; past decisions "
@@ -151,6 +150,8 @@ class Arrivals:
         known = self._ledger.state.market[market.symbol]
         if stamp in known.places:
             return known.bars[known.places[stamp]]
+        if stamp > known.first:  # after the history
+            return None
         row = int(market.history.locate(market.symbol, [stamp])[0])
         if row < 0:
             return None
