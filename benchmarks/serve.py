@@ -12,10 +12,11 @@ measured by the service:
 - ``policy``: contexts of the new bars, and the wishes of all orders;
 - ``decide``: bars checked, child orders sized, the state folded;
 - ``commit``: the log on the disk, one transaction;
-- ``publish``: the rows of the decisions.
+- ``publish``: the rows of the decisions;
+- ``cpu``: CPU time of the desk's thread for all of these but ``wait``. It depends less on what else the machine does.
 
-The client and the service share the machine. ``cpu`` is the CPU time of the service's process per close, all of its
-threads, fills and their messages included: it depends less on what else runs. The market is simulated.
+The client and the service share the machine. The CPU time of the whole service for a close includes the fills before it
+and the new orders after it. The market is simulated.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN = pd.Timestamp("2024-01-14", tz="UTC")
 PERIODS = 12
 BATCH = 500
-STAGES = ("wait", "policy", "decide", "commit", "publish")
+STAGES = ("wait", "policy", "decide", "commit", "publish", "cpu")
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from lem_models.markets.calendar.frequency import moment
 __all__ = ["Engine", "Entry", "Fills", "Wish", "begun_of", "engine_order", "fraction_of"]
 
 Fills = Mapping[str, Filled]
+_NOTHING = Filled(0.0, float("nan"))
 _MOST_OVER = 1000  # orders that are over and still in the tables
 
 
@@ -240,9 +241,10 @@ class Engine:
 
 def fraction_of(order: OrderState, traded: Traded) -> Filled:
     """What was traded as a fraction of the order, and its price."""
+    if not traded.units:
+        return _NOTHING
     used = traded.money if order.order.is_notional else traded.units
-    price = float(traded.money / traded.units) if traded.units else float("nan")
-    return Filled(float(used / order.order.amount), price)
+    return Filled(float(used / order.order.amount), float(traded.money / traded.units))
 
 
 def begun_of(order: OrderState) -> Begun:

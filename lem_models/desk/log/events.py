@@ -433,5 +433,23 @@ def _entry(row: list[Any]) -> DecisionEntry:
     return DecisionEntry(**values)
 
 
+def _row(entry: DecisionEntry) -> list[object]:
+    """The values of an entry in the sequence of its fields; written out, because a close has thousands of them."""
+    return [
+        entry.order,
+        entry.seq,
+        entry.period,
+        entry.revision,
+        entry.start,
+        plain_text(entry.quantity),
+        plain_text(entry.notional),
+        entry.wish,
+        plain_text(entry.carry),
+        entry.finish,
+        entry.takes_all,
+        entry.reason,
+    ]
+
+
 def _plain(value: object) -> object:
     return plain_text(value) if isinstance(value, Decimal) else value

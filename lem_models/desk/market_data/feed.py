@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timezone
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -167,6 +168,8 @@ def bars_by_symbol(bars: ClosedBars) -> dict[str, list[dict[str, Any]]]:
 
 
 def _stamp(value: object, symbol: str) -> pd.Timestamp:
+    if isinstance(value, pd.Timestamp) and value.tzinfo is timezone.utc and value.unit == "ns":
+        return value
     try:
         return pd.Timestamp(np.int64(read_moment(value, needs_zone=True)), tz="UTC")
     except MomentError as error:

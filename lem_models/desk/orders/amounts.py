@@ -116,6 +116,8 @@ def plain_text(value: Decimal) -> str:
         >>> plain_text(Decimal("1.200")), plain_text(Decimal("4E+1")), plain_text(Decimal("0.00"))
         ('1.2', '40', '0')
     """
+    if not value:
+        return "0"
     text = f"{value:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text

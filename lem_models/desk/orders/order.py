@@ -9,6 +9,7 @@ Its fields are those of a TOML table, ``DeskOrder(**tomllib.load(file)["order"])
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, StrictStr, ValidationError, field_serializer
@@ -132,7 +133,7 @@ class DeskOrder(Settings):
     def _as_text(self, value: Decimal | None) -> str | None:
         return None if value is None else plain_text(value)
 
-    @property
+    @cached_property
     def is_notional(self) -> bool:
         """Whether the amount is money."""
         return self.target is Target.NOTIONAL

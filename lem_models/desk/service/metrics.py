@@ -11,7 +11,7 @@ from lem_models.desk.service.desk_thread import Change, Stages
 __all__ = ["Metrics"]
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
-_STAGES = ("wait", "policy", "decide", "commit", "publish")
+_STAGES = ("wait", "policy", "decide", "commit", "publish", "cpu")
 
 
 class Metrics:
@@ -31,7 +31,11 @@ class Metrics:
             "lem_close_seconds", "From a close's last bar to its decisions.", buckets=_SECONDS, registry=registry
         )
         self._stage_seconds = Histogram(
-            "lem_stage_seconds", "Stages of a close.", ["stage"], buckets=_SECONDS, registry=registry
+            "lem_stage_seconds",
+            "Stages of a close; cpu is that of the desk's thread.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._orders = Gauge("lem_orders", "Orders by status.", ["status"], registry=registry)
         self._waiting = Gauge("lem_waiting", "Requests that wait for the desk.", registry=registry)
