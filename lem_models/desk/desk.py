@@ -29,7 +29,7 @@ from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.orders.amounts import decimal_of
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.requests import ACTIONS, read_request
+from lem_models.desk.requests import carry_out, waiting
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Desk"]
 
 _LOG = logging.getLogger("lem_models")
-_ACTIONS = {action: action for action in ACTIONS}  # methods by what is asked for: no others
 
 
 class Desk:
@@ -216,9 +215,9 @@ class Desk:
             BarsError: A bar breaks a rule; nothing has then changed.
         """
         rows = bars_by_symbol(bars)
-        self.serve()
+        messages = self.serve()
         with self._changing() as change:
-            messages = self._booking.book(change, fills)
+            messages += self._booking.book(change, fills)
             messages += self._arrivals.take(change, rows)
             self._trading.decide(change)
         return messages
@@ -229,29 +228,36 @@ class Desk:
         Args:
             now: The time, nanoseconds UTC; the desk's clock by default.
         """
-        self.serve()
+        messages = self.serve()
         with self._changing() as change:
-            messages = self._arrivals.watch(change, self._ledger.clock() if now is None else now)
+            messages += self._arrivals.watch(change, self._ledger.clock() if now is None else now)
             self._trading.decide(change)
         return messages
 
     def serve(self) -> list[str]:
-        """Carry out the requests of other processes (:mod:`lem_models.desk.requests`); says why some were not."""
-        refused = []
-        for number, body in self._ledger.store.requests():
-            request = read_request(body)
+        """Carry out the requests of other processes (:mod:`lem_models.desk.requests`).
+
+        Returns:
+            What was done, or why not, a sentence for each.
+        """
+        said = []
+        for request in waiting(self._ledger.store):
+            asked = {"action": request.action, "order": request.order, "fields": request.fields}
             try:
                 with self._changing() as change:
-                    getattr(self, _ACTIONS[request["action"]])(request["order"], **request["fields"])
-                    change.add(DESK, Answered(number, request))
-                    change.answered.append(number)
+                    text = carry_out(self, request.action, request.order, request.fields)
+                    change.add(DESK, Answered(request.number, asked, text))
+                    change.answered.append(request.number)
             except (LEMError, KeyError, TypeError) as error:
+                if isinstance(error, DeskError) and error.rule in ("lease", "database"):
+                    raise
+                text = f"refused to {request.action} order {request.order!r}: {error}"
                 with self._changing() as change:
-                    change.add(DESK, Answered(number, request, str(error)))
-                    change.answered.append(number)
-                refused.append(f"request {number} was refused: {error}")
-                _LOG.warning("%s", refused[-1])
-        return refused
+                    change.add(DESK, Answered(request.number, asked, str(error), is_refused=True))
+                    change.answered.append(request.number)
+                _LOG.warning("%s", text)
+            said.append(text)
+        return said
 
     def fill(
         self,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from lem_models import Bars, synthetic_bars
 from lem_models.cli.app import app
 from lem_models.desk import Desk
-from lem_models.desk.running.requests import RequestQueue, take_requests
+from lem_models.desk.requests import answer, waiting
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.errors import DeskError, LEMError, OrderError
 
@@ -230,14 +230,13 @@ def test_a_desk_that_another_process_runs_is_asked(place):
         lem("desk", "amend", place / "desk.db", "none", "--amount", 3, "--wait", 0)
         assert "request 2 waits: amend order none" in lem("desk", "status", place / "desk.db").stdout
         store = DatabaseStore(place / "desk.db")
-        queue = RequestQueue(store)
-        texts = take_requests(desk, queue)
+        texts = desk.serve()
         assert texts[0] == "order 'a' is paused"
         assert "refused to amend order 'none'" in texts[1]
-        assert (queue.get(1).status, queue.get(2).status) == ("done", "refused")
-        assert take_requests(desk, queue) == queue.waiting() == []
+        assert [answer(store, number).is_refused for number in (1, 2)] == [False, True]
+        assert desk.serve() == waiting(store) == []
         with pytest.raises(DeskError, match="has no request 9"):
-            queue.get(9)
+            answer(store, 9)
         store.close()
 
 

@@ -109,12 +109,14 @@ def test_another_process_asks(place):
     refused = ask(place, "amend", "1", symbol="ETHUSDT")
     paused = ask(place, "pause", "1")
     assert answer(place, amended) is None
-    (message,) = desk.serve()
-    assert "cannot be amended" in message
+    messages = desk.serve()
+    assert messages[0].startswith("order '1' is amended: amount 24")
+    assert "cannot be amended" in messages[1]
+    assert messages[2] == "order '1' is paused"
     assert desk.order("1").order.amount == 24
     assert desk.order("1").status == "paused"
-    assert (answer(place, amended), answer(place, paused)) == ("", "")
-    assert "cannot be amended" in answer(place, refused)
+    assert [answer(place, number).is_refused for number in (amended, paused, refused)] == [False, False, True]
+    assert "cannot be amended" in answer(place, refused).text
     assert desk.serve() == []  # once
     assert replay(DatabaseStore(place).read()) == desk.state
     with pytest.raises(DeskError, match="can be asked to"):

@@ -192,13 +192,15 @@ class Answered(Event):
     Attributes:
         number: Number of the request.
         request: What was asked for.
-        outcome: Empty where it was carried out; else why not.
+        text: What was done, or why not.
+        is_refused: Whether it was not carried out.
     """
 
     kind: ClassVar[str] = "answered"
     number: int
     request: Mapping[str, Any]
-    outcome: str = ""
+    text: str
+    is_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -431,24 +433,6 @@ def _entry(row: list[Any]) -> DecisionEntry:
     decimals = _DECIMALS[DecisionEntry]
     values: dict[str, Any] = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
     return DecisionEntry(**values)
-
-
-def _row(entry: DecisionEntry) -> list[object]:
-    """The values of an entry in the sequence of its fields; written out, because a close has thousands of them."""
-    return [
-        entry.order,
-        entry.seq,
-        entry.period,
-        entry.revision,
-        entry.start,
-        plain_text(entry.quantity),
-        plain_text(entry.notional),
-        entry.wish,
-        plain_text(entry.carry),
-        entry.finish,
-        entry.takes_all,
-        entry.reason,
-    ]
 
 
 def _plain(value: object) -> object:

@@ -22,7 +22,6 @@ from lem_models.desk.market_data.feed import Fill
 from lem_models.desk.outlook.next_bar import paper_fill
 from lem_models.desk.running.bar_sources import BarSource
 from lem_models.desk.running.fill_files import FillFile
-from lem_models.desk.running.requests import RequestQueue, take_requests
 from lem_models.errors import DeskError, LEMError
 from lem_models.markets.calendar.frequency import moment
 
@@ -58,7 +57,6 @@ class Runner:
         desk: The desk.
         bars: Where its bars come from.
         fills: File of fills; ``None`` to assume them.
-        requests: Requests of other processes; ``None`` for none.
         until: Market time at which to stop, nanoseconds UTC; ``None`` to go on until all orders are over.
         once: Whether to stop when everything that is there has been taken in.
         poll: Seconds between looks.
@@ -71,7 +69,6 @@ class Runner:
         desk: Desk,
         bars: BarSource,
         fills: FillFile | None = None,
-        requests: RequestQueue | None = None,
         *,
         until: int | None = None,
         once: bool = False,
@@ -79,7 +76,7 @@ class Runner:
         clock: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.desk, self._bars, self._fills, self._requests = desk, bars, fills, requests
+        self.desk, self._bars, self._fills = desk, bars, fills
         self._until, self._once, self._poll, self._clock, self._sleep = until, once, poll, clock, sleep
         self._told: dict[str, tuple[str, str, str]] = {}
         self._over = {label for label, order in desk.state.orders.items() if not order.is_active}
@@ -190,9 +187,8 @@ class Runner:
 
     def _asked(self) -> Iterator[Line]:
         """Carry out requests."""
-        if self._requests is not None:
-            for text in take_requests(self.desk, self._requests):
-                yield Line("request", text, {"text": text})
+        for text in self.desk.serve():
+            yield Line("request", text, {"text": text})
 
     # -- out ---------------------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def resume(options: ChangeOptions) -> None:
 def _change(options: _Change, kind: str, values: dict[str, Any]) -> None:
     """Change the desk, or ask the process that runs it."""
     from lem_models.desk.desk import Desk
-    from lem_models.desk.running.requests import carry_out
+    from lem_models.desk.requests import carry_out
 
     policy = (
         None if options.model is None else named_policy(options.model) if ".py:" in options.model else options.model
@@ -105,17 +105,17 @@ def _change(options: _Change, kind: str, values: dict[str, Any]) -> None:
 
 
 def _ask(options: _Change, kind: str, values: dict[str, Any]) -> None:
-    from lem_models.desk.running.requests import RequestQueue
+    from lem_models.desk.requests import answer, ask
 
     store = existing_store(options.db)
     try:
-        queue = RequestQueue(store)
-        request = queue.answered(queue.ask(kind, options.order, values), options.wait)
+        number = ask(store, kind, options.order, **values)
+        answered = answer(store, number, wait=options.wait)
     finally:
         store.close()
-    if request.status == "refused":
-        raise DeskError(f"refused by the process that runs the desk: {request.answer}", rule="request")
-    if request.status == "open":
-        typer.echo(f"asked (request {request.number}): the process that runs the desk does it at its next look")
-        return
-    typer.echo(request.answer)
+    if answered is None:
+        typer.echo(f"asked (request {number}): the process that runs the desk does it at its next look")
+    elif answered.is_refused:
+        raise DeskError(f"refused by the process that runs the desk: {answered.text}", rule="request")
+    else:
+        typer.echo(answered.text)

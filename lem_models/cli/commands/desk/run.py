@@ -79,7 +79,6 @@ def run(options: RunOptions) -> None:
     from lem_models.desk.market_data.feed import FeedRules
     from lem_models.desk.running.fill_files import FillFile
     from lem_models.desk.running.orders_file import read_desk_orders
-    from lem_models.desk.running.requests import RequestQueue
     from lem_models.desk.running.runner import Runner
     from lem_models.desk.store.database import DatabaseStore
 
@@ -100,8 +99,7 @@ def run(options: RunOptions) -> None:
             term=TERM,
             allow_frequency=options.any_frequency,
         ) as desk:
-            queue = RequestQueue(store)
-            runner = Runner(desk, source, fills, queue, until=until, once=options.once, poll=options.poll)
+            runner = Runner(desk, source, fills, until=until, once=options.once, poll=options.poll)
             try:
                 _run(options, desk, source, runner, orders, bars)
             except Stopped as stop:

@@ -30,21 +30,21 @@ def status(options: StatusOptions) -> None:
     Example: lem desk status desk.db
     """
     from lem_models.desk.log.state import replay
-    from lem_models.desk.running.requests import RequestQueue
+    from lem_models.desk.requests import waiting
     from lem_models.desk.status import status_of
     from lem_models.guard.output import json_text
 
     store = existing_store(options.db)
     try:
         state = replay(store.read())
-        waiting = RequestQueue(store, read_only=True).waiting()
+        requests = waiting(store)
     finally:
         store.close()
     desk = status_of(state, state.policy)
     if options.json_output:
-        asked = [{"number": each.number, "kind": each.kind, "order": each.order} for each in waiting]
+        asked = [{"number": each.number, "action": each.action, "order": each.order} for each in requests]
         typer.echo(json_text({"schema": 1} | desk.as_dict() | {"requests": asked}))
         return
     typer.echo(str(desk))
-    for each in waiting:
-        typer.echo(f"request {each.number} waits: {each.kind} order {each.order}")
+    for each in requests:
+        typer.echo(f"request {each.number} waits: {each.action} order {each.order}")
