@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from types import TracebackType
@@ -29,12 +29,14 @@ from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.orders.amounts import decimal_of
 from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.report import OrderReport, order_report
 from lem_models.desk.requests import carry_out, waiting
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
 from lem_models.desk.trading import Trading
 from lem_models.errors import DeskError, LEMError, OrderError
+from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
 
@@ -357,6 +359,32 @@ class Desk:
     def labels(self, order: str) -> list[str]:
         """The order of a label, or the orders of the basket of that label."""
         return self._ledger.labels(order)
+
+    def report(
+        self,
+        order: str,
+        *,
+        against: Mapping[str, Policy | str] | Sequence[Policy | str] = ("twap", "volume_curve"),
+        costs: CostModel | None = None,
+        bars: Bars | None = None,
+    ) -> OrderReport:
+        """What an order cost and why, measured from the log, beside policies that execute it on the same bars.
+
+        Args:
+            order: Label of the order.
+            against: Policies, names as :func:`~lem_models.load_policy` takes them.
+            costs: Costs of these policies.
+            bars: Bars of its symbol that reach further than the desk's own.
+
+        Returns:
+            ``report.costs`` has the slippage against each price, its causes and the comparison
+            (:class:`~lem_models.evaluation.tca.TransactionCosts`); ``report.costs.to_html(path)`` writes the page.
+
+        Raises:
+            OrderError: There is no such order, it has no fills, or the bar of its last fill has not closed.
+            BarsError: The bars do not hold the order.
+        """
+        return order_report(self._ledger, order, bars=bars, against=against, costs=costs)
 
     def events(self, order: str) -> list[Recorded]:
         """Every event of an order, its decisions too, in their sequence."""

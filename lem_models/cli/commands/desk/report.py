@@ -44,7 +44,7 @@ def report(options: ReportOptions) -> None:
     Example: lem desk report desk.db 1 --against twap,volume_curve
     """
     from lem_models.desk.ledger import Ledger
-    from lem_models.desk.running.report import order_report
+    from lem_models.desk.report import order_report
     from lem_models.guard.output import check_folder, json_text, to_json
 
     check_folder(options.out)
