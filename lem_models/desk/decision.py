@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 import pandas as pd
 
-from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.amounts import decimal_of, plain_text
 from lem_models.desk.orders.sizing import held_inside
+from lem_models.errors import OrderError
 
 __all__ = ["Decision"]
 
@@ -38,6 +39,7 @@ class Decision:
         may_finish: From when the order may finish.
         period: Number of the bar of the order, from 0.
         lot_size: The lot, for :meth:`allowed`.
+        tick_size: Step of the venue's prices, for :meth:`limit_price`.
     """
 
     order_id: str
@@ -57,6 +59,7 @@ class Decision:
     may_finish: pd.Timestamp
     period: int
     lot_size: Decimal | None = None
+    tick_size: Decimal | None = None
 
     def allowed(self, volume: float) -> Decimal:
         """The rate limit inside the bar: most units that may be filled once the bar has traded so many units.
@@ -65,6 +68,32 @@ class Decision:
             volume: Volume of the bar so far.
         """
         return held_inside(self.quantity, self.limit_participation, volume, self.lot_size)
+
+    def limit_price(self, reference: Decimal | float | str, bps: float = 0.0) -> Decimal:
+        """A limit for the child order, on the grid of the venue's prices.
+
+        Args:
+            reference: The price now, for instance the last trade or the middle of the quotes.
+            bps: How much worse than the reference a fill may be; negative for better.
+
+        Returns:
+            The price, rounded to the tick that is not worse: down for a purchase, up for a sale.
+
+        Raises:
+            OrderError: The reference is not positive, or the limit falls to zero.
+
+        Example:
+            A purchase at most 5 bps above 100.03 on ticks of 0.05 has its limit at 100.05.
+        """
+        price = decimal_of(reference, "reference")
+        buys = self.side == "buy"
+        limit = price * (1 + (1 if buys else -1) * Decimal(repr(bps)) / 10_000)
+        if self.tick_size is not None:
+            ticks = (limit / self.tick_size).to_integral_value(ROUND_FLOOR if buys else ROUND_CEILING)
+            limit = ticks * self.tick_size
+        if price <= 0 or limit <= 0:
+            raise OrderError(f"a limit is positive; got {plain_text(limit)} from {reference}", rule="positive price")
+        return limit
 
     def as_dict(self) -> dict[str, Any]:
         """The decision for JSON: numbers of units and money as texts, times in ISO 8601."""

@@ -170,6 +170,7 @@ def decision_of(order: OrderState, policy: str) -> Decision | None:
         may_finish=max(moment(terms.may_finish), window[0]),
         period=entry.period,
         lot_size=wanted.lot_size,
+        tick_size=wanted.tick_size,
     )
 
 

@@ -62,6 +62,23 @@ def test_a_decision_in_a_sentence():
     assert decision.as_dict()["quantity"] == "1.2"
 
 
+@pytest.mark.parametrize(
+    ("side", "tick", "bps", "limit"),
+    [
+        ("buy", "0.05", 5, "100.05"),
+        ("sell", "0.05", 5, "100.00"),
+        ("buy", None, 0, "100.03"),
+        ("sell", "0.05", 0, "100.05"),
+    ],
+)
+def test_a_limit_price_is_on_the_grid_and_not_worse_than_asked_for(side, tick, bps, limit):
+    desk, _ = desk_with(side=side, tick_size=tick)
+    (decision,) = desk.decide()
+    assert decision.limit_price(100.03, bps) == Decimal(limit)
+    with pytest.raises(OrderError, match="a limit is positive"):
+        decision.limit_price(-1)
+
+
 def test_sixty_per_cent_filled_each_time_is_not_done():
     desk, label = desk_with(amount=100, max_duration="10h")
     for number, bar in zip(range(10), rows(), strict=False):

@@ -47,7 +47,7 @@ class DeskOrder(Settings):
             ``"1h"``, ``"2 days"`` or ``"session"``, or a number of bars. Default: all of the time up to the end.
         max_duration: See ``end``.
         lot_size: Child orders are whole multiples of it, in units. Default: any quantity.
-        tick_size: Step of the venue's prices; limits that follow from the order are rounded to it.
+        tick_size: Step of the venue's prices, which ``Decision.limit_price`` rounds to.
         min_notional: Smallest value of a child order, in money.
         min_quantity: Smallest quantity of a child order, in units.
         max_participation: Largest part of a bar's volume to trade: of the expected volume beforehand, and of the
