@@ -23,17 +23,18 @@ from lem_models.desk.decision import Decision
 from lem_models.desk.engine import Engine
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
-from lem_models.desk.log.events import DESK, Cancelled, Decided, Opened, Paused, Recorded, Resumed
-from lem_models.desk.log.state import DeskState, OrderState
+from lem_models.desk.log.events import DESK, Answered, Cancelled, Decided, Opened, Paused, Recorded, Resumed
+from lem_models.desk.log.state import DeskState, OrderState, replay
 from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.orders.amounts import decimal_of
 from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.requests import ACTIONS, read_request
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
 from lem_models.desk.trading import Trading
-from lem_models.errors import DeskError, OrderError
+from lem_models.errors import DeskError, LEMError, OrderError
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Desk"]
 
 _LOG = logging.getLogger("lem_models")
+_ACTIONS = {action: action for action in ACTIONS}  # methods by what is asked for: no others
 
 
 class Desk:
@@ -214,6 +216,7 @@ class Desk:
             BarsError: A bar breaks a rule; nothing has then changed.
         """
         rows = bars_by_symbol(bars)
+        self.serve()
         with self._changing() as change:
             messages = self._booking.book(change, fills)
             messages += self._arrivals.take(change, rows)
@@ -226,10 +229,29 @@ class Desk:
         Args:
             now: The time, nanoseconds UTC; the desk's clock by default.
         """
+        self.serve()
         with self._changing() as change:
             messages = self._arrivals.watch(change, self._ledger.clock() if now is None else now)
             self._trading.decide(change)
         return messages
+
+    def serve(self) -> list[str]:
+        """Carry out the requests of other processes (:mod:`lem_models.desk.requests`); says why some were not."""
+        refused = []
+        for number, body in self._ledger.store.requests():
+            request = read_request(body)
+            try:
+                with self._changing() as change:
+                    getattr(self, _ACTIONS[request["action"]])(request["order"], **request["fields"])
+                    change.add(DESK, Answered(number, request))
+                    change.answered.append(number)
+            except (LEMError, KeyError, TypeError) as error:
+                with self._changing() as change:
+                    change.add(DESK, Answered(number, request, str(error)))
+                    change.answered.append(number)
+                refused.append(f"request {number} was refused: {error}")
+                _LOG.warning("%s", refused[-1])
+        return refused
 
     def fill(
         self,
@@ -330,6 +352,16 @@ class Desk:
         """Every event of an order, its decisions too, in their sequence."""
         self._ledger.order(order)
         return [each for recorded in self._ledger.store.read() for each in _of_order(recorded, order)]
+
+    @staticmethod
+    def peek(place: str | os.PathLike[str]) -> DeskStatus:
+        """The status of a desk that another process may run; takes no lease and changes nothing.
+
+        Raises:
+            DeskError: The database cannot be opened.
+        """
+        state = replay(DatabaseStore(place).read())
+        return status_of(state, state.policy)
 
     # -- the process -------------------------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ class Transaction:
         self._state, self.at = state, at
         self.records: list[Recorded] = []
         self.blobs: dict[str, bytes] = {}
+        self.answered: list[int] = []
 
     def add(self, stream: str, event: Event) -> None:
         """Add an event to a stream."""
@@ -81,7 +82,7 @@ class Ledger:
         try:
             yield change
             if change.records:
-                placed = self.store.append(change.records, change.blobs)
+                placed = self.store.append(change.records, change.blobs, change.answered)
                 self.state.position = placed[-1].position
         except BaseException:
             if change.records:

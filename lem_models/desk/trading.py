@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 
-from lem_models.desk.engine import Engine, Entry, fraction_of
+from lem_models.desk.engine import Engine, Entry, Wish, fraction_of
 from lem_models.desk.intake import constraints_of
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, FellBack, Restored
@@ -258,27 +258,25 @@ class Trading:
                 self._fall_back(change, label, reason)
             self._take_up(change, engine)
             wishes |= engine.decide()[0]
-        known: dict[str, tuple[int, Decimal]] = {}  # start of the coming bar and last close of each symbol
+        coming: dict[str, tuple[int, Decimal]] = {}
         entries = []
         for label in open_labels:
             order = state.orders[label]
             symbol = order.order.symbol
-            if symbol not in known:
-                known[symbol] = self._ledger.market(symbol).coming, Decimal(repr(state.market[symbol].close))
-            wish = wishes.get(label)
-            if wish is not None:
-                entries.append(self._entry(label, order, wish.fraction, wish.finish, *known[symbol]))
+            if symbol not in coming:
+                coming[symbol] = self._ledger.market(symbol).coming, Decimal(repr(state.market[symbol].close))
+            if label in wishes:
+                wish = wishes[label]
+                entries.append(self._entry(label, order, wish, *coming[symbol]))
         change.decide(entries)
 
-    def _entry(
-        self, label: str, order: OrderState, wish: float, finish: bool, start: int, price: Decimal
-    ) -> DecisionEntry:
+    def _entry(self, label: str, order: OrderState, wish: Wish, start: int, price: Decimal) -> DecisionEntry:
+        finish = wish.finish
         is_last = order.period + 1 >= order.terms.max_periods
-        sized = self._sized(order, wish, price, takes_all=False)
+        sized = self._sized(order, wish.fraction, price)
         notional = sized.quantity * price
-        wanted = order.order
-        if wanted.is_notional and sized.quantity:
-            notional = min(notional, order.left) if not (is_last or finish) else min(order.left, notional)
+        if order.order.is_notional:
+            notional = min(notional, order.left)
         return DecisionEntry(
             label,
             order.seq + 1,
@@ -287,14 +285,14 @@ class Trading:
             start,
             sized.quantity,
             _money(notional),
-            round(wish, 12),
+            round(wish.fraction, 12),
             sized.carry,
             finish,
             is_last or finish,
             sized.reason,
         )
 
-    def _sized(self, order: OrderState, wish: float, price: Decimal, *, takes_all: bool) -> Sized:
+    def _sized(self, order: OrderState, wish: float, price: Decimal) -> Sized:
         wanted = order.order
         # What an amended or cut child order of this bar has not filled is free again, unless it is held open.
         left = order.left - (order.reserved(price) if wanted.hold_open else _ZERO)
@@ -311,7 +309,6 @@ class Trading:
             constraints=constraints_of(wanted),
             price=price,
             cap=cap,
-            takes_all=takes_all,
         )
 
     def cut(self, change: Transaction, label: str) -> None:

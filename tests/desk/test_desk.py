@@ -7,6 +7,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
+from lem_models import Bars
 from lem_models.baselines import load_policy
 from lem_models.desk import ChildDone, Desk, DeskOrder, DeskSession, FeedRules, Fill
 from lem_models.desk.log.state import replay
@@ -325,3 +326,45 @@ def test_a_policy_that_fails_is_replaced_by_the_fallback(caplog):
     assert "the policy failed" in desk.order(label).fallback
     assert "decided by the fallback" in desk.decision(label).reason
     assert desk.status().orders[0].policy == "volume_curve"
+
+
+def test_an_exchange_and_its_night():
+    frame = sessions().frame
+    frame = frame[(frame["timestamp"] >= "2024-01-02") & (frame["timestamp"] < "2024-01-13")]
+    start = pd.Timestamp("2024-01-11 20:30", tz="UTC")
+    store = MemoryStore()
+    desk = Desk(store, "volume_curve")
+    order = DeskOrder(symbol="S000", side="buy", amount=60, lot_size=1, max_duration="session", calendar="XNYS")
+    label = desk.add(order, frame[frame["timestamp"] < start])
+    assert desk.order(label).terms.max_periods == 6
+    following = frame[frame["timestamp"] >= start]
+    desk.observe(following[following["timestamp"] < "2024-01-11 20:45"])
+    desk = Desk(store)
+    assert desk.order(label).period == 3
+    desk.fill(label, desk.decision(label).quantity, 100, "1")
+    desk.observe(following[following["timestamp"] < "2024-01-12 14:35"])
+    assert desk.order(label).status == "expired"
+    assert desk.state.market["S000"].bridged == set()  # a night is no gap
+    with pytest.raises(OrderError, match="end of the session"):
+        desk.add(order.replaced(max_duration="7h"))
+    late = desk.add(order.replaced(start="2024-01-12T20:00Z", end="2024-01-12T21:00Z", max_duration=None))
+    assert (desk.order(late).status, desk.order(late).terms.max_periods) == ("waiting", 12)
+
+
+def test_days_over_a_weekend():
+    bars = Bars.sample("us-index-daily")
+    start = pd.Timestamp("2017-03-09", tz="UTC")
+    desk = Desk(MemoryStore(), "twap")
+    order = DeskOrder(symbol="SPX", side="sell", amount="1 million USD", lot_size=1, max_duration="5 sessions")
+    label = desk.add(order, bars.between(start="2015-01-01", end=start))
+    assert str(desk.decision(label)).startswith("sell 84 SPX for ")
+    assert " on 2017-03-09 (" in str(desk.decision(label))
+    frame = bars.between(start=start, end="2017-03-17").frame
+    for number, (_, rows) in enumerate(frame[frame["symbol"] == "SPX"].groupby("timestamp")):
+        decision = desk.decision(label)
+        if decision is not None and decision.quantity:
+            desk.fill(label, decision.quantity, rows["close"].iloc[0], f"{number}")
+        desk.observe(rows)
+    assert desk.order(label).status == "done"
+    assert len(desk.order(label).periods) in (4, 5)
+    assert desk.state.market["SPX"].bridged == set()

@@ -9,13 +9,15 @@ from decimal import Decimal
 
 import pytest
 
-from lem_models.desk import Desk
+from lem_models.desk import Desk, DeskOrder
 from lem_models.desk.log import events as log
 from lem_models.desk.log.events import EVENTS, Recorded, from_payload, to_payload
 from lem_models.desk.log.state import replay
+from lem_models.desk.requests import answer, ask
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import MemoryStore
 from lem_models.errors import DeskError
+from tests.helpers.markets import hourly
 
 pytest.importorskip("sqlalchemy")
 
@@ -33,6 +35,7 @@ EXAMPLES = [
     log.FillConflict("f", Decimal(1), Decimal(2)),
     log.Rejected("1/0.0", "no"),
     log.ChildClosed("1/0.0"),
+    log.Answered(4, {"action": "cancel"}, "why not"),
 ]
 
 
@@ -86,6 +89,37 @@ def test_two_processes_never_run_one_desk(place):
         first._ledger.store.append([record(first.state.seq + 1)])
     second.close()
     Desk(place).close()
+
+
+def test_anybody_may_look(place):
+    desk = Desk(place, "twap")
+    desk.add(
+        DeskOrder(symbol="S000", side="buy", amount=12, max_duration="3h"),
+        hourly().between(end="2024-01-11"),
+    )
+    assert Desk.peek(place) == desk.status()
+    desk.renew()
+    desk.close()
+
+
+def test_another_process_asks(place):
+    desk = Desk(place, "twap")
+    desk.add(DeskOrder(symbol="S000", side="buy", amount=12, max_duration="3h"), hourly().between(end="2024-01-11"))
+    amended = ask(place, "amend", "1", amount=24)
+    refused = ask(place, "amend", "1", symbol="ETHUSDT")
+    paused = ask(place, "pause", "1")
+    assert answer(place, amended) is None
+    (message,) = desk.serve()
+    assert "cannot be amended" in message
+    assert desk.order("1").order.amount == 24
+    assert desk.order("1").status == "paused"
+    assert (answer(place, amended), answer(place, paused)) == ("", "")
+    assert "cannot be amended" in answer(place, refused)
+    assert desk.serve() == []  # once
+    assert replay(DatabaseStore(place).read()) == desk.state
+    with pytest.raises(DeskError, match="can be asked to"):
+        ask(place, "sing", "1")
+    desk.close()
 
 
 def test_an_expired_lease_is_taken_and_its_holder_fenced_off(place):

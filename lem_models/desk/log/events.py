@@ -24,6 +24,7 @@ __all__ = [
     "EVENTS",
     "Added",
     "Amended",
+    "Answered",
     "BarFault",
     "BarsClosed",
     "Cancelled",
@@ -182,6 +183,22 @@ class Decided(Event):
 
     kind: ClassVar[str] = "decided"
     decisions: tuple[DecisionEntry, ...]
+
+
+@dataclass(frozen=True)
+class Answered(Event):
+    """A request of another process was carried out, or refused.
+
+    Attributes:
+        number: Number of the request.
+        request: What was asked for.
+        outcome: Empty where it was carried out; else why not.
+    """
+
+    kind: ClassVar[str] = "answered"
+    number: int
+    request: Mapping[str, Any]
+    outcome: str = ""
 
 
 @dataclass(frozen=True)

@@ -336,9 +336,11 @@ def _close(order: OrderState, label: str) -> None:
 
 def _release(order: OrderState) -> None:
     """Take back the decision in force. Open child orders stay reserved where the order says so."""
-    if not order.order.hold_open and order.children:
-        # Only the last one can be open: each that was decided after it took the one before back.
-        next(reversed(order.children.values())).is_open = False
+    if not order.order.hold_open:
+        for child in reversed(order.children.values()):
+            if not child.is_open:  # and none before it is
+                break
+            child.is_open = False
 
 
 def _conflict(order: OrderState, event: log.FillConflict) -> None:
@@ -432,10 +434,15 @@ def _decided(state: DeskState, event: log.Decided) -> None:
             order.children[entry.child] = Child(entry.period, entry.quantity, entry.notional, entry.takes_all)
 
 
+def _answered(state: DeskState, event: log.Answered) -> None:
+    """What was asked for has events of its own."""
+
+
 _OF_DESK: dict[type[log.Event], Callable[[DeskState, Any], None]] = {
     log.Opened: _opened,
     log.HistoryTaken: _history,
     log.BarFault: _bar_fault,
     log.BarsClosed: _bars_closed,
     log.Decided: _decided,
+    log.Answered: _answered,
 }

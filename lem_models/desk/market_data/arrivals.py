@@ -121,13 +121,13 @@ class Arrivals:
             )
             self._fault(change, name, Fault.SKEW, stamp, row, text, messages)
             return True
+        if stamp > market.last.timestamp:
+            return False
         before = self._seen(market, stamp)
         if before is None:
-            if stamp <= market.last.timestamp:
-                text = market.arrival(stamp, 0).message
-                self._fault(change, name, Fault.OUT_OF_ORDER, stamp, row, text, messages)
-                return True
-            return False
+            text = market.arrival(stamp, 0).message
+            self._fault(change, name, Fault.OUT_OF_ORDER, stamp, row, text, messages)
+            return True
         numbers, when = _numbers(row, name), _when(stamp)
         if stamp in known.bridged:
             text = (

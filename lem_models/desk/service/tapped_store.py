@@ -43,10 +43,15 @@ class TappedStore:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
         self._store.renew()
 
-    def append(self, records: Sequence[Recorded], blobs: Mapping[str, bytes] | None = None) -> list[Recorded]:
+    def append(
+        self,
+        records: Sequence[Recorded],
+        blobs: Mapping[str, bytes] | None = None,
+        answered: Sequence[int] = (),
+    ) -> list[Recorded]:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
         begin = time.perf_counter()
-        placed = self._store.append(records, blobs)
+        placed = self._store.append(records, blobs, answered)
         self.seconds = time.perf_counter() - begin
         self._appended += placed
         return placed
@@ -63,6 +68,14 @@ class TappedStore:
     def blob(self, digest: str) -> bytes:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
         return self._store.blob(digest)
+
+    def request(self, body: str) -> int:
+        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
+        return self._store.request(body)
+
+    def requests(self) -> list[tuple[int, str]]:
+        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
+        return self._store.requests()
 
     def close(self) -> None:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""

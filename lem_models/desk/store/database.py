@@ -124,7 +124,12 @@ class DatabaseStore:
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
-    def append(self, records: Sequence[Recorded], blobs: Mapping[str, bytes] | None = None) -> list[Recorded]:
+    def append(
+        self,
+        records: Sequence[Recorded],
+        blobs: Mapping[str, bytes] | None = None,
+        answered: Sequence[int] = (),
+    ) -> list[Recorded]:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
         events = self._events
         rows = [
@@ -149,6 +154,9 @@ class DatabaseStore:
                 for place, row in enumerate(rows):
                     row["position"] = first + place
                 connection.execute(events.insert(), rows)
+                if answered:
+                    asked = self._requests
+                    connection.execute(asked.delete().where(asked.c.number.in_(list(answered))))
         except self._sql.exc.IntegrityError as error:
             raise DeskError(
                 f"an event is in the log of {self.name} already: {_first_line(error)}", rule="unique (order, seq)"
@@ -158,6 +166,18 @@ class DatabaseStore:
                 f"the log of {self.name} cannot be written: {_first_line(error)}", rule="database"
             ) from None
         return [replace(each, position=first + place) for place, each in enumerate(records)]
+
+    def request(self, body: str) -> int:
+        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
+        with self._engine.begin() as connection:
+            added = self._requests.insert().values(body=body).returning(self._requests.c.number)
+            return int(connection.execute(added).scalar_one())
+
+    def requests(self) -> list[tuple[int, str]]:
+        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
+        with self._reading() as connection:
+            query = self._sql.select(self._requests).order_by(self._requests.c.number)
+            return [(int(row.number), str(row.body)) for row in connection.execute(query)]
 
     def _keep(self, connection: Connection, digest: str, data: bytes) -> None:
         blobs = self._blobs
@@ -249,6 +269,13 @@ class DatabaseStore:
             sql.Column("holder", sql.String(255), nullable=False),
             sql.Column("token", sql.BigInteger, nullable=False),
             sql.Column("expires", sql.Float, nullable=False),
+        )
+        self._requests = sql.Table(
+            "desk_requests",
+            metadata,
+            sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
+            sql.Column("body", sql.Text, nullable=False),
+            sqlite_autoincrement=True,  # a number is never used twice
         )
         self._schema = sql.Table("desk_schema", metadata, sql.Column("version", sql.Integer, primary_key=True))
         self._metadata = metadata

@@ -8,7 +8,6 @@ inside its own transaction. A process that slept through the loss of its lease c
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -52,12 +51,18 @@ class EventStore(Protocol):
         """
         ...
 
-    def append(self, records: Sequence[Recorded], blobs: Mapping[str, bytes] | None = None) -> list[Recorded]:
+    def append(
+        self,
+        records: Sequence[Recorded],
+        blobs: Mapping[str, bytes] | None = None,
+        answered: Sequence[int] = (),
+    ) -> list[Recorded]:
         """Append events in one transaction.
 
         Args:
             records: The events.
             blobs: Stored histories by their hash; those that are there already stay.
+            answered: Numbers of the requests that are answered by them, and so removed.
 
         Returns:
             The events with their positions.
@@ -80,6 +85,14 @@ class EventStore(Protocol):
         """
         ...
 
+    def request(self, body: str) -> int:
+        """Leave a request for the process that holds the lease; its number."""
+        ...
+
+    def requests(self) -> list[tuple[int, str]]:
+        """Requests that are not answered, by their numbers."""
+        ...
+
     def close(self) -> None:
         """Give the lease back."""
         ...
@@ -95,6 +108,8 @@ class MemoryStore:
         self._records: list[Recorded] = []
         self._seen: set[tuple[str, int]] = set()
         self._blobs: dict[str, bytes] = {}
+        self._requests: dict[int, str] = {}
+        self._asked = 0
 
     def acquire(self, *, takeover: bool = False) -> int:
         """See :class:`EventStore`."""
@@ -104,7 +119,12 @@ class MemoryStore:
     def renew(self) -> None:
         """See :class:`EventStore`."""
 
-    def append(self, records: Sequence[Recorded], blobs: Mapping[str, bytes] | None = None) -> list[Recorded]:
+    def append(
+        self,
+        records: Sequence[Recorded],
+        blobs: Mapping[str, bytes] | None = None,
+        answered: Sequence[int] = (),
+    ) -> list[Recorded]:
         """See :class:`EventStore`."""
         keys = [(each.stream, each.seq) for each in records]
         twice = next((key for key in keys if key in self._seen), None)
@@ -115,7 +135,19 @@ class MemoryStore:
         self._records += placed
         self._seen.update(keys)
         self._blobs |= blobs or {}
+        for number in answered:
+            del self._requests[number]
         return placed
+
+    def request(self, body: str) -> int:
+        """See :class:`EventStore`."""
+        self._asked += 1
+        self._requests[self._asked] = body
+        return self._asked
+
+    def requests(self) -> list[tuple[int, str]]:
+        """See :class:`EventStore`."""
+        return list(self._requests.items())
 
     def read(self, after: int = 0) -> Iterator[Recorded]:
         """See :class:`EventStore`."""
@@ -138,8 +170,3 @@ def lost_lease(name: str, token: int, holder: str) -> DeskError:
         "open the desk anew",
         rule="lease",
     )
-
-
-def now() -> int:
-    """The time, nanoseconds UTC."""
-    return time.time_ns()
