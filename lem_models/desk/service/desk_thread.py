@@ -249,9 +249,12 @@ class DeskThread:
                 self._take(desk, task)
             elif self._stopping:
                 return
-            elif self._watch and now - watched > _WATCH:
+            elif now - watched > _WATCH:
                 watched = now
-                desk.watch()
+                for message in desk.serve():
+                    _LOG.warning("%s", message)
+                if self._watch:
+                    desk.watch()
                 self._tell_all(desk)
 
     def _next(self) -> list[_Fills | _Bars] | _Task | None:
