@@ -252,7 +252,7 @@ class DeskThread:
             elif now - watched > _WATCH:
                 watched = now
                 for message in desk.serve():
-                    _LOG.warning("%s", message)
+                    _LOG.info("%s", message)
                 if self._watch:
                     desk.watch()
                 self._tell_all(desk)
