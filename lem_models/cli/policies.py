@@ -18,10 +18,22 @@ if TYPE_CHECKING:
     from lem_models.execution.policy import Policy
     from lem_models.markets.bars import Bars
 
-__all__ = ["BASELINES", "ModelOptions", "comma_separated", "fitting_model", "named_policies", "named_policy"]
+__all__ = [
+    "ANY_FREQUENCY",
+    "BASELINES",
+    "ModelOptions",
+    "comma_separated",
+    "fitting_model",
+    "named_policies",
+    "named_policy",
+]
 
 BASELINES = ("twap", "volume_curve", "stopping_rule")
 """Default policies to compare a model with."""
+
+
+ANY_FREQUENCY = "Also run a model on bars of a length that it was not trained on."
+"""Help of ``--any-frequency``."""
 
 
 class ModelOptions(Settings):
@@ -32,7 +44,7 @@ class ModelOptions(Settings):
         description="Bundled name, folder, Hub id, baseline, or your own policy as file.py:Name; default the bundled "
         "model that fits the bars (see `lem list`).",
     )
-    any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
+    any_frequency: bool = Field(False, description=ANY_FREQUENCY)
 
 
 def comma_separated(text: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from pydantic import Field
 
+from lem_models.cli.policies import ANY_FREQUENCY
 from lem_models.guard.settings import Settings
 
 __all__ = ["ExportOptions", "export"]
@@ -23,7 +24,7 @@ class ExportOptions(Settings):
         None, description="Length of a bar, e.g. 1h; default the one that the model was trained on."
     )
     slots: int | None = Field(None, ge=1, description="Bars of a session in a market that closes, e.g. 78 of 5min.")
-    any_frequency: bool = Field(False, description="Also for bars of another length than the model was trained on.")
+    any_frequency: bool = Field(False, description=ANY_FREQUENCY)
     inputs: str = Field("bars", description="What the graph reads: raw closed bars; features are refused.")
 
 
