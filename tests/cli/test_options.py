@@ -109,5 +109,18 @@ def test_options_of_one_name_have_one_help():
         helps.setdefault(option.opts[0], {}).setdefault(option.help, []).append(command)
     several = {name for name, texts in helps.items() if len(texts) > 1}
     own = {"--data", "--out", "--model", "--config", "--orders", "--seed", "--licence", "--horizon", "data"}
-    own |= {"--against", "--benchmark"}
+    own |= {
+        "--against",
+        "--benchmark",
+        "--json",
+        "--html",
+        "--start",
+        "--end",
+        "--until",
+        "--policy",
+        "--fills",
+        "--history",
+    }
+    own |= {"--symbol", "--side", "--amount", "--risk-aversion", "--max-participation", "order"}  # of the one order
+    own |= {"--watch"}
     assert several <= own | {"--from", "--to", "--split", "--dry-run"}

@@ -40,7 +40,7 @@ class BuybackOptions(DataOptions):
         0, ge=0, description="Run the programme from every n-th session from its first day on instead; 0 for none."
     )
     against: str = Field("twap", description="Policies to compare with in a backtest, comma-separated.")
-    as_json: bool = Field(False, description="Print everything as JSON.")
+    as_json: bool = Field(False, description="Print all properties as JSON.")
     html: Path | None = Field(None, description="Also write a page.")
 
 

@@ -36,7 +36,7 @@ class NextOptions(OrderOptions, ModelOptions, DataOptions):
     )
     paths: int = Field(200, ge=0, description="Simulated paths of the forecast; 0 for none.")
     seed: int = Field(0, description="Seed of the paths.")
-    json_output: bool = Field(False, description="Print JSON, schema 1, see docs/command-line.md.")
+    json_output: bool = Field(False, description="Print all properties as JSON.")
 
 
 def next_command(options: NextOptions) -> None:

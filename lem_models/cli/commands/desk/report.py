@@ -33,7 +33,7 @@ class ReportOptions(CostOptions, BarsOptions):
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
     out: Path = Field(Path("reports/desk"), description="Folder for the page and the JSON.")
     seed: int = Field(0, description="Seed of the intervals.")
-    json_output: bool = Field(False, description="Print JSON instead of text.")
+    json_output: bool = Field(False, description="Print all properties as JSON.")
 
 
 def report(options: ReportOptions) -> None:

@@ -60,10 +60,8 @@ class RunOptions(ModelOptions, BarsOptions):
     until: str | None = Field(None, description="Stop at this time of the market, or after this duration: 2h.")
     once: bool = Field(False, description="Take in what is there, say what to do, and stop: for a timer.")
     poll: float = Field(1.0, gt=0, description="Seconds between looks.")
-    patience: float = Field(
-        60.0, gt=0, description="Seconds after a bar's end until a bar without volume stands for it."
-    )
-    takeover: bool = Field(False, description="Take the desk from another process, which can then write no more.")
+    patience: float = Field(60.0, gt=0, description="Seconds after its end before a bar without volume stands for it.")
+    takeover: bool = Field(False, description="Take the desk from a process that still runs it.")
     json_output: bool = Field(False, description="Print a JSON object a line, see docs/command-line.md.")
 
 

@@ -19,7 +19,7 @@ class StatusOptions(Settings):
     flags: ClassVar[dict[str, str]] = {"json_output": "--json"}
 
     db: Annotated[str, typer.Argument()] = Field(description=DB)
-    json_output: bool = Field(False, description="Print JSON.")
+    json_output: bool = Field(False, description="Print all properties as JSON.")
 
 
 def status(options: StatusOptions) -> None:
