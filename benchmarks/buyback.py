@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.looks import open_file
 from lem_models import Bars
 from lem_models.baselines import load_policy
 from lem_models.programmes import BuybackProgramme, ProgrammeBacktest
@@ -71,8 +72,15 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, help="sessions between first days")
     arguments = parser.parse_args()
     programme = BuybackProgramme.read(arguments.programme)
-    bars = Bars.read(arguments.data, calendar=arguments.calendar).select(programme.symbol)
-    bars = bars.between(end=arguments.end)
+    opened = open_file(
+        arguments.data,
+        arguments.first,
+        arguments.end,
+        models=[MODEL],
+        command="python benchmarks/buyback.py --data FILE",
+        calendar=arguments.calendar,
+    )
+    bars = opened.bars.select(programme.symbol).between(end=arguments.end)
     print(day_by_day(programme, bars, str(programme.first_day)))
     table, tested = many(programme, bars, arguments.first, arguments.every)
     print(f"\n{table}\n")

@@ -155,6 +155,7 @@ def open_bars(
     *,
     weights: Mapping[str, str],
     command: str,
+    calendar: str | None = None,
 ) -> MarketBars:
     """The bars of one period of a market. A test period is logged before it is given out.
 
@@ -166,12 +167,13 @@ def open_bars(
         end: Day by which orders have ended, exclusive; ``None`` for the end of the bars.
         weights: SHA-256 of the weights of each model.
         command: The command, without paths of the machine.
+        calendar: Calendar of the bars; ``None`` to infer it.
 
     Raises:
         ConfigError: If the period holds days of both splits, or the log cannot be written.
     """
     split = split_of(test_start, start, end)
-    whole = Bars.read(data / registry().markets[market].file if data.is_dir() else data)
+    whole = Bars.read(data / registry().markets[market].file if data.is_dir() else data, calendar=calendar)
     start = start or str(test_start)
     look = None
     if split == "test":
@@ -191,7 +193,15 @@ def open_bars(
     return MarketBars(needed_bars(whole, start, end), whole, start, split, look)
 
 
-def open_file(data: Path, start: Moment | None, end: Moment | None, *, models: list[str], command: str) -> MarketBars:
+def open_file(
+    data: Path,
+    start: Moment | None,
+    end: Moment | None,
+    *,
+    models: list[str],
+    command: str,
+    calendar: str | None = None,
+) -> MarketBars:
     """The bars of a file. If it is the file of a market of the zoo, days of its test period are a look.
 
     Args:
@@ -200,6 +210,7 @@ def open_file(data: Path, start: Moment | None, end: Moment | None, *, models: l
         end: Day by which orders have ended, exclusive; ``None`` for the end of the bars.
         models: Names or folders of the models.
         command: The command, without paths of the machine.
+        calendar: Calendar of the bars; ``None`` to infer it.
 
     Raises:
         ConfigError: See :func:`open_bars`.
@@ -208,9 +219,9 @@ def open_file(data: Path, start: Moment | None, end: Moment | None, *, models: l
     if data.name in named:
         market, test_start = named[data.name]
         weights = {Path(name).name: weights_hash(resolve(name)) for name in models}
-        opened = open_bars(market, data, test_start, start, end, weights=weights, command=command)
+        opened = open_bars(market, data, test_start, start, end, weights=weights, command=command, calendar=calendar)
         return MarketBars(opened.whole, opened.whole, opened.start, opened.split, opened.look)
-    bars = Bars.read(data)
+    bars = Bars.read(data, calendar=calendar)
     return MarketBars(bars, bars, start or "", "validation", None)
 
 

@@ -64,7 +64,7 @@ def test_twap_spreads_what_a_silent_bar_left_over():
 
 def test_twap_in_lots():
     fractions, _ = _fractions("twap", BARS, row=100, max_periods=4, amount=10.0, lot_size=1.0)
-    assert np.round(np.array(fractions) * 10).tolist() == [2, 3, 2, 3]
+    assert np.round(np.array(fractions) * 10).tolist() == [3, 2, 3, 2]  # half a lot is rounded up
 
 
 # --- volume curve ----------------------------------------------------------------------------------------------------

@@ -465,7 +465,7 @@ def test_the_spread_between_training_seeds_is_shown_when_it_was_measured(record)
 
 def test_the_risk_dial_is_shown_when_it_was_measured(record):
     orders = Order.sample(BARS, every=31, min_periods=1, max_periods=12)
-    tables = frontier({str(NAME): model()}, BARS, orders, dial=(0.05, 2.0), regressions=(0.0, 0.4), bootstrap=100)
+    tables = frontier({str(NAME): model()}, BARS, orders, dial=(0.05, 2.0), rival_dial=(0.0, 0.4), bootstrap=100)
     head = {key: record[key] for key in ("market", "model", "period", "split", "command")}
     dial = plain({**head, "models": [str(NAME)], "max_periods": 12, "orders": len(orders), **tables})
     card = card_of(record, dials=[(dial, "dial.png")])

@@ -16,8 +16,8 @@ from tests.benchmarks.script import FOLDER, run_script
 COMMITTED = FOLDER / "results" / "looks.jsonl"
 TEST_START = "2024-01-01"
 GIVEN = {"weights": {"mine": "ab" * 32}, "command": "python benchmarks/zoo.py --market crypto-hourly --data FOLDER"}
-TIMES_ONLY = ("scaling.py", "workloads.py")
-"""Scripts that read bars and measure times, no improvements."""
+TIMES_ONLY = ("export.py", "scaling.py", "workloads.py")
+"""Scripts that read bars, or make them, and measure times, no improvements."""
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from lem_models.desk import Desk
 from lem_models.desk.requests import answer, waiting
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.errors import DeskError, LEMError, OrderError
+from tests.helpers.signals import hear_signals
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
 
@@ -254,6 +255,7 @@ def test_a_run_is_killed_restarted_asked_and_stopped(place, bars):
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            preexec_fn=hear_signals,
         )
 
     def decisions(process, count):

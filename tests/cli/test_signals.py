@@ -9,6 +9,7 @@ import time
 import pytest
 
 from lem_models.cli.signals import stopping_on_signals
+from tests.helpers.signals import hear_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -30,12 +31,6 @@ with stopping_on_signals():
 """
 
 
-def _hear_signals():
-    """No signal is ignored, whatever the tests run in."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def started(folder, *, tidying=0.0, before=""):
     code = PROGRAM.format(before=before, tidying=tidying)
     process = subprocess.Popen(
@@ -43,7 +38,7 @@ def started(folder, *, tidying=0.0, before=""):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=_hear_signals,
+        preexec_fn=hear_signals,
     )
     awaited(folder / "partial", process)
     return process
