@@ -110,10 +110,7 @@ class Client:
         while True:
             message = json.loads(stream.recv())
             if message["type"] in ("snapshot", "decisions"):
-                for row in message["decisions"]:
-                    self.decisions[row["order_id"]] = row
-                for label in message.get("over", ()):
-                    self.decisions.pop(label, None)
+                self._keep(message)
                 return message
             if message["type"] == "refused":
                 raise SystemExit(f"refused: {message['problem']}")
@@ -134,8 +131,14 @@ class Client:
             if message["type"] == "refused":
                 raise SystemExit(f"refused: {message['problem']}")
             left -= message["type"] == "logged"
-            for label in message.get("over", ()):
-                self.decisions.pop(label, None)
+            self._keep(message)
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        """Take over the decisions of a message."""
+        for row in message.get("decisions", ()):
+            self.decisions[row["order_id"]] = row
+        for label in message.get("over", ()):
+            self.decisions.pop(label, None)
 
     def close(self, stream: ClientConnection, rows: list[dict[str, Any]]) -> float:
         """Send the bars of a close; seconds from the last one to the decisions."""
@@ -147,8 +150,8 @@ class Client:
         begin = time.perf_counter()
         stream.send(messages[-1])
         while True:
-            decided = self.receive(stream)
-            if not decided["decisions"] or decided["decisions"][0]["start"] == start:
+            decided = self.receive(stream)["decisions"]
+            if decided and decided[0]["start"] == start:
                 return time.perf_counter() - begin
 
 

@@ -35,6 +35,7 @@ _LOG = logging.getLogger("lem_models")
 _T = TypeVar("_T")
 _RENEW = 2.0  # seconds between renewals of the lease
 _WATCH = 1.0  # seconds between looks at the clock
+_COLLECT = 60.0  # seconds between searches for garbage, where the process leaves them to this thread
 _MOST_TOGETHER = 5000  # fills in one transaction
 
 
@@ -236,7 +237,7 @@ class DeskThread:
         gc.freeze()
 
     def _loop(self, desk: Desk) -> None:
-        renewed = watched = time.monotonic()
+        renewed = watched = collected = time.monotonic()
         while True:
             task = self._next()
             now = time.monotonic()
@@ -249,6 +250,9 @@ class DeskThread:
                 self._take(desk, task)
             elif self._stopping:
                 return
+            elif now - collected > _COLLECT and not gc.isenabled():
+                gc.collect()  # while nothing waits: in the middle of a close it would take longer than the close
+                collected = time.monotonic()
             elif now - watched > _WATCH:
                 watched = now
                 for message in desk.serve():

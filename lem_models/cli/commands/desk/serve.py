@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import ClassVar
 
@@ -72,6 +73,7 @@ def serve(options: ServeOptions) -> None:
         import torch
 
         torch.set_num_threads(options.threads)
+    gc.disable()  # the thread of the desk searches for garbage when it has nothing else to do
     own = options.model is not None and options.model.rpartition(":")[0].endswith(".py")
     server = Server(
         options.db,
