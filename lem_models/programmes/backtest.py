@@ -204,8 +204,8 @@ def _priced(course: Course, progress: Progress, shares: Integers, price: Floats)
     net_spent = (shares * price * (1 + np.minimum(rate, _LARGEST_COST))).sum(1)
     bought = shares.sum(1)
     done = spent if terms.is_notional else bought
-    # A fixed notional is spent to the lot: less than a lot's money may stay.
-    slack = terms.lot_size * bars.close[course.rows[:, -1]] if terms.is_notional else 0.0
+    # A fixed notional is spent to the lot: less than a lot's money, at the price of the session that ended it, may stay.
+    slack = terms.lot_size * np.maximum(price, vwap).max(1) if terms.is_notional else 0.0
     completed = done + slack >= terms.minimum
     used = np.where(completed, progress.used, course.maximum)
     end = np.maximum(used, course.minimum)
