@@ -204,7 +204,7 @@ def _priced(course: Course, progress: Progress, shares: Integers, price: Floats)
     net_spent = (shares * price * (1 + np.minimum(rate, _LARGEST_COST))).sum(1)
     bought = shares.sum(1)
     done = spent if terms.is_notional else bought
-    # A fixed notional is spent to the lot: less than a lot's money, at the price of the session that ended it, may stay.
+    # A fixed notional is spent to the lot: less than a lot's money, at a price of its time, may stay.
     slack = terms.lot_size * np.maximum(price, vwap).max(1) if terms.is_notional else 0.0
     completed = done + slack >= terms.minimum
     used = np.where(completed, progress.used, course.maximum)
