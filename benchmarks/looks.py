@@ -155,7 +155,7 @@ def open_bars(
     *,
     weights: Mapping[str, str],
     command: str,
-    calendar: str | None = None,
+    calendar: str = "auto",
 ) -> MarketBars:
     """The bars of one period of a market. A test period is logged before it is given out.
 
@@ -167,7 +167,7 @@ def open_bars(
         end: Day by which orders have ended, exclusive; ``None`` for the end of the bars.
         weights: SHA-256 of the weights of each model.
         command: The command, without paths of the machine.
-        calendar: Calendar of the bars; ``None`` to infer it.
+        calendar: Calendar of the bars, as :meth:`Bars.read` takes it.
 
     Raises:
         ConfigError: If the period holds days of both splits, or the log cannot be written.
@@ -200,7 +200,7 @@ def open_file(
     *,
     models: list[str],
     command: str,
-    calendar: str | None = None,
+    calendar: str = "auto",
 ) -> MarketBars:
     """The bars of a file. If it is the file of a market of the zoo, days of its test period are a look.
 
@@ -210,7 +210,7 @@ def open_file(
         end: Day by which orders have ended, exclusive; ``None`` for the end of the bars.
         models: Names or folders of the models.
         command: The command, without paths of the machine.
-        calendar: Calendar of the bars; ``None`` to infer it.
+        calendar: Calendar of the bars, as :meth:`Bars.read` takes it.
 
     Raises:
         ConfigError: See :func:`open_bars`.
