@@ -333,6 +333,11 @@ class Desk:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
 
+    def tidy(self) -> None:
+        """Let go of what orders that are over have left behind; takes a while, so call it when there is time."""
+        with self._changing() as change:
+            self._trading.tidy(change)
+
     def coming(self, symbol: str) -> int:
         """Expected start of the next bar of a symbol, nanoseconds UTC."""
         return self._ledger.market(symbol).coming

@@ -25,6 +25,7 @@ __all__ = ["Engine", "Entry", "Fills", "Wish", "begun_of", "engine_order", "frac
 
 Fills = Mapping[str, Filled]
 _NOTHING = Filled(0.0, float("nan"))
+_FAR_TOO_MANY_OVER = 20_000
 _MOST_OVER = 1000  # orders that are over and still in the tables
 
 
@@ -115,10 +116,9 @@ class _Book:
             if label in self.name and fill.fraction and not done[self.row[label]]
         }
 
-    @property
-    def is_worn(self) -> bool:
+    def is_worn(self, most_over: int = _MOST_OVER) -> bool:
         """Whether so many of its orders are over that it should be made anew."""
-        return self._added > 2 * len(self.row) + _MOST_OVER
+        return self._added > 2 * len(self.row) + most_over
 
 
 class Engine:
@@ -143,10 +143,9 @@ class Engine:
         """Whether an order is decided by one of the policies."""
         return label in self._own.row or label in self._fallback.row
 
-    @property
-    def is_worn(self) -> bool:
-        """Whether it should be made anew from the state."""
-        return any(book.is_worn for book in self._books)
+    def is_worn(self, *, badly: bool = False) -> bool:
+        """Whether it should be made anew from the state: when there is time, or, badly worn, at once."""
+        return any(book.is_worn(_FAR_TOO_MANY_OVER if badly else _MOST_OVER) for book in self._books)
 
     def add(self, entries: Sequence[Entry], bars: Bars, *, fallback: bool) -> None:
         """Take orders up; those that the engine has already are replaced.

@@ -51,9 +51,15 @@ class Trading:
         """Throw the engine away; it is made anew from the state."""
         self._engine = None
 
+    def tidy(self, change: Transaction) -> None:
+        """Make the engine anew if most of its orders are over."""
+        if self._engine is not None and self._engine.is_worn():
+            self._engine = None
+            self.engine(change)
+
     def engine(self, change: Transaction) -> Engine:
         """The engine, in step with the state."""
-        if self._engine is None or self._version != self._ledger.version or self._engine.is_worn:
+        if self._engine is None or self._version != self._ledger.version or self._engine.is_worn(badly=True):
             self._engine, self._version = self._make(), self._ledger.version
             self._refused.clear()
         self._take_up(change, self._engine)

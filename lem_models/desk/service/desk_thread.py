@@ -330,6 +330,9 @@ class DeskThread:
             each.future.set_result(result)
         if change is not None:
             self._publish(Change(change.position), self._expected(desk))
+        if close is not None:
+            desk.tidy()  # the decisions are out, and the next close is a bar away
+            self._tell_all(desk)
 
     def _at_once(self, desk: Desk, tasks: Sequence[_Fills | _Bars]) -> list[Any]:
         results: list[Any] = []
