@@ -72,7 +72,7 @@ def check(facts):
         ("1h", None, {"warmup": 16, "block": 8}),  # two chains warm up side by side
         ("1h", None, {"sessions": 20, "horizon": 30}),  # orders longer than a session
         ("1h", None, {"encoder": "none"}),
-        ("5min", 78, {"sessions": 3}),
+        pytest.param("5min", 78, {"sessions": 3}, marks=pytest.mark.slow),
         ("1D", 1, {}),  # blocks begin unexpectedly
     ],
 )
@@ -159,6 +159,7 @@ def test_a_missing_bar_makes_a_row_unready(model, step):
     assert np.isnan(answer["fraction"]).all()
 
 
+@pytest.mark.slow
 def test_an_order_that_would_cross_its_session_gets_no_number():
     model = tiny(sessions=3)
     step = LiveStep(model, MarketLayout.of("5min", 78))
