@@ -7,9 +7,9 @@ fallback. An order is in one of them. The engine is a cache: it is made from the
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from lem_models.execution.live import Begun, Filled, LiveOrders
 from lem_models.execution.policy import Policy, lookback_of
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
+from lem_models.markets.live_bars import ClosedBar
 
 __all__ = ["Engine", "Entry", "Fills", "Wish", "begun_of", "engine_order", "fraction_of"]
 
@@ -29,8 +30,7 @@ _FAR_TOO_MANY_OVER = 20_000
 _MOST_OVER = 1000  # orders that are over and still in the tables
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """What a policy wishes for the coming bar.
 
     Attributes:
@@ -105,16 +105,10 @@ class _Book:
         for label in mine:
             del self.row[label], self.name[label]
 
-    def named(self, fills: Fills) -> dict[Hashable, Filled]:
-        """Fills of its orders that the policy still follows, by their labels in the live orders."""
-        if self.live is None:
-            return {}
-        done = self.live.done
-        return {
-            self.name[label]: fill
-            for label, fill in fills.items()
-            if label in self.name and fill.fraction and not done[self.row[label]]
-        }
+    def of(self, fills: Fills) -> dict[Hashable, Filled]:
+        """Fills of its orders, by their labels in the live orders."""
+        name = self.name
+        return {name[label]: fill for label, fill in fills.items() if label in name and fill.fraction}
 
     def is_worn(self, most_over: int = _MOST_OVER) -> bool:
         """Whether so many of its orders are over that it should be made anew."""
@@ -143,6 +137,12 @@ class Engine:
         """Whether an order is decided by one of the policies."""
         return label in self._own.row or label in self._fallback.row
 
+    @property
+    def labels(self) -> Set[str]:
+        """The orders that one of the policies decides."""
+        own, fallback = self._own.row, self._fallback.row
+        return own.keys() | fallback.keys() if own and fallback else own.keys() or fallback.keys()
+
     def is_worn(self, *, badly: bool = False) -> bool:
         """Whether it should be made anew from the state: when there is time, or, badly worn, at once."""
         return any(book.is_worn(_FAR_TOO_MANY_OVER if badly else _MOST_OVER) for book in self._books)
@@ -168,7 +168,7 @@ class Engine:
         for book in self._books:
             book.drop(labels)
 
-    def observe(self, bars: Mapping[str, Mapping[str, Any]], fills: Fills) -> dict[str, str]:
+    def observe(self, bars: Mapping[str, ClosedBar], fills: Fills) -> dict[str, str]:
         """Take in closed bars and what was filled in them.
 
         Returns:
@@ -178,11 +178,8 @@ class Engine:
         for book in self._books:
             if book.live is None:
                 continue
-            mine: dict[Hashable, Filled] = {
-                book.name[label]: fill for label, fill in fills.items() if label in book.name
-            }
             try:
-                book.live.observe(bars, fills=mine)
+                book.live.observe(bars, fills=book.of(fills))
             except LEMError as error:
                 if book is self._fallback:
                     raise
@@ -192,9 +189,7 @@ class Engine:
     def report(self, fills: Fills) -> None:
         """Take in fills between bars."""
         for book in self._books:
-            mine: dict[Hashable, Filled] = {
-                book.name[label]: fill for label, fill in fills.items() if label in book.name
-            }
+            mine = book.of(fills)
             if mine and book.live is not None:
                 book.live.report(fills=mine)
 

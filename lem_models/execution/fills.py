@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,7 @@ __all__ = ["Begun", "Filled", "checked_begun", "checked_fill"]
 _DUST = dust(torch.float64)
 
 
-@dataclass(frozen=True)
-class Filled:
+class Filled(NamedTuple):
     """What filled of an order in a bar.
 
     Attributes:

@@ -118,7 +118,9 @@ def plain_text(value: Decimal) -> str:
     """
     if not value:
         return "0"
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, StrictStr, ValidationError, field_serializer
 
 from lem_models.desk.orders.amounts import decimal_of, plain_text, read_amount
+from lem_models.desk.orders.sizing import Constraints
 from lem_models.desk.orders.times import check_duration, check_time
 from lem_models.errors import LEMError, OrderError
 from lem_models.guard.settings import Settings
@@ -137,6 +138,11 @@ class DeskOrder(Settings):
     def is_notional(self) -> bool:
         """Whether the amount is money."""
         return self.target is Target.NOTIONAL
+
+    @cached_property
+    def constraints(self) -> Constraints:
+        """The venue's minimums."""
+        return Constraints(self.lot_size, self.min_quantity, self.min_notional)
 
     @property
     def label(self) -> str:
