@@ -27,6 +27,7 @@ __all__ = ["DeskOrder"]
 
 _DECIMALS = ("lot_size", "tick_size", "min_notional", "min_quantity")
 _MOST_LABEL = 120
+_MOST_LOTS = 10**18
 
 
 class DeskOrder(Settings):
@@ -193,6 +194,13 @@ class DeskOrder(Settings):
                 rule="min_quantity",
             )
         lot = self.lot_size
+        if lot is not None and self.amount / lot > _MOST_LOTS:
+            raise OrderError(
+                f"the amount {plain_text(self.amount)} is more than {_MOST_LOTS:,} lots of {plain_text(lot)}: take a "
+                "larger lot_size",
+                field="lot_size",
+                rule="most lots",
+            )
         if lot is not None and self.amount % lot:
             below = self.amount // lot * lot
             near = " or ".join(plain_text(each) for each in (below, below + lot) if each > 0)
