@@ -39,6 +39,7 @@ from lem_models.errors import DeskError, LEMError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
+from lem_models.notebook import describe
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -332,6 +333,20 @@ class Desk:
     def status(self) -> DeskStatus:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
+
+    def __repr__(self) -> str:
+        """One line."""
+        status = self.status()
+        active = sum(order.is_active for order in self.state.orders.values())
+        return describe(
+            "Desk",
+            {"policy": self.policy_name, "orders": f"{len(status.orders)} ({active} active)"}
+            | {"symbols": len(status.feeds)},
+        )
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status()._repr_html_()
 
     def tidy(self) -> None:
         """Let go of what orders that are over have left behind; takes a while, so call it when there is time."""
