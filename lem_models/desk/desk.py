@@ -23,7 +23,7 @@ from lem_models.desk.decision import Decision
 from lem_models.desk.engine import Engine
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
-from lem_models.desk.log.events import DESK, Answered, Cancelled, Decided, Opened, Paused, Recorded, Resumed
+from lem_models.desk.log.events import DESK, Answered, Cancelled, Opened, Paused, Recorded, Resumed
 from lem_models.desk.log.state import DeskState, OrderState, replay
 from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
@@ -34,6 +34,7 @@ from lem_models.desk.requests import carry_out, waiting
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
+from lem_models.desk.store.order_log import order_log
 from lem_models.desk.trading import Trading
 from lem_models.errors import DeskError, LEMError, OrderError
 from lem_models.execution.costs import CostModel
@@ -408,17 +409,20 @@ class Desk:
 
     def events(self, order: str) -> list[Recorded]:
         """Every event of an order, its decisions too, in their sequence."""
-        self._ledger.order(order)
-        return [each for recorded in self._ledger.store.read() for each in _of_order(recorded, order)]
+        return order_log(self._ledger.store, order, self._ledger.order(order).seq)
 
     @staticmethod
     def peek(place: str | os.PathLike[str]) -> DeskStatus:
         """The status of a desk that another process may run; takes no lease and changes nothing.
 
         Raises:
-            DeskError: The database cannot be opened.
+            DeskError: There is no desk (rule ``"desk"``), or the database cannot be read.
         """
-        state = replay(DatabaseStore(place).read())
+        store = DatabaseStore(place, read_only=True)
+        try:
+            state = replay(store.read())
+        finally:
+            store.close()
         return status_of(state, state.policy)
 
     # -- the process -------------------------------------------------------------------------------------------------
@@ -469,16 +473,3 @@ def _policy(policy: Policy | str | None, last: str) -> tuple[Policy, str]:
         return load_policy(chosen), chosen
     name = getattr(chosen, "name", None)
     return chosen, name if isinstance(name, str) else type(chosen).__name__
-
-
-def _of_order(recorded: Recorded, order: str) -> list[Recorded]:
-    """The events of one order in an event of the log."""
-    if recorded.stream == order:
-        return [recorded]
-    if not isinstance(recorded.event, Decided):
-        return []
-    return [
-        Recorded(order, entry.seq, recorded.at, Decided((entry,)), recorded.position)
-        for entry in recorded.event.decisions
-        if entry.order == order
-    ]

@@ -34,7 +34,7 @@ def status(options: StatusOptions) -> None:
     from lem_models.desk.status import status_of
     from lem_models.guard.output import json_text
 
-    store = existing_store(options.db)
+    store = existing_store(options.db, read_only=True)
     try:
         state = replay(store.read())
         requests = waiting(store)
