@@ -349,10 +349,18 @@ class Desk:
         """A card for a notebook."""
         return self.status()._repr_html_()
 
-    def tidy(self) -> None:
-        """Let go of what orders that are over have left behind; takes a while, so call it when there is time."""
+    def tidy(self) -> bool:
+        """Let go of what orders that are over have left behind; takes a while, so call it when there is time.
+
+        Returns:
+            Whether there was enough of it.
+        """
+        if not self._trading.is_worn:
+            return False
         with self._changing() as change:
-            self._trading.tidy(change)
+            self._trading.forget()
+            self._trading.engine(change)
+        return True
 
     def coming(self, symbol: str) -> int:
         """Expected start of the next bar of a symbol, nanoseconds UTC."""

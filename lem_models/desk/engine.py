@@ -26,8 +26,8 @@ __all__ = ["Engine", "Entry", "Fills", "Wish", "begun_of", "engine_order", "frac
 
 Fills = Mapping[str, Filled]
 _NOTHING = Filled(0.0, float("nan"))
-_FAR_TOO_MANY_OVER = 20_000
-_MOST_OVER = 1000  # orders that are over and still in the tables
+_FAR_TOO_MANY_OVER = 100_000
+_MOST_OVER = 10_000  # orders that are over and still in the tables; making the engine anew takes as long as many closes
 
 
 class Wish(NamedTuple):
@@ -62,10 +62,19 @@ class _Book:
 
     def __init__(self, policy: Policy, *, allow_frequency: bool) -> None:
         self.policy, self._allow_frequency = policy, allow_frequency
-        self.live: LiveOrders | None = None
+        self._live: LiveOrders | None = None
+        self._gone: list[str] = []  # orders that the live orders are yet to let go of, together
         self.row: dict[str, int] = {}  # row of each order in the arrays of the live orders
         self.name: dict[str, str] = {}  # its label there: another one each time that it is added
         self._added = 0
+
+    @property
+    def live(self) -> LiveOrders | None:
+        """The live orders, without those that were dropped; ``None`` before the first order."""
+        if self._gone and self._live is not None:
+            self._live.drop(self._gone)
+        self._gone = []
+        return self._live
 
     def add(self, entries: Sequence[Entry], bars: Bars) -> None:
         """Take orders up, with what they have done already: all or none.
@@ -80,8 +89,9 @@ class _Book:
         begun: dict[Hashable, Begun] | None = {
             name: begun_of(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
         } or None
-        if self.live is None:
-            self.live = LiveOrders(
+        live = self.live
+        if live is None:
+            self._live = LiveOrders(
                 self.policy,
                 table,
                 bars,
@@ -91,7 +101,7 @@ class _Book:
                 allow_frequency=self._allow_frequency,
             )
         else:
-            self.live.add(table, bars, begun=begun)
+            live.add(table, bars, begun=begun)
         self.drop([entry.label for entry in entries])
         for entry, name in zip(entries, names, strict=True):
             self.row[entry.label], self.name[entry.label] = self._added, name
@@ -99,11 +109,10 @@ class _Book:
 
     def drop(self, labels: Iterable[str]) -> None:
         """Let go of orders."""
-        mine = [label for label in labels if label in self.row]
-        if mine and self.live is not None:
-            self.live.drop([self.name[label] for label in mine])
-        for label in mine:
-            del self.row[label], self.name[label]
+        for label in labels:
+            if label in self.row:
+                del self.row[label]
+                self._gone.append(self.name.pop(label))
 
     def of(self, fills: Fills) -> dict[Hashable, Filled]:
         """Fills of its orders, by their labels in the live orders."""
@@ -176,10 +185,11 @@ class Engine:
         """
         failed: dict[str, str] = {}
         for book in self._books:
-            if book.live is None:
+            live = book.live
+            if live is None:
                 continue
             try:
-                book.live.observe(bars, fills=book.of(fills))
+                live.observe(bars, fills=book.of(fills))
             except LEMError as error:
                 if book is self._fallback:
                     raise
@@ -189,19 +199,20 @@ class Engine:
     def report(self, fills: Fills) -> None:
         """Take in fills between bars."""
         for book in self._books:
-            mine = book.of(fills)
-            if mine and book.live is not None:
-                book.live.report(fills=mine)
+            live, mine = book.live, book.of(fills)
+            if mine and live is not None:
+                live.report(fills=mine)
 
     def decide(self) -> tuple[dict[str, Wish], dict[str, str]]:
         """Wishes of all orders for their coming bars, and the orders of the policy that failed with the reason."""
         wishes: dict[str, Wish] = {}
         failed: dict[str, str] = {}
         for book in self._books:
-            if book.live is None or not book.row:
+            live = book.live
+            if live is None or not book.row:
                 continue
             try:
-                decision = book.live.decide()
+                decision = live.decide()
             except LEMError as error:
                 if book is self._fallback:
                     raise
@@ -215,9 +226,10 @@ class Engine:
         """Orders whose session is over, with the reason."""
         over: dict[str, str] = {}
         for book in self._books:
-            if book.live is None or not book.row:
+            live = book.live
+            if live is None or not book.row:
                 continue
-            ended = book.live.ended
+            ended = live.ended
             if not np.any(ended):
                 continue
             for label, row in book.row.items():

@@ -52,11 +52,10 @@ class Trading:
         """Throw the engine away; it is made anew from the state."""
         self._engine = None
 
-    def tidy(self, change: Transaction) -> None:
-        """Make the engine anew if most of its orders are over."""
-        if self._engine is not None and self._engine.is_worn():
-            self._engine = None
-            self.engine(change)
+    @property
+    def is_worn(self) -> bool:
+        """Whether most orders of the engine are over, so that it should be made anew."""
+        return self._engine is not None and self._engine.is_worn()
 
     def engine(self, change: Transaction) -> Engine:
         """The engine, in step with the state."""
