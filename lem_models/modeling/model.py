@@ -41,6 +41,7 @@ class LEMModel(LEMModule):
     Attributes:
         name: Name of the model: the one that it was loaded or trained under.
         source: Folder that it was loaded from; ``None`` if it was not.
+        columns: Columns of its features in :data:`~lem_models.features.causal.FEATURES`.
 
     Example:
         >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
@@ -52,7 +53,7 @@ class LEMModel(LEMModule):
         super().__init__(config, optimizer=optimizer)
         self.name = "untrained"
         self.source: Path | None = None
-        self._columns = [FEATURES.index(name) for name in self.config.features]
+        self.columns = [FEATURES.index(name) for name in self.config.features]
 
     # -- policy ------------------------------------------------------------------------------------------------------
 
@@ -143,7 +144,7 @@ class LEMModel(LEMModule):
         first = first - self.config.warmup
         bars = np.clip(first[:, None] + np.arange(length), 0, last) + (last + 1) * (side[:, None] > 0)
         shared, windows, sequences = np.unique(bars, return_index=True, return_inverse=True)
-        values = market.feature_windows(first, length)[:, :, self._columns].reshape(-1, len(self._columns))[windows]
+        values = market.feature_windows(first, length)[:, :, self.columns].reshape(-1, len(self.columns))[windows]
         like = self.backbone.attention.output.weight
         sides = torch.from_numpy(np.where(shared > last, 1, -1)).to(like.device)
         features = self.oriented(torch.from_numpy(values).to(like)[:, None], sides)[:, 0]
