@@ -61,9 +61,9 @@ def cells_html(head: Sequence[str], rows: Sequence[Sequence[object]], *, left: i
             for place, value in enumerate(values)
         )
 
-    body = "".join(f'{_ROW}{cells(row, "td", "")}</tr>' for row in rows)
+    body = "".join(f"{_ROW}{cells(row, 'td', '')}</tr>" for row in rows)
     more = f'<div style="opacity:.65">{rest:,} more</div>' if rest > 0 else ""
-    header = f'{_ROW}{cells(head, "th", ";opacity:.65;font-weight:normal")}</tr>'
+    header = f"{_ROW}{cells(head, 'th', ';opacity:.65;font-weight:normal')}</tr>"
     return f'<table style="border-collapse:collapse;border:0;margin-top:6px">{header}{body}</table>{more}'
 
 
