@@ -222,8 +222,8 @@ class LEMModel(LEMModule):
         Args:
             result: A result of this model.
             order: ``order_id`` of the order.
-            period: Period that was decided, 0-based. Default: the one in which the model chose to finish early, else the
-                one whose fraction differs most from the even pace of what was left.
+            period: Period that was decided, 0-based. Default: the one in which the model chose to finish early, else
+                the one whose fraction differs most from the even pace of what was left.
             counterfactuals: What to change; default: the last bar's volume and prices, the risk aversion, the fills.
             paths: Simulated paths of the bands; 0 for none.
             seed: Seed of the paths.
@@ -235,8 +235,8 @@ class LEMModel(LEMModule):
 
         Raises:
             KeyError: No order that ran has this id.
-            ConfigError: The period was not decided by the model, the result is of another policy or of other costs, or a
-                number of paths is impossible.
+            ConfigError: The period was not decided by the model, the result is of another policy or of other costs, or
+                a number of paths is impossible.
             UntrainedHeadError: The model is untrained.
         """
         from lem_models.evaluation.explain.explanation import explain

@@ -1,9 +1,10 @@
 """What may become of an order: bands of its remaining schedule, its end and its slippage, from simulated bars.
 
-The policy that decides the order is run on every path of :func:`~lem_models.evaluation.outlook.bar_paths.simulate_bars`,
-from where the order stands: its fills so far count, child orders are sized in lots and capped as the desk sizes them, and
-what is sent fills at the VWAP of its bar, up to the participation limit. A forecast moves with the model's decisions
-and with the market's own past. It knows nothing of news, and trading moves no price in it.
+The policy that decides the order is run on every path of
+:func:`~lem_models.evaluation.outlook.bar_paths.simulate_bars`, from where the order stands: its fills so far count,
+child orders are sized in lots and capped as the desk sizes them, and what is sent fills at the VWAP of its bar, up to
+the participation limit. A forecast moves with the model's decisions and with the market's own past. It knows nothing of
+news, and trading moves no price in it.
 """
 
 from __future__ import annotations

@@ -62,9 +62,10 @@ class Explanation:
         filled: Fraction of the order filled before.
         answer: The decision.
         reference: Fraction and probability of finishing at the reference of the attributions.
-        target: What the picture and the words attribute: ``"finish"`` where the model may finish, else ``"fraction"``.
+        target: What picture and words attribute: ``"finish"`` where the model may finish, else ``"fraction"``.
         attributions: What moves the decision: ``kind`` (``"feature"``, or ``"path"`` of the order), ``name``, and the
-            contributions to ``fraction`` and ``finish``, in units of these; they sum to the decision minus the reference.
+            contributions to ``fraction`` and ``finish``, in units of these; they sum to the decision minus the
+            reference.
         by_bar: Contributions of the features to the target by bar: index ``timestamp``, a column per feature.
         residual: What the contributions to (fraction, finish) leave unexplained, by rounding and steps.
         selection: Selection weights: index ``timestamp``, a column per feature; rows sum to one.

@@ -2,14 +2,14 @@ r"""Integrated gradients of a decision, over the features of the closed bars and
 
 .. math:: a_i = (x_i - x^0_i) \int_0^1 \partial_i f(x^0 + t (x - x^0)) \, dt, \qquad \sum_i a_i = f(x) - f(x^0)
 
-(Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017, eq. 1 and proposition 1.) :math:`f` is
-the fraction or the probability of finishing, before lots and before the rules that put a finish in force. :math:`x` is
-what the model reads: the features of the bars in its window, and the state of the order. The reference :math:`x^0` is a
-market in which every bar has the mean of the features over the window, and an order on its expected volume curve in a
-market that stood still and traded as expected since its start (:attr:`Situation.neutral`).
+(Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017, eq. 1 and proposition 1.)
+:math:`f` is the fraction or the probability of finishing, before lots and before the rules that put a finish in force.
+:math:`x` is what the model reads: the features of the bars in its window, and the state of the order. The reference
+:math:`x^0` is a market in which every bar has the mean of the features over the window, and an order on its expected
+volume curve in a market that stood still and traded as expected since its start (:attr:`Situation.neutral`).
 
-The integral is a mean over midpoints, in double precision. Their number doubles until the sum of the attributions is the
-difference of the outputs: the heads have kinks.
+The integral is a mean over midpoints, in double precision. Their number doubles until the sum of the attributions is
+the difference of the outputs: the heads have kinks.
 """
 
 from __future__ import annotations

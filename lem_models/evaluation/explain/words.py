@@ -86,8 +86,8 @@ def _decision(
     span = f"of {last}" if least == last else f"of {least} to {last}"
     done = f", {_percent(filled)} filled" if period else ""
     begin = (
-        f"Before bar {period + 1} {span} (from {bar:%Y-%m-%d %H:%M} UTC) of order {order['order_id']}, a {order['side']} "
-        f"of {order['symbol']} against {order['benchmark']}{done}, {model} "
+        f"Before bar {period + 1} {span} (from {bar:%Y-%m-%d %H:%M} UTC) of order {order['order_id']}, a "
+        f"{order['side']} of {order['symbol']} against {order['benchmark']}{done}, {model} "
     )
     if answer.finishes:
         whole = "the rest" if answer.upper >= 1 - filled - 1e-9 else "at the cap until done"
@@ -117,7 +117,7 @@ def _causes(target: str, reference: float, attributions: pd.DataFrame) -> str:
     if not len(shown):
         return begin + "; no input moves it."
     parts = [f"{input_label(row['name'])} {_points(row[target])}" for row in shown.to_dict("records")]
-    return begin + f"; the largest contributions: {', '.join(parts)}."
+    return begin + f"; the largest contributions, in percentage points: {', '.join(parts)}."
 
 
 def _counterfactual(counterfactuals: pd.DataFrame, answer: Answer, target: str) -> str:
@@ -137,8 +137,8 @@ def _counterfactual(counterfactuals: pd.DataFrame, answer: Answer, target: str) 
 def _future(forecast: Forecast) -> str:
     band = forecast.slippage_bps
     text = (
-        f"On {forecast.paths} simulated paths the whole order ends with a slippage of {band.low:+.1f} to {band.high:+.1f} "
-        f"bps against {forecast.benchmark} (80 %, positive = cost, before costs)"
+        f"On {forecast.paths} simulated paths the whole order ends with a slippage of {band.low:+.1f} to "
+        f"{band.high:+.1f} bps against {forecast.benchmark} (80 %, positive = cost, before costs)"
     )
     if forecast.complete < 1:
         text += f", and on {_percent(1 - forecast.complete)} of them something is left"

@@ -10,7 +10,6 @@ from typing import cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from lem_models.evaluation.explain.explanation import Explanation
 from lem_models.evaluation.explain.words import input_label
@@ -29,8 +28,8 @@ from lem_models.report.charts.chart import (
     Stairs,
 )
 from lem_models.report.charts.draw import Backend, Drawing, draw_chart
-from lem_models.report.execution_plot import bar_labels, is_daily
 from lem_models.report.figure_style import Theme, figure_to_data_uris, ink_of, policy_styles
+from lem_models.report.numbers import number_text
 
 __all__ = ["explanation_chart", "explanation_html", "plot_explanation"]
 
@@ -101,7 +100,7 @@ def _contributions(explanation: Explanation) -> Panel:
         [HorizontalBars(names, values, _signed_colours(values), [_points(value) for value in values])],
         title=f"What moved the {_what(explanation)}: from {100 * begin:.1f} % to {100 * end:.1f} %",
         x_label="contribution, percentage points (integrated gradients)",
-        x_margin=0.2,
+        x_limits=_room(values, [_points(value) for value in values]),
     )
 
 
@@ -116,7 +115,7 @@ def _counterfactuals(explanation: Explanation) -> Panel:
         [HorizontalBars([_wrapped(label) for label in table["label"]], values, _signed_colours(values), texts)],
         title=f"The {_what(explanation)}, if ...",
         x_label="change, percentage points",
-        x_margin=0.3,
+        x_limits=_room(values, texts),
     )
 
 
@@ -132,7 +131,7 @@ def _selection(explanation: Explanation) -> Panel:
     largest = float(recent[chosen].to_numpy().max())
     return Panel(
         drawn,
-        title=f"Where the network looks: features (darkest: weight {largest:.2f})",
+        title=f"Where the network looks: features (strongest: {largest:.2f})",
         x_label="closed bars before the decision" + ("; dashed: the order begins" if len(drawn) > 1 else ""),
         x_ticks=_ago_ticks(ago),
     )
@@ -149,11 +148,11 @@ def _attention(explanation: Explanation) -> Panel:
     drawn += [Mark(0.5 - explanation.period)] if 0 < explanation.period < len(table) else []
     return Panel(
         drawn,
-        title="... and past bars (attention; lines: heads). No explanation by itself",
+        title="... and at which past bars (attention)",
         y_label="weight",
         y_format="percent",
         x_ticks=_ago_ticks(ago),
-        x_label="closed bars before the decision",
+        x_label="closed bars before the decision; lines: heads. No explanation",
         y_limits=(0.0, 1.1 * float(table[heads].to_numpy().max())),
     )
 
@@ -171,9 +170,7 @@ def _schedule(explanation: Explanation) -> Panel:
         np.array([now, *(getattr(band, name) for band in forecast.filled)]) for name in ("low", "middle", "high")
     )
     length = period + len(forecast.filled)
-    start = pd.Series(pd.to_datetime(forecast.start, utc=True))
-    labels = [""] * (period + 1) + bar_labels(start)
-    ends = "dates" if is_daily(start) else "times (UTC)"
+    ticks = np.arange(0, length + 1, -(-length // 12))
     minimum = int(explanation.order["min_periods"])
     return Panel(
         [
@@ -189,8 +186,8 @@ def _schedule(explanation: Explanation) -> Panel:
         y_format="percent",
         y_limits=(-0.02, 1.08),
         x_limits=(-0.2, length + 0.2),
-        x_ticks=(np.arange(length + 1), labels[: length + 1]),
-        x_label=f"bars of the order; {ends} of the bars that close; dotted: even pace",
+        x_ticks=(ticks, [str(tick) for tick in ticks]),
+        x_label="bars of the order that have closed; dotted: even pace",
     )
 
 
@@ -214,7 +211,7 @@ def _slippage(explanation: Explanation) -> Panel:
             Points([band.middle], [0.0], [64.0], colour, opacity=1.0, marker="^"),
             Mark(0.0),
         ],
-        title=f"Final slippage: {band.low:+.1f} / {band.middle:+.1f} / {band.high:+.1f} bps",
+        title=f"Final slippage: {' / '.join(map(_points, (band.low, band.middle, band.high)))} bps",
         x_label=f"bps against {explanation.futures.forecast.benchmark}, positive = cost; shaded: 80 %",
         y_label="of the paths",
         y_format="percent",
@@ -229,7 +226,18 @@ def _signed_colours(values: npt.NDArray[np.float64]) -> list[str]:
 
 
 def _points(value: float) -> str:
-    return f"{value:+.1f}" if abs(value) >= 0.05 else "0"
+    return number_text(f"{value:+.1f}")
+
+
+def _room(values: npt.NDArray[np.float64], texts: list[str]) -> tuple[float, float]:
+    """Ends of an axis with room for the texts at the ends of the bars; about 0.017 of the axis for a letter."""
+    low, high = min(float(values.min(initial=0.0)), 0.0), max(float(values.max(initial=0.0)), 0.0)
+    span = max(high - low, 0.1)
+
+    def letters(side: float) -> int:
+        return max((len(text) for value, text in zip(values, texts, strict=True) if value * side > 0), default=2)
+
+    return low - span * (0.03 + 0.026 * letters(-1.0)), high + span * (0.03 + 0.026 * letters(1.0))
 
 
 def _wrapped(text: str) -> str:
