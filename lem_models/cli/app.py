@@ -24,6 +24,7 @@ from lem_models.cli.commands.desk.status import status
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
+from lem_models.cli.commands.models.explain import explain
 from lem_models.cli.commands.models.export import export
 from lem_models.cli.commands.models.list_models import list_models
 from lem_models.cli.commands.models.publish_model import publish_model
@@ -110,6 +111,7 @@ add_command(app, benchmark, name="benchmark", summary="Compare a model with base
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, next_command, name="next", summary="What an order does in the coming bar, and a forecast of the rest.")
+add_command(app, explain, name="explain", summary="Why a model decided as it did: a picture and a paragraph.")
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
 add_command(app, serve, name="serve", summary="Serve a desk: REST, WebSocket, status page, metrics.")

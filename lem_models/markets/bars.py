@@ -472,7 +472,7 @@ class Bars(PlacedBars):
         missing = int(self.gaps["missing"].sum()) if len(self.gaps) else 0
         facts = {
             "symbols": f"{len(self.symbols):,}: {names}" + (f" and {more:,} more" if more > 0 else ""),
-            "bars": f"{len(self):,} of {clock(self.frequency)}",
+            "bars": f"{len(self):,}, each {clock(self.frequency)}",
             "from, to (bar starts, UTC)": f"{first:%Y-%m-%d %H:%M}, {last:%Y-%m-%d %H:%M}",
             "calendar": self._calendars_in_words().partition(" ")[2],
             "gaps": f"{len(self.gaps):,} ({_counted(missing, 'bar')} missing)" if missing else "none",

@@ -203,7 +203,8 @@ def distribution_panel(
     pooled = np.concatenate([sample.to_numpy() for sample in samples.values()] or [np.zeros(0)])
     low, high = np.quantile(pooled, [0.005, 0.995]) if pooled.size else (-1.0, 1.0)
     low, high = (low, high) if high - low > 1e-9 else (low - 1.0, high + 1.0)
-    edges = np.linspace(low, high, 61)
+    fewest = min((len(sample) for sample in samples.values() if len(sample)), default=0)
+    edges = np.linspace(low, high, int(np.clip(2 * np.sqrt(fewest), 12, 60)) + 1)
     drawn: list[Drawn] = []
     peaks: list[float] = []
     for position, (policy, style) in enumerate(policy_styles(results).items()):

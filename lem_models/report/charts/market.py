@@ -24,6 +24,7 @@ _MOST_SYMBOLS = 8
 _MOST_POINTS = 600  # of a line: more than a page has room for
 _MOST_COLUMNS = 150
 _TICKS = 6
+_SCALES = ((1e12, ",\ntrillions"), (1e9, ",\nbillions"), (1e6, ",\nmillions"), (1e4, ",\nthousands"), (0.0, ""))
 
 
 def plot_bars(
@@ -67,13 +68,14 @@ def bars_chart(bars: Bars) -> Chart:
     starts = np.arange(0, len(times), group)
     volume = np.add.reduceat(total, starts)
     what = "volume" if is_single else "traded money"
-    per = f"{what} per bar" if group == 1 else f"{what} per {group} bars"
+    scale, word = next((s, w) for s, w in _SCALES if volume.max() >= s)
+    per = what + (" per bar" if group == 1 else f" per {group} bars") + word
     ticks = np.unique(np.linspace(0, len(times) - 1, _TICKS).astype(int))
     stamps = pd.to_datetime(times[ticks], utc=True)
     form = "%Y-%m-%d" if bars.frequency >= pd.Timedelta(hours=6) or len(times) > 500 else "%m-%d %H:%M"
     ends = (-0.01 * len(times) - 0.5, 1.01 * len(times))
     lower = Panel(
-        [Columns(starts + (group - 1) / 2, volume, ink.muted, float(group), 0.55)],
+        [Columns(starts + (group - 1) / 2, volume / (scale or 1.0), ink.muted, float(group), 0.55)],
         y_label=per,
         y_ticks=3,
         x_limits=ends,

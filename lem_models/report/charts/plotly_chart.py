@@ -59,6 +59,13 @@ def plotly_figure(chart: Chart, theme: Theme = "light") -> Figure:
             "backend='plotly' needs the package plotly: pip install 'lem-models[plotly]', or use backend='matplotlib'"
         ) from None
     across = len(chart.rows[0])
+    names_inside = any(
+        isinstance(each, HorizontalBars | HeatMap)
+        for row in chart.rows
+        for panel in row[1:]
+        if panel is not None
+        for each in panel.drawn
+    )
     figure = make_subplots(
         rows=len(chart.rows),
         cols=across,
@@ -66,6 +73,7 @@ def plotly_figure(chart: Chart, theme: Theme = "light") -> Figure:
         shared_yaxes="rows" if chart.share_y else False,
         row_heights=list(chart.heights) or None,
         column_widths=list(chart.widths) or None,
+        horizontal_spacing=min(0.24 if names_inside else 0.09, 0.9 / across),
         vertical_spacing=0.06 if chart.share_x else min(0.12, 0.6 / len(chart.rows)),
         specs=[[{} if panel is not None else None for panel in row] for row in chart.rows],
         subplot_titles=[_text(panel.title) for row in chart.rows for panel in row if panel is not None],
@@ -264,7 +272,7 @@ def _list(values: Any) -> list[float]:  # noqa: ANN401
 
 def _text(text: str) -> str:
     """A text as plotly shows it: it would read tags."""
-    return html.escape(text, quote=False)
+    return html.escape(text, quote=False).replace("\n", "<br>")
 
 
 def _dash(dash: Dash) -> str:

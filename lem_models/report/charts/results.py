@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lem_models.execution.costs import CostModel, cost_model, cost_model_for
 from lem_models.execution.result import ExecutionResult
 from lem_models.guard.text import shown
 from lem_models.report.capacity.figure import capacity_panels
-from lem_models.report.charts.chart import Chart, Panel
+from lem_models.report.charts.chart import Chart
 from lem_models.report.charts.draw import Backend, Drawing, draw_chart
 from lem_models.report.execution_plot import execution_chart
 from lem_models.report.figure_style import Theme
@@ -78,8 +79,12 @@ def result_chart(
     known = costs if costs is not None else cost_model(cost_model_for(result.bars))
     curve = capacity_curve({name: result}, known, list(sizes), draws=_DRAWS)
     model = f"half-spread {known.half_spread_bps:g} + fee {known.fee_bps:g} bps, impact {known.impact:g}"
+    drawn = curve[curve["against"].isin(["own", "full_vwap"])]
+    low, high = float(drawn["low_bps"].min()), float(drawn["high_bps"].max())
+    room = 0.05 * (high - low)
+    limits = (low - room, high + room) if np.isfinite(room) and room > 0 else None
     labelled = [
-        Panel(**(vars(panel) | {"x_label": "size, of the expected volume" + (f"; {model}" if not place else "")}))
+        replace(panel, x_label="size, of the expected volume" + (f"; {model}" if not place else ""), y_limits=limits)
         for place, panel in enumerate(capacity_panels(curve))
     ]
     return Chart([[distribution, *labelled]], 14.0, 4.2, widths=(1.2, 1.0, 1.0), has_legend=False)
