@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import lem_models
 from lem_models import Bars, Order, execute, synthetic_bars
 from lem_models.cli.app import app, main
-from lem_models.cli.listing import print_models
+from lem_models.cli.commands.models.listing import print_models
 from lem_models.errors import BarsError, ConfigError, LEMError, OrderError
 from lem_models.execution.execute import NO_SYMBOL
 from lem_models.hub.models.zoo import list_models
@@ -123,7 +123,7 @@ def test_what_computes_nothing_loads_nothing_heavy(arguments):
 
 
 def test_list_names_every_bundled_model_and_what_it_is_for():
-    shown, described = runner.invoke(app, ["list"]), json.loads(runner.invoke(app, ["list", "--json"]).output)
+    shown, described = runner.invoke(app, ["list"]), json.loads(runner.invoke(app, ["list", "--json"]).output)["models"]
     assert [model["name"] for model in described] == list(list_models())
     for model in described:
         (line,) = [line for line in shown.output.splitlines() if line.split()[:1] == [model["name"]]]
