@@ -152,7 +152,7 @@ def _plain(value: object) -> Json:
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | np.ndarray) or (pandas is not None and isinstance(value, pandas.Series)):
-        return [_plain(each) for each in value]  # type: ignore[attr-defined]  # a series is one too
+        return [_plain(each) for each in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import lightning
-from lightning.pytorch.utilities.rank_zero import rank_zero_module
 
 __all__ = ["NOT_FOR_US", "without_lightning_noise"]
 
@@ -32,21 +31,24 @@ NOT_FOR_US = (
 )
 """Beginnings of warnings by Lightning that do not apply to the trainings of this package."""
 
+_LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero")
 _HOME = str(Path(lightning.__file__).parent)
 
 
 @contextmanager
 def without_lightning_noise() -> Iterator[None]:
     """Leave out the chatter of Lightning; see the module."""
-    log = rank_zero_module.log
-    log.addFilter(_is_heard)
+    logs = [logging.getLogger(name) for name in _LOGGERS]
+    for log in logs:
+        log.addFilter(_is_heard)
     try:
         with warnings.catch_warnings():
             for beginning in NOT_FOR_US:
                 warnings.filterwarnings("ignore", beginning)
             yield
     finally:
-        log.removeFilter(_is_heard)
+        for log in logs:
+            log.removeFilter(_is_heard)
 
 
 def _is_heard(record: logging.LogRecord) -> bool:

@@ -44,9 +44,10 @@ def test_two_results_give_the_paired_comparison_of_their_orders(place):
     tables = [pd.read_csv(place / name / "orders.csv", parse_dates=["start"]) for name in ("stopping_rule", "twap")]
     expected = paired_comparison(tables[0], {"orders.csv": tables[1]}, ["side"], draws=2000).iloc[0]
     row = content["differences"][0]
+    assert [each["against"] for each in content["all"]] == ["own", "full_vwap", "arrival_price"]
     assert (content["a"], content["b"], content["orders"]) == ("stopping_rule", "orders.csv", 48)
     assert {row["side"] for row in content["differences"]} == {"buy", "sell"}
-    for name in ("mean_bps", "low_bps", "high_bps", "p_holm_vol"):
+    for name in ("mean_bps", "low_bps", "high_bps", "p_value_vol"):
         assert row[name] == pytest.approx(expected[name])
     assert content["all"][0]["orders"] == 48
     assert content["verdict"] == content["all"][0]["verdict"]

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
     from lem_models.execution.policy import Policy
     from lem_models.markets.bars import Bars
-    from lem_models.report.tables import Table
+    from lem_models.report.tables import Column, Table
 
 __all__ = ["CompareOptions", "compare"]
 
 _RESULTS = ("orders.csv", "orders.parquet")
 """Files of a result's folder: of ``lem execute`` and ``lem tca``, and of ``lem benchmark``."""
+
+
+_AGAINST = {"own": "own benchmark", "full_vwap": "full VWAP", "arrival_price": "arrival"}
+"""Prices by their column in a result. The own benchmark ends when the order does; the others do not wait for it."""
 
 
 def _help(name: str) -> str | None:
@@ -66,9 +70,6 @@ def compare(options: CompareOptions, out: Output) -> None:
     Example: lem compare reports/mine reports/theirs
     """
     from lem_models.cli.policies import comma_separated
-    from lem_models.report.policy_tables import difference_table
-    from lem_models.report.quality.tables import dominance_table
-    from lem_models.statistics.dominance import paired_comparison
     from lem_models.statistics.summary import compare as by_policy
 
     files = _result_file(options.a), _result_file(options.b)
@@ -86,25 +87,57 @@ def compare(options: CompareOptions, out: Output) -> None:
     ours, theirs = (tables[name] for name in names)
     keys = list(comma_separated(options.by))
     settings: dict[str, Any] = {"draws": 2000, "seed": options.seed}
-    differences = paired_comparison(ours, {names[1]: theirs}, keys, **settings)
-    everything = paired_comparison(ours, {names[1]: theirs}, **settings)
+    differences = _compared(ours, theirs, names[1], keys, settings)
+    everything = _compared(ours, theirs, names[1], [], settings)
     out.add({"a": names[0], "b": names[1], "orders": len(ours), "verdict": everything["verdict"].iloc[0]})
     out.add({"first": ours["start"].min(), "last": ours["start"].max(), "symbols": ours["symbol"].nunique()})
-    out.add({"all": everything})
     out.say(
         f"{names[0]} and {names[1]} on the same {len(ours):,} orders of {ours['symbol'].nunique()} symbols, "
         f"{ours['start'].min():%Y-%m-%d} to {ours['start'].max():%Y-%m-%d}; improvement, positive is better"
     )
     out.table("policies", _policies(by_policy(tables, keys, **settings), keys))
-    out.say(f"{names[0]} minus {names[1]}, order by order")
-    out.table("differences", difference_table(differences, keys))
-    out.table("verdicts", dominance_table(differences, keys))
-    row = everything.iloc[0]
-    out.say(
-        f"All orders: {row['mean_bps']:+.2f} bps [{row['low_bps']:+.2f}, {row['high_bps']:+.2f}], "
-        f"{row['mean_vol']:+.4f} bar volatilities [{row['low_vol']:+.4f}, {row['high_vol']:+.4f}]; "
-        f"{names[0]} against {names[1]}: {row['verdict']}"
-    )
+    out.say(f"{names[0]} minus {names[1]}, order by order; p: the difference is zero (Diebold-Mariano, Holm)")
+    out.table("differences", _differences(differences, keys))
+    out.add({"differences": differences, "all": everything})  # with the columns that are not printed, too
+    for row in everything.to_dict("records"):
+        bps, vol = (
+            f"{row[f'mean_{unit}']:+{form}} [{row[f'low_{unit}']:+{form}}, {row[f'high_{unit}']:+{form}}]"
+            for unit, form in (("bps", ".2f"), ("vol", ".4f"))
+        )
+        out.say(f"all orders, against {_AGAINST[row['against']]}: {bps} bps, {vol} bar volatilities: {row['verdict']}")
+
+
+def _compared(
+    ours: pd.DataFrame, theirs: pd.DataFrame, other: str, keys: list[str], settings: dict[str, Any]
+) -> pd.DataFrame:
+    """The paired comparison against each price that both tables know; tests are adjusted for all rows."""
+    import pandas as pd
+
+    from lem_models.statistics.dominance import judged, paired_comparison
+    from lem_models.statistics.summary import adjusted
+
+    tables = []
+    for price in _AGAINST:
+        pair = [_against(each, price) for each in (ours, theirs)]
+        if pair[0] is not None and pair[1] is not None:
+            compared = paired_comparison(pair[0], {other: pair[1]}, keys, **settings)
+            tables.append(compared.assign(against=price))
+    stacked = pd.concat(tables, ignore_index=True)
+    return judged(adjusted(stacked.sort_values(keys, kind="stable", ignore_index=True) if keys else stacked))
+
+
+def _against(orders: pd.DataFrame, price: str) -> pd.DataFrame | None:
+    """The orders with their slippage against a price in place of their own benchmark; ``None`` without that price."""
+    import numpy as np
+
+    if price == "own":
+        return orders
+    if price == "arrival_price" and "shortfall_bps" in orders:  # what was not filled counts at the last close
+        return orders.assign(slippage_bps=orders["shortfall_bps"])
+    if not {"executed_price", price} <= set(orders):
+        return None
+    side = np.where(orders["side"] == "buy", 1.0, -1.0)
+    return orders.assign(slippage_bps=side * (orders["executed_price"] / orders[price] - 1.0) * 1e4)
 
 
 def _policies(means: pd.DataFrame, keys: list[str]) -> Table:
@@ -120,8 +153,38 @@ def _policies(means: pd.DataFrame, keys: list[str]) -> Table:
         Column("mean_vol", "bar vol.", "{:+.3f}"),
         Column(("low_vol", "high_vol"), "95 %", "{:+.3f} {:+.3f}", dropped=1),
         Column("std_vol", "std", "{:.3f}"),
+        Column("full_vwap_bps", "full VWAP, bps", "{:+.1f}"),
+        Column("arrival_bps", "arrival, bps", "{:+.1f}"),
     ]
-    return Table(means, columns, grouped=[Column(key, key.replace("_", " ")) for key in keys])
+    frame = means.sort_values(keys, kind="stable", ignore_index=True) if keys else means
+    return Table(frame, columns, grouped=_keys(keys))
+
+
+def _differences(differences: pd.DataFrame, keys: list[str]) -> Table:
+    """Differences by group, and what they allow to say."""
+    from lem_models.report.numbers import p_text
+    from lem_models.report.tables import Column, Table
+
+    ratio = ("std_ratio_vol", "std_ratio_low_vol", "std_ratio_high_vol")
+    columns = [
+        Column("against", "against", lambda price: _AGAINST[price]),
+        Column("orders", "orders", "{:,.0f}", dropped=3),
+        Column("mean_bps", "bps", "{:+.2f}"),
+        Column(("low_bps", "high_bps"), "95 %", "{:+.2f} {:+.2f}"),
+        Column("p_holm_bps", "p", p_text, dropped=2),
+        Column("mean_vol", "bar vol.", "{:+.4f}"),
+        Column(("low_vol", "high_vol"), "95 %", "{:+.4f} {:+.4f}"),
+        Column("p_holm_vol", "p", p_text),
+        Column("better_percent", "ahead", "{:.1f} %", dropped=1),
+        Column(ratio, "stds' ratio", "{:.2f} [{:.2f}, {:.2f}]", dropped=4),
+    ]
+    return Table(differences, columns, grouped=_keys(keys))
+
+
+def _keys(keys: list[str]) -> list[Column]:
+    from lem_models.report.tables import Column
+
+    return [Column(key, key.replace("_", " ")) for key in keys]
 
 
 def _names(a: str, b: str) -> tuple[str, str]:
@@ -237,6 +300,9 @@ def _days(bars: Bars, policies: dict[str, Policy]) -> tuple[str | None, str | No
     if not unseen or pd.Timestamp(min(unseen), tz="UTC").value <= bars.timestamp.min():
         return None, None
     known = [validation_days(model, frequency) for model in models]
-    begin = max((days[0] for days in known if days is not None), default=None)
-    is_reached = begin is not None and pd.Timestamp(begin, tz="UTC").value < bars.timestamp.max()
-    return begin if is_reached and begin < str(min(unseen)) else None, str(min(unseen))
+    end = str(min(unseen))
+    begins = [days[0] for days in known if days is not None and days[0] < end]
+    begin = max(begins, default=None)
+    if begin is not None and pd.Timestamp(begin, tz="UTC").value >= bars.timestamp.max():
+        begin = None
+    return begin, end
