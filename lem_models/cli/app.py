@@ -51,7 +51,7 @@ def main() -> None:
     with standard_streams(), stopping_on_signals():
         try:
             try:
-                app()
+                app(prog_name="lem")  # also as python -m lem_models.cli; completion needs it
             finally:
                 sys.stdout.flush()
         except (LEMError, OSError) as error:

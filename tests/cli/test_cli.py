@@ -464,7 +464,9 @@ def test_orders_of_a_json_file_have_durations_and_quantities(tmp_path, data, com
 def test_execute_of_orders_of_which_none_can_run_is_no_success(tmp_path, data, caplog):
     result = _executed(tmp_path, data, f"KO,{DAY}", "S001,2030-01-01T00:00Z")
     assert result.exit_code == 1
-    assert result.stderr == f"error: no order could run; the reason of each is in {tmp_path / 'out' / 'excluded.csv'}\n"
+    file = tmp_path / "out" / "excluded.csv"
+    assert result.stderr.endswith(f"\nerror: no order could run; the reason of each is in {file}\n")
+    assert result.stderr.startswith("warning: 2 of 2 orders cannot run")
     assert "2 of 2 orders cannot run" in caplog.text
     assert len(pd.read_csv(tmp_path / "out" / "excluded.csv")) == 2
 
@@ -472,7 +474,7 @@ def test_execute_of_orders_of_which_none_can_run_is_no_success(tmp_path, data, c
 def test_without_a_model_the_one_that_fits_the_bars_is_taken_and_named(tmp_path, daily):
     result = _executed(tmp_path, daily, "S000,2025-06-02T00:00Z", policy=None)
     assert result.exit_code == 0, result.output
-    assert "Model: lem-dow-daily, the bundled one for bars of 1D" in result.output
+    assert "note: model: lem-dow-daily, the bundled one for bars of 1D" in result.stderr
 
 
 def test_a_model_of_another_frequency_is_refused_unless_it_is_asked_for(tmp_path, daily, caplog):

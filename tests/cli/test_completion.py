@@ -27,8 +27,9 @@ def _needed(shell):
 
 
 def _script(shell, environment):
-    done = subprocess.run(["lem", "--show-completion", shell], env=environment, capture_output=True, text=True)
+    done = _run(["lem"], {**environment, "_LEM_COMPLETE": f"source_{shell}"})
     assert done.returncode == 0, done.stderr
+    assert "_LEM_COMPLETE=complete_" in done.stdout
     return done.stdout
 
 
@@ -83,6 +84,14 @@ def test_the_script_is_valid_for_its_shell(shell, lem, tmp_path):
     (tmp_path / "script").write_text(_script(shell, lem))
     checked = _run([shell, "-n", str(tmp_path / "script")], lem)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_option_knows_the_shell_that_it_is_called_in(shell, lem):
+    _needed(shell)
+    # Not the last command, which a shell becomes instead of starting it.
+    shown = _run([shell, "-c", "lem --show-completion; true"], lem)
+    assert shown.stdout.strip() == _script(shell, lem).strip()
 
 
 def _offered(arguments, **environment):
