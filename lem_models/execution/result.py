@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lem_models.errors import BarsError, OrderError, one_line
 from lem_models.notebook import cells_html, facts_html
+from lem_models.orders.files import read_orders_parquet
 from lem_models.orders.table import COLUMNS
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 from lem_models.statistics.summary import summarise
@@ -22,10 +25,11 @@ if TYPE_CHECKING:
     from lem_models.report.charts.draw import Backend, Drawing
     from lem_models.report.figure_style import PageFigure, Theme
 
-__all__ = ["ExecutionResult", "ResultPart", "first_bars", "with_ends"]
+__all__ = ["ExecutionResult", "ResultPart", "first_bars", "read_result", "with_ends"]
 
 _COMPLETE = 1 - 1e-9
 _ROWS_SHOWN = 5  # of the card
+_NEEDED = ("order_id", "symbol", "start", "side", "slippage_bps", "volatility_bps")
 _RESULT_COLUMNS = (
     "periods_used",
     "filled",
@@ -58,6 +62,32 @@ def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     """Add the column ``end`` to a table of orders: when the last bar of each order's maximum duration closes."""
     last = bars.timestamp[first_bars(bars, orders) + orders["max_periods"].to_numpy() - 1]
     return orders.assign(end=pd.to_datetime(last, utc=True) + bars.frequency)
+
+
+def read_result(path: Path) -> pd.DataFrame:
+    """The orders of a result from a file: ``orders.csv`` of an execution, ``orders.parquet`` of a benchmark.
+
+    Raises:
+        OrderError: The file cannot be read, or lacks a column that every result has.
+    """
+    try:
+        if path.suffix == ".parquet":
+            orders = read_orders_parquet(path)
+        else:
+            texts = {"symbol": str, "order_id": str}
+            orders = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+        for name in {"start", "end"} & set(orders):
+            orders[name] = pd.to_datetime(orders[name], utc=True)
+    except (OSError, ValueError, BarsError) as error:
+        raise OrderError(f"cannot read the orders of {path}: {one_line(str(error))}", rule="readable file") from None
+    lacking = [name for name in _NEEDED if name not in orders]
+    if lacking:
+        raise OrderError(
+            f"{path} holds no result: it lacks {', '.join(lacking)}. Name the orders of lem execute or lem benchmark",
+            field=lacking[0],
+            rule="result",
+        )
+    return orders
 
 
 class ResultPart(NamedTuple):
