@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -29,7 +30,7 @@ from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.orders.amounts import decimal_of
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.report import OrderReport, order_report
+from lem_models.desk.report import LoggedOrder, OrderReport, read_order
 from lem_models.desk.requests import carry_out, waiting
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
@@ -270,6 +271,7 @@ class Desk:
         price: Decimal | float | str,
         id: str,
         child: str | None = None,
+        time: datetime | str | None = None,
     ) -> Booked:
         """Book a fill.
 
@@ -279,14 +281,16 @@ class Desk:
             price: Price.
             id: Label of the fill: one that was booked is not booked again.
             child: Label of the child order, :attr:`Decision.child`; by default the last one.
+            time: When the venue filled it, with a zone; by default now, by the desk's clock.
 
         Returns:
             What became of it: ``kind`` is ``"booked"``, ``"duplicate"``, ``"late"`` or ``"over"``.
 
         Raises:
-            OrderError: There is no such order, the numbers are not positive, or the fill contradicts a booked one.
+            OrderError: There is no such order, the numbers are not positive, the time has no zone, or the fill
+                contradicts a booked one.
         """
-        fill = Fill(order, decimal_of(quantity, "quantity"), decimal_of(price, "price"), id, child)
+        fill = Fill(order, decimal_of(quantity, "quantity"), decimal_of(price, "price"), id, child, time)
         with self._changing() as change:
             booked = self._booking.fill(change, fill)
         if booked.kind == "conflict":
@@ -302,7 +306,7 @@ class Desk:
         """Book several fills in one transaction, and say of each what became of it, see :meth:`fill`.
 
         Raises:
-            OrderError: There is no such order or child order, or the numbers are not positive.
+            OrderError: There is no such order or child order, the numbers are not positive, or a time has no zone.
         """
         with self._changing() as change:
             return [self._booking.fill(change, each) for each in fills]
@@ -413,7 +417,16 @@ class Desk:
             OrderError: There is no such order, it has no fills, or the bar of its last fill has not closed.
             BarsError: The bars do not hold the order.
         """
-        return order_report(self._ledger, order, bars=bars, against=against, costs=costs)
+        return self.logged(order, bars=bars).measured(against=against, costs=costs)
+
+    def logged(self, order: str, *, bars: Bars | None = None) -> LoggedOrder:
+        """What the log says of an order, to be measured elsewhere, on another thread for one: :meth:`report`.
+
+        Raises:
+            OrderError: See :meth:`report`.
+            BarsError: See :meth:`report`.
+        """
+        return read_order(self._ledger, order, bars=bars)
 
     def events(self, order: str) -> list[Recorded]:
         """Every event of an order, its decisions too, in their sequence."""

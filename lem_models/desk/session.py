@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -80,10 +81,15 @@ class DeskSession:
         return decision
 
     def fill(
-        self, quantity: Decimal | float | str, price: Decimal | float | str, id: str, child: str | None = None
+        self,
+        quantity: Decimal | float | str,
+        price: Decimal | float | str,
+        id: str,
+        child: str | None = None,
+        time: datetime | str | None = None,
     ) -> Booked:
         """Book a fill; see :meth:`Desk.fill`."""
-        return self._desk.fill(self._label, quantity, price, id, child)
+        return self._desk.fill(self._label, quantity, price, id, child, time)
 
     def observe(self, bar: Mapping[str, Any] | pd.Series[Any]) -> list[str]:
         """Take in the bar that has closed; see :meth:`Desk.observe`."""

@@ -109,7 +109,7 @@ def test_status_needs_no_right_to_write(folder, ended):
         status = None
     before = sorted(os.listdir(folder))
     with without_rights(folder):
-        with pytest.raises(DeskError, match="cannot be opened|cannot be written"):
+        with pytest.raises(DeskError, match=r"cannot be opened|cannot be written"):
             Desk(place)
         seen = Desk.peek(place)
         assert waiting(place) == []

@@ -283,15 +283,19 @@ class Filled(Event):
         child: Child order that it belongs to; empty where none was open.
         late: Whether the bar of the child order had closed.
         over: Units (or money) beyond the amount of the order, through this fill.
+        time: When the venue filled it, nanoseconds UTC; when it was taken in where the venue did not say, ``None`` in
+            logs of version 1.
     """
 
     kind: ClassVar[str] = "filled"
+    version: ClassVar[int] = 2
     fill: str
     quantity: Decimal
     price: Decimal
     child: str
     late: bool = False
     over: Decimal = Decimal(0)
+    time: int | None = None
 
 
 @dataclass(frozen=True)

@@ -44,16 +44,14 @@ def report(options: ReportOptions, out: Output) -> None:
     Example: lem desk report desk.db 1 --against twap,volume_curve
     """
     from lem_models.desk.ledger import Ledger
-    from lem_models.desk.report import order_report
+    from lem_models.desk.report import read_order
     from lem_models.guard.output import check_folder, to_json
 
     check_folder(options.out)
     store = existing_store(options.db, read_only=True)
     try:
-        measured = order_report(
-            Ledger(store, time.time_ns),
-            options.order,
-            bars=None if options.data is None else options.read(options.data),
+        bars = None if options.data is None else options.read(options.data)
+        measured = read_order(Ledger(store, time.time_ns), options.order, bars=bars).measured(
             against=named_policies(comma_separated(options.against)),
             costs=options.costs(),
             allow_frequency=options.any_frequency,
