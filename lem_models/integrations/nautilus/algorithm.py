@@ -5,8 +5,8 @@ A strategy submits a market order (or a limit order) with the id of the algorith
 sends a child order. What is sent comes from the :class:`~lem_models.integrations.nautilus.core.ChildLedger`: the
 engine's own counter of child orders lives in memory, and its state of algorithms is not saved.
 
-- Bars are read from the cache, at an alert set to the close of the coming bar. In a backtest it fires after the bar and
-  the fills of its time were processed. Where the bar is not there yet it looks again every second.
+- Bars are read from the cache, by a timer at bar closes. In a backtest it fires after the bar and the fills of its time
+  were processed. Where the bar is not there yet the algorithm looks again after a second.
 - It never waits for a fill. What a child order has not filled stays reserved until the venue says that it is over.
 - The parent order itself is never sent and keeps its quantity (children are spawned with ``reduce_primary=False``). It
   is closed with an ``OrderCanceled`` if its time is over and something is left, or with an ``OrderDenied`` if it is
@@ -16,7 +16,6 @@ engine's own counter of child orders lives in memory, and its state of algorithm
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.config import ExecAlgorithmConfig
@@ -54,8 +53,8 @@ class LEMExecAlgorithmConfig(ExecAlgorithmConfig, frozen=True, kw_only=True):
     """Settings of :class:`LEMExecAlgorithm`.
 
     Args:
-        model: Who decides: a name as :func:`~lem_models.load_policy` takes it, such as ``"lem-crypto-hourly"``, ``"twap"``
-            or the folder of a model.
+        model: Who decides: a name as :func:`~lem_models.load_policy` takes it, such as ``"lem-crypto-hourly"`` or
+            ``"twap"``, or the folder of a model.
         bar_type: Bars that it decides on, of the one instrument that it trades.
         state_path: File of the ledger, which is made; ``None`` to keep it in memory, for backtests.
         calendar: Calendar of the bars, such as ``"XNYS"`` or ``"24/7"``; inferred from the bars by default.
@@ -97,7 +96,8 @@ class LEMExecAlgorithm(ExecAlgorithm):
         self._pending: list[Order] = []  # parents that came while a bar close is being worked through
         self._working: set[str] = set()  # parents to be closed once they are over
         self._followed: set[str] = set()  # strategies whose events are subscribed to
-        self._alert = f"{self.id}-{config.bar_type}"
+        self._timer = f"{self.id}-{config.bar_type}"
+        self._late_timer = f"{self._timer}-late"
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -127,10 +127,10 @@ class LEMExecAlgorithm(ExecAlgorithm):
         self.subscribe_bars(self._bar_type)
         for parent in self._ledger.active:
             if self._has(parent):
-                self._resume(parent)
+                self._go_on(parent)
             else:
                 self.log.warning(f"Parent order {parent} is under way: it goes on once it is submitted again")
-        self._set_alert()
+        self._keep_time()
 
     def on_stop(self) -> None:
         """Stop deciding; the ledger keeps the parent orders."""
@@ -169,7 +169,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
             self._pending.append(order)
         elif self._take(order, wanted):
             self._send()
-        self._set_alert()
+        self._keep_time()
 
     def _wanted(self, order: Order) -> DeskOrder:
         """The parent order as an order of the desk.
@@ -198,11 +198,11 @@ class LEMExecAlgorithm(ExecAlgorithm):
             rules,
             order.exec_algorithm_params,
             is_money=order.is_quote_quantity,
-            start=self._start(),
+            start=self._first_moment(),
             calendar=self.config.calendar,
         )
 
-    def _start(self) -> str:
+    def _first_moment(self) -> str:
         """When a parent order that comes now may trade: in the bar that has begun, but not in one that has closed."""
         newest, now = self.cache.bar(self._bar_type), self.clock.timestamp_ns()
         if newest is None:
@@ -230,10 +230,10 @@ class LEMExecAlgorithm(ExecAlgorithm):
             self._working.add(wanted.label)
             self.log.info(f"Parent order {wanted.label}: {ledger.parent(wanted.label).terms.max_periods} bars at most")
         else:
-            self._resume(wanted.label)
+            self._go_on(wanted.label)
         return True
 
-    def _resume(self, parent: str) -> None:
+    def _go_on(self, parent: str) -> None:
         """Go on with a parent order of the ledger: learn what has become of its child orders meanwhile."""
         self._working.add(parent)
         overdue = set(self.ledger.open_children(of_the_past=True))
@@ -316,7 +316,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
 
     # -- bar closes --------------------------------------------------------------------------------------------------
 
-    def _on_alert(self, event: Any) -> None:  # noqa: ANN401
+    def _on_time(self, event: Any) -> None:  # noqa: ANN401
         """A bar has closed, or should have; or the bar of a child order begins."""
         self._observe()
         self._cancel_overdue()
@@ -328,7 +328,8 @@ class LEMExecAlgorithm(ExecAlgorithm):
                 self._deny(order, str(error))
         self._send()
         self._settle()
-        self._set_alert()
+        self._keep_time()
+        self._look_again()
 
     def _observe(self) -> None:
         """Take in the bars that have closed since."""
@@ -336,7 +337,8 @@ class LEMExecAlgorithm(ExecAlgorithm):
         last = ledger.last_close(self._symbol)
         if last is None or not ledger.active:
             return
-        newer = closed_after(self.cache.bars(self._bar_type), last)
+        # A backtest may run a late alert with its clock set back, when later bars are in the cache already.
+        newer = [bar for bar in closed_after(self.cache.bars(self._bar_type), last) if bar.ts_init <= now]
         try:
             messages = ledger.observe(self._symbol, [bar_row(bar, self._step) for bar in newer])
         except BarsError as error:
@@ -408,18 +410,30 @@ class LEMExecAlgorithm(ExecAlgorithm):
                     )
                 )
 
-    def _set_alert(self) -> None:
-        """Look again when the coming bar closes or a child order is due; soon where a bar is late."""
-        ledger, now = self.ledger, self.clock.timestamp_ns()
-        if self._alert in self.clock.timer_names:
-            self.clock.cancel_timer(self._alert)
-        if not ledger.active and not self._pending:
+    def _keep_time(self) -> None:
+        """Run the timer while a parent order is under way.
+
+        The timer repeats, and is not set anew at each close: a backtest runs what is set within a callback only after
+        the next data.
+        """
+        ledger, now, names = self.ledger, self.clock.timestamp_ns(), self.clock.timer_names
+        is_busy = bool(ledger.active or self._pending)
+        if not is_busy:
+            for name in (self._timer, self._late_timer):
+                if name in names:
+                    self.clock.cancel_timer(name)
             return
-        closes = ledger.next_close(self._symbol)
-        times = [] if closes is None else [closes if closes > now else now + _SECOND]
-        times += [child.start for child in ledger.wanted() if child.start > now]
-        if times:
-            self.clock.set_time_alert_ns(self._alert, min(times), callback=self._on_alert)
+        if self._timer not in names:
+            newest = self.cache.bar(self._bar_type)
+            close = ledger.last_close(self._symbol) if newest is None else newest.ts_init
+            start = now if close is None else close + (now - close) // self._step * self._step
+            self.clock.set_timer_ns(self._timer, self._step, start, 0, self._on_time, fire_immediately=True)
+
+    def _look_again(self) -> None:
+        """Look again soon if the bar that should have closed is not there."""
+        due, now = self.ledger.next_close(self._symbol), self.clock.timestamp_ns()
+        if self.ledger.active and due is not None and due <= now and self._late_timer not in self.clock.timer_names:
+            self.clock.set_time_alert_ns(self._late_timer, now + _SECOND, self._on_time)
 
     def _has(self, identifier: str) -> bool:
         return bool(self.cache.order_exists(ClientOrderId(identifier)))

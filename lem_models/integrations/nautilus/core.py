@@ -85,7 +85,7 @@ class ChildLedger:
     """Parent orders and their child orders.
 
     Args:
-        place: Path of an SQLite file, which is made; URL of a PostgreSQL database; ``None`` to keep everything in memory.
+        place: Path of an SQLite file, which is made; URL of a PostgreSQL database; ``None`` for memory.
         policy: Who decides: a policy, or a name as :func:`~lem_models.load_policy` takes it.
         clock: The time, nanoseconds UTC; the system's by default.
         rules: How long to wait for bars.

@@ -61,8 +61,6 @@ def instrument_of(symbol: str, *, lot: str, tick: str) -> CurrencyPair | Equity:
         size_increment=size,
         ts_event=0,
         ts_init=0,
-        margin_init=Decimal("0.01"),
-        margin_maint=Decimal("0.01"),
     )
 
 
@@ -197,7 +195,7 @@ def backtest(
     fill_model: FillModel | None = None,
     latency: LatencyModel | None = None,
     risk: RiskEngineConfig | None = None,
-    balance: int = 10**12,
+    balance: int = 10**7,
     **settings: Any,
 ) -> Run:
     """A backtest with a venue that fills at the next bar's VWAP, or by another model, one nanosecond later."""
@@ -214,6 +212,7 @@ def backtest(
         starting_balances=[Money(balance, instrument.quote_currency)],
         fill_model=NextBarVwap(bars) if fill_model is None else fill_model,
         latency_model=latency or LatencyModel(1),
+        frozen_account=True,  # balances of this size do not add up in the floats of a margin account
     )
     engine.add_instrument(instrument)
     engine.add_data(list(bars))
