@@ -21,6 +21,7 @@ PACKAGE = Path(lem_models.__file__).parent
 ROOMS = (
     "errors",
     "guard",
+    "notebook",
     "statistics",
     "orders",
     "markets",
@@ -40,13 +41,16 @@ ROOMS = (
 )
 """Rooms from the ground up."""
 
-KNOWS_ONLY_ERRORS = ("guard", "statistics")
+KNOWS_ONLY_ERRORS = ("guard", "notebook", "statistics")
 
 DOORS: Mapping[str, str] = {
     "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
+    "lem_models.execution.policy:Policy.execute_df": "lem_models.execution.execute",
     "lem_models.execution.policy:Policy.session": "lem_models.execution.session",
     "lem_models.execution.policy:Policy.desk": "lem_models.desk.session",
     "lem_models.orders.order:Order.sample": "lem_models.markets.order_sampling",
+    "lem_models.execution.result:ExecutionResult.plot": "lem_models.report.charts.results",
+    "lem_models.markets.bars:Bars.plot": "lem_models.report.charts.market",
     "lem_models.markets.bars:Bars.sample": "lem_models.markets.samples",
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",
     "lem_models.markets.bars:Bars.push_to_hub": "lem_models.hub.datasets.push",

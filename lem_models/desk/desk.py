@@ -23,7 +23,7 @@ from lem_models.desk.decision import Decision
 from lem_models.desk.engine import Engine
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
-from lem_models.desk.log.events import DESK, Answered, Cancelled, Decided, Opened, Paused, Recorded, Resumed
+from lem_models.desk.log.events import DESK, Answered, Cancelled, Opened, Paused, Recorded, Resumed
 from lem_models.desk.log.state import DeskState, OrderState, replay
 from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
@@ -34,11 +34,13 @@ from lem_models.desk.requests import carry_out, waiting
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
+from lem_models.desk.store.order_log import order_log
 from lem_models.desk.trading import Trading
 from lem_models.errors import DeskError, LEMError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
+from lem_models.notebook import describe
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -333,10 +335,32 @@ class Desk:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
 
-    def tidy(self) -> None:
-        """Let go of what orders that are over have left behind; takes a while, so call it when there is time."""
+    def __repr__(self) -> str:
+        """One line."""
+        status = self.status()
+        active = sum(order.is_active for order in self.state.orders.values())
+        return describe(
+            "Desk",
+            {"policy": self.policy_name, "orders": f"{len(status.orders)} ({active} active)"}
+            | {"symbols": len(status.feeds)},
+        )
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status()._repr_html_()
+
+    def tidy(self) -> bool:
+        """Let go of what orders that are over have left behind; takes a while, so call it when there is time.
+
+        Returns:
+            Whether there was enough of it.
+        """
+        if not self._trading.is_worn:
+            return False
         with self._changing() as change:
-            self._trading.tidy(change)
+            self._trading.forget()
+            self._trading.engine(change)
+        return True
 
     def coming(self, symbol: str) -> int:
         """Expected start of the next bar of a symbol, nanoseconds UTC."""
@@ -393,17 +417,20 @@ class Desk:
 
     def events(self, order: str) -> list[Recorded]:
         """Every event of an order, its decisions too, in their sequence."""
-        self._ledger.order(order)
-        return [each for recorded in self._ledger.store.read() for each in _of_order(recorded, order)]
+        return order_log(self._ledger.store, order, self._ledger.order(order).seq)
 
     @staticmethod
     def peek(place: str | os.PathLike[str]) -> DeskStatus:
         """The status of a desk that another process may run; takes no lease and changes nothing.
 
         Raises:
-            DeskError: The database cannot be opened.
+            DeskError: There is no desk (rule ``"desk"``), or the database cannot be read.
         """
-        state = replay(DatabaseStore(place).read())
+        store = DatabaseStore(place, read_only=True)
+        try:
+            state = replay(store.read())
+        finally:
+            store.close()
         return status_of(state, state.policy)
 
     # -- the process -------------------------------------------------------------------------------------------------
@@ -454,16 +481,3 @@ def _policy(policy: Policy | str | None, last: str) -> tuple[Policy, str]:
         return load_policy(chosen), chosen
     name = getattr(chosen, "name", None)
     return chosen, name if isinstance(name, str) else type(chosen).__name__
-
-
-def _of_order(recorded: Recorded, order: str) -> list[Recorded]:
-    """The events of one order in an event of the log."""
-    if recorded.stream == order:
-        return [recorded]
-    if not isinstance(recorded.event, Decided):
-        return []
-    return [
-        Recorded(order, entry.seq, recorded.at, Decided((entry,)), recorded.position)
-        for entry in recorded.event.decisions
-        if entry.order == order
-    ]

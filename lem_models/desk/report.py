@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from lem_models.desk.ledger import Ledger
 from lem_models.desk.log.events import BarFault, Decided, FellBack, Filled, Restored
 from lem_models.desk.log.state import OrderState
 from lem_models.desk.status import OrderStatus, status_of
+from lem_models.desk.store.order_log import order_log
 from lem_models.errors import BarsError, OrderError
 from lem_models.evaluation.tca import TransactionCosts, analyse_fills
 from lem_models.execution.costs import CostModel
@@ -45,6 +47,10 @@ class OrderReport:
         status = self.status.as_dict()
         status.pop("decision")
         return {"schema": 1, "status": status, "notes": list(self.notes), "costs": self.costs.as_dict()}
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status._repr_html_() + self.costs._repr_html_()
 
     def __str__(self) -> str:
         """The report as text."""
@@ -154,19 +160,20 @@ def _from_log(
     wanted: dict[int, float] = {}
     fills: dict[str, Filled] = {}
     notes: list[str] = []
-    for recorded in ledger.store.read():
+    events = order_log(ledger.store, label, state.seq)
+    faults = ledger.store.read(events[0].position, kind=BarFault.kind)
+    for recorded in sorted([*events, *faults], key=attrgetter("position")):
         event = recorded.event
         if isinstance(event, Decided):
             for entry in event.decisions:
-                if entry.order == label:
-                    windows[entry.child] = entry.start
-                    wanted[entry.start] = float(entry.quantity)
-        elif isinstance(event, BarFault) and event.symbol == state.order.symbol and event.fault != "duplicate":
-            if event.timestamp >= state.terms.start:
-                notes.append(event.message)
-        elif recorded.stream == label and isinstance(event, Filled):
+                windows[entry.child] = entry.start
+                wanted[entry.start] = float(entry.quantity)
+        elif isinstance(event, BarFault):
+            is_own = event.symbol == state.order.symbol and event.timestamp >= state.terms.start
+            notes += [event.message] if is_own and event.fault != "duplicate" else []
+        elif isinstance(event, Filled):
             fills[event.fill] = event
-        elif recorded.stream == label and isinstance(event, FellBack | Restored):
+        elif isinstance(event, FellBack | Restored):
             what = "the fallback decided from" if isinstance(event, FellBack) else "the policy decided again from"
             notes.append(f"{what} {moment(recorded.at):%Y-%m-%d %H:%M} UTC: {event.reason}")
     return windows, wanted, fills, notes

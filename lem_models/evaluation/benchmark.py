@@ -42,6 +42,7 @@ from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.order_placing import BarPlacement, StartRule
 from lem_models.modeling.config import LEMConfig
+from lem_models.notebook import cells_html, describe, facts_html
 from lem_models.orders import Order
 from lem_models.orders.table import COLUMNS, OrdersLike, orders_frame
 from lem_models.statistics.dominance import paired_comparison
@@ -128,7 +129,7 @@ class BenchmarkSettings(Settings):
         return placebos
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """Results of a benchmark.
 
@@ -162,6 +163,34 @@ class Benchmark:
     controls: Mapping[str, NullDraws] = field(default_factory=dict)
     placebos: tuple[MatchedPlacebo, ...] = ()
     sized: Mapping[str, Sequence[ExecutionResult]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line."""
+        mean = -self.results[self.model].orders["slippage_bps"].mean()
+        facts = {
+            "model": repr(self.model),
+            "policies": len(self.results),
+            "orders": f"{len(self.results[self.model].orders):,}",
+            "improvement": None if pd.isna(mean) else f"{mean:+.2f} bps against the own benchmark",
+        }
+        return describe("Benchmark", facts)
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook: means of every policy, without intervals; a report has those."""
+        head = ("policy", "orders", "mean, bps", "median, bps", "std, bps", "bars used", "incomplete")
+        rows = []
+        for name, result in self.results.items():
+            gain, incomplete = -result.orders["slippage_bps"], int((~result.orders["completed"]).sum())
+            numbers = [f"{value:+.2f}" for value in (gain.mean(), gain.median())] + [f"{gain.std(ddof=0):.2f}"]
+            used = f"{result.orders['periods_used'].mean():.1f}"
+            rows.append((name, f"{len(gain):,}", *numbers, used, f"{incomplete:,}"))
+        facts = {
+            "policy under test": self.model,
+            "bars": f"{len(self.bars):,} of {len(self.bars.symbols)} symbols, every {clock(self.bars.frequency)}",
+            "left out": f"{sum(self.excluded.values()):,} origins" if self.excluded else None,
+        }
+        title = "Benchmark: improvement against the own benchmark, gross, positive = good"
+        return facts_html(title, facts, cells_html(head, rows), note=" ".join(self.notes))
 
     @property
     def seen_percent(self) -> float | None:

@@ -18,7 +18,9 @@ from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.live import ModelStream
 from lem_models.modeling.module import LEMModule
 from lem_models.modeling.optimizer import OptimizerConfig
+from lem_models.modeling.summary import ModelSummary, model_facts, summarise_model
 from lem_models.modeling.transfer import HeadReport
+from lem_models.notebook import describe, facts_html
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,6 +171,32 @@ class LEMModel(LEMModule):
             raise UntrainedHeadError(
                 f"the {self.config.head!r} head has random weights: train the model, or load one with from_pretrained()"
             )
+
+    # -- what it is, and why it decides so -------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """One line; :meth:`summary` has the parts."""
+        facts = {
+            "head": self.config.head,
+            "bars": "/".join(self.config.frequencies) or None,
+            "horizon": f"{self.horizon} bars",
+            "weights": f"{sum(weight.numel() for weight in self.parameters()):,}",
+        }
+        return describe("LEMModel", {"name": repr(self.name)} | facts | {"trained": None if self.is_trained else "no"})
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return facts_html(f"LEMModel {self.name}", model_facts(self))
+
+    def summary(self) -> ModelSummary:
+        """What the model serves and reads, and its parts with their numbers of weights.
+
+        Example:
+            >>> print(LEMModel.from_pretrained("lem-dow-daily").summary())
+            LEMModel lem-dow-daily
+            ...
+        """
+        return summarise_model(self, self.name)
 
     # -- another horizon, another head -----------------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 
 from lem_models.desk.engine import Entry, begun_of, engine_order
-from lem_models.desk.intake import constraints_of
 from lem_models.desk.log.state import OrderState
 from lem_models.desk.orders.sizing import Sized, held_inside, size_notional, size_quantity
 from lem_models.desk.outlook.bar_paths import BarPaths, simulate_bars
@@ -249,7 +248,7 @@ def _sized(order: OrderState, bar: int, wish: float, left: Decimal, carry: Decim
         volume = order.expected[bar] if bar < len(order.expected) else 0.0
         cap = Decimal(repr(volume)) * Decimal(repr(wanted.max_participation))
     size = size_notional if wanted.is_notional else size_quantity
-    return size(wish, wanted.amount, left, carry=carry, constraints=constraints_of(wanted), price=price, cap=cap)
+    return size(wish, wanted.amount, left, carry=carry, constraints=wanted.constraints, price=price, cap=cap)
 
 
 def _copies(own: Bars, names: list[str]) -> Bars:

@@ -48,7 +48,7 @@ def report(options: ReportOptions, out: Output) -> None:
     from lem_models.guard.output import check_folder, to_json
 
     check_folder(options.out)
-    store = existing_store(options.db)
+    store = existing_store(options.db, read_only=True)
     try:
         measured = order_report(
             Ledger(store, time.time_ns),

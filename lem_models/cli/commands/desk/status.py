@@ -31,7 +31,7 @@ def status(options: StatusOptions, out: Output) -> None:
     from lem_models.desk.requests import waiting
     from lem_models.desk.status import status_of
 
-    store = existing_store(options.db)
+    store = existing_store(options.db, read_only=True)
     try:
         state = replay(store.read())
         requests = waiting(store)
