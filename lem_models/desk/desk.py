@@ -41,6 +41,7 @@ from lem_models.errors import DeskError, LEMError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
+from lem_models.notebook import describe
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -338,10 +339,32 @@ class Desk:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
 
-    def tidy(self) -> None:
-        """Let go of what orders that are over have left behind; takes a while, so call it when there is time."""
+    def __repr__(self) -> str:
+        """One line."""
+        status = self.status()
+        active = sum(order.is_active for order in self.state.orders.values())
+        return describe(
+            "Desk",
+            {"policy": self.policy_name, "orders": f"{len(status.orders)} ({active} active)"}
+            | {"symbols": len(status.feeds)},
+        )
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status()._repr_html_()
+
+    def tidy(self) -> bool:
+        """Let go of what orders that are over have left behind; takes a while, so call it when there is time.
+
+        Returns:
+            Whether there was enough of it.
+        """
+        if not self._trading.is_worn:
+            return False
         with self._changing() as change:
-            self._trading.tidy(change)
+            self._trading.forget()
+            self._trading.engine(change)
+        return True
 
     def coming(self, symbol: str) -> int:
         """Expected start of the next bar of a symbol, nanoseconds UTC."""

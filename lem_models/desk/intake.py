@@ -15,7 +15,6 @@ from lem_models.desk.log.events import DESK, Added, Amended, HistoryTaken
 from lem_models.desk.market_data.symbol_market import SymbolMarket, read_history, stored_history
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.orders.sizing import Constraints
 from lem_models.desk.orders.terms import Terms, first_bar, resolve
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.encoding_stream import kept_bars
@@ -24,18 +23,13 @@ from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["AMENDABLE", "Intake", "constraints_of"]
+__all__ = ["AMENDABLE", "Intake"]
 
 AMENDABLE = ("amount", "end", "max_duration", "min_duration", "max_participation", "risk_aversion")
 """Fields that :meth:`Desk.amend` changes."""
 
 _DIGITS = 9  # of an expected volume in the log
 _KEPT = 1000  # expected volumes that are kept
-
-
-def constraints_of(order: DeskOrder) -> Constraints:
-    """The venue's minimums of an order."""
-    return Constraints(order.lot_size, order.min_quantity, order.min_notional)
 
 
 class Intake:
@@ -217,7 +211,7 @@ class Intake:
             expected: Volume expected in each bar that is left.
             price: Last close.
         """
-        value, limits = Decimal(repr(price)), constraints_of(order)
+        value, limits = Decimal(repr(price)), order.constraints
         units = left / value if order.is_notional else left
         least, rule = limits.smallest(value, limits.step(units))
         if units < least:

@@ -51,6 +51,10 @@ class OrderReport:
         status.pop("decision")
         return {"schema": 1, "status": status, "notes": list(self.notes), "costs": self.costs.as_dict()}
 
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status._repr_html_() + self.costs._repr_html_()
+
     def __str__(self) -> str:
         """The report as text."""
         lines = [str(self.status).partition("\n")[0], *(f"! {note}" for note in self.notes)]

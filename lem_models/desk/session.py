@@ -107,6 +107,14 @@ class DeskSession:
         """End the order."""
         self._desk.cancel(self._label, reason)
 
+    def __repr__(self) -> str:
+        """One line."""
+        return f"DeskSession({self._desk.status().orders[0].line})"
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self._desk.status().orders[0]._repr_html_()
+
     def pause(self) -> None:
         """Send nothing until :meth:`resume`."""
         self._desk.pause(self._label)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +51,7 @@ Booleans = npt.NDArray[np.bool_]
 _DUST = dust(torch.float64)
 
 
-@dataclass(frozen=True)
-class Filled:
+class Filled(NamedTuple):
     """What filled of an order in a bar.
 
     Attributes:

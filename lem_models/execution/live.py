@@ -297,7 +297,7 @@ class LiveOrders:
 
     def observe(
         self,
-        bars: Mapping[str, Mapping[str, Any] | pd.Series[Any]],
+        bars: Mapping[str, Mapping[str, Any] | pd.Series[Any] | ClosedBar],
         fills: Mapping[Hashable, Filled] | None = None,
     ) -> None:
         """Take in the bars that have closed.
@@ -306,8 +306,8 @@ class LiveOrders:
 
         Args:
             bars: For each symbol the columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be
-                left out. The columns that the history carries along may be there too, and no others. Symbols that no
-                order has traded are ignored.
+                left out. The columns that the history carries along may be there too, and no others. A bar that another
+                reader has checked is taken as it is. Symbols that no order has traded are ignored.
             fills: With ``fills="reported"``: what really filled in these bars, by ``order_id``; what came late from
                 earlier bars is included. Orders without an entry filled nothing.
 
@@ -831,7 +831,7 @@ def _starts(table: pd.DataFrame) -> Integers:
 def _check_bars(bars: object, followed: Container[str]) -> None:
     """Refuse what is not a bar for each symbol: a bar alone would look like one of symbols that nobody trades."""
     if not isinstance(bars, Mapping) or not all(
-        name in followed or isinstance(bar, Mapping | pd.Series) for name, bar in bars.items()
+        name in followed or isinstance(bar, Mapping | pd.Series | ClosedBar) for name, bar in bars.items()
     ):
         raise BarsError(
             "closed bars are a mapping from symbols to bars, {'BTCUSDT': {'timestamp': ..., 'open': ...}}; got "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +11,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    RichProgressBar,
-    TQDMProgressBar,
     WeightAveraging,
 )
 
@@ -21,6 +18,7 @@ from lem_models.errors import ConfigError
 from lem_models.training.checkpoint import MovableCheckpoint, RunStamp
 from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.folder import RunFolder
+from lem_models.training.progress import TrainingProgress
 from lem_models.training.push import PushToHub
 from lem_models.training.recipe import Recipe
 from lem_models.training.settings import TrainingSettings
@@ -69,7 +67,7 @@ class RunCallbacks:
                 EarlyStopping("val_utility", mode="max", patience=trainer.patience, check_on_train_epoch_end=False)
             )
         if settings.progress:
-            others.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=25))
+            others.append(TrainingProgress())
         if trainer.averaging:
             others.append(_MovingAverage(trainer.averaging))
         if settings.is_sharded:

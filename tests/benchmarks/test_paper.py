@@ -200,6 +200,7 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.usefixtures("quick_regressions")
 def test_the_command_trains_executes_logs_and_decomposes(folder, tmp_path, log, monkeypatch, capsys):
     monkeypatch.setattr(paper, "MARKETS", {"crypto": TINY})
     monkeypatch.setattr(paper, "Sizes", lambda: SMALL)

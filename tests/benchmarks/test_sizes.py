@@ -33,7 +33,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def tables(bars, orders, model):
-    rivals = {name: load_policy(name) for name in ("twap", "longstaff_schwartz_net")}
+    rivals = {name: load_policy(name) for name in ("twap", "almgren_chriss")}
     return compared({"ours": model}, rivals, bars, orders, COSTS, sizes=(0.001, 0.1), bootstrap=200)
 
 

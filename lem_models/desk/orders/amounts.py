@@ -64,7 +64,7 @@ _FORM = re.compile(
     r"(?P<factor>k|thousand|mn|mio|million|bn|billion)?\s*(?P<word>[A-Za-z][\w.\-]*)?",
     re.IGNORECASE,
 )
-_DIGITS = 38  # more than any venue has, and less than would slow arithmetic down
+_DIGITS = 24  # more than any venue has, and few enough that sums of 28 digits are exact
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def plain_text(value: Decimal) -> str:
     """
     if not value:
         return "0"
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import numpy as np
-
-from lem_models.errors import BarsError, OrderError
+from lem_models.errors import OrderError
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, read_moment
 from lem_models.markets.calendar.frequency import moment
-from lem_models.markets.calendar.kinds import Calendar
+from lem_models.markets.calendar.kinds import Calendar, next_start
 from lem_models.orders.durations import read_duration
 from lem_models.orders.rules import MAX_PERIODS
 
-__all__ = ["SESSIONS", "check_duration", "check_time", "next_start", "steps"]
+__all__ = ["SESSIONS", "check_duration", "check_time", "steps"]
 
 SESSIONS = re.compile(r"(\d{1,4})\s*sessions?", re.IGNORECASE)
 """A number of sessions in words."""
@@ -68,14 +66,6 @@ def check_duration(value: object, field: str) -> int | str:
         field=field,
         rule="duration",
     )
-
-
-def next_start(calendar: Calendar, timestamp: int) -> int:
-    """Start of the next bar; a schedule is extended as far as it needs to be."""
-    try:
-        return calendar.next_start(timestamp)
-    except BarsError:
-        return calendar.followed_by(np.array([timestamp + calendar.frequency.value])).next_start(timestamp)
 
 
 def steps(calendar: Calendar, timestamp: int) -> Iterator[int]:

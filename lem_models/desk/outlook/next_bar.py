@@ -20,12 +20,13 @@ from lem_models.desk.log.state import OrderState
 from lem_models.desk.market_data.feed import Fill
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.outlook.forecast import Forecast, forecast_order
+from lem_models.desk.outlook.forecast import forecast_order
 from lem_models.desk.running.bar_sources import closed_by
 from lem_models.desk.running.fill_files import FillRow
 from lem_models.desk.status import OrderStatus
 from lem_models.desk.store.event_store import MemoryStore
 from lem_models.errors import BarsError, LEMError, OrderError
+from lem_models.evaluation.outlook.forecast import Forecast
 from lem_models.execution.policy import Policy
 from lem_models.guard.timestamps import MomentError, read_moment
 from lem_models.markets.bars import Bars

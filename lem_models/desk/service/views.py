@@ -41,7 +41,7 @@ def decision_row(order: OrderState) -> dict[str, Any] | None:
         "side": wanted.side.value,
         "quantity": "0" if paused else plain_text(entry.quantity),
         "notional": "0" if paused else plain_text(entry.notional),
-        "fraction": 0.0 if paused else float(size) / float(wanted.amount),
+        "fraction": 0.0 if paused else float(size / wanted.amount),
         "start": _iso(entry.start),
         "end": _iso(entry.start + order.terms.step),
         "limit_participation": wanted.max_participation,

@@ -65,7 +65,7 @@ def coverage_figure(check: DataCheck, *, theme: Theme = "light") -> Figure:
     edges, shares = coverage(check.bars)
     shares, names = shares[:_SYMBOLS], check.bars.symbols[:_SYMBOLS]
     ink = ink_of(theme)
-    figure = empty_figure(9.0, 1.0 + 0.22 * len(names))
+    figure = empty_figure(9.0, 1.0 + 0.22 * len(names), ink)
     axes = figure.subplots()
     dress(axes, ink)
     axes.grid(visible=False)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import typer
 from pydantic import Field
 
 from lem_models.cli.bars import BARS, BarsOptions
 from lem_models.cli.options import as_arguments
-from lem_models.cli.terminal import make_console
+from lem_models.cli.output import Output
 
 __all__ = ["CheckOptions", "check"]
 
@@ -19,19 +19,19 @@ __all__ = ["CheckOptions", "check"]
 class CheckOptions(BarsOptions):
     """Options of ``lem data check``."""
 
-    flags: ClassVar[dict[str, str]] = {"as_json": "--json"}
-
     data: Annotated[Path, typer.Argument()] = Field(description=BARS)
-    as_json: bool = Field(False, description="Print all properties as JSON.")
     html: Path | None = Field(None, description="Also write a page with a picture of the coverage.")
     licence: str = Field(
         "", description="Terms of use of the data, for the page; by default those in the record of lem data fetch."
     )
 
 
-def check(options: CheckOptions) -> None:
-    """Check bars: gaps, halts, outliers, splits, estimated notionals, calendar, doubtful times."""
-    from lem_models.guard.output import check_file, json_text
+def check(options: CheckOptions, out: Output) -> None:
+    """Check bars: gaps, halts, outliers, splits, estimated notionals, calendar, doubtful times.
+
+    Example: lem data check bars.csv --html check.html
+    """
+    from lem_models.guard.output import check_file
     from lem_models.markets.download.record import terms_of
     from lem_models.markets.quality.report import check_bars
     from lem_models.report.console import fitting_table
@@ -47,15 +47,12 @@ def check(options: CheckOptions) -> None:
     if options.html is not None:
         command = shlex.join(["lem", "data", "check", str(options.data), *as_arguments(options, BarsOptions)])
         write_data_page(checked, options.html, title=f"Check of {options.data.name}", command=command)
-    if options.as_json:
-        typer.echo(json_text(checked.as_dict()))
-        return
-    console = make_console()
+    out.add(checked.as_dict())
     for name, value in checked.facts().items():
-        console.print(f"{name:<32}{fact_text(value)}", markup=False, highlight=False, soft_wrap=True)
+        out.say(f"{name:<32}{fact_text(value)}")
     for table in (symbols_table(checked), *finding_tables(checked)):
-        console.print(fitting_table(console, table))
+        out.console.print(fitting_table(out.console, table))
     for text in checked.warnings():
-        console.print(f"! {text}", markup=False, soft_wrap=True)
+        out.say(f"! {text}")
     if options.html is not None:
-        console.print(f"\n{options.html.resolve()}", markup=False, soft_wrap=True)
+        out.say(f"\n{options.html.resolve()}", html=options.html.resolve())

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from lem_models import Bars, synthetic_bars
-from lem_models.desk.outlook.bar_paths import simulate_bars
 from lem_models.errors import BarsError, ConfigError
+from lem_models.evaluation.outlook.bar_paths import simulate_bars
 
 
 def until(bars, row):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 from pydantic import Field
 
-from lem_models.cli.bars import BarsOptions, calendar_choice
+from lem_models.cli.bars import BarsOptions, bars_facts, calendar_choice
+from lem_models.cli.output import Output, note
 from lem_models.cli.signals import Stopped
-from lem_models.cli.terminal import make_console, spinner
 from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.download import Download
-    from lem_models.markets.download.source import Planned, Report
+    from lem_models.markets.download.source import Planned
 
 __all__ = ["FetchOptions", "fetch"]
 
@@ -63,10 +62,12 @@ class FetchOptions(Settings):
     rate: float = Field(10.0, gt=0, description="Most requests in a second.")
 
 
-def fetch(options: FetchOptions) -> None:
+def fetch(options: FetchOptions, out: Output) -> None:
     """Download bars, check them, and write them with a record of where they come from (FILE.source.json).
 
     An interrupted download goes on where it stopped: repeat the command.
+
+    Example: lem data fetch binance BTCUSDT,ETHUSDT --interval 1h --from 2023-01 --out bars.parquet
     """
     from lem_models.markets.download import Download, record_of
     from lem_models.markets.download.transfer import Manners
@@ -89,65 +90,42 @@ def fetch(options: FetchOptions) -> None:
         manners=Manners(per_second=options.rate),
     )
     if options.dry_run:
-        _print_plan(download.plan(), download.notes)
+        _print_plan(out, download.plan(), download.notes)
         return
     try:
-        with _progress() as report:
+        with out.progress_of_tasks() as report:
             bars = download.write(report)
     except Stopped as stop:
         stop.advice = "repeat the command to go on: what is here is not fetched again"
         raise
-    _print_result(bars, download)
-    typer.echo(f"{download.path.resolve()}\n{record_of(download.path).resolve()}")
+    _print_result(out, bars, download)
+    file, record = download.path.resolve(), record_of(download.path).resolve()
+    out.say(f"{file}\n{record}", file=file, record=record)
 
 
-def _print_plan(planned: list[Planned], notes: list[str]) -> None:
+def _print_plan(out: Output, planned: list[Planned], notes: list[str]) -> None:
+    out.add({"planned": [asdict(line) for line in planned], "notes": notes})
     for line in planned:
         size = "" if line.bytes is None else f", {_size(line.bytes)}"
-        typer.echo(f"{line.symbol}: {line.what}{size}, {line.period}, from {line.address}")
-    for note in notes:
-        typer.echo(f"note: {note}")
+        out.say(f"{line.symbol}: {line.what}{size}, {line.period}, from {line.address}")
+    for text in notes:
+        note(text)
     sizes = [line.bytes for line in planned]
     total = "" if None in sizes else f"; {_size(sum(filter(None, sizes)))} in all"
-    typer.echo(f"dry run: no bars were fetched{total}")
+    out.say(f"dry run: no bars were fetched{total}")
 
 
-def _print_result(bars: Bars, download: Download) -> None:
-    typer.echo(repr(bars))
-    for reason, count in download.repairs.items():
-        typer.echo(f"{count:,} {reason}")
-    for note in download.notes:
-        typer.echo(f"note: {note}")
+def _print_result(out: Output, bars: Bars, download: Download) -> None:
     share = download.exact_share
+    out.add(bars_facts(bars) | {"repairs": download.repairs, "notes": download.notes, "exact_share": share})
+    out.say(repr(bars))
+    for reason, count in download.repairs.items():
+        out.say(f"{count:,} {reason}")
+    for text in download.notes:
+        note(text)
     if share is not None and share < 1.0:
-        typer.echo(f"the notional is estimated in {1.0 - share:.1%} of the bars (notional_exact is false)")
+        out.say(f"the notional is estimated in {1.0 - share:.1%} of the bars (notional_exact is false)")
 
 
 def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
-
-
-@contextmanager
-def _progress() -> Iterator[Report]:
-    """Progress bars on a terminal, which disappear at the end; nothing if the output goes to a file or a pipe."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(spinner(make_console())),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        tasks: dict[str, int] = {}
-
-        def report(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            is_done = total is not None and done >= total
-            progress.update(tasks[what], completed=done, total=total, visible=not is_done)  # type: ignore[arg-type]
-
-        yield report

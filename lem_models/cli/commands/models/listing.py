@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lem_models.evaluation.prices import AGAINST
 from lem_models.hub.models.zoo import Headline, ZooList
-from lem_models.report.terminal_width import fits
+from lem_models.report.terminal.width import fits
 
 __all__ = ["print_models"]
 

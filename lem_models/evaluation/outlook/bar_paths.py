@@ -21,13 +21,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from lem_models.desk.orders.times import next_start
 from lem_models.errors import BarsError, ConfigError
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.exchange import Exchange
+from lem_models.markets.calendar.grid import Grid
+from lem_models.markets.calendar.kinds import Calendars, next_start
 from lem_models.markets.live_bars import followed_by
+from lem_models.markets.validation import VALUES, Columns
 from lem_models.orders.rules import SIZE_SESSIONS
 
 __all__ = ["BarPaths", "simulate_bars"]
@@ -70,8 +73,32 @@ class BarPaths:
         """Number of paths."""
         return len(self.close)
 
+    def after(self, history: Bars) -> Bars:
+        """A market with a symbol for each path: the same past, then the bars of the path.
 
-def simulate_bars(history: Bars, periods: int, *, paths: int = 200, seed: int = 0) -> BarPaths:
+        Args:
+            history: Closed bars of one symbol; the paths begin after them.
+        """
+        count, low = len(self), np.minimum(self.low, np.minimum(self.open, self.close))
+        high = np.maximum(self.high, np.maximum(self.open, self.close))
+        notional = np.clip(self.vwap, low, high) * self.volume
+        ahead = dict(zip(VALUES, (self.open, high, low, self.close, self.volume, notional), strict=True))
+        values = {
+            name: np.concatenate([np.tile(getattr(history, name), (count, 1)), columns], axis=1).ravel()
+            for name, columns in ahead.items()
+        }
+        each = np.concatenate([history.timestamp, self.timestamp])
+        timestamp, offsets = np.tile(each, count), np.arange(count + 1) * len(each)
+        calendars = Calendars.all_of(history.grid.calendar.followed_by(each), count)
+        grid = Grid.build(calendars, offsets, timestamp, values["volume"])
+        symbols = tuple(f"path {number}" for number in range(count))
+        columns = Columns(symbols, offsets, timestamp, values, pd.DataFrame(index=pd.RangeIndex(len(timestamp))))
+        return Bars.of_columns(columns, grid)
+
+
+def simulate_bars(
+    history: Bars, periods: int, *, paths: int = 200, seed: int = 0, starts: Integers | None = None
+) -> BarPaths:
     """Simulate the bars that follow a history.
 
     Args:
@@ -79,6 +106,7 @@ def simulate_bars(history: Bars, periods: int, *, paths: int = 200, seed: int = 
         periods: Bars of a path.
         paths: Number of paths.
         seed: Seed of the draws; equal seeds give equal paths.
+        starts: Starts of the bars to come, nanoseconds UTC, int64 [periods]; default: by the calendar.
 
     Raises:
         ConfigError: There are several symbols, or no paths or periods.
@@ -94,7 +122,7 @@ def simulate_bars(history: Bars, periods: int, *, paths: int = 200, seed: int = 
         raise ConfigError(f"paths are simulated for one symbol, the history has {len(history.symbols)}: select one")
     if periods < 1 or paths < 1:
         raise ConfigError(f"paths and periods are at least 1; got {paths} paths of {periods} periods")
-    timestamp = _coming(history, periods)
+    timestamp = _coming(history, periods) if starts is None else starts
     close = float(history.close[-1])
     stand_in = [[(at, close, close, close, close, 1.0, close) for at in timestamp.tolist()]]
     whole = followed_by(history, history.grid.calendar, stand_in)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from pydantic import Field
 
-from lem_models.cli.bars import BARS, BarsOptions, calendar_choice
+from lem_models.cli.bars import BARS, BarsOptions, bars_facts, calendar_choice
+from lem_models.cli.output import Output
 from lem_models.cli.paths import check_readable
-from lem_models.cli.terminal import make_console
 from lem_models.errors import BarsError
 
 __all__ = ["ConvertOptions", "convert"]
@@ -23,8 +23,11 @@ class ConvertOptions(BarsOptions):
     target: Annotated[Path, typer.Argument()] = Field(description="File to write, in any of these formats.")
 
 
-def convert(options: ConvertOptions) -> None:
-    """Check bars and write them in another format. An .arrow file opens at once and is never loaded whole."""
+def convert(options: ConvertOptions, out: Output) -> None:
+    """Check bars and write them in another format. An .arrow file opens at once and is never loaded whole.
+
+    Example: lem data convert bars.parquet bars.arrow
+    """
     from lem_models.guard.output import check_file
     from lem_models.markets.bars import Bars
     from lem_models.markets.storage.files import format_of
@@ -46,4 +49,4 @@ def convert(options: ConvertOptions) -> None:
     else:
         bars = options.read(source)
         bars.write(target)
-    make_console().print(f"{bars!r}\n{target.resolve()}", soft_wrap=True, markup=False)
+    out.say(f"{bars!r}\n{target.resolve()}", file=target.resolve(), **bars_facts(bars))
