@@ -35,6 +35,7 @@ ROOMS = (
     "training",
     "desk",
     "integrations",
+    "app",
     "cli",
     "",  # lem_models/__init__.py, the public face
 )
