@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lem_models.cli.commands.app.start import start_app
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.buyback import buyback
 from lem_models.cli.commands.check_leak import check_leak
@@ -134,6 +135,7 @@ add_command(app, explain, name="explain", summary="Why a model decided as it did
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
 add_command(app, serve, name="serve", summary="Serve a desk: REST, WebSocket, status page, metrics.")
+add_command(app, start_app, name="app", summary="One order in a browser, beside baselines.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
