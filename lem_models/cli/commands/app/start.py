@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from lem_models.cli.terminal import make_console
+from lem_models.cli.output import Output
 from lem_models.guard.settings import Settings
 
 __all__ = ["AppOptions", "start_app"]
@@ -17,7 +17,7 @@ class AppOptions(Settings):
     port: int = Field(7860, ge=0, description="Port to listen on; 0 for any free one.")
 
 
-def start_app(options: AppOptions) -> None:
+def start_app(options: AppOptions, out: Output) -> None:
     """Run the app: choose a model and bars, define an order, and watch it execute beside baselines, bar by bar.
 
     It prints its address once it can be reached, and runs until it is interrupted. Everything stays on this machine: no
@@ -28,9 +28,8 @@ def start_app(options: AppOptions) -> None:
     """
     from lem_models.app import launch
 
-    console = make_console()
     launch(
         options.host,
         options.port,
-        announce=lambda address: console.print(f"The app is at {address}", soft_wrap=True, markup=False),
+        announce=lambda address: out.event("address", {"address": address}, f"The app is at {address}"),
     )
