@@ -43,7 +43,7 @@ PATH_GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Parts of the state that move during an order, by what they are: what is left, prices, and volumes."""
 
-TOLERANCE = 2e-4
+TOLERANCE = 5e-4
 """Difference aimed at between the sum of the attributions and that of the outputs, of a fraction or a probability."""
 
 _BEGIN = 32  # intervals

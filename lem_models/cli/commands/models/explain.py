@@ -25,7 +25,7 @@ class ExplainOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     model: str | None = Field(
         None, description="Model: a bundled name, a folder or a Hub id; default the bundled model that fits the bars."
     )
-    order: str | None = Field(None, description="order_id of the order to explain; default the first that ran.")
+    order_id: str | None = Field(None, description="The order to explain; default the first that ran.")
     period: int | None = Field(
         None,
         ge=0,
@@ -63,10 +63,10 @@ def explain(options: ExplainOptions, out: Output) -> None:
         reasons = "; ".join(sorted(set(result.excluded["reason"])))
         raise OrderError(f"no order could run: {reasons}", rule="orders that can run")
     labels = {str(label): label for label in result.orders["order_id"].tolist()}
-    chosen = next(iter(labels)) if options.order is None else options.order
+    chosen = next(iter(labels)) if options.order_id is None else options.order_id
     if chosen not in labels:
         known = ", ".join(list(labels)[:5]) + (", ..." if len(labels) > 5 else "")
-        raise ConfigError(f"--order {chosen!r}: no order that ran has this order_id; there are {known}")
+        raise ConfigError(f"--order-id {chosen!r}: no order that ran has this order_id; there are {known}")
     explanation = model.explain(
         result, labels[chosen], period=options.period, paths=options.paths, seed=options.seed, costs=costs
     )
