@@ -125,7 +125,10 @@ def reconcile(market, bars, instrument, model):
 
 
 def real(market, folder):
-    window = [("timestamp", ">=", pd.Timestamp(market.first, tz="UTC")), ("timestamp", "<", pd.Timestamp(market.last, tz="UTC"))]
+    window = [
+        ("timestamp", ">=", pd.Timestamp(market.first, tz="UTC")),
+        ("timestamp", "<", pd.Timestamp(market.last, tz="UTC")),
+    ]
     frame = pd.read_parquet(folder / market.file, filters=[("symbol", "==", market.symbol), *window])
     instrument = instrument_of(market.symbol, lot=market.lot, tick=market.tick)
     bars = bars_of(frame, instrument, bar_type_of(instrument, pd.Timedelta(market.step)), exact=market.exact)
