@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lem_models.cli.commands.app.publish_space import publish_space
 from lem_models.cli.commands.app.start import start_app
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.buyback import buyback
@@ -116,7 +117,7 @@ def desk(context: typer.Context) -> None:
 
 @publish_app.callback()
 def publish(context: typer.Context) -> None:
-    """Publish models and data sets to the Hub.
+    """Publish models, data sets and the app to the Hub.
 
     Example: lem publish model my-model --to org/name --dry-run
     """
@@ -156,3 +157,4 @@ add_command(desk_app, report, name="report", summary="What an order cost, and wh
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")
+add_command(publish_app, publish_space, name="space", summary="Publish the app as a Space.")
