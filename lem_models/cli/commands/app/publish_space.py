@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import typer
 from pydantic import Field
 
-from lem_models.cli.commands.models.publish_model import DESTINATION_FLAGS, DRY_RUN
+from lem_models.cli.commands.models.publish_model import DESTINATION_FLAGS, DRY_RUN, say_plan
 from lem_models.cli.options import narrowed
+from lem_models.cli.output import Output
 from lem_models.hub.settings import SpaceUpload
 
 __all__ = ["PublishSpaceOptions", "publish_space"]
@@ -22,7 +22,7 @@ class PublishSpaceOptions(SpaceUpload):
     dry_run: bool = Field(False, description=DRY_RUN)
 
 
-def publish_space(options: PublishSpaceOptions) -> None:
+def publish_space(options: PublishSpaceOptions, out: Output) -> None:
     """Publish the app as a Space: a page, app.py and requirements.txt, which installs this release; print the URL.
 
     Example: lem publish space --to desk/one-order --private --dry-run
@@ -33,10 +33,9 @@ def publish_space(options: PublishSpaceOptions) -> None:
     if options.dry_run:
         plan = push.plan_space(upload)
         shown = "\n\n".join(f"{file.path}:\n{_text(file.content)}" for file in plan.files)
-        typer.echo(f"{plan}\n\n{shown}\ndry run: nothing was sent")
+        say_plan(out, plan, is_sent=False, more=shown)
         return
-    plan = push.publish_space(upload)
-    typer.echo(f"{plan}\n\npublished: {plan.url}")
+    say_plan(out, push.publish_space(upload), is_sent=True)
 
 
 def _text(content: object) -> str:
