@@ -39,7 +39,7 @@ def _run(command, environment, **more):
 
 BASH = """
 COMP_WORDS=({words} "{last}"); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); COMP_LINE="{words} {last}"
-function_of_lem=$(complete -p lem | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); $function_of_lem
+function_of_lem=$(complete -p lem | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); $function_of_lem lem
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 

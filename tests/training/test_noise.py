@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils._pytree import LeafSpec
 
-from lem_models.training.lightning_noise import without_lightning_noise
+from lem_models.training.terminal.lightning_noise import without_lightning_noise
 from tests.cli.terminals import on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]

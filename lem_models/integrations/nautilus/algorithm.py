@@ -95,6 +95,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
         self._ledger: ChildLedger | None = None
         self._pending: list[Order] = []  # parents that came while a bar close is being worked through
         self._working: set[str] = set()  # parents to be closed once they are over
+        self._fell_back: set[str] = set()  # parents of which it was said
         self._followed: set[str] = set()  # strategies whose events are subscribed to
         self._timer = f"{self.id}-{config.bar_type}"
         self._late_timer = f"{self._timer}-late"
@@ -142,6 +143,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
         """Forget what is only in memory; the ledger stays."""
         self._pending.clear()
         self._working.clear()
+        self._fell_back.clear()
         self._followed.clear()
 
     def on_dispose(self) -> None:
@@ -229,6 +231,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
         if is_new:
             self._working.add(wanted.label)
             self.log.info(f"Parent order {wanted.label}: {ledger.parent(wanted.label).terms.max_periods} bars at most")
+            self._say_fallback()
         else:
             self._go_on(wanted.label)
         return True
@@ -298,9 +301,8 @@ class LEMExecAlgorithm(ExecAlgorithm):
         """Book one event of a child order; any number of times."""
         child = event.client_order_id.value
         if isinstance(event, OrderFilled):
-            booked = self.ledger.fill(
-                child, event.last_qty.as_decimal(), event.last_px.as_decimal(), event.trade_id.value
-            )
+            quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
+            booked = self.ledger.fill(child, quantity, price, event.trade_id.value, event.ts_event)
             if booked is not None and booked.kind not in ("booked", "duplicate"):
                 self.log.warning(booked.message)
         elif isinstance(event, _ENDED):
@@ -348,6 +350,15 @@ class LEMExecAlgorithm(ExecAlgorithm):
             messages += ledger.watch(now)
         for message in messages:
             self.log.warning(message)
+        self._say_fallback()
+
+    def _say_fallback(self) -> None:
+        """Say once of each parent order that its model does not decide."""
+        for parent in self.ledger.active:
+            reason = self.ledger.parent(parent).fallback
+            if reason and parent not in self._fell_back:
+                self._fell_back.add(parent)
+                self.log.warning(f"Parent order {parent}: a volume curve decides, and not the model: {reason}")
 
     def _cancel_overdue(self) -> None:
         """Cancel what is still open of child orders whose bar has closed."""
