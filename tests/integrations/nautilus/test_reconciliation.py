@@ -61,8 +61,8 @@ MARKETS = {
         exact=True,
     ),
     "lem-crypto-30min": Market(
-        *("crypto_30min.parquet", "SOLUSDT", "30min", "2024-01-20", "2024-03-08", "10", "0.01"),
-        parents("2024-03-04 02:30", "4h", 12, "3000", (0.003, 0.2)),
+        *("crypto_30min.parquet", "SOLUSDT", "30min", "2024-01-20", "2024-03-12", "10", "0.01"),
+        parents("2024-03-08 16:30", "4h", 12, "3000", (0.003, 0.2)),
         exact=True,
     ),
     "lem-equity-5min": Market(
@@ -72,7 +72,7 @@ MARKETS = {
     ),
     "lem-dow-daily": Market(
         *("dow_daily.parquet", "KO", "1D", "2012-10-01", "2014-05-15", "1", "0.0001"),
-        parents("2014-02-22", "7D", 8, "360", (0.000002, 0.2)),
+        parents("2014-02-22", "7D", 6, "360", (0.000002, 0.2)),
         calendar="XNYS",
     ),
 }
