@@ -171,11 +171,26 @@ def _results(bars_note: gr.HTML) -> _Parts:
     notes = gr.HTML(elem_id="lem-run-notes")
     gr.Markdown("### The dials: orders like this one at many starts")
     with gr.Row():
-        risk = gr.Slider(0.05, 2,
-            value=_aversion(sample_market()), step=0.05, label="Risk aversion", min_width=220, elem_id="lem-risk",
-                         info="Of the next run too")  # fmt: skip
-        size = gr.Slider(0, 10, value=1, step=0.25, label="Size, % of the expected volume", min_width=220,
-                         elem_id="lem-size", info="What is drawn is net of costs")  # fmt: skip
+        risk = gr.Slider(
+            0.05,
+            2,
+            value=_aversion(sample_market()),
+            step=0.05,
+            label="Risk aversion",
+            info="Of the next run too",
+            min_width=220,
+            elem_id="lem-risk",
+        )
+        size = gr.Slider(
+            0,
+            10,
+            value=1,
+            step=0.25,
+            label="Size, % of the expected volume",
+            info="What is drawn is net of costs",
+            min_width=220,
+            elem_id="lem-size",
+        )
     frontier = gr.HTML(elem_id="lem-frontier")
     with gr.Row():
         report, orders, schedule = (
