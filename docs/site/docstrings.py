@@ -149,6 +149,7 @@ def _meant(node: pending_xref) -> object:
     target = node["reftarget"].lstrip(".~")
     context = (node.source or "").partition(":docstring of ")[2].partition(":")[0]
     scopes = [context.rsplit(".", count)[0] for count in range(context.count(".") + 1)] if context else []
+    scopes += [home for scope in scopes if (home := getattr(_named(scope), "__module__", None))]
     for name in (target, *(f"{scope}.{target}" for scope in scopes)):
         if (thing := _named(name)) is not _MISSING:
             return thing
