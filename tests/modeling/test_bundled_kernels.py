@@ -133,9 +133,7 @@ def test_a_level_has_the_instructions_of_every_lower_one() -> None:
 def test_a_library_of_the_lowest_level_has_no_later_instructions(made: Path) -> None:
     if shutil.which("objdump") is None:
         pytest.skip("there is no objdump")
-    listing = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", str(made)], capture_output=True, text=True, check=True
-    ).stdout
+    listing = build.output(["objdump", "-d", "--no-show-raw-insn", str(made)])
     assert "xmm" in listing
     assert not re.search(r"%[yz]mm|\tv[a-z]+ps|\tvf", listing)
 
