@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.errors import BarsError, ConfigError
+from lem_models.errors import ConfigError
 from lem_models.evaluation.explain.counterfactuals import (
     Counterfactual,
     compare_counterfactuals,
@@ -192,12 +192,7 @@ def explain(
     everything = model.backbone.looks(inputs.features[None].to(like)).selection[0]
     wanted = usual_counterfactuals(situation) if counterfactuals is None else list(counterfactuals)
     notes: list[str] = []
-    futures = None
-    if paths:
-        try:
-            futures = simulate_futures(situation, paths=paths, seed=seed)
-        except BarsError as error:
-            notes.append(f"no forecast: {error}")
+    futures = simulate_futures(situation, paths=paths, seed=seed) if paths else None
     rest = float(np.abs(attributed.residual).max())
     if rest > 1e-3:
         notes.append(
@@ -205,7 +200,7 @@ def explain(
         )
     return Explanation(
         model=model.name,
-        order=situation.table.iloc[0].to_dict(),
+        order={str(name): value for name, value in situation.table.iloc[0].items()},
         period=situation.period,
         bar=pd.Timestamp(int(situation.coming[0]), tz="UTC"),
         filled=float(situation.fills.sum()),

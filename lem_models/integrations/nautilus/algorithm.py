@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from nautilus_trader.config import ExecAlgorithmConfig
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.algorithm import ExecAlgorithm
@@ -40,6 +41,7 @@ from lem_models.integrations.nautilus.bars import bar_row, closed_after, history
 from lem_models.integrations.nautilus.core import ChildLedger, ChildOrder
 from lem_models.integrations.nautilus.parameters import VenueRules, desk_order
 from lem_models.integrations.nautilus.tags import participation_tag
+from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["LEMExecAlgorithm", "LEMExecAlgorithmConfig"]
@@ -95,6 +97,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
         self._ledger: ChildLedger | None = None
         self._pending: list[Order] = []  # parents that came while a bar close is being worked through
         self._working: set[str] = set()  # parents to be closed once they are over
+        self._fell_back: set[str] = set()  # parents of which it was said
         self._followed: set[str] = set()  # strategies whose events are subscribed to
         self._timer = f"{self.id}-{config.bar_type}"
         self._late_timer = f"{self._timer}-late"
@@ -126,6 +129,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
             )
         self.subscribe_bars(self._bar_type)
         for parent in self._ledger.active:
+            self._reconcile(parent)
             if self._has(parent):
                 self._go_on(parent)
             else:
@@ -142,6 +146,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
         """Forget what is only in memory; the ledger stays."""
         self._pending.clear()
         self._working.clear()
+        self._fell_back.clear()
         self._followed.clear()
 
     def on_dispose(self) -> None:
@@ -220,8 +225,9 @@ class LEMExecAlgorithm(ExecAlgorithm):
         try:
             history = None
             if not ledger.active:
-                bars = closed_after(self.cache.bars(self._bar_type), 0)
-                history = history_table(bars, self._symbol, self._step)
+                table = history_table(closed_after(self.cache.bars(self._bar_type), 0), self._symbol, self._step)
+                frequency = pd.Timedelta(self._step, unit="ns")
+                history = Bars.from_frame(table, calendar=self.config.calendar or "auto", frequency=frequency)
             is_new = ledger.take(wanted, history)
         except LEMError as error:
             self._deny(order, str(error))
@@ -229,24 +235,24 @@ class LEMExecAlgorithm(ExecAlgorithm):
         if is_new:
             self._working.add(wanted.label)
             self.log.info(f"Parent order {wanted.label}: {ledger.parent(wanted.label).terms.max_periods} bars at most")
+            self._say_fallback()
         else:
             self._go_on(wanted.label)
         return True
 
     def _go_on(self, parent: str) -> None:
-        """Go on with a parent order of the ledger: learn what has become of its child orders meanwhile."""
+        """Go on with a parent order of the ledger."""
         self._working.add(parent)
-        overdue = set(self.ledger.open_children(of_the_past=True))
-        for child in self.ledger.children(parent):
-            order = self.cache.order(ClientOrderId(child))
-            if order is None:
-                if child in overdue:
-                    self.ledger.close(child)  # it never came to the venue
-                continue
-            for event in order.events:
-                self._note(event)
+        self._reconcile(parent)
         self._follow(self.cache.order(ClientOrderId(parent)))
         self.log.info(f"Parent order {parent} goes on: {self.ledger.parent(parent).filled} are filled")
+
+    def _reconcile(self, parent: str) -> None:
+        """Learn what has become of the child orders of a parent order while nobody listened."""
+        for child in self.ledger.children(parent):
+            order = self.cache.order(ClientOrderId(child))
+            for event in () if order is None else order.events:
+                self._note(event)
 
     def _follow(self, primary: Order) -> None:
         """Subscribe to the events of a strategy; the engine does so only once it has submitted an order."""
@@ -298,9 +304,8 @@ class LEMExecAlgorithm(ExecAlgorithm):
         """Book one event of a child order; any number of times."""
         child = event.client_order_id.value
         if isinstance(event, OrderFilled):
-            booked = self.ledger.fill(
-                child, event.last_qty.as_decimal(), event.last_px.as_decimal(), event.trade_id.value
-            )
+            quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
+            booked = self.ledger.fill(child, quantity, price, event.trade_id.value, event.ts_event)
             if booked is not None and booked.kind not in ("booked", "duplicate"):
                 self.log.warning(booked.message)
         elif isinstance(event, _ENDED):
@@ -348,12 +353,23 @@ class LEMExecAlgorithm(ExecAlgorithm):
             messages += ledger.watch(now)
         for message in messages:
             self.log.warning(message)
+        self._say_fallback()
+
+    def _say_fallback(self) -> None:
+        """Say once of each parent order that its model does not decide."""
+        for parent in self.ledger.active:
+            reason = self.ledger.parent(parent).fallback
+            if reason and parent not in self._fell_back:
+                self._fell_back.add(parent)
+                self.log.warning(f"Parent order {parent}: a volume curve decides, and not the model: {reason}")
 
     def _cancel_overdue(self) -> None:
         """Cancel what is still open of child orders whose bar has closed."""
         for child in self.ledger.open_children(of_the_past=True):
             order = self.cache.order(ClientOrderId(child))
-            if order is not None and order.is_open and not order.is_pending_cancel:
+            if order is None:
+                self.ledger.close(child)  # the process died before it was sent
+            elif order.is_open and not order.is_pending_cancel:
                 self.cancel_order(order)
 
     def _send(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
+import time as system_time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,6 +26,7 @@ from lem_models.desk.store.event_store import MemoryStore
 from lem_models.errors import OrderError
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import BarsLike
+from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["ChildLedger", "ChildOrder", "child_id", "parent_of"]
 
@@ -101,7 +102,7 @@ class ChildLedger:
         place: str | os.PathLike[str] | None,
         policy: Policy | str,
         *,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = system_time.time_ns,
         rules: FeedRules | None = None,
         allow_frequency: bool = False,
     ) -> None:
@@ -242,7 +243,12 @@ class ChildLedger:
         return found
 
     def fill(
-        self, child: str, quantity: Decimal | float | str, price: Decimal | float | str, trade: str
+        self,
+        child: str,
+        quantity: Decimal | float | str,
+        price: Decimal | float | str,
+        trade: str,
+        time: int | None = None,
     ) -> Booked | None:
         """Book a fill of a child order; one that was booked is not booked again.
 
@@ -251,6 +257,7 @@ class ChildLedger:
             quantity: Units.
             price: Price.
             trade: The venue's id of the trade.
+            time: When it was filled, nanoseconds UTC; now by default.
 
         Returns:
             What became of it; ``None`` if the ledger has no such child order.
@@ -262,7 +269,8 @@ class ChildLedger:
         if place is None:
             return None
         parent, label = place
-        return self.desk.fill(parent, quantity, price, f"{child}:{trade}", label)
+        when = None if time is None else moment(time)
+        return self.desk.fill(parent, quantity, price, f"{child}:{trade}", label, when)
 
     def close(self, child: str, refused: str | None = None) -> None:
         """Say that a child order fills no more: what it has not filled is decided again at the next bar.

@@ -193,12 +193,12 @@ def backtest(
     model: Any,
     *,
     fill_model: FillModel | None = None,
-    latency: LatencyModel | None = None,
+    latency: int | None = 1,
     risk: RiskEngineConfig | None = None,
     balance: int = 10**7,
     **settings: Any,
 ) -> Run:
-    """A backtest with a venue that fills at the next bar's VWAP, or by another model, one nanosecond later."""
+    """A backtest with a venue that fills at the next bar's VWAP, or by another model, some nanoseconds later."""
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(bypass_logging=True), run_analysis=False, risk_engine=risk or RiskEngineConfig()
@@ -211,7 +211,7 @@ def backtest(
         base_currency=None,
         starting_balances=[Money(balance, instrument.quote_currency)],
         fill_model=NextBarVwap(bars) if fill_model is None else fill_model,
-        latency_model=latency or LatencyModel(1),
+        latency_model=None if latency is None else LatencyModel(latency),
         frozen_account=True,  # balances of this size do not add up in the floats of a margin account
     )
     engine.add_instrument(instrument)

@@ -61,8 +61,8 @@ MARKETS = {
         exact=True,
     ),
     "lem-crypto-30min": Market(
-        *("crypto_30min.parquet", "SOLUSDT", "30min", "2024-01-20", "2024-03-08", "10", "0.01"),
-        parents("2024-03-04 02:30", "4h", 12, "3000", (0.004, 0.2)),
+        *("crypto_30min.parquet", "SOLUSDT", "30min", "2024-01-20", "2024-03-12", "10", "0.01"),
+        parents("2024-03-08 16:30", "4h", 12, "3000", (0.003, 0.2)),
         exact=True,
     ),
     "lem-equity-5min": Market(
@@ -71,8 +71,8 @@ MARKETS = {
         calendar="XNYS",
     ),
     "lem-dow-daily": Market(
-        *("dow_daily.parquet", "KO", "1D", "2010-01-01", "2014-10-01", "1", "0.0001"),
-        parents("2014-03-01", "7D", 12, "360", (0.000002, 0.2)),
+        *("dow_daily.parquet", "KO", "1D", "2012-10-01", "2014-05-15", "1", "0.0001"),
+        parents("2014-02-22", "7D", 6, "360", (0.000002, 0.2)),
         calendar="XNYS",
     ),
 }
@@ -105,7 +105,7 @@ def in_simulator(market, bars, labels, model):
     step = pd.Timedelta(market.step)
     fills = {label: [] for label in labels}
     for row in result.schedule.itertuples():
-        lots = row.fraction * float(fills and market.parents[labels.index(row.order_id)].quantity) / float(market.lot)
+        lots = row.fraction * float(market.parents[labels.index(row.order_id)].quantity) / float(market.lot)
         assert lots == pytest.approx(round(lots), abs=1e-6)
         if round(lots):
             fills[row.order_id].append(((row.timestamp + step).value, round(lots), row.price))
@@ -125,7 +125,10 @@ def reconcile(market, bars, instrument, model):
 
 
 def real(market, folder):
-    window = [("timestamp", ">=", pd.Timestamp(market.first, tz="UTC")), ("timestamp", "<", pd.Timestamp(market.last, tz="UTC"))]
+    window = [
+        ("timestamp", ">=", pd.Timestamp(market.first, tz="UTC")),
+        ("timestamp", "<", pd.Timestamp(market.last, tz="UTC")),
+    ]
     frame = pd.read_parquet(folder / market.file, filters=[("symbol", "==", market.symbol), *window])
     instrument = instrument_of(market.symbol, lot=market.lot, tick=market.tick)
     bars = bars_of(frame, instrument, bar_type_of(instrument, pd.Timedelta(market.step)), exact=market.exact)
@@ -141,9 +144,9 @@ def test_on_real_bars(model, shared_data):
     market = MARKETS[model]
     bars, instrument = real(market, shared_data)
     ran = reconcile(market, bars, instrument, model)
-    status = [state.status for _, state, _ in ran.values()]
-    assert "done" in status
-    assert "expired" in status  # a cap that binds
+    children = [child for _, state, _ in ran.values() for child in state.children.values()]
+    assert any(0 < child.filled < child.quantity for child in children)  # the volume of a bar held one back
+    assert sum(state.status == "done" for _, state, _ in ran.values()) >= len(ran) // 2
 
 
 SYNTHETIC = Market(
@@ -175,6 +178,7 @@ def test_the_stock_fill_model_differs_by_close_minus_vwap():
     closes = {bar.ts_init: float(bar.close) for bar in bars}
     ours = in_engine(market, bars, instrument, "twap")
     stock = in_engine(market, bars, instrument, "twap", fill_model=FillModel())
+    largest = 0.0
     for label, (parent, _, fills) in ours.items():
         theirs = stock[label][2]
         assert [(at, quantity) for at, quantity, _ in fills] == [(at, quantity) for at, quantity, _ in theirs]
@@ -182,4 +186,5 @@ def test_the_stock_fill_model_differs_by_close_minus_vwap():
         difference = sum(w * float(b[2] - a[2]) for w, a, b in zip(weights, fills, theirs, strict=True))
         explained = sum(w * (closes[at] - vwaps[at]) for w, (at, _, _) in zip(weights, fills, strict=True))
         assert difference == pytest.approx(explained, abs=0.005 + 1e-9)
-        assert abs(explained) > 0.005  # what is explained is more than the rounding
+        largest = max(largest, abs(explained))
+    assert largest > 0.05  # what is explained is more than the rounding
