@@ -200,7 +200,7 @@ def explain(
         )
     return Explanation(
         model=model.name,
-        order=situation.table.iloc[0].to_dict(),
+        order={str(name): value for name, value in situation.table.iloc[0].items()},
         period=situation.period,
         bar=pd.Timestamp(int(situation.coming[0]), tz="UTC"),
         filled=float(situation.fills.sum()),

@@ -123,7 +123,7 @@ def _selection(explanation: Explanation) -> Panel:
     """Selection weights of the features with the largest ones, bar by bar."""
     recent = explanation.selection.tail(_BARS_SHOWN)
     chosen = recent.mean().sort_values(ascending=False).index[:_MOST_FEATURES].tolist()
-    ago = np.arange(len(recent))[::-1] * -1.0
+    ago = -np.arange(len(recent), dtype=np.float64)[::-1]
     names = [input_label(str(name)) for name in chosen]
     drawn: list[Drawn] = [HeatMap(ago, names, recent[chosen].to_numpy(dtype=float).T, "#7a5195", "weight")]
     if 0 < explanation.period < len(recent):
