@@ -24,7 +24,7 @@ ROOM ?= guard orders markets statistics features modeling test_structure.py
 # They start in order of their names; by the number of their tests, as is usual, long files of few tests would come last.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install dev demo test test-fast check test-slow bench speed clean distclean
+.PHONY: help install dev demo test test-fast check test-slow docs notebooks bench speed clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,13 @@ check: dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: dev ## the documentation as a site, into site/; a reference that leads nowhere is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site . site
+	@echo "site/index.html"
+
+notebooks: dev ## run the example notebooks again and store their outputs
+	$(BIN)/python benchmarks/notebooks.py
+
 bench: install ## slippage benchmark (DATA=bars.parquet MODEL=name OUT=folder)
 	$(BIN)/python benchmarks/slippage.py --model "$(MODEL)" $(if $(DATA),--data "$(DATA)") --out "$(OUT)"
 
@@ -58,7 +65,7 @@ speed: install ## speed and scaling benchmarks, into reports/ (some minutes, 12 
 	$(BIN)/python benchmarks/scaling.py --bars 1e6 1e7 1e8 --out reports/scaling
 
 clean: ## remove caches and builds
-	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find lem_models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove the environment too
