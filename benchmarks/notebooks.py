@@ -1,7 +1,7 @@
-"""Run the example notebooks in fresh kernels and store their outputs: ``python benchmarks/notebooks.py``, ``make notebooks``.
+"""Run the example notebooks in fresh kernels and store their outputs: ``python benchmarks/notebooks.py [NAME ...]``.
 
-A notebook keeps the hash of the code that its outputs are of, so a test can tell whether they are old. What a cell writes to
-standard error is not stored: it holds paths and progress. Names of notebooks run only those.
+A notebook keeps the hash of the code that its outputs are of, so a test can tell whether they are old. What a cell
+writes to standard error is not stored: it holds paths and progress. Names of notebooks run only those.
 """
 
 from __future__ import annotations
