@@ -1,8 +1,8 @@
 """Backtests that are killed: ``python -m tests.integrations.nautilus.killed FOLDER SEED...``.
 
-Each seed is a parent order in a folder of its own. A process works on it and kills itself (SIGKILL, as ``kill -9``
-does) at a random point: before or after the venue writes down a fill, a transaction of the ledger, or the sending of a
-child order. The next process goes on, until one comes to the end.
+Each seed is a parent order in a folder of its own. A process works on it and kills itself (SIGKILL, ``kill -9``) at a
+random point: before or after the venue writes down a fill, a transaction of the ledger, or the sending of a child
+order. The next process goes on, until one comes to the end.
 
 What outlives a process is the ledger's file and the file of the venue, which writes down a fill before anybody is told.
 When a process starts, the engine's cache is given the orders that the venue knows with their fills, as the
