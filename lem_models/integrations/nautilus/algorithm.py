@@ -257,7 +257,12 @@ class LEMExecAlgorithm(ExecAlgorithm):
             self.ledger.catch_up(
                 child,
                 [
-                    (event.last_qty.as_decimal(), event.last_px.as_decimal(), event.trade_id.value, event.ts_event)
+                    (
+                        event.last_qty.as_decimal(),
+                        event.last_px.as_decimal(),
+                        event.trade_id.value,
+                        self._traded_at(event),
+                    )
                     for event in fills
                 ],
             )
@@ -317,7 +322,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
         if isinstance(event, OrderFilled):
             quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
             try:
-                booked = self.ledger.fill(child, quantity, price, event.trade_id.value, event.ts_event)
+                booked = self.ledger.fill(child, quantity, price, event.trade_id.value, self._traded_at(event))
             except OrderError as error:  # a trade that was booked with other numbers: the first stays
                 self.log.error(str(error))
                 return
@@ -327,6 +332,11 @@ class LEMExecAlgorithm(ExecAlgorithm):
             self.ledger.close(child)
         elif isinstance(event, _REFUSED):
             self.ledger.close(child, refused=event.reason)
+
+    def _traded_at(self, event: Any) -> int:  # noqa: ANN401
+        """When a fill was traded: one at the moment of a close belongs to the bar that closes then."""
+        order = self.cache.order(event.client_order_id)
+        return int(max(event.ts_event - 1, 0 if order is None else order.ts_init))
 
     def _cancel_children(self, parent: str) -> None:
         for child in self.ledger.children(parent):

@@ -31,9 +31,10 @@ from nautilus_trader.model.orders import MarketOrder
 from lem_models.desk import Desk
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.integrations.nautilus.algorithm import LEMExecAlgorithm
+from lem_models.integrations.nautilus.engine_data import engine_bars
 from lem_models.integrations.nautilus.fill_model import NextBarVwap
 from tests.helpers.markets import hourly
-from tests.integrations.nautilus.engine import Parent, backtest, bar_type_of, bars_of, instrument_of
+from tests.integrations.nautilus.engine import Parent, backtest, bar_type_of, instrument_of
 
 AMOUNT = Decimal(60)
 PARENT = "P-1"
@@ -44,7 +45,7 @@ INSTRUMENT = instrument_of("S000USDT", lot="0.1", tick="0.01")
 FRAME = hourly(days=7).frame.query("symbol == 'S000'")
 BARS = [
     bar
-    for bar in bars_of(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), exact=True)
+    for bar in engine_bars(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), with_money=True)
     if bar.ts_init <= (LAST + pd.Timedelta("3h")).value
 ]
 
