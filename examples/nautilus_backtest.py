@@ -14,8 +14,9 @@ from nautilus_trader.backtest.models import FillModel, LatencyModel
 from nautilus_trader.config import BacktestEngineConfig, LoggingConfig, StrategyConfig
 from nautilus_trader.examples.algorithms.twap import TWAPExecAlgorithm
 from nautilus_trader.model.currencies import USDT
-from nautilus_trader.model.data import BarType
+from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.enums import AccountType, OmsType, OrderSide
+from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.model.identifiers import ExecAlgorithmId, InstrumentId, Symbol, Venue
 from nautilus_trader.model.instruments import CurrencyPair
 from nautilus_trader.model.objects import Currency, Money, Price, Quantity
@@ -49,7 +50,7 @@ class Parents(Strategy):
         """Subscribe to the bars."""
         self.subscribe_bars(self.config.bar_type)
 
-    def on_bar(self, bar) -> None:
+    def on_bar(self, bar: Bar) -> None:
         """Submit the orders that start now, sells and buys in turn."""
         if bar.ts_init not in self.config.starts:
             return
@@ -82,7 +83,7 @@ class Parents(Strategy):
             )
             self.submit_order(order)
 
-    def on_order_filled(self, event) -> None:
+    def on_order_filled(self, event: OrderFilled) -> None:
         """Write down a fill of a child order; one at the moment of a close belongs to the bar that closes."""
         order = self.cache.order(event.client_order_id)
         self.fills.append(
