@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ CALENDARS = ("auto", "24/7", "sessions", "XNYS", "XLON", "XPAR", "XETR", "XTKS",
 
 _SAMPLE, _UPLOAD = "The sample (two US indices, daily)", "My own file"
 _SECONDS = 0.8  # of a bar while the order is played
+_BETWEEN = 0.7  # seconds between drawings of a frontier whose points are coming
 _PLAY, _PAUSE = "Play", "Pause"
 _WORK: dict[str, Any] = {"concurrency_id": "work", "concurrency_limit": 1}
 _DRAW: dict[str, Any] = {"concurrency_id": "draw", "concurrency_limit": 2}
@@ -130,7 +132,11 @@ def _order_fields() -> dict[str, Any]:
         )  # fmt: skip
     with gr.Row():
         fields["end"] = gr.Textbox(
-            label="End", info="A date, 12h, 10 days, or a number of bars", min_width=140, max_length=LIMITS.text
+            label="End",
+            info="A date, 12h, 10 days, or a number of bars",
+            min_width=140,
+            max_length=LIMITS.text,
+            elem_id="lem-end",
         )
         fields["shortest"] = gr.Textbox(
             label="Not before", info="Shortest duration; empty: at the end", min_width=140, max_length=LIMITS.text
@@ -165,10 +171,26 @@ def _results(bars_note: gr.HTML) -> _Parts:
     notes = gr.HTML(elem_id="lem-run-notes")
     gr.Markdown("### The dials: orders like this one at many starts")
     with gr.Row():
-        risk = gr.Slider(0.05, 2, value=0.3, step=0.05, label="Risk aversion", min_width=220, elem_id="lem-risk",
-                         info="Of the next run too")  # fmt: skip
-        size = gr.Slider(0, 10, value=1, step=0.25, label="Size, % of the expected volume", min_width=220,
-                         elem_id="lem-size", info="What is drawn is net of costs")  # fmt: skip
+        risk = gr.Slider(
+            0.05,
+            2,
+            value=_aversion(sample_market()),
+            step=0.05,
+            label="Risk aversion",
+            info="Of the next run too",
+            min_width=220,
+            elem_id="lem-risk",
+        )
+        size = gr.Slider(
+            0,
+            10,
+            value=1,
+            step=0.25,
+            label="Size, % of the expected volume",
+            info="What is drawn is net of costs",
+            min_width=220,
+            elem_id="lem-size",
+        )
     frontier = gr.HTML(elem_id="lem-frontier")
     with gr.Row():
         report, orders, schedule = (
@@ -226,7 +248,7 @@ def _wire(
             return [None, view.message(str(error), "bad"), *_unchanged(len(written) - 2)]
 
     inputs = [source, file, *read_with]
-    page.load(read, inputs, written, **_QUIET, **_WORK).then(_aversion, parts.market, parts.risk, **_QUIET, queue=False)
+    page.load(read, inputs, written, **_QUIET, **_WORK)
     for changed in (source.input, file.upload, file.clear, read_with[0].submit, read_with[1].input, read_with[2].input):
         changed(read, inputs, written, api_visibility="private", **_WORK)
     fields["symbol"].input(_start_of, [parts.market, fields["symbol"]], fields["start"], **_QUIET, queue=False)
@@ -312,10 +334,9 @@ def _unchanged(count: int) -> list[Any]:
     return [gr.skip()] * count
 
 
-def _aversion(market: AppMarket | None) -> Any:  # noqa: ANN401 (an update of Gradio)
-    """The risk aversion that the proposed model has by itself, for a dial that nobody has turned yet."""
-    own = 0.0 if market is None else PolicySettings.of(policy_named(market.model)).risk_aversion
-    return gr.update(value=min(max(round(own, 2), 0.05), 2.0)) if own else gr.skip()
+def _aversion(market: AppMarket) -> float:
+    """The risk aversion that the proposed model has by itself, on the scale of the dial."""
+    return min(max(round(PolicySettings.of(policy_named(market.model)).risk_aversion, 2), 0.05), 2.0)
 
 
 def _start_of(market: AppMarket | None, symbol: str) -> Any:  # noqa: ANN401 (an update of Gradio)
@@ -432,11 +453,13 @@ def _turn(run: Run | None, dials: Dials | None, risk: float, size: float) -> Ite
     try:
         dials = dials if dials is not None and dials.run is run else Dials.of(run)
         chosen, part = _number(risk, "risk aversion"), _part(size, "size")
-        points = pd.DataFrame()
+        points, drawn = pd.DataFrame(), 0.0
         for points, done, wanted in dials.points(chosen, part):
-            last = done == wanted
-            yield [dials, _frontier(dials, points, chosen, part, "" if last else f"{done} of {wanted} points"),
-                   *_unchanged(3)]  # fmt: skip
+            if done < wanted and time.monotonic() - drawn < _BETWEEN:
+                continue  # a drawing takes as long as a point
+            progress = "" if done == wanted else f"{done} of {wanted} points"
+            yield [dials, _frontier(dials, points, chosen, part, progress), *_unchanged(3)]
+            drawn = time.monotonic()
         yield [dials, gr.skip(), *(gr.update(value=path, interactive=True) for path in run.write(points))]
     except LEMError as error:
         yield [dials, view.message(f"No frontier: {error}", "bad"), *_unchanged(3)]

@@ -117,7 +117,7 @@ def desk(context: typer.Context) -> None:
 
 @publish_app.callback()
 def publish(context: typer.Context) -> None:
-    """Publish models, data sets and the app to the Hub.
+    """Publish models, data and the app to the Hub.
 
     Example: lem publish model my-model --to org/name --dry-run
     """

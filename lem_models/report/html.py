@@ -179,7 +179,8 @@ class Report:
         warnings: Warnings above the first number, e.g. that orders lie in training days.
         headlines: The three or four numbers that matter.
         summary: One paragraph.
-        definitions: Definitions by term, with the sign convention above them; empty for a page without orders.
+        definitions: Definitions by term.
+        has_orders: Whether the page measures orders: it then has the sign convention, and says how many are left out.
         data: Facts of the data by name: hash, symbols, period, bars.
         excluded: Number of orders that could not run, by reason.
         universe: Table of the symbols, folded below the data.
@@ -196,6 +197,7 @@ class Report:
     headlines: Sequence[Headline] = ()
     summary: str = ""
     definitions: Mapping[str, str] = field(default_factory=lambda: dict(DEFINITIONS))
+    has_orders: bool = True
     data: Mapping[str, object] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
     universe: Table | None = None

@@ -32,6 +32,8 @@ class Browser:
 
     def __init__(self, width: int = 1280, height: int = 1600) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lem-browser-", ignore_cleanup_errors=True)
+        self._downloads = Path(self._folder.name) / "downloads"
+        self._downloads.mkdir()
         self._size, self._last = (width, height), 0
         self.requested: list[str] = []
         self.errors: list[str] = []
@@ -54,6 +56,9 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime", "DOM"):
             self._send(f"{domain}.enable")
+        self._send(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(self._downloads)}, session=None
+        )
         self.resize(*self._size)
         return self
 
@@ -113,6 +118,14 @@ class Browser:
         """Choose a file to upload."""
         node = self._send("Runtime.evaluate", {"expression": f"document.querySelector({json.dumps(selector)})"})
         self._send("DOM.setFileInputFiles", {"files": [str(file)], "objectId": node["result"]["objectId"]})
+
+    def download(self, selector: str, name: str) -> bytes:
+        """Press an element that downloads a file of this name, and read the file."""
+        file = self._downloads / name
+        file.unlink(missing_ok=True)
+        self.click(selector)
+        _until(file.is_file, 30, f"{name} was not downloaded")
+        return file.read_bytes()
 
     def screenshot(self, file: Path) -> None:
         """Save a picture of the whole page."""

@@ -1,9 +1,9 @@
 """A small Hugging Face Hub on the loopback interface, for the real client to talk to.
 
 It has repositories of models, data sets and Spaces with commits, branches and pull requests; small files, which travel
-inside the commit, and large ones (LFS), which lie on a storage host of their own that requests are redirected to; private
-repositories, one token, and the error codes by which the client tells errors apart. It knows nothing of Xet. What it
-does not know it answers with 501, so that a client which asks for more is noticed.
+inside the commit, and large ones (LFS), which lie on a storage host of their own that requests are redirected to;
+private repositories, one token, and the error codes by which the client tells errors apart. It knows nothing of Xet.
+What it does not know it answers with 501, so that a client which asks for more is noticed.
 
     with HubServer() as hub:
         point_client_at(hub, monkeypatch, tmp_path)       # or start a process with hub.environment(folder)

@@ -37,6 +37,7 @@ def test_a_training_in_a_pipe_prints_nothing(tmp_path):
         assert text not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_training_on_a_terminal_shows_all_its_steps_and_the_time_left(tmp_path):
     shown = on_a_terminal(_train(tmp_path / "run"))
     assert "training" in shown

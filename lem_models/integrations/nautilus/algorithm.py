@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from nautilus_trader.config import ExecAlgorithmConfig
 from nautilus_trader.core.uuid import UUID4
 from nautilus_trader.execution.algorithm import ExecAlgorithm
@@ -40,6 +41,7 @@ from lem_models.integrations.nautilus.bars import bar_row, closed_after, history
 from lem_models.integrations.nautilus.core import ChildLedger, ChildOrder
 from lem_models.integrations.nautilus.parameters import VenueRules, desk_order
 from lem_models.integrations.nautilus.tags import participation_tag
+from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["LEMExecAlgorithm", "LEMExecAlgorithmConfig"]
@@ -49,7 +51,7 @@ _ENDED = (OrderCanceled, OrderExpired)
 _REFUSED = (OrderRejected, OrderDenied)
 
 
-class LEMExecAlgorithmConfig(ExecAlgorithmConfig, frozen=True, kw_only=True):
+class LEMExecAlgorithmConfig(ExecAlgorithmConfig, frozen=True, kw_only=True):  # type: ignore[call-arg]
     """Settings of :class:`LEMExecAlgorithm`.
 
     Args:
@@ -127,6 +129,7 @@ class LEMExecAlgorithm(ExecAlgorithm):
             )
         self.subscribe_bars(self._bar_type)
         for parent in self._ledger.active:
+            self._reconcile(parent)
             if self._has(parent):
                 self._go_on(parent)
             else:
@@ -222,8 +225,9 @@ class LEMExecAlgorithm(ExecAlgorithm):
         try:
             history = None
             if not ledger.active:
-                bars = closed_after(self.cache.bars(self._bar_type), 0)
-                history = history_table(bars, self._symbol, self._step)
+                table = history_table(closed_after(self.cache.bars(self._bar_type), 0), self._symbol, self._step)
+                frequency = pd.Timedelta(self._step, unit="ns")
+                history = Bars.from_frame(table, calendar=self.config.calendar or "auto", frequency=frequency)
             is_new = ledger.take(wanted, history)
         except LEMError as error:
             self._deny(order, str(error))
@@ -237,19 +241,34 @@ class LEMExecAlgorithm(ExecAlgorithm):
         return True
 
     def _go_on(self, parent: str) -> None:
-        """Go on with a parent order of the ledger: learn what has become of its child orders meanwhile."""
+        """Go on with a parent order of the ledger."""
         self._working.add(parent)
-        overdue = set(self.ledger.open_children(of_the_past=True))
+        self._reconcile(parent)
+        self._follow(self.cache.order(ClientOrderId(parent)))
+        self.log.info(f"Parent order {parent} goes on: {self.ledger.parent(parent).filled} are filled")
+
+    def _reconcile(self, parent: str) -> None:
+        """Learn what has become of the child orders of a parent order while nobody listened."""
         for child in self.ledger.children(parent):
             order = self.cache.order(ClientOrderId(child))
             if order is None:
-                if child in overdue:
-                    self.ledger.close(child)  # it never came to the venue
                 continue
+            fills = [event for event in order.events if isinstance(event, OrderFilled)]
+            self.ledger.catch_up(
+                child,
+                [
+                    (
+                        event.last_qty.as_decimal(),
+                        event.last_px.as_decimal(),
+                        event.trade_id.value,
+                        self._traded_at(event),
+                    )
+                    for event in fills
+                ],
+            )
             for event in order.events:
-                self._note(event)
-        self._follow(self.cache.order(ClientOrderId(parent)))
-        self.log.info(f"Parent order {parent} goes on: {self.ledger.parent(parent).filled} are filled")
+                if event not in fills:
+                    self._note(event)
 
     def _follow(self, primary: Order) -> None:
         """Subscribe to the events of a strategy; the engine does so only once it has submitted an order."""
@@ -302,13 +321,22 @@ class LEMExecAlgorithm(ExecAlgorithm):
         child = event.client_order_id.value
         if isinstance(event, OrderFilled):
             quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
-            booked = self.ledger.fill(child, quantity, price, event.trade_id.value, event.ts_event)
+            try:
+                booked = self.ledger.fill(child, quantity, price, event.trade_id.value, self._traded_at(event))
+            except OrderError as error:  # a trade that was booked with other numbers: the first stays
+                self.log.error(str(error))
+                return
             if booked is not None and booked.kind not in ("booked", "duplicate"):
                 self.log.warning(booked.message)
         elif isinstance(event, _ENDED):
             self.ledger.close(child)
         elif isinstance(event, _REFUSED):
             self.ledger.close(child, refused=event.reason)
+
+    def _traded_at(self, event: Any) -> int:  # noqa: ANN401
+        """When a fill was traded: one at the moment of a close belongs to the bar that closes then."""
+        order = self.cache.order(event.client_order_id)
+        return int(max(event.ts_event - 1, 0 if order is None else order.ts_init))
 
     def _cancel_children(self, parent: str) -> None:
         for child in self.ledger.children(parent):
@@ -364,7 +392,9 @@ class LEMExecAlgorithm(ExecAlgorithm):
         """Cancel what is still open of child orders whose bar has closed."""
         for child in self.ledger.open_children(of_the_past=True):
             order = self.cache.order(ClientOrderId(child))
-            if order is not None and order.is_open and not order.is_pending_cancel:
+            if order is None:
+                self.ledger.close(child)  # the process died before it was sent
+            elif order.is_open and not order.is_pending_cancel:
                 self.cancel_order(order)
 
     def _send(self) -> None:

@@ -110,7 +110,10 @@ def test_before_the_first_period_no_part_of_the_path_moves_anything():
 
 @pytest.mark.parametrize(
     ("head", "side"),
-    [("flexible", "buy"), ("flexible", "sell"), ("static_curve", "buy"), ("fixed_duration", "sell"), ("paper", "buy")],
+    [
+        *(("flexible", "buy"), ("flexible", "sell"), ("static_curve", "buy")),
+        *(pytest.param(head, "sell", marks=pytest.mark.slow) for head in ("static_curve", "fixed_duration", "paper")),
+    ],
 )
 def test_contributions_sum_to_the_difference_of_the_outputs(head, side):
     settings = (

@@ -30,12 +30,6 @@ VENUE = Venue("SIM")
 _UNITS = {60: "MINUTE", 3600: "HOUR", 86400: "DAY"}
 
 
-class MoneyBar(Bar):
-    """A bar that knows the money that was traded, as those of the Binance adapter do."""
-
-    quote_volume: Decimal
-
-
 def instrument_of(symbol: str, *, lot: str, tick: str) -> CurrencyPair | Equity:
     """A pair against USDT, or a share."""
     raw, price, size = Symbol(symbol), Price.from_str(tick), Quantity.from_str(lot)
@@ -68,21 +62,6 @@ def bar_type_of(instrument: CurrencyPair | Equity, step: pd.Timedelta) -> BarTyp
     seconds = int(step.total_seconds())
     unit = max(each for each in _UNITS if seconds % each == 0)
     return BarType.from_str(f"{instrument.id}-{seconds // unit}-{_UNITS[unit]}-LAST-EXTERNAL")
-
-
-def bars_of(frame: pd.DataFrame, instrument: CurrencyPair | Equity, bar_type: BarType, *, exact: bool) -> list[Bar]:
-    """Rows of one symbol as bars of the engine; ``ts_init`` is the close."""
-    step = int(bar_type.spec.timedelta.total_seconds() * SECOND)
-    made = []
-    for row in frame.itertuples(index=False):
-        prices = [instrument.make_price(value) for value in (row.open, row.high, row.low, row.close)]
-        closes = int(row.timestamp.value) + step
-        volume = Quantity(row.volume, instrument.size_precision)
-        bar = (MoneyBar if exact else Bar)(bar_type, *prices, volume, closes, closes)
-        if exact:
-            bar.quote_volume = Decimal(repr(float(row.notional)))
-        made.append(bar)
-    return made
 
 
 def as_bars(bars: Sequence[Bar], *, calendar: str | None = None) -> Bars:
@@ -193,12 +172,12 @@ def backtest(
     model: Any,
     *,
     fill_model: FillModel | None = None,
-    latency: LatencyModel | None = None,
+    latency: int | None = 1,
     risk: RiskEngineConfig | None = None,
     balance: int = 10**7,
     **settings: Any,
 ) -> Run:
-    """A backtest with a venue that fills at the next bar's VWAP, or by another model, one nanosecond later."""
+    """A backtest with a venue that fills at the next bar's VWAP, or by another model, some nanoseconds later."""
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(bypass_logging=True), run_analysis=False, risk_engine=risk or RiskEngineConfig()
@@ -211,7 +190,7 @@ def backtest(
         base_currency=None,
         starting_balances=[Money(balance, instrument.quote_currency)],
         fill_model=NextBarVwap(bars) if fill_model is None else fill_model,
-        latency_model=latency or LatencyModel(1),
+        latency_model=None if latency is None else LatencyModel(latency),
         frozen_account=True,  # balances of this size do not add up in the floats of a margin account
     )
     engine.add_instrument(instrument)
