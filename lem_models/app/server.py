@@ -20,6 +20,7 @@ __all__ = ["check_installed", "launch", "start"]
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "Liberation Sans", "sans-serif")
 _MONOSPACE = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 """Fonts of the system: none is fetched."""
+_ATTEMPTS = 3
 
 
 def check_installed() -> None:
@@ -59,34 +60,51 @@ def start(uploads: Path, host: str | None = None, port: int | None = None) -> tu
 
     page = build(uploads)
     page.queue(max_size=LIMITS.waiting, api_open=False)
-    try:
-        _, local, _ = page.launch(
-            server_name=host,
-            server_port=_free_port(host or "127.0.0.1") if port == 0 else port,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            show_error=False,
-            allowed_paths=[],
-            max_file_size=LIMITS.upload_bytes,
-            state_session_capacity=LIMITS.sessions,
-            enable_monitoring=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            run_history=False,
-            footer_links=[],
-            app_kwargs={"middleware": [Middleware(Gate)], "docs_url": None, "redoc_url": None, "openapi_url": None},
-            theme=gr.themes.Default(
-                primary_hue="blue",
-                font=[gr.themes.Font(name) for name in _FONTS],
-                font_mono=[gr.themes.Font(name) for name in _MONOSPACE],
-            ).set(body_text_color_subdued="#5d6878", body_text_color_subdued_dark="#98a2b3"),
-            css=CSS,
-        )
-    except OSError as error:
-        raise ConfigError(f"the app cannot listen on port {port}: {error}; name another one (--port)") from None
-    return page, local
+    theme = gr.themes.Default(
+        primary_hue="blue",
+        font=[gr.themes.Font(name) for name in _FONTS],
+        font_mono=[gr.themes.Font(name) for name in _MONOSPACE],
+    ).set(body_text_color_subdued="#5d6878", body_text_color_subdued_dark="#98a2b3")
+    for attempt in range(_ATTEMPTS):
+        try:
+            _, local, _ = page.launch(
+                server_name=host,
+                server_port=_free_port(host or "127.0.0.1") if port == 0 else port,
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                show_error=False,
+                allowed_paths=[],
+                max_file_size=LIMITS.upload_bytes,
+                state_session_capacity=LIMITS.sessions,
+                enable_monitoring=False,
+                ssr_mode=False,
+                pwa=False,
+                mcp_server=False,
+                run_history=False,
+                footer_links=[],
+                app_kwargs={
+                    "middleware": [Middleware(Gate)],
+                    "docs_url": None,
+                    "redoc_url": None,
+                    "openapi_url": None,
+                },
+                theme=theme,
+                css=CSS,
+            )
+        except OSError as error:
+            raise ConfigError(f"the app cannot listen on port {port}: {error}; name another one (--port)") from None
+        except ValueError as error:
+            # Gradio asks itself for the page, and gives up after three seconds, which a busy machine may need.
+            page.close(verbose=False)
+            if attempt == _ATTEMPTS - 1:
+                raise ConfigError(
+                    f"the app was started and does not answer on this machine ({error}): the machine is very busy, or "
+                    "a proxy is set for its own address (NO_PROXY=127.0.0.1,localhost takes that away)"
+                ) from None
+            continue
+        return page, str(local)
+    raise AssertionError  # the last attempt returns or raises
 
 
 def launch(

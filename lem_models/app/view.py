@@ -84,7 +84,7 @@ CSS = """
 .dark .lem-figure img.lem-by-day { display: none; }
 .dark .lem-figure img.lem-by-night { display: block; }
 .lem-table h4 { margin: 4px 0; font-size: 14px; }
-.lem-table .scroll { overflow-x: auto; }
+.lem-table .scroll { overflow-x: auto; width: 0; min-width: 100%; }
 .lem-table table { border: 0 !important; border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
 .lem-table th, .lem-table td { padding: 4px 7px; text-align: left; white-space: nowrap; border: 0;
@@ -102,7 +102,6 @@ CSS = """
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
   .lem-head h1 { font-size: 20px; }
-  .lem-table .scroll { max-width: calc(100vw - 40px); }
   .lem-table th, .lem-table td { padding: 4px 5px; }
 }
 """

@@ -15,14 +15,16 @@ from lem_models.integrations.nautilus.core import ChildLedger, ChildOrder
 
 if TYPE_CHECKING:
     from lem_models.integrations.nautilus.algorithm import LEMExecAlgorithm, LEMExecAlgorithmConfig
+    from lem_models.integrations.nautilus.engine_data import engine_bars
     from lem_models.integrations.nautilus.fill_model import NextBarVwap
 
-__all__ = ["ChildLedger", "ChildOrder", "LEMExecAlgorithm", "LEMExecAlgorithmConfig", "NextBarVwap"]
+__all__ = ["ChildLedger", "ChildOrder", "LEMExecAlgorithm", "LEMExecAlgorithmConfig", "NextBarVwap", "engine_bars"]
 
 _MODULE_OF = {
     "LEMExecAlgorithm": "algorithm",
     "LEMExecAlgorithmConfig": "algorithm",
     "NextBarVwap": "fill_model",
+    "engine_bars": "engine_data",
 }
 
 

@@ -51,7 +51,7 @@ _ENDED = (OrderCanceled, OrderExpired)
 _REFUSED = (OrderRejected, OrderDenied)
 
 
-class LEMExecAlgorithmConfig(ExecAlgorithmConfig, frozen=True, kw_only=True):
+class LEMExecAlgorithmConfig(ExecAlgorithmConfig, frozen=True, kw_only=True):  # type: ignore[call-arg]
     """Settings of :class:`LEMExecAlgorithm`.
 
     Args:
@@ -251,8 +251,24 @@ class LEMExecAlgorithm(ExecAlgorithm):
         """Learn what has become of the child orders of a parent order while nobody listened."""
         for child in self.ledger.children(parent):
             order = self.cache.order(ClientOrderId(child))
-            for event in () if order is None else order.events:
-                self._note(event)
+            if order is None:
+                continue
+            fills = [event for event in order.events if isinstance(event, OrderFilled)]
+            self.ledger.catch_up(
+                child,
+                [
+                    (
+                        event.last_qty.as_decimal(),
+                        event.last_px.as_decimal(),
+                        event.trade_id.value,
+                        self._traded_at(event),
+                    )
+                    for event in fills
+                ],
+            )
+            for event in order.events:
+                if event not in fills:
+                    self._note(event)
 
     def _follow(self, primary: Order) -> None:
         """Subscribe to the events of a strategy; the engine does so only once it has submitted an order."""
@@ -305,13 +321,22 @@ class LEMExecAlgorithm(ExecAlgorithm):
         child = event.client_order_id.value
         if isinstance(event, OrderFilled):
             quantity, price = event.last_qty.as_decimal(), event.last_px.as_decimal()
-            booked = self.ledger.fill(child, quantity, price, event.trade_id.value, event.ts_event)
+            try:
+                booked = self.ledger.fill(child, quantity, price, event.trade_id.value, self._traded_at(event))
+            except OrderError as error:  # a trade that was booked with other numbers: the first stays
+                self.log.error(str(error))
+                return
             if booked is not None and booked.kind not in ("booked", "duplicate"):
                 self.log.warning(booked.message)
         elif isinstance(event, _ENDED):
             self.ledger.close(child)
         elif isinstance(event, _REFUSED):
             self.ledger.close(child, refused=event.reason)
+
+    def _traded_at(self, event: Any) -> int:  # noqa: ANN401
+        """When a fill was traded: one at the moment of a close belongs to the bar that closes then."""
+        order = self.cache.order(event.client_order_id)
+        return int(max(event.ts_event - 1, 0 if order is None else order.ts_init))
 
     def _cancel_children(self, parent: str) -> None:
         for child in self.ledger.children(parent):

@@ -30,6 +30,7 @@ from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["ChildLedger", "ChildOrder", "child_id", "parent_of"]
 
+_ZERO = Decimal(0)
 _ID = re.compile(r"(?P<parent>.+)-E(?P<number>[1-9]\d*)")
 _TERMS = (
     *("symbol", "side", "amount", "target", "benchmark", "lot_size", "min_duration", "max_duration"),
@@ -271,6 +272,32 @@ class ChildLedger:
         parent, label = place
         when = None if time is None else moment(time)
         return self.desk.fill(parent, quantity, price, f"{child}:{trade}", label, when)
+
+    def catch_up(self, child: str, fills: Iterable[tuple[Decimal, Decimal, str, int]]) -> Decimal:
+        """Book what a child order has filled in all, as the venue tells of it after a restart.
+
+        A node that reconciles may know a trade by another id than the one under which it was booked, or several trades
+        as one. Therefore no more is booked than the sum of the fills exceeds what was booked.
+
+        Args:
+            child: Id of the child order; one that the ledger does not have is passed over.
+            fills: Quantity, price, id and time (nanoseconds UTC) of every fill of the child order.
+
+        Returns:
+            Units that were booked.
+        """
+        place, known = self._place(child), list(fills)
+        if place is None:
+            return _ZERO
+        order = self.parent(place[0])
+        room = sum((quantity for quantity, _, _, _ in known), _ZERO) - order.children[place[1]].filled
+        booked = _ZERO
+        for quantity, price, trade, when in known:
+            units = min(quantity, room - booked)
+            if units > 0 and f"{child}:{trade}" not in order.fills:
+                self.fill(child, units, price, trade, when)
+                booked += units
+        return booked
 
     def close(self, child: str, refused: str | None = None) -> None:
         """Say that a child order fills no more: what it has not filled is decided again at the next bar.

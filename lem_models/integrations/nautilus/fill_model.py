@@ -25,7 +25,7 @@ __all__ = ["NextBarVwap"]
 
 
 class NextBarVwap(FillModel):
-    """Fills an order at the VWAP of the first bar that closes after it was made, rounded to the tick.
+    """Fills an order at the VWAP of the first bar that closes after it was sent, rounded to the tick.
 
     An order that carries a participation limit fills as much of the bar's volume, in whole lots, and the rest is
     cancelled, because :class:`~lem_models.integrations.nautilus.algorithm.LEMExecAlgorithm` sends such orders as
@@ -56,7 +56,7 @@ class NextBarVwap(FillModel):
     ) -> OrderBook | None:
         """A book of one level: the VWAP, and what may fill. ``None``, the stock behaviour, after the last bar."""
         name = str(instrument.id)
-        place = bisect_right(self._closes.get(name, []), order.ts_init)
+        place = bisect_right(self._closes.get(name, []), max(order.ts_init, order.ts_submitted))
         if place == len(self._closes.get(name, [])):
             return None
         price, volume = self._bars[name][place]

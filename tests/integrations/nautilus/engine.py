@@ -30,12 +30,6 @@ VENUE = Venue("SIM")
 _UNITS = {60: "MINUTE", 3600: "HOUR", 86400: "DAY"}
 
 
-class MoneyBar(Bar):
-    """A bar that knows the money that was traded, as those of the Binance adapter do."""
-
-    quote_volume: Decimal
-
-
 def instrument_of(symbol: str, *, lot: str, tick: str) -> CurrencyPair | Equity:
     """A pair against USDT, or a share."""
     raw, price, size = Symbol(symbol), Price.from_str(tick), Quantity.from_str(lot)
@@ -68,21 +62,6 @@ def bar_type_of(instrument: CurrencyPair | Equity, step: pd.Timedelta) -> BarTyp
     seconds = int(step.total_seconds())
     unit = max(each for each in _UNITS if seconds % each == 0)
     return BarType.from_str(f"{instrument.id}-{seconds // unit}-{_UNITS[unit]}-LAST-EXTERNAL")
-
-
-def bars_of(frame: pd.DataFrame, instrument: CurrencyPair | Equity, bar_type: BarType, *, exact: bool) -> list[Bar]:
-    """Rows of one symbol as bars of the engine; ``ts_init`` is the close."""
-    step = int(bar_type.spec.timedelta.total_seconds() * SECOND)
-    made = []
-    for row in frame.itertuples(index=False):
-        prices = [instrument.make_price(value) for value in (row.open, row.high, row.low, row.close)]
-        closes = int(row.timestamp.value) + step
-        volume = Quantity(row.volume, instrument.size_precision)
-        bar = (MoneyBar if exact else Bar)(bar_type, *prices, volume, closes, closes)
-        if exact:
-            bar.quote_volume = Decimal(repr(float(row.notional)))
-        made.append(bar)
-    return made
 
 
 def as_bars(bars: Sequence[Bar], *, calendar: str | None = None) -> Bars:

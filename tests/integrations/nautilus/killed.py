@@ -1,7 +1,7 @@
 """Backtests that are killed: ``python -m tests.integrations.nautilus.killed FOLDER SEED...``.
 
-Each seed is a parent order in a folder of its own. A process works on it and kills itself (SIGKILL, as ``kill -9`` does)
-at a random point: before or after the venue writes down a fill, a transaction of the ledger, or the sending of a child
+Each seed is a parent order in a folder of its own. A process works on it and kills itself (SIGKILL, ``kill -9``) at a
+random point: before or after the venue writes down a fill, a transaction of the ledger, or the sending of a child
 order. The next process goes on, until one comes to the end.
 
 What outlives a process is the ledger's file and the file of the venue, which writes down a fill before anybody is told.
@@ -31,9 +31,10 @@ from nautilus_trader.model.orders import MarketOrder
 from lem_models.desk import Desk
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.integrations.nautilus.algorithm import LEMExecAlgorithm
+from lem_models.integrations.nautilus.engine_data import engine_bars
 from lem_models.integrations.nautilus.fill_model import NextBarVwap
 from tests.helpers.markets import hourly
-from tests.integrations.nautilus.engine import Parent, backtest, bar_type_of, bars_of, instrument_of
+from tests.integrations.nautilus.engine import Parent, backtest, bar_type_of, instrument_of
 
 AMOUNT = Decimal(60)
 PARENT = "P-1"
@@ -44,7 +45,7 @@ INSTRUMENT = instrument_of("S000USDT", lot="0.1", tick="0.01")
 FRAME = hourly(days=7).frame.query("symbol == 'S000'")
 BARS = [
     bar
-    for bar in bars_of(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), exact=True)
+    for bar in engine_bars(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), with_money=True)
     if bar.ts_init <= (LAST + pd.Timedelta("3h")).value
 ]
 

@@ -186,6 +186,17 @@ class TestLedger:
         assert made.fill("O-1-E1", 3, 100, "b").kind == "late"
         assert made.parent("O-1").filled == 4
 
+    def test_fills_that_are_told_again_under_other_ids_are_not_booked_again(self):
+        made = opened()
+        made.fill("O-1-E1", 1, 100, "a")
+        assert made.catch_up("O-1-E1", [(Decimal(1), Decimal(100), "a", START.value)]) == 0
+        assert made.catch_up("O-1-E1", [(Decimal(1), Decimal(100), "inferred", START.value)]) == 0
+        assert made.catch_up("O-1-E1", [(Decimal(3), Decimal(101), "one for all", START.value)]) == 2
+        told = [(Decimal(1), Decimal(100), "a", START.value), (Decimal(3), Decimal(101), "c", START.value)]
+        assert made.catch_up("O-1-E1", told) == 1
+        assert (made.parent("O-1").filled, made.parent("O-1").over) == (4, 0)
+        assert made.catch_up("O-2-E1", told) == 0
+
     def test_fills_of_others_are_passed_over(self):
         made = opened()
         assert made.fill("O-1-E7", 1, 100, "a") is None

@@ -17,15 +17,16 @@ from nautilus_trader.model.events import OrderCanceled, OrderDenied, OrderFilled
 from nautilus_trader.model.identifiers import ClientOrderId, ExecAlgorithmId
 
 from lem_models.desk import Desk
+from lem_models.integrations.nautilus.engine_data import engine_bars
 from tests.helpers.markets import hourly, sessions
-from tests.integrations.nautilus.engine import Parent, as_bars, backtest, bar_type_of, bars_of, instrument_of
+from tests.integrations.nautilus.engine import Parent, as_bars, backtest, bar_type_of, instrument_of
 
 HOUR = 3600 * 10**9
 AT = pd.Timestamp("2024-01-05 06:00", tz="UTC")
 LATER = AT + pd.Timedelta("5h")
 FRAME = hourly(days=7).frame.query("symbol == 'S000'")
 INSTRUMENT = instrument_of("S000USDT", lot="0.1", tick="0.01")
-BARS = bars_of(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), exact=True)
+BARS = engine_bars(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), with_money=True)
 CLOSE = {bar.ts_init: bar.close.as_decimal() for bar in BARS}
 
 
@@ -144,11 +145,11 @@ class TestBars:
         frame = frame[frame["timestamp"] >= pd.Timestamp("2024-01-02", tz="UTC")]  # the 1st was a holiday
         share = instrument_of("S000", lot="1", tick="0.01")
         bar_type = bar_type_of(share, pd.Timedelta("5min"))
-        good = bars_of(frame, share, bar_type, exact=False)
+        good = engine_bars(frame, share, bar_type, with_money=False)
         opening = pd.Timestamp("2024-01-05 15:00", tz="UTC")
         assert state(ran(parent(at=opening), bars=good, instrument=share, calendar="XNYS")).status == "done"
         shifted = frame.assign(timestamp=frame["timestamp"] - pd.Timedelta("5min"))
-        early = bars_of(shifted, share, bar_type, exact=False)
+        early = engine_bars(shifted, share, bar_type, with_money=False)
         run = ran(parent(at=opening), bars=early, instrument=share, calendar="XNYS")
         assert "XNYS" in run.reasons(run.trader.ids[0])[0]
 
@@ -159,7 +160,7 @@ class TestBars:
         late = changed["timestamp"].map(lambda stamp: stamp.value) >= cut
         for name in ("open", "high", "low", "close", "notional"):
             changed.loc[late, name] *= 1.1
-        other = bars_of(changed, INSTRUMENT, BARS[0].bar_type, exact=True)
+        other = engine_bars(changed, INSTRUMENT, BARS[0].bar_type, with_money=True)
         one, two = (ran(parent(), model="pov", bars=bars) for bars in (BARS, other))
         lots = [[fill[:2] for fill in run.fills(run.trader.ids[0]) if fill[0] <= cut + HOUR] for run in (one, two)]
         assert lots[0] == lots[1]

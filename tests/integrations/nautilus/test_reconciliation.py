@@ -13,8 +13,9 @@ pytest.importorskip("nautilus_trader", reason="nautilus_trader is the extra 'nau
 from nautilus_trader.backtest.models import FillModel
 
 from lem_models import execute, list_models
+from lem_models.integrations.nautilus.engine_data import engine_bars
 from tests.helpers.markets import hourly
-from tests.integrations.nautilus.engine import Parent, as_bars, backtest, bar_type_of, bars_of, instrument_of
+from tests.integrations.nautilus.engine import Parent, as_bars, backtest, bar_type_of, instrument_of
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def real(market, folder):
     ]
     frame = pd.read_parquet(folder / market.file, filters=[("symbol", "==", market.symbol), *window])
     instrument = instrument_of(market.symbol, lot=market.lot, tick=market.tick)
-    bars = bars_of(frame, instrument, bar_type_of(instrument, pd.Timedelta(market.step)), exact=market.exact)
+    bars = engine_bars(frame, instrument, bar_type_of(instrument, pd.Timedelta(market.step)), with_money=market.exact)
     return bars, instrument
 
 
@@ -159,7 +160,7 @@ SYNTHETIC = Market(
 def synthetic():
     frame = hourly(days=16).frame.query("symbol == 'S000'")
     instrument = instrument_of("S000USDT", lot="0.1", tick="0.01")
-    return bars_of(frame, instrument, bar_type_of(instrument, pd.Timedelta("1h")), exact=True), instrument
+    return engine_bars(frame, instrument, bar_type_of(instrument, pd.Timedelta("1h")), with_money=True), instrument
 
 
 @pytest.mark.parametrize("policy", ["twap", "volume_curve", "lem-crypto-hourly"])
