@@ -152,8 +152,8 @@ def _run_metrics(run: RecordedRun, model: str) -> dict[str, Any]:
 def card_metadata(name: ZooModel, metrics: Mapping[str, Any], recipe: Recipe) -> str:
     """The YAML head of the card: what the Hub reads, with the results as ``model-index``.
 
-    Names without an organisation in ``base_model`` and ``datasets`` are those of the zoo. When a model is published they
-    become ids of the Hub (:mod:`lem_models.hub.models.card_names`).
+    Names without an organisation in ``base_model`` and ``datasets`` are those of the zoo. They become ids of the
+    Hub when a model is published (:mod:`lem_models.hub.models.card_names`).
     """
     results = []
     for evaluation in metrics["evaluations"]:
