@@ -649,6 +649,7 @@ class Bars(PlacedBars):
         commit_message: str | None = None,
         max_shard_size: int | str = "500MB",
         replace_card: bool = False,
+        benchmark: str | None = None,
     ) -> str:
         """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
 
@@ -670,11 +671,14 @@ class Bars(PlacedBars):
             commit_message: Message of the commit.
             max_shard_size: Largest size of a shard in memory, in bytes or as a text; its file is smaller.
             replace_card: Write a new card over the one in the repository.
+            benchmark: Market of the zoo (``"crypto-hourly"``) whose benchmark the bars are: ``eval.yaml`` goes with
+                them, from which the Hub makes a leaderboard.
 
         Returns:
             URL of the commit or pull request.
 
         Raises:
+            UnknownNameError: There is no such market.
             BarsError: The licence is empty, a bar breaks a rule, or another column has a type that is not published.
                 Then no request is sent to the Hub.
             LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts the bars.
@@ -697,6 +701,7 @@ class Bars(PlacedBars):
                 commit_message=commit_message,
                 max_shard_size=max_shard_size,
                 replace_card=replace_card,
+                benchmark=benchmark,
             ),
         )
 
