@@ -3,10 +3,10 @@
     python benchmarks/leaderboard.py           # writes benchmarks/results/leaderboard.csv
     python benchmarks/leaderboard.py --check   # exit code 1 if the file is not what the records say
 
-A row is one policy on one task. Tasks are named as in ``eval.yaml`` of a benchmark data set and in ``.eval_results/`` of
-the models (:mod:`lem_models.hub.models.benchmark_tasks`). Improvements are in bar volatilities, positive is better, against
-the order's own benchmark, gross; ``*_bps`` are in basis points, gross, and net of the market's named costs for orders of
-1 % of the volume, against three prices. Ends of intervals are at 95 %.
+A row is one policy on one task. Tasks are named as in ``eval.yaml`` of a benchmark data set and in ``.eval_results/``
+of the models (:mod:`lem_models.hub.models.benchmark_tasks`). Improvements are in bar volatilities, positive is better,
+against the order's own benchmark, gross; ``*_bps`` are in basis points, gross, and net of the market's named costs for
+orders of 1 % of the volume, against three prices. Ends of intervals are at 95 %.
 """
 
 import argparse

@@ -5,11 +5,11 @@
 
 The locked versions are what ``make`` would install now: the dependencies and the extras for users, with the pins of
 ``constraints.txt``. The bill of materials is CycloneDX 1.6, validated against its schema. The audit asks PyPI, and OSV
-where PyPI cannot answer. A vulnerability that SECURITY.md names in its section "Known vulnerabilities of dependencies" is
-explained there, and does not fail the audit.
+where PyPI cannot answer. A vulnerability that SECURITY.md names in its section "Known vulnerabilities of dependencies"
+is explained there, and does not fail the audit.
 
-Exit codes of the audit: 0 clean or explained, 1 a vulnerability without an explanation, 4 no service could be asked about
-all packages, so nothing is known.
+Exit codes of the audit: 0 clean or explained, 1 a vulnerability without an explanation, 4 no service could be asked
+about all packages, so nothing is known.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def eval_file(market: str, split: str) -> bytes:
     content = {
         "name": f"Order execution: {zoo_market(market).title}",
         "description": (
-            "Orders executed bar by bar. improvement_minM_of_N: orders of M to N bars, mean improvement over the VWAP of "
-            "the bars taken, in bar volatilities, higher is better; it includes the value of the option to end. "
+            "Orders executed bar by bar. improvement_minM_of_N: orders of M to N bars, mean improvement over the VWAP "
+            "of the bars taken, in bar volatilities, higher is better; it includes the value of the option to end. "
             "tracking_N: orders of N bars, standard deviation of the slippage over TWAP's, lower is better. "
             "Measured by `lem benchmark` of the package lem_models."
         ),
