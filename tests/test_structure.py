@@ -36,6 +36,7 @@ ROOMS = (
     "training",
     "desk",
     "integrations",
+    "app",
     "cli",
     "",  # lem_models/__init__.py, the public face
 )

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lem_models.cli.commands.app.publish_space import publish_space
+from lem_models.cli.commands.app.start import start_app
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.buyback import buyback
 from lem_models.cli.commands.check_leak import check_leak
@@ -115,7 +117,7 @@ def desk(context: typer.Context) -> None:
 
 @publish_app.callback()
 def publish(context: typer.Context) -> None:
-    """Publish models and data sets to the Hub.
+    """Publish models, data and the app to the Hub.
 
     Example: lem publish model my-model --to org/name --dry-run
     """
@@ -134,6 +136,7 @@ add_command(app, explain, name="explain", summary="Why a model decided as it did
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
 add_command(app, serve, name="serve", summary="Serve a desk: REST, WebSocket, status page, metrics.")
+add_command(app, start_app, name="app", summary="One order in a browser, beside baselines.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
@@ -154,3 +157,4 @@ add_command(desk_app, report, name="report", summary="What an order cost, and wh
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")
+add_command(publish_app, publish_space, name="space", summary="Publish the app as a Space.")

@@ -10,7 +10,7 @@ from typing import Any
 from lem_models.desk.decision import Decision
 from lem_models.desk.log.events import DecisionEntry
 from lem_models.desk.log.state import DeskState, OrderState
-from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.amounts import grouped_text, plain_text
 from lem_models.markets.calendar.frequency import moment
 from lem_models.notebook import cells_html, facts_html
 
@@ -77,7 +77,7 @@ class OrderStatus:
         done = f"{_percent(self)} done"
         price = "" if self.average_price is None else f" at {self.average_price:.8g}"
         return (
-            f"{self.order_id}: {self.side} {plain_text(self.amount)} {self.unit or self.symbol}, {self.status}, "
+            f"{self.order_id}: {self.side} {grouped_text(self.amount)} {self.unit or self.symbol}, {self.status}, "
             f"{done}{price}, bar {min(self.period, self.max_periods)} of {self.max_periods}"
         )
 
@@ -91,8 +91,8 @@ class OrderStatus:
         unit = self.unit or self.symbol
         facts = {
             "status": f"{self.status}, {_percent(self)} done",
-            "amount": f"{plain_text(self.amount)} {unit}",
-            "left": f"{plain_text(self.left)} {unit}",
+            "amount": f"{grouped_text(self.amount)} {unit}",
+            "left": f"{grouped_text(self.left)} {unit}",
             "average price": None if self.average_price is None else f"{self.average_price:.8g}",
             "bar": f"{min(self.period, self.max_periods)} of {self.max_periods}, until {self.end}",
             "policy": self.policy,
@@ -155,7 +155,7 @@ class DeskStatus:
         rows = [
             (
                 *(order.order_id, order.side, order.symbol, order.status),
-                f"{plain_text(order.amount)} {order.unit or order.symbol}",
+                f"{grouped_text(order.amount)} {order.unit or order.symbol}",
                 _percent(order),
                 "" if order.average_price is None else f"{order.average_price:.8g}",
                 f"{min(order.period, order.max_periods)} of {order.max_periods}",
@@ -245,7 +245,7 @@ def order_status(label: str, order: OrderState, policy: str) -> OrderStatus:
     if order.fallback:
         notes.append(f"the fallback decides: {order.fallback}")
     if order.bridged:
-        notes.append(f"{order.bridged} of its bars were missing")
+        notes.append(f"{order.bridged} of its bars {'was' if order.bridged == 1 else 'were'} missing")
     if order.over:
         notes.append(f"{plain_text(order.over)} more than the amount were filled")
     if order.conflicts:

@@ -176,11 +176,24 @@ class Policy(ABC):
         *,
         costs: CostModel | None = None,
         allow_frequency: bool = False,
+        fills: Literal["assumed", "reported"] = "assumed",
+        cap_ahead: bool = False,
     ) -> LiveSession:
-        """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
+        """Decide one order live, bar by bar.
+
+        Args:
+            order: The order; it starts with the first bar after the history.
+            history: Closed bars before the order.
+            costs: See :class:`~lem_models.execution.session.LiveSession`, also for the following.
+            allow_frequency: Whether a model may decide on bars of another length than it was trained on.
+            fills: ``"assumed"``, or ``"reported"``: nothing fills but what ``observe`` is told.
+            cap_ahead: Whether ``max_participation`` also caps decisions.
+        """
         from lem_models.execution.session import LiveSession
 
-        return LiveSession(self, order, history, costs=costs, allow_frequency=allow_frequency)
+        return LiveSession(
+            self, order, history, costs=costs, allow_frequency=allow_frequency, fills=fills, cap_ahead=cap_ahead
+        )
 
     def execute_df(
         self,

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["ExecutionResult", "ResultPart", "first_bars", "read_result", "with_ends"]
 
 _COMPLETE = 1 - 1e-9
-_ROWS_SHOWN = 5  # of the card
 _NEEDED = ("order_id", "symbol", "start", "side", "slippage_bps", "volatility_bps")
+_ROWS_SHOWN = 5  # of the card
 _RESULT_COLUMNS = (
     "periods_used",
     "filled",

@@ -13,7 +13,7 @@ from lem_models.report.charts.chart import Chart, Columns, Line, Mark, Panel, Po
 from lem_models.report.charts.matplotlib_chart import matplotlib_figure
 from lem_models.report.figure_style import Theme, ink_of, policy_styles
 
-__all__ = ["execution", "execution_chart"]
+__all__ = ["bar_labels", "execution", "execution_chart", "is_daily"]
 
 _LABELS = {
     "vwap": "VWAP so far (benchmark)",
@@ -79,7 +79,7 @@ def execution_chart(order: Mapping[str, Any] | pd.Series[Any], schedule: pd.Data
     )
     total = path["volume"].sum()
     share = path["volume"] / total if total > 0 else path["volume"]
-    start = pd.Timestamp(order["start"]).strftime("%Y-%m-%d" if _is_daily(path["timestamp"]) else "%Y-%m-%d %H:%M")
+    start = pd.Timestamp(order["start"]).strftime("%Y-%m-%d" if is_daily(path["timestamp"]) else "%Y-%m-%d %H:%M")
     lower = Panel(
         [
             *after,
@@ -93,19 +93,19 @@ def execution_chart(order: Mapping[str, Any] | pd.Series[Any], schedule: pd.Data
         y_ticks=4,
         y_limits=(0.0, 1.18 * max(float(path["fraction"].max()), float(share.max()), 1e-9)),
         x_limits=(0.4, len(path) + 0.6),
-        x_ticks=(period, _bar_labels(path["timestamp"])),
+        x_ticks=(period, bar_labels(path["timestamp"])),
         x_label=f"bar start (UTC), from {start}",
     )
     return Chart([[upper], [lower]], 7.2, 5.2, heights=(1.7, 1.0), share_x=True)
 
 
-def _bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
+def bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
     """Short label of each bar: the time of day, or the date when bars are a day or longer; at most 12 of them."""
-    labels = timestamps.dt.strftime("%d %b" if _is_daily(timestamps) else "%H:%M").tolist()
+    labels = timestamps.dt.strftime("%d %b" if is_daily(timestamps) else "%H:%M").tolist()
     every = -(-len(labels) // 12)
     return [label if position % every == 0 else "" for position, label in enumerate(labels)]
 
 
-def _is_daily(timestamps: pd.Series[pd.Timestamp]) -> bool:
+def is_daily(timestamps: pd.Series[pd.Timestamp]) -> bool:
     """Whether bars are a day or longer, so that the time of day says nothing."""
     return bool((timestamps == timestamps.dt.normalize()).all())

@@ -96,6 +96,8 @@ _BASELINE_MARKS: Mapping[str, tuple[str, str | tuple[float, tuple[float, ...]]]]
     "stopping_rule": ("D", (0, (5, 1.5))),
 }
 _ACCENT_MARKERS = "ovPX*"
+_ROW, _ROW_INCHES = 108, 7.2
+"""Letters that fit into a row of a legend, and the width of the figure in which they do."""
 NULL_DASH: tuple[float, tuple[float, ...]] = (0, (4, 3))
 UNIT_LABELS: Mapping[Unit, str] = {"bps": "bps", "vol": "bar volatilities"}
 
@@ -190,9 +192,10 @@ def legend_above(figure: Figure, ink: Ink) -> None:
     handles = [handle for some, _ in entries for handle in some]
     labels = [label for _, some in entries for label in some]
     if handles:
-        widths = [len(label) + 7 for label in labels]  # in letters; about 108 fit into a row
+        widths = [len(label) + 7 for label in labels]  # in letters
+        row = min(_ROW, int(_ROW / _ROW_INCHES * figure.get_figwidth()))
         columns = (
-            len(widths) if sum(widths) <= 108 else 3 if 3 * max(widths) <= 108 else 2 if 2 * max(widths) <= 108 else 1
+            len(widths) if sum(widths) <= row else 3 if 3 * max(widths) <= row else 2 if 2 * max(widths) <= row else 1
         )
         figure.legend(
             handles,

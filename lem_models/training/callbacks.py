@@ -18,11 +18,11 @@ from lem_models.errors import ConfigError
 from lem_models.training.checkpoint import MovableCheckpoint, RunStamp
 from lem_models.training.cuda_graphs import CudaGraphs
 from lem_models.training.folder import RunFolder
-from lem_models.training.progress import TrainingProgress
 from lem_models.training.push import PushToHub
 from lem_models.training.recipe import Recipe
 from lem_models.training.settings import TrainingSettings
 from lem_models.training.stopping import StopBetweenBatches
+from lem_models.training.terminal.progress import TrainingProgress
 
 __all__ = ["RunCallbacks"]
 

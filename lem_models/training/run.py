@@ -34,11 +34,11 @@ from lem_models.training.callbacks import RunCallbacks
 from lem_models.training.checkpoint import check_checkpoint, read_checkpoint, stamp_of
 from lem_models.training.datamodule import ExecutionDataModule
 from lem_models.training.folder import RUN_FILE, RunFolder
-from lem_models.training.lightning_noise import without_lightning_noise
 from lem_models.training.recipe import DataConfig, Recipe
 from lem_models.training.sampling import OrderSampling
 from lem_models.training.settings import TrainingSettings
 from lem_models.training.teacher import Teacher
+from lem_models.training.terminal.lightning_noise import without_lightning_noise
 
 __all__ = ["TrainingRun", "train"]
 

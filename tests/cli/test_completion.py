@@ -26,7 +26,16 @@ def _needed(shell):
         pytest.skip(f"{shell} is not installed")
 
 
+_SCRIPTS = {}
+
+
 def _script(shell, environment):
+    if shell not in _SCRIPTS:
+        _SCRIPTS[shell] = _shown_script(shell, environment)
+    return _SCRIPTS[shell]
+
+
+def _shown_script(shell, environment):
     done = _run(["lem"], {**environment, "_LEM_COMPLETE": f"source_{shell}"})
     assert done.returncode == 0, done.stderr
     assert "_LEM_COMPLETE=complete_" in done.stdout
@@ -39,7 +48,7 @@ def _run(command, environment, **more):
 
 BASH = """
 COMP_WORDS=({words} "{last}"); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); COMP_LINE="{words} {last}"
-function_of_lem=$(complete -p lem | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); $function_of_lem
+function_of_lem=$(complete -p lem | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); $function_of_lem lem
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 
@@ -86,6 +95,7 @@ def test_the_script_is_valid_for_its_shell(shell, lem, tmp_path):
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_option_knows_the_shell_that_it_is_called_in(shell, lem):
     _needed(shell)

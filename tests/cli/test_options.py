@@ -123,5 +123,5 @@ def test_options_of_one_name_have_one_help():
         "--history",
     }
     own |= {"--symbol", "--side", "--amount", "--risk-aversion", "--max-participation", "order"}  # of the one order
-    own |= {"--watch", "--by", "--revision", "name"}
+    own |= {"--watch", "--by", "--revision", "--host", "name"}
     assert several <= own | {"--from", "--to", "--split", "--dry-run"}

@@ -1,9 +1,9 @@
 """A small Hugging Face Hub on the loopback interface, for the real client to talk to.
 
-It has model and data set repositories with commits, branches and pull requests; small files, which travel inside the
-commit, and large ones (LFS), which lie on a storage host of their own that requests are redirected to; private
-repositories, one token, and the error codes by which the client tells errors apart. It knows nothing of Xet. What it
-does not know it answers with 501, so that a client which asks for more is noticed.
+It has repositories of models, data sets and Spaces with commits, branches and pull requests; small files, which travel
+inside the commit, and large ones (LFS), which lie on a storage host of their own that requests are redirected to;
+private repositories, one token, and the error codes by which the client tells errors apart. It knows nothing of Xet.
+What it does not know it answers with 501, so that a client which asks for more is noticed.
 
     with HubServer() as hub:
         point_client_at(hub, monkeypatch, tmp_path)       # or start a process with hub.environment(folder)
@@ -32,9 +32,19 @@ from tests.hub.repository import LARGE, Commit, Repository, git_oid, lfs_oid
 
 _NO_PROXY = {name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")}
 
+_FIRST_PAGE = b"""---
+title: Name
+sdk: %s
+app_file: app.py
+---
+
+Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference
+"""
+"""What the Hub writes into a new Space."""
+
 _ROUTES: list[tuple[str, str, re.Pattern[str], Callable[..., Reply]]] = []
-_API = r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
-_GIT = r"/(?:(?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+?)"
+_API = r"/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
+_GIT = r"/(?:(?P<kind>datasets|spaces)/)?(?P<name>[^/]+/[^/]+?)"
 
 
 def _route(methods: str, pattern: str, host: str = "hub") -> Callable[[Callable[..., Reply]], Callable[..., Reply]]:
@@ -160,7 +170,12 @@ class HubServer:
         kind, name = f"{wanted.get('type') or 'model'}s", f"{wanted.get('organization') or 'someone'}/{wanted['name']}"
         if (kind, name) in self.repositories:
             return Reply.json({"error": "You already created this repo", "url": self._page(kind, name)}, 409)
-        self.create(name, kind=kind, private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        if kind == "spaces" and not wanted.get("sdk"):
+            raise Refusal(400, "a Space needs an sdk")
+        first = {"README.md": _FIRST_PAGE % wanted["sdk"].encode()} if kind == "spaces" else None
+        self.create(
+            name, first, kind=kind, private=wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        )
         return Reply.json({"url": self._page(kind, name), "name": name})
 
     @_route("GET", _API)

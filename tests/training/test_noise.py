@@ -11,7 +11,7 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils._pytree import LeafSpec
 
-from lem_models.training.lightning_noise import without_lightning_noise
+from lem_models.training.terminal.lightning_noise import without_lightning_noise
 from tests.cli.terminals import on_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,7 @@ def test_a_training_in_a_pipe_prints_nothing(tmp_path):
         assert text not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_training_on_a_terminal_shows_all_its_steps_and_the_time_left(tmp_path):
     shown = on_a_terminal(_train(tmp_path / "run"))
     assert "training" in shown

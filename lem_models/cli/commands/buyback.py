@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -91,7 +92,7 @@ def buyback(options: BuybackOptions, out: Output) -> None:
             raise
         refusal = error.message
     if options.html is not None:
-        command = shlex.join(["lem", "buyback", str(options.programme), "--data", str(options.data)])
+        command = shlex.join(["lem", *sys.argv[1:]])
         write_programme_page(options.html, report, plan=plan, decision=decision, command=command)
     today = None if decision is None else decision.to_dict()
     out.say(

@@ -13,10 +13,11 @@ from lem_models.markets.calendar.kinds import Calendar, next_start
 from lem_models.orders.durations import read_duration
 from lem_models.orders.rules import MAX_PERIODS
 
-__all__ = ["SESSIONS", "check_duration", "check_time", "steps"]
+__all__ = ["SESSIONS", "check_duration", "check_time", "duration_or_bars", "steps"]
 
 SESSIONS = re.compile(r"(\d{1,4})\s*sessions?", re.IGNORECASE)
 """A number of sessions in words."""
+_MOST_DIGITS = 9  # of a number of bars; a longer one stays a text, and is refused
 
 
 def check_time(value: object, field: str) -> str:
@@ -66,6 +67,16 @@ def check_duration(value: object, field: str) -> int | str:
         field=field,
         rule="duration",
     )
+
+
+def duration_or_bars(text: str) -> str | int:
+    """A duration as it is, and a number alone as a number of bars.
+
+    Example:
+        >>> duration_or_bars("12h"), duration_or_bars("12")
+        ('12h', 12)
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else text
 
 
 def steps(calendar: Calendar, timestamp: int) -> Iterator[int]:

@@ -278,7 +278,7 @@ class Status(BaseModel):
     symbols: int
     clients: int
     waiting: int
-    last_close: str | None
+    last_close: str | None = Field(description="Start of the last bar.")
     last_decide_ms: float | None
     faults: dict[str, int]
     active: list[OrderOut] = Field(description="The first of the active orders.")

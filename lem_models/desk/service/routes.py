@@ -42,7 +42,6 @@ from lem_models.desk.service.service import Service
 from lem_models.desk.service.views import feed_row, order_page, order_row, summary
 from lem_models.guard.output import json_text
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["routes_of"]
 
@@ -220,11 +219,10 @@ def _add_sights(router: APIRouter, service: Service) -> None:
     async def get_status(limit: Annotated[int, Query(ge=0, le=200)] = 50) -> Any:  # noqa: ANN401
         """Get the desk at a glance."""
         seen = await desk.read(lambda of: summary(of, orders=limit, feeds=50))
-        last, stages = service.hub.last_close, service.hub.stages
+        stages = service.hub.stages
         return seen | {
             "clients": len(service.hub),
             "waiting": desk.waiting,
-            "last_close": moment(last).isoformat() if last else None,
             "last_decide_ms": round(1e3 * stages[-1].total, 3) if stages else None,
         }
 

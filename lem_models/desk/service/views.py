@@ -122,6 +122,7 @@ def summary(desk: Desk, *, orders: int, feeds: int) -> dict[str, Any]:
         "openings": state.openings,
         "orders": dict(Counter(order.status for order in state.orders.values())),
         "symbols": len(state.market),
+        "last_close": _iso(max(market.last for market in state.market.values())) if state.market else None,
         "faults": dict(faults),
         "active": [order_row(desk, label) for label in islice(active, orders)],
         "feeds": [feed_row(state, symbol) for symbol in islice(wrong, feeds)],

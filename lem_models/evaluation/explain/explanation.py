@@ -26,7 +26,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.errors import BarsError, ConfigError
+from lem_models.errors import ConfigError
 from lem_models.evaluation.explain.counterfactuals import (
     Counterfactual,
     compare_counterfactuals,
@@ -48,6 +48,7 @@ __all__ = ["SCHEMA", "Explanation", "explain"]
 
 SCHEMA = 1
 """Version of :meth:`Explanation.as_dict`."""
+_IN_QUESTION = 0.02  # probability of finishing from which that is what is explained
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +63,8 @@ class Explanation:
         filled: Fraction of the order filled before.
         answer: The decision.
         reference: Fraction and probability of finishing at the reference of the attributions.
-        target: What picture and words attribute: ``"finish"`` where the model may finish, else ``"fraction"``.
+        target: What picture and words attribute: ``"finish"`` where the model may finish and its probability, or that
+            at the reference, is at least 2 %; else ``"fraction"``.
         attributions: What moves the decision: ``kind`` (``"feature"``, or ``"path"`` of the order), ``name``, and the
             contributions to ``fraction`` and ``finish``, in units of these; they sum to the decision minus the
             reference.
@@ -184,7 +186,8 @@ def explain(
     inputs, attributed = ModelInputs.of(situation), attribute(situation)
     answer = situation.answer()
     minimum = int(situation.table["min_periods"].iloc[0])
-    target = "finish" if situation.period + 1 >= minimum and 0.0 < answer.finish < 1.0 else "fraction"
+    in_question = max(answer.finish, float(attributed.reference[1])) >= _IN_QUESTION
+    target = "finish" if situation.period + 1 >= minimum and answer.finish < 1.0 and in_question else "fraction"
     stamps = pd.to_datetime(situation.market.bars.timestamp[inputs.first : situation.last + 1], utc=True)
     names = list(model.config.features)
     like = model.backbone.attention.output.weight
@@ -192,12 +195,7 @@ def explain(
     everything = model.backbone.looks(inputs.features[None].to(like)).selection[0]
     wanted = usual_counterfactuals(situation) if counterfactuals is None else list(counterfactuals)
     notes: list[str] = []
-    futures = None
-    if paths:
-        try:
-            futures = simulate_futures(situation, paths=paths, seed=seed)
-        except BarsError as error:
-            notes.append(f"no forecast: {error}")
+    futures = simulate_futures(situation, paths=paths, seed=seed) if paths else None
     rest = float(np.abs(attributed.residual).max())
     if rest > 1e-3:
         notes.append(
@@ -205,7 +203,7 @@ def explain(
         )
     return Explanation(
         model=model.name,
-        order=situation.table.iloc[0].to_dict(),
+        order={str(name): value for name, value in situation.table.iloc[0].items()},
         period=situation.period,
         bar=pd.Timestamp(int(situation.coming[0]), tz="UTC"),
         filled=float(situation.fills.sum()),

@@ -43,7 +43,7 @@ PATH_GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Parts of the state that move during an order, by what they are: what is left, prices, and volumes."""
 
-TOLERANCE = 2e-4
+TOLERANCE = 5e-4
 """Difference aimed at between the sum of the attributions and that of the outputs, of a fraction or a probability."""
 
 _BEGIN = 32  # intervals
@@ -197,9 +197,8 @@ def _integrated(
     summed = torch.zeros(2, *high.shape, dtype=torch.float64)
     path = {name: np.zeros(2) for name in ends}
     begin = torch.arange(_BEGIN, dtype=torch.float64) / _BEGIN
-    waiting = torch.stack(
-        [begin, torch.full_like(begin, 1.0 / _BEGIN)]
-    )  # start and length of intervals, [2, intervals]
+    # Start and length of the intervals to do, [2, intervals].
+    waiting = torch.stack([begin, torch.full_like(begin, 1.0 / _BEGIN)])
     count = 0
     while waiting.shape[1]:
         (start, length), waiting = waiting[:, :_ROWS], waiting[:, _ROWS:]
@@ -212,7 +211,7 @@ def _integrated(
         parts = [[length * _per_row(slope * change) for slope, change in zip(s, changes, strict=True)] for s in slopes]
         explained = torch.stack([torch.stack(each).sum(0) for each in parts])
         missing = (outputs(start + length) - outputs(start) - explained).abs().amax(0)
-        good = (missing <= tolerance / 2 * length.clamp(min=1 / 64)) | (length <= _SHORTEST) | (count > _MOST)
+        good = (missing <= tolerance / 2 * length.clamp(min=1 / 16)) | (length <= _SHORTEST) | (count > _MOST)
         for target in range(2):
             weighted = slopes[target][0] * (length * good)[:, None, None]
             summed[target] += weighted.sum(0) * (high - low)

@@ -211,7 +211,7 @@ class Situation:
                 raise ConfigError(
                     f"a counterfactual changes {', '.join(CHANGEABLE)} of the order; got {shown(wrong[0])}"
                 )
-            row = {name: value for name, value in table.iloc[0].to_dict().items() if not pd.isna(value)}
+            row = {str(name): value for name, value in table.iloc[0].items() if not pd.isna(value)}
             table = complete_for(self.model, row | dict(order))
         return replace(self, past=past, table=table)
 

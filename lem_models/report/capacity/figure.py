@@ -40,7 +40,7 @@ def capacity_panels(curve: pd.DataFrame) -> list[Panel]:
     """
     sizes = sorted(curve["size"].dropna().unique())
     shown = _apart(np.sqrt(sizes))
-    panels = []
+    panels: list[Panel] = []
     for price in _PANELS:
         drawn: list[Drawn] = []
         for policy, style in policy_styles(curve["policy"]).items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -55,17 +54,14 @@ def matplotlib_figure(chart: Chart, theme: Theme = "light") -> PageFigure:
     """
     ink = ink_of(theme)
     figure = empty_figure(chart.width, chart.height, ink)
-    panels = cast(
-        "np.ndarray",
-        figure.subplots(
-            len(chart.rows),
-            len(chart.rows[0]),
-            squeeze=False,
-            sharex="col" if chart.share_x else "none",
-            sharey="row" if chart.share_y else "none",
-            height_ratios=list(chart.heights) or None,
-            width_ratios=list(chart.widths) or None,
-        ),
+    panels = figure.subplots(
+        len(chart.rows),
+        len(chart.rows[0]),
+        squeeze=False,
+        sharex="col" if chart.share_x else "none",
+        sharey="row" if chart.share_y else "none",
+        height_ratios=list(chart.heights) or None,
+        width_ratios=list(chart.widths) or None,
     )
     for axes_of, row in zip(panels, chart.rows, strict=True):
         for axes, panel in zip(axes_of, row, strict=True):

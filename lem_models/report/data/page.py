@@ -48,6 +48,7 @@ def write_data_page(check: DataCheck, path: Path, *, title: str, command: str) -
             Headline("estimated notionals", str(facts["bars with an estimated notional"]), "of the bars"),
         ],
         definitions={},
+        has_orders=False,
         data=facts,
         sections=[FigureGroup("Coverage", [figure]), symbols_table(check), *finding_tables(check)],
         command=command,

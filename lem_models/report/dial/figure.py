@@ -78,8 +78,8 @@ def risk_dial(
                 for at in (0, -1):
                     _label(axes, x[at], y[at], f"λ {own['risk_aversion'].iloc[at]:g}", style.colour)
             if chosen is not None and policy in models:
-                at = np.flatnonzero(np.abs(own["risk_aversion"] - chosen) < _SAME)
-                axes.plot(x[at], y[at], "o", markersize=13, markerfacecolor="none", color=ink.text, zorder=6)
+                ringed = np.flatnonzero(np.abs(own["risk_aversion"] - chosen) < _SAME)
+                axes.plot(x[ringed], y[ringed], "o", markersize=13, markerfacecolor="none", color=ink.text, zorder=6)
         axes.set_title(f"minimum {minimum}", fontsize=9.5, color=ink.text, loc="left")
         axes.set_xlabel(f"standard deviation ({UNIT_LABELS[unit]})")
         axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)

@@ -123,7 +123,7 @@ def _selection(explanation: Explanation) -> Panel:
     """Selection weights of the features with the largest ones, bar by bar."""
     recent = explanation.selection.tail(_BARS_SHOWN)
     chosen = recent.mean().sort_values(ascending=False).index[:_MOST_FEATURES].tolist()
-    ago = np.arange(len(recent))[::-1] * -1.0
+    ago = -np.arange(len(recent), dtype=np.float64)[::-1]
     names = [input_label(str(name)) for name in chosen]
     drawn: list[Drawn] = [HeatMap(ago, names, recent[chosen].to_numpy(dtype=float).T, "#7a5195", "weight")]
     if 0 < explanation.period < len(recent):
@@ -148,11 +148,11 @@ def _attention(explanation: Explanation) -> Panel:
     drawn += [Mark(0.5 - explanation.period)] if 0 < explanation.period < len(table) else []
     return Panel(
         drawn,
-        title="... and at which past bars (attention)",
+        title="... and at which past bars (no explanation)",
         y_label="weight",
         y_format="percent",
         x_ticks=_ago_ticks(ago),
-        x_label="closed bars before the decision; lines: heads. No explanation",
+        x_label="closed bars before the decision; lines: heads",
         y_limits=(0.0, 1.1 * float(table[heads].to_numpy().max())),
     )
 
@@ -230,14 +230,14 @@ def _points(value: float) -> str:
 
 
 def _room(values: npt.NDArray[np.float64], texts: list[str]) -> tuple[float, float]:
-    """Ends of an axis with room for the texts at the ends of the bars; about 0.017 of the axis for a letter."""
+    """Ends of an axis with room for the texts at the ends of the bars; about 0.02 of the axis for a letter."""
     low, high = min(float(values.min(initial=0.0)), 0.0), max(float(values.max(initial=0.0)), 0.0)
     span = max(high - low, 0.1)
 
     def letters(side: float) -> int:
         return max((len(text) for value, text in zip(values, texts, strict=True) if value * side > 0), default=2)
 
-    return low - span * (0.03 + 0.026 * letters(-1.0)), high + span * (0.03 + 0.026 * letters(1.0))
+    return low - span * (0.03 + 0.03 * letters(-1.0)), high + span * (0.03 + 0.03 * letters(1.0))
 
 
 def _wrapped(text: str) -> str:

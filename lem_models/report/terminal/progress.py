@@ -35,10 +35,13 @@ def progress_steps(*, shown: bool = True) -> Iterator[Steps]:
         shown: Whether to show it, if standard error is a terminal.
     """
     with _progress(shown) as progress:
-        bar = progress.add_task("", total=None)
+        bars: list[Any] = []
 
         def report(what: str, done: int, total: int) -> None:
-            progress.update(bar, description=what, completed=done, total=total or None)
+            if not bars:
+                bars.append(progress.add_task(what, total=total or None))
+                progress.refresh()  # what begins is seen at once, however short it is
+            progress.update(bars[0], description=what, completed=done, total=total or None)
 
         yield report
 

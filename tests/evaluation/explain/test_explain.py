@@ -9,18 +9,17 @@ import pandas as pd
 import pytest
 import torch
 
-from lem_models import Order, execute
+from lem_models import CostModel, LEMModel, Order, execute
 from lem_models.errors import ConfigError, OrderError
 from lem_models.evaluation.explain.counterfactuals import Counterfactual
 from lem_models.evaluation.explain.explanation import explain
-from lem_models.evaluation.explain.gradients import TOLERANCE, attribute
+from lem_models.evaluation.explain.gradients import TOLERANCE, ModelInputs, attribute
 from lem_models.evaluation.explain.situation import situation_of
 from lem_models.execution.records import Decision
 from lem_models.features.causal import FEATURES
-from lem_models.features.market import Market
 from lem_models.guard.output import json_text
 from lem_models.modeling.heads import AllocationHead, HeadConfig
-from tests.helpers import hourly, order_table, perturbed, random_model, tiny_config
+from tests.helpers import hourly, order_table, perturbed, random_model, rebuilt, tiny_config
 
 HIDDEN = tiny_config().hidden_size
 FEATURE = FEATURES.index("volume_to_level")
@@ -78,8 +77,6 @@ def test_a_decision_that_reads_one_feature_is_attributed_to_it_in_the_bar_that_i
 
 def _volume(situation):
     """The planted feature in the last bar, and its mean over what the model reads."""
-    from lem_models.evaluation.explain.gradients import ModelInputs
-
     market, row = situation.market, situation.last
     features = ModelInputs.of(situation).features
     assert float(features[-1, FEATURE]) == pytest.approx(float(market.features.values[row, FEATURE]))
@@ -111,8 +108,13 @@ def test_before_the_first_period_no_part_of_the_path_moves_anything():
     assert np.abs(found.features).max() > 0
 
 
-@pytest.mark.parametrize("head", ["flexible", "static_curve", "fixed_duration", "paper"])
-@pytest.mark.parametrize("side", ["buy", "sell"])
+@pytest.mark.parametrize(
+    ("head", "side"),
+    [
+        *(("flexible", "buy"), ("flexible", "sell"), ("static_curve", "buy")),
+        *(pytest.param(head, "sell", marks=pytest.mark.slow) for head in ("static_curve", "fixed_duration", "paper")),
+    ],
+)
 def test_contributions_sum_to_the_difference_of_the_outputs(head, side):
     settings = (
         {} if head == "flexible" else {"head": head, "head_config": {"hidden_size": 8} if head == "paper" else {}}
@@ -153,8 +155,6 @@ def test_twice_the_last_volume_is_the_decision_on_bars_with_twice_that_volume():
     frame = bars.frame
     row = 371
     frame.loc[row, ["volume", "notional"]] *= 2.0
-    from tests.helpers import rebuilt
-
     again = executed(model, rebuilt(bars, frame), min_periods=6)
     # The earlier decisions did not read that bar.
     np.testing.assert_array_equal(again.periods_of("a")["fraction"][:2], situation.fills)
@@ -295,28 +295,17 @@ def test_a_result_of_another_policy_is_refused_and_an_unknown_order_too():
         model.explain(executed(model), "b")
 
 
-def test_a_short_history_has_no_forecast_and_says_so():
-    """Paths need blocks of the past; the rest is explained."""
-    model, bars = random_model(tiny_config()), hourly()
-    short = bars.between(start=pd.Timestamp(int(bars.timestamp[120]), tz="UTC"))
-    row = 260
-    assert Market(short).bars.symbols == bars.symbols
-    result = executed(model, short, row, min_periods=6)
-    explained = model.explain(result, "a", period=1)
-    assert (explained.futures is None) == any("no forecast" in note for note in explained.notes)
-
-
+@pytest.mark.slow
 def test_orders_with_an_amount_are_explained_by_their_costs():
-    from lem_models import CostModel, LEMModel
-
-    model = LEMModel.from_pretrained("lem-crypto-hourly")
-    bars = hourly(days=40)
-    row = 24 * 30
-    amount = float(bars.volume[row - 24 : row].sum()) / 10
-    costs = CostModel(impact=0.8, half_spread_bps=1.0)
+    """A trained model that reads sizes: decided by other costs, the order is not the one that was executed."""
+    model, bars, row = LEMModel.from_pretrained("lem-crypto-hourly"), hourly(days=40), 24 * 30
+    amount = float(bars.volume[row - 24 : row].sum()) / 2
+    costs = CostModel(impact=3.0, half_spread_bps=1.0)
     table = order_table(bars, row, min_periods=6, max_periods=6, amount=amount, order_id="a")
     result = execute(model, bars, table, costs=costs)
     assert model.explain(result, "a", period=0, costs=costs, paths=0).order["amount"] == pytest.approx(amount)
+    with pytest.raises(ConfigError, match="or of other costs"):
+        model.explain(result, "a", period=0, costs=CostModel(), paths=0)
 
 
 def test_sampled_orders_of_several_symbols_are_found():

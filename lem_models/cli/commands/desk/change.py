@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar
 import typer
 from pydantic import Field
 
-from lem_models.cli.commands.desk.order_options import duration_or_bars
 from lem_models.cli.commands.desk.place import DB, TERM, existing_store
 from lem_models.cli.output import Output
 from lem_models.cli.policies import PolicyName, named_policy
@@ -54,6 +53,8 @@ def amend(options: AmendOptions, out: Output) -> None:
 
     Example: lem desk amend desk.db 1 --amount "60 BTC" --max-participation 0.05
     """
+    from lem_models.desk.orders.times import duration_or_bars
+
     names = [name for name in AmendOptions.model_fields if name not in _Change.model_fields]
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if not given:

@@ -50,7 +50,8 @@ class RunOptions(ModelOptions, BarsOptions):
         None, description=f"Bars from before, for a websocket; default those of --watch. {BARS}"
     )
     fills: Path | None = Field(
-        None, description="File of fills that grows: .csv or .jsonl with order, quantity, price, id, and maybe child and time."
+        None,
+        description="File of fills that grows: .csv or .jsonl with order, quantity, price, id, maybe child and time.",
     )
     assume_fills: bool = Field(
         False, description="Paper trading: what was decided fills at its bar's VWAP. Every line says so."
