@@ -82,7 +82,7 @@ def ship(kind: str, bars: Bars, config: DataConfig, given: argparse.Namespace) -
         huber=HUBER,
         orders=given.orders,
         seed=given.seed,
-        progress=lambda text: print(f"{kind}: {text}", flush=True),
+        progress=lambda text, *_: print(f"{kind}: {text}", flush=True),
     )
     print(fitted.write(SHIPPED / kind), flush=True)
 

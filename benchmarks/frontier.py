@@ -38,30 +38,21 @@ from benchmarks.records import write_record
 from benchmarks.zoo import Plan, load_models, period_of, weights_of
 from lem_models import Bars, Order, execute, load_policy
 from lem_models.errors import ConfigError, LEMError
+from lem_models.evaluation.risk_dial import DIAL, dial_orders, dial_point
 from lem_models.execution.costs import CostModel, cost_model, cost_model_for
 from lem_models.execution.policy import Policy
-from lem_models.execution.result import with_ends
 from lem_models.features.market import MAX_LOOKBACK, Market
 from lem_models.guard.text import read_json
 from lem_models.orders.rules import Benchmark
 from lem_models.report.definitions import SIGN_CONVENTION
-from lem_models.report.figure_style import (
-    dress,
-    empty_figure,
-    figure_to_png_bytes,
-    ink_of,
-    legend_above,
-    policy_styles,
-)
+from lem_models.report.dial.figure import risk_dial
+from lem_models.report.figure_style import figure_to_png_bytes
 from lem_models.report.markdown import markdown_table
 from lem_models.report.numbers import interval, number
 from lem_models.report.tables import Column, Table
 from lem_models.statistics.dominance import judged, paired_comparison
-from lem_models.statistics.summary import adjusted, summarise
-from lem_models.statistics.tracking import std_interval
+from lem_models.statistics.summary import adjusted
 
-DIAL = tuple(float(value) for value in np.geomspace(0.05, 2.0, 8).round(3))
-"""Risk aversions of the model: the range that it is trained for."""
 REGRESSIONS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Risk aversions that Longstaff-Schwartz has regressions for (a grid of its own); beyond them it trades all at once."""
 SCHEDULES = tuple(float(value) for value in np.geomspace(0.01, 100.0, 9).round(3))
@@ -73,6 +64,11 @@ COMPARED = (
     *("mean_verdict", "risk_verdict", "dominates", "verdict"),
 )
 """Columns of the table of dominance."""
+POINT = (
+    *("policy", "risk_aversion", "min_periods", "orders", "mean_vol", "low_vol", "high_vol", "std_vol"),
+    *("std_low_vol", "std_high_vol"),
+)
+"""Columns of a point in a record."""
 _MOST_BYTES = 1 << 24
 WITHOUT_DIAL = ("stopping_rule", "twap", "volume_curve")
 
@@ -119,17 +115,9 @@ def frontier(
         risks = dial if name in models else rival_dial if name == rival else (None,)
         for risk in risks:
             table = orders if risk is None else orders.assign(risk_aversion=risk)
-            result = with_ends(execute(policy, market, table, costs=costs).orders, bars)
-            if costs is not None:
-                result = result.assign(slippage_bps=result["net_slippage_bps"])
-            results[name, risk] = result
-            spread = std_interval(result, "min_periods", **shared)
-            mean = summarise(result, "min_periods", **shared)
-            row = mean[["min_periods", "orders", "mean_vol", "low_vol", "high_vol", "std_vol"]]
-            row = row.assign(std_low_vol=spread["low"], std_high_vol=spread["high"], policy=name, risk_aversion=risk)
-            points.append(row)
+            results[name, risk] = dial_orders(execute(policy, market, table, costs=costs), net=costs is not None)
+            points.append(dial_point(results[name, risk], name, risk, **shared)[list(POINT)])
     table = pd.concat(points, ignore_index=True).astype({"risk_aversion": float})
-    table = table[["policy", "risk_aversion", *(c for c in table if c not in ("policy", "risk_aversion"))]]
     rows = [
         _dominance(name, point, minimum, table, results, shared)
         for name in models
@@ -161,52 +149,6 @@ def _dominance(
     )
     table = paired_comparison(a, {rival.policy: b}, **shared)
     return table.assign(model=model, min_periods=minimum, risk_aversion=risk, policy_risk_aversion=rival.risk_aversion)
-
-
-def frontier_figure(points: pd.DataFrame, models: list[str]) -> Figure:
-    """Mean against standard deviation, a panel per minimum; curves for what has a dial, points for what has none."""
-    ink, minima = ink_of("light"), sorted(points["min_periods"].unique())
-    styles = policy_styles(dict.fromkeys(points["policy"]), "light")
-    figure = empty_figure(4.3 * len(minima), 3.9)
-    panels = figure.subplots(1, len(minima), squeeze=False, sharey=True)[0]
-    for axes, minimum in zip(panels, minima, strict=True):
-        dress(axes, ink)
-        axes.grid(visible=True, axis="x", color=ink.grid, linewidth=0.8)
-        for policy, own in points[points["min_periods"] == minimum].groupby("policy", sort=False):
-            own = own.sort_values("risk_aversion")
-            style, has_dial = styles[policy], len(own) > 1
-            x, y = own["std_vol"].to_numpy(), own["mean_vol"].to_numpy()
-            spread = {
-                "xerr": [x - own["std_low_vol"], own["std_high_vol"] - x],
-                "yerr": [y - own["low_vol"], own["high_vol"] - y],
-            }
-            axes.errorbar(
-                *(x, y),
-                **spread,
-                color=style.colour,
-                marker=style.marker,
-                markersize=4.5 if has_dial else 6.5,
-                linestyle=style.dash if has_dial else "none",
-                linewidth=1.6,
-                elinewidth=0.6,
-                ecolor=(style.colour, 0.55),
-                label=policy if axes is panels[0] else None,
-                zorder=4 if policy in models else 3,
-            )
-            if has_dial:
-                for at in (0, -1):
-                    _label(axes, x[at], y[at], f"λ {own['risk_aversion'].iloc[at]:g}", style.colour)
-        axes.set_title(f"minimum {minimum}", fontsize=9.5, color=ink.text, loc="left")
-        axes.set_xlabel("standard deviation (bar volatilities)")
-        axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
-    panels[0].set_ylabel("mean improvement (bar volatilities)")
-    legend_above(figure, ink)
-    return figure
-
-
-def _label(axes: Any, x: float, y: float, text: str, colour: str) -> None:  # noqa: ANN401
-    """Text right above a point, clear of its error bars."""
-    axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7.5, color=colour)
 
 
 def shown(path: Path) -> str:
@@ -351,7 +293,7 @@ def measure(given: argparse.Namespace, plan: Plan, progress: Callable[[str], Non
         "orders": len(orders),
         **tables,
     }
-    return record, frontier_figure(tables["points"], list(models))
+    return record, risk_dial(tables["points"], list(models))
 
 
 if __name__ == "__main__":

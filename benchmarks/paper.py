@@ -413,7 +413,7 @@ def measure(market: PaperMarket, given: argparse.Namespace, progress: Callable[[
         **{name: load_policy(name) for name in RIVALS},
     }
     table = sample_orders(bars, settings)
-    benchmark = run_benchmark(policies, bars, settings, progress=lambda text: progress(f"{market.name}: {text}"))
+    benchmark = run_benchmark(policies, bars, settings, progress=lambda text, *_: progress(f"{market.name}: {text}"))
     assert benchmark is not None
     ours: PublishedAlignment = models[PUBLISHED]  # type: ignore[assignment]
     table = table.assign(order_id=np.arange(len(table)))

@@ -49,7 +49,7 @@ def measure(names: list[str], against: list[str], bars: Bars, settings: Benchmar
     """Tables of the improvement, and of the difference from each other policy."""
     models = load_seeds(names)
     policies = {**models, **{name: load_policy(name) for name in against}}
-    benchmark = run_benchmark(policies, bars, settings, progress=print)
+    benchmark = run_benchmark(policies, bars, settings, progress=lambda text, *_: print(text))
     if benchmark is None:
         return []  # rank 0 has the results
     seeds = {name: benchmark.orders[name] for name in models}

@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,19 +140,18 @@ class Client:
         for label in message.get("over", ()):
             self.decisions.pop(label, None)
 
-    def close(self, stream: ClientConnection, rows: list[dict[str, Any]]) -> float:
-        """Send the bars of a close; seconds from the last one to the decisions."""
+    def close(self, stream: ClientConnection, rows: list[dict[Hashable, Any]], spread: float) -> float:
+        """Send the bars of a close over some seconds; seconds from the last one to the last decision."""
         messages = [json.dumps({"type": "bars", "bars": [row]}) for row in rows]
         start = (pd.Timestamp(rows[0]["timestamp"]) + pd.Timedelta(hours=1)).isoformat()
-        for message in messages[:-1]:
+        first, gap = time.perf_counter(), spread / max(len(messages) - 1, 1)
+        for place, message in enumerate(messages):
+            time.sleep(max(first + place * gap - time.perf_counter(), 0))
+            begin = time.perf_counter()
             stream.send(message)
-        time.sleep(0.2)  # the last bar of a close comes when the others are read
-        begin = time.perf_counter()
-        stream.send(messages[-1])
-        while True:
-            decided = self.receive(stream)["decisions"]
-            if decided and decided[0]["start"] == start:
-                return time.perf_counter() - begin
+        while any(row["start"] != start for row in self.decisions.values()):
+            self.receive(stream)
+        return time.perf_counter() - begin
 
 
 def cpu_seconds(process: int) -> float:
@@ -172,6 +171,7 @@ def measure(
     *,
     fills: bool = True,
     threads: int | None = None,
+    spread: float = 0.0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Run the load.
@@ -183,6 +183,7 @@ def measure(
         closes: Closes that are timed, after three that are not.
         fills: Whether child orders are filled.
         threads: Threads of torch; ``None`` for all processors.
+        spread: Seconds over which the bars of a close are sent.
         seed: Seed of the market and the orders.
 
     Returns:
@@ -191,11 +192,14 @@ def measure(
     market = synthetic_bars(symbols=symbols, days=13 + (closes + 3) // 24 + 2, seed=seed)
     columns = ["symbol", "open", "high", "low", "close", "volume", "notional"]
     coming = [
-        (rows[columns].assign(timestamp=at.isoformat()).to_dict("records"), at)
+        (rows[columns].assign(timestamp=str(at)).to_dict("records"), at)
         for at, rows in market.between(start=BEGIN).frame.groupby("timestamp")
     ][: closes + 3]
     latency, cpu, add = [], [], []
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder), market, policy, threads) as (address, process):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served(Path(folder), market, policy, threads) as (address, process),
+    ):
         client = Client(address, orders, market.symbols, seed)
         with connect(address.replace("http", "ws") + "/stream", max_size=None, compression=None) as stream:
             client.receive(stream)
@@ -205,7 +209,7 @@ def measure(
                 before = cpu_seconds(process)
                 if fills:
                     client.fill(stream, price)
-                latency.append(client.close(stream, rows))
+                latency.append(client.close(stream, rows, spread))
                 cpu.append(cpu_seconds(process) - before)
                 add.append(client.fill_up(stream, spread=False))
         text = client.http.get("/metrics").text
@@ -246,6 +250,7 @@ def main() -> None:
     parser.add_argument("--closes", type=int, default=60, help="closes that are timed")
     parser.add_argument("--no-fills", action="store_true", help="send no fills")
     parser.add_argument("--threads", type=int, help="threads of torch")
+    parser.add_argument("--spread", type=float, default=0.0, help="seconds over which the bars of a close are sent")
     parser.add_argument("--seed", type=int, default=0, help="seed of the market and the orders")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     settings = parser.parse_args()
@@ -256,6 +261,7 @@ def main() -> None:
         settings.closes,
         fills=not settings.no_fills,
         threads=settings.threads,
+        spread=settings.spread,
         seed=settings.seed,
     )
     print(f"{result['policy']}: {result['orders']:,} orders on {result['symbols']} symbols, {result['closes']} closes")

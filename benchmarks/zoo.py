@@ -248,7 +248,7 @@ def evaluate(
         raise ConfigError(f"no model has a horizon of {settings.max_periods} periods: {', '.join(left_out)}")
     for name in left_out:
         progress(f"{name} is left out: its horizon is {policies[name].horizon} periods, not {settings.max_periods}")
-    benchmark = run_benchmark(able, bars, settings, progress=progress)
+    benchmark = run_benchmark(able, bars, settings, progress=lambda text, *_: progress(text))
     if benchmark is None:
         raise ConfigError("this benchmark runs in one process")
     progress("tables")

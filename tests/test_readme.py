@@ -10,7 +10,7 @@ from tests.docs.pages import ROOT
 from tests.test_structure import ROOMS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODELS = {model["name"]: model for model in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)}
+MODELS = {model["name"]: model for model in json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)["models"]}
 
 
 def test_the_readme_is_short():

@@ -21,6 +21,7 @@ PACKAGE = Path(lem_models.__file__).parent
 ROOMS = (
     "errors",
     "guard",
+    "notebook",
     "statistics",
     "orders",
     "markets",
@@ -35,24 +36,31 @@ ROOMS = (
     "training",
     "desk",
     "integrations",
+    "app",
     "cli",
     "",  # lem_models/__init__.py, the public face
 )
 """Rooms from the ground up."""
 
-KNOWS_ONLY_ERRORS = ("guard", "statistics")
+KNOWS_ONLY_ERRORS = ("guard", "notebook", "statistics")
 
 DOORS: Mapping[str, str] = {
     "lem_models.execution.policy:Policy.by_name": "lem_models.baselines",
+    "lem_models.execution.policy:Policy.execute_df": "lem_models.execution.execute",
     "lem_models.execution.policy:Policy.session": "lem_models.execution.session",
     "lem_models.execution.policy:Policy.desk": "lem_models.desk.session",
     "lem_models.orders.order:Order.sample": "lem_models.markets.order_sampling",
+    "lem_models.execution.result:ExecutionResult.plot": "lem_models.report.charts.results",
+    "lem_models.markets.bars:Bars.plot": "lem_models.report.charts.market",
     "lem_models.markets.bars:Bars.sample": "lem_models.markets.samples",
     "lem_models.markets.bars:Bars.from_dataset": "lem_models.markets.storage.writer",
     "lem_models.markets.bars:Bars.push_to_hub": "lem_models.hub.datasets.push",
     "lem_models.markets.bars:Bars.from_hub": "lem_models.hub.datasets.pull",
     "lem_models.evaluation.tca.analysis:TransactionCosts.to_html": "lem_models.report.tca.page",
     "lem_models.evaluation.tca.analysis:TransactionCosts.__str__": "lem_models.report.tca.text",
+    "lem_models.evaluation.explain.explanation:Explanation.plot": "lem_models.report.explain.picture",
+    "lem_models.evaluation.explain.explanation:Explanation._repr_html_": "lem_models.report.explain.picture",
+    "lem_models.modeling.model:LEMModel.explain": "lem_models.evaluation.explain.explanation",
     "lem_models.modeling.model:LEMModel.from_pretrained": "lem_models.hub.models.load",
     "lem_models.modeling.model:LEMModel.save_pretrained": "lem_models.hub.models.save",
     "lem_models.modeling.model:LEMModel.push_to_hub": "lem_models.hub.models.push",

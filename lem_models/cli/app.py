@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
+from lem_models.cli.commands.app.publish_space import publish_space
+from lem_models.cli.commands.app.start import start_app
 from lem_models.cli.commands.benchmark import benchmark
 from lem_models.cli.commands.buyback import buyback
 from lem_models.cli.commands.check_leak import check_leak
-from lem_models.cli.commands.data_check import check
-from lem_models.cli.commands.data_convert import convert
-from lem_models.cli.commands.data_fetch import fetch
+from lem_models.cli.commands.compare import compare
+from lem_models.cli.commands.data.check import check
+from lem_models.cli.commands.data.convert import convert
+from lem_models.cli.commands.data.fetch import fetch
 from lem_models.cli.commands.demo import demo
 from lem_models.cli.commands.desk.change import amend, cancel, pause, resume
 from lem_models.cli.commands.desk.next_bar import next_command
@@ -24,13 +27,17 @@ from lem_models.cli.commands.desk.status import status
 from lem_models.cli.commands.execute import execute
 from lem_models.cli.commands.finetune import finetune
 from lem_models.cli.commands.fit_convex import fit_convex
+from lem_models.cli.commands.models.explain import explain
 from lem_models.cli.commands.models.export import export
+from lem_models.cli.commands.models.info import info
 from lem_models.cli.commands.models.list_models import list_models
+from lem_models.cli.commands.models.publish_collection import publish_collection
 from lem_models.cli.commands.models.publish_model import publish_model
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
 from lem_models.cli.commands.tca import tca
 from lem_models.cli.commands.train import train
+from lem_models.cli.help import Group, RootGroup
 from lem_models.cli.options import add_command
 from lem_models.cli.process import collect_garbage_rarely, keep_freed_memory, print_warnings_on_a_line
 from lem_models.cli.signals import stopping_on_signals
@@ -48,7 +55,7 @@ def main() -> None:
     with standard_streams(), stopping_on_signals():
         try:
             try:
-                app()
+                app(prog_name="lem")  # also as python -m lem_models.cli; completion needs it
             finally:
                 sys.stdout.flush()
         except (LEMError, OSError) as error:
@@ -63,15 +70,15 @@ def _print_version(asked: bool) -> None:
 
 
 app = typer.Typer(
+    cls=RootGroup,
     invoke_without_command=True,
     context_settings=CONTEXT,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
-desk_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
-publish_app = typer.Typer(invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
+data_app = typer.Typer(cls=Group, invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
+desk_app = typer.Typer(cls=Group, invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
+publish_app = typer.Typer(cls=Group, invoke_without_command=True, context_settings=CONTEXT, rich_markup_mode=None)
 
 
 @app.callback()
@@ -81,38 +88,56 @@ def lem(
         bool, typer.Option("--version", is_eager=True, help="Print the version.", callback=_print_version)
     ] = False,
 ) -> None:
-    """Large Execution Models: execute orders, benchmark slippage, train."""
+    """Large Execution Models: execute orders, benchmark slippage, train.
+
+    Example: lem demo
+
+    Example: lem benchmark --data bars.parquet --out reports/benchmark
+    """
     del version
     show_help(context)
 
 
 @data_app.callback()
 def data(context: typer.Context) -> None:
-    """Fetch, check and convert bars."""
+    """Fetch, check and convert bars.
+
+    Example: lem data check bars.csv
+    """
     show_help(context)
 
 
 @desk_app.callback()
 def desk(context: typer.Context) -> None:
-    """Run and change live orders."""
+    """Run and change live orders.
+
+    Example: lem desk status desk.db
+    """
     show_help(context)
 
 
 @publish_app.callback()
 def publish(context: typer.Context) -> None:
-    """Publish models and data sets to the Hub."""
+    """Publish models, data and the app to the Hub.
+
+    Example: lem publish model my-model --to org/name --dry-run
+    """
     show_help(context)
 
 
 add_command(app, list_models, name="list", summary="List the bundled models.")
+add_command(app, info, name="info", summary="Everything about a model: what it is, what it was measured at.")
 add_command(app, demo, name="demo", summary="Execute a few thousand orders and write a report.")
 add_command(app, benchmark, name="benchmark", summary="Compare a model with baselines and the martingale null.")
+add_command(app, compare, name="compare", summary="Two policies on the same orders: paired differences.")
 add_command(app, power, name="power", summary="How many orders until a difference shows.")
 add_command(app, execute, name="execute", summary="Execute a table of orders; write orders, schedule and exclusions.")
 add_command(app, next_command, name="next", summary="What an order does in the coming bar, and a forecast of the rest.")
+add_command(app, explain, name="explain", summary="Why a model decided as it did: a picture and a paragraph.")
 add_command(app, tca, name="tca", summary="Measure real fills, beside what policies would have paid.")
 add_command(app, buyback, name="buyback", summary="A share repurchase: its plan, today's decision, its report.")
 add_command(app, serve, name="serve", summary="Serve a desk: REST, WebSocket, status page, metrics.")
+add_command(app, start_app, name="app", summary="One order in a browser, beside baselines.")
 add_command(app, check_leak, name="check-leak", summary="Check that no decision depends on later bars.")
 app.add_typer(data_app, name="data")
 add_command(data_app, check, name="check", summary="Gaps, halts, outliers, splits, estimates, doubtful times.")
@@ -133,3 +158,5 @@ add_command(desk_app, report, name="report", summary="What an order cost, and wh
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")
+add_command(publish_app, publish_collection, name="collection", summary="Gather the models on one page of the Hub.")
+add_command(publish_app, publish_space, name="space", summary="Publish the app as a Space.")

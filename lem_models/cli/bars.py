@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import typer
 from pydantic import Field
 
+from lem_models.cli.output import note
 from lem_models.cli.paths import check_readable
-from lem_models.errors import ConfigError, one_line
+from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
     from lem_models.markets.bars import Bars
     from lem_models.markets.calendar.choice import CalendarChoice
 
-__all__ = ["BARS", "BarsOptions", "DataOptions", "calendar_choice", "read_pairs"]
+__all__ = ["BARS", "BarsOptions", "DataOptions", "bars_facts", "calendar_choice", "read_pairs"]
 
 BARS = "Bars: .arrow, .parquet, .csv, .csv.gz, .txt, .json, or a .zip of one; a pattern in quotes for several."
 """Help of options and arguments that name a file of bars."""
@@ -60,7 +60,7 @@ class BarsOptions(Settings):
     )
 
     def read(self, path: Path, *, quiet: bool = False) -> Bars:
-        """Read the bars of a file, or of several, with these options; say on standard error what was detected.
+        """Read the bars of a file, or of several, with these options; a note says what was detected.
 
         Args:
             path: The file, or a pattern.
@@ -87,7 +87,7 @@ class BarsOptions(Settings):
             fill_gaps=self.fill_gaps,
         )
         if bars.reading is not None and not quiet:
-            typer.echo(f"note: {one_line(bars.reading.in_words())}", err=True)
+            note(bars.reading.in_words())
         return bars
 
     @property
@@ -100,6 +100,18 @@ class DataOptions(BarsOptions):
     """A file of bars, and how it is read."""
 
     data: Path = Field(description=BARS)
+
+
+def bars_facts(bars: Bars) -> dict[str, object]:
+    """What the JSON of a command that writes bars says about them."""
+    from lem_models.markets.calendar.frequency import clock
+
+    return {
+        "symbols": list(bars.symbols),
+        "bars": len(bars),
+        "frequency": clock(bars.frequency),
+        "content_hash": bars.content_hash,
+    }
 
 
 def calendar_choice(text: str) -> CalendarChoice:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import Field
 
+from lem_models.cli.options import Completed
+from lem_models.cli.output import note
 from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lem_models.execution.policy import Policy
     from lem_models.markets.bars import Bars
 
 __all__ = [
     "ANY_FREQUENCY",
     "BASELINES",
+    "BundledName",
     "ModelOptions",
+    "PolicyName",
+    "PolicyNames",
     "comma_separated",
     "fitting_model",
     "named_policies",
@@ -36,10 +39,32 @@ ANY_FREQUENCY = "Also run a model on bars of a length that it was not trained on
 """Help of ``--any-frequency``."""
 
 
+def _bundled_names() -> list[str]:
+    from lem_models.hub.models.registry import bundled_names
+
+    return bundled_names()
+
+
+def _policy_names() -> list[str]:
+    from lem_models.baselines import list_policies
+
+    return [*_bundled_names(), *list_policies()]
+
+
+BundledName: TypeAlias = Annotated[str, Completed(_bundled_names)]
+"""A model by name, folder or Hub id; the shell completes bundled names."""
+
+PolicyName: TypeAlias = Annotated[str, Completed(_policy_names)]
+"""A policy by name; the shell completes it."""
+
+PolicyNames: TypeAlias = Annotated[str, Completed(_policy_names)]
+"""Policies by name, comma-separated; the shell completes the last one."""
+
+
 class ModelOptions(Settings):
     """The model under test."""
 
-    model: str | None = Field(
+    model: PolicyName | None = Field(
         None,
         description="Bundled name, folder, Hub id, baseline, or your own policy as file.py:Name; default the bundled "
         "model that fits the bars (see `lem list`).",
@@ -85,12 +110,12 @@ def named_policies(names: Iterable[str]) -> dict[str, Policy]:
     return {Path(name).name.rpartition(":")[2]: named_policy(name) for name in names}
 
 
-def fitting_model(bars: Bars, console: Console) -> str:
-    """Choose the bundled model that fits the bars, and print its name."""
+def fitting_model(bars: Bars) -> str:
+    """Choose the bundled model that fits the bars; a note names it."""
     from lem_models.hub.models.zoo import model_for
     from lem_models.markets.calendar.frequency import clock
 
     model = model_for(bars)
     length = clock(bars.frequency)
-    console.print(f"Model: {model}, the bundled one for bars of {length} (--model chooses another).", soft_wrap=True)
+    note(f"model: {model}, the bundled one for bars of {length} (--model chooses another)")
     return model

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
+from lem_models.report.terminal.progress import is_first_process
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["CONTEXT", "make_console", "printable", "show_help", "spinner", "standard_streams"]
+__all__ = ["CONTEXT", "make_console", "printable", "show_help", "standard_streams"]
 
 CONTEXT = {"help_option_names": ["--help", "-h"]}
 """Settings of every command."""
@@ -164,8 +166,12 @@ class _Stream(io.TextIOBase):
         os.close(nowhere)
 
 
-def make_console() -> Console:
-    """A console that is wide enough for tables if the output is a file, and silent on all ranks but the first."""
+def make_console(*, quiet: bool = False) -> Console:
+    """A console that is wide enough for tables if the output is a file, and silent on all ranks but the first.
+
+    Args:
+        quiet: Whether it prints nothing at all.
+    """
     from rich.console import Console
     from rich.text import Text
 
@@ -175,14 +181,9 @@ def make_console() -> Console:
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, self.encoding), **settings)
 
-    quiet = "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"  # set by torchrun
+    quiet = quiet or not is_first_process()
     made = Plain(quiet=quiet)
     return made if made.is_terminal else Plain(width=max(made.width, _FILE_WIDTH), quiet=quiet)
-
-
-def spinner(console: Console) -> str:
-    """Name of a spinner that the console can print."""
-    return "line" if console.options.ascii_only else "dots"
 
 
 def show_help(context: typer.Context) -> None:

@@ -15,6 +15,7 @@ from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.trading import Trading
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
+from lem_models.guard.timestamps import MomentError, read_moment
 
 __all__ = ["Booked", "Booking"]
 
@@ -87,10 +88,11 @@ class Booking:
                 rule="label",
                 order_id=fill.order,
             )
+        at = _time_of(fill, change.at)
         before = order.fills.get(fill.id)
         if before is not None:
             return self._again(change, fill, before)
-        return self._booked(change, order, fill)
+        return self._booked(change, order, fill, at)
 
     def _again(self, change: Transaction, fill: Fill, before: tuple[Decimal, Decimal]) -> Booked:
         if before == (fill.quantity, fill.price):
@@ -104,7 +106,7 @@ class Booking:
         _LOG.warning("%s", text)
         return Booked("conflict", text)
 
-    def _booked(self, change: Transaction, order: OrderState, fill: Fill) -> Booked:
+    def _booked(self, change: Transaction, order: OrderState, fill: Fill, at: int) -> Booked:
         label = fill.order
         last = next(reversed(order.children), "")
         child = last if fill.child is None else fill.child
@@ -121,7 +123,7 @@ class Booking:
         beyond = _beyond(order, fill, known)
         if late and was_active:
             self._trading.engine(change)  # before the fill is in the state: it is told of the fill below, once
-        change.add(label, Filled(fill.id, fill.quantity, fill.price, child if known else "", late, beyond))
+        change.add(label, Filled(fill.id, fill.quantity, fill.price, child if known else "", late, beyond, at))
         if late and was_active:
             self._trading.late(change, label, fill.quantity, fill.price)
         if not order.is_active:
@@ -175,6 +177,18 @@ class Booking:
                 order_id=label,
             )
         return name
+
+
+def _time_of(fill: Fill, now: int) -> int:
+    """When a fill was, nanoseconds UTC; now where the venue does not say."""
+    if fill.time is None:
+        return now
+    try:
+        return read_moment(fill.time, needs_zone=True)
+    except MomentError as error:
+        raise OrderError(
+            f"the time of fill {shown(fill.id)}: {error.reason}", field="time", rule="time", order_id=fill.order
+        ) from None
 
 
 def _beyond(order: OrderState, fill: Fill, child: Child | None) -> Decimal:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lem_models.desk.orders.amounts import decimal_of, plain_text
+from lem_models.desk.orders.amounts import decimal_of, grouped_text, money_text, plain_text
 from lem_models.desk.orders.sizing import held_inside
 from lem_models.errors import OrderError
 
@@ -131,12 +131,12 @@ class Decision:
             what = "nothing"
             notes.append(self.reason)
         elif self.is_notional:
-            what = f"{_grouped(self.quantity)} {self.symbol} for {_grouped(self.notional)} {unit}"
+            what = f"{grouped_text(self.quantity)} {self.symbol} for {money_text(self.notional)} {unit}"
         else:
-            what = f"{_grouped(self.quantity)} {unit}"
+            what = f"{grouped_text(self.quantity)} {unit}"
         text = f"{self.side} {what} {times}"
         text += f" ({', '.join(note for note in notes if note)})" if any(notes) else ""
-        text += f"; {_grouped(self.left)} {unit} left"
+        text += f"; {(money_text if self.is_notional else grouped_text)(self.left)} {unit} left"
         if self.finish:
             return f"{text}; finishing"
         if self.may_finish >= end:
@@ -148,9 +148,3 @@ class Decision:
 
 
 _PERMIL = Decimal("0.001")
-
-
-def _grouped(value: Decimal) -> str:
-    """A number with commas and without zeros at its end."""
-    whole, _, decimals = plain_text(value).partition(".")
-    return f"{int(whole):,}" + (f".{decimals}" if decimals else "") if not whole.startswith("-0") else plain_text(value)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -23,22 +24,24 @@ from lem_models.desk.decision import Decision
 from lem_models.desk.engine import Engine
 from lem_models.desk.intake import Intake
 from lem_models.desk.ledger import Ledger, Transaction
-from lem_models.desk.log.events import DESK, Answered, Cancelled, Decided, Opened, Paused, Recorded, Resumed
+from lem_models.desk.log.events import DESK, Answered, Cancelled, Opened, Paused, Recorded, Resumed
 from lem_models.desk.log.state import DeskState, OrderState, replay
 from lem_models.desk.market_data.arrivals import Arrivals
 from lem_models.desk.market_data.feed import ChildDone, ClosedBars, FeedRules, Fill, bars_by_symbol
 from lem_models.desk.orders.amounts import decimal_of
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.report import OrderReport, order_report
+from lem_models.desk.report import LoggedOrder, OrderReport, read_order
 from lem_models.desk.requests import carry_out, waiting
 from lem_models.desk.status import DeskStatus, decision_of, status_of
 from lem_models.desk.store.database import DatabaseStore
 from lem_models.desk.store.event_store import EventStore
+from lem_models.desk.store.order_log import order_log
 from lem_models.desk.trading import Trading
 from lem_models.errors import DeskError, LEMError, OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
+from lem_models.notebook import describe
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -104,6 +107,12 @@ class Desk:
         with self._ledger.transaction() as change:
             change.add(DESK, Opened(self.policy_name, "volume_curve", self.token))
 
+    def _know_histories(self) -> None:
+        """Let no policy go on from the bars before, where a later history has taken their place."""
+        if self._intake.has_retaken:
+            self._intake.has_retaken = False
+            self._trading.forget()
+
     def _engine(self) -> Engine:
         fallback = VolumeCurve(sessions=20)
         return Engine(self.policy, fallback, allow_frequency=self._allow_frequency)
@@ -134,6 +143,7 @@ class Desk:
         orders = [order] if isinstance(order, DeskOrder) else list(order)
         with self._changing() as change:
             labels = self._intake.add(change, orders, history)
+            self._know_histories()
             self._trading.decide(change)
             self._trading.check(labels)
         return labels[0] if isinstance(order, DeskOrder) else labels
@@ -152,7 +162,9 @@ class Desk:
         """
         bars = Bars.of(history)
         with self._changing() as change:
-            return self._intake.follow(change, bars)
+            taken = self._intake.follow(change, bars)
+            self._know_histories()
+            return taken
 
     def amend(self, order: str, **changes: Any) -> Decision | None:
         """Change an order under way: ``amount``, ``end``, ``max_duration``, ``min_duration``, ``max_participation``,
@@ -268,6 +280,7 @@ class Desk:
         price: Decimal | float | str,
         id: str,
         child: str | None = None,
+        time: datetime | str | None = None,
     ) -> Booked:
         """Book a fill.
 
@@ -277,14 +290,16 @@ class Desk:
             price: Price.
             id: Label of the fill: one that was booked is not booked again.
             child: Label of the child order, :attr:`Decision.child`; by default the last one.
+            time: When the venue filled it, with a zone; by default now, by the desk's clock.
 
         Returns:
             What became of it: ``kind`` is ``"booked"``, ``"duplicate"``, ``"late"`` or ``"over"``.
 
         Raises:
-            OrderError: There is no such order, the numbers are not positive, or the fill contradicts a booked one.
+            OrderError: There is no such order, the numbers are not positive, the time has no zone, or the fill
+                contradicts a booked one.
         """
-        fill = Fill(order, decimal_of(quantity, "quantity"), decimal_of(price, "price"), id, child)
+        fill = Fill(order, decimal_of(quantity, "quantity"), decimal_of(price, "price"), id, child, time)
         with self._changing() as change:
             booked = self._booking.fill(change, fill)
         if booked.kind == "conflict":
@@ -300,7 +315,7 @@ class Desk:
         """Book several fills in one transaction, and say of each what became of it, see :meth:`fill`.
 
         Raises:
-            OrderError: There is no such order or child order, or the numbers are not positive.
+            OrderError: There is no such order or child order, the numbers are not positive, or a time has no zone.
         """
         with self._changing() as change:
             return [self._booking.fill(change, each) for each in fills]
@@ -333,10 +348,32 @@ class Desk:
         """Orders, feeds and faults at a glance."""
         return status_of(self.state, self.policy_name)
 
-    def tidy(self) -> None:
-        """Let go of what orders that are over have left behind; takes a while, so call it when there is time."""
+    def __repr__(self) -> str:
+        """One line."""
+        status = self.status()
+        active = sum(order.is_active for order in self.state.orders.values())
+        return describe(
+            "Desk",
+            {"policy": self.policy_name, "orders": f"{len(status.orders)} ({active} active)"}
+            | {"symbols": len(status.feeds)},
+        )
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status()._repr_html_()
+
+    def tidy(self) -> bool:
+        """Let go of what orders that are over have left behind; takes a while, so call it when there is time.
+
+        Returns:
+            Whether there was enough of it.
+        """
+        if not self._trading.is_worn:
+            return False
         with self._changing() as change:
-            self._trading.tidy(change)
+            self._trading.forget()
+            self._trading.engine(change)
+        return True
 
     def coming(self, symbol: str) -> int:
         """Expected start of the next bar of a symbol, nanoseconds UTC."""
@@ -389,21 +426,33 @@ class Desk:
             OrderError: There is no such order, it has no fills, or the bar of its last fill has not closed.
             BarsError: The bars do not hold the order.
         """
-        return order_report(self._ledger, order, bars=bars, against=against, costs=costs)
+        return self.logged(order, bars=bars).measured(against=against, costs=costs)
+
+    def logged(self, order: str, *, bars: Bars | None = None) -> LoggedOrder:
+        """What the log says of an order, to be measured elsewhere, on another thread for one: :meth:`report`.
+
+        Raises:
+            OrderError: See :meth:`report`.
+            BarsError: See :meth:`report`.
+        """
+        return read_order(self._ledger, order, bars=bars)
 
     def events(self, order: str) -> list[Recorded]:
         """Every event of an order, its decisions too, in their sequence."""
-        self._ledger.order(order)
-        return [each for recorded in self._ledger.store.read() for each in _of_order(recorded, order)]
+        return order_log(self._ledger.store, order, self._ledger.order(order).seq)
 
     @staticmethod
     def peek(place: str | os.PathLike[str]) -> DeskStatus:
         """The status of a desk that another process may run; takes no lease and changes nothing.
 
         Raises:
-            DeskError: The database cannot be opened.
+            DeskError: There is no desk (rule ``"desk"``), or the database cannot be read.
         """
-        state = replay(DatabaseStore(place).read())
+        store = DatabaseStore(place, read_only=True)
+        try:
+            state = replay(store.read())
+        finally:
+            store.close()
         return status_of(state, state.policy)
 
     # -- the process -------------------------------------------------------------------------------------------------
@@ -454,16 +503,3 @@ def _policy(policy: Policy | str | None, last: str) -> tuple[Policy, str]:
         return load_policy(chosen), chosen
     name = getattr(chosen, "name", None)
     return chosen, name if isinstance(name, str) else type(chosen).__name__
-
-
-def _of_order(recorded: Recorded, order: str) -> list[Recorded]:
-    """The events of one order in an event of the log."""
-    if recorded.stream == order:
-        return [recorded]
-    if not isinstance(recorded.event, Decided):
-        return []
-    return [
-        Recorded(order, entry.seq, recorded.at, Decided((entry,)), recorded.position)
-        for entry in recorded.event.decisions
-        if entry.order == order
-    ]

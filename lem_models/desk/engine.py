@@ -7,9 +7,9 @@ fallback. An order is in one of them. The engine is a cache: it is made from the
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,17 +20,17 @@ from lem_models.execution.live import Begun, Filled, LiveOrders
 from lem_models.execution.policy import Policy, lookback_of
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
+from lem_models.markets.live_bars import ClosedBar
 
 __all__ = ["Engine", "Entry", "Fills", "Wish", "begun_of", "engine_order", "fraction_of"]
 
 Fills = Mapping[str, Filled]
 _NOTHING = Filled(0.0, float("nan"))
-_FAR_TOO_MANY_OVER = 20_000
-_MOST_OVER = 1000  # orders that are over and still in the tables
+_FAR_TOO_MANY_OVER = 100_000
+_MOST_OVER = 10_000  # orders that are over and still in the tables; making the engine anew takes as long as many closes
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """What a policy wishes for the coming bar.
 
     Attributes:
@@ -62,10 +62,19 @@ class _Book:
 
     def __init__(self, policy: Policy, *, allow_frequency: bool) -> None:
         self.policy, self._allow_frequency = policy, allow_frequency
-        self.live: LiveOrders | None = None
+        self._live: LiveOrders | None = None
+        self._gone: list[str] = []  # orders that the live orders are yet to let go of, together
         self.row: dict[str, int] = {}  # row of each order in the arrays of the live orders
         self.name: dict[str, str] = {}  # its label there: another one each time that it is added
         self._added = 0
+
+    @property
+    def live(self) -> LiveOrders | None:
+        """The live orders, without those that were dropped; ``None`` before the first order."""
+        if self._gone and self._live is not None:
+            self._live.drop(self._gone)
+        self._gone = []
+        return self._live
 
     def add(self, entries: Sequence[Entry], bars: Bars) -> None:
         """Take orders up, with what they have done already: all or none.
@@ -80,8 +89,9 @@ class _Book:
         begun: dict[Hashable, Begun] | None = {
             name: begun_of(entry.order) for entry, name in zip(entries, names, strict=True) if entry.order.period
         } or None
-        if self.live is None:
-            self.live = LiveOrders(
+        live = self.live
+        if live is None:
+            self._live = LiveOrders(
                 self.policy,
                 table,
                 bars,
@@ -91,7 +101,7 @@ class _Book:
                 allow_frequency=self._allow_frequency,
             )
         else:
-            self.live.add(table, bars, begun=begun)
+            live.add(table, bars, begun=begun)
         self.drop([entry.label for entry in entries])
         for entry, name in zip(entries, names, strict=True):
             self.row[entry.label], self.name[entry.label] = self._added, name
@@ -99,22 +109,15 @@ class _Book:
 
     def drop(self, labels: Iterable[str]) -> None:
         """Let go of orders."""
-        mine = [label for label in labels if label in self.row]
-        if mine and self.live is not None:
-            self.live.drop([self.name[label] for label in mine])
-        for label in mine:
-            del self.row[label], self.name[label]
+        for label in labels:
+            if label in self.row:
+                del self.row[label]
+                self._gone.append(self.name.pop(label))
 
-    def named(self, fills: Fills) -> dict[Hashable, Filled]:
-        """Fills of its orders that the policy still follows, by their labels in the live orders."""
-        if self.live is None:
-            return {}
-        done = self.live.done
-        return {
-            self.name[label]: fill
-            for label, fill in fills.items()
-            if label in self.name and fill.fraction and not done[self.row[label]]
-        }
+    def of(self, fills: Fills) -> dict[Hashable, Filled]:
+        """Fills of its orders, by their labels in the live orders."""
+        name = self.name
+        return {name[label]: fill for label, fill in fills.items() if label in name and fill.fraction}
 
     def is_worn(self, most_over: int = _MOST_OVER) -> bool:
         """Whether so many of its orders are over that it should be made anew."""
@@ -143,6 +146,12 @@ class Engine:
         """Whether an order is decided by one of the policies."""
         return label in self._own.row or label in self._fallback.row
 
+    @property
+    def labels(self) -> Set[str]:
+        """The orders that one of the policies decides."""
+        own, fallback = self._own.row, self._fallback.row
+        return own.keys() | fallback.keys() if own and fallback else own.keys() or fallback.keys()
+
     def is_worn(self, *, badly: bool = False) -> bool:
         """Whether it should be made anew from the state: when there is time, or, badly worn, at once."""
         return any(book.is_worn(_FAR_TOO_MANY_OVER if badly else _MOST_OVER) for book in self._books)
@@ -168,7 +177,7 @@ class Engine:
         for book in self._books:
             book.drop(labels)
 
-    def observe(self, bars: Mapping[str, Mapping[str, Any]], fills: Fills) -> dict[str, str]:
+    def observe(self, bars: Mapping[str, ClosedBar], fills: Fills) -> dict[str, str]:
         """Take in closed bars and what was filled in them.
 
         Returns:
@@ -176,13 +185,11 @@ class Engine:
         """
         failed: dict[str, str] = {}
         for book in self._books:
-            if book.live is None:
+            live = book.live
+            if live is None:
                 continue
-            mine: dict[Hashable, Filled] = {
-                book.name[label]: fill for label, fill in fills.items() if label in book.name
-            }
             try:
-                book.live.observe(bars, fills=mine)
+                live.observe(bars, fills=book.of(fills))
             except LEMError as error:
                 if book is self._fallback:
                     raise
@@ -192,21 +199,20 @@ class Engine:
     def report(self, fills: Fills) -> None:
         """Take in fills between bars."""
         for book in self._books:
-            mine: dict[Hashable, Filled] = {
-                book.name[label]: fill for label, fill in fills.items() if label in book.name
-            }
-            if mine and book.live is not None:
-                book.live.report(fills=mine)
+            live, mine = book.live, book.of(fills)
+            if mine and live is not None:
+                live.report(fills=mine)
 
     def decide(self) -> tuple[dict[str, Wish], dict[str, str]]:
         """Wishes of all orders for their coming bars, and the orders of the policy that failed with the reason."""
         wishes: dict[str, Wish] = {}
         failed: dict[str, str] = {}
         for book in self._books:
-            if book.live is None or not book.row:
+            live = book.live
+            if live is None or not book.row:
                 continue
             try:
-                decision = book.live.decide()
+                decision = live.decide()
             except LEMError as error:
                 if book is self._fallback:
                     raise
@@ -220,9 +226,10 @@ class Engine:
         """Orders whose session is over, with the reason."""
         over: dict[str, str] = {}
         for book in self._books:
-            if book.live is None or not book.row:
+            live = book.live
+            if live is None or not book.row:
                 continue
-            ended = book.live.ended
+            ended = live.ended
             if not np.any(ended):
                 continue
             for label, row in book.row.items():

@@ -15,7 +15,6 @@ from lem_models.desk.log.events import DESK, Added, Amended, HistoryTaken
 from lem_models.desk.market_data.symbol_market import SymbolMarket, read_history, stored_history
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.orders.sizing import Constraints
 from lem_models.desk.orders.terms import Terms, first_bar, resolve
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.encoding_stream import kept_bars
@@ -24,7 +23,7 @@ from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["AMENDABLE", "Intake", "constraints_of"]
+__all__ = ["AMENDABLE", "Intake"]
 
 AMENDABLE = ("amount", "end", "max_duration", "min_duration", "max_participation", "risk_aversion")
 """Fields that :meth:`Desk.amend` changes."""
@@ -33,23 +32,22 @@ _DIGITS = 9  # of an expected volume in the log
 _KEPT = 1000  # expected volumes that are kept
 
 
-def constraints_of(order: DeskOrder) -> Constraints:
-    """The venue's minimums of an order."""
-    return Constraints(order.lot_size, order.min_quantity, order.min_notional)
-
-
 class Intake:
     """Takes orders for a desk.
 
     Args:
         ledger: The ledger.
         policy: The desk's policy: its horizon, and the sessions of its expected volume.
+
+    Attributes:
+        has_retaken: Whether the bars of a symbol were replaced by a later history, which policies do not know yet.
     """
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
         self._ledger, self._policy = ledger, policy
         self._volumes: dict[tuple[str, int, int, int], list[float]] = {}
         self._horizon, self._sessions = PolicySettings.of(policy).horizon, sessions_of(policy)
+        self.has_retaken = False
 
     def add(self, change: Transaction, orders: Sequence[DeskOrder], history: BarsLike | None) -> list[str]:
         """Add orders to the log; see :meth:`Desk.add`."""
@@ -173,6 +171,7 @@ class Intake:
         last = int(history.timestamp[history.offsets[number + 1] - 1])
         if known is not None and last <= known.last:
             return False
+        self.has_retaken |= known is not None
         if known is not None and state.active.get(symbol):
             raise BarsError(
                 f"the history ends at {moment(last):%Y-%m-%d %H:%M} UTC, after the bars that the desk follows for its "
@@ -217,7 +216,7 @@ class Intake:
             expected: Volume expected in each bar that is left.
             price: Last close.
         """
-        value, limits = Decimal(repr(price)), constraints_of(order)
+        value, limits = Decimal(repr(price)), order.constraints
         units = left / value if order.is_notional else left
         least, rule = limits.smallest(value, limits.step(units))
         if units < least:

@@ -1,13 +1,17 @@
 """The execution of an order of a desk, measured from the desk's log.
 
-The fills, the decisions and the bars are in the log, so nothing else is needed; bars from a file may reach further. A
-fill belongs to the bar of its child order. The measures are those of :func:`~lem_models.evaluation.tca.analyse_fills`.
+The fills, the decisions and the bars are in the log, so nothing else is needed; bars from a file may reach further. The
+measures are those of :func:`~lem_models.evaluation.tca.analyse_fills`.
+
+A fill is measured at the time that the venue gave, if that lies in the closed bars of the order. Else it belongs to the
+bar of its child order: it counts at the time when it was taken in if the bar was open then, or at the start of the bar.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -15,7 +19,8 @@ import pandas as pd
 from lem_models.desk.ledger import Ledger
 from lem_models.desk.log.events import BarFault, Decided, FellBack, Filled, Restored
 from lem_models.desk.log.state import OrderState
-from lem_models.desk.status import OrderStatus, status_of
+from lem_models.desk.status import OrderStatus, order_status
+from lem_models.desk.store.order_log import order_log
 from lem_models.errors import BarsError, OrderError
 from lem_models.evaluation.tca import TransactionCosts, analyse_fills
 from lem_models.execution.costs import CostModel
@@ -23,7 +28,7 @@ from lem_models.execution.policy import Policy
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["OrderReport", "order_report"]
+__all__ = ["LoggedOrder", "OrderReport", "read_order"]
 
 
 @dataclass(frozen=True)
@@ -46,35 +51,79 @@ class OrderReport:
         status.pop("decision")
         return {"schema": 1, "status": status, "notes": list(self.notes), "costs": self.costs.as_dict()}
 
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self.status._repr_html_() + self.costs._repr_html_()
+
     def __str__(self) -> str:
         """The report as text."""
         lines = [str(self.status).partition("\n")[0], *(f"! {note}" for note in self.notes)]
         return "\n".join([*lines, "", str(self.costs)])
 
 
-def order_report(
-    ledger: Ledger,
-    order: str,
-    *,
-    bars: Bars | None = None,
-    against: Mapping[str, Policy | str] | Sequence[Policy | str] = (),
-    costs: CostModel | None = None,
-    allow_frequency: bool = False,
-    seed: int = 0,
-) -> OrderReport:
-    """Measure the execution of an order.
+@dataclass(frozen=True)
+class LoggedOrder:
+    """What the log says of an order: all that its report needs. The desk may go on meanwhile.
+
+    Attributes:
+        status: Where it stands.
+        order: Its row of a table of orders.
+        bars: Closed bars of its symbol.
+        fills: Its fills: ``fill_id``, ``order_id``, ``symbol``, ``side``, ``time``, ``quantity``, ``price``.
+        decisions: What was decided for each bar: ``order_id``, ``start``, ``quantity``.
+        notes: What happened on the way.
+    """
+
+    status: OrderStatus
+    order: pd.DataFrame
+    bars: Bars
+    fills: pd.DataFrame
+    decisions: pd.DataFrame
+    notes: tuple[str, ...]
+
+    def measured(
+        self,
+        *,
+        against: Mapping[str, Policy | str] | Sequence[Policy | str] = (),
+        costs: CostModel | None = None,
+        allow_frequency: bool = False,
+        seed: int = 0,
+    ) -> OrderReport:
+        """Measure the execution.
+
+        Args:
+            against: Policies to execute the same order with.
+            costs: Costs of those policies.
+            allow_frequency: Whether a model may run on bars of another length than it was trained on.
+            seed: Seed of the intervals.
+
+        Raises:
+            BarsError: The bars do not suit a policy.
+            UnknownNameError: There is no such policy.
+        """
+        analysis = analyse_fills(
+            self.fills,
+            self.bars,
+            self.order,
+            decisions=self.decisions if len(self.decisions) else None,
+            against=against,
+            costs=costs,
+            allow_frequency=allow_frequency,
+            seed=seed,
+        )
+        return OrderReport(self.status, analysis, self.notes)
+
+
+def read_order(ledger: Ledger, order: str, *, bars: Bars | None = None) -> LoggedOrder:
+    """Read an order from the log.
 
     Args:
         ledger: The desk's ledger; its lease is not needed.
         order: Label of the order.
         bars: Bars of its symbol; default those of the desk's log.
-        against: Policies to execute the same order with.
-        costs: Costs of those policies.
-        allow_frequency: Whether a model may run on bars of another length than it was trained on.
-        seed: Seed of the intervals.
 
     Raises:
-        OrderError: There is no such order, it has no fills, or no bar of it has closed.
+        OrderError: There is no such order, it has no fills, or the bar of its last fill has not closed.
         BarsError: The bars do not hold the order.
     """
     state, label = ledger.order(order), order
@@ -84,46 +133,46 @@ def order_report(
         )
     known = ledger.state.market[state.order.symbol]
     own = ledger.market(state.order.symbol).bars() if bars is None else bars.select([state.order.symbol])
-    windows, wanted, fills, notes = _from_log(ledger, label, state)
     start = state.terms.start
-    if int(own.timestamp[0]) > start or int(own.timestamp[-1]) < start:
+    end = int(own.timestamp[-1]) + known.frequency
+    if end <= start:
+        raise OrderError(
+            f"the order starts at {moment(start):%Y-%m-%d %H:%M} UTC, and the bars end at "
+            f"{moment(end):%Y-%m-%d %H:%M}: report the order after its first bar has closed",
+            rule="closed bars only",
+        )
+    if int(own.timestamp[0]) > start:
         raise BarsError(
             f"the bars do not hold the start of the order, {moment(start):%Y-%m-%d %H:%M} UTC",
             symbol=state.order.symbol,
             rule="history",
         )
-    rows = _fill_rows(fills, windows, label, state)
+    rows, wanted, notes = _from_log(ledger, label, state, end)
     last = max(row["time"] for row in rows)
-    closed = int((own.timestamp >= start).sum())
-    taken = int(((own.timestamp >= start) & (own.timestamp <= last.value)).sum())
-    periods = min(state.terms.max_periods, closed)
-    if taken > periods or int(own.timestamp[-1]) < last.value:
+    if last.value >= end:
         raise OrderError(
             f"the bar of the last fill, {last:%Y-%m-%d %H:%M} UTC, has not closed: report the order after it",
             rule="closed bars only",
         )
+    periods = min(state.terms.max_periods, int((own.timestamp >= start).sum()))
     if periods < state.terms.max_periods:
         notes.append(f"measured over the {periods} of {state.terms.max_periods} bars that have closed")
-    if known.bridged:
-        missing = sum(start <= at for at in known.bridged)
-        notes += [f"{missing} bars were missing and count without volume"] if missing else []
-    wanted_rows = [
+    missing = sum(start <= at for at in known.bridged)
+    notes += [f"{missing} bars were missing and count without volume"] if missing else []
+    decisions = [
         {"order_id": label, "start": moment(at), "quantity": quantity}
         for at, quantity in sorted(wanted.items())
         if quantity
     ]
-    analysis = analyse_fills(
-        pd.DataFrame(rows),
-        own,
+    status = order_status(label, state, ledger.state.policy)
+    return LoggedOrder(
+        status,
         pd.DataFrame([_order_row(label, state, periods)]),
-        decisions=pd.DataFrame(wanted_rows) if wanted_rows else None,
-        against=against,
-        costs=costs,
-        allow_frequency=allow_frequency,
-        seed=seed,
+        own,
+        pd.DataFrame(rows),
+        pd.DataFrame(decisions),
+        (*status.notes, *notes),
     )
-    status = next(each for each in status_of(ledger.state, ledger.state.policy).orders if each.order_id == label)
-    return OrderReport(status, analysis, tuple([*status.notes, *notes]))
 
 
 def _order_row(label: str, state: OrderState, periods: int) -> dict[str, Any]:
@@ -147,47 +196,59 @@ def _order_row(label: str, state: OrderState, periods: int) -> dict[str, Any]:
 
 
 def _from_log(
-    ledger: Ledger, label: str, state: OrderState
-) -> tuple[dict[str, int], dict[int, float], dict[str, Filled], list[str]]:
-    """Start of the bar of each child order, what was wanted in each bar, the fills, and what happened."""
+    ledger: Ledger, label: str, state: OrderState, end: int
+) -> tuple[list[dict[str, Any]], dict[int, float], list[str]]:
+    """Rows of the fills, what was wanted in each bar by its start, and what happened."""
     windows: dict[str, int] = {}
     wanted: dict[int, float] = {}
-    fills: dict[str, Filled] = {}
+    rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    for recorded in ledger.store.read():
+    at = state.terms.start
+    events = order_log(ledger.store, label, state.seq)
+    faults = ledger.store.read(events[0].position, kind=BarFault.kind)
+    for recorded in sorted([*events, *faults], key=attrgetter("position")):
         event = recorded.event
         if isinstance(event, Decided):
             for entry in event.decisions:
-                if entry.order == label:
-                    windows[entry.child] = entry.start
-                    wanted[entry.start] = float(entry.quantity)
-        elif isinstance(event, BarFault) and event.symbol == state.order.symbol and event.fault != "duplicate":
-            if event.timestamp >= state.terms.start:
-                notes.append(event.message)
-        elif recorded.stream == label and isinstance(event, Filled):
-            fills[event.fill] = event
-        elif recorded.stream == label and isinstance(event, FellBack | Restored):
+                windows[entry.child] = entry.start
+                wanted[entry.start] = float(entry.quantity)
+        elif isinstance(event, BarFault):
+            is_own = event.symbol == state.order.symbol and event.timestamp >= state.terms.start
+            notes += [event.message] if is_own and event.fault != "duplicate" else []
+        elif isinstance(event, Filled):
+            at = windows.get(event.child, at)  # one without a child order counts with the one before it
+            rows.append(_fill_row(event, label, state, _time_of(event, recorded.at, at, state, end)))
+        elif isinstance(event, FellBack | Restored):
             what = "the fallback decided from" if isinstance(event, FellBack) else "the policy decided again from"
             notes.append(f"{what} {moment(recorded.at):%Y-%m-%d %H:%M} UTC: {event.reason}")
-    return windows, wanted, fills, notes
+    return rows, wanted, notes
 
 
-def _fill_rows(
-    fills: Mapping[str, Filled], windows: Mapping[str, int], label: str, state: OrderState
-) -> list[dict[str, Any]]:
-    """The table of fills. One without a child order counts with the one before it."""
-    rows, at = [], state.terms.start
-    for name, fill in fills.items():
-        at = windows.get(fill.child, at)
-        rows.append(
-            {
-                "fill_id": name,
-                "order_id": label,
-                "symbol": state.order.symbol,
-                "side": state.order.side.value,
-                "time": moment(at),
-                "quantity": float(fill.quantity),
-                "price": float(fill.price),
-            }
-        )
-    return rows
+def _time_of(fill: Filled, taken: int, start: int, state: OrderState, end: int) -> int:
+    """When a fill is measured, nanoseconds UTC.
+
+    Args:
+        fill: The fill.
+        taken: When it was taken in.
+        start: Start of the bar of its child order.
+        state: Its order.
+        end: End of the last closed bar.
+    """
+    if fill.time is None:
+        return start
+    is_of_venue = fill.time != taken
+    first, last = (state.terms.start, end) if is_of_venue else (start, start + state.terms.step)
+    return fill.time if first <= fill.time < last else start
+
+
+def _fill_row(fill: Filled, label: str, state: OrderState, time: int) -> dict[str, Any]:
+    """A row of the table of fills."""
+    return {
+        "fill_id": fill.fill,
+        "order_id": label,
+        "symbol": state.order.symbol,
+        "side": state.order.side.value,
+        "time": moment(time),
+        "quantity": float(fill.quantity),
+        "price": float(fill.price),
+    }

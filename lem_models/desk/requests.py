@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,7 +81,7 @@ def ask(place: str | os.PathLike[str] | EventStore, action: str, order: str, **f
         Number of the request, for :func:`answer`.
 
     Raises:
-        DeskError: There is no such action, or the database cannot be opened.
+        DeskError: There is no such action or no such desk, or the database cannot be opened.
     """
     if action not in ACTIONS:
         raise DeskError(f"a desk can be asked to {', '.join(ACTIONS)}; got {action!r}", rule="known action")
@@ -88,12 +89,18 @@ def ask(place: str | os.PathLike[str] | EventStore, action: str, order: str, **f
         name: value if value is None or isinstance(value, int | float | str) else str(value)
         for name, value in fields.items()
     }
-    return _store(place).request(json.dumps({"action": action, "order": order, "fields": told}))
+    store = DatabaseStore.existing(place) if isinstance(place, str | os.PathLike) else place
+    try:
+        return store.request(json.dumps({"action": action, "order": order, "fields": told}))
+    finally:
+        if store is not place:
+            store.close()
 
 
 def waiting(place: str | os.PathLike[str] | EventStore) -> list[Request]:
     """The requests that are not carried out yet, the oldest first."""
-    return [Request(number, **json.loads(body)) for number, body in _store(place).requests()]
+    with _reading(place) as store:
+        return [Request(number, **json.loads(body)) for number, body in store.requests()]
 
 
 def answer(
@@ -110,15 +117,16 @@ def answer(
     Raises:
         DeskError: There was no such request.
     """
-    store, until = _store(place), time.monotonic() + wait
-    while any(number == each for each, _ in store.requests()):
-        if time.monotonic() >= until:
-            return None
-        time.sleep(poll)
-    for recorded in store.read():
-        if isinstance(recorded.event, Answered) and recorded.event.number == number:
-            return recorded.event
-    raise DeskError(f"{store.name} has no request {number}", rule="known request")
+    until = time.monotonic() + wait
+    with _reading(place) as store:
+        while any(number == each for each, _ in store.requests()):
+            if time.monotonic() >= until:
+                return None
+            time.sleep(poll)
+        for recorded in store.read(kind=Answered.kind):
+            if isinstance(recorded.event, Answered) and recorded.event.number == number:
+                return recorded.event
+        raise DeskError(f"{store.name} has no request {number}", rule="known request")
 
 
 def carry_out(desk: OrdersUnderWay, action: str, order: str, fields: Mapping[str, Any]) -> str:
@@ -146,5 +154,14 @@ def carry_out(desk: OrdersUnderWay, action: str, order: str, fields: Mapping[str
     return ", ".join(f"order {label!r} is {each}" for label, each in status.items())
 
 
-def _store(place: str | os.PathLike[str] | EventStore) -> EventStore:
-    return DatabaseStore(place) if isinstance(place, str | os.PathLike) else place
+@contextmanager
+def _reading(place: str | os.PathLike[str] | EventStore) -> Iterator[EventStore]:
+    """The log of a desk, opened for reading unless it is open."""
+    if not isinstance(place, str | os.PathLike):
+        yield place
+        return
+    store = DatabaseStore(place, read_only=True)
+    try:
+        yield store
+    finally:
+        store.close()

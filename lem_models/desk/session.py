@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -80,10 +81,15 @@ class DeskSession:
         return decision
 
     def fill(
-        self, quantity: Decimal | float | str, price: Decimal | float | str, id: str, child: str | None = None
+        self,
+        quantity: Decimal | float | str,
+        price: Decimal | float | str,
+        id: str,
+        child: str | None = None,
+        time: datetime | str | None = None,
     ) -> Booked:
         """Book a fill; see :meth:`Desk.fill`."""
-        return self._desk.fill(self._label, quantity, price, id, child)
+        return self._desk.fill(self._label, quantity, price, id, child, time)
 
     def observe(self, bar: Mapping[str, Any] | pd.Series[Any]) -> list[str]:
         """Take in the bar that has closed; see :meth:`Desk.observe`."""
@@ -100,6 +106,14 @@ class DeskSession:
     def cancel(self, reason: str = "") -> None:
         """End the order."""
         self._desk.cancel(self._label, reason)
+
+    def __repr__(self) -> str:
+        """One line."""
+        return f"DeskSession({self._desk.status().orders[0].line})"
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return self._desk.status().orders[0]._repr_html_()
 
     def pause(self) -> None:
         """Send nothing until :meth:`resume`."""

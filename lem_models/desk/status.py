@@ -10,12 +10,14 @@ from typing import Any
 from lem_models.desk.decision import Decision
 from lem_models.desk.log.events import DecisionEntry
 from lem_models.desk.log.state import DeskState, OrderState
-from lem_models.desk.orders.amounts import plain_text
+from lem_models.desk.orders.amounts import grouped_text, plain_text
 from lem_models.markets.calendar.frequency import moment
+from lem_models.notebook import cells_html, facts_html
 
 __all__ = ["DeskStatus", "FeedStatus", "OrderStatus", "decision_of", "order_status", "status_of"]
 
 _ZERO = Decimal(0)
+_ROWS_SHOWN = 20  # of a card
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,34 @@ class OrderStatus:
         values = {name: _plain(value) for name, value in vars(self).items() if name != "decision"}
         return values | {"decision": None if self.decision is None else self.decision.as_dict()}
 
-    def __str__(self) -> str:
-        """One line, and what should be looked at."""
+    @property
+    def line(self) -> str:
+        """The order in one line."""
         done = f"{_percent(self)} done"
         price = "" if self.average_price is None else f" at {self.average_price:.8g}"
-        line = (
-            f"{self.order_id}: {self.side} {plain_text(self.amount)} {self.unit or self.symbol}, {self.status}, "
+        return (
+            f"{self.order_id}: {self.side} {grouped_text(self.amount)} {self.unit or self.symbol}, {self.status}, "
             f"{done}{price}, bar {min(self.period, self.max_periods)} of {self.max_periods}"
         )
+
+    def __str__(self) -> str:
+        """One line, and what should be looked at."""
         coming = [str(self.decision)] if self.decision is not None else []
-        return "\n  ".join([line, *coming, *self.notes])
+        return "\n  ".join([self.line, *coming, *self.notes])
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        unit = self.unit or self.symbol
+        facts = {
+            "status": f"{self.status}, {_percent(self)} done",
+            "amount": f"{grouped_text(self.amount)} {unit}",
+            "left": f"{grouped_text(self.left)} {unit}",
+            "average price": None if self.average_price is None else f"{self.average_price:.8g}",
+            "bar": f"{min(self.period, self.max_periods)} of {self.max_periods}, until {self.end}",
+            "policy": self.policy,
+            "coming bar": self.decision,
+        }
+        return facts_html(f"Order {self.order_id}: {self.side} {self.symbol}", facts, note="; ".join(self.notes))
 
 
 @dataclass(frozen=True)
@@ -128,6 +148,24 @@ class DeskStatus:
             "orders": [order.as_dict() for order in self.orders],
             "feeds": [vars(feed) | {"faults": dict(feed.faults)} for feed in self.feeds],
         }
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook: the desk, a row per order, and feeds with faults."""
+        head = ("order", "side", "symbol", "status", "amount", "done", "average price", "bar")
+        rows = [
+            (
+                *(order.order_id, order.side, order.symbol, order.status),
+                f"{grouped_text(order.amount)} {order.unit or order.symbol}",
+                _percent(order),
+                "" if order.average_price is None else f"{order.average_price:.8g}",
+                f"{min(order.period, order.max_periods)} of {order.max_periods}",
+            )
+            for order in self.orders[:_ROWS_SHOWN]
+        ]
+        facts = {"policy": self.policy, "orders": len(self.orders), "symbols": len(self.feeds)}
+        faults = [f"{feed.symbol}: {feed.message}" for feed in self.feeds if feed.message]
+        table = cells_html(head, rows, left=4, rest=len(self.orders) - _ROWS_SHOWN) if rows else ""
+        return facts_html("Desk", facts, table, note="; ".join(faults[:_ROWS_SHOWN]))
 
     def __str__(self) -> str:
         """Orders, then the feeds that something is wrong with."""
@@ -207,7 +245,7 @@ def order_status(label: str, order: OrderState, policy: str) -> OrderStatus:
     if order.fallback:
         notes.append(f"the fallback decides: {order.fallback}")
     if order.bridged:
-        notes.append(f"{order.bridged} of its bars were missing")
+        notes.append(f"{order.bridged} of its bars {'was' if order.bridged == 1 else 'were'} missing")
     if order.over:
         notes.append(f"{plain_text(order.over)} more than the amount were filled")
     if order.conflicts:

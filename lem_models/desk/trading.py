@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from decimal import Decimal
 
 from lem_models.desk.engine import Engine, Entry, Wish, fraction_of
-from lem_models.desk.intake import constraints_of
 from lem_models.desk.ledger import Ledger, Transaction
 from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, FellBack, Restored
 from lem_models.desk.log.state import OrderState, Traded
 from lem_models.desk.market_data.feed import FeedRules
-from lem_models.desk.market_data.symbol_market import joined_bars, row_of
+from lem_models.desk.market_data.symbol_market import joined_bars
 from lem_models.desk.orders.sizing import Sized, size_notional, size_quantity
 from lem_models.errors import LEMError, OrderError
 from lem_models.execution.live import Filled
@@ -25,6 +24,8 @@ __all__ = ["Trading"]
 
 _LOG = logging.getLogger("lem_models")
 _ZERO = Decimal(0)
+_MONEY = Decimal("1e-12")
+_WISH = 1e12  # wishes are logged with 12 digits
 _MISSING = "are missing"
 
 
@@ -51,11 +52,10 @@ class Trading:
         """Throw the engine away; it is made anew from the state."""
         self._engine = None
 
-    def tidy(self, change: Transaction) -> None:
-        """Make the engine anew if most of its orders are over."""
-        if self._engine is not None and self._engine.is_worn():
-            self._engine = None
-            self.engine(change)
+    @property
+    def is_worn(self) -> bool:
+        """Whether most orders of the engine are over, so that it should be made anew."""
+        return self._engine is not None and self._engine.is_worn()
 
     def engine(self, change: Transaction) -> Engine:
         """The engine, in step with the state."""
@@ -76,10 +76,12 @@ class Trading:
 
     def _take_up(self, change: Transaction, engine: Engine) -> None:
         """Give the engine the active orders that it lacks and whose first bar is the coming one, or has been."""
-        state = self._ledger.state
-        lacking: list[Entry] = []
+        state, lacking = self._ledger.state, list[Entry]()
+        known = engine.labels
         for symbol, labels in state.active.items():
-            new = [label for label in labels if label not in engine]
+            if labels.keys() <= known:
+                continue
+            new = [label for label in labels if label not in known]
             coming = self._ledger.market(symbol).coming if new else 0
             for label in new:
                 order = state.orders[label]
@@ -211,14 +213,14 @@ class Trading:
         """Take in bars that have closed, one of each symbol."""
         engine, state = self.engine(change), self._ledger.state
         fills: dict[str, Filled] = {}
+        known = engine.labels
         for name, bar in bars.items():
             for label in state.active.get(name, ()):
                 order = state.orders[label]
-                if label in engine and bar.timestamp >= order.terms.start:
+                if label in known and bar.timestamp >= order.terms.start:
                     fills[label] = fraction_of(order, order.in_bar)
-        rows = {name: row_of(bar[:7]) for name, bar in bars.items()}
         with self._timed():
-            failed = engine.observe(rows, fills)
+            failed = engine.observe(bars, fills)
         change.add(DESK, BarsClosed({name: bar[:7] for name, bar in bars.items()}, tuple(bridged)))
         for name, bar in bars.items():
             self._ledger.market(name).accept(bar)
@@ -247,13 +249,12 @@ class Trading:
     def decide(self, change: Transaction, anew: Collection[str] = ()) -> None:
         """Decide every order that has no decision for its coming bar, and those that are to be decided anew."""
         engine, state = self.engine(change), self._ledger.state
+        orders, known = state.orders, engine.labels
         open_labels = [
             label
             for labels in state.active.values()
             for label in labels
-            if state.orders[label].status != "paused"
-            and label in engine
-            and (state.orders[label].revisions == 0 or label in anew)
+            if (orders[label].revisions == 0 or label in anew) and orders[label].status != "paused" and label in known
         ]
         if not open_labels:
             return
@@ -267,13 +268,15 @@ class Trading:
         coming: dict[str, tuple[int, Decimal]] = {}
         entries = []
         for label in open_labels:
+            wish = wishes.get(label)
+            if wish is None:
+                continue
             order = state.orders[label]
             symbol = order.order.symbol
-            if symbol not in coming:
-                coming[symbol] = self._ledger.market(symbol).coming, Decimal(repr(state.market[symbol].close))
-            if label in wishes:
-                wish = wishes[label]
-                entries.append(self._entry(label, order, wish, *coming[symbol]))
+            at = coming.get(symbol)
+            if at is None:
+                at = coming[symbol] = self._ledger.market(symbol).coming, Decimal(repr(state.market[symbol].close))
+            entries.append(self._entry(label, order, wish, *at))
         change.decide(entries)
 
     def _entry(self, label: str, order: OrderState, wish: Wish, start: int, price: Decimal) -> DecisionEntry:
@@ -291,7 +294,7 @@ class Trading:
             start,
             sized.quantity,
             _money(notional),
-            round(wish.fraction, 12),
+            round(wish.fraction * _WISH) / _WISH,
             sized.carry,
             finish,
             is_last or finish,
@@ -312,7 +315,7 @@ class Trading:
             wanted.amount,
             left,
             carry=order.carry,
-            constraints=constraints_of(wanted),
+            constraints=wanted.constraints,
             price=price,
             cap=cap,
         )
@@ -330,7 +333,7 @@ class Trading:
         room = room / price if order.order.is_notional else room
         if child.unfilled <= room:
             return
-        step = constraints_of(order.order).step(child.quantity)
+        step = order.order.constraints.step(child.quantity)
         quantity = max(room // step * step, _ZERO)
         change.decide(
             [
@@ -354,4 +357,4 @@ class Trading:
 
 def _money(value: Decimal) -> Decimal:
     """Money with at most 12 digits after the point."""
-    return value.quantize(Decimal("1e-12")).normalize() if value else _ZERO
+    return value.quantize(_MONEY) if value else _ZERO

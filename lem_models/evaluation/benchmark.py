@@ -42,6 +42,7 @@ from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import clock
 from lem_models.markets.order_placing import BarPlacement, StartRule
 from lem_models.modeling.config import LEMConfig
+from lem_models.notebook import cells_html, describe, facts_html
 from lem_models.orders import Order
 from lem_models.orders.table import COLUMNS, OrdersLike, orders_frame
 from lem_models.statistics.dominance import paired_comparison
@@ -128,7 +129,7 @@ class BenchmarkSettings(Settings):
         return placebos
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Benchmark:
     """Results of a benchmark.
 
@@ -162,6 +163,34 @@ class Benchmark:
     controls: Mapping[str, NullDraws] = field(default_factory=dict)
     placebos: tuple[MatchedPlacebo, ...] = ()
     sized: Mapping[str, Sequence[ExecutionResult]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line."""
+        mean = -self.results[self.model].orders["slippage_bps"].mean()
+        facts = {
+            "model": repr(self.model),
+            "policies": len(self.results),
+            "orders": f"{len(self.results[self.model].orders):,}",
+            "improvement": None if pd.isna(mean) else f"{mean:+.2f} bps against the own benchmark",
+        }
+        return describe("Benchmark", facts)
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook: means of every policy, without intervals; a report has those."""
+        head = ("policy", "orders", "mean, bps", "median, bps", "std, bps", "bars used", "incomplete")
+        rows = []
+        for name, result in self.results.items():
+            gain, incomplete = -result.orders["slippage_bps"], int((~result.orders["completed"]).sum())
+            numbers = [f"{value:+.2f}" for value in (gain.mean(), gain.median())] + [f"{gain.std(ddof=0):.2f}"]
+            used = f"{result.orders['periods_used'].mean():.1f}"
+            rows.append((name, f"{len(gain):,}", *numbers, used, f"{incomplete:,}"))
+        facts = {
+            "policy under test": self.model,
+            "bars": f"{len(self.bars):,} of {len(self.bars.symbols)} symbols, every {clock(self.bars.frequency)}",
+            "left out": f"{sum(self.excluded.values()):,} origins" if self.excluded else None,
+        }
+        title = "Benchmark: improvement against the own benchmark, gross, positive = good"
+        return facts_html(title, facts, cells_html(head, rows), note=" ".join(self.notes))
 
     @property
     def seen_percent(self) -> float | None:
@@ -339,7 +368,7 @@ def run_benchmark(
     *,
     orders: OrdersLike | None = None,
     starts: StartRule = "next",
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, int, int], None] = lambda text, done, steps: None,
 ) -> Benchmark | None:
     """Run every policy on the same orders.
 
@@ -352,7 +381,7 @@ def run_benchmark(
         orders: The orders, which may name amounts; then the settings of sampled orders are not read. Default: they are
             sampled.
         starts: What happens to their starts inside a bar; see :func:`~lem_models.execution.execute.execute`.
-        progress: Called with a line of text before each step.
+        progress: Called before each step with what comes next, the steps done, and all steps.
 
     Returns:
         The results; ``None`` on every rank but the first.
@@ -394,24 +423,25 @@ def run_benchmark(
     shared = SharedOrders(table, join_ranks())
     market = shared.market(bars)
     results = {}
+    steps = _Steps(progress, _step_count(policies, settings, table, on_null))
     for name, policy in policies.items():
-        progress(f"{name}: {len(table):,} orders")
+        steps.next(f"{name}: {len(table):,} orders")
         if is_executable(policy):
             results[name] = shared.execute(policy, market, bars, costs=settings.costs)
         elif not shared.ranks.rank:
             results[f"{name} (bound)"] = execute_bound(policy, Market(bars), table, costs=settings.costs)
-    sized = _at_sizes(shared, policies, results, market, bars, settings, table, progress)
+    sized = _at_sizes(shared, policies, results, market, bars, settings, table, steps)
     tested_result = results[model]
     placebos = []
     for name in settings.placebos:
         if name != model:
-            progress(f"{name} at the risk of {model}")
+            steps.next(f"{name} at the risk of {model}")
             placebo = PlaceboRun(name, main_orders(table, settings), bars, shared.ranks, settings.costs)
             tested_orders = None if tested_result is None else main_orders(tested_result.orders, settings)
             placebo.execute(market, tested_orders)
             placebos.append(placebo)
     drawn: dict[str, list[NullDraws]] = {name: [] for name in on_null}
-    ablation = [name for name in dict.fromkeys([model, *on_null]) if name == model or reads_contexts(policies[name])]
+    ablation = _ablation(policies, on_null)
     ablated: dict[str, list[NullDraws]] = {name: [] for name in ablation}
     controls: dict[str, list[NullDraws]] = {name: [] for name in ablation}
     before: dict[str, Policy] = {}
@@ -424,7 +454,7 @@ def run_benchmark(
         }
         if draw < settings.null:
             for name, kept in drawn.items():
-                progress(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
+                steps.next(f"{name} on the martingale null, draw {draw + 1} of {settings.null}")
                 result = shared.execute(reading.get(name, policies[name]), null_market, null, costs=settings.costs)
                 if result is not None:
                     kept.append(NullDraws.of(result.orders))  # not the whole results: 20 of them take gigabytes
@@ -432,7 +462,7 @@ def run_benchmark(
                 placebo.execute_null(null_market, null)
         if draw < settings.information:
             for name, kept in ablated.items():
-                progress(f"{name} with contexts of the null, draw {draw + 1} of {settings.information}")
+                steps.next(f"{name} with contexts of the null, draw {draw + 1} of {settings.information}")
                 result = shared.execute(reading[name], market, bars, costs=settings.costs)
                 if result is not None:
                     kept.append(NullDraws.of(result.orders))
@@ -472,25 +502,69 @@ def _at_sizes(
     bars: Bars,
     settings: BenchmarkSettings,
     table: pd.DataFrame,
-    progress: Callable[[str], None],
+    steps: _Steps,
 ) -> dict[str, list[ExecutionResult]]:
     """Results at each of the settings' sizes of the policies that read them; on every rank but the first, none."""
     costs = settings.costs
-    if costs is None or ("amount" in table and table["amount"].notna().any()):
-        return {}
     found: dict[str, list[ExecutionResult]] = {}
-    for name, policy in policies.items():
-        if not (getattr(policy, "reads_size", False) and is_executable(policy)):
-            continue
+    for name in _sized_names(policies, settings, table):
+        policy = policies[name]
+        assert costs is not None
         same_contexts = WithContextsOf(policy, market) if reads_contexts(policy) else policy
         for size in settings.sizes:
             result = results[name]
             if size != costs.order_size:
-                progress(f"{name}: {len(table):,} orders of {100 * size:g} % of the expected volume")
+                steps.next(f"{name}: {len(table):,} orders of {100 * size:g} % of the expected volume")
                 result = shared.execute(same_contexts, market, bars, costs=costs.at(size))
             if result is not None:
                 found.setdefault(name, []).append(result)
     return found
+
+
+def _sized_names(policies: Mapping[str, Policy], settings: BenchmarkSettings, table: pd.DataFrame) -> list[str]:
+    """Names of the policies that run at each of the settings' sizes."""
+    if settings.costs is None or ("amount" in table and table["amount"].notna().any()):
+        return []
+    return [name for name, each in policies.items() if getattr(each, "reads_size", False) and is_executable(each)]
+
+
+def _ablation(policies: Mapping[str, Policy], on_null: Sequence[str]) -> list[str]:
+    """Names of the policies of the ablation: the one under test, and those on the null that read contexts."""
+    model = next(iter(policies))
+    return [name for name in dict.fromkeys([model, *on_null]) if name == model or reads_contexts(policies[name])]
+
+
+class _Steps:
+    """Counts the steps of a benchmark.
+
+    Attributes:
+        report: See :func:`run_benchmark`.
+        total: All steps.
+        done: Steps done, the one that runs included.
+    """
+
+    def __init__(self, report: Callable[[str, int, int], None], total: int) -> None:
+        self.report, self.total, self.done = report, total, 0
+
+    def next(self, text: str) -> None:
+        """Report what comes next; the step before it is done."""
+        self.report(text, self.done, self.total)
+        self.done += 1
+
+
+def _step_count(
+    policies: Mapping[str, Policy], settings: BenchmarkSettings, table: pd.DataFrame, on_null: Sequence[str]
+) -> int:
+    """How many executions a benchmark has."""
+    sizes = [] if settings.costs is None else [size for size in settings.sizes if size != settings.costs.order_size]
+    placebos = [name for name in settings.placebos if name != next(iter(policies))]
+    return (
+        len(policies)
+        + len(_sized_names(policies, settings, table)) * len(sizes)
+        + len(placebos)
+        + len(on_null) * settings.null
+        + len(_ablation(policies, on_null)) * settings.information
+    )
 
 
 def _own_orders(policy: Policy, orders: OrdersLike, placement: BarPlacement) -> pd.DataFrame:

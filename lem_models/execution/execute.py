@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 
-from lem_models.errors import PolicyError, UnknownNameError
+from lem_models.errors import ConfigError, PolicyError, UnknownNameError
 from lem_models.execution.context_table import OrderBars
 from lem_models.execution.costs import CostModel, order_impacts, relative_sizes
 from lem_models.execution.frequency_check import check_frequency
@@ -29,6 +29,7 @@ from lem_models.execution.records import MarketWindow, OrderBatch
 from lem_models.execution.result import ExecutionResult, first_bars
 from lem_models.execution.simulator import chosen_period, finishing_fills, settle, simulate
 from lem_models.features.market import Market
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.gaps import gap_advice
 from lem_models.markets.order_placing import BarPlacement, StartRule
@@ -43,6 +44,7 @@ __all__ = [
     "complete_for",
     "execute",
     "execute_silently",
+    "executed_frame",
     "settled",
     "traded_market",
     "warn_of_excluded",
@@ -138,6 +140,39 @@ def execute(
         _LOG.warning("%s", sentence)
     _warn_of_splits(result, lookback_of(policy))
     return result
+
+
+def executed_frame(
+    policy: Policy | str,
+    bars: BarsLike | Market,
+    orders: OrdersLike,
+    *,
+    table: Literal["orders", "schedule"] = "orders",
+    **settings: Any,
+) -> pd.DataFrame:
+    """:func:`execute` with data frames in and out; see :meth:`Policy.execute_df`.
+
+    Raises:
+        ConfigError: There is no such table.
+    """
+    if table not in ("orders", "schedule"):
+        raise ConfigError(f"table is 'orders' or 'schedule'; got {shown(table)}")
+    result = execute(policy, bars, orders, **settings)
+    if table == "schedule":
+        return result.schedule
+    reason = pd.Series("", index=result.orders.index, dtype=object)
+    ran = result.orders.assign(excluded=reason)
+    if not len(result.excluded):
+        return ran
+    out = result.excluded.rename(columns={"reason": "excluded"})
+    # The starts of the excluded orders, as those of the others, lie on the bars.
+    placement = BarPlacement(result.bars, starts=settings.get("starts", "next"))
+    wanted = complete_for(policy_of(policy), orders, placement=placement)
+    rest = wanted[wanted["order_id"].isin(out["order_id"])].merge(out[["order_id", "excluded"]], on="order_id")
+    rest = rest.assign(completed=False)
+    both = pd.concat([ran, rest], ignore_index=True) if len(ran) else rest.reindex(columns=ran.columns)
+    place = {label: row for row, label in enumerate(wanted["order_id"])}
+    return both.sort_values("order_id", key=lambda labels: labels.map(place), ignore_index=True)
 
 
 def warn_of_moved(placement: BarPlacement) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +33,17 @@ from lem_models.execution.context_table import OrderBars
 from lem_models.execution.costs import CostModel
 from lem_models.execution.encoding_stream import kept_bars, stream_of
 from lem_models.execution.execute import complete_for, traded_market
-from lem_models.execution.fills import Begun, Filled, checked_begun, checked_fill
+from lem_models.execution.fills import (
+    Begun,
+    Filled,
+    Reported,
+    book_bars,
+    check_closed,
+    check_elapsed,
+    elapsed_fills,
+    paid_prices,
+    refused,
+)
 from lem_models.execution.frequency_check import check_frequency
 from lem_models.execution.policy import (
     ContextStream,
@@ -44,7 +54,6 @@ from lem_models.execution.policy import (
 )
 from lem_models.execution.records import Decision, MarketWindow, OrderBatch, mapped
 from lem_models.execution.roll import Roll
-from lem_models.execution.simulator import average_prices
 from lem_models.features.market import Market
 from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
@@ -288,7 +297,7 @@ class LiveOrders:
 
     def observe(
         self,
-        bars: Mapping[str, Mapping[str, Any] | pd.Series[Any]],
+        bars: Mapping[str, Mapping[str, Any] | pd.Series[Any] | ClosedBar],
         fills: Mapping[Hashable, Filled] | None = None,
     ) -> None:
         """Take in the bars that have closed.
@@ -297,8 +306,8 @@ class LiveOrders:
 
         Args:
             bars: For each symbol the columns of a table of bars, as a mapping or a row of a table; ``symbol`` may be
-                left out. The columns that the history carries along may be there too, and no others. Symbols that no
-                order has traded are ignored.
+                left out. The columns that the history carries along may be there too, and no others. A bar that another
+                reader has checked is taken as it is. Symbols that no order has traded are ignored.
             fills: With ``fills="reported"``: what really filled in these bars, by ``order_id``; what came late from
                 earlier bars is included. Orders without an entry filled nothing.
 
@@ -347,7 +356,8 @@ class LiveOrders:
         """
         reported = self._checked(fills)
         for number in np.flatnonzero(reported.is_given & (self._period == 0)).tolist():
-            raise self._refused(number, "none of its bars has closed: report its fills with the bar", "closed bars")
+            problem = "none of its bars has closed: report its fills with the bar"
+            raise refused(self._label(number), problem, "closed bars")
         kept: list[_Cohort] = []
         for cohort in self._cohorts:
             late = reported.is_given[cohort.order] & cohort.under_way
@@ -355,7 +365,7 @@ class LiveOrders:
                 kept.append(cohort.select(~late) if late.any() else cohort)
             if late.any():
                 corrected = cohort.select(late)
-                corrected.roll.correct(*reported.of(corrected))
+                corrected.roll.correct(*reported.of(corrected.order, corrected.window.arrival_price))
                 corrected.is_decided = False
                 kept.append(self._settled(corrected))
         self._cohorts = [cohort for cohort in kept if cohort.under_way.any()]
@@ -393,41 +403,25 @@ class LiveOrders:
                 rule="known order",
             ) from None
 
-    def _refused(self, number: int, problem: str, rule: str) -> OrderError:
-        """The error of a fill of an order."""
-        label = self.orders["order_id"].tolist()[number]
-        return OrderError(f"the fill of the order is refused: {problem}", rule=rule, order_id=label)
+    def _label(self, number: int) -> Hashable:
+        """Label of an order by its number."""
+        label: Hashable = self.orders["order_id"].tolist()[number]
+        return label
 
-    def _checked(self, fills: Mapping[Hashable, Filled]) -> _Reported:
+    def _checked(self, fills: Mapping[Hashable, Filled]) -> Reported:
         """Fills by the numbers of their orders."""
         if not self._is_reported:
             raise OrderError(
                 "fills are assumed here; make LiveOrders(..., fills='reported') to report them", rule="reported fills"
             )
-        reported, done = _Reported.none(len(self)), self.done
-        for label, filled in fills.items():
-            number = self._number(label)
-            if done[number]:
-                problem = "the order is done; to go on with it, drop it and add it again with what has begun"
-                raise self._refused(number, problem, "order under way")
-            try:
-                checked_fill(filled, float(self._remaining[number]))
-            except OrderError as error:
-                raise error.at(number, label) from None
-            reported.is_given[number] = True
-            reported.fraction[number], reported.price[number] = filled.fraction, filled.price
-        return reported
+        return Reported.checked(fills, self._number, self._label, self.done, self._remaining)
 
-    def _check_closed(self, reported: _Reported, closed: Container[str], ended: Sequence[Booleans]) -> None:
+    def _check_closed(self, reported: Reported, closed: Container[str], ended: Sequence[Booleans]) -> None:
         """Refuse fills of orders that no bar has closed for."""
         for cohort, over in zip(self._cohorts, ended, strict=True):
-            for place in np.flatnonzero(reported.is_given[cohort.order] & cohort.under_way).tolist():
-                number, symbol = int(cohort.order[place]), cohort.symbol[place]
-                if symbol not in closed:
-                    problem = f"there is no bar of {symbol} here; fills of its earlier bars go to report()"
-                    raise self._refused(number, problem, "closed bars")
-                if over[place] and not cohort.roll.period:
-                    raise self._refused(number, "the session ended before the order began", "closed bars")
+            given = np.flatnonzero(reported.is_given[cohort.order] & cohort.under_way)
+            has_ended = over[given] if cohort.roll.period == 0 else np.zeros(len(given), dtype=bool)
+            check_closed(cohort.order[given], cohort.symbol[given], has_ended, closed, self._label)
 
     def _push(self, closed: Mapping[str, ClosedBar]) -> None:
         """Let the policy read the bars."""
@@ -456,7 +450,7 @@ class LiveOrders:
         ]
         return np.array(ended, dtype=bool) & cohort.under_way
 
-    def _end_sessions(self, ended: Sequence[Booleans], reported: _Reported | None) -> None:
+    def _end_sessions(self, ended: Sequence[Booleans], reported: Reported | None) -> None:
         """Let go of the orders whose session has ended, with what was reported late."""
         kept: list[_Cohort] = []
         for cohort, over in zip(self._cohorts, ended, strict=True):
@@ -465,7 +459,7 @@ class LiveOrders:
                 continue
             gone = cohort.select(over)
             if reported is not None and gone.roll.period:
-                gone.roll.correct(*reported.of(gone))
+                gone.roll.correct(*reported.of(gone.order, gone.window.arrival_price))
                 self._settled(gone)
             self._price(gone, np.ones(len(gone.order), dtype=bool))
             readers = [self._readers[name] for name in gone.symbol]
@@ -479,15 +473,13 @@ class LiveOrders:
                 kept.append(cohort.select(~over))
         self._cohorts = kept
 
-    def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar], reported: _Reported | None) -> _Cohort:
+    def _booked(self, cohort: _Cohort, bars: Sequence[ClosedBar], reported: Reported | None) -> _Cohort:
         """Fill what was decided, or reported, and let go of the orders that are done."""
-        roll, window = cohort.roll, cohort.window
-        numbers = [[bar.vwap, bar.close, bar.volume] for bar in bars]
-        price, close, volume = torch.tensor(numbers, dtype=torch.float64).unbind(1)
         filled: tuple[Tensor, ...] = ()
         if self._is_reported:
-            filled = (_Reported.none(len(self)) if reported is None else reported).of(cohort)
-        roll.book(price / window.arrival_price, close / window.arrival_price, volume / window.volume_unit, *filled)
+            known = Reported.none(len(self)) if reported is None else reported
+            filled = known.of(cohort.order, cohort.window.arrival_price)
+        book_bars(cohort.roll, cohort.window, bars, filled)
         cohort.is_decided, cohort.finishing = False, cohort.finishes
         return self._settled(cohort)
 
@@ -507,19 +499,8 @@ class LiveOrders:
         """Set the average prices of some orders of a cohort."""
         if not cohort.roll.period:
             return
-        roll, window = cohort.roll, cohort.window
-        if self._is_reported:
-            fee = 0.0 if self._costs is None else self._costs.fee_bps / 1e4
-            average = roll.executed_price * window.arrival_price
-            self._executed[cohort.order[which]] = average.numpy()[which]
-            self._net[cohort.order[which]] = (average * (1 + cohort.orders.side * fee)).numpy()[which]
-            return
-        fills = torch.stack(roll.fills, 1)[:, None]
-        # What has closed so far, priced like a whole execution; the closes play no part in it.
-        seen = replace(window, price=roll.prices, close=roll.prices, volume=roll.volumes)
-        executed, net = average_prices(fills, fills.sum(-1), cohort.orders, seen)
-        self._executed[cohort.order[which]] = (executed[:, 0] * window.arrival_price).numpy()[which]
-        self._net[cohort.order[which]] = (net[:, 0] * window.arrival_price).numpy()[which]
+        prices = paid_prices(cohort.roll, cohort.orders, cohort.window, self._costs, is_reported=self._is_reported)
+        self._executed[cohort.order[which]], self._net[cohort.order[which]] = (each.numpy()[which] for each in prices)
 
     @contextmanager
     def _faults(self, cohort: _Cohort) -> Iterator[None]:
@@ -595,22 +576,7 @@ class LiveOrders:
                 "fills are assumed here; make LiveOrders(..., fills='reported') to take up orders that have begun",
                 rule="reported fills",
             )
-        labels = table["order_id"].tolist()
-        known = set(labels)
-        for label in begun:
-            if label not in known:
-                raise OrderError(
-                    f"begun names order_id {shown(label)}, which is not among the orders that are added",
-                    field="order_id",
-                    rule="known order",
-                )
-        elapsed = []
-        for row, (label, maximum) in enumerate(zip(labels, table["max_periods"].tolist(), strict=True)):
-            try:
-                elapsed.append(checked_begun(begun[label], int(maximum)) if label in begun else np.empty((0, 2)))
-            except OrderError as error:
-                raise error.at(row, label) from None
-        return elapsed
+        return elapsed_fills(table, begun)
 
     def _completed(self, orders: OrdersLike, placement: BarPlacement) -> pd.DataFrame:
         """The complete table of orders. Its labels are numbers by default, and differ from those of the orders before.
@@ -656,7 +622,7 @@ class LiveOrders:
             _check_start(readers[name], one)
         for row in np.flatnonzero(count).tolist():
             try:
-                _check_begun(own, int(number[row]), int(start[row]), int(count[row]))
+                check_elapsed(own, int(number[row]), int(start[row]), int(count[row]))
             except OrderError as error:
                 raise error.at(int(rows[row]), table["order_id"].tolist()[row]) from None
         following = dict(new)
@@ -833,31 +799,6 @@ class _Added:
     rolls: Sequence[tuple[Integers, Roll, Tensor]]
 
 
-@dataclass(frozen=True)
-class _Reported:
-    """Fills of all orders by their numbers.
-
-    Attributes:
-        is_given: Whether something was reported, bool [orders].
-        fraction: What filled, [orders].
-        price: Its average price, [orders]; 1 where nothing was reported.
-    """
-
-    is_given: Booleans
-    fraction: Floats
-    price: Floats
-
-    @classmethod
-    def none(cls, count: int) -> _Reported:
-        """Nothing has filled."""
-        return cls(np.zeros(count, dtype=bool), np.zeros(count), np.ones(count))
-
-    def of(self, cohort: _Cohort) -> tuple[Tensor, Tensor]:
-        """Fractions of the orders of a cohort, and prices over their arrival prices."""
-        fraction, price = (torch.from_numpy(values[cohort.order]) for values in (self.fraction, self.price))
-        return fraction, price / cohort.window.arrival_price
-
-
 def _taken(window: MarketWindow, rows: Tensor) -> MarketWindow:
     """The market of some orders, with its costs if it has any."""
     return mapped(lambda values: values[rows], [window])
@@ -890,7 +831,7 @@ def _starts(table: pd.DataFrame) -> Integers:
 def _check_bars(bars: object, followed: Container[str]) -> None:
     """Refuse what is not a bar for each symbol: a bar alone would look like one of symbols that nobody trades."""
     if not isinstance(bars, Mapping) or not all(
-        name in followed or isinstance(bar, Mapping | pd.Series) for name, bar in bars.items()
+        name in followed or isinstance(bar, Mapping | pd.Series | ClosedBar) for name, bar in bars.items()
     ):
         raise BarsError(
             "closed bars are a mapping from symbols to bars, {'BTCUSDT': {'timestamp': ..., 'open': ...}}; got "
@@ -957,32 +898,6 @@ def _check_start(reader: BarReader, start: int) -> None:
             timestamp=moment(start),
             rule="history",
         ) from None
-
-
-def _check_begun(own: Bars, number: int, start: int, count: int) -> None:
-    """Refuse an order that began at another time than its fills say.
-
-    Args:
-        own: Closed bars.
-        number: Number of its symbol in them.
-        start: Its start, nanoseconds UTC.
-        count: Its elapsed periods.
-    """
-    low, high = int(own.offsets[number]), int(own.offsets[number + 1])
-    first = low + int(np.searchsorted(own.timestamp[low:high], start))
-    if first == high or own.timestamp[first] != start:
-        raise OrderError(
-            f"{count} periods of the order have elapsed, and the history of {own.symbols[number]} holds no bar that "
-            f"starts at {moment(start):%Y-%m-%d %H:%M} UTC, where the order does",
-            field="start",
-            rule="history of what has begun",
-        )
-    if high - first != count:
-        raise OrderError(
-            f"{count} periods of the order have elapsed, and the history of {own.symbols[number]} holds {high - first} "
-            "bars from its start on: give the fills of each of them, zeros where nothing filled",
-            rule="history of what has begun",
-        )
 
 
 def _next_start(reader: BarReader) -> int:

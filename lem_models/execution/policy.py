@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lem_models.markets.bars import BarsLike
     from lem_models.markets.live_bars import ClosedBar
     from lem_models.orders import Order
+    from lem_models.orders.table import OrdersLike
 
 Integers = npt.NDArray[np.int64]
 
@@ -175,11 +176,53 @@ class Policy(ABC):
         *,
         costs: CostModel | None = None,
         allow_frequency: bool = False,
+        fills: Literal["assumed", "reported"] = "assumed",
+        cap_ahead: bool = False,
     ) -> LiveSession:
-        """Decide one order live, bar by bar; see :class:`~lem_models.execution.session.LiveSession`."""
+        """Decide one order live, bar by bar.
+
+        Args:
+            order: The order; it starts with the first bar after the history.
+            history: Closed bars before the order.
+            costs: See :class:`~lem_models.execution.session.LiveSession`, also for the following.
+            allow_frequency: Whether a model may decide on bars of another length than it was trained on.
+            fills: ``"assumed"``, or ``"reported"``: nothing fills but what ``observe`` is told.
+            cap_ahead: Whether ``max_participation`` also caps decisions.
+        """
         from lem_models.execution.session import LiveSession
 
-        return LiveSession(self, order, history, costs=costs, allow_frequency=allow_frequency)
+        return LiveSession(
+            self, order, history, costs=costs, allow_frequency=allow_frequency, fills=fills, cap_ahead=cap_ahead
+        )
+
+    def execute_df(
+        self,
+        bars: BarsLike,
+        orders: OrdersLike,
+        *,
+        table: Literal["orders", "schedule"] = "orders",
+        **settings: Any,
+    ) -> pd.DataFrame:
+        """Execute orders, data frames in and out.
+
+        Args:
+            bars: A table of bars, or whatever :func:`~lem_models.execute` takes.
+            orders: A table of orders, or whatever :func:`~lem_models.execute` takes.
+            table: ``"orders"``: the table of orders with the results of each, in its sequence; the column ``excluded``
+                has the reason of an order that could not run, and its results are missing. ``"schedule"``: a row per
+                order and period traded.
+            **settings: Other arguments of :func:`~lem_models.execute`: ``costs``, ``allow_frequency`` ...
+
+        Returns:
+            A new data frame; the columns are those of :class:`~lem_models.execution.result.ExecutionResult`.
+
+        Raises:
+            ConfigError: There is no such table.
+            LEMError: See :func:`~lem_models.execute`.
+        """
+        from lem_models.execution.execute import executed_frame
+
+        return executed_frame(self, bars, orders, table=table, **settings)
 
     def desk(
         self, order: DeskOrder | Mapping[str, Any], history: BarsLike, *, allow_frequency: bool = False

@@ -5,22 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lem_models.errors import BarsError, OrderError, one_line
+from lem_models.notebook import cells_html, facts_html
+from lem_models.orders.files import read_orders_parquet
 from lem_models.orders.table import COLUMNS
 from lem_models.statistics.reference_prices import REFERENCE_PRICES
 from lem_models.statistics.summary import summarise
 
 if TYPE_CHECKING:
+    from lem_models.execution.costs import CostModel
     from lem_models.markets.bars import Bars
+    from lem_models.report.charts.draw import Backend, Drawing
+    from lem_models.report.figure_style import PageFigure, Theme
 
-__all__ = ["ExecutionResult", "ResultPart", "first_bars", "with_ends"]
+__all__ = ["ExecutionResult", "ResultPart", "first_bars", "read_result", "with_ends"]
 
 _COMPLETE = 1 - 1e-9
+_NEEDED = ("order_id", "symbol", "start", "side", "slippage_bps", "volatility_bps")
+_ROWS_SHOWN = 5  # of the card
 _RESULT_COLUMNS = (
     "periods_used",
     "filled",
@@ -53,6 +62,32 @@ def with_ends(orders: pd.DataFrame, bars: Bars) -> pd.DataFrame:
     """Add the column ``end`` to a table of orders: when the last bar of each order's maximum duration closes."""
     last = bars.timestamp[first_bars(bars, orders) + orders["max_periods"].to_numpy() - 1]
     return orders.assign(end=pd.to_datetime(last, utc=True) + bars.frequency)
+
+
+def read_result(path: Path) -> pd.DataFrame:
+    """The orders of a result from a file: ``orders.csv`` of an execution, ``orders.parquet`` of a benchmark.
+
+    Raises:
+        OrderError: The file cannot be read, or lacks a column that every result has.
+    """
+    try:
+        if path.suffix == ".parquet":
+            orders = read_orders_parquet(path)
+        else:
+            texts = {"symbol": str, "order_id": str}
+            orders = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+        for name in {"start", "end"} & set(orders):
+            orders[name] = pd.to_datetime(orders[name], utc=True)
+    except (OSError, ValueError, BarsError) as error:
+        raise OrderError(f"cannot read the orders of {path}: {one_line(str(error))}", rule="readable file") from None
+    lacking = [name for name in _NEEDED if name not in orders]
+    if lacking:
+        raise OrderError(
+            f"{path} holds no result: it lacks {', '.join(lacking)}. Name the orders of lem execute or lem benchmark",
+            field=lacking[0],
+            rule="result",
+        )
+    return orders
 
 
 class ResultPart(NamedTuple):
@@ -235,6 +270,98 @@ class ExecutionResult:
             **settings: See :func:`lem_models.statistics.summary.summarise`.
         """
         return summarise(with_ends(self.orders, self._bars), by, **settings)
+
+    @overload
+    def plot(self, order: int | str, *, theme: Theme = ..., backend: Literal["matplotlib"] = ...) -> PageFigure: ...
+
+    @overload
+    def plot(
+        self,
+        order: int | str | None = ...,
+        *,
+        costs: CostModel | None = ...,
+        sizes: Sequence[float] = ...,
+        theme: Theme = ...,
+        backend: Backend = ...,
+    ) -> Drawing: ...
+
+    def plot(
+        self,
+        order: int | str | None = None,
+        *,
+        costs: CostModel | None = None,
+        sizes: Sequence[float] = (0.0, 0.001, 0.003, 0.01, 0.03),
+        theme: Theme = "light",
+        backend: Backend = "matplotlib",
+    ) -> Drawing:
+        """Plot one order bar by bar, or all orders.
+
+        One order: bar prices, its running benchmark and executed price, the fractions traded, the market's volume, and
+        when it finished. All orders: the distribution of the improvement against the own benchmark, and the capacity
+        curve, which prices the same fills at several sizes of the order
+        (:func:`~lem_models.evaluation.capacity.capacity_curve`).
+
+        Args:
+            order: ``order_id`` of one order; ``None`` for all.
+            costs: Costs of the capacity curve; default those of the named model for the market
+                (:func:`~lem_models.execution.costs.cost_model_for`).
+            sizes: Sizes of the capacity curve, as fractions of the volume expected over the maximum duration. Orders
+                with amounts have no curve.
+            theme: ``"light"`` or ``"dark"``.
+            backend: ``"matplotlib"``, or ``"plotly"`` (extra ``plotly``).
+
+        Returns:
+            A figure of the backend; a notebook shows it.
+
+        Raises:
+            ConfigError: The theme or the backend is unknown, plotly is not installed, or no order ran.
+            KeyError: No order that ran has this id.
+        """
+        from lem_models.report.charts.results import plot_result
+
+        return plot_result(self, order, costs=costs, sizes=sizes, theme=theme, backend=backend)
+
+    def __len__(self) -> int:
+        """Number of orders that ran."""
+        return len(self.orders)
+
+    def __bool__(self) -> bool:
+        """True: also a result without orders is one."""
+        return True
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook: counts, slippage, and the first orders."""
+        orders = self.orders
+        slippage, net = orders["slippage_bps"], orders["net_slippage_bps"]
+
+        def bps(values: pd.Series[Any]) -> str | None:
+            if values.dropna().empty:
+                return None
+            return f"mean {values.mean():+.2f} bps, median {values.median():+.2f} bps, std {values.std(ddof=0):.2f} bps"
+
+        facts = {
+            "orders": f"{len(orders):,} ran, {int((~orders['completed']).sum()):,} of them incomplete; "
+            f"{len(self.excluded):,} excluded",
+            "slippage (positive = cost)": bps(slippage) or "nothing filled",
+            "net of costs": None if net.equals(slippage) else bps(net),
+            "periods used": f"mean {orders['periods_used'].mean():.1f} bars" if len(orders) else None,
+        }
+        head = ("order", "symbol", "side", "start (UTC)", "periods used", "filled, %", "price", "slippage, bps")
+        rows = [
+            (
+                order["order_id"],
+                order["symbol"],
+                order["side"],
+                f"{order['start']:%Y-%m-%d %H:%M}",
+                f"{order['periods_used']} of {order['max_periods']}",
+                f"{100 * order['filled']:.4g}",
+                f"{order['executed_price']:.8g}",
+                f"{order['slippage_bps']:+.2f}",
+            )
+            for order in orders.head(_ROWS_SHOWN).to_dict("records")
+        ]
+        table = cells_html(head, rows, left=4, rest=len(orders) - _ROWS_SHOWN) if rows else ""
+        return facts_html("ExecutionResult", facts, table, note="; ".join(self.doubts_in_words()))
 
     def __repr__(self) -> str:
         """One line."""

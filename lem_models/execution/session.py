@@ -11,10 +11,11 @@ from lem_models.errors import OrderError
 from lem_models.execution.costs import CostModel
 from lem_models.execution.fills import Filled
 from lem_models.execution.live import LiveOrders
-from lem_models.execution.policy import Policy
+from lem_models.execution.policy import Policy, policy_of
 from lem_models.execution.records import Decision
 from lem_models.markets.bars import BarsLike
 from lem_models.markets.calendar.frequency import moment
+from lem_models.notebook import describe, facts_html
 from lem_models.orders.table import OrdersLike
 
 __all__ = ["LiveSession"]
@@ -55,8 +56,9 @@ class LiveSession:
         fills: Literal["assumed", "reported"] = "assumed",
         cap_ahead: bool = False,
     ) -> None:
+        self._policy = policy_of(policy)
         self._live = LiveOrders(
-            policy,
+            self._policy,
             order,
             history,
             costs=costs,
@@ -124,6 +126,34 @@ class LiveSession:
         self._live.observe({self._symbol: bar}, None if filled is None else {self._label: filled})
         if self._live.ended[0]:
             raise self._session_over()
+
+    def __repr__(self) -> str:
+        """One line."""
+        return describe("LiveSession", {"policy": self._policy_name, "order": repr(self._words)} | self._facts())
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return facts_html(f"LiveSession: {self._words}", {"policy": self._policy_name} | self._facts())
+
+    @property
+    def _policy_name(self) -> str:
+        return str(getattr(self._policy, "name", None) or type(self._policy).__name__)
+
+    @property
+    def _words(self) -> str:
+        """The order in words."""
+        order = self._live.orders.iloc[0]
+        return f"{order['side']} {order['symbol']} from {order['start']:%Y-%m-%d %H:%M} UTC"
+
+    def _facts(self) -> dict[str, object]:
+        """Where the order stands."""
+        last = int(self._live.orders["max_periods"].iloc[0])
+        price = self.executed_price
+        return {
+            "state": "done" if self.done else f"bar {self.period + 1} of at most {last} to decide",
+            "left": f"{100 * self.remaining:.4g} % of the order",
+            "average price": None if price != price else f"{price:.8g}",
+        }
 
     def _session_over(self) -> OrderError:
         return OrderError(

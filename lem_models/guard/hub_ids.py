@@ -29,7 +29,7 @@ def check_hub_id(name: object, what: str = "repository") -> str:
 
     Args:
         name: The name.
-        what: What is named, for the message: ``"repository"`` or ``"data set"``.
+        what: What is named, for the message: ``"repository"``, ``"data set"`` or ``"Space"``.
 
     Raises:
         UnknownNameError: It does not have the form ``org/name``.

@@ -7,15 +7,18 @@ import json
 import math
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from lem_models.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "Json",
@@ -79,8 +82,9 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
     """Write tables and facts as strict JSON.
 
     Args:
-        content: Nested mappings, sequences, numbers, strings, times and data frames. A data frame becomes a list of
-            rows; NaN, infinities and missing times become null; keys keep their order.
+        content: Nested mappings, sequences, numbers, strings, days, times and data frames. A data frame becomes a list
+            of rows; NaN, infinities and missing times become null; times are ISO 8601, in UTC if they have a zone;
+            numbers have every digit; keys keep their order.
         path: The file; missing folders are made.
 
     Returns:
@@ -92,9 +96,9 @@ def to_json(content: object, path: str | os.PathLike[str]) -> Path:
     return write_text(path, json_text(content) + "\n")
 
 
-def json_text(content: object) -> str:
-    """Tables and facts as strict JSON; see :func:`to_json`."""
-    return json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+def json_text(content: object, *, lines: bool = True) -> str:
+    """Tables and facts as strict JSON, over several lines or on one; see :func:`to_json`."""
+    return json.dumps(_plain(content), indent=2 if lines else None, ensure_ascii=False, allow_nan=False)
 
 
 @contextlib.contextmanager
@@ -141,11 +145,13 @@ def _plain(value: object) -> Json:
     """Content in the types of JSON."""
     if is_missing(value):
         return None
-    if isinstance(value, pd.DataFrame):
+    # Nobody has a table of pandas before it is imported, and a short command does not wait for it.
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.DataFrame):
         return [_plain(row) for row in value.to_dict("records")]
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | pd.Series | np.ndarray):
+    if isinstance(value, list | tuple | np.ndarray) or (pandas is not None and isinstance(value, pandas.Series)):
         return [_plain(each) for each in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
@@ -154,6 +160,8 @@ def _plain(value: object) -> Json:
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, datetime):
+        return (value if value.tzinfo is None else value.astimezone(timezone.utc)).isoformat()
+    if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, str | os.PathLike):
         return str(value)
@@ -162,4 +170,7 @@ def _plain(value: object) -> Json:
 
 def is_missing(value: object) -> bool:
     """Whether a value is NaN, NaT or None."""
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return True
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and (value is pandas.NaT or value is pandas.NA)

@@ -232,7 +232,7 @@ def _look(to: Destination) -> tuple[Repository | None, bool]:
 def _page(to: Destination) -> str:
     from huggingface_hub import constants
 
-    return f"{constants.ENDPOINT}/{'datasets/' if to.repo_type == 'dataset' else ''}{to.repo_id}"
+    return f"{constants.ENDPOINT}/{'' if to.repo_type == 'model' else f'{to.repo_type}s/'}{to.repo_id}"
 
 
 # --- the commit ------------------------------------------------------------------------------------------------------
@@ -280,6 +280,8 @@ def commit(to: Destination, make_draft: DraftMaker, writers: Writers | None = No
 def _make_repository(api: HfApi, to: Destination) -> None:
     """Make the repository. Somebody else may have made it in the meantime, public or with a card."""
     settings: dict[str, Any] = {"repo_type": to.repo_type, "private": to.private, "exist_ok": True}
+    if to.repo_type == "space":
+        settings["space_sdk"] = "gradio"
     ask(f"publish {to}", to.repo_id, lambda: api.create_repo(to.repo_id, **settings), token=to.token)
 
 

@@ -18,8 +18,8 @@ __all__ = [
     "repository_in_words",
 ]
 
-RepoType: TypeAlias = Literal["model", "dataset"]
-"""The two types of repositories, as the Hub's client names them."""
+RepoType: TypeAlias = Literal["model", "dataset", "space"]
+"""The types of repositories, as the Hub's client names them."""
 
 CARD_NAME = "README.md"
 CONFIG_NAME = "config.json"
@@ -45,4 +45,5 @@ def check_split_name(split: object) -> str:
 
 def repository_in_words(repo_id: str, repo_type: RepoType) -> str:
     """A repository as messages name it."""
-    return repr(repo_id) if repo_type == "model" else f"the data set {repo_id!r}"
+    kind = {"model": "", "dataset": "the data set ", "space": "the Space "}[repo_type]
+    return f"{kind}{repo_id!r}"

@@ -61,7 +61,7 @@ class Repository:
 
     Attributes:
         repo_id: ``org/name``.
-        repo_type: Models or data sets.
+        repo_type: Models, data sets or Spaces.
         commit: The commit, 40 hexadecimal digits.
         files: By path.
         is_private: Whether it is private.
@@ -188,7 +188,7 @@ def describe(repo_id: str, repo_type: RepoType, revision: str | None, token: str
 
     Args:
         repo_id: ``org/name``.
-        repo_type: Models or data sets.
+        repo_type: Models, data sets or Spaces.
         revision: Branch, tag or commit; default the main branch.
         token: Token; default the client's.
 

@@ -18,7 +18,9 @@ from lem_models.guard.hub_ids import check_hub_id
 from lem_models.guard.settings import Settings
 from lem_models.hub.names import RepoType, check_split_name, repository_in_words
 
-__all__ = ["BarsUpload", "Destination", "ModelUpload", "size_in_bytes"]
+__all__ = ["BarsUpload", "Destination", "ModelUpload", "SpaceUpload", "size_in_bytes"]
+
+_WORDS: Mapping[RepoType, str] = {"model": "repository", "dataset": "data set", "space": "Space"}
 
 
 class Destination(Settings):
@@ -44,7 +46,7 @@ class Destination(Settings):
     @field_validator("repo_id", mode="before")
     @classmethod
     def _check_name(cls, value: object) -> str:
-        return check_hub_id(value, "repository" if cls.repo_type == "model" else "data set")
+        return check_hub_id(value, _WORDS[cls.repo_type])
 
     @model_validator(mode="after")
     def _check_message(self) -> Self:
@@ -103,6 +105,9 @@ class BarsUpload(Destination):
     )
     quirks: str | Sequence[str] = Field((), description="What readers must know about the bars, one sentence each.")
     columns: Mapping[str, str] | None = Field(None, description="NAME=MEANING, meaning and unit of another column.")
+    benchmark: str | None = Field(
+        None, description="Market of the zoo, e.g. crypto-hourly: writes eval.yaml, for a leaderboard of the Hub."
+    )
     max_shard_size: int | str = Field("500MB", description="Size of a shard in memory at most; its file is smaller.")
 
     @field_validator("split", mode="before")
@@ -114,6 +119,18 @@ class BarsUpload(Destination):
     @classmethod
     def _check_size(cls, value: object) -> int:
         return size_in_bytes(value)
+
+
+class SpaceUpload(Destination):
+    """Destination of the app as a Space, and where the Space installs the package from."""
+
+    repo_type: ClassVar[RepoType] = "space"
+
+    commit_message: str | None = Field("Upload app", description="Commit message.")
+    requirement: str | None = Field(
+        None,
+        description="Line of requirements.txt that installs the package; default this release with the extra app.",
+    )
 
 
 def size_in_bytes(size: object) -> int:

@@ -56,12 +56,17 @@ from lem_models.markets.vendors.files import files_of
 from lem_models.markets.vendors.load import load_files, load_table
 from lem_models.markets.vendors.reading import EXACT, Reading, ReadOptions
 from lem_models.markets.vendors.repairs import REPAIR_COLUMNS, read_repairs
+from lem_models.notebook import facts_html
 
 if TYPE_CHECKING:
     from lem_models.hub.datasets.pull import HubStream
     from lem_models.markets.storage.writer import Dataset
+    from lem_models.report.charts.draw import Backend, Drawing
+    from lem_models.report.figure_style import Theme
 
 __all__ = ["Bars", "BarsLike", "doubts_of"]
+
+_NAMES_SHOWN = 8
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -459,6 +464,51 @@ class Bars(PlacedBars):
             f"{_counted(len(self.gaps), 'gap')}{missing})"
         )
 
+    def _repr_html_(self) -> str:
+        """A card for a notebook: symbols, size, period, calendar, gaps, and what is doubtful."""
+        first, last = (pd.Timestamp(int(edge), unit="ns") for edge in self._edges())
+        names = ", ".join(self.symbols[:_NAMES_SHOWN])
+        more = len(self.symbols) - _NAMES_SHOWN
+        missing = int(self.gaps["missing"].sum()) if len(self.gaps) else 0
+        facts = {
+            "symbols": f"{len(self.symbols):,}: {names}" + (f" and {more:,} more" if more > 0 else ""),
+            "bars": f"{len(self):,}, each {clock(self.frequency)}",
+            "from, to (bar starts, UTC)": f"{first:%Y-%m-%d %H:%M}, {last:%Y-%m-%d %H:%M}",
+            "calendar": self._calendars_in_words().partition(" ")[2],
+            "gaps": f"{len(self.gaps):,} ({_counted(missing, 'bar')} missing)" if missing else "none",
+        }
+        return facts_html("Bars", facts, note="; ".join(self.doubts_in_words()))
+
+    def plot(
+        self,
+        symbols: str | Sequence[str] | None = None,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        theme: Theme = "light",
+        backend: Backend = "matplotlib",
+    ) -> Drawing:
+        """Plot prices and traded volume.
+
+        Args:
+            symbols: One symbol or several; default: all. At most eight are drawn. Prices of several start at 100.
+            start: First moment; see :meth:`between`.
+            end: Last moment.
+            theme: ``"light"`` or ``"dark"``.
+            backend: ``"matplotlib"``, or ``"plotly"`` (extra ``plotly``).
+
+        Returns:
+            A figure of the backend; a notebook shows it.
+
+        Raises:
+            ConfigError: The theme or the backend is unknown, or plotly is not installed.
+            UnknownNameError: There are no bars of a symbol.
+            BarsError: No bar lies in the period.
+        """
+        from lem_models.report.charts.market import plot_bars
+
+        return plot_bars(self, symbols, start=start, end=end, theme=theme, backend=backend)
+
     def _calendars_in_words(self) -> str:
         kinds, which = self.grid.calendars.kinds, self.grid.calendars.which
         if len(kinds) == 1:
@@ -599,6 +649,7 @@ class Bars(PlacedBars):
         commit_message: str | None = None,
         max_shard_size: int | str = "500MB",
         replace_card: bool = False,
+        benchmark: str | None = None,
     ) -> str:
         """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
 
@@ -620,11 +671,14 @@ class Bars(PlacedBars):
             commit_message: Message of the commit.
             max_shard_size: Largest size of a shard in memory, in bytes or as a text; its file is smaller.
             replace_card: Write a new card over the one in the repository.
+            benchmark: Market of the zoo (``"crypto-hourly"``) whose benchmark the bars are: ``eval.yaml`` goes with
+                them, from which the Hub makes a leaderboard.
 
         Returns:
             URL of the commit or pull request.
 
         Raises:
+            UnknownNameError: There is no such market.
             BarsError: The licence is empty, a bar breaks a rule, or another column has a type that is not published.
                 Then no request is sent to the Hub.
             LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts the bars.
@@ -647,6 +701,7 @@ class Bars(PlacedBars):
                 commit_message=commit_message,
                 max_shard_size=max_shard_size,
                 replace_card=replace_card,
+                benchmark=benchmark,
             ),
         )
 

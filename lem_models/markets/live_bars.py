@@ -133,19 +133,18 @@ class BarReader:
             knows_slots=bool(grid.knows_slots(at)[0]),
         )
 
-    def read(self, bar: Mapping[str, Any] | pd.Series[Any]) -> ClosedBar:
+    def read(self, bar: Mapping[str, Any] | pd.Series[Any] | ClosedBar) -> ClosedBar:
         """Check a bar and place it; :meth:`accept` it to read the one after it.
 
         Args:
             bar: Columns of a table of bars; ``symbol`` may be left out. The columns that the history carries along may
-                be there too, and no others.
+                be there too, and no others. Of a bar that was read after another history only the place is checked.
 
         Raises:
             BarsError: The bar breaks a rule of :class:`Bars`, has a column that the history lacks, or is not the next
                 one.
         """
-        row = self._row(bar)
-        values = checked_bar(row, self.symbol)
+        values = bar[:7] if isinstance(bar, ClosedBar) else checked_bar(self._row(bar), self.symbol)
         stamp, _, _, _, close, volume, notional = values
         return ClosedBar(*values, notional / volume if volume > 0 else close, *self.place(stamp))
 

@@ -34,7 +34,7 @@ from lem_models.modeling.layers.tkan import SPLINES, TKAN, TKANCell, TKANState
 
 _ENCODERS: dict[str, type[TKAN | nn.GRU | nn.LSTM]] = {"tkan": TKAN, "gru": nn.GRU, "lstm": nn.LSTM}
 
-__all__ = ["BackboneState", "LEMBackbone"]
+__all__ = ["BackboneState", "LEMBackbone", "Looks"]
 
 
 @dataclass
@@ -91,6 +91,19 @@ class StepWeights(NamedTuple):
     fused: BackboneWeights | None = None
 
 
+class Looks(NamedTuple):
+    """Weights inside the backbone.
+
+    Attributes:
+        selection: Weights of the features of every bar, which sum to one, [batch, time, features].
+        attention: Weights of past bars for the last bar by distance, the bar itself first, which sum to one over the
+            window, [batch, window, heads].
+    """
+
+    selection: Tensor
+    attention: Tensor
+
+
 class LEMBackbone(nn.Module):
     """The shared extractor of a Large Execution Model.
 
@@ -139,6 +152,17 @@ class LEMBackbone(nn.Module):
         attended = self.attention(enriched, rows)
         context: Tensor = self.attention_gate(attended, enriched if rows is None else enriched.flatten(0, 1)[rows])
         return context
+
+    @torch.no_grad()
+    def looks(self, features: Tensor) -> Looks:
+        """What the backbone weighs: features of every bar, and past bars as the last one sees them.
+
+        Args:
+            features: [batch, time, features].
+        """
+        selected, selection = self.selection.select_scalars(features, self.selection.collapsed(self.embedding))
+        enriched, _ = self._enriched(selected, None, None)
+        return Looks(selection, self.attention.last_weights(enriched))
 
     @torch.no_grad()
     def step_weights(self) -> StepWeights:

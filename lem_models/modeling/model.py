@@ -18,10 +18,16 @@ from lem_models.modeling.config import LEMConfig
 from lem_models.modeling.live import ModelStream
 from lem_models.modeling.module import LEMModule
 from lem_models.modeling.optimizer import OptimizerConfig
+from lem_models.modeling.summary import ModelSummary, model_facts, summarise_model
 from lem_models.modeling.transfer import HeadReport
+from lem_models.notebook import describe, facts_html
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from lem_models.evaluation.explain.counterfactuals import Counterfactual
+    from lem_models.evaluation.explain.explanation import Explanation
+    from lem_models.execution.result import ExecutionResult
 
 __all__ = ["LEMModel"]
 
@@ -39,6 +45,7 @@ class LEMModel(LEMModule):
     Attributes:
         name: Name of the model: the one that it was loaded or trained under.
         source: Folder that it was loaded from; ``None`` if it was not.
+        columns: Columns of its features in :data:`~lem_models.features.causal.FEATURES`.
 
     Example:
         >>> model = LEMModel.from_pretrained("lem-crypto-hourly")
@@ -50,7 +57,7 @@ class LEMModel(LEMModule):
         super().__init__(config, optimizer=optimizer)
         self.name = "untrained"
         self.source: Path | None = None
-        self._columns = [FEATURES.index(name) for name in self.config.features]
+        self.columns = [FEATURES.index(name) for name in self.config.features]
 
     # -- policy ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +148,7 @@ class LEMModel(LEMModule):
         first = first - self.config.warmup
         bars = np.clip(first[:, None] + np.arange(length), 0, last) + (last + 1) * (side[:, None] > 0)
         shared, windows, sequences = np.unique(bars, return_index=True, return_inverse=True)
-        values = market.feature_windows(first, length)[:, :, self._columns].reshape(-1, len(self._columns))[windows]
+        values = market.feature_windows(first, length)[:, :, self.columns].reshape(-1, len(self.columns))[windows]
         like = self.backbone.attention.output.weight
         sides = torch.from_numpy(np.where(shared > last, 1, -1)).to(like.device)
         features = self.oriented(torch.from_numpy(values).to(like)[:, None], sides)[:, 0]
@@ -169,6 +176,82 @@ class LEMModel(LEMModule):
             raise UntrainedHeadError(
                 f"the {self.config.head!r} head has random weights: train the model, or load one with from_pretrained()"
             )
+
+    # -- what it is, and why it decides so -------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        """One line; :meth:`summary` has the parts."""
+        facts = {
+            "head": self.config.head,
+            "bars": "/".join(self.config.frequencies) or None,
+            "horizon": f"{self.horizon} bars",
+            "weights": f"{sum(weight.numel() for weight in self.parameters()):,}",
+        }
+        return describe("LEMModel", {"name": repr(self.name)} | facts | {"trained": None if self.is_trained else "no"})
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return facts_html(f"LEMModel {self.name}", model_facts(self))
+
+    def summary(self) -> ModelSummary:
+        """What the model serves and reads, and its parts with their numbers of weights.
+
+        Example:
+            >>> print(LEMModel.from_pretrained("lem-dow-daily").summary())
+            LEMModel lem-dow-daily
+            ...
+        """
+        return summarise_model(self, self.name)
+
+    def explain(
+        self,
+        result: ExecutionResult,
+        order: int | str,
+        *,
+        period: int | None = None,
+        counterfactuals: Sequence[Counterfactual] | None = None,
+        paths: int = 200,
+        seed: int = 0,
+        costs: CostModel | None = None,
+        cap_ahead: bool = False,
+    ) -> Explanation:
+        """Explain a decision of this model: what it weighed, what moved it, what would change it, what may come of it.
+
+        Only bars that had closed before the decision are read.
+
+        Args:
+            result: A result of this model.
+            order: ``order_id`` of the order.
+            period: Period that was decided, 0-based. Default: the one in which the model chose to finish early, else
+                the one whose fraction differs most from the even pace of what was left.
+            counterfactuals: What to change; default: the last bar's volume and prices, the risk aversion, the fills.
+            paths: Simulated paths of the bands; 0 for none.
+            seed: Seed of the paths.
+            costs: Costs of the execution of the result.
+            cap_ahead: Whether the execution capped participation ahead, see :func:`~lem_models.execute`.
+
+        Returns:
+            The explanation: ``.plot()`` is one picture, ``str()`` one paragraph; a notebook shows both.
+
+        Raises:
+            KeyError: No order that ran has this id.
+            ConfigError: The period was not decided by the model, the result is of another policy or of other costs, or
+                a number of paths is impossible.
+            UntrainedHeadError: The model is untrained.
+        """
+        from lem_models.evaluation.explain.explanation import explain
+
+        return explain(
+            self,
+            result,
+            order,
+            period=period,
+            counterfactuals=counterfactuals,
+            paths=paths,
+            seed=seed,
+            costs=costs,
+            cap_ahead=cap_ahead,
+        )
 
     # -- another horizon, another head -----------------------------------------------------------------------------
 

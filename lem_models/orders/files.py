@@ -26,7 +26,7 @@ from lem_models.orders.durations import DURATION_FIELDS
 from lem_models.orders.fields import FIELDS, SIZES
 from lem_models.orders.rules import NUMERIC
 
-__all__ = ["read_orders"]
+__all__ = ["read_orders", "read_orders_parquet"]
 
 _MAX_JSON_BYTES = 1 << 28
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
@@ -46,7 +46,7 @@ def read_orders(path: str | os.PathLike[str]) -> pd.DataFrame:
         OrderError: The suffix is none of these, the file cannot be read, or an entry is not an order.
     """
     file = Path(path)
-    read = {".csv": _read_csv, ".parquet": _read_parquet, ".json": _read_json}.get(file.suffix.lower())
+    read = {".csv": _read_csv, ".parquet": read_orders_parquet, ".json": _read_json}.get(file.suffix.lower())
     if read is None:
         raise OrderError(f"{file} is neither a .csv, a .parquet nor a .json file of orders", rule="file format")
     if not file.is_file():
@@ -83,7 +83,13 @@ def _number(cell: str, name: str) -> float | int | str | None:
     return int(plain) if name in DURATION_FIELDS and plain.isdecimal() else float(plain)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def read_orders_parquet(path: Path) -> pd.DataFrame:
+    """The table of a parquet file, with checks of the file and none of its columns.
+
+    Raises:
+        BarsError: The file is damaged or too large.
+        OSError: It cannot be opened.
+    """
     source = LocalFile(path, str(path))
     try:
         file = GuardedParquet(source)

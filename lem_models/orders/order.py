@@ -21,6 +21,7 @@ from lem_models.errors import OrderError
 from lem_models.guard.settings import Settings
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, as_datetime, read_moment
+from lem_models.notebook import facts_html
 from lem_models.orders.fields import SIZES, read_field, start_rule
 from lem_models.orders.rules import (
     DEFAULTS,
@@ -43,6 +44,13 @@ if TYPE_CHECKING:
 __all__ = ["Order"]
 
 _OPTIONAL = (*DEFAULTS, "order_id")
+
+
+def _plain_value(value: object) -> object:
+    """A field as it is written: the name of a choice, the text of a time."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return getattr(value, "value", value)
 
 
 def _read_start(value: object) -> datetime:
@@ -119,6 +127,40 @@ class Order(Settings):
         numbers["min_periods"] = self.min_periods if isinstance(self.min_periods, int) else numbers["max_periods"]
         numbers["risk_aversion"] = 0.0 if self.risk_aversion is None else self.risk_aversion
         check_rules({name: np.array([number], dtype=np.float64) for name, number in numbers.items()})
+
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """What differs from the defaults: ``repr(order)`` is short and makes the same order again."""
+        fields = type(self).model_fields
+        return [
+            (name, _plain_value(getattr(self, name)))
+            for name, field in fields.items()
+            if field.is_required() or getattr(self, name) != field.default
+        ]
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        longest = "the policy's horizon" if self.max_periods is None else f"{self.max_periods}"
+        shortest = longest if self.min_periods is None else f"{self.min_periods}"
+        size = None
+        if self.amount is not None:
+            size = f"{self.amount:,.12g} " + ("units" if self.target is Target.QUANTITY else "of money")
+        aversion = "the policy's default" if self.risk_aversion is None else f"{self.risk_aversion:g}"
+        limit = None if self.max_participation is None else f"at most {100 * self.max_participation:g} % of a bar"
+        rates = f"{100 * self.min_rate:g} % to {100 * self.max_rate:g} % of the order"
+        facts = {
+            "symbol": self.symbol,
+            "start (UTC)": self.start,
+            "duration (bars, or as given)": shortest if shortest == longest else f"{shortest} to {longest}",
+            "benchmark": self.benchmark.value,
+            "fixed": self.target.value,
+            "per bar": None if (self.min_rate, self.max_rate) == (0.0, 1.0) else rates,
+            "amount": size,
+            "lot size": self.lot_size,
+            "participation": limit,
+            "risk aversion": aversion,
+            "order id": self.order_id,
+        }
+        return facts_html(f"Order: {self.side.value} {self.symbol}", facts)
 
     @classmethod
     def refused(cls, error: ValidationError) -> OrderError:

@@ -11,7 +11,7 @@ from lem_models.programmes.account import ProgrammeReport
 from lem_models.programmes.backtest import ProgrammeBacktest
 from lem_models.programmes.decision import DayDecision
 from lem_models.report.html import Headline, Report, write_report
-from lem_models.report.numbers import interval, number
+from lem_models.report.numbers import interval, number, number_text
 from lem_models.report.tables import Column, Table
 
 __all__ = ["backtest_table", "days_table", "plan_table", "write_programme_page"]
@@ -93,16 +93,16 @@ def write_programme_page(
     difference = Headline(
         "better than the mean VWAP",
         f"{number(report.difference_bps, '+.1f')} bps",
-        f"{report.difference:+,.0f} in money, before fees",
+        number_text(f"{report.difference:+,.0f} in money, before fees"),
         "plain",
     )
     headlines = [
-        Headline("bought", f"{report.bought:,} shares", f"for {report.spent:,.0f}; {report.state}"),
+        Headline("shares bought", f"{report.bought:,}", f"for {report.spent:,.0f}; {report.state}"),
         difference,
         Headline(
             "earned after the discount",
             f"{number(report.earned_bps, '+.1f')} bps",
-            f"{report.net_earned:+,.0f} in money, after fees",
+            number_text(f"{report.net_earned:+,.0f} in money, after fees"),
         ),
         Headline("session", f"{report.sessions}", f"complete between {report.earliest} and {report.latest}"),
     ]
@@ -123,7 +123,10 @@ def write_programme_page(
         Report(
             title=f"Buyback of {terms.symbol}",
             subtitle=f"as of {report.as_of}",
-            warnings=[*(f"Breach: {text}." for text in report.breaches), *(f"{text}." for text in report.notes)],
+            warnings=[
+                *(f"Breach: {text}." for text in report.breaches),
+                *(f"{text[:1].upper()}{text[1:]}." for text in report.notes),
+            ],
             headlines=headlines,
             summary=f"Next session: {decision}." if decision is not None else "",
             definitions={
@@ -131,6 +134,7 @@ def write_programme_page(
                 "better": "(1 - price / mean) in bps: positive is good",
                 "of average volume": "shares over the average daily volume known before the session",
             },
+            has_orders=False,
             data=facts,
             sections=[*sections, *([plan_table(plan)] if plan is not None else [])],
             command=command,

@@ -38,7 +38,7 @@ from lem_models.report.samples import (
     worst_table,
 )
 
-__all__ = ["headlines", "strongest_rival", "summary", "write_benchmark"]
+__all__ = ["benchmark_facts", "headlines", "strongest_rival", "summary", "write_benchmark"]
 
 _OWN = {
     "VWAP": "the VWAP of the periods it took",
@@ -53,6 +53,8 @@ def write_benchmark(
     benchmark: Benchmark | BenchmarkTables, out: str | Path, *, command: str, title: str | None = None
 ) -> Path:
     """Write ``report.html``, ``summary.csv``, ``summary.json`` and the figures as PNG into a folder.
+
+    Also ``orders.parquet``, the orders of the policy under test, by which ``lem compare`` pairs two reports.
 
     Args:
         benchmark: The benchmark, or its tables, where they serve for more than the report.
@@ -69,7 +71,8 @@ def write_benchmark(
     benchmark = tables.benchmark
     figures = _figures(tables)
     to_csv(tables.detail, out / "summary.csv")
-    to_json(_json(tables, command), out / "summary.json")
+    to_json(benchmark_facts(tables, command), out / "summary.json")
+    write_bytes(out / "orders.parquet", benchmark.orders[benchmark.model].to_parquet(index=False))
     for name, figure in figures.items():
         write_bytes(out / f"{name}.png", figure.png)
     samples = sample_executions(benchmark)
@@ -200,7 +203,8 @@ def _policy_facts(benchmark: Benchmark) -> dict[str, object]:
     return facts
 
 
-def _json(tables: BenchmarkTables, command: str) -> dict[str, Any]:
+def benchmark_facts(tables: BenchmarkTables, command: str) -> dict[str, Any]:
+    """The content of ``summary.json``: settings and tables, with the command that reproduces them."""
     benchmark = tables.benchmark
     return {
         "command": command,

@@ -9,7 +9,7 @@ from rich.table import Table as RichTable
 
 from lem_models.report.numbers import MISSING
 from lem_models.report.tables import Column, Emphasis, Table
-from lem_models.report.terminal_width import fits
+from lem_models.report.terminal.width import fits
 
 __all__ = ["fitting_table", "rich_table"]
 

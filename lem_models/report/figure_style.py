@@ -26,6 +26,7 @@ __all__ = [
     "NULL_DASH",
     "UNIT_LABELS",
     "Ink",
+    "PageFigure",
     "PolicyStyle",
     "Theme",
     "dress",
@@ -37,6 +38,7 @@ __all__ = [
     "mark",
     "plain_axes",
     "policy_styles",
+    "themed",
 ]
 
 Theme = Literal["light", "dark"]
@@ -94,6 +96,8 @@ _BASELINE_MARKS: Mapping[str, tuple[str, str | tuple[float, tuple[float, ...]]]]
     "stopping_rule": ("D", (0, (5, 1.5))),
 }
 _ACCENT_MARKERS = "ovPX*"
+_ROW, _ROW_INCHES = 108, 7.2
+"""Letters that fit into a row of a legend, and the width of the figure in which they do."""
 NULL_DASH: tuple[float, tuple[float, ...]] = (0, (4, 3))
 UNIT_LABELS: Mapping[Unit, str] = {"bps": "bps", "vol": "bar volatilities"}
 
@@ -132,10 +136,30 @@ def ink_of(theme: Theme) -> Ink:
     return _INKS[theme]
 
 
-def empty_figure(width: float, height: float) -> Figure:
-    """Empty figure with a transparent background."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+class PageFigure(Figure):
+    """A figure with a transparent background that a notebook shows on the page of its theme.
+
+    A figure made without pyplot has no picture of its own in a notebook.
+    """
+
+    page: str = "white"
+
+    def _repr_png_(self) -> bytes:
+        """The picture for a notebook, on the page of its theme."""
+        return figure_to_png_bytes(self, dpi=110, page=self.page)
+
+
+def empty_figure(width: float, height: float, ink: Ink | None = None) -> PageFigure:
+    """Empty figure with a transparent background.
+
+    Args:
+        width: Inches.
+        height: Inches.
+        ink: Colours of its theme: a notebook shows it on that page; ``None`` for a white one.
+    """
+    figure = PageFigure(figsize=(width, height), layout="constrained")
     figure.patch.set_facecolor("none")
+    figure.page = "white" if ink is None else ink.page
     return figure
 
 
@@ -168,9 +192,10 @@ def legend_above(figure: Figure, ink: Ink) -> None:
     handles = [handle for some, _ in entries for handle in some]
     labels = [label for _, some in entries for label in some]
     if handles:
-        widths = [len(label) + 7 for label in labels]  # in letters; about 108 fit into a row
+        widths = [len(label) + 7 for label in labels]  # in letters
+        row = min(_ROW, int(_ROW / _ROW_INCHES * figure.get_figwidth()))
         columns = (
-            len(widths) if sum(widths) <= 108 else 3 if 3 * max(widths) <= 108 else 2 if 2 * max(widths) <= 108 else 1
+            len(widths) if sum(widths) <= row else 3 if 3 * max(widths) <= row else 2 if 2 * max(widths) <= row else 1
         )
         figure.legend(
             handles,
@@ -202,18 +227,19 @@ def mark(axes: Axes, ink: Ink, x: float, text: str | None = None, *, low: bool =
         )
 
 
-def figure_to_png_bytes(figure: Figure, *, dpi: int = 160) -> bytes:
-    """Render a figure as PNG on a white page.
+def figure_to_png_bytes(figure: Figure, *, dpi: int = 160, page: str = "white") -> bytes:
+    """Render a figure as PNG.
 
     Args:
         figure: The figure.
         dpi: Dots per inch.
+        page: Colour of the page behind it.
 
     Returns:
         The file's content, the same bytes for figures made from the same numbers.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=page, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -245,6 +271,12 @@ def _colours(theme: Theme) -> tuple[str, ...]:
     """Every colour of a theme, in one sequence."""
     ink = _INKS[theme]
     return (ink.text, ink.muted, ink.grid, ink.page, *ink.accents, *ink.baselines.values())
+
+
+def themed(colour: str, theme: Theme) -> str:
+    """A colour of the light theme in a theme; colours of no theme stay."""
+    ink_of(theme)
+    return _DARK.get(colour, colour) if theme == "dark" else colour
 
 
 _DARK = dict(zip(_colours("light"), _colours("dark"), strict=True))

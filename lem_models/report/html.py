@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,16 @@ from lem_models.report.figure_style import Theme, figure_to_data_uris, figure_to
 from lem_models.report.numbers import MISSING, fact_text, number_text
 from lem_models.report.tables import Table
 
-__all__ = ["FigureGroup", "Headline", "Report", "ReportFigure", "SampleExecution", "SampleGroup", "write_report"]
+__all__ = [
+    "FigureGroup",
+    "Headline",
+    "Report",
+    "ReportFigure",
+    "SampleExecution",
+    "SampleGroup",
+    "table_html",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
@@ -169,7 +179,8 @@ class Report:
         warnings: Warnings above the first number, e.g. that orders lie in training days.
         headlines: The three or four numbers that matter.
         summary: One paragraph.
-        definitions: Definitions by term, with the sign convention above them; empty for a page without orders.
+        definitions: Definitions by term.
+        has_orders: Whether the page measures orders: it then has the sign convention, and says how many are left out.
         data: Facts of the data by name: hash, symbols, period, bars.
         excluded: Number of orders that could not run, by reason.
         universe: Table of the symbols, folded below the data.
@@ -186,6 +197,7 @@ class Report:
     headlines: Sequence[Headline] = ()
     summary: str = ""
     definitions: Mapping[str, str] = field(default_factory=lambda: dict(DEFINITIONS))
+    has_orders: bool = True
     data: Mapping[str, object] = field(default_factory=dict)
     excluded: Mapping[str, int] = field(default_factory=dict)
     universe: Table | None = None
@@ -204,6 +216,33 @@ def write_report(path: str | os.PathLike[str], report: Report) -> Path:
     Returns:
         The path of the file.
     """
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            sign_convention=SIGN_CONVENTION,
+            universe=None if report.universe is None else _table_view(report.universe, report.policies),
+            sections=[_section_view(section, report.policies) for section in report.sections],
+            generated_at=report.generated_at.strftime("%Y-%m-%d %H:%M %Z").strip() if report.generated_at else "",
+        )
+    )
+    return write_text(path, html)
+
+
+def table_html(table: Table, policies: Sequence[str] = ()) -> str:
+    """A table alone, as reports show it: HTML without styles, every text escaped.
+
+    Args:
+        table: The table.
+        policies: Policies in the sequence of the figures, so that they have the same colours.
+    """
+    template = _environment().get_template("table.html.j2")
+    return str(template.module.table(_table_view(table, policies)))  # type: ignore[attr-defined]  # a macro
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lem_models.report"),
         autoescape=True,
@@ -213,14 +252,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> Path:
         keep_trailing_newline=True,
     )
     environment.filters["fact"] = fact_text
-    html = environment.get_template("report.html.j2").render(
-        report=report,
-        sign_convention=SIGN_CONVENTION,
-        universe=None if report.universe is None else _table_view(report.universe, report.policies),
-        sections=[_section_view(section, report.policies) for section in report.sections],
-        generated_at=report.generated_at.strftime("%Y-%m-%d %H:%M %Z").strip() if report.generated_at else "",
-    )
-    return write_text(path, html)
+    return environment
 
 
 def _section_view(section: Table | FigureGroup | SampleGroup, policies: Sequence[str]) -> dict[str, Any]:

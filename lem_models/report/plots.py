@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from lem_models.report.charts.chart import Chart, Drawn, Mark, Panel, Points, Stairs
+from lem_models.report.charts.matplotlib_chart import matplotlib_figure
 from lem_models.report.figure_style import (
     NULL_DASH,
     UNIT_LABELS,
@@ -30,6 +32,7 @@ from lem_models.statistics.summary import Unit, improvement
 
 __all__ = [
     "completion",
+    "distribution_panel",
     "frontier",
     "improvement_by_minimum",
     "improvement_distribution",
@@ -55,7 +58,8 @@ def improvement_by_minimum(
     Returns:
         The figure.
     """
-    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    ink = ink_of(theme)
+    figure = empty_figure(7.2, 4.2, ink)
     axes = plain_axes(figure, ink)
     styles = policy_styles(comparison["policy"], theme)
     for policy, style in styles.items():
@@ -99,7 +103,7 @@ def performance_curves(
     styles = policy_styles(comparison["policy"], theme)
     down = -(-len(styles) // 5)
     across = -(-len(styles) // down)
-    figure = empty_figure(14.0, 3.4 * down)
+    figure = empty_figure(14.0, 3.4 * down, ink)
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (policy, style) in zip(panels, styles.items(), strict=False):
         dress(axes, ink)
@@ -140,7 +144,8 @@ def frontier(comparison: pd.DataFrame, *, unit: Unit = "vol", theme: Theme = "li
     Returns:
         The figure; the number at a point is the minimum duration.
     """
-    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    ink = ink_of(theme)
+    figure = empty_figure(7.2, 4.2, ink)
     axes = plain_axes(figure, ink)
     spread = [max(float(np.ptp(comparison[f"{name}_{unit}"].dropna())), 1e-9) for name in ("std", "mean")]
     for policy, style in policy_styles(comparison["policy"], theme).items():
@@ -177,26 +182,32 @@ def improvement_distribution(
     unit: Unit = "vol",
     theme: Theme = "light",
 ) -> Figure:
+    """Distribution of the improvement per policy as a figure of matplotlib; see :func:`distribution_panel`."""
+    return matplotlib_figure(Chart([[distribution_panel(results, min_periods=min_periods, unit=unit)]]), theme)
+
+
+def distribution_panel(
+    results: Mapping[str, pd.DataFrame], *, min_periods: int | None = None, unit: Unit = "vol"
+) -> Panel:
     """Distribution of the improvement per policy, as densities over common bins, with the means marked.
 
     Args:
         results: Orders table of each policy.
         min_periods: Minimum duration of the orders shown; ``None`` for all.
         unit: Unit of the improvement.
-        theme: Page that the figure is made for.
 
     Returns:
-        The figure; the axis spans the central 99 % of all orders, and the legend gives the share outside.
+        A panel; the axis spans the central 99 % of all orders, and the legend gives the share outside.
     """
-    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
-    axes = plain_axes(figure, ink)
     samples = {policy: improvement(_at(orders, min_periods), unit).dropna() for policy, orders in results.items()}
     pooled = np.concatenate([sample.to_numpy() for sample in samples.values()] or [np.zeros(0)])
     low, high = np.quantile(pooled, [0.005, 0.995]) if pooled.size else (-1.0, 1.0)
     low, high = (low, high) if high - low > 1e-9 else (low - 1.0, high + 1.0)
-    edges = np.linspace(low, high, 61)
+    fewest = min((len(sample) for sample in samples.values() if len(sample)), default=0)
+    edges = np.linspace(low, high, int(np.clip(2 * np.sqrt(fewest), 12, 60)) + 1)
+    drawn: list[Drawn] = []
     peaks: list[float] = []
-    for position, (policy, style) in enumerate(policy_styles(results, theme).items()):
+    for position, (policy, style) in enumerate(policy_styles(results).items()):
         sample = samples[policy].to_numpy()
         if not sample.size:
             continue
@@ -204,21 +215,19 @@ def improvement_distribution(
         density = inside / (sample.size * (edges[1] - edges[0]))
         outside = 100.0 * (1.0 - inside.sum() / sample.size)
         label = f"{policy} ({outside:.1f} % outside)" if outside >= 0.05 else policy
-        axes.stairs(density, edges, color=style.colour, linewidth=1.4, label=label)
-        if position == 0:
-            axes.stairs(density, edges, color=style.colour, alpha=0.15, fill=True)
-        axes.plot(sample.mean(), 0.0, color=style.colour, marker="^", markersize=8, clip_on=False, zorder=5)
+        drawn.append(Stairs(density, edges, style.colour, label, fill=0.0 if position else 0.15))
+        drawn.append(Points([sample.mean()], [0.0], [64.0], style.colour, opacity=1.0, marker="^"))
         peaks.append(float(density.max()))
     # A policy that equals its benchmark is a spike at 0. It may leave the axis, so that it does not flatten the rest.
-    if len(peaks) > 1:
-        axes.set_ylim(0.0, min(max(peaks), 1.8 * float(np.median(peaks))) * 1.08)
-    axes.axvline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
-    axes.set_xlim(low, high)
-    axes.set_yticks([])
-    axes.set_xlabel(f"improvement of an order ({UNIT_LABELS[unit]}); triangles: means")
-    axes.set_ylabel("density")
-    legend_above(figure, ink)
-    return figure
+    top = min(max(peaks), 1.8 * float(np.median(peaks))) * 1.08 if peaks else 1.0
+    return Panel(
+        [*drawn, Mark(0.0)],
+        x_label=f"improvement of an order ({UNIT_LABELS[unit]}); triangles: means",
+        y_label="density",
+        y_format="none",
+        x_limits=(float(low), float(high)),
+        y_limits=(0.0, top),
+    )
 
 
 def completion(
@@ -234,7 +243,8 @@ def completion(
     Returns:
         The figure; the legend gives the mean number of periods used and the share completed.
     """
-    ink, figure = ink_of(theme), empty_figure(7.2, 4.2)
+    ink = ink_of(theme)
+    figure = empty_figure(7.2, 4.2, ink)
     axes = plain_axes(figure, ink)
     tables = {policy: _at(orders, min_periods) for policy, orders in results.items()}
     longest = max((int(orders["max_periods"].max()) for orders in tables.values() if len(orders)), default=1)

@@ -116,7 +116,16 @@ class Table:
 
     def is_numeric(self, column: Column) -> bool:
         """Whether the cells of a column are numbers: they are aligned right."""
-        return all(pd.api.types.is_numeric_dtype(self.frame[source]) for source in column.sources)
+        kinds = [self.frame[source].dtype for source in column.sources]
+        return all(pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) for kind in kinds)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The values behind the printed cells, a mapping per row; keys are the columns of the data frame."""
+        sources = (source for column in (*self.grouped, *self.columns) for source in column.sources)
+        return [
+            {str(key): value for key, value in row.items()}
+            for row in self.frame[list(dict.fromkeys(sources))].to_dict("records")
+        ]
 
     def rows(self) -> Iterator[Row]:
         """The printed rows."""

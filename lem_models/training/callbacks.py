@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,8 +11,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    RichProgressBar,
-    TQDMProgressBar,
     WeightAveraging,
 )
 
@@ -25,6 +22,7 @@ from lem_models.training.push import PushToHub
 from lem_models.training.recipe import Recipe
 from lem_models.training.settings import TrainingSettings
 from lem_models.training.stopping import StopBetweenBatches
+from lem_models.training.terminal.progress import TrainingProgress
 
 __all__ = ["RunCallbacks"]
 
@@ -69,7 +67,7 @@ class RunCallbacks:
                 EarlyStopping("val_utility", mode="max", patience=trainer.patience, check_on_train_epoch_end=False)
             )
         if settings.progress:
-            others.append(RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=25))
+            others.append(TrainingProgress())
         if trainer.averaging:
             others.append(_MovingAverage(trainer.averaging))
         if settings.is_sharded:

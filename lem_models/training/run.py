@@ -6,12 +6,10 @@ batch, and the first process writes the files. The result is the same up to the 
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,20 +38,11 @@ from lem_models.training.recipe import DataConfig, Recipe
 from lem_models.training.sampling import OrderSampling
 from lem_models.training.settings import TrainingSettings
 from lem_models.training.teacher import Teacher
+from lem_models.training.terminal.lightning_noise import without_lightning_noise
 
 __all__ = ["TrainingRun", "train"]
 
 _LONGEST_REASON = 300  # characters
-# Beginnings of warnings of Lightning that do not apply here.
-_INTENDED = (
-    r".*IterableDataset` has `__len__` defined",  # no workers
-    r".*does not have many workers",
-    r".*number of training batches \(\d+\) is smaller than the logging interval",  # a short last epoch
-    r".*Checkpoint directory .* exists and is not empty",  # a resumed run
-    r".*could not find the monitored key",  # a resumed run is validated at the end of its next epoch
-    r".*callbacks used to create the checkpoint need to be provided",  # a resumed run that no longer pushes to the Hub
-    r".*isinstance\(treespec, LeafSpec\)",  # between Lightning and torch
-)
 
 
 @dataclass(frozen=True)
@@ -149,12 +138,13 @@ def train(
         UntrainedHeadError: when no step has trained the head.
     """
     began = time.monotonic()
-    prepared = _prepare(recipe, Path(out), data, start, resume, overwrite, settings or TrainingSettings())
-    if overwrite and prepared.trainer.is_global_zero:
-        prepared.folder.clear()
-    start_utility = _fit(prepared)
-    model, best_utility = _result(prepared, start_utility)
-    _save(prepared, model, start_utility, best_utility)
+    with without_lightning_noise():
+        prepared = _prepare(recipe, Path(out), data, start, resume, overwrite, settings or TrainingSettings())
+        if overwrite and prepared.trainer.is_global_zero:
+            prepared.folder.clear()
+        start_utility = _fit(prepared)
+        model, best_utility = _result(prepared, start_utility)
+        _save(prepared, model, start_utility, best_utility)
     return TrainingRun(
         model=model,
         folder=prepared.folder.path,
@@ -338,8 +328,8 @@ def _trainer(
             logger=loggers,
             log_every_n_steps=min(25, steps % steps_per_epoch or steps_per_epoch),
             reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
-            enable_progress_bar=settings.progress,
-            enable_model_summary=settings.progress,
+            enable_progress_bar=False,  # the callbacks have one over all steps
+            enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
@@ -369,7 +359,7 @@ def _fit(prepared: _Prepared) -> float:
     trainer, model, batches, checkpoint = prepared.trainer, prepared.model, prepared.batches, prepared.checkpoint
     callbacks = prepared.callbacks
     start_utility = -math.inf
-    with callbacks.stop, _without_intended_warnings():
+    with callbacks.stop:
         if prepared.start is not None and prepared.start.is_trained:
             trainer.validate(model, datamodule=batches, verbose=False)
             start_utility = float(trainer.callback_metrics["val_utility"])
@@ -393,14 +383,6 @@ def _fit(prepared: _Prepared) -> float:
             reason = " ".join(str(error).split())[:_LONGEST_REASON]
             raise ConfigError(f"{checkpoint} cannot be resumed: {type(error).__name__}: {reason}") from None
     return start_utility
-
-
-@contextlib.contextmanager
-def _without_intended_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        for beginning in _INTENDED:
-            warnings.filterwarnings("ignore", beginning)
-        yield
 
 
 # --- after the training ----------------------------------------------------------------------------------------------

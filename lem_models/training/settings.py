@@ -28,12 +28,12 @@ class RunSettings(Settings):
     Attributes:
         accelerator: Lightning accelerator.
         precision: Lightning precision; ``None`` for the recipe's.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar on standard error, if that is a terminal.
     """
 
     accelerator: str = Field("auto", description="auto, cpu, gpu.")
     precision: Precision | None = Field(None, description="32-true, bf16-mixed or 16-mixed; default the recipe's.")
-    progress: bool = Field(True, description="Progress bar.")
+    progress: bool = Field(True, description="Progress bar, on a terminal.")
 
 
 class TrainingSettings(RunSettings):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import frontier as script
-from benchmarks.frontier import ARRIVAL_RIVAL, DIAL, RIVAL, SCHEDULES, beside_curve, frontier, frontier_figure
+from benchmarks.frontier import ARRIVAL_RIVAL, DIAL, RIVAL, SCHEDULES, beside_curve, frontier
 from benchmarks.records import record_text, write_record
 from benchmarks.zoo import Plan
 from lem_models import LEMConfig, LEMModel, Order, execute, synthetic_bars
@@ -17,6 +17,7 @@ from lem_models.execution.costs import cost_model
 from lem_models.execution.policy import Policy
 from lem_models.execution.records import Decision
 from lem_models.hub.models.zoo import list_models
+from lem_models.report.dial.figure import risk_dial
 from lem_models.report.figure_style import figure_to_png_bytes
 from tests.helpers import random_model
 
@@ -120,7 +121,7 @@ def test_against_arrival_the_rival_is_almgren_chriss_and_what_sizes_cost_is_take
 
 def test_the_picture_has_a_panel_per_minimum_and_every_policy_in_its_legend(tables):
     points = pd.concat([tables["points"], tables["points"].assign(min_periods=3)])
-    figure = frontier_figure(points, ["ours"])
+    figure = risk_dial(points, ["ours"])
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["minimum 1", "minimum 3"]
     (legend,) = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import lem_models
 from lem_models import Bars, Order, execute, synthetic_bars
 from lem_models.cli.app import app, main
-from lem_models.cli.listing import print_models
+from lem_models.cli.commands.models.listing import print_models
 from lem_models.errors import BarsError, ConfigError, LEMError, OrderError
 from lem_models.execution.execute import NO_SYMBOL
 from lem_models.hub.models.zoo import list_models
@@ -123,7 +123,7 @@ def test_what_computes_nothing_loads_nothing_heavy(arguments):
 
 
 def test_list_names_every_bundled_model_and_what_it_is_for():
-    shown, described = runner.invoke(app, ["list"]), json.loads(runner.invoke(app, ["list", "--json"]).output)
+    shown, described = runner.invoke(app, ["list"]), json.loads(runner.invoke(app, ["list", "--json"]).output)["models"]
     assert [model["name"] for model in described] == list(list_models())
     for model in described:
         (line,) = [line for line in shown.output.splitlines() if line.split()[:1] == [model["name"]]]
@@ -464,7 +464,9 @@ def test_orders_of_a_json_file_have_durations_and_quantities(tmp_path, data, com
 def test_execute_of_orders_of_which_none_can_run_is_no_success(tmp_path, data, caplog):
     result = _executed(tmp_path, data, f"KO,{DAY}", "S001,2030-01-01T00:00Z")
     assert result.exit_code == 1
-    assert result.stderr == f"error: no order could run; the reason of each is in {tmp_path / 'out' / 'excluded.csv'}\n"
+    file = tmp_path / "out" / "excluded.csv"
+    assert result.stderr.endswith(f"\nerror: no order could run; the reason of each is in {file}\n")
+    assert result.stderr.startswith("warning: 2 of 2 orders cannot run")
     assert "2 of 2 orders cannot run" in caplog.text
     assert len(pd.read_csv(tmp_path / "out" / "excluded.csv")) == 2
 
@@ -472,7 +474,7 @@ def test_execute_of_orders_of_which_none_can_run_is_no_success(tmp_path, data, c
 def test_without_a_model_the_one_that_fits_the_bars_is_taken_and_named(tmp_path, daily):
     result = _executed(tmp_path, daily, "S000,2025-06-02T00:00Z", policy=None)
     assert result.exit_code == 0, result.output
-    assert "Model: lem-dow-daily, the bundled one for bars of 1D" in result.output
+    assert "note: model: lem-dow-daily, the bundled one for bars of 1D" in result.stderr
 
 
 def test_a_model_of_another_frequency_is_refused_unless_it_is_asked_for(tmp_path, daily, caplog):

@@ -85,7 +85,7 @@ class TestBenchmarkCommand:
 
     def test_by_default_gross_and_net_of_the_costs_of_the_market_at_one_per_cent(self, run):
         output, summary = run("--limit", 200)
-        assert "Costs: crypto, for the market of the bars" in output
+        assert "costs: crypto, for the market of the bars" in output
         assert "Net improvement against the size of the order, minimum 1" in output
         costs = summary["settings"]["costs"]
         assert (costs["fee_bps"], costs["impact"], costs["order_size"]) == (2.0, 0.8, 0.01)

@@ -1,16 +1,17 @@
 """``lem data fetch``: what it prints, where it writes, and how it refuses."""
 
-import io
 import json
 import re
+import subprocess
+import sys
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from lem_models import Bars
 from lem_models.cli.app import app
 from lem_models.errors import ConfigError, DownloadError, LEMError
+from tests.cli.terminals import on_a_terminal
 from tests.markets.download.kline_archive import KlineArchive
 from tests.markets.download.web import serving
 
@@ -117,17 +118,11 @@ def test_a_symbol_that_does_not_exist(web, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_shown_on_a_terminal_only(web, tmp_path, monkeypatch):
-    shown = io.StringIO()
-
-    class Terminal(Console):
-        def __init__(self, **settings):
-            super().__init__(file=shown, force_terminal=True, width=80)
-
-    fetch(web, "--out", tmp_path / "bars.parquet")
-    assert shown.getvalue() == ""
-    monkeypatch.setattr("rich.console.Console", Terminal)
-    result = fetch(web, "--out", tmp_path / "bars.parquet")
-    assert result.exit_code == 0, result.output
-    assert "downloading" in shown.getvalue()
-    assert "downloading" not in result.output
+def test_progress_is_shown_on_a_terminal_only(web, tmp_path):
+    command = ["data", "fetch", "binance", "BTCUSDT", "--interval", "1h", "--from", "2023-02", "--to", "2023-03"]
+    command += ["--url", web.url, "--rate", "1000", "--out", str(tmp_path / "bars.parquet")]
+    lem = [sys.executable, "-m", "lem_models.cli", *command]
+    shown = on_a_terminal(lem)
+    assert "downloading" in shown
+    piped = subprocess.run(lem, capture_output=True, text=True, check=True)
+    assert piped.stderr == ""

@@ -328,12 +328,3 @@ def test_a_websocket_feeds_a_desk(place, bars):
         serving.shutdown()
     assert "a: buy 40 BTC, done" in result.stdout
     assert isinstance(Bars.read(place / "bars.parquet"), Bars)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [("next",), *(("desk", each) for each in ("run", "status", "amend", "cancel", "pause", "resume", "report"))],
-    ids=" ".join,
-)
-def test_every_help_has_an_example(command):
-    assert f"Example: lem {' '.join(command)}" in runner.invoke(app, [*command, "--help"]).output

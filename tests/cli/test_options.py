@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from lem_models.cli.app import app as lem
 from lem_models.cli.options import add_command, as_arguments, narrowed
+from lem_models.cli.output import Output
 from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
 
@@ -43,8 +44,9 @@ def command():
     """The command, and the list that it adds its settings to."""
     app, seen = typer.Typer(rich_markup_mode=None), []
 
-    def work(options: Own) -> None:
+    def work(options: Own, out: Output) -> None:
         """Work."""
+        del out
         seen.append(options)
 
     add_command(app, work, name="work", summary="Works.")
@@ -112,7 +114,6 @@ def test_options_of_one_name_have_one_help():
     own |= {
         "--against",
         "--benchmark",
-        "--json",
         "--html",
         "--start",
         "--end",
@@ -122,5 +123,5 @@ def test_options_of_one_name_have_one_help():
         "--history",
     }
     own |= {"--symbol", "--side", "--amount", "--risk-aversion", "--max-participation", "order"}  # of the one order
-    own |= {"--watch"}
+    own |= {"--watch", "--by", "--revision", "--host", "name"}
     assert several <= own | {"--from", "--to", "--split", "--dry-run"}

@@ -66,7 +66,7 @@ def test_a_missing_bar_is_bridged_and_marked(desk):
     order = desk.order("1")
     assert (order.period, order.bridged, len(desk.state.market["S000"].bars)) == (3, 1, 3)
     assert desk.state.market["S000"].bars[1][5] == 0
-    assert "1 of its bars were missing" in desk.status().orders[0].notes
+    assert "1 of its bars was missing" in desk.status().orders[0].notes
     assert "1 missing" in str(desk.status())
 
 

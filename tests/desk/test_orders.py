@@ -51,6 +51,8 @@ def test_amounts_are_never_guessed(text):
         ({"amount": "5", "min_quantity": "10"}, "amount", "min_quantity"),
         ({"amount": "5 USD", "min_notional": "10"}, "amount", "min_notional"),
         ({"amount": "0"}, "amount", "positive"),
+        ({"amount": "1e19", "lot_size": "0.1"}, "lot_size", "most lots"),
+        ({"amount": "1.0000000000000000000000001"}, "amount", "digits"),
         ({"amount": "5", "max_participation": 1.5}, "max_participation", "(0, 1]"),
         ({"amount": "5", "end": "6h"}, "max_duration", "one end"),
         ({"amount": "5 USD", "target": "quantity"}, "target", "one size"),

@@ -1,5 +1,11 @@
-"""Every block of Python in the documentation runs, page by page and in order, as a reader would type it."""
+"""Every block of Python in the documentation runs, page by page and in order, as a reader would type it.
 
+A block of text that follows is what the block prints.
+"""
+
+import contextlib
+import io
+import itertools
 import linecache
 
 import pytest
@@ -57,7 +63,12 @@ def hub(tmp_path, monkeypatch, model):
 @pytest.mark.usefixtures("desk", "hub")
 def test_the_code_runs(page):
     names = {"__name__": "page"}
-    for block in page.python:
+    for block, after in itertools.zip_longest(page.blocks, page.blocks[1:]):
+        if block not in page.python:
+            continue
         source = f"{page}, line {block.line}"
         linecache.cache[source] = (len(block.text), None, block.text.splitlines(True), source)
-        exec(compile(block.text, source, "exec"), names)
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(block.text, source, "exec"), names)
+        if after is not None and after.language == "text":
+            assert printed.getvalue() == after.text, source

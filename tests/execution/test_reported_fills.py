@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lem_models import Bars, CostModel, Order, execute, synthetic_bars
+from lem_models import Bars, CostModel, Order, execute, load_policy, synthetic_bars
 from lem_models.errors import ConfigError, OrderError
 from lem_models.execution.live import LIVE_TOLERANCE, Begun, Filled, LiveOrders
 from lem_models.execution.session import LiveSession
@@ -378,3 +378,15 @@ def test_a_session_takes_reported_fills():
     assert session.remaining == pytest.approx(0.85)
     assert session.decide().fraction == pytest.approx(0.425)
     assert session.executed_price == pytest.approx(100.0)
+
+
+def test_the_session_of_a_policy_takes_reported_fills_and_caps_ahead():
+    policy, order = load_policy("twap"), _order(amount=100.0, max_participation=1e-3)
+    whole = policy.session(order, HISTORY).decide().fraction
+    session = policy.session(order, HISTORY, fills="reported", cap_ahead=True)
+    capped = session.decide().fraction
+    assert 0 < capped < whole == 0.25
+    session.observe(_bars_at(START)["S000"], Filled(capped / 2, 100.0))
+    assert session.remaining == pytest.approx(1 - capped / 2)
+    with pytest.raises(OrderError, match="fills are assumed here"):
+        policy.session(order, HISTORY).observe(_bars_at(START)["S000"], Filled(0.1, 100.0))

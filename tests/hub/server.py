@@ -1,9 +1,9 @@
 """A small Hugging Face Hub on the loopback interface, for the real client to talk to.
 
-It has model and data set repositories with commits, branches and pull requests; small files, which travel inside the
-commit, and large ones (LFS), which lie on a storage host of their own that requests are redirected to; private
-repositories, one token, and the error codes by which the client tells errors apart. It knows nothing of Xet. What it
-does not know it answers with 501, so that a client which asks for more is noticed.
+It has repositories of models, data sets and Spaces with commits, branches and pull requests; small files, which travel
+inside the commit, and large ones (LFS), which lie on a storage host of their own that requests are redirected to;
+private repositories, one token, and the error codes by which the client tells errors apart. It knows nothing of Xet.
+What it does not know it answers with 501, so that a client which asks for more is noticed.
 
     with HubServer() as hub:
         point_client_at(hub, monkeypatch, tmp_path)       # or start a process with hub.environment(folder)
@@ -21,6 +21,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -32,9 +33,19 @@ from tests.hub.repository import LARGE, Commit, Repository, git_oid, lfs_oid
 
 _NO_PROXY = {name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")}
 
+_FIRST_PAGE = b"""---
+title: Name
+sdk: %s
+app_file: app.py
+---
+
+Check out the configuration reference at https://huggingface.co/docs/hub/spaces-config-reference
+"""
+"""What the Hub writes into a new Space."""
+
 _ROUTES: list[tuple[str, str, re.Pattern[str], Callable[..., Reply]]] = []
-_API = r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
-_GIT = r"/(?:(?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+?)"
+_API = r"/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
+_GIT = r"/(?:(?P<kind>datasets|spaces)/)?(?P<name>[^/]+/[^/]+?)"
 
 
 def _route(methods: str, pattern: str, host: str = "hub") -> Callable[[Callable[..., Reply]], Callable[..., Reply]]:
@@ -54,6 +65,7 @@ class HubServer:
         endpoint: Its address.
         token: The one valid token; it may read and write everything.
         repositories: By kind and name.
+        collections: By slug, as the Hub's answers describe them.
         requests: Everything that was asked, in order.
         faults: What goes wrong.
     """
@@ -61,6 +73,7 @@ class HubServer:
     def __init__(self, token: str = "hf_TheOneValidToken") -> None:
         self.token = token
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
         self.requests: list[Request] = []
         self._large: dict[str, bytes] = {}
         self.faults = Faults()
@@ -160,7 +173,12 @@ class HubServer:
         kind, name = f"{wanted.get('type') or 'model'}s", f"{wanted.get('organization') or 'someone'}/{wanted['name']}"
         if (kind, name) in self.repositories:
             return Reply.json({"error": "You already created this repo", "url": self._page(kind, name)}, 409)
-        self.create(name, kind=kind, private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
+        if kind == "spaces" and not wanted.get("sdk"):
+            raise Refusal(400, "a Space needs an sdk")
+        first = {"README.md": _FIRST_PAGE % wanted["sdk"].encode()} if kind == "spaces" else None
+        self.create(
+            name, first, kind=kind, private=wanted.get("visibility") == "private" or bool(wanted.get("private"))
+        )
         return Reply.json({"url": self._page(kind, name), "name": name})
 
     @_route("GET", _API)
@@ -191,6 +209,42 @@ class HubServer:
             raise Refusal(409, f"Reference already exists: {branch}")
         repository.branches[branch] = _at(repository, request.json().get("startingPoint", "main"))
         return Reply()
+
+    # -- collections -------------------------------------------------------------------------------------------------
+
+    @_route("POST", r"/api/collections")
+    def _create_collection(self, request: Request) -> Reply:
+        self._require_token(request)
+        wanted = request.json()
+        slug = f"{wanted['namespace']}/{wanted['title'].lower().replace(' ', '-')}-{'0' * 24}"
+        if len(wanted.get("description", "")) > 150:
+            raise Refusal(400, "description must be at most 150 characters")
+        if slug in self.collections:
+            return Reply.json({"error": "You already have this collection", "slug": slug}, 409)
+        facts = {"slug": slug, "title": wanted["title"], "description": wanted.get("description"), "items": []}
+        owner = {"_id": "1", "name": wanted["namespace"], "type": "org", "fullname": wanted["namespace"]}
+        times = {"lastUpdated": "2026-01-01T00:00:00.000Z", "position": 0, "upvotes": 0, "theme": "blue"}
+        self.collections[slug] = {**facts, **times, "owner": owner, "private": wanted["private"]}
+        return Reply.json(self.collections[slug])
+
+    @_route("GET", r"/api/collections/(?P<slug>[^/]+/[^/]+)")
+    def _collection(self, request: Request, slug: str) -> Reply:
+        return Reply.json(self.collections[slug])
+
+    @_route("POST", r"/api/collections/(?P<slug>[^/]+/[^/]+)/items")
+    def _add_to_collection(self, request: Request, slug: str) -> Reply:
+        self._require_token(request)
+        wanted = request.json()
+        items, item = self.collections[slug]["items"], wanted["item"]
+        if item["type"] != "paper" and (f"{item['type']}s", item["id"]) not in self.repositories:
+            raise Refusal(404, f"{item['type']} {item['id']} does not exist")
+        if len(wanted.get("note", "")) > 500:
+            raise Refusal(400, "note must be at most 500 characters")
+        if any((each["type"], each["id"]) == (item["type"], item["id"]) for each in items):
+            raise Refusal(409, "Item already in collection")
+        about = {"_id": str(len(items)), "position": len(items), "note": {"text": wanted.get("note", "")}}
+        items.append({**item, **about})
+        return Reply.json(self.collections[slug])
 
     # -- downloads ---------------------------------------------------------------------------------------------------
 

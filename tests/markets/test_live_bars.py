@@ -291,3 +291,11 @@ def test_a_history_followed_by_bars_is_the_table_of_both(name):
     for column in ("timestamp", "open", "high", "low", "close", "volume", "notional", "vwap", "slot", "gapless_start"):
         np.testing.assert_array_equal(getattr(grown, column), getattr(part, column), err_msg=column)
     np.testing.assert_array_equal(np.diff(grown.session), np.diff(part.session))
+
+
+def test_a_bar_that_another_reader_has_read_is_taken_if_it_is_the_next_one():
+    later = pd.Timestamp(int(BARS.timestamp[48]), tz="UTC")
+    read = _reader(BARS.between(start=later), LAST - 48).read(GOOD)
+    assert _reader().read(read) == _reader().read(GOOD)
+    with pytest.raises(BarsError, match="not the next one"):
+        _reader(last=LAST - 1).read(read)

@@ -120,3 +120,15 @@ def test_dropout_is_for_training_only(encoder):
     features = torch.randn(1, 10, len(tiny_config().features))
     assert not torch.equal(backbone.train()(features), backbone(features))
     assert torch.equal(backbone.eval()(features), backbone(features))
+
+
+@pytest.mark.parametrize("time", [2, 4, 9])
+def test_weights_of_the_last_bar_are_those_that_it_attends_with(attention, time):
+    """The values, weighted by them, are what the attention gives; bars before the sequence weigh nothing."""
+    x = torch.randn(3, time, HIDDEN, dtype=torch.float64)
+    weights = attention.last_weights(x)
+    value = attention.query_key_value(x).chunk(3, dim=-1)[2].view(3, time, HEADS, -1)
+    attended = sum(weights[:, ago, :, None] * value[:, time - 1 - ago] for ago in range(min(time, WINDOW)))
+    torch.testing.assert_close(attention.output(attended.reshape(3, HIDDEN)), attention(x)[:, -1])
+    torch.testing.assert_close(weights.sum(1), torch.ones(3, HEADS, dtype=torch.float64))
+    assert (weights[:, time:] == 0).all()

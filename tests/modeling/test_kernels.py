@@ -30,7 +30,7 @@ QUICK = ("-std=c++17", "-O1", "-fPIC")  # without optimisation, what only the ot
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache folder, and nothing loaded yet; builds are quick ones."""
     need_kernels()
-    monkeypatch.setattr(library, "_FLAGS", QUICK)
+    monkeypatch.setattr(library, "FLAGS", QUICK)
     monkeypatch.setenv("LEM_CACHE", str(tmp_path / "cache"))
     kernels.cache_clear()
     yield tmp_path / "cache" / "kernels"
@@ -42,7 +42,7 @@ def one_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library, built quickly."""
     need_kernels()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, "_FLAGS", QUICK)
+        patch.setattr(library, "FLAGS", QUICK)
         patch.setenv("LEM_CACHE", str(tmp_path_factory.mktemp("kernels") / "cache"))
         return library._built(torch.float32)
 
@@ -379,13 +379,13 @@ def test_another_processor_gets_a_library_of_its_own(built: Path, monkeypatch: p
 
 def test_other_flags_make_another_library(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert library._built(torch.float32) == built
-    monkeypatch.setattr(library, "_FLAGS", (*QUICK, "-DUNUSED"))
+    monkeypatch.setattr(library, "FLAGS", (*QUICK, "-DUNUSED"))
     library._built(torch.float32)
     assert len(list(built.parent.iterdir())) == 2
 
 
 def test_the_compiler_may_have_options(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (compiler,) = library._compiler()
+    (compiler,) = library.find_compiler()
     monkeypatch.setenv("CXX", f"{compiler} -O1 -DUNUSED='1 2'")
-    assert library._compiler() == [compiler, "-O1", "-DUNUSED=1 2"]
+    assert library.find_compiler() == [compiler, "-O1", "-DUNUSED=1 2"]
     assert kernels() is not None

@@ -84,7 +84,7 @@ class ConvexPolicy(TWAP):
         huber: float = HUBER,
         orders: int = 70_000,
         seed: int = 0,
-        progress: Callable[[str], None] = lambda text: None,
+        progress: Callable[[str, int, int], None] = lambda text, done, steps: None,
     ) -> Self:
         """Fit the numbers to bars; arguments and errors are those of :func:`.fit.fit_tracking`."""
         coefficients = fit_tracking(

@@ -87,7 +87,7 @@ def fit_tracking(
     huber: float = HUBER,
     orders: int = 70_000,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str, int, int], None] = lambda text, done, steps: None,
 ) -> Coefficients:
     """Fit the curve and the convex policy to bars.
 
@@ -100,7 +100,7 @@ def fit_tracking(
             standard deviation, smaller ones the median order.
         orders: Most orders of a duration in the fit; a third as many in the validation.
         seed: Seed of the draws of orders.
-        progress: Is told what is being done.
+        progress: Is told before each step what comes next, the steps done, and all steps.
 
     Raises:
         ConfigError: A duration is below 2, or the threshold is not positive.
@@ -111,13 +111,14 @@ def fit_tracking(
     if not 0 < huber < np.inf:
         raise ConfigError(f"huber must be positive; got {huber}")
     market, tables = Market(bars), []
-    for periods in sorted(set(durations)):
-        progress(f"orders of {periods} periods")
+    durations = sorted(set(durations))
+    for number, periods in enumerate(durations):
+        progress(f"orders of {periods} periods", 2 * number, 2 * len(durations))
         train = order_design(market, fixed_orders(bars, periods, end=train_end, limit=orders, seed=seed), periods)
         validation = fixed_orders(
             bars, periods, start=train_end, end=validation_end, limit=max(orders // 3, 1), seed=seed
         )
-        progress(f"fitting orders of {periods} periods")
+        progress(f"fitting orders of {periods} periods", 2 * number + 1, 2 * len(durations))
         tables.append(_fitted_table(train, order_design(market, validation, periods), periods, huber))
     return Coefficients(
         frequency=clock(bars.frequency),

@@ -11,15 +11,13 @@ from pydantic import Field
 
 from lem_models.cli.bars import DataOptions
 from lem_models.cli.costs import CostOptions, read_sizes
+from lem_models.cli.output import Output, note
 from lem_models.cli.paths import check_readable
-from lem_models.cli.policies import BASELINES, ModelOptions, comma_separated, fitting_model, named_policies
+from lem_models.cli.policies import BASELINES, ModelOptions, PolicyNames, comma_separated, fitting_model, named_policies
 from lem_models.cli.starts import ORDERS, StartOptions
-from lem_models.cli.terminal import make_console, spinner
 from lem_models.errors import ConfigError, OrderError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lem_models.execution.costs import CostModel
     from lem_models.execution.policy import Policy
     from lem_models.markets.bars import Bars
@@ -32,7 +30,7 @@ __all__ = ["BenchmarkOptions", "benchmark", "first_unseen", "suitable_orders"]
 class BenchmarkOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     """Options of ``lem benchmark``."""
 
-    baselines: str = Field(",".join(BASELINES), description="Policies to compare with, comma-separated.")
+    baselines: PolicyNames = Field(",".join(BASELINES), description="Policies to compare with, comma-separated.")
     out: Path = Field(Path("reports/benchmark"), description="Folder for the report, tables and figures.")
     orders: Path | None = Field(None, description=f"{ORDERS} With their amounts; default: orders are sampled.")
     every: str = Field("6", description="Step between starts: '6h', or a number of bars.")
@@ -69,21 +67,23 @@ class BenchmarkOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     seed: int = Field(0, description="Seed of the draws of orders, null and bootstrap.")
 
 
-def benchmark(options: BenchmarkOptions) -> None:
+def benchmark(options: BenchmarkOptions, out: Output) -> None:
     """Compare a model with baselines and the martingale null: tables, JSON, CSV, PNG and one HTML file.
 
     With torchrun, the processes share the orders.
-    """
-    from rich.markup import escape
 
+    Example: lem benchmark --data bars.parquet --out reports/benchmark
+
+    Example: lem benchmark --data bars.parquet --model lem-crypto-hourly --baselines twap,volume_curve --null 5
+    """
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.guard.output import check_folder
     from lem_models.orders.files import read_orders
     from lem_models.report.benchmark_console import print_benchmark
-    from lem_models.report.benchmark_report import write_benchmark
+    from lem_models.report.benchmark_report import benchmark_facts, write_benchmark
     from lem_models.report.benchmark_tables import BenchmarkTables
 
-    sizes, console = read_sizes(options.sizes), make_console()
+    sizes = read_sizes(options.sizes)
     check_folder(options.out)
     check_readable(options.data)
     if options.orders is not None:
@@ -92,17 +92,17 @@ def benchmark(options: BenchmarkOptions) -> None:
     rivals = named_policies(comma_separated(options.baselines))
     tested = {} if options.model is None else named_policies([options.model])
     bars = options.read(options.data)
-    console.print(f"{options.data}: {bars!r}", markup=False, soft_wrap=True)
-    policies = (tested or named_policies([fitting_model(bars, console)])) | rivals
+    note(f"{options.data}: {bars!r}")
+    policies = (tested or named_policies([fitting_model(bars)])) | rivals
     start = options.start
     if start is None and orders is None:
-        start = first_unseen(policies, bars, console)
+        start = first_unseen(policies, bars)
     settings = BenchmarkSettings(
         **_orders(options, policies),
         start=start,
         end=options.end,
         limit=options.limit or None,
-        costs=_costs(options, bars, start, console),
+        costs=_costs(options, bars, start),
         sizes=sizes,
         by=comma_separated(options.by),
         null=options.null,
@@ -112,34 +112,27 @@ def benchmark(options: BenchmarkOptions) -> None:
         seed=options.seed,
         allow_frequency=options.any_frequency,
     )
-    with console.status("executing", spinner=spinner(console)) as status:
-        result = run_benchmark(
-            policies,
-            bars,
-            settings,
-            orders=orders,
-            starts=options.starts,
-            progress=lambda text: status.update(text),
-        )
+    with out.progress() as progress:
+        result = run_benchmark(policies, bars, settings, orders=orders, starts=options.starts, progress=progress)
         if result is None:
             return  # rank 0 has the results
-        status.update("writing the report")
+        progress("writing the report", 0, 0)
         tables = BenchmarkTables(result)
-        path = write_benchmark(tables, options.out, command=shlex.join(["lem", *sys.argv[1:]]))
-    print_benchmark(console, tables)
-    console.print(
-        f"\nReport: [bold]{escape(str(path.resolve()))}[/bold] (with summary.csv, summary.json and PNG figures)",
-        soft_wrap=True,
-    )
+        command = shlex.join(["lem", *sys.argv[1:]])
+        path = write_benchmark(tables, options.out, command=command)
+    print_benchmark(out.console, tables)
+    if out.is_json:
+        out.add(benchmark_facts(tables, command))
+    out.say(f"\nReport: {path.resolve()} (with summary.csv, summary.json and PNG figures)", report=path.resolve())
 
 
-def _costs(options: BenchmarkOptions, bars: Bars, start: str | None, console: Console) -> CostModel | None:
+def _costs(options: BenchmarkOptions, bars: Bars, start: str | None) -> CostModel | None:
     """The costs of the options; without a name those of the market. Orders without a size are 1 % where it counts."""
     from lem_models.execution.costs import cost_model_for
 
     name = options.cost_model or cost_model_for(bars)
     if options.cost_model is None:
-        console.print(f"Costs: {name}, for the market of the bars (--cost-model chooses another).", soft_wrap=True)
+        note(f"costs: {name}, for the market of the bars (--cost-model chooses another)")
     costs = options.costs(bars, default=name, before=start)
     return costs.at(_NET_SIZE) if costs is not None and costs.needs_size else costs
 
@@ -153,8 +146,11 @@ def suitable_orders(policies: dict[str, Policy]) -> dict[str, Any]:
     return {"max_periods": horizon, "min_periods": tuple(sorted(minima))}
 
 
-def first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> str | None:
-    """First day that the model under test used neither in training nor in validation, if the bars reach it."""
+def first_unseen(policies: dict[str, Policy], bars: Bars) -> str | None:
+    """First day that the model under test used neither in training nor in validation, if the bars reach it.
+
+    A note names it.
+    """
     import pandas as pd
 
     from lem_models.markets.calendar.frequency import clock
@@ -168,9 +164,9 @@ def first_unseen(policies: dict[str, Policy], bars: Bars, console: Console) -> s
     if day <= bars.timestamp.min():
         return None
     if day > bars.timestamp.max():
-        console.print(f"[yellow]All bars lie before {unseen}, in the period that the model was trained on.[/yellow]")
+        note(f"all bars lie before {unseen}, in the period that the model was trained on")
         return None
-    console.print(f"Orders from {unseen}: earlier bars were used in training (--start changes this).")
+    note(f"orders from {unseen}: earlier bars were used in training (--start changes this)")
     return str(unseen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -10,9 +11,16 @@ import typer
 from pydantic import Field
 
 from lem_models.cli.bars import DataOptions
+from lem_models.cli.output import Output
 from lem_models.cli.paths import check_readable
-from lem_models.cli.policies import comma_separated, fitting_model, named_policies, named_policy
-from lem_models.cli.terminal import make_console
+from lem_models.cli.policies import (
+    PolicyName,
+    PolicyNames,
+    comma_separated,
+    fitting_model,
+    named_policies,
+    named_policy,
+)
 from lem_models.errors import OrderError
 
 __all__ = ["BuybackOptions", "buyback"]
@@ -21,13 +29,13 @@ __all__ = ["BuybackOptions", "buyback"]
 class BuybackOptions(DataOptions):
     """Options of ``lem buyback``."""
 
-    flags: ClassVar[dict[str, str]] = {"as_json": "--json", "model": "--policy --model"}
+    flags: ClassVar[dict[str, str]] = {"model": "--policy --model"}
 
     programme: Annotated[Path, typer.Argument()] = Field(description="Terms of the programme: a .yaml file.")
     fills: Path | None = Field(
         None, description="What was bought so far: a .csv with timestamp, quantity and price, and an optional id."
     )
-    model: str | None = Field(
+    model: PolicyName | None = Field(
         None,
         description="Model or baseline by name, or your own policy as file.py:Name; default the bundled model for "
         "daily bars.",
@@ -39,17 +47,18 @@ class BuybackOptions(DataOptions):
     backtest: int = Field(
         0, ge=0, description="Run the programme from every n-th session from its first day on instead; 0 for none."
     )
-    against: str = Field("twap", description="Policies to compare with in a backtest, comma-separated.")
-    as_json: bool = Field(False, description="Print all properties as JSON.")
+    against: PolicyNames = Field("twap", description="Policies to compare with in a backtest, comma-separated.")
     html: Path | None = Field(None, description="Also write a page.")
 
 
-def buyback(options: BuybackOptions) -> None:
+def buyback(options: BuybackOptions, out: Output) -> None:
     """Plan a share repurchase, decide its next session, and report what was bought so far.
 
     The bars end with the last closed session. Everything follows from the terms, the bars and the fills.
+
+    Example: lem buyback buyback.yaml --data bars.parquet --fills fills.csv
     """
-    from lem_models.guard.output import check_file, json_text
+    from lem_models.guard.output import check_file
     from lem_models.programmes import BuybackProgramme
     from lem_models.programmes.days import TradingDays
     from lem_models.programmes.page import days_table, plan_table, write_programme_page
@@ -61,14 +70,13 @@ def buyback(options: BuybackOptions) -> None:
     if options.html is not None:
         check_file(options.html)
     programme = BuybackProgramme.read(options.programme)
-    console = make_console()
     bars = options.read(options.data)
     if options.until is not None:
         bars = bars.between(end=options.until)
     days = TradingDays.of(bars, programme).bars
     policy = named_policy(options.model) if options.model else None
     if options.backtest:
-        _backtest(options, programme, bars, options.model or fitting_model(days, console))
+        _backtest(options, programme, bars, options.model or fitting_model(days), out)
         return
     if policy is None:
         from lem_models.hub.models.zoo import model_for
@@ -84,27 +92,26 @@ def buyback(options: BuybackOptions) -> None:
             raise
         refusal = error.message
     if options.html is not None:
-        command = shlex.join(["lem", "buyback", str(options.programme), "--data", str(options.data)])
+        command = shlex.join(["lem", *sys.argv[1:]])
         write_programme_page(options.html, report, plan=plan, decision=decision, command=command)
-    if options.as_json:
-        today = None if decision is None else decision.to_dict()
-        content = {"decision": today, "no_decision": refusal or None, "report": report.to_dict()}
-        plan_rows = plan.assign(day=[day.isoformat() for day in plan["day"]])
-        typer.echo(json_text({**content, "plan": plan_rows}))
-        return
-    console.print(str(decision) if decision is not None else refusal, markup=False, soft_wrap=True)
-    console.print(str(report), markup=False, highlight=False, soft_wrap=True)
-    if report.bought:
-        console.print(fitting_table(console, days_table(report)))
-    console.print(fitting_table(console, plan_table(plan)))
-    console.print(f"expected cost of the plan {plan['cost'].sum():,.0f}", markup=False, highlight=False)
+    today = None if decision is None else decision.to_dict()
+    out.say(
+        str(decision) if decision is not None else refusal,
+        decision=today,
+        no_decision=refusal or None,
+        report=report.to_dict(),
+        plan=plan,
+    )
+    out.say(str(report))
+    for table in ([days_table(report)] if report.bought else []) + [plan_table(plan)]:
+        out.console.print(fitting_table(out.console, table))
+    out.say(f"expected cost of the plan {plan['cost'].sum():,.0f}")
     if options.html is not None:
-        console.print(str(options.html.resolve()), markup=False, soft_wrap=True)
+        out.say(str(options.html.resolve()), html=options.html.resolve())
 
 
-def _backtest(options: BuybackOptions, programme: object, bars: object, model: str) -> None:
+def _backtest(options: BuybackOptions, programme: object, bars: object, model: str, out: Output) -> None:
     """Run a programme from many first days, and print the policies."""
-    from lem_models.guard.output import json_text
     from lem_models.markets.bars import Bars
     from lem_models.programmes import BuybackProgramme
     from lem_models.programmes.page import backtest_table
@@ -116,13 +123,10 @@ def _backtest(options: BuybackOptions, programme: object, bars: object, model: s
     tested = programme.backtest(bars, policies, options.backtest, told_size=not options.untold)
     first, *others = policies
     differences = {other: tested.difference(first, other) for other in others}
-    if options.as_json:
-        typer.echo(json_text({"summary": tested.summary(), "excluded": tested.excluded, "net_minus": differences}))
-        return
-    console = make_console()
-    console.print(fitting_table(console, backtest_table(tested)))
+    out.add({"summary": tested.summary(), "excluded": tested.excluded, "net_minus": differences})
+    out.console.print(fitting_table(out.console, backtest_table(tested)))
     for reason, count in tested.excluded["reason"].value_counts().items():
-        console.print(f"{count} first days left out: {reason}", markup=False, soft_wrap=True)
+        out.say(f"{count} first days left out: {reason}")
     for other, row in differences.items():
         mean, low, high = (float(row[name].iloc[0]) for name in ("mean_bps", "low_bps", "high_bps"))
-        console.print(f"{first} minus {other}, net: {mean:+.1f} bps [{low:+.1f}, {high:+.1f}]", markup=False)
+        out.say(f"{first} minus {other}, net: {mean:+.1f} bps [{low:+.1f}, {high:+.1f}]")

@@ -12,16 +12,14 @@ from pydantic import Field
 from lem_models.cli.bars import BarsOptions
 from lem_models.cli.commands.benchmark import first_unseen, suitable_orders
 from lem_models.cli.options import as_arguments
+from lem_models.cli.output import Output, note
 from lem_models.cli.policies import BASELINES, ModelOptions, fitting_model, named_policies, named_policy
-from lem_models.cli.terminal import make_console, spinner
 from lem_models.errors import BarsError, ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lem_models.markets.bars import Bars
 
-__all__ = ["DemoOptions", "demo"]
+__all__ = ["INDEX_DAYS", "DemoOptions", "demo", "index_bars", "simulated_bars"]
 
 
 class DemoOptions(ModelOptions, BarsOptions):
@@ -31,6 +29,31 @@ class DemoOptions(ModelOptions, BarsOptions):
     out: Path = Field(Path("reports/demo"), description="Folder for the report.")
     orders: int = Field(6000, ge=100, description="Orders to execute.")
     seed: int = Field(0, description="Seed of the orders drawn and of the synthetic market.")
+
+
+INDEX_DAYS = ("2017-01-01", "2019-01-01")
+"""First day of the orders on the real bars, and the day before which they end: validation days of lem-dow-daily."""
+
+
+def index_bars() -> Bars:
+    """Real daily bars of two indices, with the years before :data:`INDEX_DAYS` as history."""
+    from lem_models.markets.bars import Bars
+
+    return Bars.sample("us-index-daily").between("2013-01-01")
+
+
+def simulated_bars(seed: int) -> Bars:
+    """A market with clustering, tails and volume spikes about as strong as in hourly crypto."""
+    from lem_models.markets.synthetic import synthetic_bars
+
+    return synthetic_bars(
+        symbols=4,
+        days=60,
+        seed=seed,
+        tail_degrees=3.5,
+        volatility_clustering=0.5,
+        volume_volatility_link=1.5,
+    )
 
 
 @dataclass(frozen=True)
@@ -56,33 +79,37 @@ class _Market:
     notes: tuple[str, ...] = ()
 
 
-def demo(options: DemoOptions) -> None:
+def demo(options: DemoOptions, out: Output) -> None:
     """Execute a few thousand orders and write a report: offline, in a quarter of a minute.
 
     Without --data the bars are real: the S&P 500 and the Nasdaq Composite in 2017 and 2018, with orders of 1 to 20
     days. A short run on a synthetic crypto market follows.
-    """
-    from rich.markup import escape
 
+    Example: lem demo
+
+    Example: lem demo --data bars.parquet --orders 1000
+    """
     from lem_models.guard.output import check_folder
 
-    console = make_console()
     check_folder(options.out)
     if options.data is not None:
         bars = options.read(options.data)
-        console.print(f"{options.data}: {bars!r}", markup=False, soft_wrap=True)
-        path = _run(options, _Market(bars, options.model, title="at work"), console)
+        note(f"{options.data}: {bars!r}")
+        path, facts = _run(options, _Market(bars, options.model, title="at work"), out)
+        runs = [facts]
     else:
         reading = as_arguments(options, BarsOptions)
         if reading:
             raise ConfigError(f"{reading[0]} is for reading --data, which is not given")
-        path = None
+        path, runs = None, []
         for market in _fitting(options, [_indices(options), _synthetic(options)]):
-            console.print(f"\n[bold]{market.heading}[/bold]")
-            path = _run(options, market, console) or path
-        console.print("\n[dim]On your bars: lem demo --data bars.parquet[/dim]")
+            out.console.print(f"\n[bold]{market.heading}[/bold]")
+            written, facts = _run(options, market, out)
+            path, runs = written or path, [*runs, facts]
+        note("on your bars: lem demo --data bars.parquet")
+    out.add({"runs": runs})
     if path is not None:
-        console.print(f"\nReport: [bold]{escape(str(path.resolve()))}[/bold]", soft_wrap=True)
+        out.say(f"\nReport: {path.resolve()}", report=path.resolve())
 
 
 def _fitting(options: DemoOptions, markets: list[_Market]) -> list[_Market]:
@@ -111,8 +138,6 @@ def _fitting(options: DemoOptions, markets: list[_Market]) -> list[_Market]:
 
 def _indices(options: DemoOptions) -> _Market:
     """Two years of real daily bars of two indices, with the years before as history."""
-    from lem_models.markets.bars import Bars
-
     model = options.model or "lem-dow-daily"
     notes = [
         "Real daily bars of the S&P 500 (SPX) and the Nasdaq Composite (IXIC), which the dependency arch ships. "
@@ -124,30 +149,20 @@ def _indices(options: DemoOptions) -> _Market:
             "two years chose its checkpoint. It never saw these two indices, but they move with the stocks it knows"
         )
     return _Market(
-        Bars.sample("us-index-daily").between("2013-01-01"),
+        index_bars(),
         model,
         "Real bars: buyback-like orders of 1 to 20 days",
         tuple(name for name in BASELINES if name != "volume_curve"),  # of daily bars it is the even pace
-        {"start": "2017-01-01", "end": "2019-01-01", "by": ("symbol", "weekday", "volatility")},
+        {"start": INDEX_DAYS[0], "end": INDEX_DAYS[1], "by": ("symbol", "weekday", "volatility")},
         "on the S&P 500 and the Nasdaq Composite, 2017 and 2018",
         tuple(notes),
     )
 
 
 def _synthetic(options: DemoOptions) -> _Market:
-    """A market with clustering, tails and volume spikes about as strong as in hourly crypto."""
-    from lem_models.markets.synthetic import synthetic_bars
-
-    bars = synthetic_bars(
-        symbols=4,
-        days=60,
-        seed=options.seed,
-        tail_degrees=3.5,
-        volatility_clustering=0.5,
-        volume_volatility_link=1.5,
-    )
+    """A simulated market about like hourly crypto."""
     return _Market(
-        bars,
+        simulated_bars(options.seed),
         options.model or "lem-crypto-hourly",
         "Synthetic bars: orders of 1 to 24 hours on a simulated crypto market",
         settings={"limit": max(options.orders // 6, 100), "min_periods": (1, 12), "information": 0, "placebos": ()},
@@ -158,20 +173,23 @@ def _synthetic(options: DemoOptions) -> _Market:
     )
 
 
-def _run(options: DemoOptions, market: _Market, console: Console) -> Path | None:
-    """Run the demo on a market; the path of its report, if it has one. Only the first rank prints and writes."""
+def _run(options: DemoOptions, market: _Market, out: Output) -> tuple[Path | None, dict[str, Any]]:
+    """Run the demo on a market: the path of its report, if it has one, and the facts for JSON.
+
+    Only the first rank prints and writes.
+    """
     from lem_models.evaluation.benchmark import BenchmarkSettings, run_benchmark
     from lem_models.report.benchmark_console import print_benchmark, print_execution, print_overview
-    from lem_models.report.benchmark_report import write_benchmark
+    from lem_models.report.benchmark_report import benchmark_facts, write_benchmark
     from lem_models.report.benchmark_tables import BenchmarkTables
     from lem_models.report.samples import sample_order
 
-    model = market.model or fitting_model(market.bars, console)
+    model = market.model or fitting_model(market.bars)
     policies = named_policies((model, *market.rivals))
     settings = {
         **suitable_orders(policies),
         "every": 1,
-        "start": None if options.data is None else first_unseen(policies, market.bars, console),
+        "start": None if options.data is None else first_unseen(policies, market.bars),
         "limit": options.orders,
         "null": 2,
         "information": 2,
@@ -180,24 +198,21 @@ def _run(options: DemoOptions, market: _Market, console: Console) -> Path | None
         "allow_frequency": options.any_frequency,
     }
     path = None
-    with console.status("executing", spinner=spinner(console)) as status:
+    command = shlex.join(["lem", "demo", *as_arguments(options)])
+    with out.progress() as progress:
         benchmark = run_benchmark(
-            policies,
-            market.bars,
-            BenchmarkSettings(**(settings | market.settings)),
-            progress=lambda text: status.update(text),
+            policies, market.bars, BenchmarkSettings(**(settings | market.settings)), progress=progress
         )
         if benchmark is None:
-            return None
+            return None, {}
         tables = BenchmarkTables(replace(benchmark, notes=(*market.notes, *benchmark.notes)))
         if market.title is not None:
-            status.update("writing the report")
-            command = shlex.join(["lem", "demo", *as_arguments(options)])
+            progress("writing the report", 0, 0)
             title = f"{benchmark.model} {market.title}"
             path = write_benchmark(tables, options.out, command=command, title=title)
     if path is None:
-        print_overview(console, tables)
+        print_overview(out.console, tables)
     else:
-        print_benchmark(console, tables)
-        print_execution(console, benchmark.results[benchmark.model], sample_order(benchmark))
-    return path
+        print_benchmark(out.console, tables)
+        print_execution(out.console, benchmark.results[benchmark.model], sample_order(benchmark))
+    return path, benchmark_facts(tables, command) if out.is_json else {}

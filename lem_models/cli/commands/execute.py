@@ -11,10 +11,10 @@ from pydantic import Field
 
 from lem_models.cli.bars import DataOptions
 from lem_models.cli.costs import CostOptions
+from lem_models.cli.output import Output
 from lem_models.cli.paths import check_readable
-from lem_models.cli.policies import ModelOptions, fitting_model, named_policy
+from lem_models.cli.policies import ModelOptions, PolicyName, fitting_model, named_policy
 from lem_models.cli.starts import ORDERS, StartOptions
-from lem_models.cli.terminal import make_console
 from lem_models.errors import OrderError
 
 __all__ = ["ExecuteOptions", "execute"]
@@ -26,7 +26,7 @@ class ExecuteOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     flags: ClassVar[dict[str, str]] = {"model": "--policy --model"}
 
     orders: Path = Field(description=ORDERS)
-    model: str | None = Field(
+    model: PolicyName | None = Field(
         None,
         description="Model or baseline by name, or your own policy as file.py:Name; default the bundled model that "
         "fits the bars.",
@@ -34,29 +34,37 @@ class ExecuteOptions(CostOptions, ModelOptions, StartOptions, DataOptions):
     out: Path = Field(Path("reports/execution"), description="Folder for the result tables.")
 
 
-def execute(options: ExecuteOptions) -> None:
+def execute(options: ExecuteOptions, out: Output) -> None:
     """Execute a table of orders; write orders.csv, schedule.csv and excluded.csv.
 
     Orders that cannot run are counted by reason. The exit code is 1 if no order could run.
+
+    Example: lem execute --data bars.parquet --orders orders.csv --policy lem-crypto-hourly --out reports/execution
     """
     from lem_models.execution import execute as execution
     from lem_models.guard.output import check_folder, to_csv
     from lem_models.orders.files import read_orders
 
-    console = make_console()
     check_folder(options.out)
     check_readable(options.data)
     check_readable(options.orders, OrderError)
     orders = read_orders(options.orders)
     bars = options.read(options.data)
     costs = options.costs(bars)
-    policy = named_policy(options.model or fitting_model(bars, console))
+    policy = named_policy(options.model or fitting_model(bars))
     result = execution.execute(
         policy, bars, orders, costs=costs, allow_frequency=options.any_frequency, starts=options.starts
     )
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), options.out / f"{name}.csv")
-    console.print(f"{result!r}\n{options.out.resolve()}", soft_wrap=True, markup=False)
+    out.say(
+        f"{result!r}\n{options.out.resolve()}",
+        folder=options.out.resolve(),
+        orders=len(result.orders),
+        excluded=result.excluded["reason"].value_counts().to_dict(),
+    )
+    if out.is_json:
+        out.add({"summary": result.summary(by=None) if len(result.orders) else []})
     if not len(result.orders):
         sys.stderr.write(f"error: no order could run; the reason of each is in {options.out / 'excluded.csv'}\n")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,9 +11,10 @@ from pydantic import Field
 from lem_models.cli.bars import BarsOptions, DataOptions
 from lem_models.cli.costs import CostOptions
 from lem_models.cli.options import as_arguments, narrowed
+from lem_models.cli.output import Output, note, warn
+from lem_models.cli.policies import BundledName
 from lem_models.cli.resuming import ResumeOptions
 from lem_models.cli.signals import advising_how_to_resume
-from lem_models.cli.terminal import make_console
 from lem_models.training.settings import FinetuneSettings
 
 __all__ = ["FinetuneOptions", "finetune"]
@@ -24,21 +26,24 @@ class FinetuneOptions(ResumeOptions, FinetuneSettings, CostOptions, DataOptions)
     flags: ClassVar[dict[str, str]] = {"start": "--from"}
 
     out: Path = Field(description="Folder of the new model.")
-    start: str | None = Field(None, description="Model to start from; default the recipe's finetune.start.")
+    start: BundledName | None = Field(None, description="Model to start from; default the recipe's finetune.start.")
     config: Path | None = Field(None, description="Recipe (YAML); default recipes/finetune.yaml.")
 
 
-def finetune(options: FinetuneOptions) -> None:
-    """Fine-tune a model on your own bars, save it, and report on unread bars whether it improved."""
-    from rich.markup import escape
+def finetune(options: FinetuneOptions, out: Output) -> None:
+    """Fine-tune a model on your own bars, save it, and report on unread bars whether it improved.
 
+    Example: lem finetune --from lem-base --data bars.parquet --out my-model
+    """
     from lem_models.training.finetune.run import finetune as adapt
     from lem_models.training.finetune.text import print_finetune
+    from lem_models.training.folder import FINETUNE_FILE
 
-    costs, console = options.costs(), make_console()
+    costs = options.costs()
+    chosen = narrowed(options, FinetuneSettings)
 
     def report(line: str) -> None:
-        console.print(line, soft_wrap=True, style="yellow" if line.startswith("warning") else "")
+        (warn if line.startswith("warning: ") else note)(line.removeprefix("warning: "))
 
     with advising_how_to_resume(options.out):
         result = adapt(
@@ -49,8 +54,9 @@ def finetune(options: FinetuneOptions) -> None:
             costs=costs,
             resume=options.resume,
             overwrite=options.overwrite,
-            settings=narrowed(options, FinetuneSettings),
+            settings=chosen.model_copy(update={"progress": chosen.progress and not out.is_quiet}),
             report=report,
         )
-    print_finetune(console, result)
-    console.print(f"\nModel: [bold]{escape(str(options.out.resolve()))}[/bold] (with finetune.json)", soft_wrap=True)
+    out.add(json.loads((options.out / FINETUNE_FILE).read_text(encoding="utf-8")))
+    print_finetune(out.console, result)
+    out.say(f"\nModel: {options.out.resolve()} (with finetune.json)", model=options.out.resolve())

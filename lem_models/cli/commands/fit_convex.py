@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from lem_models.cli.bars import DataOptions
-from lem_models.cli.terminal import make_console, spinner
+from lem_models.cli.output import Output
 from lem_models.errors import ConfigError
 from lem_models.training.settings import FinetuneSettings
 
@@ -41,10 +41,12 @@ class FitConvexOptions(DataOptions):
     seed: int = Field(0, ge=0, description="Seed of the draws of orders.")
 
 
-def fit_convex(options: FitConvexOptions) -> None:
+def fit_convex(options: FitConvexOptions, out: Output) -> None:
     """Fit the convex policy to bars, and print how closely it tracks the VWAP beside the constant curve and TWAP.
 
     The policy can be used wherever a policy has a name: lem benchmark --baselines twap,FOLDER
+
+    Example: lem fit-convex --data bars.parquet --out my-convex
     """
     import pandas as pd
 
@@ -54,16 +56,15 @@ def fit_convex(options: FitConvexOptions) -> None:
     from lem_models.baselines.tracking.fit import durations_up_to, fit_tracking, fixed_orders
     from lem_models.evaluation.tracking import tracking_ratios
     from lem_models.features.market import Market
-    from lem_models.report.console import rich_table
     from lem_models.report.policy_tables import tracking_ratio_table
 
-    console = make_console()
     check_target(options.out)
     bars = _without(options.read(options.data), options.held_out)
     train_end, validation_end = _borders(bars, options)
     bars = bars.between(end=validation_end)  # the days of the test stay unread
     durations = durations_up_to(options.horizon)
-    with console.status("fitting", spinner=spinner(console)) as status:
+    steps = 3 * len(durations)  # orders and fit of each duration, then its validation
+    with out.progress() as progress:
         fitted = fit_tracking(
             bars,
             train_end=train_end,
@@ -72,12 +73,12 @@ def fit_convex(options: FitConvexOptions) -> None:
             huber=options.huber,
             orders=options.orders,
             seed=options.seed,
-            progress=lambda text: status.update(text),
+            progress=lambda text, done, _: progress(text, done, steps),
         )
         policies = {"constant curve": BackloadedCurve(fitted), "convex": ConvexPolicy(fitted)}
         market, rows = Market(bars), []
-        for periods, table in zip(durations, fitted.tables, strict=True):
-            status.update(f"validating orders of {periods} periods")
+        for number, (periods, table) in enumerate(zip(durations, fitted.tables, strict=True)):
+            progress(f"validating orders of {periods} periods", 2 * len(durations) + number, steps)
             # Not the orders that chose the ridge, though of the same days.
             drawn = fixed_orders(
                 bars, periods, start=train_end, end=validation_end, limit=options.orders // 3, seed=options.seed + 1
@@ -85,13 +86,13 @@ def fit_convex(options: FitConvexOptions) -> None:
             ratios = tracking_ratios(policies, market, drawn)
             rows.append(ratios.assign(periods=periods, ridge=table.ridge).query("policy != 'twap'"))
         path = fitted.write(options.out)
-    console.print(rich_table(tracking_ratio_table(pd.concat(rows, ignore_index=True), by=("periods", "ridge"))))
-    console.print(
+    out.table("tracking", tracking_ratio_table(pd.concat(rows, ignore_index=True), by=("periods", "ridge")))
+    out.say(
         f"Fitted on orders before {train_end}, validated on orders before {validation_end}; no later bar was read.\n"
         f"{path.resolve()}",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
+        train_end=train_end,
+        validation_end=validation_end,
+        file=path.resolve(),
     )
 
 

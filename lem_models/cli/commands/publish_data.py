@@ -10,8 +10,9 @@ import typer
 from pydantic import Field, field_validator
 
 from lem_models.cli.bars import BarsOptions
-from lem_models.cli.commands.models.publish_model import DESTINATION_FLAGS, DRY_RUN
+from lem_models.cli.commands.models.publish_model import DESTINATION_FLAGS, DRY_RUN, say_plan
 from lem_models.cli.options import narrowed
+from lem_models.cli.output import Output, note
 from lem_models.errors import ConfigError
 from lem_models.hub.settings import BarsUpload
 
@@ -34,21 +35,23 @@ class PublishDataOptions(BarsOptions, BarsUpload):
         return None if given is None else dict(map(_meaning, given))
 
 
-def publish_data(options: PublishDataOptions) -> None:
-    """Publish bars as a data set of parquet shards with a card; print the URL."""
+def publish_data(options: PublishDataOptions, out: Output) -> None:
+    """Publish bars as a data set of parquet shards with a card; print the URL.
+
+    Example: lem publish data bars.parquet --to org/bars --licence cc0-1.0 --dry-run
+    """
     from lem_models.hub.datasets import push
     from lem_models.hub.datasets.licence import read_licence
 
     upload = narrowed(options, BarsUpload)
     read_licence(upload.licence)  # before a large file is read
     bars = options.read(options.file)
-    typer.echo(f"{options.file}: {bars!r}")
+    note(f"{options.file}: {bars!r}")
     if options.dry_run:
         plan = push.plan_bars(bars, upload)
-        typer.echo(f"{plan}\n\n{plan.card}\ndry run: nothing was sent")
+        say_plan(out, plan, is_sent=False, more=plan.card)
         return
-    plan = push.publish_bars(bars, upload)
-    typer.echo(f"{plan}\n\npublished: {plan.url}")
+    say_plan(out, push.publish_bars(bars, upload), is_sent=True)
 
 
 def _meaning(text: str) -> tuple[str, str]:

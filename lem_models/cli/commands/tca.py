@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import typer
 from pydantic import Field
 
 from lem_models.cli.bars import DataOptions, read_pairs
 from lem_models.cli.costs import CostOptions
+from lem_models.cli.output import Output
 from lem_models.cli.paths import check_readable
-from lem_models.cli.policies import comma_separated, named_policies
-from lem_models.cli.terminal import make_console, spinner
+from lem_models.cli.policies import PolicyNames, comma_separated, named_policies
 from lem_models.errors import OrderError
 
 __all__ = ["TcaOptions", "tca"]
@@ -22,8 +22,6 @@ __all__ = ["TcaOptions", "tca"]
 
 class TcaOptions(CostOptions, DataOptions):
     """Options of ``lem tca``."""
-
-    flags: ClassVar[dict[str, str]] = {"as_json": "--json"}
 
     fills: Annotated[Path, typer.Argument()] = Field(
         description="Fills: .csv, .parquet or .json, with time, quantity and price."
@@ -36,7 +34,7 @@ class TcaOptions(CostOptions, DataOptions):
     decisions: Path | None = Field(
         None, description="What was wanted: start, quantity, and order_id and end if there are any."
     )
-    against: list[str] | None = Field(
+    against: list[PolicyNames] | None = Field(
         None, description="Policies to execute the same orders with: names, several times or comma-separated."
     )
     benchmark: str = Field("vwap", description="Benchmark of orders without a table: vwap, twap, full_vwap or arrival.")
@@ -48,20 +46,20 @@ class TcaOptions(CostOptions, DataOptions):
     )
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
     out: Path = Field(Path("reports/tca"), description="Folder for the page and the tables.")
-    as_json: bool = Field(False, description="Print all properties as JSON.")
     seed: int = Field(0, description="Seed of the bootstrap.")
 
 
-def tca(options: TcaOptions) -> None:
+def tca(options: TcaOptions, out: Output) -> None:
     """Measure real fills: slippage, its causes, and what policies would have paid; one HTML file.
 
     Writes tca.html, tca.json, orders.csv and fills.csv. The exit code is 1 if no order could be measured.
+
+    Example: lem tca fills.csv --data bars.parquet --against twap,volume_curve
     """
     from lem_models.evaluation.tca import analyse_fills
-    from lem_models.guard.output import check_folder, json_text, to_csv, to_json
+    from lem_models.guard.output import check_folder, to_csv, to_json
     from lem_models.report.tca.text import print_analysis
 
-    console = make_console()
     check_folder(options.out)
     check_readable(options.data)
     for path in (options.fills, options.orders, options.decisions):
@@ -74,10 +72,8 @@ def tca(options: TcaOptions) -> None:
         columns = read_pairs(options.fills_columns, "--fills-columns takes OURS=THEIRS")
     bars = options.read(options.data)
     costs = options.costs(bars)
-    status = console.status("measuring", spinner=spinner(console))
-    if not options.as_json:
-        status.start()
-    try:
+    with out.progress() as progress:
+        progress("measuring", 0, 0)
         analysis = analyse_fills(
             options.fills,
             bars,
@@ -95,16 +91,12 @@ def tca(options: TcaOptions) -> None:
         )
         title, command = f"Execution of {options.fills.name}", shlex.join(["lem", *sys.argv[1:]])
         page = analysis.to_html(options.out / "tca.html", title=title, command=command)
-    finally:
-        status.stop()
     to_json(analysis.as_dict(), options.out / "tca.json")
     to_csv(analysis.orders, options.out / "orders.csv")
     to_csv(analysis.fills, options.out / "fills.csv")
-    if options.as_json:
-        typer.echo(json_text(analysis.as_dict()))
-    else:
-        print_analysis(console, analysis)
-        console.print(f"\n{page.resolve()}", markup=False, soft_wrap=True)
+    out.add(analysis.as_dict())
+    print_analysis(out.console, analysis)
+    out.say(f"\n{page.resolve()}", page=page.resolve())
     if not len(analysis.orders):
         sys.stderr.write("error: no order could be measured; the reasons are in tca.json\n")
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.errors import DeskError
@@ -139,8 +139,7 @@ class BarFault(Event):
     message: str
 
 
-@dataclass(frozen=True)
-class DecisionEntry:
+class DecisionEntry(NamedTuple):
     """The decision of one order; one row of :class:`Decided`.
 
     Attributes:
@@ -284,15 +283,19 @@ class Filled(Event):
         child: Child order that it belongs to; empty where none was open.
         late: Whether the bar of the child order had closed.
         over: Units (or money) beyond the amount of the order, through this fill.
+        time: When the venue filled it, nanoseconds UTC; when it was taken in where the venue did not say, ``None`` in
+            logs of version 1.
     """
 
     kind: ClassVar[str] = "filled"
+    version: ClassVar[int] = 2
     fill: str
     quantity: Decimal
     price: Decimal
     child: str
     late: bool = False
     over: Decimal = Decimal(0)
+    time: int | None = None
 
 
 @dataclass(frozen=True)
@@ -366,9 +369,8 @@ class Recorded:
 EVENTS: dict[str, type[Event]] = {each.kind: each for each in Event.__subclasses__()}
 """Kinds of events by name."""
 
-_DECIMALS = {kind: {f.name for f in fields(kind) if f.type == "Decimal"} for kind in (*EVENTS.values(), DecisionEntry)}
+_DECIMALS = {kind: {f.name for f in fields(kind) if f.type == "Decimal"} for kind in EVENTS.values()}
 _TUPLES = {kind: {f.name for f in fields(kind) if str(f.type).startswith("tuple")} for kind in EVENTS.values()}
-_ENTRY = tuple(f.name for f in fields(DecisionEntry))
 
 
 def to_payload(event: Event) -> str:
@@ -413,26 +415,15 @@ def _bar(row: list[Any]) -> Bar:
 
 def _row(entry: DecisionEntry) -> list[object]:
     """The values of a decision in the order of its fields; written out, because a bar close has thousands."""
-    return [
-        entry.order,
-        entry.seq,
-        entry.period,
-        entry.revision,
-        entry.start,
-        plain_text(entry.quantity),
-        plain_text(entry.notional),
-        entry.wish,
-        plain_text(entry.carry),
-        entry.finish,
-        entry.takes_all,
-        entry.reason,
-    ]
+    order, seq, period, revision, start, quantity, notional, wish, carry, finish, takes_all, reason = entry
+    amounts = plain_text(quantity), plain_text(notional), wish, plain_text(carry)
+    return [order, seq, period, revision, start, *amounts, finish, takes_all, reason]
 
 
 def _entry(row: list[Any]) -> DecisionEntry:
-    decimals = _DECIMALS[DecisionEntry]
-    values: dict[str, Any] = {name: Decimal(v) if name in decimals else v for name, v in zip(_ENTRY, row, strict=True)}
-    return DecisionEntry(**values)
+    order, seq, period, revision, start, quantity, notional, wish, carry, finish, takes_all, reason = row
+    amounts = Decimal(quantity), Decimal(notional), wish, Decimal(carry)
+    return DecisionEntry(order, seq, period, revision, start, *amounts, finish, takes_all, reason)
 
 
 def _plain(value: object) -> object:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timezone
+from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -83,6 +83,7 @@ class Fill:
         price: Price.
         id: Label of the fill, unique in the order: a fill that comes twice is booked once.
         child: Label of the child order; by default the last one.
+        time: When it was filled, with a zone: a time, or a text of ISO 8601. By default when the desk takes it in.
     """
 
     order: str
@@ -90,6 +91,7 @@ class Fill:
     price: Decimal
     id: str
     child: str | None = None
+    time: datetime | str | None = None
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,13 @@ import pyarrow.ipc
 
 from lem_models.desk.log.events import Bar
 from lem_models.desk.market_data.feed import Fault
-from lem_models.desk.orders.times import next_start
 from lem_models.errors import BarsError, BarsWarning, OrderError
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.exchange import Exchange
 from lem_models.markets.calendar.frequency import DAY, clock, moment
 from lem_models.markets.calendar.grid import Grid
-from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock
+from lem_models.markets.calendar.kinds import Calendar, Calendars, RoundTheClock, next_start
 from lem_models.markets.live_bars import BarReader, ClosedBar, followed_by
 from lem_models.markets.validation import VALUES, Columns
 

@@ -15,7 +15,7 @@ from typing import Literal
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
 
-__all__ = ["CURRENCIES", "Amount", "decimal_of", "plain_text", "read_amount"]
+__all__ = ["CURRENCIES", "Amount", "decimal_of", "grouped_text", "money_text", "plain_text", "read_amount"]
 
 CURRENCIES = frozenset(
     [
@@ -49,6 +49,7 @@ CURRENCIES = frozenset(
 )
 """Words for money."""
 
+_CENT = Decimal("0.01")
 _UNITS = frozenset(["unit", "units", "share", "shares", "contract", "contracts", "coin", "coins"])
 _FACTORS = {
     "k": 3,
@@ -64,7 +65,7 @@ _FORM = re.compile(
     r"(?P<factor>k|thousand|mn|mio|million|bn|billion)?\s*(?P<word>[A-Za-z][\w.\-]*)?",
     re.IGNORECASE,
 )
-_DIGITS = 38  # more than any venue has, and less than would slow arithmetic down
+_DIGITS = 24  # more than any venue has, and few enough that sums of 28 digits are exact
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,32 @@ def plain_text(value: Decimal) -> str:
     """
     if not value:
         return "0"
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text
+
+
+def grouped_text(value: Decimal) -> str:
+    """A decimal number for people: with commas, without zeros at its end.
+
+    Example:
+        >>> grouped_text(Decimal("1507433.810")), grouped_text(Decimal("-0.5"))
+        ('1,507,433.81', '-0.5')
+    """
+    whole, _, decimals = plain_text(abs(value)).partition(".")
+    return f"{'-' if value < 0 else ''}{int(whole):,}" + (f".{decimals}" if decimals else "")
+
+
+def money_text(value: Decimal) -> str:
+    """Money for people: from 1 on to hundredths. What is computed has up to twelve digits after the point.
+
+    Example:
+        >>> money_text(Decimal("60376.961579219721")), money_text(Decimal("0.000123"))
+        ('60,376.96', '0.000123')
+    """
+    return grouped_text(value.quantize(_CENT) if abs(value) >= 1 else value)
 
 
 def read_amount(value: object, symbol: str) -> Amount:

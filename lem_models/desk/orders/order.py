@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, StrictStr, ValidationError, field_serializer
 
 from lem_models.desk.orders.amounts import decimal_of, plain_text, read_amount
+from lem_models.desk.orders.sizing import Constraints
 from lem_models.desk.orders.times import check_duration, check_time
 from lem_models.errors import LEMError, OrderError
 from lem_models.guard.settings import Settings
@@ -26,6 +27,7 @@ __all__ = ["DeskOrder"]
 
 _DECIMALS = ("lot_size", "tick_size", "min_notional", "min_quantity")
 _MOST_LABEL = 120
+_MOST_LOTS = 10**18
 
 
 class DeskOrder(Settings):
@@ -138,6 +140,11 @@ class DeskOrder(Settings):
         """Whether the amount is money."""
         return self.target is Target.NOTIONAL
 
+    @cached_property
+    def constraints(self) -> Constraints:
+        """The venue's minimums."""
+        return Constraints(self.lot_size, self.min_quantity, self.min_notional)
+
     @property
     def label(self) -> str:
         """The order's ``id``; empty before a desk has given it one."""
@@ -187,6 +194,13 @@ class DeskOrder(Settings):
                 rule="min_quantity",
             )
         lot = self.lot_size
+        if lot is not None and self.amount / lot > _MOST_LOTS:
+            raise OrderError(
+                f"the amount {plain_text(self.amount)} is more than {_MOST_LOTS:,} lots of {plain_text(lot)}: take a "
+                "larger lot_size",
+                field="lot_size",
+                rule="most lots",
+            )
         if lot is not None and self.amount % lot:
             below = self.amount // lot * lot
             near = " or ".join(plain_text(each) for each in (below, below + lot) if each > 0)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import NamedTuple
 
 from lem_models.desk.orders.amounts import plain_text
 
@@ -22,6 +23,7 @@ __all__ = ["Constraints", "Sized", "engine_lots", "held_inside", "size_notional"
 
 _ZERO = Decimal(0)
 _DIGITS = 12  # of an order, in which wishes are rounded and orders without lots are cut
+_PART = Decimal(1).scaleb(-_DIGITS)
 _NEAR = Decimal("1e-9")  # of the order: a wish that close to all that is left takes it
 _LOTS_PER_PERIOD = 4
 
@@ -54,8 +56,7 @@ class Constraints:
         return least, rule
 
 
-@dataclass(frozen=True)
-class Sized:
+class Sized(NamedTuple):
     """A child order.
 
     Attributes:
@@ -114,7 +115,7 @@ def size_quantity(
     wished = _wished(wish, amount, step) + carry
     wanted = left if takes_all or wished >= left - _NEAR * amount else wished
     whole = left if constraints.lot is None else _down(left, step)  # fills may have left less than a lot
-    return _sized(min(wanted, whole), whole, step, least, rule, cap)
+    return _sized(wanted, whole, step, least, rule, cap)
 
 
 def size_notional(
@@ -172,8 +173,10 @@ def _sized(wanted: Decimal, left: Decimal, step: Decimal, least: Decimal, rule: 
         return Sized(_ZERO)
     if left < least:
         return Sized(_ZERO, _ZERO, f"{plain_text(left)} left is less than {rule} allows ({plain_text(least)})")
-    takes_all, wanted = wanted >= left, min(wanted, left)
-    most = left if cap is None else min(left, _down(cap, step))
+    takes_all = wanted >= left
+    wanted, most = left if takes_all else wanted, left
+    if cap is not None:
+        most = min(left, _down(cap, step))
     limited = wanted > most
     quantity = most if limited else left if takes_all else _down(wanted, step)
     rest = left - quantity
@@ -185,17 +188,19 @@ def _sized(wanted: Decimal, left: Decimal, step: Decimal, least: Decimal, rule: 
     if limited:
         reason = "held by max_participation" if quantity else f"max_participation allows less than {rule}"
         return Sized(max(quantity, _ZERO), _ZERO, reason)
-    carry = max(wanted - quantity, _ZERO)
-    if quantity or not carry:
+    carry = wanted - quantity
+    if carry <= 0:
+        return Sized(quantity)
+    if quantity:
         return Sized(quantity, min(carry, least))
     return Sized(quantity, min(carry, least), f"{plain_text(_short(carry))} is carried: less than {rule} allows")
 
 
 def _wished(wish: float, amount: Decimal, step: Decimal) -> Decimal:
     """A wish in units of the amount. A wish that is a rounding error short of whole steps is those steps."""
-    exact = Decimal(repr(round(max(wish, 0.0), _DIGITS))) * amount
-    whole = (exact / step).to_integral_value()
-    return whole * step if abs(exact - whole * step) <= amount.copy_abs() * _NEAR / 1000 else exact
+    exact = Decimal(round(max(wish, 0.0) * 10**_DIGITS)) * _PART * amount
+    whole = (exact / step).to_integral_value() * step
+    return whole if abs(exact - whole) <= amount * _PART else exact
 
 
 def _short(value: Decimal) -> Decimal:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.orders.times import SESSIONS, next_start, steps
+from lem_models.desk.orders.times import SESSIONS, steps
 from lem_models.errors import BarsError, OrderError
 from lem_models.guard.timestamps import read_moment
 from lem_models.markets.calendar.frequency import moment
-from lem_models.markets.calendar.kinds import Calendar
+from lem_models.markets.calendar.kinds import Calendar, next_start
 from lem_models.markets.order_placing import bars_in
 from lem_models.orders.durations import Duration, read_duration
 from lem_models.orders.rules import MAX_PERIODS

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import numpy as np
-
-from lem_models.errors import BarsError, OrderError
+from lem_models.errors import OrderError
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, read_moment
 from lem_models.markets.calendar.frequency import moment
-from lem_models.markets.calendar.kinds import Calendar
+from lem_models.markets.calendar.kinds import Calendar, next_start
 from lem_models.orders.durations import read_duration
 from lem_models.orders.rules import MAX_PERIODS
 
-__all__ = ["SESSIONS", "check_duration", "check_time", "next_start", "steps"]
+__all__ = ["SESSIONS", "check_duration", "check_time", "duration_or_bars", "steps"]
 
 SESSIONS = re.compile(r"(\d{1,4})\s*sessions?", re.IGNORECASE)
 """A number of sessions in words."""
+_MOST_DIGITS = 9  # of a number of bars; a longer one stays a text, and is refused
 
 
 def check_time(value: object, field: str) -> str:
@@ -70,12 +69,14 @@ def check_duration(value: object, field: str) -> int | str:
     )
 
 
-def next_start(calendar: Calendar, timestamp: int) -> int:
-    """Start of the next bar; a schedule is extended as far as it needs to be."""
-    try:
-        return calendar.next_start(timestamp)
-    except BarsError:
-        return calendar.followed_by(np.array([timestamp + calendar.frequency.value])).next_start(timestamp)
+def duration_or_bars(text: str) -> str | int:
+    """A duration as it is, and a number alone as a number of bars.
+
+    Example:
+        >>> duration_or_bars("12h"), duration_or_bars("12")
+        ('12h', 12)
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else text
 
 
 def steps(calendar: Calendar, timestamp: int) -> Iterator[int]:

@@ -1,15 +1,15 @@
 """What may become of an order: bands of its remaining schedule, its end and its slippage, from simulated bars.
 
-The policy that decides the order is run on every path of :func:`~lem_models.desk.outlook.bar_paths.simulate_bars`, from
-where the order stands: its fills so far count, child orders are sized in lots and capped as the desk sizes them, and
-what is sent fills at the VWAP of its bar, up to the participation limit. A forecast moves with the model's decisions
-and with the market's own past. It knows nothing of news, and trading moves no price in it.
+The policy that decides the order is run on every path of
+:func:`~lem_models.evaluation.outlook.bar_paths.simulate_bars`, from where the order stands: its fills so far count,
+child orders are sized in lots and capped as the desk sizes them, and what is sent fills at the VWAP of its bar, up to
+the participation limit. A forecast moves with the model's decisions and with the market's own past. It knows nothing of
+news, and trading moves no price in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 
 from lem_models.desk.engine import Entry, begun_of, engine_order
-from lem_models.desk.intake import constraints_of
 from lem_models.desk.log.state import OrderState
 from lem_models.desk.orders.sizing import Sized, held_inside, size_notional, size_quantity
-from lem_models.desk.outlook.bar_paths import BarPaths, simulate_bars
 from lem_models.errors import BarsError, OrderError
+from lem_models.evaluation.outlook.bar_paths import BarPaths, simulate_bars
+from lem_models.evaluation.outlook.forecast import Band, Forecast, finish_band
 from lem_models.execution.live import Begun, Filled, LiveOrders
 from lem_models.execution.measures import shortfall_bps, slippage_bps
 from lem_models.execution.policy import Policy, lookback_of, sessions_of
@@ -33,117 +33,12 @@ from lem_models.markets.calendar.frequency import moment
 from lem_models.orders.rules import SIZE_SESSIONS
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 
-__all__ = ["QUANTILES", "Band", "Forecast", "forecast_order", "slippage_of_paths"]
+__all__ = ["forecast_order", "slippage_of_paths"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-QUANTILES = (0.1, 0.5, 0.9)
-"""Quantiles of a band."""
-
 _ZERO = Decimal(0)
-_WHOLE = 1 - 1e-9  # of an order: a float sum of exact fills is whole to so much
-
-
-@dataclass(frozen=True)
-class Band:
-    """Quantiles of a number, those of :data:`QUANTILES`.
-
-    Attributes:
-        low: 10 %.
-        middle: 50 %.
-        high: 90 %.
-    """
-
-    low: float
-    middle: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Floats) -> Band:
-        """The band of a sample."""
-        low, middle, high = np.quantile(values, QUANTILES).tolist()
-        return cls(low, middle, high)
-
-    def as_dict(self) -> dict[str, float]:
-        """The band for JSON."""
-        return {"p10": self.low, "p50": self.middle, "p90": self.high}
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Bands of the rest of an order.
-
-    Attributes:
-        paths: Number of paths.
-        blocks: Blocks of the past that could be drawn.
-        start: Start of each bar to come, nanoseconds UTC, [periods].
-        traded: Part of the order that trades in each of them.
-        filled: Part of the order that is filled at the end of each.
-        finish: End of the bar with the last fill, nanoseconds UTC: quantiles of the paths on which the order completes;
-            ``None`` if it does on none.
-        complete: Part of the paths on which it completes.
-        slippage_bps: Final slippage against the order's own benchmark, gross, with the fills so far; positive = cost.
-        benchmark: Name of the benchmark.
-    """
-
-    paths: int
-    blocks: int
-    start: Integers
-    traded: tuple[Band, ...]
-    filled: tuple[Band, ...]
-    finish: tuple[int, int, int] | None
-    complete: float
-    slippage_bps: Band
-    benchmark: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """The forecast for JSON; times in ISO 8601."""
-        finish = None
-        if self.finish is not None:
-            names = ("p10", "p50", "p90")
-            finish = {name: moment(at).isoformat() for name, at in zip(names, self.finish, strict=True)}
-        return {
-            "paths": self.paths,
-            "blocks": self.blocks,
-            "schedule": [
-                {"start": moment(int(at)).isoformat(), "traded": traded.as_dict(), "filled": filled.as_dict()}
-                for at, traded, filled in zip(self.start, self.traded, self.filled, strict=True)
-            ],
-            "finish": finish,
-            "complete": self.complete,
-            "slippage_bps": self.slippage_bps.as_dict(),
-            "benchmark": self.benchmark,
-        }
-
-    def __str__(self) -> str:
-        """A table, and a sentence on the end and the slippage."""
-        by_day = len(self.start) > 1 and int(self.start[1] - self.start[0]) >= 86_400 * 10**9
-        form = "%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M"
-        lines = [
-            f"forecast: 10 / 50 / 90 % of {self.paths} simulated paths",
-            "  bar from (UTC)     trades, %          filled, %",
-        ]
-        for at, traded, filled in zip(self.start, self.traded, self.filled, strict=True):
-            lines.append(f"  {moment(int(at)):{form}}".ljust(21) + f"{_percents(traded)}   {_percents(filled)}")
-            if filled.low >= _WHOLE:
-                break
-        if self.finish is None:
-            lines.append("done: on no path within its time")
-        else:
-            ends = " / ".join(f"{moment(at):{form}}" for at in self.finish)
-            rest = "" if self.complete == 1 else f"; on {1 - self.complete:.0%} of the paths something is left"
-            lines.append(f"done by: {ends} UTC{rest}")
-        band = self.slippage_bps
-        lines.append(
-            f"slippage against {self.benchmark}: {band.low:+.1f} / {band.middle:+.1f} / {band.high:+.1f} bps "
-            "(positive = cost; before costs)"
-        )
-        return "\n".join(lines)
-
-
-def _percents(band: Band) -> str:
-    return " /".join(f"{100 * each:5.1f}" for each in (band.low, band.middle, band.high))
 
 
 def forecast_order(
@@ -249,7 +144,7 @@ def _sized(order: OrderState, bar: int, wish: float, left: Decimal, carry: Decim
         volume = order.expected[bar] if bar < len(order.expected) else 0.0
         cap = Decimal(repr(volume)) * Decimal(repr(wanted.max_participation))
     size = size_notional if wanted.is_notional else size_quantity
-    return size(wish, wanted.amount, left, carry=carry, constraints=constraints_of(wanted), price=price, cap=cap)
+    return size(wish, wanted.amount, left, carry=carry, constraints=wanted.constraints, price=price, cap=cap)
 
 
 def _copies(own: Bars, names: list[str]) -> Bars:
@@ -298,11 +193,7 @@ def _bands(
     last = np.where(traded > 0, np.arange(traded.shape[1]), -1).max(axis=1)
     # Money is spent to the lot, so what is complete may be a little less than all of it.
     filled[is_done[:, None] & (np.arange(traded.shape[1]) >= last[:, None])] = 1.0
-    finish = None
-    if is_done.any():
-        ends = simulated.timestamp[np.maximum(last, 0)][is_done] + order.terms.step
-        low, middle, high = (int(each) for each in np.quantile(ends, QUANTILES, method="inverted_cdf"))
-        finish = low, middle, high
+    finish = finish_band(simulated.timestamp[np.maximum(last, 0)][is_done] + order.terms.step)
     slippage = slippage_of_paths(order, own, past, simulated, units, money, filled[:, -1])
     known = slippage[np.isfinite(slippage)]
     return Forecast(

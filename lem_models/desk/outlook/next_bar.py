@@ -8,7 +8,7 @@ the coming bar and a forecast of the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -20,12 +20,13 @@ from lem_models.desk.log.state import OrderState
 from lem_models.desk.market_data.feed import Fill
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.outlook.forecast import Forecast, forecast_order
+from lem_models.desk.outlook.forecast import forecast_order
 from lem_models.desk.running.bar_sources import closed_by
 from lem_models.desk.running.fill_files import FillRow
 from lem_models.desk.status import OrderStatus
 from lem_models.desk.store.event_store import MemoryStore
 from lem_models.errors import BarsError, LEMError, OrderError
+from lem_models.evaluation.outlook.forecast import Forecast
 from lem_models.execution.policy import Policy
 from lem_models.guard.timestamps import MomentError, read_moment
 from lem_models.markets.bars import Bars
@@ -311,7 +312,7 @@ def _replayed(
             fills = [paper] if paper is not None else []
         if decision is not None:
             # A reported fill names no child order of this replay.
-            fills = [Fill(f.order, f.quantity, f.price, f.id, None if given is not None else f.child) for f in fills]
+            fills = [replace(each, child=None if given is not None else each.child) for each in fills]
         desk.observe(frame.iloc[[row]], fills=fills)
         after = desk.order(label)
         if decision is not None:
@@ -330,7 +331,7 @@ def _replayed(
     if given:
         clock[0] = max(clock[0], int(own.timestamp[-1]) + step)
         rest = [fill for fills in given.values() for fill in fills]
-        desk.fills([Fill(fill.order, fill.quantity, fill.price, fill.id) for fill in rest])
+        desk.fills([replace(fill, child=None) for fill in rest])
     return schedule
 
 

@@ -20,6 +20,7 @@ from lem_models.desk.orders.amounts import decimal_of
 from lem_models.errors import ConfigError, LEMError
 from lem_models.guard.text import shown
 from lem_models.guard.timestamps import MomentError, read_moment
+from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["FillFile", "FillRow"]
 
@@ -60,7 +61,14 @@ class FillRow:
 
     def of(self, order: str) -> Fill:
         """The fill, of an order where the line names none."""
-        return Fill(self.order or order, self.quantity, self.price, self.id, self.child)
+        return Fill(
+            self.order or order,
+            self.quantity,
+            self.price,
+            self.id,
+            self.child,
+            None if self.at is None else moment(self.at),
+        )
 
 
 class FillFile:

@@ -250,6 +250,8 @@ class DeskThread:
                 self._take(desk, task)
             elif self._stopping:
                 return
+            elif desk.tidy():
+                self._tell_all(desk)
             elif now - collected > _COLLECT and not gc.isenabled():
                 gc.collect()  # while nothing waits: in the middle of a close it would take longer than the close
                 collected = time.monotonic()
@@ -330,9 +332,6 @@ class DeskThread:
             each.future.set_result(result)
         if change is not None:
             self._publish(Change(change.position), self._expected(desk))
-        if close is not None:
-            desk.tidy()  # the decisions are out, and the next close is a bar away
-            self._tell_all(desk)
 
     def _at_once(self, desk: Desk, tasks: Sequence[_Fills | _Bars]) -> list[Any]:
         results: list[Any] = []

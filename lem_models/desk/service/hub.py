@@ -60,13 +60,12 @@ class Hub:
     Attributes:
         decisions: Rows of the decisions in force by order.
         position: Place in the log that they follow from.
-        last_close: Start of the last bar, nanoseconds UTC; 0 before the first.
         stages: Times of the last closes.
     """
 
     def __init__(self) -> None:
         self.decisions: dict[str, dict[str, Any]] = {}
-        self.position = self.last_close = 0
+        self.position = 0
         self.stages: deque[Stages] = deque(maxlen=_KEPT)
         self._listeners: set[Listener] = set()
 
@@ -101,8 +100,6 @@ class Hub:
             self.decisions[row["order_id"]] = row
         for label in change.over:
             self.decisions.pop(label, None)
-        if change.closes:
-            self.last_close = max(change.closes)
         if change.stages is not None:
             self.stages.append(change.stages)
         if text is not None:

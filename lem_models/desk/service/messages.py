@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._:~-]{0,119}$"
+NAMES = r"^([A-Za-z0-9._-]+(,[A-Za-z0-9._-]+){0,7})?$"
 MOMENT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$"
 
 Label: TypeAlias = Annotated[str, Field(pattern=LABEL, description="Letters, digits, and . _ : ~ -")]
@@ -132,6 +133,9 @@ class FillIn(_In):
     price: Number
     id: Annotated[str, Field(min_length=1, max_length=120)]
     child: Annotated[str, Field(max_length=160)] | None = None
+    time: Annotated[str, Field(pattern=MOMENT)] | None = Field(
+        None, description="When the venue filled it, ISO 8601 with a zone; by default when it comes in."
+    )
 
 
 class FillsIn(_In):
@@ -253,26 +257,15 @@ class Feed(BaseModel):
     message: str
 
 
-class PeriodOut(BaseModel):
-    """One bar of an order; ``start`` and ``vwap`` are null while it runs."""
-
-    start: str | None
-    quantity: str
-    average_price: str | None
-    vwap: float | None
-
-
 class Report(BaseModel):
-    """An order against its market so far; a positive slippage is a cost."""
+    """What an order cost, and why, as ``lem desk report --json`` prints it; a positive slippage is a cost."""
 
-    order: OrderOut
-    arrival_price: float
-    average_price: float | None
-    vwap: float | None = Field(description="Of the bars since the start.")
-    slippage_to_arrival_bps: float | None
-    slippage_to_vwap_bps: float | None
-    participation: float | None = Field(description="Filled units by the volume of the bars since the start.")
-    periods: list[PeriodOut]
+    model_config = ConfigDict(populate_by_name=True)
+
+    schema_: int = Field(alias="schema")
+    status: dict[str, Any] = Field(description="Where the order stands.")
+    notes: list[str] = Field(description="What happened on the way.")
+    costs: dict[str, Any] = Field(description="Totals, causes, reversion, and the comparison with policies.")
 
 
 class Status(BaseModel):
@@ -285,7 +278,7 @@ class Status(BaseModel):
     symbols: int
     clients: int
     waiting: int
-    last_close: str | None
+    last_close: str | None = Field(description="Start of the last bar.")
     last_decide_ms: float | None
     faults: dict[str, int]
     active: list[OrderOut] = Field(description="The first of the active orders.")

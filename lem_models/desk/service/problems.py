@@ -16,7 +16,9 @@ from lem_models.errors import BarsError, DeskError, LEMError, OrderError, one_li
 __all__ = ["PROBLEM_JSON", "Problem", "ProblemError", "handle_errors", "problem_of", "responses"]
 
 PROBLEM_JSON = "application/problem+json"
-_CONFLICTS = frozenset(["unique id", "one fill a label", "one id a order", "active order", "history"])
+_CONFLICTS = frozenset(
+    ["unique id", "one fill a label", "one id a order", "active order", "history", "fills", "closed bars only"]
+)
 _TITLES = {
     OrderError: ("order", "The order is refused"),
     BarsError: ("bars", "The bars are refused"),

@@ -15,6 +15,7 @@ from lem_models.desk.desk import Desk
 from lem_models.desk.service.hub import encoded
 from lem_models.desk.service.messages import (
     LABEL,
+    NAMES,
     Accepted,
     Amendment,
     BarIn,
@@ -38,9 +39,9 @@ from lem_models.desk.service.messages import (
 )
 from lem_models.desk.service.problems import ProblemError, responses
 from lem_models.desk.service.service import Service
-from lem_models.desk.service.views import feed_row, order_page, order_row, report_of, summary
+from lem_models.desk.service.views import feed_row, order_page, order_row, summary
+from lem_models.guard.output import json_text
 from lem_models.markets.bars import Bars
-from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["routes_of"]
 
@@ -50,6 +51,9 @@ _NONE = Reason()
 
 OrderId = Annotated[str, Path(pattern=LABEL, description="Label of an order")]
 Wait = Annotated[bool, Query(description="Answer once the bars are in the log, not at once.")]
+Against = Annotated[
+    str, Query(max_length=200, pattern=NAMES, description="Policies to compare with, comma-separated; empty for none.")
+]
 OrderOrBasket = Annotated[str, Path(pattern=LABEL, description="Label of an order, or of a basket")]
 
 
@@ -94,10 +98,11 @@ def _add_orders(router: APIRouter, service: Service) -> None:
         """Get an order, and what has become of it."""
         return await desk.read(lambda of: order_row(of, order_id))
 
-    @router.get("/orders/{order_id}/report", response_model=Report, responses=responses(404), tags=["orders"])
-    async def get_report(order_id: OrderId) -> Any:  # noqa: ANN401
-        """Get an order against its market so far."""
-        return await desk.read(lambda of: report_of(of, order_id))
+    @router.get("/orders/{order_id}/report", response_model=Report, responses=responses(404, 409), tags=["orders"])
+    async def get_report(order_id: OrderId, against: Against = "twap,volume_curve") -> Response:
+        """Get what an order cost, and why, beside policies on the same bars; it needs a fill whose bar has closed."""
+        report = await service.report(order_id, against)
+        return Response(json_text(report.as_dict()), media_type="application/json")
 
 
 def _add_changes(router: APIRouter, service: Service) -> None:
@@ -214,11 +219,10 @@ def _add_sights(router: APIRouter, service: Service) -> None:
     async def get_status(limit: Annotated[int, Query(ge=0, le=200)] = 50) -> Any:  # noqa: ANN401
         """Get the desk at a glance."""
         seen = await desk.read(lambda of: summary(of, orders=limit, feeds=50))
-        last, stages = service.hub.last_close, service.hub.stages
+        stages = service.hub.stages
         return seen | {
             "clients": len(service.hub),
             "waiting": desk.waiting,
-            "last_close": moment(last).isoformat() if last else None,
             "last_decide_ms": round(1e3 * stages[-1].total, 3) if stages else None,
         }
 

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from lem_models.baselines import list_policies
 from lem_models.desk.booking import Booked
 from lem_models.desk.desk import Desk
 from lem_models.desk.market_data.feed import Fill
 from lem_models.desk.orders.amounts import decimal_of
 from lem_models.desk.orders.order import DeskOrder
+from lem_models.desk.report import OrderReport
 from lem_models.desk.service.bars import Close, Expected, Gathering, bar_row
 from lem_models.desk.service.desk_thread import Change, DeskThread
 from lem_models.desk.service.hub import Hub, encoded
@@ -23,7 +25,8 @@ from lem_models.desk.service.problems import ProblemError
 from lem_models.desk.service.settings import ServiceSettings
 from lem_models.desk.service.tapped_store import TappedStore
 from lem_models.desk.service.views import order_row
-from lem_models.errors import OrderError
+from lem_models.errors import OrderError, UnknownNameError
+from lem_models.hub.models.zoo import list_models
 
 __all__ = ["Service"]
 
@@ -48,6 +51,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: list[tuple[Change, str | None, Expected | None]] = []  # before there was a loop
         self._gathering = Gathering(settings.gather, self._send)
+        self._measuring = asyncio.Lock()
         self.on_failure: Any = lambda: None
 
     # -- the process -------------------------------------------------------------------------------------------------
@@ -165,6 +169,28 @@ class Service:
         """
         return await self.desk.fill([_fill(each) for each in fills])
 
+    # -- sights ------------------------------------------------------------------------------------------------------
+
+    async def report(self, label: str, against: str) -> OrderReport:
+        """What an order cost. The desk's thread only reads the log; the policies run beside it, one report at a time.
+
+        Args:
+            label: The order.
+            against: Names of policies, separated by commas.
+
+        Raises:
+            OrderError: See :meth:`~lem_models.desk.desk.Desk.report`.
+            UnknownNameError: There is no such policy.
+        """
+        names = [name for name in against.split(",") if name]
+        known = [*list_policies(), *list_models()]  # and not folders or models of a hub: requests open no files
+        for name in names:
+            if name not in known:
+                raise UnknownNameError.among("policy", name, known)
+        logged = await self.desk.read(lambda of: of.logged(label))
+        async with self._measuring:
+            return await asyncio.to_thread(lambda: logged.measured(against=names))
+
 
 def _answer(close: Close, done: asyncio.Future[list[str]]) -> None:
     """Tell those whose bars they were what became of a close."""
@@ -184,4 +210,4 @@ def _fill(fill: FillIn) -> Fill:
     for field, value in (("quantity", quantity), ("price", price)):
         if value <= 0:
             raise OrderError(f"{field} must be positive", field=field, rule="positive", order_id=fill.order)
-    return Fill(fill.order, quantity, price, fill.id, fill.child)
+    return Fill(fill.order, quantity, price, fill.id, fill.child, fill.time)

@@ -61,9 +61,9 @@ class TappedStore:
         taken, self._appended = self._appended, []
         return taken
 
-    def read(self, after: int = 0) -> Iterator[Recorded]:
+    def read(self, after: int = 0, *, stream: str | None = None, kind: str | None = None) -> Iterator[Recorded]:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        return self._store.read(after)
+        return self._store.read(after, stream=stream, kind=kind)
 
     def blob(self, digest: str) -> bytes:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
 from functools import lru_cache
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any
 
 from lem_models.desk.desk import Desk
@@ -14,10 +13,9 @@ from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.status import order_status
 from lem_models.markets.calendar.frequency import moment
 
-__all__ = ["FALLBACK", "decision_row", "feed_row", "order_page", "order_row", "report_of", "summary"]
+__all__ = ["FALLBACK", "decision_row", "feed_row", "order_page", "order_row", "summary"]
 
 FALLBACK = "decided by the fallback"
-_BPS = 1e4
 
 
 @lru_cache(maxsize=4096)
@@ -43,7 +41,7 @@ def decision_row(order: OrderState) -> dict[str, Any] | None:
         "side": wanted.side.value,
         "quantity": "0" if paused else plain_text(entry.quantity),
         "notional": "0" if paused else plain_text(entry.notional),
-        "fraction": 0.0 if paused else float(size) / float(wanted.amount),
+        "fraction": 0.0 if paused else float(size / wanted.amount),
         "start": _iso(entry.start),
         "end": _iso(entry.start + order.terms.step),
         "limit_participation": wanted.max_participation,
@@ -124,51 +122,8 @@ def summary(desk: Desk, *, orders: int, feeds: int) -> dict[str, Any]:
         "openings": state.openings,
         "orders": dict(Counter(order.status for order in state.orders.values())),
         "symbols": len(state.market),
+        "last_close": _iso(max(market.last for market in state.market.values())) if state.market else None,
         "faults": dict(faults),
         "active": [order_row(desk, label) for label in islice(active, orders)],
         "feeds": [feed_row(state, symbol) for symbol in islice(wrong, feeds)],
     }
-
-
-def report_of(desk: Desk, label: str) -> dict[str, Any]:
-    """An order against its market so far.
-
-    ``slippage_bps = side * (executed / benchmark - 1) * 1e4``: positive is a cost.
-
-    Raises:
-        OrderError: There is no such order.
-    """
-    order = desk.order(label)
-    bars = [bar for bar in desk.state.market[order.order.symbol].bars if bar[0] >= order.terms.start]
-    traded = [*order.periods, order.in_bar] if order.in_bar.units else order.periods
-    bars = bars[: len(traded)]
-    volume, notional = sum(bar[5] for bar in bars), sum(bar[6] for bar in bars)
-    vwap = notional / volume if volume > 0 else None
-    average = None if order.average_price is None else float(order.average_price)
-    side = 1 if order.order.side.value == "buy" else -1
-
-    def slippage(benchmark: float | None) -> float | None:
-        return None if average is None or not benchmark else side * (average / benchmark - 1) * _BPS
-
-    return {
-        "order": order_row(desk, label),
-        "arrival_price": order.arrival,
-        "average_price": average,
-        "vwap": vwap,
-        "slippage_to_arrival_bps": slippage(order.arrival),
-        "slippage_to_vwap_bps": slippage(vwap),
-        "participation": float(order.filled) / volume if volume > 0 else None,
-        "periods": [
-            {
-                "quantity": plain_text(each.units),
-                "average_price": _price(each.money, each.units),
-                "start": None if bar is None else _iso(bar[0]),
-                "vwap": None if bar is None or not bar[5] else bar[6] / bar[5],
-            }
-            for bar, each in zip_longest(bars, traded)
-        ],
-    }
-
-
-def _price(money: Decimal, units: Decimal) -> str | None:
-    return plain_text(money / units) if units else None

@@ -1,8 +1,5 @@
 """The log of a desk in a database: SQLite by path, PostgreSQL by URL.
 
-SQLite keeps a write-ahead log and waits for the disk at every commit (``journal_mode=WAL``, ``synchronous=FULL``), so
-what was appended survives a power cut. PostgreSQL does so by default.
-
 SQLAlchemy is needed, and for PostgreSQL psycopg: ``pip install 'lem-models[desk]'`` or ``'lem-models[postgres]'``.
 """
 
@@ -13,24 +10,27 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lem_models.desk.log.events import Recorded, from_payload, to_payload
+from lem_models.desk.store.connections import SQLiteFile, open_engine, sqlalchemy_module
 from lem_models.desk.store.event_store import lost_lease
+from lem_models.desk.store.tables import FOUND_BY_KIND, LEASE, Tables
 from lem_models.errors import DeskError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, Row, Select
+    from typing_extensions import Self
 
 __all__ = ["DatabaseStore"]
 
-_SCHEMA = 1
-_LEASE = "desk"
 _ATTEMPTS = 5
 _PAGE = 5000  # events that are read at once
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_SMALL_PAGE = 200  # the same where some of them are looked for
+_T = TypeVar("_T")
 
 
 class DatabaseStore:
@@ -39,28 +39,48 @@ class DatabaseStore:
     Args:
         place: Path of an SQLite file, which is made, or URL of a PostgreSQL database.
         term: Seconds for which the lease holds without a renewal.
+        read_only: Whether the log is only read: nothing is made, and what would write is refused. Another process may
+            run the desk meanwhile, and the right to write is not needed.
 
     Raises:
-        DeskError: SQLAlchemy is not installed, the database cannot be opened, or it has the tables of a newer version.
+        DeskError: SQLAlchemy is not installed, the database cannot be opened, it has the tables of a newer version, or
+            there is no desk to read (rule ``"desk"``).
     """
 
-    def __init__(self, place: str | os.PathLike[str], *, term: float = 10.0) -> None:
-        self._sql, self._term = _sqlalchemy(), term
+    def __init__(self, place: str | os.PathLike[str], *, term: float = 10.0, read_only: bool = False) -> None:
+        self._sql, self._term, self._is_read_only = sqlalchemy_module(), term, read_only
         self.name, self.token = _shown(str(place)), 0
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex[:8]}"
-        self._engine = self._opened(str(place))
+        self._engine = open_engine(str(place), read_only=read_only)
+        self._file = SQLiteFile.of(place) if read_only else None
         self._is_sqlite = self._engine.dialect.name == "sqlite"
-        self._define()
+        self._tables = Tables.of(self._sql)
+        self._events, self._lease = self._tables.events, self._tables.lease
+        if read_only:
+            self._read(lambda connection: self._tables.check(connection, self.name))
+            return
         for attempt in range(_ATTEMPTS):
             try:
                 with self._engine.begin() as connection:
-                    self._create(connection)
+                    self._tables.create(connection, self.name)
                 return
             except (self._sql.exc.IntegrityError, self._sql.exc.ProgrammingError) as error:
                 if attempt + 1 == _ATTEMPTS:  # several processes may make the tables of a new desk at once
                     raise self._unopened(error) from None
             except self._sql.exc.SQLAlchemyError as error:
                 raise self._unopened(error) from None
+
+    @classmethod
+    def existing(cls, place: str | os.PathLike[str], *, term: float = 10.0, read_only: bool = False) -> Self:
+        """The database of a desk that is there already: no file is made.
+
+        Raises:
+            DeskError: There is none (rule ``"desk"``), or it cannot be opened.
+        """
+        file = SQLiteFile.of(place)
+        if file is not None:
+            file.check()
+        return cls(place, term=term, read_only=read_only)
 
     def _unopened(self, error: Exception) -> DeskError:
         return DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database")
@@ -74,7 +94,7 @@ class DatabaseStore:
 
     def acquire(self, *, takeover: bool = False) -> int:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             row = self._lease_row(connection)
             now = self._now(connection)
             if not takeover and row.holder and row.expires > now and not _is_dead(row.holder):
@@ -86,20 +106,20 @@ class DatabaseStore:
                 )
             token = int(row.token) + 1
             values = {"holder": self._holder, "token": token, "expires": now + self._term}
-            connection.execute(self._lease.update().where(self._lease.c.name == _LEASE).values(**values))
+            connection.execute(self._lease.update().where(self._lease.c.name == LEASE).values(**values))
         self.token = token
         return token
 
     def renew(self) -> None:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             self._fence(connection)
 
     def close(self) -> None:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
         lease = self._lease
         if self.token:
-            mine = (lease.c.name == _LEASE) & (lease.c.token == self.token)
+            mine = (lease.c.name == LEASE) & (lease.c.token == self.token)
             try:
                 with self._engine.begin() as connection:
                     connection.execute(lease.update().where(mine).values(holder="", expires=0.0))
@@ -109,7 +129,7 @@ class DatabaseStore:
         self._engine.dispose()
 
     def _lease_row(self, connection: Connection) -> Any:  # noqa: ANN401
-        query = self._sql.select(self._lease).where(self._lease.c.name == _LEASE)
+        query = self._sql.select(self._lease).where(self._lease.c.name == LEASE)
         return connection.execute(query.with_for_update()).one()
 
     def _fence(self, connection: Connection) -> None:
@@ -119,7 +139,7 @@ class DatabaseStore:
             raise lost_lease(self.name, self.token, str(row.holder) or "none")
         lease = self._lease
         expires = self._now(connection) + self._term
-        connection.execute(lease.update().where(lease.c.name == _LEASE).values(expires=expires))
+        connection.execute(lease.update().where(lease.c.name == LEASE).values(expires=expires))
 
     def _now(self, connection: Connection) -> float:
         """Seconds by the clock of the database, which all processes share."""
@@ -150,7 +170,7 @@ class DatabaseStore:
             for each in records
         ]
         try:
-            with self._engine.begin() as connection:
+            with self._writing() as connection:
                 self._fence(connection)
                 for digest, data in (blobs or {}).items():
                     self._keep(connection, digest, data)
@@ -160,170 +180,117 @@ class DatabaseStore:
                     row["position"] = first + place
                 connection.execute(events.insert(), rows)
                 if answered:
-                    asked = self._requests
+                    asked = self._tables.requests
                     connection.execute(asked.delete().where(asked.c.number.in_(list(answered))))
         except self._sql.exc.IntegrityError as error:
             raise DeskError(
                 f"an event is in the log of {self.name} already: {_first_line(error)}", rule="unique (order, seq)"
             ) from None
-        except self._sql.exc.SQLAlchemyError as error:
-            raise DeskError(
-                f"the log of {self.name} cannot be written: {_first_line(error)}", rule="database"
-            ) from None
         return [replace(each, position=first + place) for place, each in enumerate(records)]
 
     def request(self, body: str) -> int:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        with self._engine.begin() as connection:
-            added = self._requests.insert().values(body=body).returning(self._requests.c.number)
-            return int(connection.execute(added).scalar_one())
+        asked = self._tables.requests
+        with self._writing() as connection:
+            return int(connection.execute(asked.insert().values(body=body).returning(asked.c.number)).scalar_one())
 
     def requests(self) -> list[tuple[int, str]]:
         """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        with self._reading() as connection:
-            query = self._sql.select(self._requests).order_by(self._requests.c.number)
-            return [(int(row.number), str(row.body)) for row in connection.execute(query)]
+        asked = self._tables.requests
+        return [
+            (int(row.number), str(row.body)) for row in self._rows(self._sql.select(asked).order_by(asked.c.number))
+        ]
+
+    def read(self, after: int = 0, *, stream: str | None = None, kind: str | None = None) -> Iterator[Recorded]:
+        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
+        events = self._events
+        wanted = self._sql.select(events).where(events.c.position > after)
+        if stream is not None:
+            wanted = wanted.where(events.c.stream == stream)
+        if kind is not None:
+            # A literal where there is an index: a value that is bound later would not show that the index serves.
+            value = self._sql.literal_column(f"'{kind}'") if kind in FOUND_BY_KIND else kind
+            wanted = wanted.where(events.c.kind == value)
+        # An index leads to the events of a stream by their numbers, which grow with their positions.
+        by = events.c.position if stream is None else events.c.seq
+        size = _PAGE if stream is None and kind is None else _SMALL_PAGE
+        last = 0
+        while True:
+            rows = self._rows(wanted.where(by > last).order_by(by).limit(size))
+            for row in rows:
+                event = from_payload(row.kind, row.version, row.payload)
+                yield Recorded(row.stream, row.seq, row.at, event, row.position)
+            if len(rows) < size:
+                return
+            last = int(rows[-1].position if stream is None else rows[-1].seq)
+
+    def blob(self, digest: str) -> bytes:
+        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
+        blobs = self._tables.blobs
+        rows = self._rows(self._sql.select(blobs.c.data).where(blobs.c.digest == digest))
+        if not rows:
+            raise DeskError(f"{self.name} has no history {digest[:12]}", rule="stored history")
+        return bytes(rows[0].data)
 
     def _keep(self, connection: Connection, digest: str, data: bytes) -> None:
-        blobs = self._blobs
+        blobs = self._tables.blobs
         known = connection.execute(self._sql.select(blobs.c.digest).where(blobs.c.digest == digest)).one_or_none()
         if known is None:
             connection.execute(blobs.insert().values(digest=digest, data=data))
 
-    def read(self, after: int = 0) -> Iterator[Recorded]:
-        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        events = self._events
-        while True:
-            query = self._sql.select(events).where(events.c.position > after).order_by(events.c.position).limit(_PAGE)
-            with self._reading() as connection:
-                rows = connection.execute(query).all()
-            for row in rows:
-                event = from_payload(row.kind, row.version, row.payload)
-                yield Recorded(row.stream, row.seq, row.at, event, row.position)
-            if len(rows) < _PAGE:
-                return
-            after = int(rows[-1].position)
+    # -- transactions ------------------------------------------------------------------------------------------------
 
-    def blob(self, digest: str) -> bytes:
-        """See :class:`~lem_models.desk.store.event_store.EventStore`."""
-        with self._reading() as connection:
-            query = self._sql.select(self._blobs.c.data).where(self._blobs.c.digest == digest)
-            data = connection.execute(query).scalar_one_or_none()
-        if data is None:
-            raise DeskError(f"{self.name} has no history {digest[:12]}", rule="stored history")
-        return bytes(data)
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction that writes.
 
-    def _reading(self) -> Connection:
-        """A connection that does not keep others from writing."""
-        return self._engine.connect().execution_options(desk_reads=True)
-
-    # -- the database ------------------------------------------------------------------------------------------------
-
-    def _opened(self, place: str) -> Engine:
-        sql = self._sql
-        if not _URL.match(place):
-            engine: Engine = sql.create_engine(sql.URL.create("sqlite", database=place), pool_size=1, max_overflow=4)
-            sql.event.listen(engine, "connect", _sqlite_settings)
-            sql.event.listen(engine, "begin", _sqlite_begin)
-            return engine
-        url = sql.make_url(place)
-        if url.get_backend_name() == "postgresql" and url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        if url.get_backend_name() not in ("postgresql", "sqlite"):
+        Raises:
+            DeskError: The store only reads, or the database cannot be written.
+        """
+        if self._is_read_only:
             raise DeskError(
-                "a desk is kept in SQLite (a path) or PostgreSQL (postgresql://...), not in "
-                f"{url.get_backend_name()!r}",
-                rule="database",
+                f"the desk {self.name} was opened for reading: open it without read_only to change it", rule="read only"
             )
-        if url.get_backend_name() == "sqlite":
-            return self._opened(url.database or ":memory:")
         try:
-            made: Engine = sql.create_engine(url, pool_size=1, max_overflow=4, pool_pre_ping=True)
-            return made
-        except ModuleNotFoundError:
+            with self._engine.begin() as connection:
+                yield connection
+        except self._sql.exc.IntegrityError:
+            raise
+        except self._sql.exc.SQLAlchemyError as error:
             raise DeskError(
-                "PostgreSQL needs psycopg: pip install 'lem-models[postgres]'", rule="installed extra"
+                f"the log of {self.name} cannot be written: {_first_line(error)}", rule="database"
             ) from None
 
-    def _define(self) -> None:
-        sql = self._sql
-        metadata = sql.MetaData()
-        self._events = sql.Table(
-            "desk_events",
-            metadata,
-            sql.Column("position", sql.BigInteger, primary_key=True, autoincrement=False),
-            sql.Column("stream", sql.String(128), nullable=False),
-            sql.Column("seq", sql.Integer, nullable=False),
-            sql.Column("kind", sql.String(32), nullable=False),
-            sql.Column("version", sql.Integer, nullable=False),
-            sql.Column("at", sql.BigInteger, nullable=False),
-            sql.Column("token", sql.BigInteger, nullable=False),
-            sql.Column("payload", sql.Text, nullable=False),
-            sql.UniqueConstraint("stream", "seq", name="desk_one_event_a_number"),
-        )
-        self._blobs = sql.Table(
-            "desk_histories",
-            metadata,
-            sql.Column("digest", sql.String(64), primary_key=True),
-            sql.Column("data", sql.LargeBinary, nullable=False),
-        )
-        self._lease = sql.Table(
-            "desk_lease",
-            metadata,
-            sql.Column("name", sql.String(32), primary_key=True),
-            sql.Column("holder", sql.String(255), nullable=False),
-            sql.Column("token", sql.BigInteger, nullable=False),
-            sql.Column("expires", sql.Float, nullable=False),
-        )
-        self._requests = sql.Table(
-            "desk_requests",
-            metadata,
-            sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
-            sql.Column("body", sql.Text, nullable=False),
-            sqlite_autoincrement=True,  # a number is never used twice
-        )
-        self._schema = sql.Table("desk_schema", metadata, sql.Column("version", sql.Integer, primary_key=True))
-        self._metadata = metadata
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """Rows of a query."""
+        return self._read(lambda connection: connection.execute(query).all())
 
-    def _create(self, connection: Connection) -> None:
-        self._metadata.create_all(connection)
-        version = connection.execute(self._sql.select(self._schema.c.version)).scalar_one_or_none()
-        if version is None:
-            connection.execute(self._schema.insert().values(version=_SCHEMA))
-            connection.execute(self._lease.insert().values(name=_LEASE, holder="", token=0, expires=0.0))
-        elif version > _SCHEMA:
-            raise DeskError(
-                f"{self.name} was written by a newer version of the package (tables of version {version}, this one "
-                f"knows {_SCHEMA}): update lem-models",
-                rule="known version",
-            )
+    def _read(self, work: Callable[[Connection], _T]) -> _T:
+        """Read without keeping others from writing.
 
+        Raises:
+            DeskError: The database cannot be read.
+        """
+        failure: DeskError | None = None
+        for _ in range(_ATTEMPTS):
+            before = self._mark()
+            try:
+                with self._engine.connect().execution_options(desk_reads=True) as connection:
+                    result = work(connection)
+                failure = None
+            except self._sql.exc.SQLAlchemyError as error:
+                failure = DeskError(f"the desk {self.name} cannot be read: {_first_line(error)}", rule="database")
+            except DeskError as error:
+                failure = error
+            if self._mark() == before:  # else what was read without locks may be torn
+                if failure is not None:
+                    raise failure
+                return result
+        raise failure or DeskError(f"the desk {self.name} changes while it is read: look again", rule="database")
 
-def _sqlalchemy() -> Any:  # noqa: ANN401
-    try:
-        import sqlalchemy
-    except ModuleNotFoundError:
-        raise DeskError(
-            "a desk in a database needs SQLAlchemy: pip install 'lem-models[desk]' (for PostgreSQL "
-            "'lem-models[postgres]')",
-            rule="installed extra",
-        ) from None
-    return sqlalchemy
-
-
-def _sqlite_settings(connection: Any, record: object) -> None:  # noqa: ANN401
-    connection.isolation_level = None  # the transactions are those of _sqlite_begin
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout=5000")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _sqlite_begin(connection: Any) -> None:  # noqa: ANN401
-    # At once for writing: a transaction that reads the lease first could not become one that writes.
-    reads = connection.get_execution_options().get("desk_reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    def _mark(self) -> tuple[int, int] | None:
+        """What must stay while a file is read without locks; ``None`` where there are locks."""
+        return None if self._file is None or self._file.has_log() else self._file.mark()
 
 
 def _shown(place: str) -> str:

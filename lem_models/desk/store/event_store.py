@@ -73,8 +73,14 @@ class EventStore(Protocol):
         """
         ...
 
-    def read(self, after: int = 0) -> Iterator[Recorded]:
-        """The events after a position, in their order."""
+    def read(self, after: int = 0, *, stream: str | None = None, kind: str | None = None) -> Iterator[Recorded]:
+        """Events in their order.
+
+        Args:
+            after: Those after this position.
+            stream: Those of this stream.
+            kind: Those of this kind.
+        """
         ...
 
     def blob(self, digest: str) -> bytes:
@@ -149,9 +155,11 @@ class MemoryStore:
         """See :class:`EventStore`."""
         return list(self._requests.items())
 
-    def read(self, after: int = 0) -> Iterator[Recorded]:
+    def read(self, after: int = 0, *, stream: str | None = None, kind: str | None = None) -> Iterator[Recorded]:
         """See :class:`EventStore`."""
-        yield from self._records[after:]
+        for each in self._records[after:]:
+            if stream in (None, each.stream) and kind in (None, each.event.kind):
+                yield each
 
     def blob(self, digest: str) -> bytes:
         """See :class:`EventStore`."""

@@ -32,6 +32,7 @@ from lem_models.execution.execute import by_calendar
 from lem_models.execution.policy import Policy
 from lem_models.features.market import Market
 from lem_models.markets.bars import Bars, BarsLike
+from lem_models.notebook import cells_html, facts_html
 from lem_models.orders.rules import SIZE_SESSIONS
 from lem_models.orders.table import OrdersLike
 from lem_models.statistics.bootstrap import OrderBootstrap
@@ -289,6 +290,14 @@ class TransactionCosts:
         mean = "nothing filled" if pd.isna(slippage) else f"slippage with fees {slippage:+.2f} bps"
         counts = f"{len(self.orders):,} orders, {len(self.fills):,} fills, {len(self.excluded)} orders excluded"
         return f"TransactionCosts({counts}, {mean})"
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook: counts, and slippage by cause."""
+        facts = {"orders": f"{len(self.orders):,}", "fills": f"{len(self.fills):,}"}
+        facts |= {"orders excluded": f"{len(self.excluded):,}"} if len(self.excluded) else {}
+        rows = [(row["cause"], f"{row['value_mean']:+.2f}") for row in self.causes.to_dict("records")]
+        table = cells_html(("cause", "bps of the money traded"), rows)
+        return facts_html("TransactionCosts (positive = cost)", facts, table, note=" ".join(self.notes))
 
     @cached_property
     def _market(self) -> Market:

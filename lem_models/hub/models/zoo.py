@@ -168,9 +168,9 @@ class ZooList(list[ZooModel]):
             for row in rows
         )
 
-    def to_json(self) -> str:
-        """The properties of the models, as JSON text."""
-        described = [
+    def properties(self) -> list[dict[str, Any]]:
+        """The properties of the models, a mapping each."""
+        return [
             {
                 "name": str(model),
                 "title": model.entry.title,
@@ -183,7 +183,10 @@ class ZooList(list[ZooModel]):
             }
             for model in self
         ]
-        return json.dumps(described, indent=2)
+
+    def to_json(self) -> str:
+        """The properties of the models, as JSON text."""
+        return json.dumps(self.properties(), indent=2)
 
 
 def list_models() -> ZooList:

@@ -102,6 +102,18 @@ class Exchange(Scheduled):
         first = first * DAY if step >= DAY else first
         return Exchange.of(self.name, first, int(timestamp[-1]), step, at_midnight=self.zone is None)
 
+    def coming(self, timestamp: int, count: int) -> Integers:
+        """See :meth:`~lem_models.markets.calendar.kinds.Calendar.coming`; the schedule is read as far as that takes.
+
+        Where the market closes, bars take up to one and a half times as many days as there are of them.
+        """
+        far = timestamp + 3 * count * self.frequency.value // 2
+        try:
+            reached = self.followed_by(np.array([far]))
+        except BarsError:  # nobody knows the holidays of that time yet: what is known must do
+            reached = self
+        return super(Exchange, reached).coming(timestamp, count)
+
 
 def _schedule(code: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[ExchangeCalendar, pd.DataFrame]:
     """Schedule of an exchange from some weeks before the first day to some weeks after the last, if known so far."""

@@ -17,7 +17,7 @@ import pandas as pd
 from lem_models.errors import BarsError
 from lem_models.markets.calendar.frequency import DAY, HOUR, clock, moment
 
-__all__ = ["Calendar", "Calendars", "Placement", "RoundTheClock", "Scheduled", "near_phase", "nearest"]
+__all__ = ["Calendar", "Calendars", "Placement", "RoundTheClock", "Scheduled", "near_phase", "nearest", "next_start"]
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -333,6 +333,14 @@ class Calendars:
         """The calendars of some symbols, by number."""
         kept, which = np.unique(self.which[symbols], return_inverse=True)
         return Calendars(tuple(self.kinds[number] for number in kept.tolist()), which.astype(np.int64))
+
+
+def next_start(calendar: Calendar, timestamp: int) -> int:
+    """Start of the next bar; a schedule is extended as far as it needs to be."""
+    try:
+        return calendar.next_start(timestamp)
+    except BarsError:
+        return calendar.followed_by(np.array([timestamp + calendar.frequency.value])).next_start(timestamp)
 
 
 def nearest(timestamp: Integers, step: int, phase: int) -> Integers:

@@ -1,1 +1,1 @@
-"""Fused CPU kernels of the TKAN layer and of variable selection, compiled on the machine where they are first used."""
+"""Fused CPU kernels, compiled on the machine where they are first used, or brought by the wheel."""

@@ -1,13 +1,13 @@
 """Build and load the compiled kernels.
 
 The system's C++ compiler compiles the sources on first use, for the processor at hand (a few seconds, and a line in the
-log says so). There is a library for each type of numbers: few programs need both. It is kept in the user's cache
-folder. Its name is a hash of the sources, the compiler, its flags and the processor. Without a compiler, or if the
-build fails, the eager code runs instead: slower, the same numbers up to rounding. The library is loaded with
-``ctypes``, which releases the interpreter's lock during a call.
+log says so). The library is kept in the user's cache folder. Its name is a hash of the sources, the compiler, its flags
+and the processor. Without a compiler, or if the build fails, a library of the wheel is taken, if the wheel brings one
+that the processor can run. Otherwise the eager code runs: slower, the same numbers up to rounding. Libraries are loaded
+with ``ctypes``, which releases the interpreter's lock during a call.
 
 Environment:
-    LEM_KERNELS: ``0`` switches the kernels off.
+    LEM_KERNELS: ``0`` switches the kernels off; ``bundled`` takes those of the wheel and compiles nothing.
     LEM_CACHE: Cache folder; default ``lem_models`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
     CXX: Compiler, with options if need be; default the first of ``c++``, ``g++``, ``clang++``.
 """
@@ -19,15 +19,10 @@ import hashlib
 import logging
 import os
 import platform
-import re
-import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
@@ -37,6 +32,18 @@ import torch
 from torch import Tensor
 
 from lem_models.guard.output import replacing
+from lem_models.modeling.kernels.build import (
+    BUNDLED,
+    FLAGS,
+    LEVELS,
+    NoCompilerError,
+    bundled_name,
+    compile_library,
+    find_compiler,
+    output,
+    processor_flags,
+    source_texts,
+)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -44,23 +51,10 @@ Result = TypeVar("Result")
 __all__ = ["Kernels", "Table", "call", "is_available", "kernels", "outside_kernels"]
 
 _LOG = logging.getLogger("lem_models")
-# What is compiled side by side: each about as long as the other, because every unit reads the headers again.
-_UNITS = (
-    ("flexible_roll.cpp",),
-    ("recurrence.cpp", "scalar_networks.cpp", "backbone_step.cpp", "attention.cpp", "flexible_decision.cpp"),
-)
-_FOLDER = Path(__file__).parent
-_SOURCES = (*(name for unit in _UNITS for name in unit), "common.h", "flexible_head.h")
 _POINTER, _INDEX, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 _PLAIN = (Tensor, torch.nn.Parameter)  # a tensor of another type, as of torch.export, may have no numbers
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
-# Rounding may be reordered; infinities and NaN keep their meaning. Not -ffast-math, which would change the processor's
-# treatment of tiny numbers for the whole program. Products and sums are fused where common.h says so, nowhere else.
-# -O2 with all vector loops is as fast as -O3 here and compiles in two thirds of the time.
-_FLAGS = (
-    *("-std=c++17", "-O2", "-ftree-vectorize", "-fvect-cost-model", "-fPIC", "-fno-math-errno", "-fno-trapping-math"),
-    *("-fassociative-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=off"),
-)
+_FAULTS = (OSError, ValueError, AttributeError, subprocess.SubprocessError)  # of a build or of a library
 # Arguments of each function: arrays and tables of arrays, sizes, real numbers; then comes the number of threads.
 _SIGNATURES = {
     "cell_forward": (9, 3, 0),
@@ -156,20 +150,56 @@ class Kernels:
 
 @cache
 def kernels(dtype: torch.dtype = torch.float32) -> Kernels | None:
-    """The kernels of a type, built now if need be; ``None`` if they cannot be built or are switched off."""
-    if os.environ.get("LEM_KERNELS", "1") == "0" or sys.platform == "win32" or dtype not in _SUFFIXES:
+    """The kernels of a type, built now if need be; ``None`` if there are none to be had or they are switched off."""
+    choice = os.environ.get("LEM_KERNELS", "1")
+    if choice == "0" or sys.platform == "win32" or dtype not in _SUFFIXES:
         return None
     try:
-        path = _built(dtype)
-        try:
-            return Kernels(path, dtype)
-        except (OSError, AttributeError):  # the file is damaged: build it again, once
-            path.unlink(missing_ok=True)
-            return Kernels(_built(dtype), dtype)
-    except (OSError, ValueError, AttributeError, subprocess.SubprocessError) as error:
-        detail = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        _LOG.warning("TKAN runs without its compiled kernels, some times slower: %s", str(detail).strip()[-400:])
+        return _bundled(dtype) if choice == "bundled" else _compiled_here(dtype)
+    except _FAULTS as error:
+        reason, has_no_compiler = _text(error), isinstance(error, NoCompilerError)
+        if choice != "bundled":
+            try:
+                library = _bundled(dtype)
+            except _FAULTS as other:
+                reason += f"; {_text(other)}"
+            else:
+                # A machine without a compiler is what the wheel brings them for. Any other reason is worth a look.
+                level = logging.INFO if has_no_compiler else logging.WARNING
+                _LOG.log(level, "the kernels of the wheel serve (%s): %s", library.path.name, reason)
+                return library
+        _LOG.warning("TKAN runs without its compiled kernels, some times slower: %s", reason)
         return None
+
+
+def _compiled_here(dtype: torch.dtype) -> Kernels:
+    path = _built(dtype)
+    try:
+        return Kernels(path, dtype)
+    except (OSError, AttributeError):  # the file is damaged: build it again, once
+        path.unlink(missing_ok=True)
+        return Kernels(_built(dtype), dtype)
+
+
+def _bundled(dtype: torch.dtype) -> Kernels:
+    """The library of the wheel for the highest level of instructions that the processor has.
+
+    Raises:
+        OSError: The wheel brings none for this processor, or it cannot be loaded.
+        AttributeError: It lacks a function.
+    """
+    flags, suffix = processor_flags(), _SUFFIXES[dtype]
+    paths = [BUNDLED / bundled_name(level, suffix) for level, needed in LEVELS.items() if needed <= flags]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise OSError("this installation has no compiled kernels for this processor")
+    # The library leaves the functions of OpenMP open: those of the library that torch has loaded, or of the system's.
+    ctypes.CDLL(next(iter(_own_openmp()), "libgomp.so.1"), mode=ctypes.RTLD_GLOBAL)
+    return Kernels(path, dtype)
+
+
+def _text(error: Exception) -> str:
+    return str(error.stderr if isinstance(error, subprocess.CalledProcessError) else error).strip()[-400:]
 
 
 def call(name: str, first: Tensor, *arguments: Tensor | Table | int | float | None) -> None:
@@ -241,10 +271,9 @@ def _built(dtype: torch.dtype) -> Path:
         OSError: If there is no compiler or no folder to write to.
         subprocess.SubprocessError: If the compiler fails.
     """
-    compiler = _compiler()
+    compiler = find_compiler()
     attempts = list(_attempts())
-    sources = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SOURCES]
-    facts = [*sources, str(dtype), _version(compiler), _processor(), torch.__version__, repr((_FLAGS, attempts))]
+    facts = [*source_texts(), str(dtype), _version(compiler), _processor(), torch.__version__, repr((FLAGS, attempts))]
     target = _cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
     if target.is_file() and _is_own(target.stat()):
         return target
@@ -254,7 +283,7 @@ def _built(dtype: torch.dtype) -> Path:
     with replacing(target) as library:
         for number, (compile_flags, link_flags) in enumerate(attempts):
             try:
-                _compile([*compiler, *_FLAGS, *compile_flags], dtype, link_flags, library)
+                compile_library(compiler, (*FLAGS, *compile_flags), _SUFFIXES[dtype], link_flags, library)
                 break
             except subprocess.CalledProcessError:
                 if number == len(attempts) - 1:
@@ -264,58 +293,26 @@ def _built(dtype: torch.dtype) -> Path:
     return target
 
 
-def _compile(command: list[str], dtype: torch.dtype, link_flags: tuple[str, ...], library: Path) -> None:
-    """Compile the units side by side, for one type, and link them."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-
-        def compiled(unit: tuple[str, ...]) -> str:
-            ours, made = Path(folder, unit[0]), Path(folder, f"{unit[0]}.o")
-            parts = [_of_type((_FOLDER / name).read_text(encoding="utf-8"), dtype) for name in unit]
-            ours.write_text("#undef EXPORT\n".join(parts), encoding="utf-8")
-            _output([*command, f"-I{_FOLDER}", "-c", str(ours), "-o", str(made)])
-            return str(made)
-
-        with ThreadPoolExecutor(len(_UNITS)) as pool:
-            objects = list(pool.map(compiled, _UNITS))
-        _output([*command, "-shared", *objects, "-o", str(library), *link_flags])
-
-
-def _of_type(source: str, dtype: torch.dtype) -> str:
-    """A source without the functions of other types: it ends with one line ``EXPORT(float, f32)`` for each type."""
-    return re.sub(rf"^EXPORT\((?!\w+, {_SUFFIXES[dtype]}\)).*$", "", source, flags=re.MULTILINE)
-
-
-def _output(command: list[str]) -> str:
-    return subprocess.run(
-        command, check=True, capture_output=True, encoding="utf-8", errors="replace", timeout=300
-    ).stdout
-
-
 def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Flags of compiler and linker, best first."""
     native = "-march=native" if platform.machine().lower() in ("x86_64", "amd64") else "-mcpu=native"
-    # Torch's own OpenMP first, where it brings one: two pools of threads would compete for the processors.
-    folder = Path(torch.__file__).parent
-    own = sorted([*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")])
-    for threads in ((str(own[0]),) if own else (), ("-fopenmp",)):
+    own = _own_openmp()  # two pools of threads would compete for the processors
+    for threads in (("-fopenmp", own[0]) if own else (), ("-fopenmp",)):
         if threads:
             yield (native, "-fopenmp"), threads
     yield (native,), ()
     yield (), ()
 
 
-def _compiler() -> list[str]:
-    """The compiler's command. It may have options, or another program in front, as in CXX="ccache g++"."""
-    named = shlex.split(os.environ.get("CXX", ""))
-    for name, *options in [named] if named else [["c++"], ["g++"], ["clang++"]]:
-        if program := shutil.which(name):
-            return [program, *options]
-    raise OSError(f"there is no C++ compiler {' '.join(named)}" if named else "there is no C++ compiler")
+def _own_openmp() -> list[str]:
+    """Torch's own OpenMP library; empty where torch brings none."""
+    folder = Path(torch.__file__).parent
+    return [str(p) for p in sorted([*folder.glob("lib/libgomp*.so*"), *folder.parent.glob("torch.libs/libgomp*.so*")])]
 
 
 def _version(compiler: list[str]) -> str:
     """The command and the first line of what it prints as its version."""
-    return repr(compiler) + _output([*compiler, "--version"]).partition("\n")[0]
+    return repr(compiler) + output([*compiler, "--version"]).partition("\n")[0]
 
 
 def _processor() -> str:

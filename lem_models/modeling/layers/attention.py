@@ -106,13 +106,35 @@ class WindowedAttention(nn.Module):
         place = count % self.window
         rows = torch.arange(batch, device=x.device)
         keys[rows, place], values[rows, place] = key, value
-        distance = (place[:, None] - torch.arange(self.window, device=x.device)) % self.window
+        weights, _ = self._weights_of(query, keys, count)
+        attended = (weights.unsqueeze(-1) * values).sum(1)
+        result: Tensor = self.output(attended.reshape(batch, hidden))
+        return result
+
+    def last_weights(self, x: Tensor) -> Tensor:
+        """Weights with which the last bar of sequences attends to itself and to the bars before.
+
+        Args:
+            x: [batch, time, hidden].
+
+        Returns:
+            [batch, window, heads] by distance: the bar itself first. They sum to one over the window; 0 for bars before
+            the sequence.
+        """
+        batch, time, _ = x.shape
+        keys, _ = self.remember(x)
+        query = self.query_key_value(x[:, -1]).view(batch, 3, self.heads, -1)[:, 0]
+        weights, distance = self._weights_of(query, keys, torch.full((batch,), time - 1, device=x.device))
+        return torch.zeros_like(weights).scatter(1, distance[:, :, None].expand_as(weights), weights)
+
+    def _weights_of(self, query: Tensor, keys: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of remembered bars, [batch, window, heads], and their distances, int64 [batch, window]."""
+        place = count % self.window
+        distance = (place[:, None] - torch.arange(self.window, device=keys.device)) % self.window
         bias = self.distance_bias.t()[distance].masked_fill((distance > count[:, None])[:, :, None], -torch.inf)
         # [batch, window, heads]; products of single rows are faster as sums than as matrix products.
         scores = (keys * (query[:, None] * query.shape[-1] ** -0.5)).sum(-1) + bias.to(keys.dtype)
-        attended = (torch.softmax(scores, dim=1).unsqueeze(-1) * values).sum(1)
-        result: Tensor = self.output(attended.reshape(batch, hidden))
-        return result
+        return torch.softmax(scores, dim=1), distance
 
     def _bias(self, chunks: int, chunk: int) -> Tensor:
         """Bias of every score, minus infinity where a query does not see a key, [heads, chunks, chunk, 2 * chunk]."""

@@ -48,6 +48,7 @@ def write_data_page(check: DataCheck, path: Path, *, title: str, command: str) -
             Headline("estimated notionals", str(facts["bars with an estimated notional"]), "of the bars"),
         ],
         definitions={},
+        has_orders=False,
         data=facts,
         sections=[FigureGroup("Coverage", [figure]), symbols_table(check), *finding_tables(check)],
         command=command,
@@ -65,7 +66,7 @@ def coverage_figure(check: DataCheck, *, theme: Theme = "light") -> Figure:
     edges, shares = coverage(check.bars)
     shares, names = shares[:_SYMBOLS], check.bars.symbols[:_SYMBOLS]
     ink = ink_of(theme)
-    figure = empty_figure(9.0, 1.0 + 0.22 * len(names))
+    figure = empty_figure(9.0, 1.0 + 0.22 * len(names), ink)
     axes = figure.subplots()
     dress(axes, ink)
     axes.grid(visible=False)

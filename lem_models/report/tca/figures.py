@@ -20,7 +20,8 @@ def causes_figure(causes: pd.DataFrame, *, theme: Theme = "light") -> Figure:
         causes: Table ``causes`` of an analysis.
         theme: Page that the figure is made for.
     """
-    ink, figure = ink_of(theme), empty_figure(7.2, 3.4)
+    ink = ink_of(theme)
+    figure = empty_figure(7.2, 3.4, ink)
     axes = plain_axes(figure, ink)
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x", color=ink.grid, linewidth=0.8)
@@ -59,7 +60,8 @@ def progress_figure(periods: pd.DataFrame, *, theme: Theme = "light") -> Figure:
         periods: Table ``periods_of`` of an analysis.
         theme: Page that the figure is made for.
     """
-    ink, figure = ink_of(theme), empty_figure(7.2, 3.4)
+    ink = ink_of(theme)
+    figure = empty_figure(7.2, 3.4, ink)
     axes = figure.subplots()
     dress(axes, ink)
     period = np.concatenate([[0], periods["period"].to_numpy() + 1])

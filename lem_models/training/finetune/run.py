@@ -24,6 +24,7 @@ from lem_models.hub.models.registry import bundled_folder, weights_hash
 from lem_models.markets.bars import Bars
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.model import LEMModel
+from lem_models.notebook import describe, facts_html
 from lem_models.training.finetune.split import FEW_DAYS, LITTLE, Split, choose_split, shortest_stretch
 from lem_models.training.finetune.verdict import Comparison, Outcome, compare_models, comparison_settings, facts
 from lem_models.training.folder import FINETUNE_FILE, RunFolder
@@ -44,7 +45,7 @@ Verdict: TypeAlias = Outcome | Literal["start kept"]
 _ANY_DAYS = {"train_end": date(1980, 1, 1), "validation_end": date(2200, 1, 1)}  # in place of missing days
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FinetuneResult:
     """A finished fine-tuning.
 
@@ -61,6 +62,22 @@ class FinetuneResult:
     split: Split
     comparison: Comparison
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """One line."""
+        return describe("FinetuneResult", self._facts())
+
+    def _repr_html_(self) -> str:
+        """A card for a notebook."""
+        return facts_html("FinetuneResult", self._facts(), note=" ".join(self.warnings))
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "verdict": self.verdict,
+            "from": self.start.name,
+            "model": self.model.name,
+            "folder": self.run.folder,
+        }
 
     @property
     def model(self) -> LEMModel:

@@ -1,8 +1,12 @@
 """Orders, bars, fills and decisions over REST."""
 
+import json
+
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from lem_models.cli.app import app
 from tests.desk.service.client import SYMBOLS, bars, order, served
 
 
@@ -31,6 +35,7 @@ def test_an_order_from_its_start_to_its_report(http):
         decision = http.get("/decisions/life").json()
         assert decision["child"] == f"life/{hour}.0"
         fill = {"order": "life", "quantity": decision["quantity"], "price": "100.5", "id": f"f{hour}"}
+        fill["time"] = f"2024-01-15T0{hour}:30:00.25Z"
         (booked,) = http.post("/fills", json={"fills": [fill]}).json()["fills"]
         assert booked["kind"] == "booked"
         (again,) = http.post("/fills", json={"fills": [fill]}).json()["fills"]
@@ -39,11 +44,33 @@ def test_an_order_from_its_start_to_its_report(http):
         assert reply.status_code == 200
         assert reply.json() == {"accepted": 2, "ignored": [], "logged": True, "messages": []}
     problem(http.get("/decisions/life"), 404)
-    report = http.get("/orders/life/report").json()
-    assert report["order"]["status"] == "done"
-    assert report["order"]["filled"] == "3"
-    assert [each["quantity"] for each in report["periods"]] == ["1", "1", "1"]
-    assert report["slippage_to_arrival_bps"] == pytest.approx(1e4 * (100.5 / report["arrival_price"] - 1))
+
+
+def test_the_report_is_that_of_the_desk(tmp_path):
+    """The same as ``lem desk report --json`` prints of the log, while the service runs."""
+    db = tmp_path / "desk.db"
+    with served(db, gather=0.05) as address, httpx.Client(base_url=address, timeout=60) as http:
+        http.post("/orders", json=order("one", amount="3", max_duration=3, lot_size="1"))
+        assert problem(http.get("/orders/one/report"), 409)["rule"] == "fills"
+        fill = {"order": "one", "quantity": "1", "price": "100.5", "id": "a", "time": "2024-01-15T00:30:00Z"}
+        http.post("/fills", json={"fills": [fill]})
+        assert problem(http.get("/orders/one/report"), 409)["rule"] == "closed bars only"
+        http.post("/bars/batch?wait=true", json={"bars": bars(0)})
+        report = http.get("/orders/one/report", params={"against": "twap"}).json()
+        command = ["desk", "report", str(db), "one", "--against", "twap", "--json", "--out", str(tmp_path / "out")]
+        printed = json.loads(CliRunner().invoke(app, command).stdout)
+        assert printed.pop("page").endswith("one.html")
+        assert report == printed
+        (arrival,) = (each["arrival_price"] for each in report["costs"]["orders"])
+        assert report["costs"]["orders"][0]["arrival_bps"] == pytest.approx(1e4 * (100.5 / arrival - 1))
+        assert report["status"]["filled"] == "1"
+        assert "measured over the 1 of 3 bars that have closed" in report["notes"]
+        assert [each["policy"] for each in report["costs"]["comparison"]][-1] == "twap"
+        assert "comparison" not in http.get("/orders/one/report", params={"against": ""}).json()["costs"]
+        refused = problem(http.get("/orders/one/report", params={"against": "twap,nobody"}), 422)
+        assert "nobody" in refused["detail"]
+        for path in ("../secret", "org/name", "a,b,c,d,e,f,g,h,i"):
+            problem(http.get("/orders/one/report", params={"against": path}), 422)
 
 
 def test_an_order_that_is_sent_again_is_taken_once(http):
@@ -98,6 +125,7 @@ def test_the_venue_refuses_a_child_order(http):
         ("POST", "/bars", bars(5)[0] | {"high": 1e-9}, 422, "low <= high"),
         ("POST", "/bars", bars(5)[0] | {"timestamp": "2024-01-15 05:00"}, 422, None),
         ("POST", "/fills", {"fills": [{"order": "none", "quantity": 1, "price": 1, "id": "a"}]}, 404, "known order"),
+        ("POST", "/fills", {"fills": [{"order": "none", "quantity": 1, "price": 1, "id": "a", "time": 1}]}, 422, None),
         ("POST", "/fills", {"fills": [{"order": "none", "quantity": -1, "price": 1, "id": "a"}]}, 422, "positive"),
         ("GET", "/orders/none", None, 404, "known order"),
         ("GET", "/nothing", None, 404, None),
@@ -137,6 +165,7 @@ def test_status_page_and_metrics(http):
     status = http.get("/status").json()
     assert status["policy"] == "twap"
     assert status["symbols"] >= 2
+    assert status["last_close"] >= "2024-01-14T23:00:00+00:00"  # of the history, before a bar has come
     page = http.get("/")
     assert "viewport" in page.text
     assert "http" not in page.text.replace("http-equiv", ""), "the page loads nothing from elsewhere"

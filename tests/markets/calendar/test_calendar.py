@@ -6,6 +6,8 @@ import pytest
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
+from lem_models.markets.calendar.exchange import Exchange
+from lem_models.markets.calendar.frequency import DAY
 
 
 def bars_at(timestamps_of, **settings):
@@ -280,6 +282,13 @@ def test_a_lunch_break_of_an_exchange_is_no_gap():
     assert bars.gaps.empty
     np.testing.assert_array_equal(bars.slot, np.arange(50) % 10)
     assert len(bars_at({"A": timestamps}).gaps) == 5
+
+
+def test_an_exchange_looks_as_far_ahead_as_an_order_is_long():
+    """Its schedule reaches three weeks beyond the bars that it was made from."""
+    last = pd.Timestamp("2014-02-03").value
+    calendar = Exchange.of("XNYS", pd.Timestamp("2014-01-02").value, last, DAY, at_midnight=True)
+    assert pd.Timestamp(calendar.coming(last, 60)[-1]) == pd.Timestamp("2014-04-29")  # 59 sessions later
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])

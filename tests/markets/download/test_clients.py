@@ -13,6 +13,7 @@ from lem_models.errors import ConfigError, DownloadError, UnknownNameError
 from lem_models.markets.download import Download, record_of
 from lem_models.markets.download.exchanges import RAW_MONEY, with_money
 from lem_models.markets.download.transfer import Manners
+from tests.markets.download.kraken import kraken_route
 from tests.markets.download.web import Answer, serving
 
 NOW = pd.Timestamp("2025-09-05 20:30", tz="UTC")
@@ -152,27 +153,6 @@ class TestYahoo:
 # --- exchanges -------------------------------------------------------------------------------------------------------
 
 
-KRAKEN_PAIR = {
-    "altname": "XBTUSD",
-    "wsname": "XBT/USD",
-    "aclass_base": "currency",
-    "base": "XXBT",
-    "aclass_quote": "currency",
-    "quote": "ZUSD",
-    "lot": "unit",
-    "pair_decimals": 1,
-    "lot_decimals": 8,
-    "lot_multiplier": 1,
-    "leverage_buy": [],
-    "leverage_sell": [],
-    "fees": [[0, 0.4]],
-    "fees_maker": [[0, 0.25]],
-    "fee_volume_currency": "ZUSD",
-    "ordermin": "0.00005",
-    "status": "online",
-}
-
-
 class TestExchanges:
     FIRST = pd.Timestamp("2025-09-02", tz="UTC")
 
@@ -192,22 +172,7 @@ class TestExchanges:
         ]
 
     def kraken(self, count, now=NOW, first=0, page=30):
-        rows = self.rows(count, first)
-
-        def route(asked):
-            if asked.path.endswith("/AssetPairs"):
-                return answer({"error": [], "result": {"XXBTZUSD": KRAKEN_PAIR}})
-            if asked.path.endswith("/Assets"):
-                asset = {"aclass": "currency", "decimals": 10, "display_decimals": 5, "status": "enabled"}
-                names = {"XXBT": "XBT", "ZUSD": "USD"}
-                return answer({"error": [], "result": {key: asset | {"altname": name} for key, name in names.items()}})
-            if asked.path.endswith("/Time"):
-                return answer({"error": [], "result": {"unixtime": int(now.timestamp()), "rfc1123": ""}})
-            since = int(asked.query["since"])
-            found = [row for row in rows if row[0] > since][:page]
-            return answer({"error": [], "result": {"XXBTZUSD": found, "last": 0}})
-
-        return serving(route)
+        return serving(kraken_route(self.rows(count, first), lambda: now, page))
 
     def test_a_vwap_that_the_unified_call_drops(self, make):
         with self.kraken(92) as web:

@@ -13,7 +13,7 @@ from lem_models.guard.settings import Settings
 if TYPE_CHECKING:
     from lem_models.desk.orders.order import DeskOrder
 
-__all__ = ["OrderOptions", "duration_or_bars"]
+__all__ = ["OrderOptions"]
 
 
 class OrderOptions(Settings):
@@ -55,6 +55,7 @@ class OrderOptions(Settings):
             ConfigError: Neither a file nor the fields are given.
         """
         from lem_models.desk.orders.order import DeskOrder
+        from lem_models.desk.orders.times import duration_or_bars
         from lem_models.desk.running.orders_file import read_desk_orders
 
         fields = {name: getattr(self, name) for name in OrderOptions.model_fields if name != "order_file"}
@@ -74,8 +75,3 @@ class OrderOptions(Settings):
         if "end" in given or "max_duration" in given:
             given = {"end": None, "max_duration": None} | given
         return orders[0].replaced(**given) if given else orders[0]
-
-
-def duration_or_bars(text: str) -> str | int:
-    """A duration as it is, and a number alone as a number of bars."""
-    return int(text) if text.isdigit() else text

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from lem_models.errors import DeskError
 
 if TYPE_CHECKING:
     from lem_models.desk.store.database import DatabaseStore
@@ -19,16 +16,16 @@ TERM = 30.0
 """Seconds for which a command holds the lease of a desk."""
 
 
-def existing_store(place: str) -> DatabaseStore:
+def existing_store(place: str, *, read_only: bool = False) -> DatabaseStore:
     """The database of a desk that is there already.
+
+    Args:
+        place: The desk.
+        read_only: Whether it is only read.
 
     Raises:
         DeskError: There is none, or it cannot be opened.
     """
     from lem_models.desk.store.database import DatabaseStore
 
-    if "://" not in place and not Path(place).is_file():
-        raise DeskError(
-            f"there is no desk {place}; `lem desk run {place} --orders orders.toml ...` makes one", rule="desk"
-        )
-    return DatabaseStore(place, term=TERM)
+    return DatabaseStore.existing(place, term=TERM, read_only=read_only)

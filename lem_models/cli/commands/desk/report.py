@@ -14,7 +14,8 @@ from pydantic import Field
 from lem_models.cli.bars import BARS, BarsOptions
 from lem_models.cli.commands.desk.place import DB, existing_store
 from lem_models.cli.costs import CostOptions
-from lem_models.cli.policies import comma_separated, named_policies
+from lem_models.cli.output import Output
+from lem_models.cli.policies import PolicyNames, comma_separated, named_policies
 
 __all__ = ["ReportOptions", "report"]
 
@@ -22,21 +23,20 @@ __all__ = ["ReportOptions", "report"]
 class ReportOptions(CostOptions, BarsOptions):
     """Options of ``lem desk report``."""
 
-    flags: ClassVar[dict[str, str]] = {"symbol": "--bars-symbol", "json_output": "--json"}
+    flags: ClassVar[dict[str, str]] = {"symbol": "--bars-symbol"}
 
     db: Annotated[str, typer.Argument()] = Field(description=DB)
     order: Annotated[str, typer.Argument()] = Field(description="Label of the order.")
     data: Path | None = Field(None, description=f"Bars, where they reach further than the desk's own. {BARS}")
-    against: str = Field(
+    against: PolicyNames = Field(
         "twap,volume_curve", description="Policies to execute the same order with, comma-separated; '' for none."
     )
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
     out: Path = Field(Path("reports/desk"), description="Folder for the page and the JSON.")
     seed: int = Field(0, description="Seed of the intervals.")
-    json_output: bool = Field(False, description="Print all properties as JSON.")
 
 
-def report(options: ReportOptions) -> None:
+def report(options: ReportOptions, out: Output) -> None:
     """Measure an order from the desk's log: slippage and its causes, beside policies on the same bars.
 
     Writes ORDER.html and ORDER.json. It only reads the desk: another process may run it.
@@ -44,16 +44,14 @@ def report(options: ReportOptions) -> None:
     Example: lem desk report desk.db 1 --against twap,volume_curve
     """
     from lem_models.desk.ledger import Ledger
-    from lem_models.desk.report import order_report
-    from lem_models.guard.output import check_folder, json_text, to_json
+    from lem_models.desk.report import read_order
+    from lem_models.guard.output import check_folder, to_json
 
     check_folder(options.out)
-    store = existing_store(options.db)
+    store = existing_store(options.db, read_only=True)
     try:
-        measured = order_report(
-            Ledger(store, time.time_ns),
-            options.order,
-            bars=None if options.data is None else options.read(options.data),
+        bars = None if options.data is None else options.read(options.data)
+        measured = read_order(Ledger(store, time.time_ns), options.order, bars=bars).measured(
             against=named_policies(comma_separated(options.against)),
             costs=options.costs(),
             allow_frequency=options.any_frequency,
@@ -66,4 +64,5 @@ def report(options: ReportOptions) -> None:
     command = shlex.join(["lem", *sys.argv[1:]])
     written = measured.costs.to_html(page, title=f"Order {options.order}", command=command)
     to_json(measured.as_dict(), options.out / f"{name}.json")
-    typer.echo(json_text(measured.as_dict()) if options.json_output else f"{measured}\n\n{written.resolve()}")
+    out.add(measured.as_dict())
+    out.say(f"{measured}\n\n{written.resolve()}", page=written.resolve())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from pydantic import Field
 
 from lem_models.cli.bars import BARS, BarsOptions
 from lem_models.cli.commands.desk.place import DB, TERM
+from lem_models.cli.output import Output, note
 from lem_models.cli.policies import ModelOptions, named_policy
 from lem_models.cli.signals import Stopped
 from lem_models.errors import ConfigError, DeskError
@@ -38,7 +37,6 @@ class RunOptions(ModelOptions, BarsOptions):
     flags: ClassVar[dict[str, str]] = {
         "symbol": "--bars-symbol",
         "model": "--model --policy",
-        "json_output": "--json",
     }
 
     db: Annotated[str, typer.Argument()] = Field(description=DB)
@@ -52,7 +50,8 @@ class RunOptions(ModelOptions, BarsOptions):
         None, description=f"Bars from before, for a websocket; default those of --watch. {BARS}"
     )
     fills: Path | None = Field(
-        None, description="File of fills that grows: .csv or .jsonl with order, quantity, price, id, and maybe child."
+        None,
+        description="File of fills that grows: .csv or .jsonl with order, quantity, price, id, maybe child and time.",
     )
     assume_fills: bool = Field(
         False, description="Paper trading: what was decided fills at its bar's VWAP. Every line says so."
@@ -62,10 +61,9 @@ class RunOptions(ModelOptions, BarsOptions):
     poll: float = Field(1.0, gt=0, description="Seconds between looks.")
     patience: float = Field(60.0, gt=0, description="Seconds after its end before a bar without volume stands for it.")
     takeover: bool = Field(False, description="Take the desk from a process that still runs it.")
-    json_output: bool = Field(False, description="Print a JSON object a line, see docs/command-line.md.")
 
 
-def run(options: RunOptions) -> None:
+def run(options: RunOptions, out: Output) -> None:
     """Run a desk: watch bars, print what every order does in the coming bar, keep everything in the desk's log.
 
     Killed at any time, the same command goes on where it was. It ends when all orders are over. The exit code is 1 if
@@ -99,7 +97,7 @@ def run(options: RunOptions) -> None:
         ) as desk:
             runner = Runner(desk, source, fills, until=until, once=options.once, poll=options.poll)
             try:
-                _run(options, desk, source, runner, orders, bars)
+                _run(options, desk, source, runner, orders, bars, out)
             except Stopped as stop:
                 stop.advice = "the desk is kept: repeat the command to go on"
                 raise
@@ -111,19 +109,25 @@ def run(options: RunOptions) -> None:
 
 
 def _run(
-    options: RunOptions, desk: Desk, source: BarSource, runner: Runner, orders: list[DeskOrder], bars: Bars | None
+    options: RunOptions,
+    desk: Desk,
+    source: BarSource,
+    runner: Runner,
+    orders: list[DeskOrder],
+    bars: Bars | None,
+    out: Output,
 ) -> None:
     source.follow(_followed(desk))
     known = [order for order in orders if order.label in desk.state.orders]
     new = [order for order in orders if order.label not in desk.state.orders]
     for order in known:
         if desk.order(order.label).order != order:
-            sys.stderr.write(
-                f"note: the desk has order {order.label!r} as it was, or was amended; the file changes nothing: use "
-                "lem desk amend\n"
+            note(
+                f"the desk has order {order.label!r} as it was, or was amended; the file changes nothing: use "
+                "lem desk amend"
             )
     if new and desk.is_active:
-        _print(runner.catch_up(), as_json=options.json_output)
+        _print(runner.catch_up(), out)
     if new:
         if bars is None:
             raise ConfigError("a websocket has no past: name a file of bars from before with --history")
@@ -132,25 +136,15 @@ def _run(
     if not desk.state.orders:
         raise DeskError(f"the desk {options.db} has no orders: name a file of them with --orders", rule="orders")
     _say_if_old(desk)
-    _print(runner.lines(), as_json=options.json_output)
+    _print(runner.lines(), out)
     if desk.is_active:
-        sys.stderr.write(f"{runner.left_in_words()}\n")
+        note(runner.left_in_words())
 
 
-def _print(lines: Iterator[Line], *, as_json: bool) -> None:
+def _print(lines: Iterator[Line], out: Output) -> None:
     """Print lines as they come. Messages go to standard error, unless everything is JSON."""
     for line in lines:
-        if as_json:
-            typer.echo(json.dumps({"type": line.kind} | _finite(line.values), ensure_ascii=False, allow_nan=False))
-        elif line.kind == "message":
-            sys.stderr.write(f"{line.text}\n")
-        else:
-            typer.echo(line.text)
-        sys.stdout.flush()
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and value != value else value for key, value in values.items()}
+        out.event(line.kind, line.values, line.text, is_note=line.kind == "message")
 
 
 def _followed(desk: Desk) -> dict[str, int]:
@@ -166,7 +160,7 @@ def _say_if_old(desk: Desk) -> None:
         market = desk.state.market[name]
         if labels and now > market.last + 2 * market.frequency:
             ended = moment(market.last + market.frequency)
-            sys.stderr.write(f"note: the last bar of {name} that the desk has ended at {ended:%Y-%m-%d %H:%M} UTC\n")
+            note(f"the last bar of {name} that the desk has ended at {ended:%Y-%m-%d %H:%M} UTC")
 
 
 def _source(options: RunOptions) -> BarSource:
@@ -185,11 +179,9 @@ def _model(name: str | None, store: Any, bars: Bars | None) -> Any:  # noqa: ANN
         return named_policy(name) if ".py:" in name else name
     if next(iter(store.read()), None) is not None or bars is None:
         return None  # the one that decided last
-    from rich.console import Console
-
     from lem_models.cli.policies import fitting_model
 
-    return fitting_model(bars, Console(stderr=True))
+    return fitting_model(bars)
 
 
 def _until(text: str) -> int:

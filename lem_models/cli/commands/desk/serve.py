@@ -9,9 +9,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from lem_models.cli.bars import BARS, BarsOptions
+from lem_models.cli.output import Output
 from lem_models.cli.paths import check_readable
-from lem_models.cli.policies import named_policy
-from lem_models.cli.terminal import make_console
+from lem_models.cli.policies import PolicyName, named_policy
 from lem_models.errors import ConfigError
 
 __all__ = ["ServeOptions", "serve"]
@@ -25,15 +25,19 @@ class ServeOptions(BarsOptions):
     flags: ClassVar[dict[str, str]] = {"model": "--policy --model"}
 
     db: str = Field(description="The desk: path of an SQLite file, or URL of a PostgreSQL database.")
-    model: str | None = Field(
+    model: PolicyName | None = Field(
         None,
         description="Who decides: model or baseline by name, or your own policy as file.py:Name; default the policy "
         "that decided last on this desk.",
     )
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
-    host: str = Field("127.0.0.1", description="Address to listen on; other than this machine's own it needs a token.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8765, ge=0, description="Port to listen on; 0 for any free one.")
-    token_file: Path | None = Field(None, description="File with the token; default the variable LEM_SERVE_TOKEN.")
+    token_file: Path | None = Field(
+        None,
+        description="File with the token, which another address than this machine's own needs; default the variable "
+        "LEM_SERVE_TOKEN.",
+    )
     history: Path | None = Field(None, description=f"{BARS} Closed bars of the symbols to follow.")
     gather: float = Field(0.5, description="Seconds after the first bar of a close that the others are waited for.")
     grace: float = Field(10.0, description="Seconds after its end before a bar that has not come is stale.")
@@ -44,18 +48,19 @@ class ServeOptions(BarsOptions):
     takeover: bool = Field(False, description="Take the desk from a process that still runs it.")
 
 
-def serve(options: ServeOptions) -> None:
+def serve(options: ServeOptions, out: Output) -> None:
     """Serve a desk: REST, WebSocket, a status page and metrics.
 
     It prints its address once it can be reached, and runs until it is interrupted. Every answer is in the log before it
     is given, so the process may be killed at any moment and started again.
+
+    Example: lem serve --db desk.db --history bars.parquet --policy lem-crypto-hourly
     """
     _check_installed()
     from lem_models.desk.market_data.feed import FeedRules
     from lem_models.desk.service import Server, ServiceSettings
     from lem_models.desk.service.settings import read_token
 
-    console = make_console()
     settings = ServiceSettings(
         host=options.host,
         port=options.port,
@@ -84,7 +89,7 @@ def serve(options: ServeOptions) -> None:
         takeover=options.takeover,
         allow_frequency=options.any_frequency,
     )
-    server.run(lambda address: console.print(f"The desk is at {address}", soft_wrap=True, markup=False))
+    server.run(lambda address: out.event("address", {"address": address}, f"The desk is at {address}"))
 
 
 def _check_installed() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import typer
 from pydantic import Field
 
 from lem_models.cli.commands.desk.place import DB, existing_store
+from lem_models.cli.output import Output
 from lem_models.guard.settings import Settings
 
 __all__ = ["StatusOptions", "status"]
@@ -16,13 +17,10 @@ __all__ = ["StatusOptions", "status"]
 class StatusOptions(Settings):
     """Options of ``lem desk status``."""
 
-    flags: ClassVar[dict[str, str]] = {"json_output": "--json"}
-
     db: Annotated[str, typer.Argument()] = Field(description=DB)
-    json_output: bool = Field(False, description="Print all properties as JSON.")
 
 
-def status(options: StatusOptions) -> None:
+def status(options: StatusOptions, out: Output) -> None:
     """Print the orders of a desk, what each does in its coming bar, and what is wrong with its feeds.
 
     It only reads: another process may run the desk.
@@ -32,19 +30,15 @@ def status(options: StatusOptions) -> None:
     from lem_models.desk.log.state import replay
     from lem_models.desk.requests import waiting
     from lem_models.desk.status import status_of
-    from lem_models.guard.output import json_text
 
-    store = existing_store(options.db)
+    store = existing_store(options.db, read_only=True)
     try:
         state = replay(store.read())
         requests = waiting(store)
     finally:
         store.close()
     desk = status_of(state, state.policy)
-    if options.json_output:
-        asked = [{"number": each.number, "action": each.action, "order": each.order} for each in requests]
-        typer.echo(json_text({"schema": 1} | desk.as_dict() | {"requests": asked}))
-        return
-    typer.echo(str(desk))
+    asked = [{"number": each.number, "action": each.action, "order": each.order} for each in requests]
+    out.say(str(desk), **desk.as_dict(), requests=asked)
     for each in requests:
-        typer.echo(f"request {each.number} waits: {each.action} order {each.order}")
+        out.say(f"request {each.number} waits: {each.action} order {each.order}")

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 from pydantic import Field
 
-from lem_models.cli.policies import ANY_FREQUENCY
+from lem_models.cli.output import Output
+from lem_models.cli.policies import ANY_FREQUENCY, BundledName
 from lem_models.guard.settings import Settings
 
 __all__ = ["ExportOptions", "export"]
@@ -17,7 +18,7 @@ __all__ = ["ExportOptions", "export"]
 class ExportOptions(Settings):
     """Options of ``lem export``."""
 
-    model: Annotated[str, typer.Argument()] = Field(description="Bundled name, folder, or Hub id of a model.")
+    model: Annotated[BundledName, typer.Argument()] = Field(description="Bundled name, folder, or Hub id of a model.")
     to: Literal["onnx", "torch-export", "aoti"] = Field("onnx", description="onnx, torch-export or aoti.")
     out: Path = Field(description="The file: .onnx, or .pt2 for the formats of PyTorch.")
     frequency: str | None = Field(
@@ -28,10 +29,12 @@ class ExportOptions(Settings):
     inputs: str = Field("bars", description="What the graph reads: raw closed bars; features are refused.")
 
 
-def export(options: ExportOptions) -> None:
+def export(options: ExportOptions, out: Output) -> None:
     """Write the live step of a model as one graph: raw bars, orders and state in; decisions and state out.
 
     examples/onnx_consumer.py runs an ONNX file without this package. ONNX needs the extra lem-models[onnx].
+
+    Example: lem export lem-crypto-hourly --out hourly.onnx
     """
     from lem_models.integrations.export import export_model
     from lem_models.modeling.model import LEMModel
@@ -46,4 +49,5 @@ def export(options: ExportOptions) -> None:
         allow_frequency=options.any_frequency,
         inputs=options.inputs,
     )
-    typer.echo(f"{path.resolve()}: {path.stat().st_size / 1e6:.1f} MB")
+    size = path.stat().st_size
+    out.say(f"{path.resolve()}: {size / 1e6:.1f} MB", file=path.resolve(), bytes=size)

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 from pydantic import Field, field_validator
 
 from lem_models.cli.options import narrowed
+from lem_models.cli.output import Output
+from lem_models.cli.policies import BundledName
 from lem_models.errors import ConfigError
 from lem_models.hub.settings import ModelUpload
 
-__all__ = ["DESTINATION_FLAGS", "DRY_RUN", "PublishModelOptions", "publish_model"]
+if TYPE_CHECKING:
+    from lem_models.hub.commit import Plan
+
+__all__ = ["DESTINATION_FLAGS", "DRY_RUN", "PublishModelOptions", "publish_model", "say_plan"]
 
 DESTINATION_FLAGS = {"repo_id": "--to", "private": "--private/--public", "commit_message": "--message", "token": ""}
 """Names of the options of a :class:`~lem_models.hub.settings.Destination`."""
@@ -31,7 +36,7 @@ class PublishModelOptions(ModelUpload):
 
     flags: ClassVar[dict[str, str]] = {**DESTINATION_FLAGS, "revision": ""}
 
-    name: Annotated[str, typer.Argument()] = Field(description="Bundled name, or folder of a model.")
+    name: Annotated[BundledName, typer.Argument()] = Field(description="Bundled name, or folder of a model.")
     dry_run: bool = Field(False, description=DRY_RUN)
 
     @field_validator("eval_data", mode="before")
@@ -42,8 +47,11 @@ class PublishModelOptions(ModelUpload):
         return None if given is None else parse_eval_data(given)
 
 
-def publish_model(options: PublishModelOptions) -> None:
-    """Publish a model with its card; print the URL."""
+def publish_model(options: PublishModelOptions, out: Output) -> None:
+    """Publish a model with its card; print the URL.
+
+    Example: lem publish model my-model --to org/name --dry-run
+    """
     from lem_models.hub.models import push
     from lem_models.hub.models.zoo import list_models
     from lem_models.modeling.model import LEMModel
@@ -56,7 +64,21 @@ def publish_model(options: PublishModelOptions) -> None:
         )
     model = LEMModel.from_pretrained(name)
     if options.dry_run:
-        typer.echo(f"{push.plan_model(model, upload)}\n\ndry run: nothing was sent")
+        say_plan(out, push.plan_model(model, upload), is_sent=False)
         return
-    plan = push.publish_model(model, upload)
-    typer.echo(f"{plan}\n\npublished: {plan.url}")
+    say_plan(out, push.publish_model(model, upload), is_sent=True)
+
+
+def say_plan(out: Output, plan: Plan, *, is_sent: bool, more: str = "") -> None:
+    """Print what was sent to the Hub, or would be.
+
+    Args:
+        out: Where.
+        plan: The publication.
+        is_sent: Whether it was sent.
+        more: Text to show below it.
+    """
+    files = [{name: getattr(file, name) for name in ("path", "size", "sha256", "state")} for file in plan.files]
+    out.add({"page": plan.page, "url": plan.url or None, "sent": is_sent, "files": files, "notes": plan.notes})
+    done = f"published: {plan.url}" if is_sent else "dry run: nothing was sent"
+    out.say("\n\n".join(filter(None, (str(plan), more))) + ("\n\n" if is_sent or not more else "\n") + done)

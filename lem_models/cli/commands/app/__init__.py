@@ -1,0 +1,1 @@
+"""The app: started here, published as a Space."""

@@ -1,0 +1,1 @@
+"""Commands about bars: fetch, check, convert."""

@@ -1,0 +1,1 @@
+"""What may come: simulated bars, and what becomes of orders on them."""

@@ -1,0 +1,1 @@
+"""Spaces: the app, published on the Hub."""

@@ -1,0 +1,1 @@
+"""Charts as data, and the two libraries that draw them."""

@@ -1,0 +1,1 @@
+"""One order under several policies: figure, tables, page."""

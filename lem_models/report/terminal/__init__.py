@@ -1,0 +1,1 @@
+"""What the terminal needs beside tables: its width, progress bars. Nothing here waits for pandas."""

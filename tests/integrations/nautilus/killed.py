@@ -1,0 +1,197 @@
+"""Backtests that are killed: ``python -m tests.integrations.nautilus.killed FOLDER SEED...``.
+
+Each seed is a parent order in a folder of its own. A process works on it and kills itself (SIGKILL, ``kill -9``) at a
+random point: before or after the venue writes down a fill, a transaction of the ledger, or the sending of a child
+order. The next process goes on, until one comes to the end.
+
+What outlives a process is the ledger's file and the file of the venue, which writes down a fill before anybody is told.
+When a process starts, the engine's cache is given the orders that the venue knows with their fills, as the
+reconciliation of a live node gives them, and the bars go on where they were. The strategy knows that it has given the
+order; now and then it gives it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pandas as pd
+from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.model.enums import LiquiditySide, OrderSide, OrderType, TimeInForce
+from nautilus_trader.model.events import OrderFilled, OrderSubmitted
+from nautilus_trader.model.identifiers import AccountId, ClientOrderId, ExecAlgorithmId, TradeId, VenueOrderId
+from nautilus_trader.model.objects import Money, Price, Quantity
+from nautilus_trader.model.orders import MarketOrder
+
+from lem_models.desk import Desk
+from lem_models.desk.store.database import DatabaseStore
+from lem_models.integrations.nautilus.algorithm import LEMExecAlgorithm
+from lem_models.integrations.nautilus.engine_data import engine_bars
+from lem_models.integrations.nautilus.fill_model import NextBarVwap
+from tests.helpers.markets import hourly
+from tests.integrations.nautilus.engine import Parent, backtest, bar_type_of, instrument_of
+
+AMOUNT = Decimal(60)
+PARENT = "P-1"
+TERMS = {"max_periods": 12}
+AT = pd.Timestamp("2024-01-03 06:00", tz="UTC")
+LAST = AT + pd.Timedelta("12h")
+INSTRUMENT = instrument_of("S000USDT", lot="0.1", tick="0.01")
+FRAME = hourly(days=7).frame.query("symbol == 'S000'")
+BARS = [
+    bar
+    for bar in engine_bars(FRAME, INSTRUMENT, bar_type_of(INSTRUMENT, pd.Timedelta("1h")), with_money=True)
+    if bar.ts_init <= (LAST + pd.Timedelta("3h")).value
+]
+
+
+class Fate:
+    """Kills the process at a point."""
+
+    def __init__(self, point: int) -> None:
+        self.left = point
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, owner: type, name: str) -> None:
+        """Make a method of a class two points: before it and after it."""
+        method = getattr(owner, name)
+
+        def fated(*arguments, **options):
+            self()
+            result = method(*arguments, **options)
+            self()
+            return result
+
+        setattr(owner, name, fated)
+
+
+class LoggedVenue(NextBarVwap):
+    """Writes down every fill before the engine knows of it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(BARS)
+        self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+
+    def write(self, **line: object) -> None:
+        os.write(self.file, (json.dumps(line) + "\n").encode())  # one call: a kill leaves the whole line or none
+
+    def get_orderbook_for_fill_simulation(self, instrument, order, best_bid, best_ask):
+        book = super().get_orderbook_for_fill_simulation(instrument, order, best_bid, best_ask)
+        price = str(book.best_ask_price())
+        self.write(child=order.client_order_id.value, quantity=str(order.quantity), price=price, at=order.ts_init)
+        return book
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def fills_of(folder: Path) -> list[dict[str, str]]:
+    """Fills that the venue wrote down."""
+    return [line for line in lines_of(folder / "venue.jsonl") if "child" in line]
+
+
+def reconcile(run, fills, *, with_parent: bool) -> None:
+    """Give the engine's cache the orders that the venue and the node know, with their fills."""
+    common = {
+        "trader_id": run.engine.trader_id,
+        "strategy_id": run.trader.id,
+        "instrument_id": INSTRUMENT.id,
+        "order_side": OrderSide.BUY,
+        "time_in_force": TimeInForce.GTC,
+        "init_id": UUID4(),
+        "exec_algorithm_id": ExecAlgorithmId("LEM"),
+        "exec_spawn_id": ClientOrderId(PARENT),
+    }
+    if with_parent:
+        quantity = INSTRUMENT.make_qty(AMOUNT)
+        primary = MarketOrder(
+            client_order_id=ClientOrderId(PARENT),
+            quantity=quantity,
+            ts_init=AT.value,
+            exec_algorithm_params=TERMS,
+            **common,
+        )
+        run.engine.cache.add_order(primary)
+    currency = INSTRUMENT.quote_currency
+    for fill in fills:
+        child, quantity, at = ClientOrderId(fill["child"]), Quantity.from_str(fill["quantity"]), fill["at"]
+        order = MarketOrder(client_order_id=child, quantity=quantity, ts_init=at, **common)
+        ids, account = (run.engine.trader_id, run.trader.id, INSTRUMENT.id, child), AccountId("SIM-001")
+        order.apply(OrderSubmitted(*ids, account, UUID4(), at, at))
+        numbers = (VenueOrderId(f"V-{child}"), account, TradeId(f"T-{len(child.value)}"), None)
+        kind = (OrderSide.BUY, OrderType.MARKET, quantity, Price.from_str(fill["price"]), currency)
+        order.apply(OrderFilled(*ids, *numbers, *kind, Money(0, currency), LiquiditySide.TAKER, UUID4(), at, at))
+        run.engine.cache.add_order(order)
+
+
+def life(folder: Path, point: int, *, gives_again: bool) -> None:
+    """One process: from where the files are to the end, or to its death."""
+    lines, place = lines_of(folder / "venue.jsonl"), folder / "state.db"
+    last = max((int(line["clock"]) for line in lines if "clock" in line), default=0)
+    # The bar that closed last comes again: whoever died may not have seen it.
+    bars = [bar for bar in BARS if bar.ts_init >= last]
+    ledger_has_it = place.exists() and bool(Desk.peek(place).orders)
+    gives = not ledger_has_it or gives_again
+    given = Parent(max(AT, pd.Timestamp(bars[0].ts_init, tz="UTC")), "buy", str(AMOUNT), TERMS, id=PARENT)
+    venue = LoggedVenue(folder / "venue.jsonl")
+    run = backtest(bars, INSTRUMENT, [given] if gives else [], "twap", fill_model=venue, state_path=str(place))
+    if last:
+        reconcile(run, fills_of(folder), with_parent=not gives)
+    on_bar = run.trader.on_bar
+
+    def on_every_bar(bar) -> None:
+        if bar.ts_init >= AT.value:
+            venue.write(clock=bar.ts_init)
+        on_bar(bar)
+
+    run.trader.on_bar = on_every_bar
+    fate = Fate(point)
+    fate.around(DatabaseStore, "append")
+    fate.around(LoggedVenue, "write")
+    fate.around(LEMExecAlgorithm, "submit_order")
+    run.engine.run()
+    run.engine.dispose()
+
+
+def work(folder: Path, seed: int) -> int:
+    """Processes, one after another, until one comes to the end; how many were killed."""
+    draw, killed = random.Random(seed), 0
+    folder.mkdir(parents=True)
+    while True:
+        point, gives_again = draw.randrange(3, 60), draw.random() < 0.5
+        child = os.fork()
+        if child == 0:
+            try:
+                life(folder, point, gives_again=gives_again)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            killed += 1
+            continue
+        if status:
+            raise SystemExit(f"seed {seed}: a process failed")
+        return killed
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    print(json.dumps({seed: work(folder / seed, int(seed)) for seed in sys.argv[2:]}))
+
+
+if __name__ == "__main__":
+    main()
