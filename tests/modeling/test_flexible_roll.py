@@ -26,7 +26,7 @@ from lem_models.execution.records import (
 from lem_models.execution.simulator import chosen_period, finishing_fills, simulate
 from lem_models.modeling.heads import FlexibleHead, build_head
 from lem_models.modeling.heads.base import AllocationHead
-from lem_models.modeling.kernels import library
+from lem_models.modeling.kernels import build, library
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, random_orders, random_window, tiny_config
 from tests.modeling.compiled import need_kernels
