@@ -1,4 +1,4 @@
-"""Run the example notebooks in fresh kernels and store their outputs: ``python benchmarks/notebooks.py [NAME ...]``.
+"""Run the example notebooks in fresh kernels and store their outputs: ``make notebooks``.
 
 A notebook keeps the hash of the code that its outputs are of, so a test can tell whether they are old. What a cell
 writes to standard error is not stored: it holds paths and progress. Names of notebooks run only those.
@@ -11,10 +11,9 @@ import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-
-import nbformat
-from nbclient import NotebookClient
+from typing import Any
 
 from lem_models.guard.output import write_text
 
@@ -22,27 +21,34 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "examples" / "notebooks"
 
 
-def code_of(notebook: nbformat.NotebookNode) -> list[str]:
-    """The code cells, in order."""
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+def code_of(notebook: Mapping[str, Any]) -> list[str]:
+    """The code cells of a notebook, in order: one from ``nbformat``, or the JSON of its file."""
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def source_hash(notebook: nbformat.NotebookNode) -> str:
+def source_hash(notebook: Mapping[str, Any]) -> str:
     """SHA-256 of the code of a notebook."""
     return hashlib.sha256("\n\0".join(code_of(notebook)).encode()).hexdigest()
 
 
-def stored_hash(notebook: nbformat.NotebookNode) -> str | None:
+def stored_hash(notebook: Mapping[str, Any]) -> str | None:
     """Hash of the code that the stored outputs are of; ``None`` for a notebook that was not run by this script."""
-    return notebook.metadata.get("lem_models", {}).get("source_sha256")
+    return notebook["metadata"].get("lem_models", {}).get("source_sha256")
 
 
-def run(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Run a notebook in a fresh kernel, in an empty folder; the outputs are in the notebook that comes back.
+def run(path: Path) -> str:
+    """Run a notebook in a fresh kernel, in an empty folder.
+
+    Returns:
+        The notebook with its outputs, as the text of a file.
 
     Raises:
         nbclient.exceptions.CellExecutionError: A cell raised an error.
     """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": folder}})
         client.execute(env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
@@ -54,7 +60,7 @@ def run(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         "language_info": {"name": "python"},
         "lem_models": {"source_sha256": source_hash(notebook)},
     }
-    return notebook
+    return nbformat.writes(notebook) + "\n"
 
 
 def main() -> None:
@@ -67,8 +73,7 @@ def main() -> None:
         parser.error(f"there is no notebook {', '.join(unknown)}; there are {', '.join(names)}")
     for name in chosen:
         path, begin = FOLDER / f"{name}.ipynb", time.perf_counter()
-        notebook = run(nbformat.read(path, as_version=4))
-        write_text(path, nbformat.writes(notebook) + "\n")
+        write_text(path, run(path))
         print(f"{name}: {time.perf_counter() - begin:.0f} s, {path.stat().st_size / 1e3:.0f} kB")
 
 

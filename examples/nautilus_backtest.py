@@ -14,8 +14,9 @@ from nautilus_trader.backtest.models import FillModel, LatencyModel
 from nautilus_trader.config import BacktestEngineConfig, LoggingConfig, StrategyConfig
 from nautilus_trader.examples.algorithms.twap import TWAPExecAlgorithm
 from nautilus_trader.model.currencies import USDT
-from nautilus_trader.model.data import BarType
+from nautilus_trader.model.data import Bar, BarType
 from nautilus_trader.model.enums import AccountType, OmsType, OrderSide
+from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.model.identifiers import ExecAlgorithmId, InstrumentId, Symbol, Venue
 from nautilus_trader.model.instruments import CurrencyPair
 from nautilus_trader.model.objects import Currency, Money, Price, Quantity
@@ -49,7 +50,7 @@ class Parents(Strategy):
         """Subscribe to the bars."""
         self.subscribe_bars(self.config.bar_type)
 
-    def on_bar(self, bar) -> None:
+    def on_bar(self, bar: Bar) -> None:
         """Submit the orders that start now, sells and buys in turn."""
         if bar.ts_init not in self.config.starts:
             return
@@ -82,7 +83,7 @@ class Parents(Strategy):
             )
             self.submit_order(order)
 
-    def on_order_filled(self, event) -> None:
+    def on_order_filled(self, event: OrderFilled) -> None:
         """Write down a fill of a child order; one at the moment of a close belongs to the bar that closes."""
         order = self.cache.order(event.client_order_id)
         self.fills.append(
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--symbol", default="BTCUSDT")
     parser.add_argument("--model", default="lem-crypto-hourly")
     parser.add_argument("--orders", type=int, default=20, help="parent orders for each algorithm")
-    parser.add_argument("--quantity", default="40.000", help="units of each")
+    parser.add_argument("--quantity", default="36.000", help="units of each")
     parser.add_argument("--lot", default="0.001", help="step of quantities, with all its digits")
     parser.add_argument("--tick", default="0.01", help="step of prices, with all its digits")
     parser.add_argument("--stock-fills", action="store_true", help="fill at closes, as the engine does by itself")
@@ -159,7 +160,7 @@ def main() -> None:
     orders = pd.DataFrame(strategy.orders)
     costs = analyse_fills(pd.DataFrame(strategy.fills), named, orders.drop(columns="algorithm"))
     measured = costs.to_frame().merge(orders[["order_id", "algorithm"]], on="order_id")
-    columns = ["net_slippage_bps", "full_vwap_slippage_bps", "arrival_slippage_bps"]
+    columns = ["net_slippage_bps", "full_vwap_bps", "arrival_bps"]
     print(measured.groupby("algorithm")[columns].agg(["mean", "std"]).round(2).to_string())
     print(costs.to_html(options.out, title="Execution in NautilusTrader"))
     engine.dispose()

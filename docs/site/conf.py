@@ -7,6 +7,7 @@ the pages. Nothing is fetched: fonts are the reader's own, and scripts are those
 
 import importlib
 import sys
+import warnings
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -18,6 +19,9 @@ import lem_models  # noqa: E402
 # What is imported here is not imported again.
 for module in ("desk.service", "integrations.export", "programmes", "training.finetune.run", "training.push"):
     importlib.import_module(f"lem_models.{module}")
+
+# sphinx_external_toc looks through all objects in memory for one of its kind, and touches an old name of torch.
+warnings.filterwarnings("ignore", message=".*reduce_op.* is deprecated", category=FutureWarning)
 
 project = "lem_models"
 copyright = "the lem_models authors, Apache-2.0"

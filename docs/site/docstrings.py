@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pydantic
 from docutils import nodes
+from sphinx.domains.python import PyObject
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
 
@@ -191,6 +192,8 @@ def _documented(env: BuildEnvironment) -> dict[int, str]:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx."""
+    for each in PyObject.doc_field_types:
+        each.label = "Attributes" if each.name == "variable" else each.label
     app.connect("autodoc-process-signature", show_signature)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,6 +11,7 @@ from nautilus_trader.model.objects import Quantity
 
 from lem_models.errors import BarsError
 from lem_models.markets.bars import Bars
+from lem_models.markets.validation import VALUES
 
 __all__ = ["MoneyBar", "engine_bars"]
 
@@ -46,12 +47,15 @@ def engine_bars(
     if isinstance(bars, Bars) and bars.frequency != step:
         raise BarsError(f"the bars are of {bars.frequency}, and {bar_type} says {step}", rule="one frequency")
     made = []
-    for row in frame.itertuples(index=False):
-        prices = [instrument.make_price(value) for value in (row.open, row.high, row.low, row.close)]
-        close = int(row.timestamp.value) + int(step.value)
-        volume = Quantity(row.volume, instrument.size_precision)
-        bar = (MoneyBar if with_money else Bar)(bar_type, *prices, volume, close, close)
+    starts = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").asi8.tolist()
+    for start, values in zip(starts, frame[list(VALUES)].to_numpy(dtype=float).tolist(), strict=True):
+        *prices, volume, notional = values
+        close = start + int(step.value)
+        exact = [instrument.make_price(price) for price in prices]
+        bar = (MoneyBar if with_money else Bar)(
+            bar_type, *exact, Quantity(volume, instrument.size_precision), close, close
+        )
         if with_money:
-            bar.quote_volume = Decimal(repr(float(row.notional)))
+            bar.quote_volume = Decimal(repr(notional))
         made.append(bar)
     return made
