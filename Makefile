@@ -17,6 +17,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
+comma := ,
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 # Orders, bars, features, simulator and models: what most changes touch, and quick to test.
@@ -25,7 +26,8 @@ ROOM ?= guard orders markets statistics features modeling test_structure.py
 # They start in order of their names; by the number of their tests, as is usual, long files of few tests would come last.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install dev demo test test-fast check test-slow docs notebooks bench speed release-check sbom audit clean distclean
+.PHONY: help install dev demo test test-fast check test-slow test-nautilus docs notebooks bench speed release-check sbom audit \
+        clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +48,11 @@ test-fast: dev ## the tests of orders, bars, features and models (ROOM=hub: of a
 
 test-slow: dev ## the tests that take long
 	$(PYTEST) -m slow --durations 5
+
+# NautilusTrader needs pandas 2, so its tests have an environment of their own. Elsewhere they are skipped.
+test-nautilus: ## the tests of NautilusTrader, in an environment of their own, .venv-nautilus
+	@$(MAKE) --no-print-directory VENV=.venv-nautilus .venv-nautilus/.installed-nautilus
+	.venv-nautilus/bin/python -m pytest -n $(WORKERS) --durations 5 tests/integrations/nautilus
 
 check: dev ## ruff and mypy
 	$(BIN)/ruff check .
@@ -78,18 +85,19 @@ clean: ## remove caches and builds
 	rm -rf build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find lem_models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-distclean: clean ## remove the environment too
-	rm -rf $(VENV)
+distclean: clean ## remove the environments too
+	rm -rf $(VENV) .venv-nautilus
 
 # --- the environment -------------------------------------------------------------------------------------------------
 
-# Stamps: pip runs again only when a requirement changed. $(1) is what pip installs, $(2) what the user is told.
+# Stamps: pip runs again only when a requirement changed. $(1) is what pip installs, $(2) what the user is told, $(3) other
+# constraints.
 # Of pip's output only the large downloads are shown; its errors come through.
 define pip_install
 @echo "Installing $(2) into $(VENV): a minute or two, $$(sed -n 's/^\(torch\)==/\1 /p' constraints.txt) and about 75 other packages,"
 @echo "  0.35 GB to download and 1.5 GB on disk with CPU-only torch (CPU=1 asks for it), several times that with CUDA"
 @set -o pipefail; started=$$(date +%s); \
-PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt \
+PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --no-input -c $(or $(3),constraints.txt) \
     $(if $(CPU),--extra-index-url $(CPU_INDEX)) -e '$(1)' \
   | awk '/(Downloading|Using cached) .*[0-9][0-9](\.[0-9]+)? [MG]B\)/ { print "  " $$1, $$2, $$3, $$4, $$5; fflush() } \
          /^Installing collected/ { print "  unpacking"; fflush() }' \
@@ -106,6 +114,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-release: pyproject.toml constraints.txt | $(BIN)/python
 	$(call pip_install,.[release],lem_models with the tools of a release)
+	@touch $@
+
+$(VENV)/.installed-nautilus: pyproject.toml constraints.txt | $(BIN)/python
+	@grep -v '^pandas' constraints.txt > $(VENV)/constraints.txt
+	$(call pip_install,.[nautilus$(comma)test],lem_models with NautilusTrader and its test tools,$(VENV)/constraints.txt)
 	@touch $@
 
 $(BIN)/python:

@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--symbol", default="BTCUSDT")
     parser.add_argument("--model", default="lem-crypto-hourly")
     parser.add_argument("--orders", type=int, default=20, help="parent orders for each algorithm")
-    parser.add_argument("--quantity", default="40.000", help="units of each")
+    parser.add_argument("--quantity", default="36.000", help="units of each")
     parser.add_argument("--lot", default="0.001", help="step of quantities, with all its digits")
     parser.add_argument("--tick", default="0.01", help="step of prices, with all its digits")
     parser.add_argument("--stock-fills", action="store_true", help="fill at closes, as the engine does by itself")
@@ -160,7 +160,7 @@ def main() -> None:
     orders = pd.DataFrame(strategy.orders)
     costs = analyse_fills(pd.DataFrame(strategy.fills), named, orders.drop(columns="algorithm"))
     measured = costs.to_frame().merge(orders[["order_id", "algorithm"]], on="order_id")
-    columns = ["net_slippage_bps", "full_vwap_slippage_bps", "arrival_slippage_bps"]
+    columns = ["net_slippage_bps", "full_vwap_bps", "arrival_bps"]
     print(measured.groupby("algorithm")[columns].agg(["mean", "std"]).round(2).to_string())
     print(costs.to_html(options.out, title="Execution in NautilusTrader"))
     engine.dispose()

@@ -194,7 +194,7 @@ def check_wheel(wheel: Path, *, kernels: int) -> str:
         CheckError: Something is missing, or there are other kernels.
     """
     with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
+        names = {name for name in archive.namelist() if not name.endswith("/")}
     wanted = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "lem_models").rglob("*")

@@ -34,7 +34,8 @@ from benchmarks.looks import UNDATED, read_looks
 from benchmarks.records import MarketRecord, RecordedRun
 from benchmarks.zoo_table import headline_table, prices_table
 from lem_models import LEMModel
-from lem_models.hub.models.registry import ZooMarket, ZooSource, weights_hash, zoo_market, zoo_source
+from lem_models.hub.models.card_names import PIPELINE_TAG
+from lem_models.hub.models.registry import ZooMarket, ZooSource, registry, weights_hash, zoo_market, zoo_source
 from lem_models.hub.models.zoo import ZooModel, list_models
 from lem_models.report.capacity import AGAINST_LABELS, size_text
 from lem_models.report.markdown import markdown_table
@@ -148,8 +149,12 @@ def _run_metrics(run: RecordedRun, model: str) -> dict[str, Any]:
 # --- metadata --------------------------------------------------------------------------------------------------------
 
 
-def card_metadata(name: ZooModel, metrics: Mapping[str, Any]) -> str:
-    """The YAML head of the card: what the Hub reads, with the results as ``model-index``."""
+def card_metadata(name: ZooModel, metrics: Mapping[str, Any], recipe: Recipe) -> str:
+    """The YAML head of the card: what the Hub reads, with the results as ``model-index``.
+
+    Names without an organisation in ``base_model`` and ``datasets`` are those of the zoo. They become ids of the
+    Hub when a model is published (:mod:`lem_models.hub.models.card_names`).
+    """
     results = []
     for evaluation in metrics["evaluations"]:
         market = zoo_market(evaluation["market"])
@@ -199,14 +204,25 @@ def card_metadata(name: ZooModel, metrics: Mapping[str, Any]) -> str:
                             metric_args={key: row[key] for key in ("low", "high")},
                         )
                     )
+    start = None if recipe.finetune is None else recipe.finetune.start
     data = ModelCardData(
         license="apache-2.0",
         library_name="lem_models",
+        pipeline_tag=PIPELINE_TAG,
         model_name=str(name),
+        base_model=start,
+        base_model_relation=None if start is None else "finetune",
+        datasets=_markets_of(recipe) or None,
         tags=["finance", "order-execution", "vwap", "twap", "time-series", "tkan", *name.entry.tags],
         eval_results=results or None,
     )
     return str(data.to_yaml()).strip()
+
+
+def _markets_of(recipe: Recipe) -> list[str]:
+    """Markets of the zoo whose bars a recipe trains on; further sources have no name on the Hub."""
+    files = {market.path.name for market in recipe.data if market.path is not None}
+    return [key for key, market in registry().markets.items() if market.file in files]
 
 
 # --- the card --------------------------------------------------------------------------------------------------------
@@ -236,7 +252,7 @@ def render_card(sources: CardSources, model: LEMModel) -> str:
         autoescape=False,
     )
     return environment.get_template("model_card.md.j2").render(
-        metadata=card_metadata(name, metrics),
+        metadata=card_metadata(name, metrics, sources.recipe),
         name=str(name),
         entry=name.entry,
         config=config,

@@ -31,6 +31,7 @@ from lem_models.cli.commands.models.explain import explain
 from lem_models.cli.commands.models.export import export
 from lem_models.cli.commands.models.info import info
 from lem_models.cli.commands.models.list_models import list_models
+from lem_models.cli.commands.models.publish_collection import publish_collection
 from lem_models.cli.commands.models.publish_model import publish_model
 from lem_models.cli.commands.power import power
 from lem_models.cli.commands.publish_data import publish_data
@@ -157,4 +158,5 @@ add_command(desk_app, report, name="report", summary="What an order cost, and wh
 app.add_typer(publish_app, name="publish")
 add_command(publish_app, publish_model, name="model", summary="Publish a model with its card.")
 add_command(publish_app, publish_data, name="data", summary="Publish bars as a data set with a card.")
+add_command(publish_app, publish_collection, name="collection", summary="Gather the models on one page of the Hub.")
 add_command(publish_app, publish_space, name="space", summary="Publish the app as a Space.")

@@ -107,6 +107,12 @@ class Desk:
         with self._ledger.transaction() as change:
             change.add(DESK, Opened(self.policy_name, "volume_curve", self.token))
 
+    def _know_histories(self) -> None:
+        """Let no policy go on from the bars before, where a later history has taken their place."""
+        if self._intake.has_retaken:
+            self._intake.has_retaken = False
+            self._trading.forget()
+
     def _engine(self) -> Engine:
         fallback = VolumeCurve(sessions=20)
         return Engine(self.policy, fallback, allow_frequency=self._allow_frequency)
@@ -137,6 +143,7 @@ class Desk:
         orders = [order] if isinstance(order, DeskOrder) else list(order)
         with self._changing() as change:
             labels = self._intake.add(change, orders, history)
+            self._know_histories()
             self._trading.decide(change)
             self._trading.check(labels)
         return labels[0] if isinstance(order, DeskOrder) else labels
@@ -155,7 +162,9 @@ class Desk:
         """
         bars = Bars.of(history)
         with self._changing() as change:
-            return self._intake.follow(change, bars)
+            taken = self._intake.follow(change, bars)
+            self._know_histories()
+            return taken
 
     def amend(self, order: str, **changes: Any) -> Decision | None:
         """Change an order under way: ``amount``, ``end``, ``max_duration``, ``min_duration``, ``max_participation``,

@@ -38,12 +38,16 @@ class Intake:
     Args:
         ledger: The ledger.
         policy: The desk's policy: its horizon, and the sessions of its expected volume.
+
+    Attributes:
+        has_retaken: Whether the bars of a symbol were replaced by a later history, which policies do not know yet.
     """
 
     def __init__(self, ledger: Ledger, policy: Policy) -> None:
         self._ledger, self._policy = ledger, policy
         self._volumes: dict[tuple[str, int, int, int], list[float]] = {}
         self._horizon, self._sessions = PolicySettings.of(policy).horizon, sessions_of(policy)
+        self.has_retaken = False
 
     def add(self, change: Transaction, orders: Sequence[DeskOrder], history: BarsLike | None) -> list[str]:
         """Add orders to the log; see :meth:`Desk.add`."""
@@ -167,6 +171,7 @@ class Intake:
         last = int(history.timestamp[history.offsets[number + 1] - 1])
         if known is not None and last <= known.last:
             return False
+        self.has_retaken |= known is not None
         if known is not None and state.active.get(symbol):
             raise BarsError(
                 f"the history ends at {moment(last):%Y-%m-%d %H:%M} UTC, after the bars that the desk follows for its "

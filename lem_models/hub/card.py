@@ -88,6 +88,23 @@ class Card:
         # The old metadata have an unusual form: anchors, braces, quoted keys.
         return Card(f"---{newline}{_yaml(wanted).replace(chr(10), newline)}---{newline}{body}")
 
+    def without_metadata(self, *keys: str) -> Card:
+        """The card without some keys of its metadata; everything else stays unchanged.
+
+        Raises:
+            ValueError: See :attr:`metadata`.
+        """
+        wanted = {key: value for key, value in self.metadata.items() if key not in keys}
+        if wanted == self.metadata:
+            return self
+        old, body = self._metadata_and_body
+        newline = "\r\n" if "\r\n" in old else "\n"
+        new = old
+        for key in keys:
+            new = _replace_key(new, key, "")
+        card = Card(f"---{newline}{new}---{newline}{body}")
+        return card if card._holds(wanted) else Card(f"---{newline}{_yaml(wanted)}---{newline}{body}")
+
     def _holds(self, metadata: Mapping[str, Any]) -> bool:
         try:
             return self.metadata == metadata

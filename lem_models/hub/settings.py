@@ -105,6 +105,9 @@ class BarsUpload(Destination):
     )
     quirks: str | Sequence[str] = Field((), description="What readers must know about the bars, one sentence each.")
     columns: Mapping[str, str] | None = Field(None, description="NAME=MEANING, meaning and unit of another column.")
+    benchmark: str | None = Field(
+        None, description="Market of the zoo, e.g. crypto-hourly: writes eval.yaml, for a leaderboard of the Hub."
+    )
     max_shard_size: int | str = Field("500MB", description="Size of a shard in memory at most; its file is smaller.")
 
     @field_validator("split", mode="before")

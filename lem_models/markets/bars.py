@@ -293,8 +293,9 @@ class Bars(PlacedBars):
             notional: Where notionals come from: ``"exact"``, a column; ``"vwap"``, a column of VWAPs times the volume;
                 or an estimate, ``"hlc3"`` (high + low + close) / 3 or ``"close"`` times the volume. By default the
                 first of these that there is. :attr:`notional_exact` says which bars are estimated.
-            repair: What to repair: ``"all"``, or some of ``"clip_vwap"``, ``"round_prices"``, ``"fill_idle"`` and
-                ``"drop_open"``, see :mod:`lem_models.markets.vendors.repairs`. :attr:`repairs` lists every change.
+            repair: What to repair: ``"all"``, or some of ``"drop_repeats"``, ``"clip_vwap"``, ``"round_prices"``,
+                ``"fill_idle"`` and ``"drop_open"``, see :mod:`lem_models.markets.vendors.repairs`. :attr:`repairs`
+                lists every change.
             calendar: ``"auto"`` infers ``"24/7"`` or ``"sessions"`` from the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
                 own (``{"SPY": "XNYS", "VOD": "XLON"}``). With ``"auto"`` a column ``calendar`` does the same. The
@@ -649,6 +650,7 @@ class Bars(PlacedBars):
         commit_message: str | None = None,
         max_shard_size: int | str = "500MB",
         replace_card: bool = False,
+        benchmark: str | None = None,
     ) -> str:
         """Publish the bars as a split of a data set: parquet shards and a card, in one commit.
 
@@ -670,11 +672,14 @@ class Bars(PlacedBars):
             commit_message: Message of the commit.
             max_shard_size: Largest size of a shard in memory, in bytes or as a text; its file is smaller.
             replace_card: Write a new card over the one in the repository.
+            benchmark: Market of the zoo (``"crypto-hourly"``) whose benchmark the bars are: ``eval.yaml`` goes with
+                them, from which the Hub makes a leaderboard.
 
         Returns:
             URL of the commit or pull request.
 
         Raises:
+            UnknownNameError: There is no such market.
             BarsError: The licence is empty, a bar breaks a rule, or another column has a type that is not published.
                 Then no request is sent to the Hub.
             LEMError: The Hub refuses or cannot be reached, or the card in the repository contradicts the bars.
@@ -697,6 +702,7 @@ class Bars(PlacedBars):
                 commit_message=commit_message,
                 max_shard_size=max_shard_size,
                 replace_card=replace_card,
+                benchmark=benchmark,
             ),
         )
 

@@ -94,7 +94,7 @@ class Browser:
         """What an element says; empty where there is none."""
         return str(self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
 
-    def wait_for(self, script: str, seconds: float = 60.0) -> None:
+    def wait_for(self, script: str, seconds: float = 180.0) -> None:
         """Wait until an expression is true."""
         _until(lambda: self.run(f"!!({script})"), seconds, f"{script} did not become true; errors: {self.errors}")
 

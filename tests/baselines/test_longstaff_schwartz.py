@@ -104,9 +104,9 @@ def test_similar_risk_aversions_share_their_regressions():
 
 
 def test_long_orders_have_few_regressions():
-    kind = OrderKind(60, 1, 1, "vwap", 0.0, "bar")
+    kind = OrderKind(34, 1, 1, "vwap", 0.0, "bar")
     policy = LongstaffSchwartz(paths=256)
-    orders, window = kind.orders(500), martingale_window("bar", 60, 500, 1)
+    orders, window = kind.orders(500), martingale_window("bar", 34, 500, 1)
     paths = simulate(policy, orders, window)
     assert len(policy._plans[kind].finish) <= 16
     x = (
@@ -151,8 +151,9 @@ class _Carried(Policy):
     ],
 )
 def test_the_regressions_are_those_of_whole_simulations(kind, monkeypatch):
-    fast = LongstaffSchwartz(paths=1024)._fitted(kind)
-    orders, window = kind.orders(1024), martingale_window(kind.process, kind.max_periods, 1024, 0)
+    count = 300
+    fast = LongstaffSchwartz(paths=count)._fitted(kind)
+    orders, window = kind.orders(count), martingale_window(kind.process, kind.max_periods, count, 0)
 
     def simulated(paths, first, basis, minimum, advice, own):
         carried = _Carried(first, advice, own)
@@ -160,7 +161,7 @@ def test_the_regressions_are_those_of_whole_simulations(kind, monkeypatch):
         return whole, chosen_period(whole)
 
     monkeypatch.setattr(RegressionPaths, "until_finished", simulated)
-    slow = LongstaffSchwartz(paths=1024)._fitted(kind)
+    slow = LongstaffSchwartz(paths=count)._fitted(kind)
     for name in ("pace", "finish"):
         ours, theirs = getattr(fast, name), getattr(slow, name)
         assert ours.keys() == theirs.keys()
@@ -248,14 +249,15 @@ class TestSizes:
 
     def _run(self, policy, impact=KIND.impact):
         """Net improvement in bar volatilities, and periods used, on paths that the regressions have not seen."""
-        orders, window = replace(self.KIND, impact=impact).orders(PATHS), martingale_window("path", 12, PATHS, 99)
+        count = 6000
+        orders, window = replace(self.KIND, impact=impact).orders(count), martingale_window("path", 12, count, 99)
         priced = CostModel(impact=1).priced(window, orders.impact**2)
         paths = simulate(policy, orders, priced)
         outcome = settle(finishing_fills(paths, chosen_period(paths)[:, None]), orders, priced)
         return float((outcome.improvement[:, 0] / window.volatility).mean()), outcome.periods_used.double().mean()
 
     def test_it_takes_longer_and_earns_more_net(self):
-        (net, longer), (gross, shorter) = self._run(LongstaffSchwartzNet()), self._run(POLICY)
+        (net, longer), (gross, shorter) = self._run(LongstaffSchwartzNet(paths=2048)), self._run(POLICY)
         assert longer > shorter + 1
         assert net > gross + 0.03
 

@@ -449,7 +449,7 @@ def test_the_hub_reads_the_results_from_the_metadata(record):
     (ratio,) = rows(record, "tracking", model=NAME, policy="twap", assets="all")
     assert ratio["std_ratio_vol"] in [result.metric_value for result in found.values()]
     metrics = metrics_of(NAME, [MarketRecord(record, "crypto-hourly.json")])
-    assert card_metadata(NAME, metrics) in str(card)
+    assert card_metadata(NAME, metrics, sources_of(NAME).recipe) in str(card)
 
 
 def test_the_spread_between_training_seeds_is_shown_when_it_was_measured(record):

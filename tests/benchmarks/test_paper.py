@@ -213,7 +213,9 @@ def test_the_command_trains_executes_logs_and_decomposes(folder, tmp_path, log, 
         main()
         return capsys.readouterr().out
 
-    run("--split", "validation")
+    with monkeypatch.context() as patch:
+        patch.setattr(paper, "RIVALS", ("stopping_rule", "twap"))
+        run("--split", "validation", "--limit", 480, "--null", 1)
     assert not log.exists()  # choices are no look
     assert len(list((tmp_path / "weights").iterdir())) == 2
     monkeypatch.setattr(PublishedAlignment, "training_step", None)  # nothing is trained twice

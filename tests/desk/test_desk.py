@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from decimal import Decimal
 
 import pandas as pd
@@ -343,6 +345,21 @@ def test_a_policy_that_fails_is_replaced_by_the_fallback(caplog):
     assert "the policy failed" in desk.order(label).fallback
     assert "decided by the fallback" in desk.decision(label).reason
     assert desk.status().orders[0].policy == "volume_curve"
+
+
+def test_a_symbol_can_be_left_for_days_whoever_decided_before(caplog):
+    """The fallback decided the first order, for want of history; nobody may hold the second one to its old bars."""
+    caplog.set_level(logging.ERROR)
+    early, late = START - pd.Timedelta("8D"), START + pd.Timedelta("2D")
+    desk, first = desk_with("lem-crypto-hourly", start=early)
+    for bar in itertools.islice(rows(start=early), 3):
+        desk.observe(bar)
+    desk.cancel(first)
+    assert desk.order(first).fallback
+    second = desk.add(DeskOrder(symbol="S000", side="buy", amount=60, max_duration="3h"), BARS.between(end=late))
+    for bar in itertools.islice(rows(start=late), 2):
+        assert desk.observe(bar) == []
+    assert (desk.order(second).fallback, desk.order(second).period) == ("", 2)
 
 
 def test_an_exchange_and_its_night():

@@ -59,8 +59,8 @@ def run(tmp_path: Path, place: str, *, days: int, kills: int) -> None:
     check_reconciled(scene, reference)
 
 
-def test_killed_thirty_times(tmp_path):
-    run(tmp_path, str(tmp_path / "desk.db"), days=5, kills=33)
+def test_killed_fifteen_times(tmp_path):
+    run(tmp_path, str(tmp_path / "desk.db"), days=3, kills=16)
 
 
 @pytest.mark.slow
@@ -68,6 +68,6 @@ def test_killed_two_hundred_times(tmp_path):
     run(tmp_path, str(tmp_path / "desk.db"), days=40, kills=225)
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [6, pytest.param(60, marks=pytest.mark.slow)])
 def test_killed_on_postgresql(tmp_path, postgresql, kills):
-    run(tmp_path, postgresql, days=2 if kills == 10 else 10, kills=kills)
+    run(tmp_path, postgresql, days=2 if kills == 6 else 10, kills=kills)

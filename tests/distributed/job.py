@@ -37,7 +37,8 @@ RESUMED = tiny_recipe(trainer={"steps": 6, "steps_per_epoch": 2, "averaging": 0.
 def benchmark_command(bars, out):
     """Arguments of ``lem benchmark``."""
     arguments = ["benchmark", "--data", bars, "--baselines", "stopping_rule", "--null", "1", "--limit", "500"]
-    return [str(argument) for argument in (*arguments, "--min-periods", "1,6", "--benchmark", "vwap", "--out", out)]
+    arguments += ["--min-periods", "1,6", "--max-periods", "6", "--benchmark", "vwap", "--out", out]
+    return [str(argument) for argument in arguments]
 
 
 def train_command(recipe, bars, out):

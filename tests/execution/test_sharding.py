@@ -11,7 +11,7 @@ from lem_models.execution.result import ExecutionResult
 from lem_models.execution.sharding import Ranks, SharedOrders, launched_ranks, shard
 from lem_models.features.market import Market
 from lem_models.orders import Order
-from tests.helpers import POLICIES, hourly, policy_named
+from tests.helpers import KINDS, hourly, policy_named
 
 BARS = hourly(symbols=3, seed=6)
 
@@ -42,7 +42,7 @@ def test_shares_are_equal_consecutive_and_complete(count, size):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", KINDS)
 def test_parts_join_to_the_whole(name):
     policy, orders = policy_named(name), _orders()
     whole = execute(policy, BARS, orders)

@@ -6,9 +6,10 @@ from tests.helpers.look_ahead import Decided, Moved, decided, first_moved, first
 from tests.helpers.markets import flat_bars, from_bar, hourly, perturbed, rebuilt, reflected, scaled, sessions
 from tests.helpers.models import random_model, tiny_config
 from tests.helpers.orders import order_batch, order_table, random_orders, random_window
-from tests.helpers.policies import POLICIES, SIZED, Erratic, Recorder, Scripted, policy_named
+from tests.helpers.policies import KINDS, POLICIES, SIZED, Erratic, Recorder, Scripted, policy_named
 
 __all__ = [
+    "KINDS",
     "POLICIES",
     "SIZED",
     "Decided",

@@ -92,11 +92,25 @@ POLICIES: tuple[str, ...] = (*list_policies(), *_RANDOM, *list_models())
 """Every policy there is: the classical ones, models with random weights, and whatever the zoo holds."""
 
 
+def _one_of_each_architecture() -> tuple[str, ...]:
+    """Models of the zoo that differ in more than their weights, their market and their defaults."""
+    own = {"horizon", "risk_aversion", "frequencies", "unseen_from"}
+    first: dict[str, str] = {}
+    for name in list_models():
+        config = LEMConfig.from_file(name.folder / "config.json")
+        first.setdefault(config.model_dump_json(exclude=own), name)
+    return tuple(first.values())
+
+
+KINDS: tuple[str, ...] = (*list_policies(), *_RANDOM, *_one_of_each_architecture())
+"""Every policy of code of its own: :data:`POLICIES` without further weights of one architecture."""
+
+
 @lru_cache
 def policy_named(name: str) -> Any:
     """One of :data:`POLICIES`; the laws hold on bars of every length, so none of them refuses any."""
-    if name.startswith("longstaff_schwartz"):  # with fewer paths: learns in a tenth of the time
-        return (LongstaffSchwartzNet if name.endswith("net") else LongstaffSchwartz)(paths=1024)
+    if name.startswith("longstaff_schwartz"):  # with fewer paths: learns in a fraction of the time
+        return (LongstaffSchwartzNet if name.endswith("net") else LongstaffSchwartz)(paths=256)
     policy = random_model(LEMConfig(**_RANDOM[name])) if name in _RANDOM else load_policy(name)
     if isinstance(policy, LEMModel):
         policy.config = policy.config.model_copy(update={"frequencies": ()})

@@ -21,6 +21,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -64,6 +65,7 @@ class HubServer:
         endpoint: Its address.
         token: The one valid token; it may read and write everything.
         repositories: By kind and name.
+        collections: By slug, as the Hub's answers describe them.
         requests: Everything that was asked, in order.
         faults: What goes wrong.
     """
@@ -71,6 +73,7 @@ class HubServer:
     def __init__(self, token: str = "hf_TheOneValidToken") -> None:
         self.token = token
         self.repositories: dict[tuple[str, str], Repository] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
         self.requests: list[Request] = []
         self._large: dict[str, bytes] = {}
         self.faults = Faults()
@@ -206,6 +209,42 @@ class HubServer:
             raise Refusal(409, f"Reference already exists: {branch}")
         repository.branches[branch] = _at(repository, request.json().get("startingPoint", "main"))
         return Reply()
+
+    # -- collections -------------------------------------------------------------------------------------------------
+
+    @_route("POST", r"/api/collections")
+    def _create_collection(self, request: Request) -> Reply:
+        self._require_token(request)
+        wanted = request.json()
+        slug = f"{wanted['namespace']}/{wanted['title'].lower().replace(' ', '-')}-{'0' * 24}"
+        if len(wanted.get("description", "")) > 150:
+            raise Refusal(400, "description must be at most 150 characters")
+        if slug in self.collections:
+            return Reply.json({"error": "You already have this collection", "slug": slug}, 409)
+        facts = {"slug": slug, "title": wanted["title"], "description": wanted.get("description"), "items": []}
+        owner = {"_id": "1", "name": wanted["namespace"], "type": "org", "fullname": wanted["namespace"]}
+        times = {"lastUpdated": "2026-01-01T00:00:00.000Z", "position": 0, "upvotes": 0, "theme": "blue"}
+        self.collections[slug] = {**facts, **times, "owner": owner, "private": wanted["private"]}
+        return Reply.json(self.collections[slug])
+
+    @_route("GET", r"/api/collections/(?P<slug>[^/]+/[^/]+)")
+    def _collection(self, request: Request, slug: str) -> Reply:
+        return Reply.json(self.collections[slug])
+
+    @_route("POST", r"/api/collections/(?P<slug>[^/]+/[^/]+)/items")
+    def _add_to_collection(self, request: Request, slug: str) -> Reply:
+        self._require_token(request)
+        wanted = request.json()
+        items, item = self.collections[slug]["items"], wanted["item"]
+        if item["type"] != "paper" and (f"{item['type']}s", item["id"]) not in self.repositories:
+            raise Refusal(404, f"{item['type']} {item['id']} does not exist")
+        if len(wanted.get("note", "")) > 500:
+            raise Refusal(400, "note must be at most 500 characters")
+        if any((each["type"], each["id"]) == (item["type"], item["id"]) for each in items):
+            raise Refusal(409, "Item already in collection")
+        about = {"_id": str(len(items)), "position": len(items), "note": {"text": wanted.get("note", "")}}
+        items.append({**item, **about})
+        return Reply.json(self.collections[slug])
 
     # -- downloads ---------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -118,21 +119,29 @@ def test_path_features_of_orders_in_periods_of_their_own_are_those_of_one_period
 # --- what a graph answers instead of an error ------------------------------------------------------------------------
 
 
-def answered(model, step, change=None, history=None, **order):
-    """Answers of one row after the bar with which its order comes."""
-    replay = Replay(model, "1h", step.history, 2, 1, 3)
+@pytest.fixture(scope="module")
+def answered(model, step):
+    """Answers of one row, a buyer's, after the bar with which its order comes."""
+    replay, row = Replay(model, "1h", step.history, 2, 1, 3), np.zeros(1, dtype=np.int64)
+    graph, known = Graph.eager(step, 1), {}
+    for bar in range(step.history):
+        known[bar] = [each.copy() for each in graph.state]
+        graph.step({**replay.inputs(bar, row), "side": np.ones(1)})
+    return partial(_answered, step, replay, known)
+
+
+def _answered(step, replay, known, change=None, history=None, **order):
     graph, row = Graph.eager(step, 1), np.zeros(1, dtype=np.int64)
     last = (history or replay.history) - 1
-    for bar in range(last):
-        graph.step({**replay.inputs(bar, row), "side": np.ones(1)})
+    graph.state = [each.copy() for each in known[last]]
     given = {"min_periods": 1, "max_periods": 6, "side": 1, **order}
     inputs = {**replay.inputs(last, row), **{name: np.array([value]) for name, value in given.items()}}
     return graph.step({**inputs, **(change or {}), "begin": np.array([True])})
 
 
-def test_a_row_is_ready_after_the_lookback(model, step):
-    assert np.isnan(answered(model, step, history=255)["fraction"]).all()
-    assert np.isfinite(answered(model, step, history=256)["fraction"]).all()
+def test_a_row_is_ready_after_the_lookback(answered):
+    assert np.isnan(answered(history=255)["fraction"]).all()
+    assert np.isfinite(answered(history=256)["fraction"]).all()
 
 
 @pytest.mark.parametrize(
@@ -148,13 +157,13 @@ def test_a_row_is_ready_after_the_lookback(model, step):
         {"side": -1},  # the row has read its bars as a buyer
     ],
 )
-def test_an_order_that_breaks_a_rule_gets_no_number(model, step, order):
-    assert np.isnan(answered(model, step, **order)["fraction"]).all()
+def test_an_order_that_breaks_a_rule_gets_no_number(answered, order):
+    assert np.isnan(answered(**order)["fraction"]).all()
 
 
-def test_a_missing_bar_makes_a_row_unready(model, step):
+def test_a_missing_bar_makes_a_row_unready(model, step, answered):
     late = {"timestamp": np.array([Replay(model, "1h", step.history, 2, 1, 3).bars.timestamp[step.history + 1]])}
-    answer = answered(model, step, late)
+    answer = answered(late)
     assert not answer["ready"].any()
     assert np.isnan(answer["fraction"]).all()
 

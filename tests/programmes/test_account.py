@@ -78,6 +78,8 @@ def test_the_page_is_one_file(tmp_path):
     assert "+250.0 bps" in text
     assert "not checked" in text
     assert "planned" in text
+    assert "Left out" not in text  # words for tables of orders
+    assert "slippage = side" not in text
 
 
 # --- intraday bars ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -70,9 +71,14 @@ def test_no_policy_reads_the_bar_it_trades(name, row, symbol, both, silent, seed
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_change_of_the_traded_bar_alone_moves_no_decision_about_it(name):
+    rows = (280, 300, LENGTH + 320)
     orders = _orders(every=1, min_periods=[1, 12], benchmark="vwap", target=["quantity", "notional"], max_rate=[0.2, 1])
+    # Those of either symbol that may be under way.
+    starts = np.concatenate([BARS.timestamp[row - 12 : row + 1] for row in rows])
+    orders = orders[orders["start"].isin(pd.to_datetime(starts, utc=True))].reset_index(drop=True)
+    assert len(orders) > 500
     before = decided(policy_named(name), BARS, orders)
-    for row in (280, 300, LENGTH + 320):
+    for row in rows:
         changed = perturbed(BARS, np.array([row]), seed=row)
         assert first_moved(policy_named(name), BARS, changed, orders, before=before) is None
 

@@ -1,7 +1,7 @@
 """Every bundled model, the day it is added: offline, small, made by its recipe, lawful in its own market, unchanged.
 
-Further laws (units, mirrored markets, order of the table, any moment of a round-the-clock market) are tested over every
-policy, bundled models included, in tests/properties and tests/execution.
+Further laws are tested over every policy, bundled models included, in tests/properties (any moment of a round-the-clock
+market), and over one bundled model of each architecture in tests/execution (units, mirrored markets, order of orders).
 """
 
 import copy

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lem_models.hub.card import Card
 from lem_models.hub.commit import Draft, DraftMaker, Plan, PlannedFile, Writers, commit, make_plan
+from lem_models.hub.datasets.benchmark import EVAL_NAME, eval_file
 from lem_models.hub.datasets.card import measure_bars, updated_card
 from lem_models.hub.datasets.licence import read_licence
 from lem_models.hub.datasets.metadata import data_set_metadata
@@ -56,6 +57,7 @@ def plan_bars(bars: Bars, to: BarsUpload) -> Plan:
 def _publication(bars: Bars, to: BarsUpload) -> tuple[BarsUpload, DraftMaker, Writers]:
     licence = read_licence(to.licence)
     shards = plan_shards(bars, to.split, size_in_bytes(to.max_shard_size))
+    evaluation = () if to.benchmark is None else (PlannedFile.of(EVAL_NAME, eval_file(to.benchmark, to.split)),)
     check_bars(bars)
     facts = measure_bars(bars, shards, to.columns or {})
     message = to.commit_message or f"Bars: split {to.split}, {len(bars):,} bars"
@@ -71,7 +73,7 @@ def _publication(bars: Bars, to: BarsUpload) -> tuple[BarsUpload, DraftMaker, Wr
         metadata = data_set_metadata(old, shards, sizes, to.repo_id)
         card, notes = updated_card(old, facts, to, licence, metadata)
         removed = [PlannedFile(path, state="removed") for path in replaced]
-        return Draft((*large, *removed, PlannedFile.of(CARD_NAME, card.encode())), notes)
+        return Draft((*large, *removed, *evaluation, PlannedFile.of(CARD_NAME, card.encode())), notes)
 
     writers = {path: partial(write_shard, bars, shards, number) for number, path in enumerate(shards.paths)}
     return to.model_copy(update={"commit_message": message}), make_draft, writers

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from lem_models.errors import ConfigError
 from lem_models.guard.text import one_line
 from lem_models.hub.card import MAX_CARD_BYTES, Card
+from lem_models.hub.models.card_names import with_hub_ids
 from lem_models.hub.models.eval_results import eval_results
 from lem_models.hub.models.folder import check_hash, check_links, read_pair
 from lem_models.hub.models.plain_card import FINETUNE_NAME, plain_card
@@ -65,15 +66,16 @@ def contents_of(folder: Path, to: ModelUpload) -> Contents:
     if to.card is None and not source.is_file():
         card, notes = plain_card(config, to, folder, weights=weights)
     else:
-        card, notes = _written_card(source, to.licence)
+        card, notes = _written_card(source, to)
         pictures = _pictures(card, source.parent, notes)
     results, without_results = eval_results(folder, weights, to.eval_data or {})
     files |= {CARD_NAME: card.encode(), **pictures, **results}
     return Contents(files, frozenset({CARD_NAME, *pictures}), tuple(map(one_line, [*notes, *without_results])))
 
 
-def _written_card(path: Path, licence: str | None) -> tuple[str, list[str]]:
-    """The text of a written card, and notes on missing metadata."""
+def _written_card(path: Path, to: ModelUpload) -> tuple[str, list[str]]:
+    """The text of a written card with ids of the Hub for names of the zoo, and notes on it."""
+    licence = to.licence
     try:
         card = Card(_read(path, MAX_CARD_BYTES).decode("utf-8"))
         metadata = card.metadata
@@ -87,7 +89,8 @@ def _written_card(path: Path, licence: str | None) -> tuple[str, list[str]]:
             f"the card {path} says license: {stated}, not {licence}: edit the card, which is sent unchanged"
         )
     missing = [key for key in ("license", "library_name", "tags") if not metadata.get(key)]
-    return card.text, [f"the card {path.name} has no {key} in its metadata" for key in missing]
+    card, notes = with_hub_ids(card, to.repo_id, to.eval_data or {})
+    return card.text, [*(f"the card {path.name} has no {key} in its metadata" for key in missing), *notes]
 
 
 def _pair(file: ConfigFile, stored: BinaryIO) -> tuple[LEMConfig, dict[str, bytes]]:

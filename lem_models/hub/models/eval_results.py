@@ -16,6 +16,7 @@ import yaml
 
 from lem_models.errors import ConfigError
 from lem_models.guard.text import read_json, shown
+from lem_models.hub.models.benchmark_tasks import improvement_task, tracking_task
 from lem_models.hub.names import METRICS_NAME
 
 __all__ = ["eval_results", "parse_eval_data"]
@@ -44,9 +45,8 @@ def eval_results(folder: Path, weights: str, eval_data: Mapping[str, str]) -> tu
     Args:
         folder: Folder with ``metrics.json``.
         weights: SHA-256 of the weights that are published.
-        eval_data: Benchmark data set by market: ``org/data``, or ``org/data@commit``. Its tasks are
-            ``improvement_min<m>_of_<n>``, mean improvement in bar volatilities, and ``tracking_<n>``, standard
-            deviation over TWAP's at the fixed duration.
+        eval_data: Benchmark data set by market: ``org/data``, or ``org/data@commit``. Its tasks are those of
+            :mod:`~lem_models.hub.models.benchmark_tasks`.
 
     Returns:
         Content by path in the repository, and notes on what was left out and why.
@@ -115,8 +115,8 @@ def _entries(evaluation: Mapping[str, Any], target: str, weights: str) -> list[d
             interval = (
                 f"95 % interval {row['low_vol']} to {row['high_vol']}, std {row['std_vol']}, {row['orders']} orders"
             )
-            add(f"improvement_min{row['min_periods']}_of_{longest}", row["mean_vol"], interval)
+            add(improvement_task(row["min_periods"], longest), row["mean_vol"], interval)
         for row in orders["tracking"]:
             if row["policy"] == "twap":
-                add(f"tracking_{longest}", row["std_ratio_vol"], f"95 % interval {row['low']} to {row['high']}")
+                add(tracking_task(longest), row["std_ratio_vol"], f"95 % interval {row['low']} to {row['high']}")
     return eval_result_entries_to_yaml(entries)

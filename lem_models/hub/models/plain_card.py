@@ -10,8 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lem_models.errors import ConfigError
+from lem_models.guard.hub_ids import is_hub_id
 from lem_models.guard.settings import problems
 from lem_models.guard.text import one_line, read_json
+from lem_models.hub.models.card_names import PIPELINE_TAG
 from lem_models.hub.models.registry import bundled_names
 from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.config import LEMConfig
@@ -60,9 +62,13 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
         notes.append(f"the card has no measured results: {FINETUNE_NAME} is of other weights")
         start = measured = None
     name = to.repo_id.split("/")[-1]
+    base = start if is_hub_id(start) else None  # a folder or a bundled name is no link
     metadata = ModelCardData(
         license=to.licence,
         library_name="lem_models",
+        pipeline_tag=PIPELINE_TAG,
+        base_model=base,
+        base_model_relation=None if base is None else "finetune",
         model_name=one_line(name),
         tags=["finance", "order-execution", "vwap", "twap", "time-series", config.encoder],
         eval_results=None if measured is None else _index(measured),

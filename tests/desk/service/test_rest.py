@@ -58,7 +58,9 @@ def test_the_report_is_that_of_the_desk(tmp_path):
         http.post("/bars/batch?wait=true", json={"bars": bars(0)})
         report = http.get("/orders/one/report", params={"against": "twap"}).json()
         command = ["desk", "report", str(db), "one", "--against", "twap", "--json", "--out", str(tmp_path / "out")]
-        assert report == json.loads(CliRunner().invoke(app, command).stdout)
+        printed = json.loads(CliRunner().invoke(app, command).stdout)
+        assert printed.pop("page").endswith("one.html")
+        assert report == printed
         (arrival,) = (each["arrival_price"] for each in report["costs"]["orders"])
         assert report["costs"]["orders"][0]["arrival_bps"] == pytest.approx(1e4 * (100.5 / arrival - 1))
         assert report["status"]["filled"] == "1"
@@ -163,6 +165,7 @@ def test_status_page_and_metrics(http):
     status = http.get("/status").json()
     assert status["policy"] == "twap"
     assert status["symbols"] >= 2
+    assert status["last_close"] >= "2024-01-14T23:00:00+00:00"  # of the history, before a bar has come
     page = http.get("/")
     assert "viewport" in page.text
     assert "http" not in page.text.replace("http-equiv", ""), "the page loads nothing from elsewhere"

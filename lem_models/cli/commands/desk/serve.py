@@ -31,9 +31,13 @@ class ServeOptions(BarsOptions):
         "that decided last on this desk.",
     )
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
-    host: str = Field("127.0.0.1", description="Address to listen on; other than this machine's own it needs a token.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8765, ge=0, description="Port to listen on; 0 for any free one.")
-    token_file: Path | None = Field(None, description="File with the token; default the variable LEM_SERVE_TOKEN.")
+    token_file: Path | None = Field(
+        None,
+        description="File with the token, which another address than this machine's own needs; default the variable "
+        "LEM_SERVE_TOKEN.",
+    )
     history: Path | None = Field(None, description=f"{BARS} Closed bars of the symbols to follow.")
     gather: float = Field(0.5, description="Seconds after the first bar of a close that the others are waited for.")
     grace: float = Field(10.0, description="Seconds after its end before a bar that has not come is stale.")
