@@ -14,6 +14,8 @@ import functools
 import importlib
 import inspect
 import sys
+from enum import Enum
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 import pydantic
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _PACKAGE = "lem_models"
 _MISSING = object()
+_DECLARED = object()
+"""Stands for a field that a class declares without a value."""
 
 
 class _ForReaders(ast.NodeTransformer):
@@ -59,6 +63,22 @@ def _as_written(annotation: object, module: str) -> object:
     return ast.unparse(_ForReaders(module).visit(ast.parse(annotation, mode="eval")))
 
 
+class _Elided:
+    """A default that is no expression, such as a function: what is shown in its place."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _default(value: object) -> object:
+    value = value.value if isinstance(value, Enum) else value
+    try:
+        ast.parse(repr(value), mode="eval")
+    except SyntaxError:
+        return _Elided()
+    return value
+
+
 def _fields(model: type[pydantic.BaseModel]) -> inspect.Signature:
     """The constructor of a settings class: its fields, with the annotations of the source."""
     written = {
@@ -69,7 +89,7 @@ def _fields(model: type[pydantic.BaseModel]) -> inspect.Signature:
     parameters = []
     for name, field in model.model_fields.items():
         default = inspect.Parameter.empty if field.is_required() else field.get_default(call_default_factory=True)
-        default = getattr(default, "value", default)  # of a choice
+        default = default if default is inspect.Parameter.empty else _default(default)
         parameters.append(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=written[name])
         )
@@ -87,7 +107,11 @@ def show_signature(
     else:
         signature, module = inspect.signature(thing), thing.__module__
         parameters = [
-            each.replace(annotation=_as_written(each.annotation, module)) for each in signature.parameters.values()
+            each.replace(
+                annotation=_as_written(each.annotation, module),
+                default=each.default if each.default is inspect.Parameter.empty else _default(each.default),
+            )
+            for each in signature.parameters.values()
         ]
         if kind == "method" and not inspect.ismethod(thing):
             owner = _named(name.rpartition(".")[0])
@@ -142,7 +166,7 @@ def _member(thing: object, name: str) -> object:
     if (value := getattr(thing, name, _MISSING)) is not _MISSING or not isinstance(thing, type):
         return value
     is_declared = any(name in vars(base).get("__annotations__", {}) for base in thing.__mro__)
-    return object() if is_declared else _MISSING
+    return _DECLARED if is_declared else _MISSING
 
 
 def _meant(node: pending_xref) -> object:
@@ -169,7 +193,7 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
         ]
         found = endings[0] if len(endings) == 1 else None
     else:
-        found = _documented(env).get(id(meant))
+        found = _documented(env).get(id(getattr(meant, "__func__", meant)))
     if found is not None:
         entry = objects[found]
         return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text, found)
@@ -178,13 +202,14 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.
 
 
 def _documented(env: BuildEnvironment) -> dict[int, str]:
-    """Names on the site by the identity of their object."""
+    """Names on the site by the identity of their object: classes, functions, methods and properties."""
     known: dict[int, str] | None = getattr(env, "_lem_documented", None)
     if known is None:
         known = {}
         for name, entry in env.get_domain("py").objects.items():
             thing = _named(name)
-            if not entry.aliased and thing is not _MISSING and not isinstance(thing, str | int | float | bool | None):
+            thing = getattr(thing, "__func__", thing)  # of a class method, which is bound anew each time
+            if not entry.aliased and isinstance(thing, type | FunctionType | property):
                 known.setdefault(id(thing), name)
         env._lem_documented = known
     return known
