@@ -158,11 +158,15 @@ def main() -> None:
 
     named = Bars.from_frame(bars.frame.assign(symbol=str(instrument.id)), calendar=bars.calendar.name)
     orders = pd.DataFrame(strategy.orders)
-    costs = analyse_fills(pd.DataFrame(strategy.fills), named, orders.drop(columns="algorithm"))
+    label = orders["algorithm"] + orders["start"].dt.strftime(" %Y-%m-%d %H:%M")  # what the page calls an order
+    known = dict(zip(orders["order_id"], label, strict=True))
+    orders["order_id"] = label
+    fills = pd.DataFrame(strategy.fills).assign(order_id=lambda fills: fills["order_id"].map(known))
+    costs = analyse_fills(fills, named, orders.drop(columns="algorithm"))
     measured = costs.to_frame().merge(orders[["order_id", "algorithm"]], on="order_id")
     columns = ["net_slippage_bps", "full_vwap_bps", "arrival_bps"]
     print(measured.groupby("algorithm")[columns].agg(["mean", "std"]).round(2).to_string())
-    print(costs.to_html(options.out, title="Execution in NautilusTrader"))
+    print(costs.to_html(options.out, title="NautilusTrader: LEM and TWAP, pair by pair"))
     engine.dispose()
 
 

@@ -47,7 +47,7 @@ def engine_bars(
     if isinstance(bars, Bars) and bars.frequency != step:
         raise BarsError(f"the bars are of {bars.frequency}, and {bar_type} says {step}", rule="one frequency")
     made = []
-    starts = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").asi8.tolist()
+    starts = pd.DatetimeIndex(frame["timestamp"]).as_unit("ns").astype("int64").tolist()
     for start, values in zip(starts, frame[list(VALUES)].to_numpy(dtype=float).tolist(), strict=True):
         *prices, volume, notional = values
         close = start + int(step.value)

@@ -138,11 +138,11 @@ def life(folder: Path, point: int, *, gives_again: bool) -> None:
     """One process: from where the files are to the end, or to its death."""
     lines, place = lines_of(folder / "venue.jsonl"), folder / "state.db"
     last = max((int(line["clock"]) for line in lines if "clock" in line), default=0)
-    # The bar that closed last comes again: whoever died may not have seen it.
-    bars = [bar for bar in BARS if bar.ts_init >= last]
     ledger_has_it = place.exists() and bool(Desk.peek(place).orders)
+    # The bar that closed last comes again: whoever died may not have seen it. A new order needs the history too.
+    bars = [bar for bar in BARS if bar.ts_init >= last] if ledger_has_it else BARS
     gives = not ledger_has_it or gives_again
-    given = Parent(max(AT, pd.Timestamp(bars[0].ts_init, tz="UTC")), "buy", str(AMOUNT), TERMS, id=PARENT)
+    given = Parent(max(AT, pd.Timestamp(last, tz="UTC")), "buy", str(AMOUNT), TERMS, id=PARENT)
     venue = LoggedVenue(folder / "venue.jsonl")
     run = backtest(bars, INSTRUMENT, [given] if gives else [], "twap", fill_model=venue, state_path=str(place))
     if last:
