@@ -248,9 +248,9 @@ def checked_bar(row: Mapping[str, Any], symbol: str) -> tuple[int, float, float,
     plain = _plain(row)
     if plain is not None:
         return plain
-    frame = pd.DataFrame([{name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": symbol}])
+    cells = {name: row[name] for name in REQUIRED if name != "symbol"} | {"symbol": symbol}
     try:
-        columns = validate_frame(frame)
+        columns = validate_frame(pd.DataFrame([cells]))
     except OverflowError as error:
         raise BarsError(
             f"a value is not a number of the range of floats: {error}", symbol=symbol, rule="numeric column"

@@ -288,7 +288,11 @@ def _read_numbers(
         numbers = [_number(value) for value in series]
         if None not in numbers:
             return np.array(numbers, dtype=np.float64)
-        row = numbers.index(None)
+        # A number that is written as a text is not the one to name, if another value is no number at all.
+        texts = pd.Series([value if isinstance(value, str) else None for value in series], dtype=object)
+        as_text = pd.to_numeric(texts, errors="coerce").notna()
+        unread = [row for row, number in enumerate(numbers) if number is None]
+        row = next((row for row in unread if not as_text[row]), unread[0])
     elif pd.api.types.is_any_real_numeric_dtype(series.dtype):
         return np.array(series.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
     else:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import ConfigDict, PlainValidator, StrictStr, ValidationError
+from pydantic import BeforeValidator, ConfigDict, PlainValidator, StrictStr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from lem_models.errors import OrderError
@@ -59,6 +59,13 @@ def _read_start(value: object) -> datetime:
         return as_datetime(read_moment(value, needs_zone=True))
     except MomentError as error:
         raise PydanticCustomError(start_rule(error), "{reason}", {"reason": error.reason}) from None
+
+
+def _check_label(value: object) -> object:
+    """Refuse what tables refuse: numpy reads an array of one number as the number."""
+    if isinstance(value, np.ndarray):
+        raise PydanticCustomError("label", "must be a text or a number")
+    return value
 
 
 class Order(Settings):
@@ -114,7 +121,7 @@ class Order(Settings):
     amount: float | None = None
     lot_size: float | None = None
     max_participation: float | None = None
-    order_id: int | str | None = None
+    order_id: Annotated[int | str | None, BeforeValidator(_check_label)] = None
 
     def __init__(self, /, **data: Any) -> None:
         sized = with_amount(data) if any(name in data for name in SIZES) else data

@@ -29,7 +29,7 @@ def orders_table(slippage_bps: list[float], **columns: object) -> pd.DataFrame:
     table = {
         "order_id": np.arange(count),
         "symbol": "BTCUSDT",
-        "start": pd.date_range("2024-01-01", periods=count, freq="D", tz="UTC"),
+        "start": pd.date_range("2024-01-01", periods=count, freq="D", tz="UTC") if "start" not in columns else None,
         "side": "buy",
         "benchmark": "vwap",
         "target": "quantity",
