@@ -286,7 +286,7 @@ def test_the_command_writes_a_record_from_a_folder_of_bars(tmp_path, bars, plan)
     given = arguments(
         *("--market", "crypto-hourly", "--data", tmp_path, "--models", f"ours={tmp_path / 'mine'}"),
         *("--rivals", "twap", "stopping_rule", "--start", "2023-11-15", "--end", "2023-12-15"),
-        *("--max-periods", 6, "--limit", 400, "--null", 1),
+        *("--max-periods", 12, "--limit", 400, "--null", 1),
     )
     lines = []
     text = record_text(zoo.measure(given, plan, lines.append))
