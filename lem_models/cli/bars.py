@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lem_models.cli.output import note
 from lem_models.cli.paths import check_readable
-from lem_models.errors import ConfigError
+from lem_models.errors import BarsError, ConfigError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class BarsOptions(Settings):
     )
     repair: str | None = Field(
         None,
-        description="Repairs, comma-separated: clip_vwap, round_prices, fill_idle, drop_open; or all. Each is counted.",
+        description="Repairs, comma-separated: drop_repeats, clip_vwap, round_prices, fill_idle, drop_open; or all. "
+        "Each is counted.",
     )
     unit: str | None = Field(
         None, description="Unit of timestamps that are numbers since 1970: s, ms, us, ns, or auto."
@@ -74,18 +75,27 @@ class BarsOptions(Settings):
         from lem_models.markets.bars import Bars
 
         check_readable(path)
-        bars = Bars.read(
-            path,
-            self.vendor_format,
-            symbol=_names(self.symbol),
-            tz=self.tz,
-            unit=self.unit,
-            columns=_columns(self.vendor_columns),
-            calendar=calendar_choice(self.calendar),
-            notional=self.notional,
-            repair=self.repair,
-            fill_gaps=self.fill_gaps,
-        )
+        try:
+            bars = Bars.read(
+                path,
+                self.vendor_format,
+                symbol=_names(self.symbol),
+                tz=self.tz,
+                unit=self.unit,
+                columns=_columns(self.vendor_columns),
+                calendar=calendar_choice(self.calendar),
+                notional=self.notional,
+                repair=self.repair,
+                fill_gaps=self.fill_gaps,
+            )
+        except BarsError as error:
+            # A command whose orders have a --symbol calls this option otherwise, and so must the cure.
+            flag = self.flags.get("symbol")
+            if flag is None or error.rule != "named symbol":
+                raise
+            raise BarsError(
+                error.message.replace("--symbol ", f"{flag} "), column=error.column, rule=error.rule
+            ) from None
         if bars.reading is not None and not quiet:
             note(bars.reading.in_words())
         return bars

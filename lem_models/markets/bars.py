@@ -293,8 +293,9 @@ class Bars(PlacedBars):
             notional: Where notionals come from: ``"exact"``, a column; ``"vwap"``, a column of VWAPs times the volume;
                 or an estimate, ``"hlc3"`` (high + low + close) / 3 or ``"close"`` times the volume. By default the
                 first of these that there is. :attr:`notional_exact` says which bars are estimated.
-            repair: What to repair: ``"all"``, or some of ``"clip_vwap"``, ``"round_prices"``, ``"fill_idle"`` and
-                ``"drop_open"``, see :mod:`lem_models.markets.vendors.repairs`. :attr:`repairs` lists every change.
+            repair: What to repair: ``"all"``, or some of ``"drop_repeats"``, ``"clip_vwap"``, ``"round_prices"``,
+                ``"fill_idle"`` and ``"drop_open"``, see :mod:`lem_models.markets.vendors.repairs`. :attr:`repairs`
+                lists every change.
             calendar: ``"auto"`` infers ``"24/7"`` or ``"sessions"`` from the bars; an exchange code such as ``"XNYS"``
                 takes the schedule of that exchange. A mapping from symbols to names gives symbols calendars of their
                 own (``{"SPY": "XNYS", "VOD": "XLON"}``). With ``"auto"`` a column ``calendar`` does the same. The

@@ -348,6 +348,12 @@ def _read_timestamps(
         ) from None
 
 
+_TWICE = (
+    "the symbol has two bars with this timestamp: drop the wrong one; where both rows are the same, "
+    "repair='drop_repeats' (--repair drop_repeats) drops the second"
+)
+
+
 def check_time_order(columns: Columns) -> None:
     """Check that the timestamps of every symbol lie in 1980 or later, and rise strictly.
 
@@ -362,7 +368,7 @@ def check_time_order(columns: Columns) -> None:
     step = np.diff(columns.timestamp)
     step[columns.offsets[1:-1] - 1] = 1
     for broken, rule, message in (
-        (step == 0, "one bar per timestamp", "the symbol has two bars with this timestamp"),
+        (step == 0, "one bar per timestamp", _TWICE),
         (step < 0, "ascending timestamps", "the bar starts before the bar in the row above it; sort by timestamp"),
     ):
         _refuse(np.concatenate([[False], broken]), columns, "timestamp", rule, message)

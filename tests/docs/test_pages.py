@@ -13,8 +13,8 @@ from lem_models.cli.app import app
 from tests.docs.pages import NOT_RUN, PAGES, ROOT, Page
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-MOST_NOT_RUN = 1  # of NautilusTrader, which has tests in an environment of its own
-"""Blocks of Python that the tests do not run."""
+MOST_NOT_RUN = 1
+"""Blocks of Python that the tests do not run here: that of NautilusTrader runs where it is installed."""
 
 
 def named(pages):

@@ -26,7 +26,7 @@ from lem_models.execution.records import (
 from lem_models.execution.simulator import chosen_period, finishing_fills, simulate
 from lem_models.modeling.heads import FlexibleHead, build_head
 from lem_models.modeling.heads.base import AllocationHead
-from lem_models.modeling.kernels import library
+from lem_models.modeling.kernels import build, library
 from lem_models.modeling.model import LEMModel
 from tests.helpers import random_model, random_orders, random_window, tiny_config
 from tests.modeling.compiled import need_kernels
@@ -428,8 +428,8 @@ def test_orders_with_lots_and_participation_limits(target: str, dtype: torch.dty
 
 def has_half_products() -> bool:
     """Whether processor and compiler know products of bfloat16."""
-    command = [*library._compiler(), *next(library._attempts())[0], "-dM", "-E", "-x", "c++", os.devnull]
-    return "__AVX512BF16__" in library._output(command)
+    command = [*build.find_compiler(), *next(library._attempts())[0], "-dM", "-E", "-x", "c++", os.devnull]
+    return "__AVX512BF16__" in build.output(command)
 
 
 @pytest.fixture
@@ -525,9 +525,9 @@ def test_where_the_processor_has_no_half_products_autocast_changes_nothing(
     head = flexible(dtype=torch.float32)
     orders, window = (in_type(record, torch.float32) for record in a_market(100))
     if has_half_products():
-        monkeypatch.setenv("CXX", shlex.join([*library._compiler(), "-mno-avx512bf16"]))
+        monkeypatch.setenv("CXX", shlex.join([*build.find_compiler(), "-mno-avx512bf16"]))
         monkeypatch.setenv("LEM_CACHE", str(tmp_path))
-        monkeypatch.setattr(library, "_FLAGS", ("-std=c++17", "-O1", "-fPIC"))
+        monkeypatch.setattr(library, "FLAGS", ("-std=c++17", "-O1", "-fPIC"))
         library.kernels.cache_clear()
     try:
         assert_equal(rolled(head, orders, window), rolled(head, orders, window, torch.bfloat16))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import typer
 from pydantic import Field
@@ -16,6 +16,9 @@ from lem_models.cli.paths import check_readable
 from lem_models.cli.policies import ModelOptions, PolicyName, fitting_model, named_policy
 from lem_models.cli.starts import ORDERS, StartOptions
 from lem_models.errors import OrderError
+
+if TYPE_CHECKING:
+    from lem_models.execution.result import ExecutionResult
 
 __all__ = ["ExecuteOptions", "execute"]
 
@@ -58,7 +61,7 @@ def execute(options: ExecuteOptions, out: Output) -> None:
     for name in ("orders", "schedule", "excluded"):
         to_csv(getattr(result, name), options.out / f"{name}.csv")
     out.say(
-        f"{result!r}\n{options.out.resolve()}",
+        f"{_in_words(result)}\norders.csv, schedule.csv and excluded.csv are in {options.out.resolve()}",
         folder=options.out.resolve(),
         orders=len(result.orders),
         excluded=result.excluded["reason"].value_counts().to_dict(),
@@ -68,3 +71,18 @@ def execute(options: ExecuteOptions, out: Output) -> None:
     if not len(result.orders):
         sys.stderr.write(f"error: no order could run; the reason of each is in {options.out / 'excluded.csv'}\n")
         raise typer.Exit(1)
+
+
+def _in_words(result: ExecutionResult) -> str:
+    """How many orders ran, and what they cost on average."""
+    orders = result.orders
+    counts = f"{len(orders):,} orders executed, {len(result.excluded):,} left out"
+    left = int((~orders["completed"].astype(bool)).sum()) if len(orders) else 0
+    if left:
+        counts += f"; {left:,} incomplete"
+    measured = orders["slippage_bps"].notna()
+    if not measured.any():
+        return counts
+    gross, net = (orders.loc[measured, name].mean() for name in ("slippage_bps", "net_slippage_bps"))
+    costs = "" if gross == net else f", {net:+.2f} bps net of costs"
+    return f"{counts}\nmean slippage against the own benchmark {gross:+.2f} bps{costs} (positive = cost)"

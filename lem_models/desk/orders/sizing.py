@@ -200,7 +200,7 @@ def _wished(wish: float, amount: Decimal, step: Decimal) -> Decimal:
     """A wish in units of the amount. A wish that is a rounding error short of whole steps is those steps."""
     exact = Decimal(round(max(wish, 0.0) * 10**_DIGITS)) * _PART * amount
     whole = (exact / step).to_integral_value() * step
-    return whole if abs(exact - whole) <= amount * _PART else exact
+    return whole if abs(exact - whole) <= amount * _PART else exact.normalize()
 
 
 def _short(value: Decimal) -> Decimal:

@@ -77,7 +77,8 @@ class CostModel(Settings):
         """
         if self.needs_size and table["amount"].isna().any():
             raise OrderError(
-                "impact depends on the size of an order: give it an amount, or the cost model an order_size",
+                "impact depends on the size of an order: give it an amount, or the cost model an order_size "
+                "(--order-size 1%)",
                 field="amount",
                 rule="size for impact",
                 row=int(table["amount"].isna().to_numpy().argmax()),

@@ -59,7 +59,11 @@ def load_files(
         )
     if plain:
         return plain[0] if len(plain) == 1 else _sorted(pd.concat(plain, ignore_index=True)), None
-    return _finished(*joined(tables), options)
+    frame, reading = joined(tables)
+    if len(tables) > 1 and "drop_repeats" in repairs:  # what one file repeats of another
+        frame, changes = repaired(frame, ["drop_repeats"], as_of=reading.as_of or 0)
+        reading = reading.with_repairs(changes)
+    return _finished(frame, reading, options)
 
 
 def load_table(

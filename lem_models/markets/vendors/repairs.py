@@ -1,5 +1,7 @@
 """Repairs of bars that vendors write, each asked for by name, counted and listed.
 
+``drop_repeats``
+    A row that repeats another one, every column the same, is dropped. Files that overlap have such rows.
 ``clip_vwap``
     A VWAP outside [low, high] by at most 5 % is clipped to the range: vendors count trades in the VWAP that do not
     update high and low. The notional of such a bar is an estimate from then on.
@@ -26,7 +28,7 @@ from lem_models.markets.validation import PRICES, ROUNDING, VWAP_TOLERANCE
 
 __all__ = ["REPAIRS", "REPAIR_COLUMNS", "common_step", "read_repairs", "repaired"]
 
-REPAIRS = ("clip_vwap", "round_prices", "fill_idle", "drop_open")
+REPAIRS = ("drop_repeats", "clip_vwap", "round_prices", "fill_idle", "drop_open")
 """Names for ``repair=``."""
 
 REPAIR_COLUMNS = ("repair", "symbol", "timestamp", "column", "before", "after")
@@ -73,6 +75,8 @@ def repaired(frame: pd.DataFrame, repairs: Sequence[str], *, as_of: int) -> tupl
     """
     changes: list[pd.DataFrame] = []
     frame = frame.copy(deep=False)
+    if "drop_repeats" in repairs:
+        frame = _drop_repeats(frame, changes)
     if "fill_idle" in repairs:
         _fill_idle(frame, changes)
     if "round_prices" in repairs:
@@ -108,6 +112,33 @@ def _change(frame: pd.DataFrame, changes: list[pd.DataFrame], repair: str, colum
         )
     )
     frame[column] = after
+
+
+def _drop_repeats(frame: pd.DataFrame, changes: list[pd.DataFrame]) -> pd.DataFrame:
+    # Only bars that come again are compared in all columns: there are few of them.
+    again = np.flatnonzero(frame.duplicated(["symbol", "timestamp"], keep=False))
+    repeats = again[frame.iloc[again].duplicated().to_numpy()]
+    return _dropped(frame, changes, "drop_repeats", repeats)
+
+
+def _dropped(frame: pd.DataFrame, changes: list[pd.DataFrame], repair: str, rows: npt.NDArray[np.intp]) -> pd.DataFrame:
+    """Drop rows, and list them."""
+    if not len(rows):
+        return frame
+    gone = frame.iloc[rows]
+    changes.append(
+        pd.DataFrame(
+            {
+                "repair": repair,
+                "symbol": gone["symbol"].to_numpy(),
+                "timestamp": gone["timestamp"].to_numpy(),
+                "column": "volume",
+                "before": gone["volume"].to_numpy(dtype=np.float64),
+                "after": np.nan,
+            }
+        )
+    )
+    return frame.drop(index=frame.index[rows]).reset_index(drop=True)
 
 
 def _fill_idle(frame: pd.DataFrame, changes: list[pd.DataFrame]) -> None:
@@ -154,22 +185,7 @@ def _drop_open(frame: pd.DataFrame, changes: list[pd.DataFrame], as_of: int) -> 
     codes, _ = pd.factorize(frame["symbol"])
     length = common_step(stamps, codes)
     is_open = (stamps <= as_of) & (stamps + time_until_final(stamps, length) > as_of) & (length > 0)
-    if not is_open.any():
-        return frame
-    rows = frame[is_open]
-    changes.append(
-        pd.DataFrame(
-            {
-                "repair": "drop_open",
-                "symbol": rows["symbol"].to_numpy(),
-                "timestamp": rows["timestamp"].to_numpy(),
-                "column": "volume",
-                "before": rows["volume"].to_numpy(dtype=np.float64),
-                "after": np.nan,
-            }
-        )
-    )
-    return frame[~is_open].reset_index(drop=True)
+    return _dropped(frame, changes, "drop_open", np.flatnonzero(is_open))
 
 
 def common_step(stamps: npt.NDArray[np.int64], codes: npt.NDArray[np.intp]) -> int:

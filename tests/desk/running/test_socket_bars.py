@@ -45,7 +45,7 @@ class Sender:
 
 
 def collected(source, count):
-    tables, messages, until = [], [], time.monotonic() + 10
+    tables, messages, until = [], [], time.monotonic() + 60
     while len(tables) < count and time.monotonic() < until:
         new, notes = source.poll()
         tables, messages = tables + new, messages + notes

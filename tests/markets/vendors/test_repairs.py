@@ -87,6 +87,36 @@ def test_a_bar_that_traded_without_prices_is_not_filled():
         Bars.from_frame(table(open=np.nan, high=np.nan, low=np.nan, close=np.nan), repair="all")
 
 
+def test_a_row_that_comes_again_is_refused_and_the_repair_named():
+    frame = table()
+    again = pd.concat([frame[:2], frame[1:]], ignore_index=True)
+    with pytest.raises(
+        BarsError, match=r"two bars with this timestamp.*repair='drop_repeats' \(--repair drop_repeats\)"
+    ):
+        Bars.from_frame(again)
+    bars = Bars.from_frame(again, repair="drop_repeats")
+    assert bars.content_hash == Bars.from_frame(frame).content_hash
+    assert bars.repairs[["repair", "symbol", "timestamp"]].to_numpy().tolist() == [["drop_repeats", "A", HOURS[1]]]
+
+
+def test_two_bars_that_differ_are_not_chosen_between():
+    frame = table()
+    other = frame[1:2].assign(close=11.5)
+    with pytest.raises(BarsError, match="two bars with this timestamp"):
+        Bars.from_frame(pd.concat([frame[:2], other, frame[2:]], ignore_index=True), repair="all")
+
+
+def test_files_that_overlap(tmp_path):
+    frame = table()
+    frame[:3].to_csv(tmp_path / "a.csv", index=False)
+    frame[2:].to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(BarsError, match="drop_repeats"):
+        Bars.read(tmp_path / "*.csv")
+    bars = Bars.read(tmp_path / "*.csv", repair="drop_repeats")
+    assert bars.content_hash == Bars.from_frame(frame).content_hash
+    assert bars.reading.repairs_in_words() == "drop_repeats 1 bar"
+
+
 def test_good_bars_are_not_changed():
     bars = Bars.from_frame(table(), repair="all")
     assert bars.repairs.empty

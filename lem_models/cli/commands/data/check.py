@@ -41,7 +41,7 @@ def check(options: CheckOptions, out: Output) -> None:
 
     if options.html is not None:
         check_file(options.html)
-    bars = options.read(options.data)
+    bars = options.read(options.data, quiet=True)  # the facts have how it was read
     written = options.data.stat().st_mtime_ns if options.data.is_file() else None
     checked = check_bars(bars, as_of=written, licence=options.licence or terms_of(options.data))
     if options.html is not None:
