@@ -4,7 +4,10 @@ import logging
 import os
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -296,6 +299,25 @@ def test_each_type_has_a_library_with_its_own_functions(built: Path) -> None:
     with pytest.raises(AttributeError, match="f64"):
         library.Kernels(single.path, torch.float64)
     assert kernels(torch.bfloat16) is None
+
+
+def test_of_two_that_need_it_one_builds_it_and_the_other_waits(
+    fresh: Path, one_build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds, under_way = [], threading.Event()
+
+    def slow(*arguments: Path) -> None:
+        builds.append(arguments)
+        under_way.set()
+        time.sleep(0.3)
+        shutil.copyfile(one_build, arguments[-1])
+
+    monkeypatch.setattr(library, "compile_library", slow)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(library._built, torch.float32)
+        assert under_way.wait(60)
+        assert library._built(torch.float32) == first.result()
+    assert len(builds) == 1
 
 
 @pytest.mark.usefixtures("quick_compiler")
