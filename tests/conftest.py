@@ -27,6 +27,18 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary folders in memory where there is room: databases and saved models wait for a disk again and again.
+
+    Many tests end processes by force. None ends the machine's power, which alone would tell memory from a disk.
+    """
+    memory = Path("/dev/shm")
+    if config.getoption("basetemp") is None and os.access(memory, os.W_OK):
+        room = os.statvfs(memory)
+        if room.f_bavail * room.f_frsize > 4 << 30 and not room.f_flag & os.ST_NOEXEC:  # compiled kernels are loaded
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Refuse names of tests that hold an address: they differ from process to process."""
     unstable = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]{6,}", item.nodeid)]

@@ -4,7 +4,10 @@ import logging
 import os
 import re
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,12 @@ def one_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(library, "FLAGS", QUICK)
         patch.setenv("LEM_CACHE", str(tmp_path_factory.mktemp("kernels") / "cache"))
         return library._built(torch.float32)
+
+
+@pytest.fixture
+def quick_compiler(one_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library that the compiler would make is copied, for tests of when it is made and where it is put."""
+    monkeypatch.setattr(library, "compile_library", lambda *arguments: shutil.copyfile(one_build, arguments[-1]))
 
 
 @pytest.fixture
@@ -257,38 +266,61 @@ def test_a_compiled_network_is_the_same_without_warnings(recwarn: pytest.Warning
     torch.testing.assert_close(output, tkan(x)[0])
 
 
-def test_the_library_is_built_once(fresh: Path) -> None:
-    assert kernels() is not None
-    (made,) = fresh.iterdir()
-    assert made.suffix == ".so"
-    stamp = made.stat().st_mtime_ns
-    kernels.cache_clear()
-    assert kernels() is not None
-    assert made.stat().st_mtime_ns == stamp
-
-
-def test_a_build_is_announced_and_a_library_in_the_cache_is_not(fresh: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_library_is_built_once_with_an_announcement_and_nobody_else_can_write_to_it(
+    fresh: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "lem_models"):
-        assert kernels() is not None
+        before = os.umask(0)
+        try:
+            assert kernels() is not None
+        finally:
+            os.umask(before)
         first, last = (record.getMessage() for record in caplog.records)
         assert first == "compiling the kernels (float32) for this processor: once, a few seconds"
         assert re.fullmatch(rf"compiled the kernels in \d+\.\d s; they stay in {re.escape(str(fresh))}", last)
+        (made,) = fresh.iterdir()
+        assert made.suffix == ".so"
+        for path in (fresh.parent, fresh, made):
+            assert path.stat().st_mode & 0o777 == 0o700
+        stamp = made.stat().st_mtime_ns
         caplog.clear()
         kernels.cache_clear()
         assert kernels() is not None
+        assert made.stat().st_mtime_ns == stamp
         assert not caplog.records
 
 
-def test_each_type_has_a_library_with_its_own_functions(fresh: Path) -> None:
+def test_each_type_has_a_library_with_its_own_functions(built: Path) -> None:
     single, double = kernels(torch.float32), kernels(torch.float64)
     assert single is not None
     assert double is not None
-    assert len(list(fresh.iterdir())) == 2
+    assert single.path == built
+    assert len(list(built.parent.iterdir())) == 2
     with pytest.raises(AttributeError, match="f64"):
         library.Kernels(single.path, torch.float64)
     assert kernels(torch.bfloat16) is None
 
 
+def test_of_two_that_need_it_one_builds_it_and_the_other_waits(
+    fresh: Path, one_build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds, under_way = [], threading.Event()
+
+    def slow(*arguments: Path) -> None:
+        builds.append(arguments)
+        under_way.set()
+        time.sleep(0.3)
+        shutil.copyfile(one_build, arguments[-1])
+
+    monkeypatch.setattr(library, "compile_library", slow)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(library._built, torch.float32)
+        assert under_way.wait(60)
+        assert library._built(torch.float32) == first.result()
+    assert len(builds) == 1
+
+
+@pytest.mark.usefixtures("quick_compiler")
 def test_a_damaged_library_is_built_again(built: Path) -> None:
     built.write_bytes(b"no library")
     loaded = kernels()
@@ -297,22 +329,13 @@ def test_a_damaged_library_is_built_again(built: Path) -> None:
     assert built.stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("quick_compiler")
 def test_a_library_that_others_could_have_put_there_is_not_loaded(built: Path) -> None:
     built.write_bytes(b"planted while the folder was open")
     built.chmod(0o777)
     assert library._built(torch.float32) == built
     assert built.stat().st_size > 1000
     assert not built.stat().st_mode & 0o022
-
-
-def test_nobody_else_can_write_to_the_cache(fresh: Path) -> None:
-    before = os.umask(0)
-    try:
-        library._built(torch.float32)
-    finally:
-        os.umask(before)
-    for path in (fresh.parent, fresh, *fresh.iterdir()):
-        assert path.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.usefixtures("built")
@@ -370,17 +393,18 @@ def test_they_can_be_switched_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not fresh.exists()
 
 
-def test_another_processor_gets_a_library_of_its_own(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("_processor", lambda: "another one"), ("FLAGS", (*QUICK, "-DUNUSED"))],
+    ids=["processor", "flags"],
+)
+@pytest.mark.usefixtures("quick_compiler")
+def test_another_processor_or_other_flags_get_a_library_of_their_own(
+    built: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
     assert library._built(torch.float32) == built
-    monkeypatch.setattr(library, "_processor", lambda: "another one")
+    monkeypatch.setattr(library, name, value)
     assert kernels() is not None
-    assert len(list(built.parent.iterdir())) == 2
-
-
-def test_other_flags_make_another_library(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert library._built(torch.float32) == built
-    monkeypatch.setattr(library, "FLAGS", (*QUICK, "-DUNUSED"))
-    library._built(torch.float32)
     assert len(list(built.parent.iterdir())) == 2
 
 

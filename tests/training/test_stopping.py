@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import shlex
 import signal
 import subprocess
@@ -51,6 +52,14 @@ def started_as_a_copy(arguments, err):
     return process
 
 
+def awaited_of_a_copy(path, process, err):
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert process.is_alive(), err.read_text()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def files(folder):
     return {path.name for path in folder.iterdir() if path.is_file()}
 
@@ -69,12 +78,21 @@ def test_a_stopped_run_leaves_checkpoints_alone_and_says_how_it_goes_on(name, tm
     an_older_model(out)
     arguments = ["train", "--config", recipe, "--data", tmp_path / "bars.parquet", "--out", out]
     arguments += ["--accelerator", "cpu", "--devices", 1, "--no-progress", "--overwrite"]
-    process = started(arguments)
-    awaited(out / "checkpoints" / "last.ckpt", process)
-    process.send_signal(getattr(signal, name))
-    process.send_signal(getattr(signal, name))  # an impatient user
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + getattr(signal, name), err
+    if name == "SIGTERM":
+        process = started(arguments)
+        awaited(out / "checkpoints" / "last.ckpt", process)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # an impatient user
+        _, err = process.communicate(timeout=60)
+        code = process.returncode
+    else:
+        process = started_as_a_copy(arguments, tmp_path / "err")
+        awaited_of_a_copy(out / "checkpoints" / "last.ckpt", process, tmp_path / "err")
+        for _ in range(2):
+            os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        err, code = (tmp_path / "err").read_text(), process.exitcode
+    assert code == 128 + getattr(signal, name), err
     assert "Traceback" not in err
     assert "Detected KeyboardInterrupt" not in err
     stopped, advice = err.splitlines()[-2:]
@@ -106,11 +124,7 @@ def test_a_stopped_fine_tuning_has_an_exit_code_and_no_model(tmp_path):
     arguments = ["finetune", "--from", tmp_path / "start", "--data", tmp_path / "bars.parquet", "--out", out]
     arguments += ["--config", tmp_path / "small.yaml", "--accelerator", "cpu", "--no-progress", "--overwrite"]
     process = started_as_a_copy(arguments, tmp_path / "err")
-    end = time.monotonic() + 60
-    while not (out / "checkpoints" / "last.ckpt").exists():
-        assert process.is_alive(), (tmp_path / "err").read_text()
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    awaited_of_a_copy(out / "checkpoints" / "last.ckpt", process, tmp_path / "err")
     process.terminate()
     process.join(60)
     err = (tmp_path / "err").read_text()

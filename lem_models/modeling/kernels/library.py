@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -265,7 +265,7 @@ def is_available(x: Tensor, dtype: torch.dtype) -> bool:
 
 
 def _built(dtype: torch.dtype) -> Path:
-    """The compiled library of a type in the cache, compiled if it is not there yet.
+    """The compiled library of a type in the cache, compiled if it is not there yet: by one process, others wait for it.
 
     Raises:
         OSError: If there is no compiler or no folder to write to.
@@ -275,22 +275,43 @@ def _built(dtype: torch.dtype) -> Path:
     attempts = list(_attempts())
     facts = [*source_texts(), str(dtype), _version(compiler), _processor(), torch.__version__, repr((FLAGS, attempts))]
     target = _cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:32]}.so"
-    if target.is_file() and _is_own(target.stat()):
+    if _is_there(target):
         return target
-    name = str(dtype).removeprefix("torch.")
-    _LOG.warning("compiling the kernels (%s) for this processor: once, a few seconds", name)
-    start = time.perf_counter()
-    with replacing(target) as library:
-        for number, (compile_flags, link_flags) in enumerate(attempts):
-            try:
-                compile_library(compiler, (*FLAGS, *compile_flags), _SUFFIXES[dtype], link_flags, library)
-                break
-            except subprocess.CalledProcessError:
-                if number == len(attempts) - 1:
-                    raise
-        library.chmod(0o700)
-    _LOG.warning("compiled the kernels in %.1f s; they stay in %s", time.perf_counter() - start, target.parent)
+    with _one_at_a_time(target.parent):
+        if _is_there(target):  # another process has compiled it meanwhile
+            return target
+        name = str(dtype).removeprefix("torch.")
+        _LOG.warning("compiling the kernels (%s) for this processor: once, a few seconds", name)
+        start = time.perf_counter()
+        with replacing(target) as library:
+            for number, (compile_flags, link_flags) in enumerate(attempts):
+                try:
+                    compile_library(compiler, (*FLAGS, *compile_flags), _SUFFIXES[dtype], link_flags, library)
+                    break
+                except subprocess.CalledProcessError:
+                    if number == len(attempts) - 1:
+                        raise
+            library.chmod(0o700)
+        _LOG.warning("compiled the kernels in %.1f s; they stay in %s", time.perf_counter() - start, target.parent)
     return target
+
+
+def _is_there(target: Path) -> bool:
+    return target.is_file() and _is_own(target.stat())
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process after the other in, as far as the file system has locks; a process that ends gives its own up."""
+    import fcntl  # Windows has none, and no kernels either
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _attempts() -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
