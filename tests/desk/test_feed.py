@@ -142,6 +142,12 @@ def test_a_bar_that_breaks_a_rule_changes_nothing(desk):
     assert desk.order("1").period == 1
 
 
+@pytest.mark.parametrize("bars", [[{"symbol": "BTC"}], {"BTC": 1.0}, None], ids=["rows", "numbers", "nothing"])
+def test_what_is_no_bar_of_a_symbol_is_refused_with_the_cure(desk, bars):
+    with pytest.raises(BarsError, match=r"a mapping from symbols to bars, \{'BTCUSDT': .*; got "):
+        desk.observe(bars)
+
+
 def test_the_longest_gap(clock):
     desk = Desk(MemoryStore(), "twap", clock=clock, rules=FeedRules(longest_gap=3))
     desk.add(DeskOrder(symbol="S000", side="buy", amount=120, max_duration="12h"), BARS.between(end=START))

@@ -152,8 +152,8 @@ def bars_by_symbol(bars: ClosedBars) -> dict[str, list[dict[str, Any]]]:
         rows = [(str(name), dict(bar)) for name, bar in bars.items()]
     else:
         raise BarsError(
-            "closed bars are a table, or a mapping from symbols to bars, "
-            f"{'BTCUSDT': {'timestamp': ..., 'open': ...}}; got {shown(bars)}",
+            "closed bars are a table, or a mapping from symbols to bars, {'BTCUSDT': {'timestamp': ..., 'open': ...}}; "
+            f"got {shown(bars)}",
             rule="bars by symbol",
         )
     closed: dict[str, list[dict[str, Any]]] = {}
