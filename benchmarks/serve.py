@@ -36,6 +36,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pandas as pd
 from websockets.sync.client import ClientConnection, connect
 
@@ -108,7 +109,7 @@ class Client:
     def receive(self, stream: ClientConnection) -> dict[str, Any]:
         """The next message with decisions."""
         while True:
-            message = json.loads(stream.recv())
+            message = orjson.loads(stream.recv())
             if message["type"] in ("snapshot", "decisions"):
                 self._keep(message)
                 return message
@@ -127,7 +128,7 @@ class Client:
             stream.send(json.dumps({"type": "fills", "ref": first, "fills": fills[first : first + BATCH]}))
         left = -(-len(fills) // BATCH)
         while left:
-            message = json.loads(stream.recv())
+            message = orjson.loads(stream.recv())
             if message["type"] == "refused":
                 raise SystemExit(f"refused: {message['problem']}")
             left -= message["type"] == "logged"

@@ -86,22 +86,22 @@ class _Newest(Inputs):
     def mean(self, series: str, window: Window) -> Floats:
         length = len(window.weights)
         values = self._past.series[:, _SERIES.index(series), -length:]
-        # One product for each symbol: a product of all of them adds in another order.
-        total = np.array([np.dot(row, window.oldest_first) for row in values])
+        # One product for each symbol, as in a whole table: a product of all of them adds in another order.
+        total = np.vecdot(values, window.oldest_first)
         return np.asarray(total / window.total[np.minimum(self._past.count, length) - 1])
 
     def slot_mean(self) -> Floats:
         past, sessions = self._past, profile_sessions(self.bars.usual_slots)
-        total, count = np.zeros(len(sessions)), np.zeros(len(sessions))
-        if sessions.any():
-            back = past.session[:, -1:] - past.session
-            same_slot = past.slot == past.slot[:, -1:]
-            symbol, bar = np.nonzero(same_slot & (back > 0) & (back <= sessions[:, None]))
-            # The newest session first, as in a whole table: sums of floats depend on the order.
-            for one, other in zip(symbol[::-1].tolist(), bar[::-1].tolist(), strict=True):
-                total[one] += past.volume[one, other]
-                count[one] += 1
-        return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        if not sessions.any():
+            return np.full(len(sessions), np.nan)
+        back = past.session[:, -1:] - past.session
+        same_slot = past.slot == past.slot[:, -1:]
+        symbol, bar = np.nonzero(same_slot & (back > 0) & (back <= sessions[:, None]))
+        # The newest session first, as in a whole table: sums of floats depend on the order.
+        symbol, bar = symbol[::-1], bar[::-1]
+        total = np.bincount(symbol, weights=past.volume[symbol, bar], minlength=len(sessions))
+        count = np.bincount(symbol, minlength=len(sessions))
+        return np.asarray(np.divide(total, count, out=np.full(len(sessions), np.nan), where=count > 0))
 
 
 class LiveFeatures:

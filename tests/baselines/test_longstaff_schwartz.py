@@ -68,7 +68,7 @@ def test_risk_aversion_pays_for_certainty():
 
 def test_a_fixed_duration_varies_less_than_an_even_pace():
     kind = OrderKind(12, 12, 1, "vwap", 0.8, "path")
-    assert _improvement(QUICK, kind).std() < 0.9 * _improvement(load_policy("twap"), kind).std()
+    assert _improvement(POLICY, kind).std() < 0.9 * _improvement(load_policy("twap"), kind).std()
 
 
 def test_a_tight_cap_is_worth_less():

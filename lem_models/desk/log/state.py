@@ -26,7 +26,7 @@ _ZERO = Decimal(0)
 _DUST = Decimal("1e-12")  # of an order: no policy can tell it from nothing
 
 
-@dataclass
+@dataclass(slots=True)
 class Child:
     """A child order.
 
@@ -52,7 +52,7 @@ class Child:
         return max(self.quantity - self.filled, _ZERO) if self.is_open else _ZERO
 
 
-@dataclass
+@dataclass(slots=True)
 class Traded:
     """Fills of one bar of an order.
 
@@ -65,7 +65,7 @@ class Traded:
     money: Decimal = _ZERO
 
 
-@dataclass
+@dataclass(slots=True)
 class OrderState:
     """An order, and what has become of it.
 
@@ -404,7 +404,8 @@ def _bars_closed(state: DeskState, event: log.BarsClosed) -> None:
             order = state.orders[label]
             if bar[0] >= order.terms.start:
                 _close_bar(order, is_bridged=name in event.bridged)
-                _settle(state, label, order)
+                if not order.is_active:  # a bar completes nothing: fills do
+                    _settle(state, label, order)
 
 
 def _close_bar(order: OrderState, *, is_bridged: bool) -> None:
@@ -426,7 +427,8 @@ def _decided(state: DeskState, event: log.Decided) -> None:
         order = state.orders[entry.order]
         _check_seq(entry.order, order.seq, entry.seq)
         order.seq = entry.seq
-        _release(order)
+        if entry.revision:  # otherwise the close of the bar before has done it
+            _release(order)
         order.decision, order.carry, order.revisions = entry, entry.carry, entry.revision + 1
         if order.status == "waiting":
             order.status = "working"

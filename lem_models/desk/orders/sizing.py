@@ -14,7 +14,7 @@ was never interrupted send the same lots.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from typing import NamedTuple
 
 from lem_models.desk.orders.amounts import plain_text
@@ -175,8 +175,8 @@ def _sized(wanted: Decimal, left: Decimal, step: Decimal, least: Decimal, rule: 
         return Sized(_ZERO, _ZERO, f"{plain_text(left)} left is less than {rule} allows ({plain_text(least)})")
     takes_all = wanted >= left
     wanted, most = left if takes_all else wanted, left
-    if cap is not None:
-        most = min(left, _down(cap, step))
+    if cap is not None and cap < left:
+        most = _down(cap, step)
     limited = wanted > most
     quantity = most if limited else left if takes_all else _down(wanted, step)
     rest = left - quantity
@@ -209,7 +209,11 @@ def _short(value: Decimal) -> Decimal:
 
 
 def _down(value: Decimal, step: Decimal) -> Decimal:
-    return (value / step).to_integral_value(ROUND_FLOOR) * step
+    """Whole steps towards zero."""
+    try:
+        return value // step * step
+    except InvalidOperation:  # more steps than a decimal number has digits
+        return (value / step).to_integral_value(ROUND_FLOOR) * step
 
 
 def _up(value: Decimal, step: Decimal) -> Decimal:

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from lem_models.desk.service.desk_thread import Change, Stages
 
 __all__ = ["Hub", "Listener", "encoded"]
@@ -18,7 +20,12 @@ _KEPT = 512  # closes whose times are kept
 
 def encoded(message: Mapping[str, Any]) -> str:
     """A message as JSON."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False)
+    try:
+        return orjson.dumps(message).decode()
+    except (
+        orjson.JSONEncodeError
+    ):  # numbers of more than 64 bits, halves of characters: what a client may send as its ref
+        return json.dumps(message, separators=(",", ":"), allow_nan=False)
 
 
 class Listener:

@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr Index FEW = 8;  // orders that the weights serve at a time
+constexpr Index FEW = 24;  // orders that the weights serve at a time
 
 // Columns of what has happened to orders, [STATE_COLUMNS, orders].
 enum { REMAINING, LOWER, UPPER, EXECUTED, VWAP, TWAP, LAST_PRICE, LAST_CLOSE, VOLATILITY };
@@ -22,14 +22,17 @@ int flexible_decision(const T *context, const T *const *weights, double *const *
     const double *columns = arrays[0], *state = arrays[1], *prices = arrays[2], *volumes = arrays[3], *expected = arrays[4];
     double *fraction = arrays[5], *finish = arrays[6];
     const Index columns_of_context = width + horizon + (has_exponent ? 1 : 0), left = periods - period;
+    const Index ld = padded<T>(width), ld_answers = padded<T>(OUTPUTS);
+    const Packed<T> packed(weights, layers, width, false, false);
+    if (!packed.is_complete()) return 1;
     int failed = 0;
 #pragma omp parallel for schedule(static) num_threads(threads) reduction(| : failed)
     for (Index first = 0; first < orders; first += FEW) {
         const Index count = orders - first < FEW ? orders - first : FEW;
-        T *scratch = allocate<T>(FEW * (FEATURES + 2 * width + OUTPUTS));
+        T *scratch = allocate<T>(FEW * (FEATURES + 2 * ld + ld_answers));
         double *future = allocate<double>(2 * left), *logs = future + left;
         if (!scratch || !future) { failed |= 1; std::free(scratch); std::free(future); continue; }
-        T *features = scratch, *hidden = features + FEW * FEATURES, *next = hidden + FEW * width, *answers = next + FEW * width;
+        T *features = scratch, *hidden = features + FEW * FEATURES, *next = hidden + FEW * ld, *answers = next + FEW * ld;
         Path<double> paths[FEW];
         Anchors<double> anchors[FEW];
         for (Index r = 0; r < count; ++r) {
@@ -53,13 +56,13 @@ int flexible_decision(const T *context, const T *const *weights, double *const *
             path_features(order, market, period, promised[period], paths[r], sums, limits, writer);
             anchors[r] = anchors_of(sums, weight_so_far(order, market, period));
         }
-        const auto multiply = [&](Index layer, const T *x, Index, Index inputs, Index outputs, T *out, Index) {
-            apply(Linear<T>{weights[2 * layer], nullptr}, x, count, inputs, outputs, out);
+        const auto multiply = [&](Index layer, const T *x, Index ldx, Index, Index, T *out, Index ldo) {
+            packed.multiply(layer, x, ldx, count, out, ldo, nullptr);
         };
         network(weights, layers, width, features, count, [&](Index r) { return context + (first + r) * columns_of_context; },
-                multiply, [](Index, Index, const T *) {}, hidden, next, width, answers, OUTPUTS);
+                multiply, [](Index, Index, const T *) {}, hidden, next, ld, answers, ld_answers);
         for (Index r = 0; r < count; ++r) {
-            const T *answer = answers + r * OUTPUTS;
+            const T *answer = answers + r * ld_answers;
             fraction[first + r] = fraction_of<double>(paths[r], anchors[r], double(answer[0]), double(answer[2]), double(answer[3]),
                                                    limits);
             finish[first + r] = sigmoid(double(answer[1]));

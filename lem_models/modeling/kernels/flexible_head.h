@@ -312,6 +312,84 @@ template <class T> INLINE void add_to(T *__restrict x, const T *__restrict bias,
     INDEPENDENT for (Index j = 0; j < n; ++j) x[j] += bias[j];
 }
 
+// Weights of a layer: w [outputs, inputs] and their place among all layers.
+struct Sizes {
+    Index inputs, outputs;
+};
+INLINE Sizes sizes_of(Index layers, Index width, Index layer) {
+    return {layer ? width : FEATURES, layer <= layers ? width : OUTPUTS};
+}
+
+// All layers packed for products with x (or, transposed, with gradients); in half precision if asked for, where the processor
+// has it.
+template <class T> struct Packed {
+    const Index residual, width, count;
+    const bool transposed, in_pairs;
+    T **layers = nullptr;
+
+    Packed(const T *const *weights, Index residual, Index width, bool transposed, bool half_products)
+        : residual(residual), width(width), count(residual + 2), transposed(transposed),
+          in_pairs(HAS_PAIRS<T> && half_products) {
+        layers = allocate<T *>(count);
+        for (Index k = 0; layers && k < count; ++k) {
+            const auto [depth, columns] = sizes(k);
+            layers[k] = allocate<T>(depth * padded<T>(columns));
+            if (!layers[k]) continue;
+            pack(weights[2 * k], depth, columns, transposed ? columns : Index(1), transposed ? Index(1) : depth, layers[k]);
+            if constexpr (HAS_PAIRS<T>) {
+                auto *pairs = reinterpret_cast<Pair *>(layers[k]);
+                const T *panel = layers[k];
+                for (Index first = 0; in_pairs && first < columns; first += PANEL<T>) {
+                    pair_rows(panel, depth, PANEL<T>, pairs);
+                    panel += depth * PANEL<T>, pairs += (depth + 1) / 2 * PANEL<T>;
+                }
+            }
+        }
+    }
+    ~Packed() {
+        for (Index k = 0; layers && k < count; ++k) std::free(layers[k]);
+        std::free(layers);
+    }
+    Packed(const Packed &) = delete;
+    bool is_complete() const {
+        bool complete = layers != nullptr;
+        for (Index k = 0; complete && k < count; ++k) complete = layers[k] != nullptr;
+        return complete;
+    }
+    Sizes sizes(Index layer) const {
+        const Sizes of = sizes_of(residual, width, layer);
+        return transposed ? Sizes{of.outputs, of.inputs} : of;
+    }
+    // Products with a layer, see `product`; `scratch` [rows * the widest layer, padded], for pairs alone.
+    void multiply(Index layer, const T *x, Index ldx, Index rows, T *c, Index ldc, T *scratch, bool add = false) const {
+        const auto [depth, columns] = sizes(layer);
+        if constexpr (HAS_PAIRS<T>) {
+            if (in_pairs) {
+                auto *pairs = reinterpret_cast<Pair *>(scratch);
+                const Index ld = padded<T>(depth) / 2;
+                pair_columns(x, ldx, rows, depth, pairs, ld);
+                const auto *packed = reinterpret_cast<const Pair *>(layers[layer]);
+                return product(pairs, ld, rows, packed, (depth + 1) / 2, columns, c, ldc, add);
+            }
+        }
+        product(x, ldx, rows, layers[layer], depth, columns, c, ldc, add);
+    }
+    // Gradients of the weights of a layer, see `outer`, lda and ldb padded; the same scratch.
+    void gradient(Index layer, const T *a, Index lda, const T *b, Index ldb, Index depth, T *c, T *scratch) const {
+        const auto [columns, rows] = sizes_of(residual, width, layer);
+        if constexpr (HAS_PAIRS<T>) {
+            if (in_pairs) {
+                const Index half = (depth + 1) / 2;
+                auto *one = reinterpret_cast<Pair *>(scratch), *other = one + half * lda;
+                pair_rows(a, depth, lda, one);
+                pair_rows(b, depth, ldb, other);
+                return outer(one, lda, other, ldb, half, rows, columns, c, ldb);
+            }
+        }
+        outer(a, lda, b, ldb, depth, rows, columns, c, ldb);
+    }
+};
+
 // Answers [rows, ld_answers] of the network for features [rows, FEATURES]. Weights: of the path, of each residual layer, of the
 // output; w and b each. `context_of(row)` is what the context adds to the first layer. `multiply` is the product with the
 // weights of a layer; `keep(row, layer, x)` sees its result, with the bias, before its activation.

@@ -86,84 +86,6 @@ template <class S> void rows_of_tiles(const Table<S> &t, const Shape &shape, Ind
     first[shape.tiles()] = sum;
 }
 
-// Weights of a layer: w [outputs, inputs] and their place among all layers.
-struct Sizes {
-    Index inputs, outputs;
-};
-INLINE Sizes sizes_of(const Shape &shape, Index layer) {
-    return {layer ? shape.width : FEATURES, layer <= shape.layers ? shape.width : OUTPUTS};
-}
-
-// All layers packed for products with x (or, transposed, with gradients); in half precision if asked for, where the processor
-// has it.
-template <class T> struct Packed {
-    const Shape &shape;
-    const bool transposed, in_pairs;
-    T **layers = nullptr;
-    Index count;
-
-    Packed(const T *const *weights, const Shape &shape, bool transposed)
-        : shape(shape), transposed(transposed), in_pairs(HAS_PAIRS<T> && shape.half_products), count(shape.layers + 2) {
-        layers = allocate<T *>(count);
-        for (Index k = 0; layers && k < count; ++k) {
-            const auto [depth, columns] = sizes(k);
-            layers[k] = allocate<T>(depth * padded<T>(columns));
-            if (!layers[k]) continue;
-            pack(weights[2 * k], depth, columns, transposed ? columns : Index(1), transposed ? Index(1) : depth, layers[k]);
-            if constexpr (HAS_PAIRS<T>) {
-                auto *pairs = reinterpret_cast<Pair *>(layers[k]);
-                const T *panel = layers[k];
-                for (Index first = 0; in_pairs && first < columns; first += PANEL<T>) {
-                    pair_rows(panel, depth, PANEL<T>, pairs);
-                    panel += depth * PANEL<T>, pairs += (depth + 1) / 2 * PANEL<T>;
-                }
-            }
-        }
-    }
-    ~Packed() {
-        for (Index k = 0; layers && k < count; ++k) std::free(layers[k]);
-        std::free(layers);
-    }
-    Packed(const Packed &) = delete;
-    bool is_complete() const {
-        bool complete = layers != nullptr;
-        for (Index k = 0; complete && k < count; ++k) complete = layers[k] != nullptr;
-        return complete;
-    }
-    Sizes sizes(Index layer) const {
-        const Sizes of = sizes_of(shape, layer);
-        return transposed ? Sizes{of.outputs, of.inputs} : of;
-    }
-    // Products with a layer, see `product`; `scratch` [TILE * widest_of(shape)].
-    void multiply(Index layer, const T *x, Index ldx, Index rows, T *c, Index ldc, T *scratch, bool add = false) const {
-        const auto [depth, columns] = sizes(layer);
-        if constexpr (HAS_PAIRS<T>) {
-            if (in_pairs) {
-                auto *pairs = reinterpret_cast<Pair *>(scratch);
-                const Index ld = padded<T>(depth) / 2;
-                pair_columns(x, ldx, rows, depth, pairs, ld);
-                const auto *packed = reinterpret_cast<const Pair *>(layers[layer]);
-                return product(pairs, ld, rows, packed, (depth + 1) / 2, columns, c, ldc, add);
-            }
-        }
-        product(x, ldx, rows, layers[layer], depth, columns, c, ldc, add);
-    }
-    // Gradients of the weights of a layer, see `outer`, lda and ldb padded; the same scratch.
-    void gradient(Index layer, const T *a, Index lda, const T *b, Index ldb, Index depth, T *c, T *scratch) const {
-        const auto [columns, rows] = sizes_of(shape, layer);
-        if constexpr (HAS_PAIRS<T>) {
-            if (in_pairs) {
-                const Index half = (depth + 1) / 2;
-                auto *one = reinterpret_cast<Pair *>(scratch), *other = one + half * lda;
-                pair_rows(a, depth, lda, one);
-                pair_rows(b, depth, ldb, other);
-                return outer(one, lda, other, ldb, half, rows, columns, c, ldb);
-            }
-        }
-        outer(a, lda, b, ldb, depth, rows, columns, c, ldb);
-    }
-};
-
 template <class T> Index widest_of(const Shape &shape) {
     const Index ld = padded<T>(shape.width), ld_features = padded<T>(FEATURES);
     return ld > ld_features ? ld : ld_features;
@@ -180,7 +102,7 @@ template <class S, class T>
 int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T *kept, const Shape &shape, bool to_finish,
                  const Limits &limits, int threads) {
     const Index periods = shape.periods, width = shape.width, ld = padded<T>(width), ld_answers = padded<T>(OUTPUTS);
-    const Packed<T> packed(weights, shape, false);
+    const Packed<T> packed(weights, shape.layers, shape.width, false, shape.half_products);
     Index *first_row = allocate<Index>(shape.tiles() + 1);
     if (!packed.is_complete() || !first_row) { std::free(first_row); return 1; }
     rows_of_tiles(t, shape, first_row);
@@ -268,7 +190,7 @@ int roll_forward(const T *context, const T *const *weights, const Table<S> &t, T
 template <class T> Index gradient_size(const Shape &shape, Index layers) {
     Index size = 0;
     for (Index k = 0; k < layers; ++k) {
-        const auto [inputs, outputs] = sizes_of(shape, k);
+        const auto [inputs, outputs] = sizes_of(shape.layers, shape.width, k);
         size += outputs * padded<T>(inputs) + padded<T>(outputs);
     }
     return size;
@@ -477,7 +399,7 @@ template <class S, class T>
 int roll_backward(const T *context, const T *const *weights, S *const *arrays, const T *kept, T *to_context, T *const *to_weights,
                   const Shape &shape, const Limits &limits, int threads) {
     const Table<S> t = table_of(arrays);
-    const Packed<T> packed(weights, shape, false), transposed(weights, shape, true);
+    const Packed<T> packed(weights, shape.layers, shape.width, false, shape.half_products), transposed(weights, shape.layers, shape.width, true, shape.half_products);
     const Index tiles = shape.tiles(), each = (tiles + MOST_GROUPS - 1) / MOST_GROUPS, layers = shape.layers + 2;
     const Index groups = tiles ? (tiles + each - 1) / each : 0, size = gradient_size<T>(shape, layers);
     Index *first_row = allocate<Index>(tiles + 1);
@@ -498,7 +420,7 @@ int roll_backward(const T *context, const T *const *weights, S *const *arrays, c
             failed |= backward.run(tile, kept + first_row[tile] * shape.kept(), sums + group * size);
     }
     for (Index k = 0; k < layers; ++k) {
-        const auto [inputs, outputs] = sizes_of(shape, k);
+        const auto [inputs, outputs] = sizes_of(shape.layers, shape.width, k);
         const T *part = sums + gradient_size<T>(shape, k);
         for (Index row = 0; row <= outputs; ++row, part += padded<T>(inputs)) {
             T *to = row < outputs ? to_weights[2 * k] + row * inputs : to_weights[2 * k + 1];

@@ -44,14 +44,14 @@ def test_nothing_that_was_answered_is_lost(tmp_path, kill_after):
         for row in json.loads(stream.recv(timeout=20))["decisions"]:
             answered[row["child"]] = row
         for hour in range(12):
-            for number, row in enumerate(list(answered.values())[-30:]):
-                fill = {"order": row["order_id"], "quantity": "0.5", "price": "100", "id": f"{hour}.{number}"}
-                sent[row["order_id"], fill["id"]] = fill
-                stream.send(json.dumps({"type": "fills", "ref": f"{hour}.{number}", "fills": [fill]}))
-            stream.send(json.dumps({"type": "bars", "bars": bars(hour)}))
-            if hour == kill_after:  # fills and bars are in flight
-                process.send_signal(signal.SIGKILL)
             try:
+                for number, row in enumerate(list(answered.values())[-30:]):
+                    fill = {"order": row["order_id"], "quantity": "0.5", "price": "100", "id": f"{hour}.{number}"}
+                    sent[row["order_id"], fill["id"]] = fill
+                    stream.send(json.dumps({"type": "fills", "ref": f"{hour}.{number}", "fills": [fill]}))
+                stream.send(json.dumps({"type": "bars", "bars": bars(hour)}))
+                if hour == kill_after:  # fills and bars are in flight
+                    process.send_signal(signal.SIGKILL)
                 decided = False
                 while not decided:
                     message = json.loads(stream.recv(timeout=20))
@@ -61,7 +61,7 @@ def test_nothing_that_was_answered_is_lost(tmp_path, kill_after):
                         answered |= {row["child"]: row for row in message["decisions"]}
                         decided = message["decisions"][0]["start"] > f"2024-01-15T{hour:02}"
             except (ConnectionClosed, TimeoutError):
-                assert hour == kill_after
+                assert hour >= kill_after  # the answer may have been on its way already
                 break
     process.wait(10)
     assert booked

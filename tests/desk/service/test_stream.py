@@ -80,6 +80,8 @@ def test_what_is_wrong_is_refused_and_the_stream_goes_on(address):
             ("{", 422),
             ("[]", 422),
             ('{"type": "orders", "ref": 3}', 422),
+            ('{"type": "orders", "ref": 340282366920938463463374607431768211456}', 422),  # more than 64 bits
+            ('{"type": "orders", "ref": "half a character: \\ud800"}', 422),
             (json.dumps({"type": "bars", "bars": [bars(0)[0] | {"low": 1e9}], "ref": 4}), 422),
             (json.dumps({"type": "fills", "fills": [{"order": "x", "quantity": 1, "price": 1, "id": "a"}]}), 404),
         ):
