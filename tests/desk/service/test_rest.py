@@ -161,16 +161,24 @@ def test_bars_of_unknown_symbols_are_ignored_and_said(http):
     assert reply.json()["ignored"] == ["NOBODY"]
 
 
-def test_status_page_and_metrics(http):
-    status = http.get("/status").json()
-    assert status["policy"] == "twap"
-    assert status["symbols"] >= 2
-    assert status["last_close"] >= "2024-01-14T23:00:00+00:00"  # of the history, before a bar has come
-    page = http.get("/")
-    assert "viewport" in page.text
-    assert "http" not in page.text.replace("http-equiv", ""), "the page loads nothing from elsewhere"
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    metrics = http.get("/metrics").text
-    assert 'lem_orders{status="cancelled"}' in metrics
-    assert "lem_close_seconds_count" in metrics
-    assert 'lem_refused_total{status="422"}' in metrics
+def test_status_page_and_metrics(tmp_path):
+    with served(tmp_path / "desk.db") as address, httpx.Client(base_url=address, timeout=30) as http:
+        assert http.get("/status").json()["last_close"] == "2024-01-14T23:00:00+00:00"  # of the history
+        for label in ("kept", "cancelled"):
+            http.post("/orders", json=order(label))
+        http.post("/orders/cancelled/cancel")
+        problem(http.post("/orders", json={"id": "no order"}), 422)
+        http.post("/bars/batch?wait=true", json={"bars": bars(0)})
+        status = http.get("/status").json()
+        assert status["policy"] == "twap"
+        assert status["symbols"] == 2
+        assert status["orders"] == {"working": 1, "cancelled": 1}
+        assert status["last_close"] == "2024-01-15T00:00:00+00:00"
+        page = http.get("/")
+        assert "viewport" in page.text
+        assert "http" not in page.text.replace("http-equiv", ""), "the page loads nothing from elsewhere"
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        metrics = http.get("/metrics").text
+    assert 'lem_orders{status="cancelled"} 1.0' in metrics
+    assert "lem_close_seconds_count 1.0" in metrics
+    assert 'lem_refused_total{status="422"} 1.0' in metrics
