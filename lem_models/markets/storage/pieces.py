@@ -105,7 +105,7 @@ class PieceCheck:
         if first <= self._last:
             same = first == self._last
             raise BarsError(
-                "the symbol has two bars with this timestamp"
+                "the symbol has two bars with this timestamp: drop the wrong one"
                 if same
                 else "the bar starts before the bar in the row above it; sort by timestamp",
                 symbol=newest,
