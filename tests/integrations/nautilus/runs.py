@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Any
 
 import pandas as pd
@@ -149,7 +149,8 @@ def at_close(market: Market) -> Venue:
     lot, tick = Decimal(market.lot), Decimal(market.tick)
 
     def fill(bar: Bar, side: str, quantity: Decimal, limit: float | None) -> list[tuple[Decimal, Decimal]]:
-        quarter = max(Decimal(repr(round(float(bar.volume) / 4, bar.volume.precision))), lot)
+        unit = Decimal(1).scaleb(-bar.volume.precision)  # the engine rounds to the precision, and not to the lot
+        quarter = max(Decimal(repr(float(bar.volume) / 4)).quantize(unit, ROUND_HALF_UP), lot)
         close, first = bar.close.as_decimal(), min(quantity, quarter)
         if limit is not None or first == quantity:
             return [(first, close)]
