@@ -49,7 +49,7 @@ test-fast: dev ## the tests of orders, bars, features and models (ROOM=hub: of a
 test-slow: dev ## the tests that take long
 	$(PYTEST) -m slow --durations 5
 
-# NautilusTrader needs pandas 2, so its tests have an environment of their own. Elsewhere they are skipped.
+# NautilusTrader for Python 3.11 needs pandas 2, so its tests have an environment of their own. Elsewhere they are skipped.
 test-nautilus: ## the tests of NautilusTrader, in an environment of their own, .venv-nautilus
 	@$(MAKE) --no-print-directory VENV=.venv-nautilus .venv-nautilus/.installed-nautilus
 	.venv-nautilus/bin/python -m pytest -n $(WORKERS) --durations 5 tests/integrations/nautilus

@@ -33,7 +33,7 @@ class NextBarVwap(FillModel):
     cancelled, because :class:`~lem_models.integrations.nautilus.algorithm.LEMExecAlgorithm` sends such orders as
     immediate-or-cancel. Where the limit allows less than a lot, or nothing traded, nothing fills: the engine rejects
     the market order (``no market for ...``), and a limit order rests. A venue with ``use_market_order_acks=True`` has
-    accepted a market order by then and can reject it no more, so there one lot fills.
+    accepted a market order by then and can reject it no more: there one lot fills, or all of an order without a limit.
 
     Args:
         bars: The bars of the backtest, of any instruments. A bar with ``quote_volume`` has its exact VWAP, any other
@@ -71,7 +71,7 @@ class NextBarVwap(FillModel):
         if not size:
             if order.order_type != OrderType.MARKET or order.status == OrderStatus.SUBMITTED:
                 return _NothingFills(instrument.id, level)
-            size = lot
+            size = order.quantity.as_decimal() if limit is None else lot
         book = OrderBook(instrument.id, BookType.L2_MBP)
         side = OrderSide.SELL if order.side == OrderSide.BUY else OrderSide.BUY
         book.add(BookOrder(side, level, instrument.make_qty(size), 1), 0, 0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from nautilus_trader import __version__
 from nautilus_trader.model.data import Bar
 
 from lem_models import Bars, execute
@@ -123,6 +124,9 @@ def vwap_of(bar: Bar) -> Decimal:
     return Decimal(repr(row["notional"] / row["volume"] if row["volume"] else row["close"]))
 
 
+_ROUNDS_A_QUARTER = __version__ == "1.221.0"
+"""Later releases (1.231) give three of a bar's prices a quarter in whole lots, and the close what is left."""
+
 # -- venues ----------------------------------------------------------------------------------------------------------
 
 
@@ -149,8 +153,12 @@ def at_close(market: Market) -> Venue:
     lot, tick = Decimal(market.lot), Decimal(market.tick)
 
     def fill(bar: Bar, side: str, quantity: Decimal, limit: float | None) -> list[tuple[Decimal, Decimal]]:
-        unit = Decimal(1).scaleb(-bar.volume.precision)  # the engine rounds to the precision, and not to the lot
-        quarter = max(Decimal(repr(float(bar.volume) / 4)).quantize(unit, ROUND_HALF_UP), lot)
+        if _ROUNDS_A_QUARTER:
+            unit = Decimal(1).scaleb(-bar.volume.precision)  # to the precision, and not to the lot
+            quarter = max(Decimal(repr(float(bar.volume) / 4)).quantize(unit, ROUND_HALF_UP), lot)
+        else:
+            volume = bar.volume.as_decimal()
+            quarter = max((volume - 3 * (volume / 4 // lot * lot)) // lot * lot, lot)
         close, first = bar.close.as_decimal(), min(quantity, quarter)
         if limit is not None or first == quantity:
             return [(first, close)]
