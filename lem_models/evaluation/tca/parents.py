@@ -40,8 +40,8 @@ _ARRIVAL = ("arrival", "arrivalprice", "decisionprice")
 _END = ("end", "endtime", "endat")
 
 _NO_SYMBOL = (
-    "the fill has no symbol, and the bars have several: add a column symbol, or give the orders (--orders); an order of "
-    "a desk is measured from its log (lem desk report)"
+    "the fill has no symbol, and the bars have several: add a column symbol, or give the orders (--orders); an order "
+    "of a desk is measured from its log (lem desk report)"
 )
 
 

@@ -54,7 +54,8 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
     notes = []
     if not to.licence:
         notes.append(
-            "the card states no licence, so others may not use the model: name one when it is published, --licence (licence=)"
+            "the card states no licence, so others may not use the model: name one when it is published, "
+            "--licence (licence=)"
         )
     measured = _read(folder / FINETUNE_NAME)
     start = None if measured is None else measured.start

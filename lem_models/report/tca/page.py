@@ -85,8 +85,8 @@ def write_page(analysis: TransactionCosts, path: str | os.PathLike[str], *, titl
         span = f", {orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
     report = Report(
         title=title,
-        subtitle=f"{_counted(len(orders), 'order')}, {_counted(len(analysis.fills), 'fill')}, bars of {clock(bars.frequency)}"
-        f"{span}",
+        subtitle=f"{_counted(len(orders), 'order')}, {_counted(len(analysis.fills), 'fill')}, "
+        f"bars of {clock(bars.frequency)}{span}",
         policies=() if analysis.comparison is None else tuple(analysis.comparison.results),
         warnings=_warnings(analysis),
         headlines=_headlines(analysis),
