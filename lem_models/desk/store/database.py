@@ -108,7 +108,7 @@ class DatabaseStore:
                 raise DeskError(
                     f"the process {row.holder.rsplit(':', 2)[0]} runs the desk {self.name}: two processes never run "
                     f"one desk. Stop it, wait {row.expires - now:.0f} s if it died on another machine, or take the "
-                    "desk over (takeover=True)",
+                    "desk over (takeover=True, --takeover)",
                     rule="lease",
                 )
             token = int(row.token) + 1

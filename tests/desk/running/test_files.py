@@ -53,6 +53,8 @@ def test_one_order_needs_no_list(tmp_path, text):
             r"o\.toml: .*did you mean 'lot_size'",
         ),
         ("o.toml", "[[order", "cannot read the orders"),
+        ("o.toml", "[order]\nside = 'buy'\n[order]\nside = 'sell'\n", r"several orders are written as \[\[order\]\]"),
+        ("o.toml", "[[order]]\nside = buy\n", 'texts stand in quotes: side = "buy"'),
         ("o.toml", "order = 3\n", "no table of fields"),
         ("o.toml", "a = 3\n[order]\nsymbol = 'X'\n", "has 'a' beside 'order'"),
         ("o.csv", "symbol,side,amount\nX,buy,3,4\n", "more cells"),
@@ -101,6 +103,8 @@ def test_fills_of_json_lines_are_exact(tmp_path):
 def test_wrong_files_of_fills_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"neither a \.csv nor a \.jsonl"):
         FillFile(tmp_path / "fills.parquet")
+    with pytest.raises(ConfigError, match=r"there is no folder .*nowhere for the fills fills\.csv"):
+        FillFile(tmp_path / "nowhere" / "fills.csv")
     path = tmp_path / "fills.csv"
     path.write_text("order,quantity\n")
     with pytest.raises(ConfigError, match="lacks the column 'price'"):
