@@ -81,11 +81,13 @@ def serve(options: ServeOptions, out: Output) -> None:
         torch.set_num_threads(options.threads)
     gc.disable()  # the thread of the desk searches for garbage when it has nothing else to do
     own = options.model is not None and options.model.rpartition(":")[0].endswith(".py")
-    if history is not None and options.model is not None:
-        check_frequency(named_policy(options.model), history, allow=options.any_frequency)
+    policy = named_policy(options.model or "") if own else options.model
+    if history is not None and policy is not None:
+        known = named_policy(policy) if isinstance(policy, str) else policy
+        check_frequency(known, history, allow=options.any_frequency)
     server = Server(
         options.db,
-        named_policy(options.model or "") if own else options.model,
+        policy,
         settings,
         rules=FeedRules(grace=options.grace, patience=options.patience),
         history=history,
