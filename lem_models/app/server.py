@@ -93,7 +93,11 @@ def start(uploads: Path, host: str | None = None, port: int | None = None) -> tu
                 css=CSS,
             )
         except OSError as error:
-            raise ConfigError(f"the app cannot listen on port {port}: {error}; name another one (--port)") from None
+            # Gradio's own sentence advises what only its own programs can do.
+            reason = "it is in use" if "empty port" in str(error) else str(error)
+            raise ConfigError(
+                f"the app cannot listen on port {port}: {reason}; name another port (--port; 0 for any that is free)"
+            ) from None
         except ValueError as error:
             # Gradio asks itself for the page, and gives up after three seconds, which a busy machine may need.
             page.close(verbose=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ CONTEXT = {"help_option_names": ["--help", "-h"]}
 """Settings of every command."""
 
 _CLOSED = 141  # 128 + SIGPIPE
+_PADDING = re.compile(r"[ ]+(?=\n)")
 _FILE_WIDTH = 160  # of tables that go to a file or a pipe
 _PLAIN = {
     "−": "-",
@@ -138,7 +140,9 @@ class _Stream(io.TextIOBase):
     def write(self, text: str) -> int:
         stream = self._stream
         if stream is not None:
-            self._attempt(lambda: stream.write(printable(text, self.encoding)))
+            # Tables are padded to their width, which only a terminal has a use for.
+            shown = text if self.isatty() else _PADDING.sub("", text)
+            self._attempt(lambda: stream.write(printable(shown, self.encoding)))
         return len(text)
 
     def flush(self) -> None:

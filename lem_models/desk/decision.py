@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lem_models.desk.orders.amounts import decimal_of, grouped_text, money_text, plain_text
+from lem_models.desk.orders.amounts import decimal_of, grouped_text, money_text, plain_text, units_text
 from lem_models.desk.orders.sizing import held_inside
 from lem_models.errors import OrderError
 
@@ -122,6 +122,7 @@ class Decision:
         by_day = end - start >= _DAY
         times = f"on {start:%Y-%m-%d}" if by_day else f"from {start:%H:%M} to {end:%H:%M} UTC"
         unit = self.unit or self.symbol
+        units = units_text if self.lot_size is None else grouped_text
         notes = [f"{self.fraction:.1%}".replace("%", " %") + " of the order"] if self.quantity else []
         if self.limit_participation is not None and self.quantity:
             notes.append(
@@ -131,12 +132,12 @@ class Decision:
             what = "nothing"
             notes.append(self.reason)
         elif self.is_notional:
-            what = f"{grouped_text(self.quantity)} {self.symbol} for {money_text(self.notional)} {unit}"
+            what = f"{units(self.quantity)} {self.symbol} for {money_text(self.notional)} {unit}"
         else:
-            what = f"{grouped_text(self.quantity)} {unit}"
+            what = f"{units(self.quantity)} {unit}"
         text = f"{self.side} {what} {times}"
         text += f" ({', '.join(note for note in notes if note)})" if any(notes) else ""
-        text += f"; {(money_text if self.is_notional else grouped_text)(self.left)} {unit} left"
+        text += f"; {(money_text if self.is_notional else units)(self.left)} {unit} left"
         if self.finish:
             return f"{text}; finishing"
         if self.may_finish >= end:

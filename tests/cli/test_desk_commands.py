@@ -86,7 +86,7 @@ NEXT = ("next", "--symbol", "BTCUSDT", "--side", "buy", "--amount", "40 BTC", "-
 
 def test_next_prints_decision_and_forecast_and_says_that_bars_are_old(place):
     result = lem(*NEXT, "--start", "now", "--data", place / "bars.parquet", "--model", "twap", "--paths", 20)
-    assert "next: buy 3.3333333333 BTC from" in result.stdout
+    assert "next: buy 3.33333 BTC from" in result.stdout
     assert "10 / 50 / 90 % of 20 simulated paths" in result.stdout
     assert "the data is old: its last bar ended at" in result.stderr
 

@@ -15,7 +15,16 @@ from typing import Literal
 from lem_models.errors import OrderError
 from lem_models.guard.text import shown
 
-__all__ = ["CURRENCIES", "Amount", "decimal_of", "grouped_text", "money_text", "plain_text", "read_amount"]
+__all__ = [
+    "CURRENCIES",
+    "Amount",
+    "decimal_of",
+    "grouped_text",
+    "money_text",
+    "plain_text",
+    "read_amount",
+    "units_text",
+]
 
 CURRENCIES = frozenset(
     [
@@ -135,6 +144,16 @@ def grouped_text(value: Decimal) -> str:
     """
     whole, _, decimals = plain_text(abs(value)).partition(".")
     return f"{'-' if value < 0 else ''}{int(whole):,}" + (f".{decimals}" if decimals else "")
+
+
+def units_text(value: Decimal) -> str:
+    """Units for people, without a lot size: six digits, and hundredths. What is computed has up to twelve decimals.
+
+    Example:
+        >>> units_text(Decimal("6.353632004")), units_text(Decimal("1234567.123456")), units_text(Decimal("0.00000001"))
+        ('6.35363', '1,234,567.12', '0.00000001')
+    """
+    return grouped_text(round(value, max(2, 5 - value.adjusted())) if value else value)
 
 
 def money_text(value: Decimal) -> str:

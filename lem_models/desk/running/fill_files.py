@@ -78,13 +78,15 @@ class FillFile:
         path: A ``.csv``, ``.jsonl`` or ``.ndjson`` file; it may not be there yet.
 
     Raises:
-        ConfigError: The file has another suffix.
+        ConfigError: The file has another suffix, or its folder is not there.
     """
 
     def __init__(self, path: Path) -> None:
         suffix = path.suffix.lower()
         if suffix not in (".csv", ".jsonl", ".ndjson"):
             raise ConfigError(f"{path} is neither a .csv nor a .jsonl file of fills")
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"there is no folder {path.parent} for the fills {path.name}; make it, or mend the path")
         self.path, self._is_csv = path, suffix == ".csv"
         self._restart()
         self._file: tuple[int, int] | None = None

@@ -55,7 +55,9 @@ def read_desk_orders(path: Path) -> list[DeskOrder]:
     except (OSError, ValueError) as error:
         if isinstance(error, LEMError):
             raise
-        raise OrderError(f"cannot read the orders of {path}: {_first_line(error)}", rule="readable file") from None
+        reason = _first_line(error)
+        cure = _cure(path, reason)
+        raise OrderError(f"cannot read the orders of {path}: {reason}{cure}", rule="readable file") from None
     if not rows:
         raise OrderError(f"{path} holds no order", rule="at least one order")
     orders = []
@@ -108,6 +110,15 @@ def _cell(name: str, cell: str) -> object:
     if name in ("hold_open", "allow_incomplete"):
         return _YES_NO.get(cell.lower(), cell)
     return cell
+
+
+def _cure(path: Path, reason: str) -> str:
+    """What to write instead, for the two slips that users make in TOML."""
+    if path.suffix.lower() != ".toml":
+        return ""
+    if "twice" in reason or "overwrite" in reason:
+        return "; several orders are written as [[order]], each a table of its own"
+    return '; texts stand in quotes: side = "buy"' if "value" in reason.lower() else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -141,7 +141,10 @@ def _bound(settings: ServiceSettings) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
-        raise ConfigError(f"{settings.host}:{settings.port} cannot be listened on: {error}") from None
+        raise ConfigError(
+            f"{settings.host}:{settings.port} cannot be listened on: {error}; name another port (--port; 0 for any "
+            "that is free)"
+        ) from None
     return bound
 
 

@@ -83,6 +83,12 @@ class DatabaseStore:
         return cls(place, term=term, read_only=read_only)
 
     def _unopened(self, error: Exception) -> DeskError:
+        file = SQLiteFile.of(self.name)
+        if file is not None and str(file.path) != ":memory:" and not file.path.absolute().parent.is_dir():
+            return DeskError(
+                f"the desk {self.name} cannot be opened: there is no folder {file.path.parent}; make it first",
+                rule="database",
+            )
         return DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database")
 
     @property
@@ -101,7 +107,7 @@ class DatabaseStore:
                 raise DeskError(
                     f"the process {row.holder.rsplit(':', 2)[0]} runs the desk {self.name}: two processes never run "
                     f"one desk. Stop it, wait {row.expires - now:.0f} s if it died on another machine, or take the "
-                    "desk over (takeover=True)",
+                    "desk over (takeover=True, --takeover)",
                     rule="lease",
                 )
             token = int(row.token) + 1

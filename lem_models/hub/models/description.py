@@ -170,7 +170,8 @@ def _card(
         from lem_models.hub.settings import ModelUpload
 
         text, notes = plain_card(model.config, ModelUpload(repo_id="own/model"), folder, weights=sha256)
-        return Card(text), [note.partition(":")[0] for note in notes]
+        without = "no licence is stated: before others use the model, `lem publish model --licence` states one"
+        return Card(text), [without if "no licence" in note else note.partition(":")[0] for note in notes]
     if is_offline():
         return Card(), ["the card is not in the cache, and HF_HUB_OFFLINE is set"]
     from lem_models.hub.repository import cache_root, describe

@@ -24,7 +24,7 @@ _KLINE = (
     *("taker_buy_volume", "taker_buy_quote_volume", "ignore"),
 )
 _KLINE_MARKS = ("close_time", "count", "taker_buy_volume", "taker_buy_quote_volume")
-_KLINE_FILE = r"(?P<symbol>{})-(?:[0-9]+(?:s|m|h|d|w|mo)|1M)-[0-9]{{4}}-[0-9]{{2}}(?:-[0-9]{{2}})?"
+_KLINE_FILE = r"(?P<symbol>{})-(?:[0-9]+(?:s|m|h|d|w|mo)|1M)-[0-9]{{4}}(?:-[0-9]{{2}}){{0,2}}"
 
 PRESETS.append(
     Format(

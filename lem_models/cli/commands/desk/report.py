@@ -28,8 +28,9 @@ class ReportOptions(CostOptions, BarsOptions):
     db: Annotated[str, typer.Argument()] = Field(description=DB)
     order: Annotated[str, typer.Argument()] = Field(description="Label of the order.")
     data: Path | None = Field(None, description=f"Bars, where they reach further than the desk's own. {BARS}")
-    against: PolicyNames = Field(
-        "twap,volume_curve", description="Policies to execute the same order with, comma-separated; '' for none."
+    against: list[PolicyNames] = Field(
+        ["twap,volume_curve"],
+        description="Policies to execute the same order with: names, several times or comma-separated; '' for none.",
     )
     any_frequency: bool = Field(False, description="Also run a model on bars of a length that it was not trained on.")
     out: Path = Field(Path("reports/desk"), description="Folder for the page and the JSON.")
@@ -52,7 +53,7 @@ def report(options: ReportOptions, out: Output) -> None:
     try:
         bars = None if options.data is None else options.read(options.data)
         measured = read_order(Ledger(store, time.time_ns), options.order, bars=bars).measured(
-            against=named_policies(comma_separated(options.against)),
+            against=named_policies(name for text in options.against for name in comma_separated(text)),
             costs=options.costs(),
             allow_frequency=options.any_frequency,
             seed=options.seed,

@@ -117,6 +117,8 @@ def _run(
     bars: Bars | None,
     out: Output,
 ) -> None:
+    from lem_models.execution.frequency_check import check_frequency
+
     source.follow(_followed(desk))
     known = [order for order in orders if order.label in desk.state.orders]
     new = [order for order in orders if order.label not in desk.state.orders]
@@ -131,6 +133,8 @@ def _run(
     if new:
         if bars is None:
             raise ConfigError("a websocket has no past: name a file of bars from before with --history")
+        # The fallback is for a desk under way. A new order with the wrong model is a slip, and refused.
+        check_frequency(desk.policy, bars, allow=options.any_frequency)
         desk.add(new, history=bars)
         source.follow(_followed(desk))
     if not desk.state.orders:
@@ -160,7 +164,7 @@ def _say_if_old(desk: Desk) -> None:
         market = desk.state.market[name]
         if labels and now > market.last + 2 * market.frequency:
             ended = moment(market.last + market.frequency)
-            note(f"the last bar of {name} that the desk has ended at {ended:%Y-%m-%d %H:%M} UTC")
+            note(f"the desk's last bar of {name} ended at {ended:%Y-%m-%d %H:%M} UTC")
 
 
 def _source(options: RunOptions) -> BarSource:

@@ -60,6 +60,7 @@ def serve(options: ServeOptions, out: Output) -> None:
     from lem_models.desk.market_data.feed import FeedRules
     from lem_models.desk.service import Server, ServiceSettings
     from lem_models.desk.service.settings import read_token
+    from lem_models.execution.frequency_check import check_frequency
 
     settings = ServiceSettings(
         host=options.host,
@@ -80,6 +81,8 @@ def serve(options: ServeOptions, out: Output) -> None:
         torch.set_num_threads(options.threads)
     gc.disable()  # the thread of the desk searches for garbage when it has nothing else to do
     own = options.model is not None and options.model.rpartition(":")[0].endswith(".py")
+    if history is not None and options.model is not None:
+        check_frequency(named_policy(options.model), history, allow=options.any_frequency)
     server = Server(
         options.db,
         named_policy(options.model or "") if own else options.model,

@@ -41,6 +41,8 @@ def info(options: InfoOptions, out: Output) -> None:
 
     from lem_models.cli.commands.models.training_days import training_data
     from lem_models.hub.models.description import describe_model
+    from lem_models.hub.models.plain_card import FINETUNE_NAME
+    from lem_models.hub.names import CARD_NAME
     from lem_models.report.console import fitting_table
     from lem_models.report.numbers import fact_text
 
@@ -60,7 +62,8 @@ def info(options: InfoOptions, out: Output) -> None:
         out.console.print()
         out.console.print(fitting_table(out.console, _data_table(data)))
     for dataset, lines in _figures(model).items():
-        out.console.print(f"\n[bold]Figures of the card:[/bold] {escape(dataset)}", highlight=False, soft_wrap=True)
+        source = "the card" if (model.folder / CARD_NAME).is_file() or model.kind == "hub" else FINETUNE_NAME
+        out.console.print(f"\n[bold]Figures of {source}:[/bold] {escape(dataset)}", highlight=False, soft_wrap=True)
         for line in lines:
             out.say(line)
 
@@ -111,7 +114,7 @@ def _data_table(data: list[dict[str, Any]]) -> Table:
     from lem_models.report.tables import Column, Table
 
     columns = [
-        Column("file", "bars"),
+        *([Column("file", "bars")] if any(each["file"] for each in data) else []),
         Column("train_end", "training before"),
         Column("validation_end", "validation before"),
         Column("held_out", "symbols left out", dropped=1),
@@ -120,17 +123,33 @@ def _data_table(data: list[dict[str, Any]]) -> Table:
     return Table(rows, columns, title="Data of the training")
 
 
+_KINDS = ("own benchmark", "over the VWAP", "full-horizon VWAP", "arrival")
+"""Prices in the names of figures, in the order of print; other figures follow."""
+
+
 def _figures(model: ModelDescription) -> dict[str, list[str]]:
-    """A line for each figure of the card, by what it was measured on. A line may be long, and is never cut."""
-    lines: dict[str, list[str]] = {}
+    """Lines for the figures of the card, by what they were measured on: by price, then as in the card.
+
+    A line may be long, and is never cut. A blank one stands between the prices.
+    """
+    groups: dict[str, dict[int, list[str]]] = {}
     for row in model.results:
         ends = (row["low"], row["high"])
         bracket = "" if None in ends else f"[{', '.join(_shown(end) for end in ends)}]"
         split = "" if row["split"] is None else f" ({row['split']})"
-        lines.setdefault(f"{row['dataset']}{split}", []).append(
-            f"{_shown(row['value']):>9}  {bracket:<20}  {one_line(str(row['name'] or row['metric']))}"
-        )
-    return lines
+        name = one_line(str(row["name"] or row["metric"]))
+        kind = next((place for place, price in enumerate(_KINDS) if price in name), len(_KINDS))
+        lines = groups.setdefault(f"{row['dataset']}{split}", {}).setdefault(kind, [])
+        lines.append(f"{_shown(row['value']):>9}  {bracket:<22}  {name}")
+    texts = {}
+    for dataset, kinds in groups.items():
+        ordered = [sorted(kinds[kind], key=_gross_or_net) for kind in sorted(kinds)]
+        texts[dataset] = [line for at, lines in enumerate(ordered) for line in (["", *lines] if at else lines)]
+    return texts
+
+
+def _gross_or_net(line: str) -> bool:
+    return " net " in line
 
 
 def _shown(value: object) -> str:
