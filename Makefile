@@ -49,7 +49,7 @@ test-fast: dev ## the tests of orders, bars, features and models (ROOM=hub: of a
 test-slow: dev ## the tests that take long
 	$(PYTEST) -m slow --durations 5
 
-# NautilusTrader needs pandas 2, so its tests have an environment of their own. Elsewhere they are skipped.
+# NautilusTrader for Python 3.11 needs pandas 2, so its tests have an environment of their own. Elsewhere they are skipped.
 test-nautilus: ## the tests of NautilusTrader, in an environment of their own, .venv-nautilus
 	@$(MAKE) --no-print-directory VENV=.venv-nautilus .venv-nautilus/.installed-nautilus
 	.venv-nautilus/bin/python -m pytest -n $(WORKERS) --durations 5 tests/integrations/nautilus
@@ -58,9 +58,9 @@ check: dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-docs: dev ## the documentation as a site, into site/; a reference that leads nowhere is an error
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site . site
-	@echo "site/index.html"
+docs: dev ## the documentation as a site, into build/site/; a reference that leads nowhere is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site . build/site
+	@echo "build/site/index.html"
 
 notebooks: dev ## run the example notebooks again and store their outputs
 	$(BIN)/python benchmarks/notebooks.py
@@ -82,7 +82,7 @@ audit: $(VENV)/.installed-release ## known vulnerabilities of the locked version
 	$(BIN)/python release/supply.py audit
 
 clean: ## remove caches and builds
-	rm -rf build dist site .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find lem_models tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## remove the environments too

@@ -36,6 +36,7 @@ from lem_models.markets.bars import Bars
 from lem_models.markets.synthetic import synthetic_bars
 
 MARKETS: dict[str, dict[str, Any]] = {
+    "4h": {"volatility": 0.015},
     "1h": {"volatility": 0.0075},
     "30min": {"volatility": 0.005},
     "5min": {"volatility": 0.0015, "session": ("14:30", "21:00")},

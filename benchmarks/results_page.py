@@ -1,11 +1,11 @@
-"""Write the tables of the records into the README, docs/results.md and docs/sizes.md.
+"""Write the tables of the records into the README and the pages of docs/.
 
     python benchmarks/results_page.py            # write
     python benchmarks/results_page.py --check    # exit with 1 where a page is not what the records say
 
 A page has a place for a table between two comments, ``<!-- table: headline -->`` and ``<!-- end of table -->``. The
-names are those of ``benchmarks/zoo_table.py --table``, and ``sizes``, ``seeds`` and ``arrival``, the tables of
-``benchmarks/sizes.py --show``, ``benchmarks/seeds.py --show`` and ``benchmarks/frontier.py --show``. All other text is
+names are those of ``benchmarks/zoo_table.py --table``, and ``sizes``, ``seeds``, ``arrival`` and ``service``, which are
+what ``benchmarks/sizes.py``, ``seeds.py``, ``frontier.py`` and ``serve.py`` print with ``--show``. All other text is
 written by hand.
 """
 
@@ -26,7 +26,7 @@ from lem_models.guard.output import write_text
 from lem_models.hub.models.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/results.md", "docs/sizes.md")
+PAGES = ("README.md", "docs/results.md", "docs/sizes.md", "docs/service.md")
 RESULTS = Path(__file__).with_name("results")
 WHOLE_SESSIONS = ("equity-5min-78",)
 """Records of sizes of orders over whole sessions, shown after those of 12 bars."""
@@ -49,9 +49,16 @@ def tables(folder: Path = RESULTS) -> Mapping[str, Callable[[], str]]:
         "seeds": lambda: "\n\n".join(seeds_shown(folder / f"seeds-{market}.json") for market in markets),
         "arrival": lambda: "\n\n".join(frontier_shown(folder / f"arrival-{market}.json") for market in markets),
     }
+    made["service"] = lambda: _service(folder)
     for name, table in PER_RECORD.items():
         made[name] = lambda table=table: "\n\n".join(table(record.content) for record in records())
     return made
+
+
+def _service(folder: Path) -> str:
+    from benchmarks.serve import shown  # it needs the extra `serve`
+
+    return shown(folder / "service.json")
 
 
 def filled(page: str, makers: Mapping[str, Callable[[], str]]) -> str:

@@ -1,6 +1,7 @@
 """How long a served desk takes from a close's last bar to its decisions.
 
-    python benchmarks/serve.py [--orders 1000] [--symbols 200] [--policy lem-crypto-hourly] [--closes 60] [--json FILE]
+    python benchmarks/serve.py [--orders 1000 5000] [--symbols 200] [--policy NAME] [--closes 60] [--json FILE]
+    python benchmarks/serve.py --show FILE
 
 A real process, ``lem serve``, on a new SQLite file. Orders of 12 hourly bars come over HTTP; as many are added again as
 have ended, so their number stays. Bars come over a WebSocket, one message a symbol. Every child order is filled at the
@@ -242,10 +243,38 @@ def _mean_of(metrics: str, stage: str) -> float:
     return found["sum"] / max(found["count"], 1)
 
 
+def shown(path: Path) -> str:
+    """The table of a record of several loads."""
+    loads = json.loads(path.read_text(encoding="utf-8"))
+    first = loads[0]
+    rows = {
+        "closes": lambda load: f"{load['closes']}",
+        "latency, p50 / p90 / p99 / fastest": lambda load: " / ".join(
+            f"{load[name]:.0f}" for name in ("p50_ms", "p90_ms", "p99_ms", "min_ms")
+        ),
+        "mean of the stages wait / policy / decide / commit / publish": lambda load: " / ".join(
+            f"{load['stages_ms'][name]:.1f}" for name in STAGES[:-1]
+        ),
+        "CPU time of the desk's thread for a close, mean": lambda load: f"{load['stages_ms']['cpu']:.0f}",
+        "CPU time of the service from a close to the next, fills and new orders too": lambda load: (
+            f"{load['cpu_ms']:.0f}"
+        ),
+    }
+    return "\n".join(
+        [
+            f"| {first['policy']}, {first['symbols']} symbols, ms | "
+            + " | ".join(f"{load['orders']:,} orders" for load in loads)
+            + " |",
+            "|---|" + "---|" * len(loads),
+            *(f"| {name} | " + " | ".join(map(cell, loads)) + " |" for name, cell in rows.items()),
+        ]
+    )
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--orders", type=int, default=1000, help="active orders")
+    parser.add_argument("--orders", type=int, nargs="+", default=[1000], help="active orders, one or more loads")
     parser.add_argument("--symbols", type=int, default=200, help="symbols")
     parser.add_argument("--policy", default="lem-crypto-hourly", help="name of a policy or a model")
     parser.add_argument("--closes", type=int, default=60, help="closes that are timed")
@@ -254,27 +283,36 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=0.0, help="seconds over which the bars of a close are sent")
     parser.add_argument("--seed", type=int, default=0, help="seed of the market and the orders")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--show", type=Path, help="only print the table of such a file")
     settings = parser.parse_args()
-    result = measure(
-        settings.orders,
-        settings.symbols,
-        settings.policy,
-        settings.closes,
-        fills=not settings.no_fills,
-        threads=settings.threads,
-        spread=settings.spread,
-        seed=settings.seed,
-    )
-    print(f"{result['policy']}: {result['orders']:,} orders on {result['symbols']} symbols, {result['closes']} closes")
-    print(
-        f"  latency ms: p50 {result['p50_ms']:.1f}, p90 {result['p90_ms']:.1f}, p99 {result['p99_ms']:.1f}, fastest "
-        f"{result['min_ms']:.1f}"
-    )
-    print("  stages ms, mean: " + ", ".join(f"{name} {value:.1f}" for name, value in result["stages_ms"].items()))
-    print(f"  cpu of the service {result['cpu_ms']:.0f} ms a close; to add an order {result['add_ms']:.1f} ms")
-    print(f"  {result['processors']} processors, load {result['load']:.1f}")
+    if settings.show:
+        print(shown(settings.show))
+        return
+    results = []
+    for orders in settings.orders:
+        result = measure(
+            orders,
+            settings.symbols,
+            settings.policy,
+            settings.closes,
+            fills=not settings.no_fills,
+            threads=settings.threads,
+            spread=settings.spread,
+            seed=settings.seed,
+        )
+        results.append(result)
+        print(
+            f"{result['policy']}: {result['orders']:,} orders on {result['symbols']} symbols, {result['closes']} closes"
+        )
+        print(
+            f"  latency ms: p50 {result['p50_ms']:.1f}, p90 {result['p90_ms']:.1f}, p99 {result['p99_ms']:.1f}, "
+            f"fastest {result['min_ms']:.1f}"
+        )
+        print("  stages ms, mean: " + ", ".join(f"{name} {value:.1f}" for name, value in result["stages_ms"].items()))
+        print(f"  cpu of the service {result['cpu_ms']:.0f} ms a close; to add an order {result['add_ms']:.1f} ms")
+        print(f"  {result['processors']} processors, load {result['load']:.1f}", flush=True)
     if settings.json:
-        settings.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        settings.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -129,9 +129,8 @@ def main() -> None:
         ts_init=0,
     )
     minutes = int(bars.frequency.total_seconds() // 60)
-    bar_type = BarType.from_str(f"{instrument.id}-{minutes}-MINUTE-LAST-EXTERNAL")
-    if minutes % 60 == 0:
-        bar_type = BarType.from_str(f"{instrument.id}-{minutes // 60}-HOUR-LAST-EXTERNAL")
+    length = f"{minutes // 60}-HOUR" if minutes % 60 == 0 else f"{minutes}-MINUTE"
+    bar_type = BarType.from_str(f"{instrument.id}-{length}-LAST-EXTERNAL")
     data = engine_bars(bars, instrument, bar_type)
 
     # The last two thirds of the bars: the model needs the first for its history.

@@ -42,7 +42,7 @@ include_patterns = [
     "SECURITY.md",
     "CHANGELOG.md",
 ]
-exclude_patterns = [".git", ".venv", "site", "build", "lem_models", "tests", "benchmarks", "**/.ipynb_checkpoints"]
+exclude_patterns = [".git", ".venv", "build", "lem_models", "tests", "benchmarks", "**/.ipynb_checkpoints"]
 external_toc_path = "docs/site/toc.yml"
 
 # Every reference that leads nowhere is a warning, and `make docs` turns warnings into errors.
@@ -51,9 +51,10 @@ myst_heading_anchors = 4
 nb_execution_mode = "off"  # notebooks are stored with their outputs; a test runs them
 
 napoleon_use_ivar = True
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "member-order": "bysource", "exclude-members": "model_config"}
 python_maximum_signature_line_length = 90
 
+highlight_language = "none"  # blocks without a language are commands
 html_theme = "furo"
 html_title = "lem_models"
 html_static_path = ["static"]

@@ -93,11 +93,11 @@ def start(uploads: Path, host: str | None = None, port: int | None = None) -> tu
                 css=CSS,
             )
         except OSError as error:
-            # Gradio's own sentence advises what only its own programs can do.
-            reason = "it is in use" if "empty port" in str(error) else str(error)
+            # The server's own text proposes settings of its own, which this command does not have.
             raise ConfigError(
-                f"the app cannot listen on port {port}: {reason}; name another port (--port; 0 for any that is free)"
-            ) from None
+                f"the app cannot listen on port {port} of {host}: another program has it, or it may not be used; name "
+                "another one (--port), or 0 for any free one"
+            ) from error
         except ValueError as error:
             # Gradio asks itself for the page, and gives up after three seconds, which a busy machine may need.
             page.close(verbose=False)

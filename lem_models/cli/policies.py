@@ -87,12 +87,16 @@ def named_policy(name: str) -> Policy:
 
     Raises:
         UnknownNameError: No policy and no model has this name; the error names the closest ones.
-        ConfigError: There is no such file, or it does not define the name.
+        ConfigError: There is no such file or folder, or the file does not define the name.
     """
     from lem_models.baselines import load_policy
 
     file, _, attribute = name.rpartition(":")
     if not file.endswith(".py"):
+        if name.startswith(("./", "../", "/", "~")) and not Path(name).is_dir():
+            raise ConfigError(
+                f"there is no folder {name}: a path names the folder of a model (see `lem list` for names)"
+            )
         return load_policy(name)
     spec = importlib.util.spec_from_file_location("users_policy", file)
     if spec is None or spec.loader is None or not Path(file).is_file():

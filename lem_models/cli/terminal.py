@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -22,12 +22,14 @@ from lem_models.report.terminal.progress import is_first_process
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
 
 __all__ = ["CONTEXT", "make_console", "printable", "show_help", "standard_streams"]
 
 CONTEXT = {"help_option_names": ["--help", "-h"]}
 """Settings of every command."""
 
+_TRAILING = re.compile(r" +(?=\n)")
 _CLOSED = 141  # 128 + SIGPIPE
 _PADDING = re.compile(r"[ ]+(?=\n)")
 _FILE_WIDTH = 160  # of tables that go to a file or a pipe
@@ -184,6 +186,11 @@ def make_console(*, quiet: bool = False) -> Console:
 
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, self.encoding), **settings)
+
+        def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+            # Tables fill their last column with spaces, which a file of lines does not want.
+            text = super()._render_buffer(buffer)
+            return text if self.is_terminal else _TRAILING.sub("", text)
 
     quiet = quiet or not is_first_process()
     made = Plain(quiet=quiet)

@@ -130,6 +130,8 @@ class Booking:
             self._trading.drop(label)
         elif late:
             self._trading.cut(change, label)
+        else:
+            self._trading.prepare(label)
         return self._message(order, fill, beyond, late=late)
 
     @staticmethod

@@ -14,6 +14,7 @@ from lem_models.desk.log.events import DESK, BarsClosed, DecisionEntry, Ended, F
 from lem_models.desk.log.state import OrderState, Traded
 from lem_models.desk.market_data.feed import FeedRules
 from lem_models.desk.market_data.symbol_market import joined_bars
+from lem_models.desk.orders.order import DeskOrder
 from lem_models.desk.orders.sizing import Sized, size_notional, size_quantity
 from lem_models.errors import LEMError, OrderError
 from lem_models.execution.live import Filled
@@ -47,6 +48,7 @@ class Trading:
         self._version = -1
         self.policy_seconds = 0.0
         self._refused: dict[str, str] = {}  # orders that nobody can decide now, with the reason
+        self._ready: dict[str, tuple[OrderState, Decimal, DeskOrder, Filled]] = {}  # see `prepare`
 
     def forget(self) -> None:
         """Throw the engine away; it is made anew from the state."""
@@ -218,7 +220,7 @@ class Trading:
             for label in state.active.get(name, ()):
                 order = state.orders[label]
                 if label in known and bar.timestamp >= order.terms.start:
-                    fills[label] = fraction_of(order, order.in_bar)
+                    fills[label] = self._filled(label, order)
         with self._timed():
             failed = engine.observe(bars, fills)
         change.add(DESK, BarsClosed({name: bar[:7] for name, bar in bars.items()}, tuple(bridged)))
@@ -233,6 +235,21 @@ class Trading:
         engine.drop([label for label in fills if not state.orders[label].is_active])
         self._move(change, engine, list(bars))
 
+    def prepare(self, label: str) -> None:
+        """Compute what an order has filled in the running bar, now that there is time: at its close there is none."""
+        order = self._ledger.order(label)
+        if order.is_active:
+            self._ready[label] = order, order.in_bar.units, order.order, fraction_of(order, order.in_bar)
+
+    def _filled(self, label: str, order: OrderState) -> Filled:
+        """What an order has filled in the running bar: prepared, if nothing has changed since."""
+        ready = self._ready.pop(label, None)
+        if ready is not None:
+            known, units, wanted, filled = ready
+            if known is order and units is order.in_bar.units and wanted is order.order:
+                return filled
+        return fraction_of(order, order.in_bar)
+
     def late(self, change: Transaction, label: str, quantity: Decimal, price: Decimal) -> None:
         """Tell the engine of a fill of a bar that has closed."""
         engine, order = self.engine(change), self._ledger.order(label)
@@ -241,6 +258,7 @@ class Trading:
 
     def drop(self, label: str) -> None:
         """Let go of an order that is over."""
+        self._ready.pop(label, None)
         if self._engine is not None:
             self._engine.drop([label])
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lem_models.errors import LEMError
+from lem_models.errors import HubError, LEMError
 from lem_models.guard.hub_ids import check_hub_id, is_hub_id
 from lem_models.hub.client import ask
 from lem_models.hub.models.registry import registry
@@ -88,7 +88,7 @@ def publish_collection(collection: ZooCollection, token: str | bool | None = Non
         Its address.
 
     Raises:
-        HubError: The Hub refuses, an item does not exist there, or it cannot be reached. Items before it are there.
+        HubError: The Hub refuses, or it cannot be reached. An item does not exist there: then nothing is made.
     """
     from huggingface_hub import HfApi
 
@@ -104,10 +104,28 @@ def publish_collection(collection: ZooCollection, token: str | bool | None = Non
         )
         return made.slug, made.url
 
+    # A collection with a part of its items is worse than none: everything is looked for before anything is made.
+    missing = [item for item in collection.items if item.type != "paper" and not _exists(api, doing, item, token)]
+    if missing:
+        names = ", ".join(item.id for item in missing)
+        first = missing[0]
+        cure = "model NAME" if first.type == "model" else "data BARS"
+        raise HubError(
+            f"cannot {doing}: the Hub has no {names}; publish first, `lem publish {cure} --to {first.id}`",
+            repo_id=first.id,
+            status=404,
+        )
     slug, url = ask(doing, owner, make, token=token)
     for item in collection.items:
         ask(f"{doing}: add {item.id}", owner, lambda item=item: _add(api, slug, item), token=token)  # type: ignore[misc]
     return url
+
+
+def _exists(api: HfApi, doing: str, item: CollectionItem, token: str | bool | None) -> bool:
+    def look() -> bool:
+        return api.repo_exists(item.id, repo_type=item.type, token=token)
+
+    return ask(f"{doing}: look for {item.id}", item.id, look, token=token)
 
 
 def _add(api: HfApi, slug: str, item: CollectionItem) -> None:

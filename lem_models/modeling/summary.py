@@ -94,6 +94,7 @@ def model_facts(model: LEMModule) -> dict[str, str]:
     config = model.config
     size = "yes" if model.reads_size else "no"
     fixed = f"{config.fixed_risk_aversion:g} for orders of a fixed duration"
+    layers = "1 layer" if config.tkan_layers == 1 else f"{config.tkan_layers} layers"
     return {
         "bars": ", ".join(config.frequencies) or "length not recorded",
         "orders": f"up to {config.horizon} bars, against {', '.join(model.benchmarks or ())}",
@@ -101,7 +102,7 @@ def model_facts(model: LEMModule) -> dict[str, str]:
         "default risk aversion": f"{config.risk_aversion:g}; {fixed}",
         "history": f"{config.lookback} gapless bars; volumes of {config.sessions or 'the last'} sessions",
         "features": f"{len(config.features)} of a bar, causal",
-        "encoder": f"{config.encoder}, {config.tkan_layers} layers of {config.hidden_size}; attention over "
+        "encoder": f"{config.encoder}, {layers} of {config.hidden_size}; attention over "
         f"{config.attention_window} bars, {config.attention_heads} heads",
         "head": config.head,
         "weights": f"{_weights(model):,}" + ("" if model.is_trained else "; the head is untrained"),

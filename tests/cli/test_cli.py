@@ -541,6 +541,10 @@ def test_execute_writes_schedule_orders_and_exclusions(tmp_path, data):
     assert result.exit_code == 0, result.output
     assert len(pd.read_csv(tmp_path / "out" / "orders.csv")) == len(orders)
     assert len(pd.read_csv(tmp_path / "out" / "schedule.csv")) == 12 * len(orders)
+    counts, mean = result.stdout.splitlines()[:2]
+    assert counts == f"{len(orders):,} orders executed, 0 left out"
+    slippage = pd.read_csv(tmp_path / "out" / "orders.csv")["slippage_bps"].mean()
+    assert mean == f"mean slippage against the own benchmark {slippage:+.2f} bps (positive = cost)"
 
 
 def test_errors_are_one_line_and_exit_code_2(monkeypatch, capsys):
@@ -589,3 +593,17 @@ def test_data_check_reads_a_table_of_a_vendor(candles):
     content = json.loads(result.stdout)
     assert content["facts"]["bars with an estimated notional"] == "100.0 %"
     assert "read as the format columns" in content["facts"]["how it was read"]
+
+
+def test_lines_in_a_file_do_not_end_with_spaces():
+    lines = runner.invoke(app, ["list"]).stdout.splitlines()
+    assert lines
+    assert [line for line in lines if line != line.rstrip(" ")] == []
+
+
+def test_a_path_to_no_model_is_called_a_path(tmp_path, data):
+    (tmp_path / "orders.csv").write_text("symbol,side,start,max_periods\nX,buy,2024-01-10T00:00Z,3\n")
+    files = ["--data", str(data), "--orders", str(tmp_path / "orders.csv")]
+    failed = runner.invoke(app, ["execute", *files, "--model", str(tmp_path / "tunde"), "--out", str(tmp_path / "out")])
+    assert isinstance(failed.exception, ConfigError)
+    assert f"there is no folder {tmp_path / 'tunde'}" in str(failed.exception)

@@ -17,7 +17,7 @@ from lem_models.cli.app import app
 from lem_models.desk import Desk
 from lem_models.desk.requests import answer, waiting
 from lem_models.desk.store.database import DatabaseStore
-from lem_models.errors import DeskError, LEMError, OrderError
+from lem_models.errors import BarsError, DeskError, LEMError, OrderError
 from tests.helpers.signals import hear_signals
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
@@ -328,3 +328,12 @@ def test_a_websocket_feeds_a_desk(place, bars):
         serving.shutdown()
     assert "a: buy 40 BTC, done" in result.stdout
     assert isinstance(Bars.read(place / "bars.parquet"), Bars)
+
+
+def test_the_cure_for_bars_without_a_symbol_names_the_option_of_this_command(tmp_path, bars):
+    nameless = bars.select(["BTCUSDT"]).frame.drop(columns="symbol")
+    nameless.to_csv(tmp_path / "nameless.csv", index=False)
+    order = ["--symbol", "BTCUSDT", "--side", "buy", "--amount", "4 BTC", "--max", "3h"]
+    refused = runner.invoke(app, ["next", *order, "--data", str(tmp_path / "nameless.csv"), "--model", "twap"])
+    assert isinstance(refused.exception, BarsError)
+    assert "(--bars-symbol AAPL)" in str(refused.exception)

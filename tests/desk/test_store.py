@@ -179,9 +179,10 @@ def test_places_that_are_no_desk(tmp_path):
     assert "secret" not in DatabaseStore(f"sqlite:///{tmp_path}/x.db").name
 
 
-def test_the_message_without_sqlalchemy(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    with pytest.raises(DeskError, match=r"pip install 'lem-models\[desk\]'"):
+@pytest.mark.parametrize("missing", ["sqlalchemy", "orjson"])
+def test_the_message_without_the_extra(monkeypatch, tmp_path, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(DeskError, match=rf"{missing} is not installed: pip install 'lem-models\[desk\]'"):
         DatabaseStore(tmp_path / "desk.db")
 
 

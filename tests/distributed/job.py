@@ -1,4 +1,4 @@
-"""What two processes do in the tests: ``-m tests.distributed.job FOLDER`` under torchrun.
+"""What two processes of torchrun do in the tests.
 
 Starting processes takes longer than anything they do here, so one start serves every test. Before each job the
 processes leave the process group of the last one: a job finds what newly started processes would find.
@@ -7,7 +7,6 @@ processes leave the process group of the last one: a job finds what newly starte
 import os
 import socket
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -143,13 +142,9 @@ def _leave_group():
     os.environ.update(MASTER_PORT=str(port[0]), TORCHELASTIC_USE_AGENT_STORE="False")
 
 
-def main(folder):
+def run_jobs(folder):
     """Run every job."""
     rank = int(os.environ["RANK"])
     for job in (command_jobs, training_job, resuming_job, metrics_job):
         job(folder, rank)
         _leave_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,27 +1,51 @@
-"""Start a module in several processes, as a user does."""
+"""Start a function in several processes, as ``torchrun`` does."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
 _OF_OTHER_RUNS = ("PL_", "SLURM_", "TORCHELASTIC_", "MASTER_", "LOCAL_", "RANK", "WORLD_SIZE", "NODE_RANK")
 
 
-def torchrun(*arguments, processes=2):
-    """Run ``python -m`` with the arguments under torchrun; its output."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_OTHER_RUNS)}
-    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    done = subprocess.run(
-        [sys.executable, "-m", *launcher, *map(str, arguments)],
-        env={**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+def torchrun(function, *arguments, folder, processes=2):
+    """Call a function in processes that ``torchrun --standalone`` starts, copies of this one.
+
+    It is torchrun's own launcher, with its environment and its meeting point. A copy has imported everything; to import
+    it anew in every process takes longer than what the processes do.
+
+    Args:
+        function: What each of them calls.
+        *arguments: Its arguments.
+        folder: Where they write what they print; shown when one fails.
+        processes: How many.
+    """
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        monitor_interval=0.1,
     )
-    assert done.returncode == 0, done.stderr[-5000:]
-    return done.stdout
+    before = dict(os.environ)
+    try:
+        for name in before:
+            if name.startswith(_OF_OTHER_RUNS):
+                del os.environ[name]
+        elastic_launch(config, _alone)(function, arguments, str(folder))
+    except Exception as error:
+        shown = [path.read_text()[-5000:] for path in sorted(Path(folder).glob("process-*.txt"))]
+        raise AssertionError("\n".join(shown)) from error
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _alone(function, arguments, folder):
+    torch.set_num_threads(1)  # threads of the parent are not in its child, which would wait for them
+    sys.stdout = sys.stderr = open(Path(folder) / f"process-{os.environ['RANK']}.txt", "w", buffering=1)  # noqa: SIM115
+    function(*arguments)

@@ -15,7 +15,7 @@ from lem_models.execution.sharding import Ranks
 from lem_models.modeling.kernels.library import kernels
 from lem_models.modeling.model import LEMModel
 from lem_models.training.recipe import Recipe
-from tests.distributed.job import RESUMED, benchmark, benchmark_command, executed_share, run_command
+from tests.distributed.job import RESUMED, benchmark, benchmark_command, executed_share, run_command, run_jobs
 from tests.distributed.launch import torchrun
 from tests.helpers import rebuilt
 from tests.training.gradients import assert_same_tensors, mean_gradients
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
         with pytest.raises(RuntimeError, match="power cut"):
             trained(RESUMED, out=folder / "broken", data=folder / "bars.parquet")
     kernels(torch.float64)  # built once, and not by each of the processes
-    torchrun("tests.distributed.job", folder)
+    torchrun(run_jobs, folder, folder=folder)
     return folder
 
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import linecache
+import shutil
 
 import pytest
 import yaml
@@ -25,10 +26,10 @@ RECIPE = {
 }
 
 
-@pytest.fixture
-def desk(tmp_path, monkeypatch):
-    """A folder with the files that the pages name, and a Hub with the repositories that they name."""
-    folder = tmp_path / "desk"
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with the files that the pages name; each page has a copy."""
+    folder = tmp_path_factory.mktemp("files")
     (folder / "recipes").mkdir(parents=True)
     (folder / "huge").mkdir()
     bars = synthetic_bars(symbols=("BTCUSDT", "ETHUSDT"), days=45, start="2024-03-17", seed=5)
@@ -38,6 +39,14 @@ def desk(tmp_path, monkeypatch):
     following.write(folder / "next_bars.parquet")
     for name in ("recipe.yaml", "recipes/scratch.yaml"):
         (folder / name).write_text(yaml.safe_dump(RECIPE), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def desk(files, tmp_path, monkeypatch):
+    """The folder of a page."""
+    folder = tmp_path / "desk"
+    shutil.copytree(files, folder)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(base, "_HEADS", dict(base._HEADS))
     monkeypatch.setattr(registry, "_POLICIES", dict(registry._POLICIES))
@@ -50,12 +59,14 @@ def model():
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch, model):
+def hub(page, tmp_path, monkeypatch, model):
+    """A Hub with the repositories that the page names."""
     with HubServer() as server:
         point_client_at(server, monkeypatch, tmp_path / "home")
         monkeypatch.setenv("HF_TOKEN", server.token)
-        model.push_to_hub("desk/lem-btc", branch="v1", private=True)
-        model.push_to_hub("desk/lem-btc", private=True)
+        if any("desk/" in block.text for block in page.python):
+            model.push_to_hub("desk/lem-btc", branch="v1", private=True)
+            model.push_to_hub("desk/lem-btc", private=True)
         yield
 
 

@@ -57,8 +57,11 @@ def test_a_second_time_only_what_is_missing_is_added(published):
 
 def test_a_model_that_is_not_published_yet_is_named(published):
     del published.repositories["models", f"{OWNER}/lem-dow-daily"]
-    with pytest.raises(HubError, match="add desk/lem-dow-daily"):
+    with pytest.raises(
+        HubError, match="no desk/lem-dow-daily; publish first, `lem publish model NAME --to desk/lem-dow-daily`"
+    ):
         publish_collection(zoo_collection(OWNER))
+    assert published.collections == {}
 
 
 @pytest.mark.parametrize(("owner", "data"), [("a/b", []), ("../x", []), ("", []), (OWNER, ["crypto-hourly"])])

@@ -34,7 +34,7 @@ needs_onnx = pytest.mark.skipif(
 
 
 def tiny(**settings):
-    known = {**SIZED, "benchmarks": BENCHMARKS, "frequencies": ("1h", "5min", "1D")}
+    known = {**SIZED, "benchmarks": BENCHMARKS, "frequencies": ("1h", "4h", "5min", "1D")}
     return random_model(tiny_config(**{**known, **settings}))
 
 
@@ -69,10 +69,10 @@ def check(facts):
     ("frequency", "slots", "settings"),
     [
         ("1h", None, {}),
-        ("1h", None, {"warmup": 0}),
-        ("1h", None, {"warmup": 16, "block": 8}),  # two chains warm up side by side
-        ("1h", None, {"sessions": 20, "horizon": 30}),  # orders longer than a session
-        ("1h", None, {"encoder": "none"}),
+        ("4h", None, {"warmup": 0}),
+        ("4h", None, {"warmup": 16, "block": 8}),  # two chains warm up side by side
+        ("4h", None, {"sessions": 20, "horizon": 30}),  # orders longer than a session
+        ("4h", None, {"encoder": "none"}),
         pytest.param("5min", 78, {"sessions": 3}, marks=pytest.mark.slow),
         ("1D", 1, {}),  # blocks begin unexpectedly
     ],
@@ -201,6 +201,14 @@ def test_onnx_decides_what_live_orders_decide(model, step, onnx_file):
 
 
 @needs_onnx
+@pytest.mark.slow
+def test_onnx_decides_what_live_orders_decide_in_ten_thousand_steps(model, step, onnx_file):
+    facts = parity(model, "1h", lambda n: Graph.onnx(onnx_file, n), history=step.history, decisions=10_000)
+    assert facts["decisions"] >= 10_000
+    check(facts)
+
+
+@needs_onnx
 def test_an_onnx_file_describes_itself(model, onnx_file):
     import onnx
 
@@ -293,7 +301,7 @@ def test_the_hash_is_that_of_the_file_of_weights():
         ({"inputs": "features"}, "normalised outside"),
         ({"to": "tflite"}, "unknown format 'tflite': a model is exported to onnx, torch-export, aoti"),
         ({"to": "aoti"}, r"end with \.pt2"),
-        ({"frequency": "2h"}, r"trained on bars of 1h or 5min or 1D, not of 2h"),
+        ({"frequency": "2h"}, r"trained on bars of 1h or 4h or 5min or 1D, not of 2h"),
         ({"frequency": "7h", "allow_frequency": True}, "do not divide a day"),
         ({"frequency": "1h", "slots": 25}, "1 to 24 bars of 1h"),
     ],

@@ -55,7 +55,7 @@ def _decided(name):
 
 
 @pytest.mark.parametrize("name", POLICIES)
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     row=st.integers(258, LENGTH - 2),
     symbol=st.sampled_from([0, 1]),

@@ -95,21 +95,21 @@ def _compare(name, seed, shock, tolerance):
 
 
 @pytest.mark.parametrize("name", ENCODING)
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), shock=st.sampled_from(SHOCKS))
 def test_a_model_decides_live_as_in_hindsight(either_kernels, name, seed, shock):
     _compare(name, seed, shock, LIVE_TOLERANCE)
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(seed=st.integers(0, 10**6), shock=st.sampled_from(SHOCKS))
 def test_a_policy_that_encodes_nothing_decides_the_same_to_rounding(name, seed, shock):
     _compare(name, seed, shock, 1e-8)
 
 
 @pytest.mark.parametrize("name", ["random weights", "volume_curve"])
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 10**6))
 def test_symbols_whose_bars_come_at_their_own_time_are_decided_as_in_hindsight(name, seed):
     rng, policy = np.random.default_rng(seed), policy_named(name)

@@ -1,17 +1,13 @@
 """Reference prices are one table: what is in it is computed, summarised, measured and reported."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
 
 from lem_models.execution.result import ExecutionResult
 from lem_models.orders import Benchmark
 from lem_models.statistics.reference_prices import REFERENCE_PRICES, OrderMarket
 from lem_models.statistics.summary import SUMMARY_COLUMNS
+from tests.helpers.copies import in_a_copy, without_this_package
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PRICE = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
 VOLUME = torch.tensor([[1.0, 0.0, 3.0, 4.0]])
 
@@ -77,6 +73,10 @@ assert "last price" in page and "Last: a test." in page
 
 
 def test_a_new_row_is_computed_summarised_measured_and_reported(tmp_path):
-    code = f"OUT = __import__('pathlib').Path({str(tmp_path / 'report')!r})\n{A_NEW_ROW}"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
-    assert done.returncode == 0, done.stderr
+    def with_a_new_row():
+        without_this_package()  # modules read the table when they are imported
+        exec(A_NEW_ROW, {"OUT": tmp_path / "report"})
+
+    status, _, errors = in_a_copy(with_a_new_row)
+    assert status == 0, errors
+    assert (tmp_path / "report").is_dir()

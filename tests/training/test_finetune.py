@@ -1,9 +1,12 @@
 """Fine-tuning: what a method may change, how a history is split, and whether the verdict is honest."""
 
+import copy
 import importlib.util
 import io
 import json
+import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -77,6 +80,25 @@ def tuned(start, bars, out, config=None, *, resume=None, overwrite=False, report
     return finetune(start, bars, out=out, config=config, **how)
 
 
+def late_start() -> LEMModel:
+    """A tiny model that trades too late: easily bettered."""
+    start = tiny_model()
+    with torch.no_grad():
+        start.head.output.bias[0] = -3
+    return start
+
+
+@pytest.fixture(scope="module")
+def usual_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("usual")
+
+
+@pytest.fixture(scope="module")
+def usual(month, small, usual_folder):
+    """The fine-tuning of a late start; tests change copies of it alone."""
+    return tuned(late_start(), month, usual_folder, small)
+
+
 def changed(result) -> set[str]:
     """Names of the weights that differ from the start's."""
     before, after = result.start.state_dict(), result.model.state_dict()
@@ -89,9 +111,7 @@ def changed(result) -> set[str]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_changes_what_it_may_and_saves_a_plain_model(method, month, small, tmp_path):
-    start = tiny_model()
-    with torch.no_grad():
-        start.head.output.bias[0] = -3  # trades too late: easily bettered
+    start = late_start()
     given = {name: weight.clone() for name, weight in start.state_dict().items()}
     result = tuned(start, month, tmp_path / "new", small, method=method)
     assert all(torch.equal(weight, given[name]) for name, weight in start.state_dict().items())  # left alone
@@ -380,21 +400,17 @@ def printed(result, width: int = 200) -> str:
     return console.file.getvalue()
 
 
-def test_three_prices_fit_the_terminal_and_name_the_costs(month, small, tmp_path):
-    start = tiny_model()
-    with torch.no_grad():
-        start.head.output.bias[0] = -3  # trades too late: easily bettered
-    result = tuned(start, month, tmp_path, small)
-    assert not result.kept_start
-    narrow, wide = printed(result, 80), printed(result)
+def test_three_prices_fit_the_terminal_and_name_the_costs(usual, usual_folder):
+    assert not usual.kept_start
+    narrow, wide = printed(usual, 80), printed(usual)
     assert "\u2026" not in narrow
     table = narrow[narrow.index("three prices") : narrow.index("left out of the test")].splitlines()
     assert max(map(len, table)) <= 80
     rows = [line.split() for line in table if "after \u2212 before" in line]
-    mean = result.comparison.by_price.query("policy == @CHANGE and min_periods.isna() and against == 'full_vwap'")
+    mean = usual.comparison.by_price.query("policy == @CHANGE and min_periods.isna() and against == 'full_vwap'")
     assert [float(row[6].replace("\u2212", "-")) for row in rows] == pytest.approx(mean["mean_bps"].tolist(), abs=0.006)
     assert "Net of costs (crypto): half-spread 1 bps, fees 2 bps" in " ".join(wide.split())
-    record = json.loads((tmp_path / "finetune.json").read_text())["test"]["by_price"]
+    record = json.loads((usual_folder / "finetune.json").read_text())["test"]["by_price"]
     assert (record["cost_model"], record["costs"]["order_size"]) == ("crypto", 0.01)
     assert {row["policy"] for row in record["improvements"]} == {"before", "after", "twap", "volume_curve", CHANGE}
 
@@ -464,11 +480,11 @@ def test_improvements_stand_against_three_prices_gross_and_net():
     assert paid.costs == unsized.at(0.01)
 
 
-def test_a_start_that_is_never_beaten_is_kept_and_said(month, small, tmp_path):
+def test_a_start_that_is_never_beaten_is_kept_and_said(month, usual, tmp_path):
     path = tmp_path / "harmful.yaml"
     harmful = {**SMALL, "optimizer": {"learning_rate": 0.3, "warmup_steps": 0}}
     path.write_text(json.dumps({**harmful, "trainer": {"steps": 4, "steps_per_epoch": 2, "averaging": 0}}))
-    good = tuned(tiny_model(), month, tmp_path / "good", small).model
+    good = copy.deepcopy(usual.model)
     good.config = good.config.model_copy(update={"frequencies": ("5min",)})
     result = tuned(good, month, tmp_path / "bad", path)
     assert any("trained on bars of 5min, these are 1h long" in warning for warning in result.warnings)
@@ -497,18 +513,15 @@ def test_weights_that_diverge_are_said_with_the_cure(month, tmp_path):
         tuned(tiny_model(), month, tmp_path / "out", path)
 
 
-def test_a_sentence_for_every_verdict(month, small, tmp_path):
-    from dataclasses import replace
-
-    result = tuned(tiny_model(), month, tmp_path, small, steps=10)
+def test_a_sentence_for_every_verdict(usual):
     shifted = {
         "BETTER": {"low": 0.1, "high": 0.2},
         "WORSE": {"low": -0.2, "high": -0.1},
         "NO MEASURABLE DIFFERENCE": {"low": -0.1, "high": 0.1},
     }
     for word, ends in shifted.items():
-        run = replace(result.run, best_utility=result.run.start_utility + 1)
-        some = replace(result, run=run, comparison=replace(result.comparison, **ends))
+        run = replace(usual.run, best_utility=usual.run.start_utility + 1)
+        some = replace(usual, run=run, comparison=replace(usual.comparison, **ends))
         assert some.sentence.startswith(word)
         assert (word == "BETTER") != ("ept" in some.sentence or "Keep" in some.sentence)
 
@@ -537,8 +550,11 @@ def test_a_folder_that_holds_a_run_is_asked_about_before_anything_is_read(month,
     assert (tmp_path / "finetune.json").read_text() == "{}"
 
 
-def test_the_record_of_an_overwritten_run_is_gone_before_training(month, small, tmp_path, monkeypatch):
-    tuned(tiny_model(), month, tmp_path, small, steps=2)
+def test_the_record_of_an_overwritten_run_is_gone_before_training(
+    month, small, usual, usual_folder, tmp_path, monkeypatch
+):
+    shutil.copytree(usual_folder, tmp_path, dirs_exist_ok=True)
+    assert {path.name for path in tmp_path.glob("*.json")} == {"config.json", "finetune.json", "run.json"}
 
     def fit(*_, **__):
         assert sorted(path.name for path in tmp_path.glob("*.json")) == []
@@ -550,24 +566,23 @@ def test_the_record_of_an_overwritten_run_is_gone_before_training(month, small, 
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
 
 
-def test_fine_tuning_goes_on_where_it_was_interrupted(month, small, tmp_path, monkeypatch):
-    straight = tuned(tiny_model(), month, tmp_path / "straight", small)
+def test_fine_tuning_goes_on_where_it_was_interrupted(month, small, usual, tmp_path, monkeypatch):
     monkeypatch.setattr("lem_models.training.run.MarketBatches", Watched)
     monkeypatch.setattr(Watched, "seen", [])
     monkeypatch.setattr(Watched, "stop_at", 15)
     with pytest.raises(RuntimeError, match="power cut"):
-        tuned(tiny_model(), month, tmp_path / "new", small)
+        tuned(late_start(), month, tmp_path / "new", small)
     assert [path for path in (tmp_path / "new").iterdir() if path.is_file()] == []
     monkeypatch.setattr(Watched, "stop_at", None)
     with pytest.raises(ConfigError, match=r"weights of the start '[0-9a-f.]+' -> '[0-9a-f.]+'"):
         tuned(tiny_model(seed=1), month, tmp_path / "new", small, resume="auto")
     with pytest.raises(ConfigError, match=r"finetune\.method 'full' -> 'head'"):
-        tuned(tiny_model(), month, tmp_path / "new", small, method="head", resume="auto")
-    resumed = tuned(tiny_model(), month, tmp_path / "new", small, resume="auto")
-    assert resumed.run.best_utility == pytest.approx(straight.run.best_utility, abs=1e-6)
-    for name, weight in straight.model.state_dict().items():
+        tuned(late_start(), month, tmp_path / "new", small, method="head", resume="auto")
+    resumed = tuned(late_start(), month, tmp_path / "new", small, resume="auto")
+    assert resumed.run.best_utility == pytest.approx(usual.run.best_utility, abs=1e-6)
+    for name, weight in usual.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], weight, atol=1e-6, rtol=0, msg=name)
-    assert json.loads((tmp_path / "new" / "finetune.json").read_text())["verdict"] == straight.verdict
+    assert json.loads((tmp_path / "new" / "finetune.json").read_text())["verdict"] == usual.verdict
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pydantic import Field
 from lem_models.cli.bars import BARS, BarsOptions
 from lem_models.cli.commands.benchmark import BenchmarkOptions, suitable_orders
 from lem_models.cli.options import as_arguments
-from lem_models.cli.output import Output, note
+from lem_models.cli.output import Output, note, warn
 from lem_models.cli.paths import check_readable
 from lem_models.cli.policies import ANY_FREQUENCY, PolicyName, named_policy
 from lem_models.errors import BarsError, ConfigError, OrderError
@@ -227,6 +227,8 @@ def _run(options: CompareOptions, names: tuple[str, str], out: Output) -> dict[s
 
     policies = dict(zip(names, map(named_policy, (options.a, options.b)), strict=True))
     bars, start, end = _bars(options, policies)
+    if (start, end, options.start) == (None, None, None):
+        _warn_of_training_days(bars, policies)
     horizons = [horizon for each in policies.values() if (horizon := suitable_orders({"": each})["max_periods"])]
     longest = options.max_periods or min(horizons)
     minima = suitable_orders(policies)["min_periods"] if options.min_periods is None else ()
@@ -280,6 +282,19 @@ def _bars(options: CompareOptions, policies: dict[str, Policy]) -> tuple[Bars, s
         note(f"{sample} bars of `lem demo` (--data takes your own)")
         return bars, start, end
     raise ConfigError(f"no bars of `lem demo` fit {' and '.join(policies)}: name yours with --data")
+
+
+def _warn_of_training_days(bars: Bars, policies: dict[str, Policy]) -> None:
+    """Say which models were trained or chosen on days of the bars: on those their advantage is no measurement."""
+    import pandas as pd
+
+    from lem_models.markets.calendar.frequency import clock
+    from lem_models.modeling.model import LEMModel
+
+    for name, policy in policies.items():
+        day = policy.config.first_unseen(clock(bars.frequency)) if isinstance(policy, LEMModel) else None
+        if day is not None and pd.Timestamp(day, tz="UTC").value > bars.timestamp.min():
+            warn(f"{name} was trained or chosen on days before {day}, and orders start there too: --start {day}")
 
 
 def _days(bars: Bars, policies: dict[str, Policy]) -> tuple[str | None, str | None]:

@@ -9,6 +9,7 @@ Its fields are those of a TOML table, ``DeskOrder(**tomllib.load(file)["order"])
 from __future__ import annotations
 
 from decimal import Decimal
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -99,8 +100,10 @@ class DeskOrder(Settings):
         given = {name: value for name, value in data.items() if value is not None}
         unknown = [name for name in given if name not in type(self).model_fields]
         if unknown:
+            close = get_close_matches(str(unknown[0]).lower(), list(type(self).model_fields), n=1)
+            meant = f"did you mean {close[0]!r}? known" if close else "known"
             raise OrderError(
-                f"unknown field {shown(unknown[0])}; known: {', '.join(type(self).model_fields)}",
+                f"unknown field {shown(unknown[0])}; {meant}: {', '.join(type(self).model_fields)}",
                 field=str(unknown[0]),
                 rule="known field",
             )

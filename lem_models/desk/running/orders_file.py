@@ -65,7 +65,10 @@ def read_desk_orders(path: Path) -> list[DeskOrder]:
         try:
             orders.append(DeskOrder(**({"id": str(number + 1)} | row)))
         except OrderError as error:
-            raise error.at(number, row.get("id", str(number + 1))) from None
+            label = row.get("id", str(number + 1))
+            raise OrderError(
+                f"{path}: {error.message}", field=error.field, rule=error.rule, row=number, order_id=label
+            ) from None
     labels = [order.label for order in orders]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:

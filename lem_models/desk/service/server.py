@@ -142,8 +142,8 @@ def _bound(settings: ServiceSettings) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         raise ConfigError(
-            f"{settings.host}:{settings.port} cannot be listened on: {error}; name another port (--port; 0 for any "
-            "that is free)"
+            f"{settings.host}:{settings.port} cannot be listened on: {error}; name another port, or 0 for any free one "
+            "(--port, --host)"
         ) from None
     return bound
 

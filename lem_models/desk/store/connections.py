@@ -35,11 +35,12 @@ def sqlalchemy_module() -> Any:  # noqa: ANN401
         DeskError: It is not installed.
     """
     try:
+        import orjson  # noqa: F401, which writes the log
         import sqlalchemy
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
         raise DeskError(
-            "a desk in a database needs SQLAlchemy: pip install 'lem-models[desk]' (for PostgreSQL "
-            "'lem-models[postgres]')",
+            f"a desk in a database needs SQLAlchemy and orjson, and {error.name} is not installed: pip install "
+            "'lem-models[desk]' (for PostgreSQL 'lem-models[postgres]')",
             rule="installed extra",
         ) from None
     return sqlalchemy

@@ -83,13 +83,14 @@ class DatabaseStore:
         return cls(place, term=term, read_only=read_only)
 
     def _unopened(self, error: Exception) -> DeskError:
-        file = SQLiteFile.of(self.name)
-        if file is not None and str(file.path) != ":memory:" and not file.path.absolute().parent.is_dir():
-            return DeskError(
-                f"the desk {self.name} cannot be opened: there is no folder {file.path.parent}; make it first",
-                rule="database",
-            )
-        return DeskError(f"the desk {self.name} cannot be opened: {_first_line(error)}", rule="database")
+        why = _first_line(error)
+        file = None if self._engine.dialect.name != "sqlite" else SQLiteFile.of(self.name)
+        folder = None if file is None else file.path.absolute().parent
+        if folder is not None and not folder.is_dir():
+            why += f"; there is no folder {folder}: make it, or name another place"
+        elif folder is not None and not os.access(folder, os.W_OK):
+            why += f"; nothing can be written in {folder}: name another place"
+        return DeskError(f"the desk {self.name} cannot be opened: {why}", rule="database")
 
     @property
     def engine(self) -> Engine:

@@ -39,6 +39,11 @@ Integers = npt.NDArray[np.int64]
 _ARRIVAL = ("arrival", "arrivalprice", "decisionprice")
 _END = ("end", "endtime", "endat")
 
+_NO_SYMBOL = (
+    "the fill has no symbol, and the bars have several: add a column symbol, or give the orders (--orders); an order "
+    "of a desk is measured from its log (lem desk report)"
+)
+
 
 @dataclass(frozen=True)
 class Parents:
@@ -116,9 +121,9 @@ def inferred_parents(fills: Fills, bars: Bars, benchmark: str = "vwap") -> Paren
     frame = fills.frame
     if not fills.has("symbol"):
         if len(bars.symbols) != 1:
-            _refuse(frame, frame["symbol"].isna(), "the fill has no symbol, and the bars have several", "symbol")
+            _refuse(frame, frame["symbol"].isna(), _NO_SYMBOL, "symbol")
         frame = frame.assign(symbol=frame["symbol"].fillna(bars.symbols[0]))
-    _refuse(frame, frame["side"] == 0, "the fill has no side: add a column, or give the orders", "side")
+    _refuse(frame, frame["side"] == 0, "the fill has no side: add a column, or give the orders (--orders)", "side")
     by_id = fills.has("order_id")
     if not by_id and frame["order_id"].notna().any():
         _refuse(frame, frame["order_id"].isna(), "the fill names no order, and others do", "order_id")

@@ -53,7 +53,10 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
 
     notes = []
     if not to.licence:
-        notes.append("the card states no licence, so nobody may use the model: pass --licence (licence=)")
+        notes.append(
+            "the card states no licence, so others may not use the model: name one when it is published, "
+            "--licence (licence=)"
+        )
     measured = _read(folder / FINETUNE_NAME)
     start = None if measured is None else measured.start
     if measured is None:

@@ -124,8 +124,7 @@ def _schedule(code: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[Excha
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # the library's own, about pandas
-                library = exchange_calendars.get_calendar(code, start=first - before, end=last + after)
-                return library, library.schedule
+                return _between(code, first - before, last + after)
         except (ValueError, exchange_calendars.errors.CalendarError) as caught:
             error = caught
     raise BarsError(
@@ -133,3 +132,15 @@ def _schedule(code: str, first: pd.Timestamp, last: pd.Timestamp) -> tuple[Excha
         column="timestamp",
         rule="one grid",
     ) from error
+
+
+def _between(code: str, start: pd.Timestamp, end: pd.Timestamp) -> tuple[ExchangeCalendar, pd.DataFrame]:
+    """Schedule from one day to another, cut from that of whole years: the library keeps the calendar it made last."""
+    import exchange_calendars
+
+    years = pd.Timestamp(start.year, 1, 1), pd.Timestamp(end.year, 12, 31)
+    try:
+        library = exchange_calendars.get_calendar(code, start=years[0], end=years[1])
+    except (ValueError, exchange_calendars.errors.CalendarError):  # not known so far back, or so far ahead
+        library = exchange_calendars.get_calendar(code, start=start, end=end)
+    return library, library.schedule.loc[start:end]

@@ -22,7 +22,7 @@ from lem_models.report.html import (
     SampleGroup,
     write_report,
 )
-from lem_models.report.numbers import MISSING, number_text
+from lem_models.report.numbers import MISSING, number, number_text
 from lem_models.report.tables import Column, Table
 from lem_models.report.tca.figures import causes_figure, progress_figure
 from lem_models.report.tca.tables import (
@@ -85,7 +85,8 @@ def write_page(analysis: TransactionCosts, path: str | os.PathLike[str], *, titl
         span = f", {orders['start'].min():%Y-%m-%d} to {orders['start'].max():%Y-%m-%d}"
     report = Report(
         title=title,
-        subtitle=f"{len(orders):,} orders, {len(analysis.fills):,} fills, bars of {clock(bars.frequency)}{span}",
+        subtitle=f"{_counted(len(orders), 'order')}, {_counted(len(analysis.fills), 'fill')}, "
+        f"bars of {clock(bars.frequency)}{span}",
         policies=() if analysis.comparison is None else tuple(analysis.comparison.results),
         warnings=_warnings(analysis),
         headlines=_headlines(analysis),
@@ -153,6 +154,10 @@ def _warnings(analysis: TransactionCosts) -> list[str]:
     return texts
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def _facts(analysis: TransactionCosts) -> dict[str, object]:
     orders, bars = analysis.orders, analysis.bars
     return {
@@ -160,8 +165,8 @@ def _facts(analysis: TransactionCosts) -> dict[str, object]:
         "fills": len(analysis.fills),
         "symbols": orders["symbol"].nunique(),
         "buys": int((orders["side"] == "buy").sum()),
-        "money at the benchmark prices": float(np.nansum(orders["value"])),
-        "cost in money, with fees": float(np.nansum(orders["cost"])),
+        "money at the benchmark prices": f"{np.nansum(orders['value']):,.2f}",
+        "cost in money, with fees": number(float(np.nansum(orders["cost"])), ",.2f"),
         "benchmarks": ", ".join(sorted(orders["benchmark"].unique())),
         "bars": repr(bars),
     }

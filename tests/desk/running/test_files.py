@@ -47,6 +47,11 @@ def test_one_order_needs_no_list(tmp_path, text):
     [
         ("o.toml", "", "holds no order"),
         ("o.toml", "[[order]]\nsymbol = 'X'\nside = 'buy'\namount = -3\n", r"amount must be positive.*row 0"),
+        (
+            "o.toml",
+            "[[order]]\nsymbol = 'X'\nside = 'buy'\namount = 3\nlotsize = 1\n",
+            r"o\.toml: .*did you mean 'lot_size'",
+        ),
         ("o.toml", "[[order", "cannot read the orders"),
         ("o.toml", "order = 3\n", "no table of fields"),
         ("o.toml", "a = 3\n[order]\nsymbol = 'X'\n", "has 'a' beside 'order'"),

@@ -175,6 +175,7 @@ def backtest(
     latency: int | None = 1,
     risk: RiskEngineConfig | None = None,
     balance: int = 10**7,
+    acknowledges: bool = False,
     **settings: Any,
 ) -> Run:
     """A backtest with a venue that fills at the next bar's VWAP, or by another model, some nanoseconds later."""
@@ -191,6 +192,7 @@ def backtest(
         starting_balances=[Money(balance, instrument.quote_currency)],
         fill_model=NextBarVwap(bars) if fill_model is None else fill_model,
         latency_model=None if latency is None else LatencyModel(latency),
+        **({"use_market_order_acks": True} if acknowledges else {}),  # later releases than 1.221 know it
         frozen_account=True,  # balances of this size do not add up in the floats of a margin account
     )
     engine.add_instrument(instrument)

@@ -4,10 +4,11 @@ Each seed is a parent order in a folder of its own. A process works on it and ki
 random point: before or after the venue writes down a fill, a transaction of the ledger, or the sending of a child
 order. The next process goes on, until one comes to the end.
 
-What outlives a process is the ledger's file and the file of the venue, which writes down a fill before anybody is told.
-When a process starts, the engine's cache is given the orders that the venue knows with their fills, as the
-reconciliation of a live node gives them, and the bars go on where they were. The strategy knows that it has given the
-order; now and then it gives it again.
+What outlives a process is the ledger's file and the venue: its file says which orders it took, and every fill before
+anybody is told. It goes on while no process runs: an order that it took fills over its bar, whoever has died. When a
+process starts, the engine's cache is given the orders that the venue knows with their fills, as the reconciliation of a
+live node gives them, and the bars go on where they were. The strategy knows that it has given the order; now and then
+it gives it again.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ import random
 import signal
 import sys
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from nautilus_trader.core.uuid import UUID4
+from nautilus_trader.execution.messages import SubmitOrder
 from nautilus_trader.model.enums import LiquiditySide, OrderSide, OrderType, TimeInForce
 from nautilus_trader.model.events import OrderFilled, OrderSubmitted
 from nautilus_trader.model.identifiers import AccountId, ClientOrderId, ExecAlgorithmId, TradeId, VenueOrderId
@@ -35,6 +39,7 @@ from lem_models.integrations.nautilus.engine_data import engine_bars
 from lem_models.integrations.nautilus.fill_model import NextBarVwap
 from tests.helpers.markets import hourly
 from tests.integrations.nautilus.engine import Parent, backtest, bar_type_of, instrument_of
+from tests.integrations.nautilus.runs import vwap_of
 
 AMOUNT = Decimal(60)
 PARENT = "P-1"
@@ -79,10 +84,31 @@ class LoggedVenue(NextBarVwap):
 
     def __init__(self, path: Path) -> None:
         super().__init__(BARS)
+        self.path = path
         self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
 
     def write(self, **line: object) -> None:
         os.write(self.file, (json.dumps(line) + "\n").encode())  # one call: a kill leaves the whole line or none
+
+    def take(self, order) -> None:
+        """Take an order, once an id."""
+        child = order.client_order_id.value
+        if any(line.get("taken") == child for line in lines_of(self.path)):
+            raise AssertionError(f"{child} was sent twice")
+        self.write(taken=child, quantity=str(order.quantity), at=order.ts_init)
+
+    def fill_until(self, close: int) -> list[dict[str, Any]]:
+        """Fill what was taken and whose bar has closed by then; the orders that are still open."""
+        lines = lines_of(self.path)
+        filled, still_open = {line["child"] for line in lines if "child" in line}, []
+        for line in (line for line in lines if "taken" in line and line["taken"] not in filled):
+            bar = next(bar for bar in BARS if bar.ts_init > line["at"])
+            if bar.ts_init > close:
+                still_open.append(line)
+            else:
+                price = str(INSTRUMENT.make_price(vwap_of(bar)))
+                self.write(child=line["taken"], quantity=line["quantity"], price=price, at=line["at"], alone=True)
+        return still_open
 
     def get_orderbook_for_fill_simulation(self, instrument, order, best_bid, best_ask):
         book = super().get_orderbook_for_fill_simulation(instrument, order, best_bid, best_ask)
@@ -91,17 +117,24 @@ class LoggedVenue(NextBarVwap):
         return book
 
 
-def lines_of(path: Path) -> list[dict[str, str]]:
+def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def fills_of(folder: Path) -> list[dict[str, str]]:
+def fills_of(folder: Path) -> list[dict[str, Any]]:
     """Fills that the venue wrote down."""
     return [line for line in lines_of(folder / "venue.jsonl") if "child" in line]
 
 
-def reconcile(run, fills, *, with_parent: bool) -> None:
-    """Give the engine's cache the orders that the venue and the node know, with their fills."""
+def reconcile(run, fills, still_open, *, with_parent: bool) -> None:
+    """Give the engine's cache the orders that the venue and the node know, with their fills.
+
+    Args:
+        run: The backtest.
+        fills: Fills of the venue.
+        still_open: Orders that it took and has not filled; it goes on with them at the first bar.
+        with_parent: Whether the node knows the parent order.
+    """
     common = {
         "trader_id": run.engine.trader_id,
         "strategy_id": run.trader.id,
@@ -132,6 +165,12 @@ def reconcile(run, fills, *, with_parent: bool) -> None:
         kind = (OrderSide.BUY, OrderType.MARKET, quantity, Price.from_str(fill["price"]), currency)
         order.apply(OrderFilled(*ids, *numbers, *kind, Money(0, currency), LiquiditySide.TAKER, UUID4(), at, at))
         run.engine.cache.add_order(order)
+    for line in still_open:
+        child, quantity, at = ClientOrderId(line["taken"]), Quantity.from_str(line["quantity"]), line["at"]
+        order = MarketOrder(client_order_id=child, quantity=quantity, ts_init=at, **common)
+        run.engine.cache.add_order(order)
+        command = SubmitOrder(run.engine.trader_id, run.trader.id, order, UUID4(), at)
+        run.trader.actions[at] = partial(run.engine.kernel.exec_engine.execute, command)
 
 
 def life(folder: Path, point: int, *, gives_again: bool) -> None:
@@ -146,7 +185,16 @@ def life(folder: Path, point: int, *, gives_again: bool) -> None:
     venue = LoggedVenue(folder / "venue.jsonl")
     run = backtest(bars, INSTRUMENT, [given] if gives else [], "twap", fill_model=venue, state_path=str(place))
     if last:
-        reconcile(run, fills_of(folder), with_parent=not gives)
+        still_open = venue.fill_until(last)
+        venue.write(resumed=[line["taken"] for line in still_open])
+        reconcile(run, fills_of(folder), still_open, with_parent=not gives)
+    submit = LEMExecAlgorithm.submit_order
+
+    def taken(algorithm, order) -> None:
+        venue.take(order)
+        submit(algorithm, order)
+
+    LEMExecAlgorithm.submit_order = taken
     on_bar = run.trader.on_bar
 
     def on_every_bar(bar) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("nautilus_trader", reason="nautilus_trader is the extra 'nautilus', which is not installed")
 
+from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.models import FillModel
 from nautilus_trader.config import ExecAlgorithmConfig
 from nautilus_trader.execution.algorithm import ExecAlgorithm
@@ -214,6 +215,35 @@ class TestFills:
         volumes = {bar.ts_init: bar.volume.as_decimal() for bar in BARS}
         assert all(quantity <= volumes[at] * Decimal("0.2") for at, quantity, _ in run.fills(run.trader.ids[0]))
         assert state(run).filled == filled(run)
+
+    @pytest.mark.parametrize("limit", [None, 0.1])
+    @pytest.mark.parametrize("acknowledges", [False, True])
+    def test_nothing_fills_in_a_bar_without_volume(self, limit, acknowledges):
+        """Unless the venue acknowledges market orders first, when the engine can reject them no more."""
+        if acknowledges and "use_market_order_acks" not in (BacktestEngine.add_venue.__doc__ or ""):
+            pytest.skip("this release of nautilus_trader does not acknowledge market orders")
+        quiet = AT + pd.Timedelta("2h")
+        frame = FRAME.copy()
+        frame.loc[frame["timestamp"] == quiet, ["volume", "notional"]] = 0.0
+        bars = engine_bars(frame, INSTRUMENT, BARS[0].bar_type, with_money=True)
+        order = parent(terms={} if limit is None else {"max_participation": limit})
+        run = ran(order, bars=bars, acknowledges=acknowledges)
+        quantities = {at: quantity for at, quantity, _ in run.fills(run.trader.ids[0])}
+        assert sum(quantities.values()) == state(run).filled == 60
+        assert state(run).rejections == (not acknowledges)
+        forced = Decimal(10) if limit is None else Decimal("0.1")
+        assert quantities.get(quiet.value + HOUR) == (forced if acknowledges else None)
+
+    def test_nothing_fills_where_the_limit_allows_less_than_a_lot(self):
+        thin = AT + pd.Timedelta("2h")
+        frame = FRAME.copy()
+        row = frame["timestamp"] == thin
+        frame.loc[row, "notional"] *= 0.9 / frame.loc[row, "volume"]
+        frame.loc[row, "volume"] = 0.9  # a tenth of it is less than the lot of 0.1
+        bars = engine_bars(frame, INSTRUMENT, BARS[0].bar_type, with_money=True)
+        run = ran(parent(terms={"max_participation": 0.1}), bars=bars)
+        assert thin.value + HOUR not in [at for at, _, _ in run.fills(run.trader.ids[0])]
+        assert (filled(run), state(run).rejections) == (60, 1)
 
     def test_a_child_that_is_denied_is_restored(self):
         run = backtest(BARS, INSTRUMENT, [parent()], "twap")

@@ -1,139 +1,37 @@
-"""The engine of NautilusTrader and our simulator on the same bars: lots equal, prices within half a tick."""
+"""The engine of NautilusTrader and our simulator on the same bars: lots equal, prices within half a tick.
+
+With hundreds of lots an order they are equal. With thousands the engine fills exactly what the ledger decides live.
+Live decisions are those of the simulator, but that the ledger is told of fills at ticks: where the tick is fine enough,
+the lots are equal again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from decimal import Decimal
 
-import pandas as pd
 import pytest
 
 pytest.importorskip("nautilus_trader", reason="nautilus_trader is the extra 'nautilus', which is not installed")
 
 from nautilus_trader.backtest.models import FillModel
 
-from lem_models import execute, list_models
-from lem_models.integrations.nautilus.engine_data import engine_bars
-from tests.helpers.markets import hourly
-from tests.integrations.nautilus.engine import Parent, as_bars, backtest, bar_type_of, instrument_of
-
-
-@dataclass(frozen=True)
-class Market:
-    """Bars of the training period of a model, and parent orders."""
-
-    file: str
-    symbol: str
-    step: str
-    first: str
-    last: str
-    lot: str
-    tick: str
-    parents: tuple[Parent, ...]
-    calendar: str | None = None
-    exact: bool = False
-    settings: dict[str, object] = field(default_factory=dict)
-
-
-def parents(first: str, apart: str, count: int, quantity: str, caps: tuple[float, float]) -> tuple[Parent, ...]:
-    """Both sides, with a free and with a fixed end, without a cap, and with one that binds or does not."""
-    made = []
-    for number in range(count):
-        side = ("buy", "sell")[number % 2]
-        terms: dict[str, object] = {"min_periods": (1, 4, 12)[number % 3], "max_periods": 12}
-        if number % 4 > 1:
-            terms["max_participation"] = caps[number // 4 % 2]
-        terms |= {"benchmark": "twap"} if number % 5 == 3 else {}
-        terms |= {"risk_aversion": 0.4} if number % 5 == 4 else {}
-        at = pd.Timestamp(first, tz="UTC") + number * pd.Timedelta(apart)
-        made.append(Parent(at, side, quantity, terms))
-    return tuple(made)
-
-
-MARKETS = {
-    "lem-crypto-hourly": Market(
-        *("crypto_hourly.parquet", "BTCUSDT", "1h", "2022-12-20", "2023-03-10", "1", "0.01"),
-        parents("2023-03-01 06:00", "7h", 12, "400", (0.004, 0.2)),
-        exact=True,
-    ),
-    "lem-base": Market(
-        *("crypto_hourly.parquet", "ETHUSDT", "1h", "2022-03-20", "2022-06-07", "2", "0.01"),
-        parents("2022-06-01 05:00", "5h", 12, "900", (0.004, 0.2)),
-        exact=True,
-    ),
-    "lem-crypto-30min": Market(
-        *("crypto_30min.parquet", "SOLUSDT", "30min", "2024-01-20", "2024-03-12", "10", "0.01"),
-        parents("2024-03-08 16:30", "4h", 12, "3000", (0.003, 0.2)),
-        exact=True,
-    ),
-    "lem-equity-5min": Market(
-        *("equity_intraday_5min.parquet", "AAPL", "5min", "2025-07-01", "2025-08-21", "1", "0.01"),
-        parents("2025-08-19 14:05", "20min", 12, "360", (0.0002, 0.2)),
-        calendar="XNYS",
-    ),
-    "lem-dow-daily": Market(
-        *("dow_daily.parquet", "KO", "1D", "2012-10-01", "2014-05-15", "1", "0.0001"),
-        parents("2014-02-22", "7D", 6, "360", (0.000002, 0.2)),
-        calendar="XNYS",
-    ),
-}
-
-
-def in_engine(market, bars, instrument, model, **settings):
-    run = backtest(bars, instrument, market.parents, model, calendar=market.calendar, **settings)
-    run.engine.run()
-    ran = {}
-    for parent, label in zip(market.parents, run.trader.ids, strict=True):
-        assert run.reasons(label) == [], parent
-        state = run.algorithm.ledger.parent(label)
-        assert state.fallback == ""
-        assert state.filled == sum(quantity for _, quantity, _ in run.fills(label))
-        ran[label] = parent, state, run.fills(label)
-    run.engine.dispose()
-    return ran
-
-
-def in_simulator(market, bars, labels, model):
-    """Fills of the simulator: close of the bar, lots, price."""
-    rows = [
-        {"order_id": label, "symbol": bars[0].bar_type.instrument_id.value, "start": parent.at, "side": parent.side}
-        | {"amount": float(parent.quantity), "lot_size": float(market.lot)}
-        | dict(parent.parameters)
-        for parent, label in zip(market.parents, labels, strict=True)
-    ]
-    result = execute(model, as_bars(bars, calendar=market.calendar), pd.DataFrame(rows), cap_ahead=True)
-    assert result.excluded.empty
-    step = pd.Timedelta(market.step)
-    fills = {label: [] for label in labels}
-    for row in result.schedule.itertuples():
-        lots = row.fraction * float(market.parents[labels.index(row.order_id)].quantity) / float(market.lot)
-        assert lots == pytest.approx(round(lots), abs=1e-6)
-        if round(lots):
-            fills[row.order_id].append(((row.timestamp + step).value, round(lots), row.price))
-    return fills
+from lem_models import list_models
+from lem_models.execution.live import LIVE_TOLERANCE
+from tests.integrations.nautilus.engine import Parent
+from tests.integrations.nautilus.markets import MARKETS, SYNTHETIC, finer, real, synthetic
+from tests.integrations.nautilus.runs import at_close, at_vwap, in_engine, in_ledger, in_simulator, lots_of, vwap_of
 
 
 def reconcile(market, bars, instrument, model):
     ran = in_engine(market, bars, instrument, model)
     simulated = in_simulator(market, bars, list(ran), model)
     half_a_tick = float(market.tick) / 2
-    for label, (parent, _, fills) in ran.items():
-        lots = [(at, quantity / Decimal(market.lot)) for at, quantity, _ in fills]
-        assert lots == [(at, count) for at, count, _ in simulated[label]], parent
-        for (_, _, price), (_, _, vwap) in zip(fills, simulated[label], strict=True):
-            assert abs(float(price) - vwap) <= half_a_tick * (1 + 1e-6)
+    for label, order in ran.items():
+        assert lots_of(order.fills) == lots_of(simulated[label]), order.parent
+        for (_, _, price), (_, _, vwap) in zip(order.fills, simulated[label], strict=True):
+            assert abs(float(price - vwap)) <= half_a_tick * (1 + 1e-6)
     return ran
-
-
-def real(market, folder):
-    window = [
-        ("timestamp", ">=", pd.Timestamp(market.first, tz="UTC")),
-        ("timestamp", "<", pd.Timestamp(market.last, tz="UTC")),
-    ]
-    frame = pd.read_parquet(folder / market.file, filters=[("symbol", "==", market.symbol), *window])
-    instrument = instrument_of(market.symbol, lot=market.lot, tick=market.tick)
-    bars = engine_bars(frame, instrument, bar_type_of(instrument, pd.Timedelta(market.step)), with_money=market.exact)
-    return bars, instrument
 
 
 def test_every_bundled_model_has_a_market():
@@ -143,24 +41,10 @@ def test_every_bundled_model_has_a_market():
 @pytest.mark.parametrize("model", MARKETS)
 def test_on_real_bars(model, shared_data):
     market = MARKETS[model]
-    bars, instrument = real(market, shared_data)
-    ran = reconcile(market, bars, instrument, model)
-    children = [child for _, state, _ in ran.values() for child in state.children.values()]
+    ran = reconcile(market, *real(market, shared_data), model)
+    children = [child for order in ran.values() for child in order.state.children.values()]
     assert any(0 < child.filled < child.quantity for child in children)  # the volume of a bar held one back
-    assert sum(state.status == "done" for _, state, _ in ran.values()) >= len(ran) // 2
-
-
-SYNTHETIC = Market(
-    *("", "S000USDT", "1h", "", "", "0.1", "0.01"),
-    parents("2024-01-13 06:00", "5h", 8, "40", (0.004, 0.2)),
-    exact=True,
-)
-
-
-def synthetic():
-    frame = hourly(days=16).frame.query("symbol == 'S000'")
-    instrument = instrument_of("S000USDT", lot="0.1", tick="0.01")
-    return engine_bars(frame, instrument, bar_type_of(instrument, pd.Timedelta("1h")), with_money=True), instrument
+    assert sum(order.state.status == "done" for order in ran.values()) >= len(ran) // 2
 
 
 @pytest.mark.parametrize("policy", ["twap", "volume_curve", "lem-crypto-hourly"])
@@ -168,24 +52,97 @@ def test_on_synthetic_bars(policy):
     reconcile(SYNTHETIC, *synthetic(), policy)
 
 
+@pytest.mark.parametrize("policy", ["twap", "volume_curve"])
+def test_on_bars_without_volume_nothing_fills(policy):
+    quiet = ("2024-01-13 08:00", "2024-01-13 20:00", "2024-01-13 21:00", "2024-01-14 06:00")
+    ran = reconcile(SYNTHETIC, *synthetic(quiet), policy)
+    assert sum(order.state.rejections for order in ran.values()) > 4
+
+
+@pytest.mark.parametrize("model", MARKETS)
+def test_with_thousands_of_lots_the_engine_fills_what_the_ledger_decides(model, shared_data):
+    market = finer(MARKETS[model], 20)
+    bars, instrument = real(market, shared_data)
+    ran = in_engine(market, bars, instrument, model)
+    assert in_ledger(market, bars, list(ran), model, at_vwap(market, rounded=True)) == {
+        label: order.fills for label, order in ran.items()
+    }
+
+
+@pytest.mark.parametrize("model", MARKETS)
+def test_with_thousands_of_lots_and_fine_ticks_the_engine_fills_the_simulators(model, shared_data):
+    """The tick is what keeps them apart. What is left is that live decisions are rounded in other sums."""
+    market = replace(finer(MARKETS[model], 10), tick="0.0000001")
+    bars, instrument = real(market, shared_data)
+    ran = in_engine(market, bars, instrument, model)
+    simulated = in_simulator(market, bars, list(ran), model)
+    equal = 0
+    for label, order in ran.items():
+        amount, ours, theirs = (
+            Decimal(order.parent.quantity),
+            dict(lots_of(order.fills)),
+            dict(lots_of(simulated[label])),
+        )
+        assert amount / Decimal(market.lot) >= 3000
+        apart = max(abs(ours.get(at, 0) - theirs.get(at, 0)) for at in ours | theirs)
+        assert apart <= amount * Decimal(LIVE_TOLERANCE) + Decimal(market.lot)
+        equal += ours == theirs
+    assert equal >= len(ran) - 1  # all of them where this was written: another processor sums otherwise
+
+
+def explain_stock(market, bars, instrument, model, *, schedules_differ):
+    """Every fill of the stock model is a close, or a tick worse above a quarter of the volume; so are the averages."""
+    ours = in_engine(market, bars, instrument, model)
+    stock = in_engine(market, bars, instrument, model, fill_model=FillModel())
+    # The model is told of other prices, so it may decide otherwise: just what the ledger decides when it is told.
+    told = in_ledger(market, bars, list(stock), model, at_close(market))
+    assert told == {label: order.fills for label, order in stock.items()}
+    vwap, close = {bar.ts_init: vwap_of(bar) for bar in bars}, {bar.ts_init: bar.close.as_decimal() for bar in bars}
+    tick, largest, worse, moved = Decimal(market.tick), Decimal(0), 0, 0
+    for label, order in ours.items():
+        theirs = stock[label]
+        difference = average(theirs.fills) - average(order.fills)
+        # The same bars at closes and not at VWAPs, what filled a tick worse, and what was decided otherwise.
+        total = sum(quantity for _, quantity, _ in theirs.fills)
+        gap = sum(quantity * (close[at] - vwap[at]) for at, quantity, _ in theirs.fills) / total
+        slipped = sum(quantity for (at, quantity, price) in theirs.fills if price != close[at])
+        slip = slipped / total * (tick if order.parent.side == "buy" else -tick)
+        schedule = average([(at, quantity, vwap[at]) for at, quantity, _ in theirs.fills]) - average(
+            [(at, quantity, vwap[at]) for at, quantity, _ in order.fills]
+        )
+        if not schedules_differ:
+            assert lots_of(theirs.fills) == lots_of(order.fills)
+        assert abs(difference - gap - slip - schedule) <= tick / 2 * Decimal("1.000001")
+        largest, worse, moved = max(largest, abs(gap)), worse + bool(slipped), moved + bool(schedule)
+    assert largest > 5 * tick  # what is explained is more than the rounding
+    return worse, moved
+
+
+def average(fills):
+    return sum(quantity * price for _, quantity, price in fills) / sum(quantity for _, quantity, _ in fills)
+
+
 def test_the_stock_fill_model_differs_by_close_minus_vwap():
     """With TWAP both runs have the same lots, so the closes explain the whole difference."""
-    bars, instrument = synthetic()
-    market = Market(
-        *("", "S000USDT", "1h", "", "", "0.1", "0.01"),
-        tuple(Parent(each.at, each.side, "40", {"max_periods": 12}) for each in SYNTHETIC.parents),
+    market = replace(
+        SYNTHETIC, parents=tuple(Parent(p.at, p.side, "40", {"max_periods": 12}) for p in SYNTHETIC.parents)
     )
-    vwaps = {bar.ts_init: float(bar.quote_volume) / float(bar.volume) for bar in bars}
-    closes = {bar.ts_init: float(bar.close) for bar in bars}
-    ours = in_engine(market, bars, instrument, "twap")
-    stock = in_engine(market, bars, instrument, "twap", fill_model=FillModel())
-    largest = 0.0
-    for label, (parent, _, fills) in ours.items():
-        theirs = stock[label][2]
-        assert [(at, quantity) for at, quantity, _ in fills] == [(at, quantity) for at, quantity, _ in theirs]
-        weights = [float(quantity) / float(parent.quantity) for _, quantity, _ in fills]
-        difference = sum(w * float(b[2] - a[2]) for w, a, b in zip(weights, fills, theirs, strict=True))
-        explained = sum(w * (closes[at] - vwaps[at]) for w, (at, _, _) in zip(weights, fills, strict=True))
-        assert difference == pytest.approx(explained, abs=0.005 + 1e-9)
-        largest = max(largest, abs(explained))
-    assert largest > 0.05  # what is explained is more than the rounding
+    worse, _ = explain_stock(market, *synthetic(), "twap", schedules_differ=False)
+    assert worse == 0
+
+
+@pytest.mark.parametrize("model", MARKETS)
+def test_the_stock_fill_model_is_explained_on_real_bars(model, shared_data):
+    """Orders of two hours' volume: above a quarter of the volume of a bar the rest fills a tick worse."""
+    market = MARKETS[model]
+    bars, instrument = real(market, shared_data)
+    volumes = sorted(bar.volume.as_decimal() for bar in bars)
+    size = int(2 * volumes[len(volumes) // 2] / Decimal(market.lot)) * Decimal(market.lot)
+    larger = []
+    for parent in market.parents:
+        terms = {name: value for name, value in parent.parameters.items() if name != "max_participation"}
+        larger.append(replace(parent, quantity=str(size), parameters=terms))
+    larger[0] = replace(larger[0], parameters=larger[0].parameters | {"max_participation": 0.5})
+    market = replace(market, parents=tuple(larger))
+    worse, _ = explain_stock(market, bars, instrument, model, schedules_differ=True)
+    assert worse >= len(larger) // 3

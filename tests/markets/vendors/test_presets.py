@@ -49,6 +49,7 @@ class Case:
 
 
 CASES = {
+    "binance spot, a year": Case("binance-spot", "BTCUSDT-1h-2024.csv", f"{KLINE}\n{KLINE_LATER}\n", "BTCUSDT", BTC),
     "binance spot": Case("binance-spot", "BTCUSDT-1h-2024-05.csv", f"{KLINE}\n{KLINE_LATER}\n", "BTCUSDT", BTC),
     "binance spot, microseconds": Case(
         "binance-spot",
