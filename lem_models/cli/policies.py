@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lem_models.cli.options import Completed
 from lem_models.cli.output import note
-from lem_models.errors import ConfigError
+from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,17 +86,16 @@ def named_policy(name: str) -> Policy:
     """Load a policy by name, or the user's own from a Python file, ``file.py:Name``. The file is run.
 
     Raises:
-        UnknownNameError: No policy and no model has this name; the error names the closest ones.
-        ConfigError: There is no such file or folder, or the file does not define the name.
+        UnknownNameError: No policy, no model and no folder has this name; the error names the closest ones.
+        ConfigError: There is no such file, or the file does not define the name.
     """
     from lem_models.baselines import load_policy
+    from lem_models.hub.models.resolve import is_path, no_folder
 
     file, _, attribute = name.rpartition(":")
     if not file.endswith(".py"):
-        if name.startswith(("./", "../", "/", "~")) and not Path(name).is_dir():
-            raise ConfigError(
-                f"there is no folder {name}: a path names the folder of a model (see `lem list` for names)"
-            )
+        if is_path(name) and not Path(name).is_dir():
+            raise UnknownNameError(no_folder(name))
         return load_policy(name)
     spec = importlib.util.spec_from_file_location("users_policy", file)
     if spec is None or spec.loader is None or not Path(file).is_file():

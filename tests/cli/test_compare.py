@@ -1,6 +1,7 @@
 """lem compare: two policies or two results on the same orders."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 from lem_models import synthetic_bars
 from lem_models.cli.app import app
 from lem_models.errors import ConfigError, OrderError
+from lem_models.hub.models.registry import bundled_folder
 from lem_models.statistics.dominance import paired_comparison
 
 runner = CliRunner()
@@ -86,6 +88,21 @@ def test_models_are_compared_on_the_days_that_chose_them(tmp_path):
         compare("lem-crypto-hourly", "twap", *options, "--start", "2024-01-01", "--end", "2025-01-01").stdout
     )
     assert asked["first"] >= "2024-01-01"
+
+
+def test_a_fine_tuned_model_meets_its_parent_on_its_own_days_of_validation(tmp_path):
+    """The days of the parent lie before the bars: only those of the fine-tuned model count."""
+    synthetic_bars(symbols=1, days=60, seed=1, start="2024-11-20").write(tmp_path / "bars.parquet")
+    shutil.copytree(bundled_folder("lem-crypto-hourly"), tmp_path / "tuned")
+    config = tmp_path / "tuned" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "unseen_from": {"1h": "2025-01-10"}}))
+    data = {"train_end": "2024-12-20", "validation_end": "2025-01-10", "held_out": []}
+    (tmp_path / "tuned" / "run.json").write_text(json.dumps({"recipe": {"data": [data]}}))
+    options = ["--data", tmp_path / "bars.parquet", "--limit", 40, "--max-periods", 6, "--min-periods", "2", "--json"]
+    result = compare(tmp_path / "tuned", "lem-crypto-hourly", *options)
+    assert result.exit_code == 0, result.output
+    assert "orders from 2024-12-20 before 2025-01-10" in result.stderr
+    assert json.loads(result.stdout)["orders"] == 40
 
 
 @pytest.mark.parametrize(

@@ -300,8 +300,9 @@ def _warn_of_training_days(bars: Bars, policies: dict[str, Policy]) -> None:
 def _days(bars: Bars, policies: dict[str, Policy]) -> tuple[str | None, str | None]:
     """Days that chose the models, but did not train them; all days for policies without a training.
 
-    Where the days of the validation are not recorded, or the bars do not reach them, orders end before the first day
-    that no model has seen, unless all bars are later.
+    Only models whose days reach into the bars count: a fine-tuned one, and not a parent from before. Where the days of
+    the validation are not recorded, or the bars do not reach them, orders end before the first day that no model has
+    seen, unless all bars are later.
     """
     import pandas as pd
 
@@ -310,12 +311,17 @@ def _days(bars: Bars, policies: dict[str, Policy]) -> tuple[str | None, str | No
     from lem_models.modeling.model import LEMModel
 
     frequency = clock(bars.frequency)
-    models = [policy for policy in policies.values() if isinstance(policy, LEMModel)]
-    unseen = [day for model in models if (day := model.config.first_unseen(frequency)) is not None]
-    if not unseen or pd.Timestamp(min(unseen), tz="UTC").value <= bars.timestamp.min():
+    first = bars.timestamp.min()
+    unseen = {
+        model: str(day)
+        for model in policies.values()
+        if isinstance(model, LEMModel) and (day := model.config.first_unseen(frequency)) is not None
+    }
+    seen = {model: day for model, day in unseen.items() if pd.Timestamp(day, tz="UTC").value > first}
+    if not seen:
         return None, None
-    known = [validation_days(model, frequency) for model in models]
-    end = str(min(unseen))
+    known = [validation_days(model, frequency) for model in seen]
+    end = min(seen.values())
     begins = [days[0] for days in known if days is not None and days[0] < end]
     begin = max(begins, default=None)
     if begin is not None and pd.Timestamp(begin, tz="UTC").value >= bars.timestamp.max():

@@ -73,7 +73,7 @@ def explanation_text(
     """One paragraph; see :class:`~lem_models.evaluation.explain.explanation.Explanation`."""
     sentences = [_decision(model, order, period, bar, filled, answer)]
     place = 0 if target == "fraction" else 1
-    sentences.append(_causes(target, reference[place], attributions))
+    sentences.append(_causes(target, reference[place], attributions, finishes=answer.finishes))
     sentences += [_counterfactual(counterfactuals, answer, target)] if len(counterfactuals) else []
     sentences += [_future(forecast)] if forecast is not None else []
     return " ".join([*sentences, *(note[:1].upper() + note[1:].rstrip(".") + "." for note in notes), ATTENTION_NOTE])
@@ -105,12 +105,12 @@ def _decision(
     return begin + f"trades {_percent(answer.fraction)} of the order ({pace_text}) and goes on ({may})."
 
 
-def _causes(target: str, reference: float, attributions: pd.DataFrame) -> str:
-    what = "the fraction" if target == "fraction" else "the probability of finishing"
+def _causes(target: str, reference: float, attributions: pd.DataFrame, *, finishes: bool) -> str:
+    what = _what(target, finishes=finishes)
     total = float(attributions[target].sum())
     begin = (
-        f"Against average bars and an order on its volume curve in a still market, where {what} would be "
-        f"{_percent(reference)}, it is {_points(total)} percentage points"
+        f"With average bars and an order on its volume curve in a still market {what} would be {_percent(reference)}; "
+        f"it is {_percent(reference + total)}, {_points(total)} percentage points"
     )
     shown = attributions.assign(size=attributions[target].abs())
     shown = shown[shown["size"] >= _LEAST].sort_values("size", ascending=False, kind="stable").head(_MOST_CAUSES)
@@ -118,6 +118,13 @@ def _causes(target: str, reference: float, attributions: pd.DataFrame) -> str:
         return begin + "; no input moves it."
     parts = [f"{input_label(row['name'])} {_points(row[target])}" for row in shown.to_dict("records")]
     return begin + f"; the largest contributions, in percentage points: {', '.join(parts)}."
+
+
+def _what(target: str, *, finishes: bool) -> str:
+    """What is attributed. Where the model finishes, its fraction is what it would trade if it went on."""
+    if target == "finish":
+        return "the probability of finishing"
+    return "the fraction that it would trade if it went on" if finishes else "the fraction"
 
 
 def _counterfactual(counterfactuals: pd.DataFrame, answer: Answer, target: str) -> str:
@@ -130,7 +137,7 @@ def _counterfactual(counterfactuals: pd.DataFrame, answer: Answer, target: str) 
     outcome = ""
     if turned:
         outcome = ", and it would finish" if not answer.finishes else ", and it would go on"
-    what = "the fraction" if target == "fraction" else "the probability"
+    what = _what(target, finishes=answer.finishes)
     return f"If {largest['label']}, {what} would be {_percent(value)}{outcome}."
 
 

@@ -20,13 +20,14 @@ from pathlib import Path
 
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
 from lem_models.guard.hub_ids import is_hub_id
+from lem_models.guard.text import shown
 from lem_models.hub.client import ask, is_offline
 from lem_models.hub.models.folder import missing_files
 from lem_models.hub.models.registry import bundled_folder, bundled_names
 from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
-__all__ = ["resolve"]
+__all__ = ["is_path", "no_folder", "resolve"]
 
 _FILES = (CONFIG_NAME, WEIGHTS_NAME)
 _LARGEST_HEADER = 1 << 24
@@ -73,8 +74,27 @@ def resolve(
             raise _no_model(f"the folder {folder}", missing, hides)
         return folder
     if not is_hub_id(name):
+        if is_path(name):
+            raise UnknownNameError(no_folder(name))
         raise UnknownNameError.among("model", name, bundled_names())
     return _from_hub(name, revision, token, cache_dir, local_files_only)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path: ``./model``, ``../model``, ``/models/mine``, ``~/model``, ``a/b/c``."""
+    return name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name
+
+
+def no_folder(name: str) -> str:
+    """Sentence about a path where no model is, with folders beside it that have a similar name."""
+    folder = Path(name)
+    try:
+        beside = [each.name for each in folder.parent.iterdir() if each.is_dir()]
+    except OSError:
+        return f"there is no folder {shown(name)}, and none {shown(str(folder.parent))} either"
+    close = get_close_matches(folder.name, beside, n=2, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(shown(str(folder.parent / each)) for each in close)}?" if close else ""
+    return f"there is no folder {shown(name)}{hint}"
 
 
 def _no_revision(revision: str | None, what: str) -> None:

@@ -264,6 +264,16 @@ def test_words_and_json(explained):
     assert repr(explained).startswith("Explanation(order 'a', period 2: fraction 0.")
 
 
+def test_the_fraction_of_a_model_that_finishes_is_what_it_would_trade_if_it_went_on():
+    """A probability of exactly one has no slope, so the fraction is attributed."""
+    ends = planted(lambda context, state: torch.full_like(state.remaining, 99.0 if state.period == 2 else -9.0))
+    result = executed(ends)
+    finishing = ends.explain(result, "a", period=2, paths=0)
+    assert (finishing.answer.finishes, finishing.target) == (True, "fraction")
+    assert "the fraction that it would trade if it went on would be" in str(finishing)
+    assert "if it went on" not in str(ends.explain(result, "a", period=1, paths=0))
+
+
 def test_the_period_by_default():
     """The choice to finish; without one, the decision that is furthest from an even pace."""
     ends = planted(lambda context, state: torch.full_like(state.remaining, 9.0 if state.period == 2 else -9.0))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import hf_hub_download
 
+from lem_models.cli.policies import named_policy
 from lem_models.errors import ConfigError, HubError, LEMError, UnknownNameError, WeightsError
 from lem_models.guard.hub_ids import is_hub_id
 from lem_models.hub.models.registry import bundled_folder
@@ -64,6 +65,23 @@ def test_a_path_is_never_asked_of_the_hub(hub, published, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownNameError, match="is not a model"):
         resolve(Path(NAME))
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./lem-tunde", r"there is no folder './lem-tunde'; did you mean 'lem-tuned'\?"),
+        ("./other", r"there is no folder './other'$"),
+        ("nowhere/deep/model", "there is no folder 'nowhere/deep/model', and none 'nowhere/deep' either"),
+    ],
+)
+def test_a_wrong_path_comes_with_the_closest_folder(hub, saved, tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(saved, "lem-tuned")
+    for read in (LEMModel.from_pretrained, named_policy):
+        with pytest.raises(UnknownNameError, match=message):
+            read(name)
     assert hub.requests == []
 
 
