@@ -89,6 +89,7 @@ def capacity_curve(
     reference: str = "twap",
     rows: Mapping[str, npt.NDArray[np.bool_]] | None = None,
     market: Market | None = None,
+    overall: bool = False,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
@@ -104,6 +105,7 @@ def capacity_curve(
         reference: Policy that the others are compared with, order by order.
         rows: Orders of each result that count, bool [orders]; default all.
         market: Market of the results, to compute its features only once.
+        overall: Also rows of all orders together, before those of the groups, with missing keys.
         level: Coverage of the intervals.
         draws: Draws of the bootstrap.
         seed: Seed of the draws.
@@ -132,14 +134,15 @@ def capacity_curve(
     bars = next(iter(at_sizes.values()))[0].bars
     market = Market(bars) if market is None else market
     measured = {name: _measured(each, models, market) for name, each in at_sizes.items()}
-    tables = []
+    names, tables = key_names(by), []
     for name, each in at_sizes.items():
         orders, values = with_ends(tables_of[name], bars), measured[name]
         gains = None
         if name != reference and reference in at_sizes:
             gains = _gains(values, orders, measured[reference], tables_of[reference])
         bootstrap = OrderBootstrap(orders, draws, seed)
-        for keys, group in groups(orders, by):
+        everything = [(pd.DataFrame({key: [pd.NA] for key in names}), np.arange(len(orders)))]
+        for keys, group in [*(everything if overall and names else []), *groups(orders, by)]:
             table = _curve([value.iloc[group] for value in values], sizes)
             net = pd.concat([value.iloc[group][_net()] for value in values], axis=1)
             table["low_bps"], table["high_bps"] = bootstrap.means(net, group).interval(level)
@@ -152,10 +155,10 @@ def capacity_curve(
                 table["difference_bps"] = some.mean().to_numpy()
                 table["difference_low_bps"], table["difference_high_bps"] = bootstrap.means(some, group).interval(level)
             table.insert(0, "policy", name)
-            for key in reversed(key_names(by)):
+            for key in reversed(names):
                 table.insert(1, key, keys[key].iloc[0])
             tables.append(table)
-    return pd.concat(tables, ignore_index=True)[["policy", *key_names(by), *CAPACITY_COLUMNS]]
+    return pd.concat(tables, ignore_index=True)[["policy", *names, *CAPACITY_COLUMNS]]
 
 
 def _some(result: ExecutionResult, rows: npt.NDArray[np.bool_]) -> ExecutionResult:

@@ -70,6 +70,14 @@ def test_some_orders_have_the_curve_that_they_have_alone(results):
     assert (some["orders"] < len(rows["twap"]) / 2).all()
 
 
+def test_all_orders_together_stand_before_their_groups(results):
+    both = capacity_curve(results, COSTS, SIZES, "side", overall=True, **DRAWS)
+    together = both["side"].isna()
+    for found, by in ((both[together].drop(columns="side"), None), (both[~together], "side")):
+        expected = capacity_curve(results, COSTS, SIZES, by, **DRAWS)
+        pd.testing.assert_frame_equal(found.reset_index(drop=True), expected, check_dtype=False)
+
+
 def test_gross_and_net_against_every_price_by_hand():
     orders = pd.DataFrame(
         {

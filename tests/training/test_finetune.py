@@ -526,6 +526,16 @@ def test_a_sentence_for_every_verdict(usual):
         assert (word == "BETTER") != ("ept" in some.sentence or "Keep" in some.sentence)
 
 
+def test_a_better_utility_without_better_means_says_so(usual):
+    run = replace(usual.run, best_utility=usual.run.start_utility + 1)
+    for verdict, is_said in (("no measurable difference", True), ("better at equal or lower risk", False)):
+        differences = usual.comparison.differences.assign(verdict=verdict)
+        comparison = replace(usual.comparison, low=1.2e-5, high=0.0041, differences=differences)
+        sentence = replace(usual, run=run, comparison=comparison).sentence
+        assert "95 % interval +1.2e-05 to +0.0041" in sentence
+        assert ("mean slippages alone show no measurable difference" in sentence) == is_said
+
+
 def test_the_folder_of_the_start_is_no_folder_for_the_new_model(month, small, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "lem_models.training.finetune.run.train", lambda *_, **__: pytest.fail("the start is overwritten")

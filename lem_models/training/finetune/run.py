@@ -100,14 +100,13 @@ class FinetuneResult:
         comparison = self.comparison
         numbers = (
             f"mean utility {comparison.utility_before:.4f} before, {comparison.utility_after:.4f} after, difference "
-            f"{comparison.difference:+.4f}, 95 % interval {comparison.low:+.4f} to "
-            f"{comparison.high:+.4f}"
+            f"{comparison.difference:+.2g}, 95 % interval {comparison.low:+.2g} to {comparison.high:+.2g}"
         )
         name = self.start.name
         if self.verdict == "better":
-            return f"BETTER on the test part than {name}: {numbers}."
+            return f"BETTER on the test part than {name}: {numbers}.{comparison.means_in_words}"
         if self.verdict == "worse":
-            return f"WORSE on the test part than {name}: {numbers}. Keep {name}."
+            return f"WORSE on the test part than {name}: {numbers}.{comparison.means_in_words} Keep {name}."
         if self.verdict == "start kept":
             return (
                 f"START KEPT: no checkpoint had a better validation utility than {name} ({self.run.best_utility:.4f} "

@@ -113,6 +113,13 @@ class Comparison:
             return "better"
         return "worse" if self.high < 0 else "no measurable difference"
 
+    @property
+    def means_in_words(self) -> str:
+        """What has to stand behind the verdict where no mean slippage shows it; empty where one does."""
+        if not self.differences["verdict"].str.startswith("no measurable difference").all():
+            return ""
+        return " The mean slippages alone show no measurable difference: the utility also counts risk."
+
 
 def comparison_settings(
     horizon: int, *, start: date, costs: CostModel | None = None, limit: int = 20_000, seed: int = 0
@@ -221,15 +228,13 @@ def improvements_by_price(
     names = {"net_bps": "mean_bps", "low_bps": "low_bps", "high_bps": "high_bps"}
     changes = {f"difference_{column}": column for column in ("low_bps", "high_bps")} | {"difference_bps": "mean_bps"}
     tables = []
-    keys: Sequence[list[str]] = ([], _BY)
     for label, model, size in (("gross", CostModel(), 0.0), ("net", costs, costs.order_size or 0.0)):
-        for by in keys:
-            executed = dict(results) | (dict(sized) if size else {})
-            curve = capacity_curve(executed, model, (size,), by, reference=BEFORE, market=market, seed=seed)
-            same = ["policy", *by, "against", "orders"]
-            change = curve[curve["policy"] == AFTER].assign(policy=CHANGE)
-            for table, columns in ((curve, names), (change, changes)):
-                tables.append(table[[*same, *columns]].rename(columns=columns).assign(costs=label))
+        executed = dict(results) | (dict(sized) if size else {})
+        curve = capacity_curve(executed, model, (size,), _BY, reference=BEFORE, market=market, overall=True, seed=seed)
+        change = curve[curve["policy"] == AFTER].assign(policy=CHANGE)
+        for table, columns in ((curve, names), (change, changes)):
+            tables.append(table[["policy", *_BY, "against", "orders", *columns]].rename(columns=columns))
+            tables[-1]["costs"] = label
     stacked = pd.concat(tables, ignore_index=True)
     ordered: pd.DataFrame = stacked[
         ["policy", "min_periods", "costs", "against", "orders", "mean_bps", "low_bps", "high_bps"]
