@@ -17,7 +17,7 @@ import lem_models
 from lem_models import Bars, Order, execute, synthetic_bars
 from lem_models.cli.app import app, main
 from lem_models.cli.commands.models.listing import print_models
-from lem_models.errors import BarsError, ConfigError, LEMError, OrderError
+from lem_models.errors import BarsError, ConfigError, LEMError, OrderError, UnknownNameError
 from lem_models.execution.execute import NO_SYMBOL
 from lem_models.hub.models.zoo import list_models
 from lem_models.markets.download import record_of
@@ -605,5 +605,5 @@ def test_a_path_to_no_model_is_called_a_path(tmp_path, data):
     (tmp_path / "orders.csv").write_text("symbol,side,start,max_periods\nX,buy,2024-01-10T00:00Z,3\n")
     files = ["--data", str(data), "--orders", str(tmp_path / "orders.csv")]
     failed = runner.invoke(app, ["execute", *files, "--model", str(tmp_path / "tunde"), "--out", str(tmp_path / "out")])
-    assert isinstance(failed.exception, ConfigError)
-    assert f"there is no folder {tmp_path / 'tunde'}" in str(failed.exception)
+    assert isinstance(failed.exception, UnknownNameError)
+    assert str(failed.exception).startswith(f"there is no folder '{tmp_path}/")

@@ -38,6 +38,29 @@ def test_amounts_in_words(text, symbol, value, target):
     assert (amount.value, amount.target) == (Decimal(value), target)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lotsize", "did you mean 'lot_size'?"),
+        ("max_periods", "did you mean 'max_duration'?"),
+        ("order_id", "did you mean 'id'?"),
+        ("notional", 'amount = "40 BTC"'),
+        ("qty", 'amount = "40 BTC"'),
+        ("colour", "known: symbol"),
+    ],
+)
+def test_an_unknown_field_comes_with_the_one_that_is_meant(name, hint):
+    with pytest.raises(OrderError, match="known field") as error:
+        DeskOrder(**ORDER, **{name: 1})
+    assert hint in str(error.value)
+
+
+def test_a_participation_may_be_written_in_per_cent():
+    assert DeskOrder(**ORDER, amount=4, max_participation="7 %").max_participation == 0.07
+    with pytest.raises(OrderError, match=r"max_participation must be a number"):
+        DeskOrder(**ORDER, amount=4, max_participation="ten%")
+
+
 @pytest.mark.parametrize("text", ["40 ETH", "1,50 BTC", "forty BTC", "40 BTC now", "-4 BTC", ""])
 def test_amounts_are_never_guessed(text):
     with pytest.raises(OrderError):

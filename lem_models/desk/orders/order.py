@@ -21,7 +21,7 @@ from lem_models.desk.orders.times import check_duration, check_time
 from lem_models.errors import LEMError, OrderError
 from lem_models.guard.settings import Settings
 from lem_models.guard.text import shown
-from lem_models.orders.fields import read_choice, read_symbol
+from lem_models.orders.fields import meant_field, read_choice, read_symbol
 from lem_models.orders.rules import Benchmark, Side, Target
 
 __all__ = ["DeskOrder"]
@@ -29,6 +29,14 @@ __all__ = ["DeskOrder"]
 _DECIMALS = ("lot_size", "tick_size", "min_notional", "min_quantity")
 _MOST_LABEL = 120
 _MOST_LOTS = 10**18
+_NAMES_HERE = {
+    "order_id": "id",
+    "min_periods": "min_duration",
+    "max_periods": "max_duration",
+    "quantity": "amount",
+    "notional": "amount",
+}
+"""Fields of an order for policies (:mod:`lem_models.orders`), and what a trader calls them."""
 
 
 class DeskOrder(Settings):
@@ -53,8 +61,8 @@ class DeskOrder(Settings):
         tick_size: Step of the venue's prices, which ``Decision.limit_price`` rounds to.
         min_notional: Smallest value of a child order, in money.
         min_quantity: Smallest quantity of a child order, in units.
-        max_participation: Largest part of a bar's volume to trade: of the expected volume beforehand, and of the
-            realised volume while the bar runs.
+        max_participation: Largest part of a bar's volume to trade, ``0.1`` or ``"10%"``: of the expected volume
+            beforehand, and of the realised volume while the bar runs.
         risk_aversion: Weight of the squared slippage. Default: the policy's own.
         calendar: Calendar of the bars, such as ``"XNYS"`` or ``"24/7"``. Default: as the history is read.
         hold_open: Whether what a child order has not filled when its bar closes stays reserved until
@@ -100,13 +108,7 @@ class DeskOrder(Settings):
         given = {name: value for name, value in data.items() if value is not None}
         unknown = [name for name in given if name not in type(self).model_fields]
         if unknown:
-            close = get_close_matches(str(unknown[0]).lower(), list(type(self).model_fields), n=1)
-            meant = f"did you mean {close[0]!r}? known" if close else "known"
-            raise OrderError(
-                f"unknown field {shown(unknown[0])}; {meant}: {', '.join(type(self).model_fields)}",
-                field=str(unknown[0]),
-                rule="known field",
-            )
+            raise _unknown_field(str(unknown[0]), list(type(self).model_fields))
         for name in ("symbol", "side", "amount"):
             if name not in given:
                 raise OrderError(f"the {name} is missing", field=name, rule="required")
@@ -214,6 +216,18 @@ class DeskOrder(Settings):
             )
 
 
+def _unknown_field(name: str, known: list[str]) -> OrderError:
+    """The error for a name that is no field, with the field that the name resembles or stands for."""
+    field = meant_field(name)
+    field = _NAMES_HERE.get(field or "", field)
+    if field == "amount":
+        hint = 'the size is amount = "40 BTC" in units, or "100000 USD" in money; known'
+    else:
+        close = [field] if field in known else get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {close[0]!r}? known" if close else "known"
+    return OrderError(f"unknown field {shown(name)}; {hint}: {', '.join(known)}", field=name, rule="known field")
+
+
 def _read_size(given: dict[str, Any]) -> None:
     """Replace the amount by its number, its target and its unit; read the other decimal numbers."""
     amount = read_amount(given["amount"], given["symbol"])
@@ -232,7 +246,14 @@ def _read_size(given: dict[str, Any]) -> None:
             given[name] = decimal_of(given[name], name)
     for name in ("max_participation", "risk_aversion"):
         if name in given:
-            given[name] = float(decimal_of(given[name], name))
+            given[name] = float(_part(given[name], name))
+
+
+def _part(value: object, field: str) -> Decimal:
+    """A number, or the fraction that is written as per cent."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        return decimal_of(value.strip()[:-1], field) / 100
+    return decimal_of(value, field)
 
 
 def _label(value: object, field: str) -> str:

@@ -61,7 +61,7 @@ def resolve(
     """
     if not isinstance(name, str | Path) or not str(name):
         raise UnknownNameError(f"a model is a bundled name, a folder or a Hub id; got {name!r}")
-    folder = Path(name)
+    folder = _place(name)
     if isinstance(name, str) and name in bundled_names():
         _no_revision(revision, f"{name!r} is bundled with the package")
         return bundled_folder(name)
@@ -85,9 +85,13 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name
 
 
+def _place(name: str | Path) -> Path:
+    return Path(os.path.expanduser(name)) if isinstance(name, str) else name
+
+
 def no_folder(name: str) -> str:
     """Sentence about a path where no model is, with folders beside it that have a similar name."""
-    folder = Path(name)
+    folder = _place(name)
     try:
         beside = [each.name for each in folder.parent.iterdir() if each.is_dir()]
     except OSError:

@@ -79,6 +79,8 @@ def test_a_path_is_never_asked_of_the_hub(hub, published, tmp_path, monkeypatch)
 def test_a_wrong_path_comes_with_the_closest_folder(hub, saved, tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(saved, "lem-tuned")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert LEMModel.from_pretrained("~/lem-tuned").source == Path(tmp_path / "lem-tuned")
     for read in (LEMModel.from_pretrained, named_policy):
         with pytest.raises(UnknownNameError, match=message):
             read(name)
