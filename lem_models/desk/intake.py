@@ -236,8 +236,8 @@ class Intake:
             worth = f", {most * value:,.0f} {order.unit}".rstrip() + " at the last close," if order.is_notional else ""
             raise OrderError(
                 f"the order is {share:.1%} of the volume expected in its {len(expected)} bars, and max_participation "
-                f"is {order.max_participation:.1%}: {_few(most)} {order.symbol}{worth} can be traded. Take less, give it more "
-                "time, or say allow_incomplete",
+                f"is {order.max_participation:.1%}: {_few(most)} {order.symbol}{worth} can be traded. Take less, give "
+                "it more time, or say allow_incomplete",
                 field="max_participation",
                 rule="max_participation",
                 order_id=order.id,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lem_models import CostModel, Decision, Order, execute, load_policy, synthetic_bars
+from lem_models import CostModel, Decision, Order, execute, list_policies, load_policy, synthetic_bars
 from lem_models.errors import BarsError, OrderError, PolicyError, UnknownNameError
 from lem_models.execution.policy import Policy
 from lem_models.execution.session import LiveSession
@@ -211,10 +211,16 @@ def _replayed(policy, order, bars, *, as_rows):
 
 
 NAMES = (*KINDS, "short blocks", "two layers", "looking", "bare")
+_OWN_MARKETS = ("hourly", "sessions", "5-minute sessions", "daily")
+# Models stream: every one in every market. Other policies meet two kinds of market; the slow tests have the others.
+_LIVE = [
+    pytest.param(name, market, marks=() if name not in list_policies() or (row + column) % 2 == 0 else pytest.mark.slow)
+    for row, name in enumerate(NAMES)
+    for column, market in enumerate(_OWN_MARKETS)
+]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("market", ["hourly", "sessions", "5-minute sessions", "daily"])
+@pytest.mark.parametrize(("name", "market"), _LIVE)
 def test_many_orders_of_every_kind_go_live_as_in_hindsight(name, market):
     policy, bars = _policy(name), _market(market)
     horizon = getattr(policy, "horizon", None) or 12

@@ -55,7 +55,7 @@ def onnx_file(model, tmp_path_factory):
 
 def eager_parity(model, frequency, slots=None, **settings):
     step = LiveStep(model, layout_of(model, frequency, slots))
-    wanted = {"decisions": 150, "rows": 8, "symbols": 2, **settings}
+    wanted = {"decisions": 60, "rows": 4, "symbols": 2, **settings}
     return parity(model, frequency, lambda rows: Graph.eager(step, rows), history=step.history, **wanted)
 
 

@@ -21,13 +21,13 @@ FIRST = 280
 
 
 def _weekdays() -> Bars:
-    frame = synthetic_bars(symbols=1, days=650, frequency="1D", seed=4).frame
+    frame = synthetic_bars(symbols=1, days=590, frequency="1D", seed=4).frame
     kept = (frame["timestamp"].dt.day_of_week < 5) & (frame["timestamp"].dt.day_of_year % 61 != 3)
     return Bars.from_frame(frame[kept].reset_index(drop=True), calendar="sessions")
 
 
 def _early_closes() -> Bars:
-    bars = sessions(60, "30min")
+    bars = sessions(48, "30min")
     frame = bars.frame
     closed = (frame["timestamp"].dt.day % 4 == 0) & (frame["timestamp"].dt.hour >= 18)
     return rebuilt(bars, frame[~closed].reset_index(drop=True))
@@ -37,7 +37,7 @@ MARKETS = {
     "hourly": lambda: hourly(18, 1),
     "idle bars": lambda: perturbed(hourly(18, 1), np.arange(432), silent=0.2),
     "5-minute sessions": lambda: sessions(),
-    "half-hourly sessions": lambda: sessions(60, "30min"),
+    "half-hourly sessions": lambda: sessions(44, "30min"),
     "early closes": _early_closes,
     "weekdays": _weekdays,
 }
