@@ -137,7 +137,12 @@ class Decision:
             what = f"{units(self.quantity)} {unit}"
         text = f"{self.side} {what} {times}"
         text += f" ({', '.join(note for note in notes if note)})" if any(notes) else ""
-        text += f"; {(money_text if self.is_notional else units)(self.left)} {unit} left"
+        if self.is_notional:
+            # Units of twelve digits leave a dust of money, which is nothing to read.
+            left = money_text(self.left if self.left > self.notional * _DUST else Decimal())
+        else:
+            left = units(self.left)
+        text += f"; {left} {unit} left"
         if self.finish:
             return f"{text}; finishing"
         if self.may_finish >= end:
@@ -148,4 +153,5 @@ class Decision:
         return text
 
 
+_DUST = Decimal("1e-8")
 _PERMIL = Decimal("0.001")

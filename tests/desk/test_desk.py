@@ -216,6 +216,20 @@ def test_money_is_spent_to_the_lot():
     assert "USD left" in str(decision)
 
 
+def test_the_dust_that_units_leave_of_money_is_nothing_to_read():
+    desk, label = desk_with(amount="30000 USD", min_duration="1h", max_duration="5h")
+    said = []
+    for number, bar in zip(range(5), rows(), strict=False):
+        decision = desk.decision(label)
+        if decision is None:
+            break
+        said.append(str(decision))
+        desk.fill(label, decision.quantity, desk.state.market["S000"].close, f"{number}")
+        desk.observe(bar)
+    assert "; 0 USD left" in said[-1]
+    assert not any("0.000" in text for text in said)
+
+
 def test_the_cap_holds_beforehand():
     desk, label = desk_with(amount=100_000, max_participation=0.02, allow_incomplete=True)
     for number, bar in zip(range(6), rows(), strict=False):
