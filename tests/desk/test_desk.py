@@ -217,7 +217,7 @@ def test_money_is_spent_to_the_lot():
 
 
 def test_the_dust_that_units_leave_of_money_is_nothing_to_read():
-    desk, label = desk_with(amount="30000 USD", min_duration="1h", max_duration="5h")
+    desk, label = desk_with(amount="30000 USD", lot_size=None, min_duration="1h", max_duration="5h")
     said = []
     for number, bar in zip(range(5), rows(), strict=False):
         decision = desk.decision(label)
