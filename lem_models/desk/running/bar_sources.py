@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +28,7 @@ __all__ = ["BarFiles", "BarSource", "closed_by"]
 _SUFFIXES = (".arrow", ".parquet", ".csv", ".csv.gz", ".txt", ".json", ".zip")
 _REVISED = 500  # last bars of a symbol that are looked through for other numbers
 _SKEW = 2 * 10**9  # nanoseconds that clocks may differ by
+_NUMBER = re.compile(r"\d[\d,.]*")
 _COLUMNS = ("timestamp", *VALUES)
 
 
@@ -76,6 +79,7 @@ class BarFiles:
         self._seen: tuple[tuple[str, int, int, int], ...] = ()
         self._unended: tuple[tuple[str, int, int, int], ...] = ()
         self._message = ""
+        self._warned: set[str] = set()
         self._handed: dict[str, pd.DataFrame] = {}
         self._bars: Bars | None = None
         self._reload(first=True)
@@ -129,7 +133,7 @@ class BarFiles:
                 self._unended = stamps
                 return []
             where = self.place / f"*{_suffix(files[0])}" if self.place.is_dir() else self.place
-            self._bars = self._read(where)
+            self._bars = self._read_warning_once(where)
             self._seen = stamps
             self._message = ""
         except (LEMError, OSError, ValueError) as error:
@@ -141,6 +145,18 @@ class BarFiles:
             self._message = text
             return [text]
         return []
+
+    def _read_warning_once(self, where: Path) -> Bars:
+        """Read; a file that grows by a bar is warned of only if the warning differs in more than its numbers."""
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            bars = self._read(where)
+        for each in heard:
+            text = _NUMBER.sub("", str(each.message))
+            if text not in self._warned:
+                self._warned.add(text)
+                warnings.warn(each.message, stacklevel=2)
+        return bars
 
     def _new(self, bars: Bars) -> list[pd.DataFrame]:
         """New bars, and those that came again with other numbers, by their moment."""

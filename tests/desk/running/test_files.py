@@ -1,6 +1,7 @@
 """Files that a running desk reads: orders, fills, bars."""
 
 import json
+import warnings
 from decimal import Decimal
 
 import pandas as pd
@@ -10,7 +11,7 @@ from lem_models import Bars, synthetic_bars
 from lem_models.desk.running.bar_sources import BarFiles, closed_by
 from lem_models.desk.running.fill_files import FillFile
 from lem_models.desk.running.orders_file import read_desk_orders
-from lem_models.errors import BarsError, ConfigError, OrderError
+from lem_models.errors import BarsError, BarsWarning, ConfigError, OrderError
 
 HOUR = 3600 * 10**9
 
@@ -171,6 +172,19 @@ def test_a_bar_that_is_open_is_held_back(tmp_path, bars):
     assert seen(source.poll()[0]) == [("A", last + HOUR)]
     with pytest.raises(BarsError):
         closed_by(bars, 0)
+
+
+def test_a_file_that_grows_is_warned_of_once(tmp_path, bars):
+    path, columns = tmp_path / "bars.csv", ["symbol", "timestamp", "open", "high", "low", "close", "volume"]
+    without_last(bars, 3)[columns].to_csv(path, index=False)
+    with pytest.warns(BarsWarning, match="notionals are estimated"):
+        source = BarFiles(path, Bars.read)
+    last = int(source.history().timestamp.max())
+    source.follow({"A": last})
+    without_last(bars, 1)[columns].to_csv(path, index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(source.poll()[0]) == 2
 
 
 def test_a_csv_whose_last_line_is_not_whole_waits(tmp_path, bars):
