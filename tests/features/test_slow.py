@@ -16,7 +16,7 @@ NAMES = ("level", "volatility", "weekday", "sessions")
 def _holes(bars: Bars) -> Bars:
     """Without some bars and without some sessions."""
     frame, rng = bars.frame, np.random.default_rng(0)
-    day = frame["timestamp"].dt.dayofyear
+    day = frame["timestamp"].dt.day_of_year
     return rebuilt(bars, frame[(rng.random(len(frame)) > 0.02) & (day % 9 != 4)].reset_index(drop=True))
 
 
