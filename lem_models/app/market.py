@@ -103,12 +103,13 @@ class AppMarket:
         """What was read, for people."""
         bars = self.bars
         first, last = (moment(int(each(bars.timestamp))) for each in (min, max))
+        form = "%Y-%m-%d" if bars.frequency >= pd.Timedelta(days=1) else "%Y-%m-%d %H:%M UTC"
         names = ", ".join(bars.symbols[:6]) + (f" and {len(bars.symbols) - 6} more" if len(bars.symbols) > 6 else "")
         return {
             "length of a bar": _in_words(bars.frequency),
             "symbols": names,
-            "from": f"{first:%Y-%m-%d %H:%M} UTC",
-            "to": f"{last:%Y-%m-%d %H:%M} UTC",
+            "from": first.strftime(form),
+            "to": last.strftime(form),
             "trading hours": ", ".join(_HOURS.get(name, name) for name in dict.fromkeys(bars.calendar_names.values())),
         }
 

@@ -84,6 +84,7 @@ CSS = """
 .dark .lem-figure img.lem-by-day { display: none; }
 .dark .lem-figure img.lem-by-night { display: block; }
 .lem-table h4 { margin: 4px 0; font-size: 14px; }
+.lem-table .lem-note { margin: 0 0 6px; font-size: 12px; color: var(--body-text-color-subdued); }
 .lem-table .scroll { overflow-x: auto; width: 0; min-width: 100%; }
 .lem-table table { border: 0 !important; border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }

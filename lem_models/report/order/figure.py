@@ -81,7 +81,7 @@ def order_progress(
     lower.set_xlim(0.4, longest + 0.6)
     # The calendar is known in advance: the labels of the bars to come tell nothing of their prices.
     times = paths[paths["policy"] == policies[0]]["timestamp"].reset_index(drop=True)
-    lower.set_xticks(np.arange(1, longest + 1), bar_labels(times))
+    lower.set_xticks(np.arange(1, longest + 1), bar_labels(times, most=int(1.5 * size[0])))
     form = "%Y-%m-%d" if is_daily(times) else "%Y-%m-%d %H:%M"
     lower.set_xlabel(f"bar start (UTC), from {times.iloc[0].strftime(form)}")
     for axes in (upper, lower):
