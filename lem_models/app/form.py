@@ -149,8 +149,9 @@ def _time(text: str, field: str) -> str:
     try:
         return moment(read_moment(text.strip(), needs_zone=False)).isoformat()
     except MomentError as error:
+        reason = error.reason.partition(": write it as ")[0] if text.strip() else "it is empty"
         raise OrderError(
-            f"{field}: {error.reason}; the form takes 2017-03-06 or 2017-03-06 09:30 (UTC)"
+            f"{field}: {reason}; the form takes 2017-03-06 or 2017-03-06 09:30 (UTC)"
             + (", a duration such as 12h or 10 days, or a number of bars" if field == "end" else ""),
             field=field,
             rule=start_rule(error),

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 
 import pandas as pd
 
+from lem_models.app.words import note_in_words
 from lem_models.baselines import list_policies, load_policy
 from lem_models.errors import ConfigError, UnknownNameError
 from lem_models.execution.costs import cost_model_for
@@ -31,6 +32,7 @@ _SAMPLE_NOTES = (
 )
 _BASELINES = ("twap", "volume_curve", "stopping_rule")
 _HORIZON = 12
+_HOURS = {"sessions": "those of the bars", "24/7": "all day, every day"}
 _LEFT_AFTER = 2  # bars after the proposed order, at least
 
 
@@ -60,6 +62,7 @@ class AppMarket:
     @classmethod
     def of_bars(cls, bars: Bars, title: str, notes: tuple[str, ...] = ()) -> AppMarket:
         """A market of uploaded bars, with the bundled model that fits them."""
+        notes = tuple(map(note_in_words, notes))
         try:
             model = str(model_for(bars))
         except ConfigError as error:
@@ -100,14 +103,24 @@ class AppMarket:
         """What was read, for people."""
         bars = self.bars
         first, last = (moment(int(each(bars.timestamp))) for each in (min, max))
+        form = "%Y-%m-%d" if bars.frequency >= pd.Timedelta(days=1) else "%Y-%m-%d %H:%M UTC"
         names = ", ".join(bars.symbols[:6]) + (f" and {len(bars.symbols) - 6} more" if len(bars.symbols) > 6 else "")
         return {
-            "bars": f"{len(bars):,} of {clock(bars.frequency)}",
+            "length of a bar": _in_words(bars.frequency),
             "symbols": names,
-            "from": f"{first:%Y-%m-%d %H:%M} UTC",
-            "to": f"{last:%Y-%m-%d %H:%M} UTC",
-            "trading hours": ", ".join(dict.fromkeys(bars.calendar_names.values())),
+            "from": first.strftime(form),
+            "to": last.strftime(form),
+            "trading hours": ", ".join(_HOURS.get(name, name) for name in dict.fromkeys(bars.calendar_names.values())),
         }
+
+
+def _in_words(length: pd.Timedelta) -> str:
+    """A length of time: '1 day', '30 minutes'."""
+    for seconds, name in ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")):
+        number, rest = divmod(length, pd.Timedelta(seconds=seconds))
+        if number and not rest:
+            return f"{number} {name}{'s' if number > 1 else ''}"
+    return clock(length)
 
 
 @cache

@@ -12,19 +12,21 @@ from zoneinfo import available_timezones
 import gradio as gr
 import pandas as pd
 
-from lem_models.app import view
+from lem_models.app import view, words
 from lem_models.app.dials import Dials
 from lem_models.app.form import OrderForm, read_form
 from lem_models.app.limits import LIMITS
 from lem_models.app.market import AppMarket, policy_named, policy_names, sample_market
 from lem_models.app.runs import Run, run_order, tested_horizon
 from lem_models.app.uploads import ReadSettings, read_upload
+from lem_models.app.words import in_words
 from lem_models.baselines import list_policies
 from lem_models.errors import BarsError, LEMError, OrderError, UnknownNameError
 from lem_models.execution.costs import COST_MODELS
 from lem_models.execution.policy import PolicySettings
 from lem_models.markets.vendors.files import SUFFIXES
-from lem_models.orders.rules import Benchmark, Side
+from lem_models.markets.vendors.repairs import REPAIRS
+from lem_models.orders.rules import Benchmark, Side, Target
 from lem_models.report.definitions import SIGN_CONVENTION
 from lem_models.report.dial.figure import risk_dial
 from lem_models.report.order.figure import order_progress
@@ -35,9 +37,21 @@ __all__ = ["CALENDARS", "build"]
 CALENDARS = ("auto", "24/7", "sessions", "XNYS", "XLON", "XPAR", "XETR", "XTKS", "XHKG", "XTSE", "XASX", "CMES")
 """Trading hours that the form offers."""
 
+_REPAIRS = {
+    "drop_repeats": "drop rows that repeat another",
+    "clip_vwap": "clip VWAPs just outside low and high",
+    "round_prices": "widen low and high to open and close",
+    "fill_idle": "fill bars without trades",
+    "drop_open": "drop an open last bar",
+}
 _SAMPLE, _UPLOAD = "The sample (two US indices, daily)", "My own file"
+_FIGURE, _DIAL_FIGURE = (5.0, 4.7), (5.0, 4.0)  # inches: narrow, so that texts can be read on a phone
 _SECONDS = 0.8  # of a bar while the order is played
 _BETWEEN = 0.7  # seconds between drawings of a frontier whose points are coming
+_BESIDE = (
+    "Rules to compare with: twap trades evenly, volume_curve and pov with the volume; stopping_rule and "
+    "longstaff_schwartz end early when it pays; the others follow a plan"
+)
 _PLAY, _PAUSE = "Play", "Pause"
 _WORK: dict[str, Any] = {"concurrency_id": "work", "concurrency_limit": 1}
 _DRAW: dict[str, Any] = {"concurrency_id": "draw", "concurrency_limit": 2}
@@ -89,8 +103,9 @@ def build(uploads: Path) -> gr.Blocks:
             with gr.Column(scale=5, min_width=320):
                 source, file, read_with, bars_note = _bars_fields()
                 fields = _order_fields()
-                go = gr.Button("Run", variant="primary", elem_id="lem-run")
             with gr.Column(scale=7, min_width=320):
+                # Above the results: in sight on a wide page, and right below the form on a phone.
+                go = gr.Button("Run", variant="primary", elem_id="lem-run")
                 parts = _results(bars_note)
         _wire(page, parts, source, file, read_with, fields, go, uploads)
     return page
@@ -106,14 +121,20 @@ def _bars_fields() -> tuple[gr.Radio, gr.File, list[Any], gr.HTML]:
             f'<p class="lem-notes">{known}, at most {LIMITS.upload_bytes >> 20} MB and {LIMITS.rows:,} bars. Files of '
             "some twenty vendors are read as they are. The bars stay in memory while this page is open.</p>"
         )
-        with gr.Accordion("How the file is read", open=False):
-            symbol = gr.Textbox(label="Symbol", info="For a table that does not name it", max_length=LIMITS.text)
-            zone = gr.Dropdown(
-                ["", *sorted(available_timezones())], value="", label="Zone of times without one", elem_id="lem-zone"
+        with gr.Accordion(words.READING, open=False):
+            symbol = gr.Textbox(
+                label=words.SYMBOL,
+                info="For a table that does not name it; Enter reads the file again",
+                max_length=LIMITS.text,
+                elem_id="lem-named",
             )
-            hours = gr.Dropdown(list(CALENDARS), value="auto", label="Trading hours")
+            zone = gr.Dropdown(["", *sorted(available_timezones())], value="", label=words.ZONE, elem_id="lem-zone")
+            hours = gr.Dropdown(list(CALENDARS), value="auto", label=words.HOURS)
+            repairs = gr.CheckboxGroup(
+                [(_REPAIRS[name], name) for name in REPAIRS], value=[], label=words.REPAIRS, elem_id="lem-repairs"
+            )
     source.change(lambda chosen: gr.update(visible=chosen == _UPLOAD), source, own, **_QUIET, queue=False)
-    return source, file, [symbol, zone, hours], gr.HTML(elem_id="lem-bars")
+    return source, file, [symbol, zone, hours, repairs], gr.HTML(elem_id="lem-bars")
 
 
 def _order_fields() -> dict[str, Any]:
@@ -132,39 +153,52 @@ def _order_fields() -> dict[str, Any]:
         )  # fmt: skip
     with gr.Row():
         fields["end"] = gr.Textbox(
-            label="End",
+            label=words.END,
             info="A date, 12h, 10 days, or a number of bars",
             min_width=140,
             max_length=LIMITS.text,
             elem_id="lem-end",
         )
         fields["shortest"] = gr.Textbox(
-            label="Not before", info="Shortest duration; empty: at the end", min_width=140, max_length=LIMITS.text
+            label=words.SHORTEST, info="Shortest duration; empty: at the end", min_width=140, max_length=LIMITS.text
         )
     with gr.Accordion("Benchmark, lots, cap, costs", open=False):
         with gr.Row():
             fields["benchmark"] = gr.Dropdown(
                 [each.value for each in Benchmark], value="vwap", label="Benchmark", min_width=140
             )
-            fields["lot_size"] = gr.Textbox(label="Lot (units)", min_width=140, max_length=LIMITS.text)
+            fields["lot_size"] = gr.Textbox(label=words.LOT, min_width=140, max_length=LIMITS.text)
         with gr.Row():
-            fields["cap"] = gr.Slider(0, 100, value=0, step=1, label="Cap, % of a bar's volume; 0 for none")
+            fields["cap"] = gr.Slider(0, 100, value=0, step=1, label=f"{words.CAP}, % of a bar's volume; 0 for none")
             fields["costs"] = gr.Dropdown(list(COST_MODELS), value="us_equity", label="Costs", min_width=140)
     gr.Markdown("### 3. Who trades")
     fields["model"] = gr.Dropdown(policy_names(), value="twap", label="Model or policy", elem_id="lem-model")
-    fields["baselines"] = gr.CheckboxGroup(list_policies(), value=[], label="Beside")
-    fields["any_frequency"] = gr.Checkbox(
-        False, label="Run a model also on bars of a length that it was not trained on", container=False
-    )
+    fields["baselines"] = gr.CheckboxGroup(list_policies(), value=[], label="Beside", info=_BESIDE)
+    fields["any_frequency"] = gr.Checkbox(False, label=words.ANY_FREQUENCY, container=False)
     return fields
 
 
 def _results(bars_note: gr.HTML) -> _Parts:
     market, run, dials = (gr.State(None, time_to_live=3600) for _ in range(3))
-    status = gr.HTML(view.message("Press Run."), elem_id="lem-status")
+    status = gr.HTML(
+        view.message(
+            "The form is filled in. Run executes the order and plays it bar by bar; the outcome in basis points "
+            "follows the last bar."
+        ),
+        elem_id="lem-status",
+    )
     with gr.Row(equal_height=True):
-        bar = gr.Slider(1, 2, value=1, step=1, label="Bars that have closed", min_width=220, elem_id="lem-bar")
-        play = gr.Button(_PLAY, min_width=80, scale=0, elem_id="lem-play")
+        bar = gr.Slider(
+            *(1, 2),
+            value=1,
+            step=1,
+            label="Bars that have closed",
+            info="The outcome is at the right end",
+            min_width=220,
+            visible=False,
+            elem_id="lem-bar",
+        )
+        play = gr.Button(_PLAY, min_width=80, scale=0, visible=False, elem_id="lem-play")
     figure = gr.HTML(elem_id="lem-figure")
     standing = gr.HTML(elem_id="lem-standing")
     outcome = gr.HTML(elem_id="lem-outcome")
@@ -236,20 +270,23 @@ def _wire(
     proposed = ("symbol", "start", "amount", "end", "shortest", "model", "baselines", "costs")
     written = [parts.market, parts.bars, *(fields[name] for name in proposed)]
 
-    def read(chosen: object, path: str | None, symbol: object, zone: object, hours: object) -> list[Any]:
+    def read(
+        chosen: object, path: str | None, symbol: object, zone: object, hours: object, repairs: object
+    ) -> list[Any]:
         if chosen != _UPLOAD:
             return _proposal(sample_market())
         if path is None:
             return [None, view.message("Choose a file."), *_unchanged(len(written) - 2)]
         try:
-            bars, said = read_upload(path, uploads, _read_settings(symbol, zone, hours))
+            bars, said = read_upload(path, uploads, _read_settings(symbol, zone, hours, repairs))
             return _proposal(AppMarket.of_bars(bars, Path(path).name[: LIMITS.text], said))
         except LEMError as error:
-            return [None, view.message(str(error), "bad"), *_unchanged(len(written) - 2)]
+            return [None, view.message(in_words(error), "bad"), *_unchanged(len(written) - 2)]
 
     inputs = [source, file, *read_with]
     page.load(read, inputs, written, **_QUIET, **_WORK)
-    for changed in (source.input, file.upload, file.clear, read_with[0].submit, read_with[1].input, read_with[2].input):
+    settings = (read_with[0].submit, *(each.input for each in read_with[1:]))
+    for changed in (source.input, file.upload, file.clear, *settings):
         changed(read, inputs, written, api_visibility="private", **_WORK)
     fields["symbol"].input(_start_of, [parts.market, fields["symbol"]], fields["start"], **_QUIET, queue=False)
 
@@ -273,9 +310,11 @@ def _wire(
         **_QUIET,
         **_WORK,
     }
-    started.then(**turned)
+    drawing = [started.then(**turned)]
     for dial in (parts.risk, parts.size):
-        dial.input(**turned, trigger_mode="always_last")
+        drawing.append(dial.input(**turned, trigger_mode="always_last"))
+    # A new order need not wait for the frontier of the last one.
+    go.click(None, None, None, cancels=drawing, api_visibility="private")
     drawn = [parts.figure, parts.standing, parts.outcome]
     parts.bar.input(_stop, None, [parts.timer, parts.play], **_QUIET, queue=False)
     parts.bar.input(_show, [parts.run, parts.bar], drawn, trigger_mode="always_last", **_QUIET, **_DRAW)
@@ -315,7 +354,7 @@ def _proposal(market: AppMarket) -> list[Any]:
     ]
 
 
-def _read_settings(symbol: object, zone: object, hours: object) -> ReadSettings:
+def _read_settings(symbol: object, zone: object, hours: object, repairs: object) -> ReadSettings:
     """What the form says about a file; zones and calendars are those of its lists, whatever a request holds.
 
     Raises:
@@ -327,7 +366,11 @@ def _read_settings(symbol: object, zone: object, hours: object) -> ReadSettings:
     calendar = _text(hours) or CALENDARS[0]
     if calendar not in CALENDARS:
         raise UnknownNameError.among("calendar", calendar[: LIMITS.text], CALENDARS)
-    return ReadSettings(_text(symbol)[: LIMITS.text].strip(), name, calendar)
+    chosen = tuple(_text(each) for each in repairs) if isinstance(repairs, list) else ()
+    for repair in chosen:
+        if repair not in REPAIRS:
+            raise UnknownNameError.among("repair", repair[: LIMITS.text], REPAIRS)
+    return ReadSettings(_text(symbol)[: LIMITS.text].strip(), name, calendar, chosen)
 
 
 def _unchanged(count: int) -> list[Any]:
@@ -399,20 +442,30 @@ def _run(
             notes=moved,
         )
     except LEMError as error:
-        yield [None, None, view.message(str(error), "bad"), "", gr.skip(), "", "", "", "", gr.Timer(active=False),
+        yield [None, None, view.message(in_words(error), "bad"), "", gr.skip(), "", "", "", "", gr.Timer(active=False),
                _PLAY, *[gr.update(interactive=False)] * 3]  # fmt: skip
         return
     written = [gr.update(value=path, interactive=True) for path in run.write()]
-    title = f"{side} {symbol}, {run.bars} bars at most, {model} beside {len(run.results) - 1} others"
+    title = f"{_what(run)}, {run.bars} bars at most, {model} beside {len(run.results) - 1} others"
     yield [
         *(run, None, view.message(title, "good"), view.notes(run.notes)),
-        gr.update(maximum=run.bars, value=1),
+        gr.update(maximum=run.bars, value=1, visible=True),
         *_show(run, 1),
         view.message("Drawing the frontier ..."),
         gr.Timer(active=run.bars > 1),
-        _PAUSE if run.bars > 1 else _PLAY,
+        gr.update(value=_PAUSE if run.bars > 1 else _PLAY, visible=True),
         *written,
     ]
+
+
+def _what(run: Run) -> str:
+    """The order in words: 'buy 40 BTCUSDT', 'sell SPX for 2,000,000 of its currency'."""
+    order = run.order
+    if order.amount is None:
+        return f"{order.side.value} {order.symbol}"
+    if order.target is Target.NOTIONAL:
+        return f"{order.side.value} {order.symbol} for {order.amount:,.15g} of its currency"
+    return f"{order.side.value} {order.amount:,.15g} {order.symbol}"
 
 
 def _show(run: Run | None, bar: float) -> tuple[str, str, str]:
@@ -420,7 +473,7 @@ def _show(run: Run | None, bar: float) -> tuple[str, str, str]:
     if run is None:
         return "", "", ""
     through = min(max(int(bar), 1), run.bars)
-    figure = view.figure(lambda: order_progress(run.paths, through), f"The order after {through} bars")
+    figure = view.figure(lambda: order_progress(run.paths, through, size=_FIGURE), f"The order after {through} bars")
     outcome = view.table(outcome_table(run.results, prices=False), run.results) if through == run.bars else ""
     return figure, view.table(standing_table(run.paths, through), run.results), outcome
 
@@ -462,16 +515,19 @@ def _turn(run: Run | None, dials: Dials | None, risk: float, size: float) -> Ite
             drawn = time.monotonic()
         yield [dials, gr.skip(), *(gr.update(value=path, interactive=True) for path in run.write(points))]
     except LEMError as error:
-        yield [dials, view.message(f"No frontier: {error}", "bad"), *_unchanged(3)]
+        yield [dials, view.message(f"No frontier: {in_words(error)}", "bad"), *_unchanged(3)]
 
 
 def _frontier(dials: Dials, points: pd.DataFrame, risk: float, size: float, progress: str) -> str:
     tested = dials.run.tested
     text = f"{len(dials.orders):,} orders like this one, risk aversion {risk:g}, {size:.2%} of the expected volume"
     drawing: Callable[[], Any] = lambda: risk_dial(  # noqa: E731
-        points, [tested], unit="bps", chosen=risk, panel=(5.8, 4.2)
+        points, [tested], unit="bps", chosen=risk, panel=_DIAL_FIGURE
     )
-    caption = f"{text}. Net of costs ({dials.run.costs}); bars are 95 % intervals over days. {progress}".strip()
+    caption = (
+        f"{text}. Net of costs ({dials.run.costs}). Each point is all these orders at one risk aversion λ, and "
+        f"the ring is the chosen one; up and left is better. Vertical lines are 95 % intervals over days. {progress}"
+    ).strip()
     return view.figure(drawing, text) + f'<p class="lem-notes">{caption}</p>'
 
 

@@ -21,6 +21,7 @@ from lem_models.guard.output import to_csv
 from lem_models.markets.calendar.frequency import clock
 from lem_models.modeling.config import LEMConfig
 from lem_models.orders import Order
+from lem_models.orders.rules import Target
 from lem_models.report.order.page import write_order_page
 
 __all__ = ["Run", "run_order", "tested_horizon"]
@@ -137,8 +138,10 @@ def run_order(
     said += results[model].doubts_in_words()
     if not results[model].orders["completed"].iloc[0]:
         said.append(f"{model} did not complete the order: prices are those of what was filled")
+    paths = order_paths(results)
+    said.append(_too_much(order, paths))
     kept = tuple(dict.fromkeys(sentence for sentence in said if sentence))
-    return Run(market, order, results, order_paths(results), costs, allow_frequency, kept)
+    return Run(market, order, results, paths, costs, allow_frequency, kept)
 
 
 def _executed(market: AppMarket, order: Order, name: str, costs: CostModel) -> ExecutionResult:
@@ -151,6 +154,20 @@ def _executed(market: AppMarket, order: Order, name: str, costs: CostModel) -> E
             rule="valid origin",
         )
     return result
+
+
+def _too_much(order: Order, paths: pd.DataFrame) -> str | None:
+    """A sentence if a policy trades more in a bar than the bar's whole volume, which the simulator lets happen."""
+    units = paths["amount"] / (paths["vwap"] if order.target is Target.NOTIONAL else 1.0)
+    share = (units / paths["volume"]).where(paths["fraction"] > 0)
+    if not (share > 1).any():
+        return None
+    most = paths.iloc[int(share.argmax())]
+    return (
+        f"The order is too large for these bars: {most['policy']} trades {share.max():,.1f} times the volume of the "
+        f"bar at {most['timestamp']:%Y-%m-%d %H:%M} UTC. No market fills that at such prices; a cap on a bar's volume "
+        "prevents it"
+    )
 
 
 def _seen(model: str, market: AppMarket, order: Order) -> str | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from lem_models.app import words
 from lem_models.app.limits import LIMITS, Limits
 from lem_models.errors import BarsError, BarsWarning, LEMError
 from lem_models.guard.arrow import expanded_size
@@ -35,6 +36,10 @@ __all__ = ["ReadSettings", "read_upload"]
 
 _PIECE = 1 << 20
 _LONGEST_NAME = 40
+_NAMED_BY_FILE = (
+    f"The table names no symbol: its bars are called {{symbol}}, as the file; {words.SYMBOL!r} under {words.READING!r} "
+    "gives another name"
+)
 _READING = threading.Lock()  # warnings are caught for the whole process
 
 
@@ -46,11 +51,13 @@ class ReadSettings:
         symbol: Symbol of a table that does not name it.
         tz: Zone of times without one.
         calendar: Trading hours.
+        repair: Repairs of tables of vendors, some of :data:`~lem_models.markets.vendors.repairs.REPAIRS`.
     """
 
     symbol: str = ""
     tz: str = ""
     calendar: str = "auto"
+    repair: tuple[str, ...] = ()
 
 
 def read_upload(
@@ -87,9 +94,7 @@ def read_upload(
             _check_unpacked(copy, suffix, limits)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                bars = Bars.read(
-                    copy, symbol=settings.symbol or None, tz=settings.tz or None, calendar=settings.calendar
-                )
+                bars, named_by_file = _read(copy, settings)
                 # A mapped file of bars would be read again with every use, and it was checked by who wrote it.
                 bars = Bars.from_frame(bars.frame, calendar=bars.calendar_names) if suffix == "arrow" else bars
         except LEMError as error:
@@ -98,9 +103,25 @@ def read_upload(
         raise _too_large(f"it holds {len(bars):,} bars", name, limits.rows, "bars")
     if len(bars.symbols) > limits.symbols:
         raise _too_large(f"it holds {len(bars.symbols):,} symbols", name, limits.symbols, "symbols")
-    notes = [] if bars.reading is None else [bars.reading.in_words()]
+    notes = [_NAMED_BY_FILE.format(symbol=bars.symbols[0])] if named_by_file else []
+    notes += [] if bars.reading is None else [bars.reading.in_words()]
     notes += [str(each.message) for each in caught if issubclass(each.category, BarsWarning)]
     return bars, tuple(dict.fromkeys(note.replace(f"{own}/", "") for note in notes))
+
+
+def _read(file: Path, settings: ReadSettings) -> tuple[Bars, bool]:
+    """The bars of a file, and whether they have the name of the file because the table names no symbol."""
+
+    def read(symbol: str | None) -> Bars:
+        repair = settings.repair or None
+        return Bars.read(file, symbol=symbol, tz=settings.tz or None, calendar=settings.calendar, repair=repair)
+
+    try:
+        return read(settings.symbol or None), False
+    except BarsError as error:
+        if settings.symbol or error.rule != "named symbol":
+            raise
+    return read("{file}"), True
 
 
 def _safe_name(name: str) -> tuple[str, str]:

@@ -74,16 +74,17 @@ CSS = """
 .lem-notes { font-size: 13px; color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
 .lem-notes ul { margin: 4px 0 0 18px; }
 .lem-notes summary { cursor: pointer; font-weight: 600; }
-.lem-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 6px 18px; margin: 0;
+.lem-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 6px 18px; margin: 10px 0;
   font-size: 13px; }
 .lem-facts dt { color: var(--body-text-color-subdued); font-size: 12px; }
 .lem-facts dd { margin: 0; overflow-wrap: anywhere; }
 .lem-figure { margin: 0; }
-.lem-figure img { width: 100%; max-width: 760px; height: auto; display: block; }
+.lem-figure img { width: 100%; max-width: 680px; height: auto; display: block; }
 .lem-figure img.lem-by-night { display: none; }
 .dark .lem-figure img.lem-by-day { display: none; }
 .dark .lem-figure img.lem-by-night { display: block; }
 .lem-table h4 { margin: 4px 0; font-size: 14px; }
+.lem-table .lem-note { margin: 0 0 6px; font-size: 12px; color: var(--body-text-color-subdued); }
 .lem-table .scroll { overflow-x: auto; width: 0; min-width: 100%; }
 .lem-table table { border: 0 !important; border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
@@ -94,8 +95,8 @@ CSS = """
 .lem-table .num { text-align: right; }
 .lem-table tr.highlight td { font-weight: 650; background: #0b62a814; }
 .lem-table td:first-child, .lem-table th:first-child { position: sticky; left: 0;
-  background: var(--block-background-fill); }
-.lem-table tr.highlight td:first-child { background: color-mix(in srgb, #0b62a8 8%, var(--block-background-fill)); }
+  background: var(--body-background-fill); }
+.lem-table tr.highlight td:first-child { background: color-mix(in srgb, #0b62a8 8%, var(--body-background-fill)); }
 .lem-table .swatch { display: inline-block; width: 9px; height: 9px; border-radius: 50%; margin-right: 6px;
   background: var(--light); }
 .dark .lem-table .swatch { background: var(--dark); }

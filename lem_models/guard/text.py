@@ -22,6 +22,7 @@ from lem_models.errors import one_line
 __all__ = [
     "MAX_DEPTH",
     "MAX_RECORD_BYTES",
+    "check_is_text",
     "one_line",
     "open_regular",
     "parse_json",
@@ -108,6 +109,25 @@ def parse_json(text: str) -> object:
         parse_float=_number,
         parse_constant=_not_finite,
     )
+
+
+def check_is_text(head: bytes) -> None:
+    r"""Refuse bytes that are no text in UTF-8, such as those of a picture that has the name of a table.
+
+    Args:
+        head: First bytes of a file.
+
+    Raises:
+        ValueError: They hold a zero byte, which no text in UTF-8 has.
+
+    Example:
+        >>> check_is_text(b"timestamp,symbol\n")
+    """
+    if b"\0" not in head:
+        return
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("it is a text in UTF-16: save it as UTF-8")
+    raise ValueError("it is no text: a picture, a spreadsheet or a packed file may have this name by mistake")
 
 
 def shown(value: object) -> str:

@@ -27,8 +27,9 @@ _KNOWN = (*_NEEDED, "id")
 class Fills:
     """Fills, checked and in time order.
 
-    Columns: ``timestamp`` (a day, or a time with its zone), ``quantity`` in shares (negative where a fill was busted),
-    ``price``, and an optional ``id``. The same fill twice, by its id, counts once.
+    Columns: ``timestamp`` (a day, or a time with its zone), ``quantity`` in shares (negative where a fill was
+    busted, at the price of that fill; a programme does not sell), ``price``, and an optional ``id``. The same fill
+    twice, by its id, counts once.
 
     Args:
         fills: The table.
@@ -63,6 +64,7 @@ class Fills:
         quantity, price = (_numbers(table, name) for name in ("quantity", "price"))
         _refuse(table, quantity != np.rint(quantity), "quantity", "must be a whole number of shares")
         _refuse(table, ~(price > 0), "price", "must be positive")
+        _refuse_sales(table, quantity, price)
         stamp = _moments(table)
         order = np.argsort(stamp.asi8, kind="stable")
         self.quantity = quantity[order].astype(np.int64)
@@ -134,6 +136,21 @@ def _numbers(table: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
     _refuse(table, ~np.isfinite(values), name, "must be a number")
     return np.asarray(values)
+
+
+def _refuse_sales(table: pd.DataFrame, quantity: npt.NDArray[np.float64], price: npt.NDArray[np.float64]) -> None:
+    """Refuse a negative quantity that takes back no purchase: it would be a sale, and a programme only buys."""
+    bought = pd.Series(quantity).groupby(price).transform("sum").to_numpy()
+    wrong = (quantity < 0) & (bought < 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise OrderError(
+            f"the quantity is {quantity[row]:g}, and not so many shares were bought at {price[row]:g}: a negative "
+            "quantity takes back a busted purchase at its own price, and a programme does not sell",
+            field="quantity",
+            rule="a busted purchase",
+            row=row,
+        )
 
 
 def _moments(table: pd.DataFrame) -> pd.DatetimeIndex:

@@ -99,10 +99,10 @@ def execution_chart(order: Mapping[str, Any] | pd.Series[Any], schedule: pd.Data
     return Chart([[upper], [lower]], 7.2, 5.2, heights=(1.7, 1.0), share_x=True)
 
 
-def bar_labels(timestamps: pd.Series[pd.Timestamp]) -> list[str]:
-    """Short label of each bar: the time of day, or the date when bars are a day or longer; at most 12 of them."""
+def bar_labels(timestamps: pd.Series[pd.Timestamp], most: int = 12) -> list[str]:
+    """Short label of each bar: the time of day, or the date when bars are a day or longer; at most so many of them."""
     labels = timestamps.dt.strftime("%d %b" if is_daily(timestamps) else "%H:%M").tolist()
-    every = -(-len(labels) // 12)
+    every = -(-len(labels) // most)
     return [label if position % every == 0 else "" for position, label in enumerate(labels)]
 
 

@@ -134,7 +134,7 @@ def test_a_good_upload_is_traded(browser: Browser, tmp_path: Path) -> None:
     browser.fill("#lem-end textarea, #lem-end input", "3h")
     browser.run("document.querySelector('#lem-outcome').innerText")
     browser.click("#lem-run")
-    browser.wait_for("document.querySelector('#lem-status').innerText.startsWith('buy BTCUSDT, 3 bars')")
+    browser.wait_for("document.querySelector('#lem-status').innerText.startsWith('buy BTCUSDT, 3 bars at most')")
     browser.wait_for(_OUTCOME)
     assert "lem-crypto-hourly" in rows(browser, "#lem-outcome")
 
@@ -194,9 +194,9 @@ def test_the_app_gives_no_file_but_its_own(address: str, path: str) -> None:
 def _call(address: str, path: str) -> tuple[int, bytes]:
     """Ask the app to read bars from a path, as a client of its own might."""
     config = json.loads(fetch(f"{address}config")[1])
-    reads = [each for each in config["dependencies"] if len(each["inputs"]) == 5 and len(each["outputs"]) == 10]
+    reads = [each for each in config["dependencies"] if len(each["inputs"]) == 6 and len(each["outputs"]) == 10]
     file = {"path": path, "orig_name": "bars.csv", "meta": {"_type": "gradio.FileData"}}
-    body = {"data": ["My own file", file, "", "", "auto"], "fn_index": reads[0]["id"], "session_hash": "visitor"}
+    body = {"data": ["My own file", file, "", "", "auto", []], "fn_index": reads[0]["id"], "session_hash": "visitor"}
     status, content, _ = fetch(f"{address}gradio_api/queue/join", json.dumps(body).encode())
     if status != 200:
         return status, content

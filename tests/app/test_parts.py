@@ -18,7 +18,8 @@ from lem_models.app.limits import LIMITS
 from lem_models.app.market import AppMarket, policy_named
 from lem_models.app.runs import Run, run_order
 from lem_models.app.uploads import ReadSettings, read_upload
-from lem_models.errors import BarsError, OrderError, UnknownNameError
+from lem_models.app.words import in_words, note_in_words
+from lem_models.errors import BarsError, LEMError, OrderError, UnknownNameError
 from lem_models.markets.bars import Bars
 
 
@@ -59,6 +60,19 @@ def test_bars_of_a_vendor_are_read_with_what_the_visitor_says(tmp_path: Path) ->
     assert any("estimate" in note for note in notes)
 
 
+def test_a_table_without_a_symbol_has_the_name_of_its_file_and_says_so(tmp_path: Path) -> None:
+    rows = ["Date,Open,High,Low,Close,Volume", *(f"2024-01-{day:02d},10,11,9,10,100" for day in range(1, 29))]
+    rows.insert(5, rows[4])
+    (tmp_path / "KO.csv").write_text("\n".join(rows))
+    with pytest.raises(BarsError, match="drop_repeats") as error:
+        read_upload(str(tmp_path / "KO.csv"), tmp_path)
+    assert in_words(error.value).endswith("On this page: 'Repairs' under 'How the file is read'")
+    read, notes = read_upload(str(tmp_path / "KO.csv"), tmp_path, ReadSettings(repair=("drop_repeats",)))
+    assert (read.symbols, len(read)) == (("KO",), 28)
+    assert notes[0].startswith("The table names no symbol: its bars are called KO, as the file")
+    assert not any("--notional" in note for note in map(note_in_words, notes))
+
+
 @pytest.mark.parametrize("where", ["outside", "link", "folder", "missing"])
 def test_only_an_upload_is_opened(bars: Bars, tmp_path: Path, where: str) -> None:
     uploads, secret = tmp_path / "uploads", tmp_path / "secret.csv"
@@ -93,6 +107,11 @@ def _zipped(content: bytes) -> bytes:
         ("a.parquet", b"PAR1", "a.parquet"),
         ("a.arrow", b"ARROW1", "a.arrow"),
         ("a.json", b"{", "a.json"),
+        ("a.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cannot be read as csv: it is no text: a picture"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "cannot be read as txt: it is no text: a picture"),
+        ("a.csv", "time,open\n".encode("utf-16"), "cannot be read as csv: it is a text in UTF-16: save it as UTF-8"),
+        ("a.txt", b"hello", "the table has no format that is known: it has the columns 'hello'"),
+        ("a.csv", b"Date;Open;High;Low;Close;Volume\n2024-01-02;1,5;1,5;1,5;1,5;9\n", "write decimal points"),
     ],
 )
 def test_a_wrong_file_is_refused_before_it_is_unpacked(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -131,7 +150,7 @@ def test_the_order_of_the_form_is_in_units_and_dates(bars: Bars) -> None:
         ({"amount": "40 apples"}, OrderError, "'apples' is neither a unit of BTCUSDT nor a currency"),
         ({"amount": "9" * 300}, OrderError, "amount has more than 80 letters"),
         ({"start": "20/01/2024"}, OrderError, "start: '20/01/2024' is not a time in ISO 8601"),
-        ({"start": ""}, OrderError, "start: "),
+        ({"start": ""}, OrderError, "start: it is empty"),
         ({"start": "2030-01-01"}, OrderError, "start"),
         ({"end": "25h"}, OrderError, "this policy's horizon is 24 bars"),
         ({"end": "9" * 70}, OrderError, "end"),
@@ -151,6 +170,22 @@ def test_a_wrong_field_is_named(market: AppMarket, changes: dict[str, str], kind
     with pytest.raises(kind) as error:
         execute()
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OrderError("max_duration is 0 bars", field="max_duration"), "End is 0 bars (field 'End')"),
+        (BarsError("no zone: tz='UTC' (--tz UTC)"), "Zone of times without one' under 'How the file is read'"),
+        (BarsError("name a way (--notional vwap)"), "This page has no such setting: change the file"),
+        (
+            BarsError("no format; name one, format=... (--format)", rule="known format"),
+            "no format. Rename the columns to timestamp, symbol, open, high, low, close, volume and, if known,",
+        ),
+    ],
+)
+def test_errors_name_fields_of_the_page(error: LEMError, said: str) -> None:
+    assert said in in_words(error)
 
 
 @pytest.mark.parametrize("name", ["org/model", "/etc", "mine.py:Policy", "oracle_vwap", ""])
@@ -192,6 +227,13 @@ def test_a_baseline_that_cannot_run_is_left_out_with_a_note(market: AppMarket) -
     assert list(found.results) == ["twap"]
     (note,) = (note for note in found.notes if "is left out" in note)
     assert note.startswith(f"{market.model} is left out: max_periods is 30, but this policy's horizon is 24 periods")
+
+
+def test_an_order_larger_than_the_market_is_said_to_be(market: AppMarket) -> None:
+    for amount, target in (("4 million BTC", "units"), ("400 million USD", "money")):
+        order, _ = read_form(OrderForm("BTCUSDT", "buy", amount, "2024-01-20 10:00", "6h"), market.bars, None)
+        notes = run_order(market, order, "twap", [], "none", 0.01).notes
+        assert any(note.startswith("The order is too large for these bars: twap trades ") for note in notes), target
 
 
 def test_the_downloads_are_the_run(run: Run) -> None:

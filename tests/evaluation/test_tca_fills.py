@@ -96,8 +96,15 @@ def test_a_negative_quantity_is_a_sale():
         (one(price=None), "no column for price"),
         (one(price=0.0), "the price is 0"),
         (one(price=float("inf")), "the price is inf"),
-        (one(price="1,234.5"), "write 1,234.5 as 1234.5"),
+        (one(price="1,234"), "write 1,234.5 as 1234.5"),
         (one(quantity=0), "the quantity is 0"),
+        (
+            one(quantity="300USDT", symbol="BTCUSDT"),
+            "the quantity is in 'USDT', which is no unit of the symbol 'BTCUSDT'",
+        ),
+        (one(quantity="3BTC", symbol=None), "the quantity is in 'BTC', which is no unit of the symbol None"),
+        (one(fee="0.1BNB", fee_currency=None, symbol="BNBUSDT"), "the asset that is traded"),
+        ([FILL, FILL | {"quantity": -3}], "row 0 has 3 at the same price: if the fill was busted, leave out both rows"),
         (one(quantity="three"), "not a number"),
         (one(quantity=np.nan), "the quantity is missing"),
         (one(quantity=True), "not a number"),
@@ -158,7 +165,30 @@ def test_equal_fills_without_an_id_stay_and_are_noted():
 
 
 def test_negative_fees_are_noted():
-    assert "read as rebates" in read_fills(one(fee=-0.5)).notes[0]
+    assert "read as rebates; if they were paid, columns={'fee': '-fee'}" in read_fills(one(fee=-0.5)).notes[0]
+    paid = read_fills(one(fee=-0.5), columns={"fee": "-fee"})
+    assert (paid.frame["fee"].tolist(), paid.notes) == ([0.5], ())
+
+
+def test_numbers_as_brokers_write_them():
+    table = one(quantity="1,300", price="1,234.5", time="2024-01-01, 10:02:00", fee="0.5USD", fill_id=None)
+    fills = read_fills(table, tz="UTC")
+    row = fills.frame.iloc[0]
+    assert (row["quantity"], row["price"], row["fee"], row["nanoseconds"]) == (
+        *(1300.0, 1234.5, 0.5),
+        pd.Timestamp("2024-01-01T10:02Z").value,
+    )
+    assert "separators of thousands" in fills.notes[0]
+    assert any("the fees are in USD" in note for note in fills.notes)
+
+
+def test_the_export_of_an_exchange_is_read_without_options(tmp_path):
+    (tmp_path / "trades.csv").write_text(
+        "Date(UTC);Pair;Side;Price;Executed;Fee\n2024-01-01 10:02:00;BTCUSDT;SELL;101.5;2.6BTC;0.03USDT\n"
+    )
+    row = read_fills(tmp_path / "trades.csv").frame.iloc[0]
+    assert (row["symbol"], row["side"], row["quantity"], row["price"], row["fee"]) == ("BTCUSDT", -1, 2.6, 101.5, 0.03)
+    assert row["nanoseconds"] == pd.Timestamp("2024-01-01T10:02Z").value
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".json"])

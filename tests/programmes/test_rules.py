@@ -250,6 +250,14 @@ def test_a_fill_reported_twice_counts_once():
         Fills(pd.DataFrame([row, row | {"quantity": 6}]))
 
 
+def test_a_negative_quantity_takes_back_a_purchase_and_is_no_sale():
+    bought = {"timestamp": "2024-03-04", "quantity": 5, "price": 50.0}
+    assert Fills(pd.DataFrame([bought, bought | {"quantity": -5}])).quantity.sum() == 0
+    for sold in ({"quantity": -6}, {"quantity": -5, "price": 51.0}):
+        with pytest.raises(OrderError, match=r"a programme does not sell \(field 'quantity', row 1"):
+            Fills(pd.DataFrame([bought, bought | sold]))
+
+
 def test_fills_from_a_file_are_those_of_a_table(tmp_path):
     file = tmp_path / "fills.csv"
     file.write_text("timestamp,quantity,price,id\n2024-03-05T15:00Z,7,50.5,b\n2024-03-04,5,50,a\n")

@@ -62,7 +62,9 @@ def _read_csv(path: Path, what: str) -> pd.DataFrame:
     """The cells of a CSV as texts. A row of another length is refused: a decimal comma moves all cells after it."""
     text = read_text(path, _MAX_BYTES).removeprefix("\ufeff")
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), skipinitialspace=True) if row]
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+        rows = [row for row in reader if row]
     except csv.Error as error:
         raise ValueError(str(error)) from None
     if not rows:

@@ -4,7 +4,8 @@ A fill is a trade of a parent order: its time, quantity and price, and as far as
 fee, id and liquidity flag. What cannot be read without a guess is refused with its row (:class:`FillError`):
 
 - Times need a zone, numbers a unit; both can be given for the whole table.
-- Quantities and prices are finite numbers. A negative quantity is a sale; a side, if there is one, must agree.
+- Quantities and prices are finite numbers. A negative quantity is a sale; a side, if there is one, must agree. A fill
+  that takes back another one exactly is refused without a side, because it may be a busted one.
 - A fee is money, positive for a cost and negative for a rebate, in the money of the prices.
 - An id that comes again with the same fill is a duplicate, and is dropped and counted. With another fill it is refused.
 
@@ -14,7 +15,7 @@ Sides are ``buy`` and ``sell``, and the codes of brokers and of FIX (tag 54): ``
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lem_models.errors import BarsError, FillError
+from lem_models.evaluation.tca.cells import read_numbers, split_units, with_column, without_groups
 from lem_models.evaluation.tca.files import read_rows
 from lem_models.evaluation.tca.names import DECISION_COLUMNS, FILL_COLUMNS, find_columns
 from lem_models.guard.text import shown
@@ -34,9 +36,10 @@ __all__ = ["Decisions", "Fills", "read_decisions", "read_fills"]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
+_COMMA = re.compile(r"(\d{4}-\d\d-\d\d), +(?=\d)", re.ASCII)  # 2024-01-31, 09:30:00, as Interactive Brokers writes
 _BUY = frozenset({"buy", "b", "bot", "bought", "1"})
 _SELL = frozenset({"sell", "s", "sld", "sold", "2", "5", "sellshort", "ss"})
+_FEE_UNIT = "unit of the fee"
 _MOST_FLAGS = 12  # kinds of liquidity; a column with more of them is something else
 
 
@@ -88,7 +91,8 @@ def read_fills(
         table: A ``.csv``, ``.parquet`` or ``.json`` file, or a table. Columns ``time``, ``quantity`` and ``price``;
             optional ``order_id``, ``symbol``, ``side``, ``fee``, ``fee_currency``, ``fill_id`` and ``liquidity``;
             :data:`~lem_models.evaluation.tca.names.FILL_COLUMNS` has the other words for each.
-        columns: The table's columns by ours: ``{"time": "Date/Time"}``.
+        columns: The table's columns by ours: ``{"time": "Date/Time"}``. A minus before the column of the fees turns
+            their sign, for brokers who write what was paid as a negative number: ``{"fee": "-Comm/Fee"}``.
         tz: Zone of times without one, such as ``"America/New_York"``.
         unit: Unit of times that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"``, ``"ns"`` or ``"auto"``.
 
@@ -103,24 +107,36 @@ def read_fills(
     """
     check_unit(unit)
     frame = read_rows(table, "fills")
+    columns, pays = _turned(list(frame.columns), columns)
     found = find_columns(
         list(frame.columns), FILL_COLUMNS, columns, required=("time", "quantity", "price"), what="fills"
     )
     size = len(frame)
-    quantity = _numbers(frame, found["quantity"], "quantity")
-    price = _numbers(frame, found["price"], "price")
-    fee = _numbers(frame, found["fee"], "fee", empty=0.0) if "fee" in found else np.zeros(size)
+    frame, found, notes = _plain_numbers(frame, found)
+    quantity = read_numbers(frame, found["quantity"], "quantity")
+    price = read_numbers(frame, found["price"], "price")
+    fee = pays * read_numbers(frame, found["fee"], "fee", empty=0.0) if "fee" in found else np.zeros(size)
     _refuse(quantity == 0, lambda row: "the quantity is 0", "quantity", "not zero")
     _refuse(~(price > 0), lambda row: f"the price is {price[row]:g}", "price", "positive price")
     side = np.zeros(size, dtype=np.int64)
     if "side" in found:
         side = _sides(frame, found["side"])
         against = (quantity < 0) & (side > 0)
-        _refuse(against, lambda row: f"the quantity is {quantity[row]:g} and the side is buy", "side", "one side")
+        _refuse(
+            against,
+            lambda row: (
+                f"the quantity is {quantity[row]:g} and the side is buy: if the fill was busted, leave out this "
+                "row and the one that it takes back"
+            ),
+            "side",
+            "one side",
+        )
     elif (quantity < 0).any():
         side = np.sign(quantity).astype(np.int64)
     texts = {name: _texts(frame, found.get(name)) for name in ("order_id", "symbol", "fill_id")}
-    notes = _fee_notes(frame, found, fee, texts["symbol"])
+    if "side" not in found:
+        _refuse_busts(quantity, price, texts["symbol"], texts["order_id"])
+    notes += _fee_notes(frame, found, fee, texts["symbol"])
     liquidity, note = _liquidity(frame, found.get("liquidity"))
     checked = pd.DataFrame(
         {
@@ -165,7 +181,7 @@ def read_decisions(
     found = find_columns(
         list(frame.columns), DECISION_COLUMNS, columns, required=("start", "quantity"), what="decisions"
     )
-    quantity = _numbers(frame, found["quantity"], "quantity")
+    quantity = read_numbers(frame, found["quantity"], "quantity")
     _refuse(quantity < 0, lambda row: f"the quantity is {quantity[row]:g}", "quantity", "not negative")
     start = _times(frame, found["start"], "start", tz, unit)
     end = _times(frame, found["end"], "end", tz, unit) if "end" in found else np.zeros(len(frame), dtype=np.int64)
@@ -174,38 +190,72 @@ def read_decisions(
     return Decisions(pd.DataFrame({"order_id": order_id, "start": start, "end": end, "quantity": quantity}))
 
 
+def _turned(names: Sequence[object], columns: Mapping[str, str] | None) -> tuple[Mapping[str, str] | None, float]:
+    """The columns that the user names, and the sign of the fees: -1 if a minus stands before their column."""
+    fee = None if columns is None else columns.get("fee")
+    if columns is None or fee is None or fee in names or not fee.startswith("-"):
+        return columns, 1.0
+    return {**columns, "fee": fee[1:]}, -1.0
+
+
+def _plain_numbers(
+    frame: pd.DataFrame, found: Mapping[str, object]
+) -> tuple[pd.DataFrame, dict[str, object], list[str]]:
+    """The table without units and commas in its numbers, its columns, and what a reader must know of that."""
+    found = dict(found)
+    if (units := split_units(frame[found["quantity"]].tolist()))[0] is not None:
+        frame = with_column(frame, found["quantity"], units[0])
+        _check_units(units[1], _texts(frame, found.get("symbol")))
+    if "fee" in found and (units := split_units(frame[found["fee"]].tolist()))[0] is not None:
+        frame = with_column(frame, found["fee"], units[0])
+        if "fee_currency" not in found:
+            frame, found["fee_currency"] = with_column(frame, _FEE_UNIT, list(units[1])), _FEE_UNIT
+    columns = [found[name] for name in ("quantity", "price", "fee") if name in found]
+    frame, has_groups = without_groups(frame, columns)
+    said = "commas in numbers are read as separators of thousands, because the table has decimal points"
+    return frame, found, [said] if has_groups else []
+
+
+def _check_units(units: npt.NDArray[np.object_], symbols: npt.NDArray[np.object_]) -> None:
+    """Refuse quantities in another unit than the first letters of their symbol: 2.6BTC is one of BTCUSDT."""
+    pairs = zip(units, symbols, strict=True)
+    wrong = [unit is not None and not str(symbol or "").upper().startswith(unit.upper()) for unit, symbol in pairs]
+    _refuse(
+        np.array(wrong),
+        lambda row: (
+            f"the quantity is in {shown(units[row])}, which is no unit of the symbol {shown(symbols[row])}: name "
+            "the column of the units, columns={'quantity': ...} (--fills-columns quantity=...)"
+        ),
+        "quantity",
+        "units of the symbol",
+    )
+
+
+def _refuse_busts(
+    quantity: Floats, price: Floats, symbols: npt.NDArray[np.object_], orders: npt.NDArray[np.object_]
+) -> None:
+    """Refuse a fill that takes back one before it: without a side it may be a sale, or a fill that was busted."""
+    open_fills: dict[tuple[object, ...], list[int]] = {}
+    for row in range(len(quantity)):
+        key = (symbols[row], orders[row], price[row])
+        before = open_fills.get((*key, -quantity[row]))
+        if quantity[row] < 0 and before:
+            raise FillError(
+                f"the quantity is {quantity[row]:g}, and row {before[-1]} has {-quantity[row]:g} at the same price: if "
+                "the fill was busted, leave out both rows; if this is a sale, add a column side",
+                field="quantity",
+                rule="a sale or a busted fill",
+                row=row,
+                order_id=orders[row],
+            )
+        open_fills.setdefault((*key, quantity[row]), []).append(row)
+
+
 def _refuse(wrong: npt.NDArray[np.bool_], message: Callable[[int], str], field: str, rule: str) -> None:
     rows = np.flatnonzero(wrong)
     if rows.size:
         more = f" (and {rows.size - 1} more rows)" if rows.size > 1 else ""
         raise FillError(message(int(rows[0])) + more, field=field, rule=rule, row=int(rows[0]))
-
-
-def _numbers(frame: pd.DataFrame, column: object, field: str, *, empty: float | None = None) -> Floats:
-    """A column of finite numbers, [rows]; texts are read as decimal numbers."""
-    values = np.empty(len(frame))
-    for row, cell in enumerate(frame[column].tolist()):
-        plain = cell.strip() if isinstance(cell, str) else cell
-        if is_missing(plain) or plain == "":
-            if empty is None:
-                raise FillError(f"the {field} is missing", field=field, rule="required", row=row)
-            values[row] = empty
-            continue
-        is_text = isinstance(plain, str)
-        if isinstance(plain, bool) or (is_text and not _NUMBER.fullmatch(plain)):
-            hint = ": write 1,234.5 as 1234.5" if is_text and "," in plain else ""
-            raise FillError(
-                f"the {field} is {shown(cell)}, and not a number{hint}", field=field, rule="number", row=row
-            )
-        try:
-            values[row] = float(plain)
-        except (TypeError, ValueError, OverflowError):
-            raise FillError(
-                f"the {field} is {shown(cell)}, not a number", field=field, rule="number", row=row
-            ) from None
-        if not np.isfinite(values[row]):
-            raise FillError(f"the {field} is {shown(cell)}", field=field, rule="finite number", row=row)
-    return values
 
 
 def _texts(frame: pd.DataFrame, column: object | None) -> npt.NDArray[np.object_]:
@@ -224,8 +274,10 @@ def _texts(frame: pd.DataFrame, column: object | None) -> npt.NDArray[np.object_
 
 def _times(frame: pd.DataFrame, column: object, field: str, tz: str | None, unit: str | None) -> Integers:
     cells = frame[column]
+    if tz is None and plain_name(column).endswith("utc"):  # Date(UTC)
+        tz = "UTC"
     if not pd.api.types.is_numeric_dtype(cells) and not pd.api.types.is_datetime64_any_dtype(cells):
-        texts = cells.map(lambda cell: cell.strip() if isinstance(cell, str) else cell)
+        texts = cells.map(lambda cell: _COMMA.sub(r"\1 ", cell.strip(), count=1) if isinstance(cell, str) else cell)
         empty = (texts.isna() | (texts == "")).to_numpy()
         _refuse(empty, lambda row: f"the {field} is missing", field, "required")
         cells = texts
@@ -294,7 +346,10 @@ def _fee_notes(
         if distinct and not all(str(each).upper().endswith(distinct[0].upper()) for each in symbols[charged]):
             notes.append(f"the fees are in {distinct[0]}, which is taken for the money of the prices")
     if charged.any() and (fee <= 0).all():
-        notes.append("no fee is positive: they are read as rebates; a fee that was paid is a positive number")
+        notes.append(
+            f"no fee is positive: they are read as rebates; if they were paid, columns={{'fee': '-{found['fee']}'}} "
+            f"(--fills-columns 'fee=-{found['fee']}') turns their sign"
+        )
     return notes
 
 

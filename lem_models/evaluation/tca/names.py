@@ -17,7 +17,17 @@ from lem_models.orders.fields import plain_name
 __all__ = ["DECISION_COLUMNS", "FILL_COLUMNS", "find_columns"]
 
 _ORDER_ID = (
-    *("parent_id", "parent_order_id", "client_order_id", "cl_ord_id", "order", "order_number", "oid", "perm_id"),
+    *(
+        "parent_id",
+        "parent_order_id",
+        "client_order_id",
+        "cl_ord_id",
+        "order",
+        "order_number",
+        "oid",
+        "perm_id",
+        "ordertxid",
+    ),
 )
 
 FILL_COLUMNS: Mapping[str, Sequence[str]] = {
@@ -25,17 +35,18 @@ FILL_COLUMNS: Mapping[str, Sequence[str]] = {
     "time": (
         *("timestamp", "datetime", "date_time", "fill_time", "trade_time", "execution_time", "exec_time"),
         *("transact_time", "transaction_time", "executed_at", "filled_at", "traded_at"),
+        *("created_at", "date_utc", "time_utc", "date_time_utc", "timestamp_utc"),
     ),
     "quantity": (
         *("qty", "fill_qty", "fill_quantity", "filled_qty", "last_qty", "last_shares", "exec_qty", "executed_qty"),
-        *("size", "amount", "shares", "volume", "contracts"),
+        *("size", "amount", "shares", "volume", "contracts", "executed", "vol"),
     ),
     "price": ("px", "fill_price", "last_px", "last_price", "exec_price", "executed_price", "trade_price", "t_price"),
-    "symbol": ("ticker", "instrument", "pair", "ric", "sym", "security"),
+    "symbol": ("ticker", "instrument", "pair", "ric", "sym", "security", "product"),
     "side": ("direction", "action", "buy_sell", "is_buyer", "is_buy"),
     "fee": ("fees", "commission", "commissions", "comm", "comm_fee", "fee_cost"),
-    "fee_currency": ("commission_asset", "commission_currency", "fee_asset"),
-    "fill_id": ("id", "trade_id", "exec_id", "execution_id", "match_id"),
+    "fee_currency": ("commission_asset", "commission_currency", "fee_asset", "price_fee_total_unit"),
+    "fill_id": ("id", "trade_id", "exec_id", "execution_id", "match_id", "txid"),
     "liquidity": ("liquidity_flag", "liquidity_indicator", "last_liquidity_ind", "is_maker", "taker_or_maker"),
 }
 """Columns of a table of fills, each with the other words for it."""

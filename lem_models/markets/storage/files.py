@@ -23,11 +23,13 @@ from lem_models.guard.arrow import check_size
 from lem_models.guard.columns import MAX_COLUMNS, check_columns
 from lem_models.guard.output import replacing
 from lem_models.guard.parquet import GuardedParquet, LocalFile
+from lem_models.guard.text import check_is_text
 from lem_models.markets.storage.packed import BoundedStream, unpacked_limit
 
 __all__ = ["FORMATS", "format_of", "parquet_pieces", "read_table", "write_table", "writing"]
 
 _MAX_LINE = 1 << 18
+_HEAD = 1 << 12  # bytes that show whether a file is a text
 
 FORMATS = ("parquet", "csv", "csv.gz", "arrow")
 
@@ -147,6 +149,8 @@ def _read_csv(path: Path, *, is_packed: bool) -> pa.Table:
     texts = pyarrow.csv.ConvertOptions(column_types={"timestamp": pa.string(), "symbol": pa.string()})
     packed = gzip.GzipFile(path) if is_packed else None
     with packed or path.open("rb") as file:
+        check_is_text(file.read(_HEAD))
+        file.seek(0)
         line = file.readline(_MAX_LINE)
         if len(line) == _MAX_LINE:
             raise ValueError(f"its first line has more than {_MAX_LINE:,} bytes")

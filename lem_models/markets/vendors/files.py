@@ -24,7 +24,7 @@ import pyarrow.csv
 
 from lem_models.errors import BarsError
 from lem_models.guard.columns import MAX_COLUMNS, check_columns
-from lem_models.guard.text import parse_json
+from lem_models.guard.text import check_is_text, parse_json
 from lem_models.markets.storage.files import FORMATS, read_table
 from lem_models.markets.storage.packed import BoundedStream, Readable, unpacked_limit
 from lem_models.markets.vendors.tables import RawTable, from_rows, is_number
@@ -187,6 +187,9 @@ def _from_csv(stream: Readable, name: str) -> RawTable:
         head += piece
         if len(head) > _HEAD * _MAX_LINE:
             raise ValueError(f"one of its first lines has more than {_MAX_LINE:,} bytes")
+    check_is_text(head)
+    if head and b"\n" not in head:
+        head += b"\n"  # a header alone: a table without rows
     lines = head.split(b"\n")[:_HEAD]
     if any(len(line) >= _MAX_LINE for line in lines):
         raise ValueError(f"one of its first lines has more than {_MAX_LINE:,} bytes")

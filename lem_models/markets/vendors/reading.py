@@ -6,6 +6,7 @@ A VWAP outside the range of its bar is left as it is, for the validation to refu
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,6 +39,7 @@ NOTIONALS = ("exact", "vwap", "hlc3", "close")
 """Where a notional comes from."""
 
 _FILE = "{file}"
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -382,8 +384,11 @@ def _numbers(column: pd.Series, role: str) -> npt.NDArray[np.float64]:
     wrong = (numbers.isna() & column.notna() & (column.astype(str).str.strip() != "")).to_numpy()
     if wrong.any():
         row = int(np.argmax(wrong))
+        value = column.iloc[row]
+        is_comma = isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip()) is not None
+        cure = ": write decimal points in place of commas (pandas.read_csv has decimal=',')" if is_comma else ""
         raise BarsError(
-            f"row {row} of {column.name} is {column.iloc[row]!r}, not a number", column=role, rule="numeric column"
+            f"row {row} of {column.name} is {value!r}, not a number{cure}", column=role, rule="numeric column"
         )
     return np.array(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
 

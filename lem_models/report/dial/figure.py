@@ -80,12 +80,17 @@ def risk_dial(
             if chosen is not None and policy in models:
                 ringed = np.flatnonzero(np.abs(own["risk_aversion"] - chosen) < _SAME)
                 axes.plot(x[ringed], y[ringed], "o", markersize=13, markerfacecolor="none", color=ink.text, zorder=6)
-        axes.set_title(f"minimum {minimum}", fontsize=9.5, color=ink.text, loc="left")
+        title = f"minimum {minimum}" if len(minima) > 1 else f"minimum duration: {minimum} {_bars(minimum)}"
+        axes.set_title(title, fontsize=9.5, color=ink.text, loc="left")
         axes.set_xlabel(f"standard deviation ({UNIT_LABELS[unit]})")
         axes.axhline(0.0, color=ink.muted, linewidth=0.9, zorder=1)
     panels[0].set_ylabel(f"mean improvement ({UNIT_LABELS[unit]})")
     legend_above(figure, ink)
     return figure
+
+
+def _bars(number: int) -> str:
+    return "bar" if number == 1 else "bars"
 
 
 def _ends(own: pd.DataFrame, value: np.ndarray, low: str, high: str) -> list[np.ndarray]:

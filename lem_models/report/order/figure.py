@@ -13,13 +13,20 @@ from lem_models.report.figure_style import Theme, dress, empty_figure, ink_of, l
 __all__ = ["order_progress"]
 
 
-def order_progress(paths: pd.DataFrame, through: int | None = None, *, theme: Theme = "light") -> Figure:
+def order_progress(
+    paths: pd.DataFrame,
+    through: int | None = None,
+    *,
+    size: tuple[float, float] = (5.8, 4.9),
+    theme: Theme = "light",
+) -> Figure:
     """One order under several policies bar by bar: executed prices and the benchmark above, what is done below.
 
     Args:
         paths: Rows of :func:`~lem_models.evaluation.order_path.order_paths`. The first policy is under test; the
             benchmark is that of its run.
         through: Number of bars that have closed; nothing of a later bar is drawn. ``None`` for all.
+        size: Width and height, in inches.
         theme: Page that the figure is made for.
 
     Returns:
@@ -31,7 +38,7 @@ def order_progress(paths: pd.DataFrame, through: int | None = None, *, theme: Th
     longest = int(paths["period"].max())
     through = longest if through is None else min(max(through, 1), longest)
     seen = paths[paths["period"] <= through]
-    figure = empty_figure(5.8, 4.9)
+    figure = empty_figure(*size)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 1.0])
     dress(upper, ink)
     dress(lower, ink)
@@ -74,7 +81,7 @@ def order_progress(paths: pd.DataFrame, through: int | None = None, *, theme: Th
     lower.set_xlim(0.4, longest + 0.6)
     # The calendar is known in advance: the labels of the bars to come tell nothing of their prices.
     times = paths[paths["policy"] == policies[0]]["timestamp"].reset_index(drop=True)
-    lower.set_xticks(np.arange(1, longest + 1), bar_labels(times))
+    lower.set_xticks(np.arange(1, longest + 1), bar_labels(times, most=int(1.5 * size[0])))
     form = "%Y-%m-%d" if is_daily(times) else "%Y-%m-%d %H:%M"
     lower.set_xlabel(f"bar start (UTC), from {times.iloc[0].strftime(form)}")
     for axes in (upper, lower):

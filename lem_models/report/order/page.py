@@ -79,7 +79,7 @@ def write_order_page(
             ReportFigure.from_plot(
                 "The risk dial",
                 "Orders like this one at many starts: mean against standard deviation, net of costs. Up and left is "
-                "better. Bars are 95 % intervals over days.",
+                "better. Vertical lines are 95 % intervals over days; λ is the risk aversion.",
                 lambda theme: risk_dial(points, [tested], unit="bps", panel=(5.8, 4.2), theme=theme),
             )
         )

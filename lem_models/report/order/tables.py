@@ -35,7 +35,11 @@ def standing_table(paths: pd.DataFrame, through: int) -> Table:
         Column("benchmark", "benchmark", "{:,.6g}"),
         Column("improvement_bps", "better, bps", _BPS),
     ]
-    return Table(frame, columns, title="Standing", emphasis=_first(paths))
+    note = (
+        "Prices and improvement so far, before costs. This bar, done: parts of the order. Better: bps against the "
+        "benchmark, positive is good."
+    )
+    return Table(frame, columns, title="Standing", note=note, emphasis=_first(paths))
 
 
 def outcome_table(results: Mapping[str, ExecutionResult], row: int = 0, *, prices: bool = True) -> Table:
@@ -63,7 +67,11 @@ def outcome_table(results: Mapping[str, ExecutionResult], row: int = 0, *, price
         Column("net_full_vwap", "full VWAP", _BPS, "net, bps"),
         Column("net_arrival", "arrival", _BPS, "net, bps"),
     ]
-    return Table(frame, columns, title="Outcome", emphasis=_first(frame))
+    note = (
+        "In bps, positive is good. Its benchmark ends when the order does. Net is after costs: against the VWAP of the "
+        "full horizon, and against the price before the order (arrival), which also moves with the market."
+    )
+    return Table(frame, columns, title="Outcome", note=note, emphasis=_first(frame))
 
 
 def schedule_table(paths: pd.DataFrame, policy: str) -> Table:
