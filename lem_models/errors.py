@@ -154,7 +154,7 @@ class OrderError(LEMError, ValueError):
         self.order_id = order_id
         super().__init__(message + _coordinates(**self._known()))
 
-    def at(self, row: int, order_id: object | None = None) -> Self:
+    def at(self, row: int | None, order_id: object | None = None) -> Self:
         """The same error for an order in a table."""
         return type(self)(self.message, **self._known() | {"row": row, "order_id": order_id})
 

@@ -57,26 +57,33 @@ class Intake:
         starts: dict[str, int] = {}
         for order in orders:
             label = self._label(order, labels)
-            order = order.replaced(id=label)
-            market = self._market(change, order, given)
-            start = first_bar(order, market.calendar, market.last.timestamp, change.at)
-            if order.parent is not None and starts.setdefault(order.parent, start) != start:
-                raise OrderError(
-                    f"the orders of the basket {order.parent!r} start at {moment(starts[order.parent])} and "
-                    f"{moment(start)}: a basket has one clock; give a start at which all of its markets are open",
-                    field="start",
-                    rule="one clock",
-                    order_id=label,
-                )
-            terms, expected = self._placed(order, market, start)
-            price = market.last.close
-            self._check(order, order.amount, expected, price)
-            body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
-            taken.append(Added(body, asdict(terms), tuple(expected), price))
+            try:
+                taken.append(self._added(change, order.replaced(id=label), given, starts))
+            except OrderError as error:
+                if error.order_id is not None:
+                    raise
+                raise error.at(error.row, label) from None
             labels.append(label)
         for label, added in zip(labels, taken, strict=True):
             change.add(label, added)
         return labels
+
+    def _added(self, change: Transaction, order: DeskOrder, given: Bars | None, starts: dict[str, int]) -> Added:
+        """An order as it is logged; ``starts`` has the first bars of baskets."""
+        market = self._market(change, order, given)
+        start = first_bar(order, market.calendar, market.last.timestamp, change.at)
+        if order.parent is not None and starts.setdefault(order.parent, start) != start:
+            raise OrderError(
+                f"the orders of the basket {order.parent!r} start at {moment(starts[order.parent])} and "
+                f"{moment(start)}: a basket has one clock; give a start at which all of its markets are open",
+                field="start",
+                rule="one clock",
+            )
+        terms, expected = self._placed(order, market, start)
+        price = market.last.close
+        self._check(order, order.amount, expected, price)
+        body = order.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+        return Added(body, asdict(terms), tuple(expected), price)
 
     def amend(self, change: Transaction, label: str, changes: Mapping[str, Any]) -> None:
         """Add an amendment to the log; see :meth:`Desk.amend`."""

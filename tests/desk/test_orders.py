@@ -137,6 +137,16 @@ def test_the_rest_of_a_session():
     assert desk.order(label).terms.max_periods == 12
 
 
+def test_a_refused_order_is_named_among_several():
+    desk, history = desk_of(sessions(), "2024-01-10 20:00")
+    good = DeskOrder(symbol="S000", side="buy", amount=100, max_duration="session")
+    for changes in ({"symbol": "S009"}, {"max_duration": "5h"}):
+        with pytest.raises(OrderError) as error:
+            desk.add([good, good.replaced(id="late", **changes)], history)
+        assert error.value.order_id == "late"
+    assert not desk.state.orders
+
+
 def test_participation_that_cannot_complete_is_refused():
     desk, history = desk_of(hourly(), "2024-01-11")
     order = {"symbol": "S000", "side": "buy", "amount": 1_000_000, "max_duration": "6h", "max_participation": 0.01}
