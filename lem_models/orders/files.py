@@ -48,7 +48,8 @@ def read_orders(path: str | os.PathLike[str]) -> pd.DataFrame:
     file = Path(path)
     read = {".csv": _read_csv, ".parquet": read_orders_parquet, ".json": _read_json}.get(file.suffix.lower())
     if read is None:
-        raise OrderError(f"{file} is neither a .csv, a .parquet nor a .json file of orders", rule="file format")
+        hint = ": orders of a desk are measured by lem desk report" if file.suffix.lower() == ".toml" else ""
+        raise OrderError(f"{file} is neither a .csv, a .parquet nor a .json file of orders{hint}", rule="file format")
     if not file.is_file():
         raise OrderError(f"there is no file {file}", rule="readable file")
     try:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lem_models.report.figure_style import Theme, dress, empty_figure, ink_of, legend_above, plain_axes, policy_styles
+from lem_models.report.numbers import number_text
 from lem_models.report.tca.tables import CAUSE_LABELS
 
 __all__ = ["causes_figure", "progress_figure"]
@@ -37,7 +38,7 @@ def causes_figure(causes: pd.DataFrame, *, theme: Theme = "light") -> Figure:
         axes.plot([ends[row]] * 2, [row - 0.3, row + 1.3], color=ink.muted, linewidth=0.8)
     for row, (left, width) in enumerate(zip(begin, value, strict=True)):
         axes.annotate(
-            f"{width:+.2f}",
+            number_text(f"{width:+.2f}"),
             (max(left, left + width), row),
             xytext=(5, 0),
             textcoords="offset points",
