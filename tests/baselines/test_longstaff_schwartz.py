@@ -47,7 +47,7 @@ def test_the_optimum_of_theory(minimum, expected):
     assert optimum(minimum, nodes=7) == pytest.approx(expected, abs=0.0015)
 
 
-@pytest.mark.parametrize("minimum", [1, 6, 11, 12])
+@pytest.mark.parametrize("minimum", [1, *(pytest.param(each, marks=pytest.mark.slow) for each in (6, 11)), 12])
 def test_it_comes_within_three_percent_of_the_optimum_and_not_above(minimum):
     x = _improvement(POLICY, OrderKind(12, minimum, 1, "vwap", 0.0, "bar"), PATHS)
     best, error = optimum(minimum, nodes=7), x.std() / np.sqrt(PATHS)

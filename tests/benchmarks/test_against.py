@@ -68,6 +68,7 @@ def test_an_unknown_revision_is_refused(tmp_path):
 
 
 @in_git
+@pytest.mark.slow
 def test_both_sides_run_in_processes_of_their_own_and_do_the_same_work():
     result = against("HEAD", turns=1, repeats=1, limit=60, only=("dense",))
     (row,) = result["rows"]

@@ -25,6 +25,7 @@ def test_a_tiny_run_prints_a_table_and_writes_json_and_a_figure(tmp_path):
     assert sorted(path.name for path in files.iterdir()) == ["minute_bars_20000.arrow", "minute_bars_4000.arrow"]
 
 
+@pytest.mark.slow
 def test_a_tiny_run_over_numbers_of_symbols_prints_a_table_and_writes_json(tmp_path):
     done = run_script("scaling.py", "--symbols", 3, 20, "--turns", 1, "--out", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -66,7 +66,6 @@ def site(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_the_site_has_the_public_names(site):
     inventory = (site / "objects.inv").read_bytes().split(b"zlib.\n", 1)[1]
     names = {line.split()[0] for line in zlib.decompress(inventory).decode().splitlines() if " py:" in line}
@@ -76,7 +75,6 @@ def test_the_site_has_the_public_names(site):
     assert "lem_models.errors.LEMError" in names
 
 
-@pytest.mark.slow
 def test_the_site_fetches_nothing(site):
     pattern = re.compile(r'<(?:script|img|iframe)[^>]+src="(?:https?:)?//[^"]*"|<link[^>]+href="(?:https?:)?//[^"]*"')
     for page in site.rglob("*.html"):

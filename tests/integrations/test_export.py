@@ -69,7 +69,7 @@ def check(facts):
     ("frequency", "slots", "settings"),
     [
         ("1h", None, {}),
-        ("4h", None, {"warmup": 0}),
+        pytest.param("4h", None, {"warmup": 0}, marks=pytest.mark.slow),
         ("4h", None, {"warmup": 16, "block": 8}),  # two chains warm up side by side
         ("4h", None, {"sessions": 20, "horizon": 30}),  # orders longer than a session
         ("4h", None, {"encoder": "none"}),
