@@ -30,6 +30,7 @@ _PATIENCE = 20.0  # seconds after which no further attempt starts, because the c
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9_]{4,}|(?i:bearer)\s+[^\s'\"]+")
 _LOGIN = re.compile(r"(https?://)[^\s/'\"]+@")
 _QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\"]+")  # signatures of storage hosts
+_ELSEWHERE = re.compile(r" ?For more information check: \S+ ?")  # of the HTTP library, on status codes in general
 _LONGEST_REASON = 600
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -116,7 +117,7 @@ def without_token(text: str, token: str | bool | None = None) -> str:
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = _TOKEN.sub("***", _LOGIN.sub(r"\1***@", _QUERY.sub(r"\1", text)))
-    text = " ".join(text.split())
+    text = _ELSEWHERE.sub(" ", " ".join(text.split())).strip()
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 

@@ -15,7 +15,7 @@ from lem_models.hub.models.zoo import list_models
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["CollectionItem", "ZooCollection", "publish_collection", "zoo_collection"]
+__all__ = ["CollectionItem", "ZooCollection", "missing_items", "publish_collection", "zoo_collection"]
 
 PAPER = "2509.25211"
 _TITLE = "Large Execution Models"
@@ -77,6 +77,22 @@ def zoo_collection(organisation: str, datasets: Sequence[str] = ()) -> ZooCollec
     return ZooCollection(organisation, _TITLE, _DESCRIPTION, (*models, *data, paper))
 
 
+def missing_items(collection: ZooCollection, token: str | bool | None = None) -> list[CollectionItem]:
+    """Models and data sets of a collection that are not on the Hub yet.
+
+    Args:
+        collection: The collection.
+        token: Token; default the client's.
+
+    Raises:
+        HubError: The Hub cannot be asked.
+    """
+    from huggingface_hub import HfApi
+
+    api, doing = HfApi(token=token, library_name="lem_models"), f"publish the collection {collection.title!r}"
+    return [item for item in collection.items if item.type != "paper" and not _exists(api, doing, item, token)]
+
+
 def publish_collection(collection: ZooCollection, token: str | bool | None = None) -> str:
     """Make the collection, or add what an existing one of the same title lacks; items and notes of others stay.
 
@@ -105,8 +121,7 @@ def publish_collection(collection: ZooCollection, token: str | bool | None = Non
         return made.slug, made.url
 
     # A collection with a part of its items is worse than none: everything is looked for before anything is made.
-    missing = [item for item in collection.items if item.type != "paper" and not _exists(api, doing, item, token)]
-    if missing:
+    if missing := missing_items(collection, token):
         names = ", ".join(item.id for item in missing)
         first = missing[0]
         cure = "model NAME" if first.type == "model" else "data BARS"

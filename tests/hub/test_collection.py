@@ -77,7 +77,11 @@ def test_the_command_prints_it_and_sends_it_when_it_is_told_to(published):
     assert dry.exit_code == 0, dry.output
     assert all(f"{OWNER}/{name}" in dry.output for name in list_models())
     assert dry.output.rstrip().endswith("dry run: nothing was sent")
-    assert published.requests == []
+    assert {request.method for request in published.requests} == {"GET"}
+    del published.repositories["models", f"{OWNER}/lem-base"]
+    lacking = CliRunner().invoke(app, [*command, "--dry-run"])
+    assert lacking.output.rstrip().endswith(f"publish first, the Hub lacks them: {OWNER}/lem-base")
+    published.create(f"{OWNER}/lem-base")
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert f"published: {published.endpoint}/collections/" in done.output

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lem_models.errors import BarsError
 
-__all__ = ["Licence", "read_licence"]
+__all__ = ["Licence", "is_licence_name", "read_licence", "unknown_licence"]
 
 _KNOWN = """
 afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
@@ -76,6 +76,17 @@ def read_licence(licence: str | None) -> Licence:
         return Licence(text.lower())
     if " " in text:
         return Licence("other", text)
+    raise BarsError(f"{unknown_licence(licence)} {_HOW}", rule="licence")
+
+
+def is_licence_name(text: str) -> bool:
+    """Whether the Hub has a licence of this short name; ``other`` is one."""
+    return text in _NAMES or text == "other"
+
+
+def unknown_licence(licence: object) -> str:
+    """What to say of a licence that the Hub does not know, with the names that are close; ends with ``;`` or ``?``."""
+    text = " ".join(str(licence).split())
     close = difflib.get_close_matches(text.lower(), sorted(_NAMES), n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ";"
-    raise BarsError(f"the Hub knows no licence {licence!r}{hint} {_HOW}", rule="licence")
+    return f"the Hub knows no licence {licence!r}{hint}"

@@ -13,6 +13,7 @@ from lem_models.errors import ConfigError
 from lem_models.guard.hub_ids import is_hub_id
 from lem_models.guard.settings import problems
 from lem_models.guard.text import one_line, read_json
+from lem_models.hub.datasets.licence import is_licence_name, unknown_licence
 from lem_models.hub.models.card_names import PIPELINE_TAG
 from lem_models.hub.models.registry import bundled_names
 from lem_models.hub.settings import ModelUpload
@@ -47,11 +48,16 @@ def plain_card(config: LEMConfig, to: ModelUpload, folder: Path, *, weights: str
         The card, and notes on what is missing in it.
 
     Raises:
-        ConfigError: when ``finetune.json`` cannot be read.
+        ConfigError: when ``finetune.json`` cannot be read, or the Hub knows no such licence.
     """
     from huggingface_hub import ModelCardData
 
     notes = []
+    if to.licence and not is_licence_name(to.licence):
+        raise ConfigError(
+            f"{unknown_licence(to.licence)} take a name that the Hub knows, such as 'apache-2.0' or 'mit', or 'other' "
+            "and a card of your own (--card) with the terms"
+        )
     if not to.licence:
         notes.append(
             "the card states no licence, so others may not use the model: name one when it is published, "

@@ -15,7 +15,7 @@ from lem_models.errors import LookAheadError
 from lem_models.hub.commit import Draft, DraftMaker, Plan, PlannedFile, commit, make_plan
 from lem_models.hub.models.contents import Contents, contents_of
 from lem_models.hub.models.folder import read_pair, read_weights
-from lem_models.hub.names import CARD_NAME
+from lem_models.hub.names import CARD_NAME, WEIGHTS_NAME
 from lem_models.hub.repository import Repository
 from lem_models.hub.settings import ModelUpload
 from lem_models.modeling.config import ConfigFile
@@ -78,6 +78,11 @@ def _draft_maker(contents: Contents, to: ModelUpload) -> DraftMaker:
             if planned[path].state != "same":
                 planned[path] = replace(planned[path], state="kept")
         note = "the card in the repository stays: --replace-card (replace_card=True) sends this one"
+        if planned[WEIGHTS_NAME].state == "changed":
+            note = (
+                "the card in the repository stays, and was written for the weights before these: read it, or send this "
+                "one with --replace-card (replace_card=True)"
+            )
         return Draft(tuple(planned.values()), (*contents.notes, note))
 
     return make_draft

@@ -106,6 +106,12 @@ def test_a_card_in_the_repository_stays_unless_its_replacement_is_asked_for(hub,
     assert hub.repository(NAME).at("main").changed == {"README.md", "figures/gain.png"}
 
 
+def test_other_weights_under_a_card_that_stays_are_noted(hub, folder):
+    hub.create(NAME, {"README.md": b"---\nlicense: other\n---\n# Theirs\n", "model.safetensors": b"others"})
+    said = " ".join(lem(folder, "--to", NAME, "--dry-run").split())
+    assert "the card in the repository stays, and was written for the weights before these" in said
+
+
 def test_a_card_that_is_written_meanwhile_stays_too(hub, folder, monkeypatch):
     hub.create(NAME)
     looks, theirs = [], b"# written between the plan and the commit"
@@ -255,6 +261,12 @@ def test_a_model_without_a_card_gets_a_plain_one(hub):
     for part in ("# lem-tiny", "| longest order | 6 periods |", "from 2024-01-01", f'from_pretrained("{NAME}")'):
         assert part in text
     assert "files have no results" in text
+
+
+def test_a_licence_that_the_hub_does_not_know_is_refused(hub):
+    with pytest.raises(ConfigError, match=r"the Hub knows no licence 'apache2\.0'; did you mean 'apache-2\.0'"):
+        plain(hub, licence="apache2.0")
+    assert hub.requests == []
 
 
 def test_no_licence_is_made_up(hub):

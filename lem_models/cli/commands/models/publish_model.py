@@ -17,6 +17,7 @@ from lem_models.cli.options import narrowed
 from lem_models.cli.output import Output
 from lem_models.cli.policies import BundledName
 from lem_models.errors import ConfigError
+from lem_models.guard.hub_ids import is_hub_id
 from lem_models.hub.settings import ModelUpload
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def publish_model(options: PublishModelOptions, out: Output) -> None:
     from lem_models.modeling.model import LEMModel
 
     name, upload = options.name, narrowed(options, ModelUpload)
-    if name not in list_models() and not Path(name).is_dir() and "/" in name:
+    if name not in list_models() and not Path(name).is_dir() and is_hub_id(name):
         raise ConfigError(
             f"there is no folder {name!r}. To publish a model of the Hub again with its card and licence, copy it "
             f"first: hf download {name} --local-dir FOLDER"
