@@ -379,6 +379,19 @@ def test_fills_that_look_wrong_are_kept_and_counted(rows, issue):
     assert any(issue in row["issue"] and row["effect"] == "kept" for row in result.issues.to_dict("records"))
 
 
+def test_prices_that_are_mostly_outside_their_bars_are_said_to_be_of_something_else():
+    cents = fills_of([GOOD]).assign(price=1000.0)
+    (note,) = [note for note in analysed(cents, BARS, order()).notes if "outside the range" in note]
+    assert note.startswith("100% of the fills have prices outside the range of their bars: the times may be of another")
+    assert not any("outside the range" in note for note in analysed(fills_of([GOOD]), BARS, order()).notes)
+
+
+def test_symbols_that_the_bars_lack_are_named():
+    result = analysed(fills_of([GOOD], symbol="X-USD", side="buy").drop(columns="order_id"), BARS, None)
+    held = ", ".join(map(repr, BARS.symbols))
+    assert f"the bars hold no 'X-USD'; they hold {held}" in result.notes
+
+
 def test_a_tolerance_for_the_range_of_a_bar():
     fills = fills_of([(1.5, 0.5, 10.05)])
     assert len(analysed(fills, BARS, order()).issues) == 1

@@ -98,5 +98,6 @@ def tca(options: TcaOptions, out: Output) -> None:
     print_analysis(out.console, analysis)
     out.say(f"\n{page.resolve()}", page=page.resolve())
     if not len(analysis.orders):
-        sys.stderr.write("error: no order could be measured; the reasons are in tca.json\n")
+        reasons = ", ".join(dict.fromkeys(analysis.excluded["reason"]))
+        sys.stderr.write(f"error: no order could be measured: {reasons}\n")
         raise typer.Exit(1)

@@ -26,11 +26,12 @@ from lem_models.evaluation.tca.decomposition import CAUSES, Cells
 from lem_models.evaluation.tca.fills import Decisions, Fills, read_decisions, read_fills
 from lem_models.evaluation.tca.measures import AGAINST, cells_of, measure
 from lem_models.evaluation.tca.parents import given_parents, inferred_parents
-from lem_models.evaluation.tca.placing import PlacedFills, place_fills
+from lem_models.evaluation.tca.placing import PlacedFills, outside_range, place_fills
 from lem_models.execution.costs import CostModel
 from lem_models.execution.execute import by_calendar
 from lem_models.execution.policy import Policy
 from lem_models.features.market import Market
+from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars, BarsLike
 from lem_models.notebook import cells_html, facts_html
 from lem_models.orders.rules import SIZE_SESSIONS
@@ -38,6 +39,8 @@ from lem_models.orders.table import OrdersLike
 from lem_models.statistics.bootstrap import OrderBootstrap
 
 __all__ = ["MEASURES", "TransactionCosts", "analyse_fills"]
+
+_MANY = 0.5  # part of the fills outside the range of their bars from which something else must be wrong
 
 Floats = npt.NDArray[np.float64]
 
@@ -410,7 +413,7 @@ def analyse_fills(
     placed = place_fills(parents, market, tolerance_bps=tolerance_bps)
     cells, missed = cells_of(placed, market, wanted)
     measured = measure(placed, cells, market, after)
-    notes = [*read.notes, *placed.notes]
+    notes = [*read.notes, *_misfits(placed, market, tolerance_bps), *placed.notes]
     if missed:
         notes.append(f"{missed:,} decisions lie on no bar of a measured order and are left out")
     if len(measured):
@@ -458,3 +461,23 @@ def _with_duplicates(issues: pd.DataFrame, fills: Fills) -> pd.DataFrame:
     row = {"issue": "its id was there before, with the same fill", "fills": len(fills.duplicates)}
     added = pd.DataFrame([row | {"effect": "left out", "first": first}])
     return pd.concat([added, issues], ignore_index=True) if len(issues) else added
+
+
+def _misfits(placed: PlacedFills, market: Bars, tolerance_bps: float) -> list[str]:
+    """What makes fills and bars look like two different things: other symbols, another zone, other units of prices."""
+    notes = []
+    unknown = sorted(set(placed.left_out["symbol"].dropna()) - set(market.symbols))
+    if unknown:
+        notes.append(f"the bars hold no {_some(unknown)}; they hold {_some(market.symbols)}")
+    if len(placed.fills):
+        share = float(outside_range(market, placed.fills, tolerance_bps).mean())
+        if share > _MANY:
+            notes.append(
+                f"{share:.0%} of the fills have prices outside the range of their bars: the times may be of another "
+                "zone, or the prices in other units than those of the bars"
+            )
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(shown, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -21,7 +21,7 @@ from lem_models.guard.text import shown
 from lem_models.markets.bars import Bars
 from lem_models.markets.origins import REASONS
 
-__all__ = ["PlacedFills", "place_fills"]
+__all__ = ["PlacedFills", "outside_range", "place_fills"]
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -128,14 +128,19 @@ def _codes(bars: Bars, start: Integers, periods: Integers) -> Integers:
     return np.select([start < 0, ends, gap], [1, 4, 5], 0).astype(np.int64)
 
 
+def outside_range(bars: Bars, fills: pd.DataFrame, tolerance_bps: float) -> Booleans:
+    """Whether the price of each placed fill lies outside the range of its bar, [fills]."""
+    bar, price, slack = fills["bar"].to_numpy(), fills["price"].to_numpy(), tolerance_bps * 1e-4
+    return np.asarray((price > bars.high[bar] * (1 + slack)) | (price < bars.low[bar] * (1 - slack)))
+
+
 def _doubts(
     bars: Bars, orders: pd.DataFrame, fills: pd.DataFrame, late: Booleans, after_close: Booleans, tolerance_bps: float
 ) -> list[tuple[str, int, str, str]]:
     """Fills that are measured and look wrong."""
     bar = fills["bar"].to_numpy()
     price, quantity = fills["price"].to_numpy(), fills["quantity"].to_numpy()
-    slack = tolerance_bps * 1e-4
-    outside = (price > bars.high[bar] * (1 + slack)) | (price < bars.low[bar] * (1 - slack))
+    outside = outside_range(bars, fills, tolerance_bps)
     idle = bars.volume[bar] == 0
     of_bar = fills.groupby(["order", "bar"])["quantity"].transform("sum").to_numpy()
     crowded = ~idle & (of_bar > bars.volume[bar] * (1 + _EDGE))
