@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from lem_models.desk.log.events import DESK, Added, Amended, HistoryTaken
 from lem_models.desk.market_data.symbol_market import SymbolMarket, read_history, stored_history
 from lem_models.desk.orders.amounts import plain_text
 from lem_models.desk.orders.order import DeskOrder
-from lem_models.desk.orders.terms import Terms, first_bar, resolve
+from lem_models.desk.orders.terms import Terms, first_bar, late_start, resolve
 from lem_models.errors import BarsError, OrderError
 from lem_models.execution.encoding_stream import kept_bars
 from lem_models.execution.policy import Policy, PolicySettings, sessions_of
@@ -24,6 +25,8 @@ from lem_models.markets.bars import Bars, BarsLike
 from lem_models.markets.calendar.frequency import moment
 
 __all__ = ["AMENDABLE", "Intake"]
+
+_LOG = logging.getLogger("lem_models")
 
 AMENDABLE = ("amount", "end", "max_duration", "min_duration", "max_participation", "risk_aversion")
 """Fields that :meth:`Desk.amend` changes."""
@@ -64,8 +67,11 @@ class Intake:
                     raise
                 raise error.at(error.row, label) from None
             labels.append(label)
-        for label, added in zip(labels, taken, strict=True):
+        for label, order, added in zip(labels, orders, taken, strict=True):
             change.add(label, added)
+            late = late_start(order, self._ledger.market(order.symbol).last.timestamp, int(added.terms["start"]))
+            if late is not None:
+                _LOG.warning("order %s: %s", label, late)
         return labels
 
     def _added(self, change: Transaction, order: DeskOrder, given: Bars | None, starts: dict[str, int]) -> Added:

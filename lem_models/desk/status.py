@@ -78,7 +78,7 @@ class OrderStatus:
         price = "" if self.average_price is None else f" at {self.average_price:.8g}"
         return (
             f"{self.order_id}: {self.side} {grouped_text(self.amount)} {self.unit or self.symbol}, {self.status}, "
-            f"{done}{price}, bar {min(self.period, self.max_periods)} of {self.max_periods}"
+            f"{done}{price}, {min(self.period, self.max_periods)} of {self.max_periods} bars closed"
         )
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class OrderStatus:
             "amount": f"{grouped_text(self.amount)} {unit}",
             "left": f"{grouped_text(self.left)} {unit}",
             "average price": None if self.average_price is None else f"{self.average_price:.8g}",
-            "bar": f"{min(self.period, self.max_periods)} of {self.max_periods}, until {self.end}",
+            "bars closed": f"{min(self.period, self.max_periods)} of {self.max_periods}, until {self.end}",
             "policy": self.policy,
             "coming bar": self.decision,
         }
@@ -151,7 +151,7 @@ class DeskStatus:
 
     def _repr_html_(self) -> str:
         """A card for a notebook: the desk, a row per order, and feeds with faults."""
-        head = ("order", "side", "symbol", "status", "amount", "done", "average price", "bar")
+        head = ("order", "side", "symbol", "status", "amount", "done", "average price", "bars closed")
         rows = [
             (
                 *(order.order_id, order.side, order.symbol, order.status),

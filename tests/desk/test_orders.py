@@ -131,6 +131,17 @@ def test_times_on_the_bars(times, first, periods):
     assert (pd.Timestamp(terms.start).strftime("%H:%M"), terms.max_periods) == (first, periods)
 
 
+def test_a_start_that_is_past_is_said(caplog):
+    desk, history = desk_of(hourly(), "2024-01-11")
+    order = {"symbol": "S000", "side": "buy", "amount": 100, "max_duration": "6h"}
+    for start in ("now", "1h", "2024-01-11T00:00Z"):
+        desk.add(DeskOrder(**order, start=start), history)
+    assert caplog.messages == []
+    desk.add(DeskOrder(**order, start="2024-01-09T07:30Z"), history)
+    (said,) = caplog.messages
+    assert said == "order 4: its start, 2024-01-09 07:30 UTC, is past: it trades from 2024-01-11 00:00 UTC"
+
+
 def test_the_rest_of_a_session():
     desk, history = desk_of(sessions(), "2024-01-10 20:00")
     label = desk.add(DeskOrder(symbol="S000", side="buy", amount=100, max_duration="session"), history)

@@ -62,6 +62,22 @@ def first_bar(order: DeskOrder, calendar: Calendar, last: int, now: int) -> int:
     return _start_bar(order.start, calendar, last, now)
 
 
+def late_start(order: DeskOrder, last: int, start: int) -> str | None:
+    """Sentence about an order whose start is past: a bar at which it was to start has closed.
+
+    Args:
+        order: The order.
+        last: Start of the last closed bar, nanoseconds UTC.
+        start: Start of its first bar, nanoseconds UTC.
+    """
+    if order.start == "now" or read_duration(order.start) is not None:
+        return None
+    asked = read_moment(order.start, needs_zone=True)
+    if asked > last:
+        return None
+    return f"its start, {moment(asked):%Y-%m-%d %H:%M} UTC, is past: it trades from {moment(start):%Y-%m-%d %H:%M} UTC"
+
+
 def resolve(order: DeskOrder, calendar: Calendar, start: int, horizon: int | None) -> Terms:
     """Place an order on the bars of its market.
 
