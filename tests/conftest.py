@@ -1,11 +1,13 @@
 """Settings and fixtures that every test shares."""
 
+import functools
 import gc
 import os
 import re
 from pathlib import Path
 
 import pytest
+import typer.testing
 from hypothesis import settings
 
 from tests.pictures import blank_pictures
@@ -23,6 +25,9 @@ gc.set_threshold(50_000, 20, 50)
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# The runner of typer makes all commands anew for each call, which takes longer than most commands.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -85,7 +85,7 @@ class HubServer:
 
     def __enter__(self) -> HubServer:
         for listener in self._listeners.values():
-            threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()
+            threading.Thread(target=listener.serve_forever, args=(0.005,), daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -228,11 +229,16 @@ def _kind(kind: pa.DataType) -> str:
     return {"double": "float64", "float": "float32", "halffloat": "float16"}.get(str(kind), str(kind))
 
 
-def _render(template: str, **values: object) -> str:
-    environment = Environment(
+@cache
+def _environment() -> Environment:
+    """Made once: it keeps the templates that it has compiled."""
+    return Environment(
         loader=PackageLoader("lem_models.hub"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
-    return environment.get_template(template).render(**values)
+
+
+def _render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(**values)
 
 
 def _line(text: str) -> str:
