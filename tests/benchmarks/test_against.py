@@ -90,6 +90,7 @@ def test_real_bars_of_later_periods_are_not_read(tmp_path):
     assert json.loads((tmp_path / "sparse.json").read_text())["symbols"] == workloads.SPARSE_SYMBOLS
 
 
+@pytest.mark.slow
 def test_a_desk_of_sessions_has_the_same_orders_as_live_orders(monkeypatch):
     sizes = {"symbols": 3, "orders": 48, "closes": 1}
     new = live.many_orders("lem-crypto-hourly", **sizes)

@@ -47,6 +47,7 @@ def test_start_up_is_measured_from_the_command_line(tmp_path):
     assert all(0 < value < 20 for value in seconds.values())
 
 
+@pytest.mark.slow
 def test_the_kernel_of_the_roll_out_races_with_single_periods():
     rows = roll_out_race(1, days=250, limit=40)
     assert list(rows) == [

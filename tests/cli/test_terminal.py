@@ -54,7 +54,7 @@ def _lem(monkeypatch, encoding, *arguments):
 
 
 @pytest.mark.usefixtures("quick_pictures")
-@pytest.mark.parametrize("encoding", ENCODINGS[:2])
+@pytest.mark.parametrize("encoding", [ENCODINGS[0], pytest.param(ENCODINGS[1], marks=pytest.mark.slow)])
 def test_every_command_prints_in_every_encoding(monkeypatch, folder, tmp_path, encoding):
     data = folder / "börse.parquet"
     orders = tmp_path / "orders.csv"

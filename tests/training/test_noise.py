@@ -29,6 +29,7 @@ def _train(folder):
     return [sys.executable, "-W", "default", "-c", TRAIN, str(folder)]
 
 
+@pytest.mark.slow
 def test_a_training_in_a_pipe_prints_nothing(tmp_path):
     done = subprocess.run(_train(tmp_path / "run"), capture_output=True, text=True, check=True)
     ours = [line for line in done.stderr.splitlines() if "lightning" in line.lower() or "tip" in line.lower()]

@@ -124,6 +124,7 @@ def _distance(model, batch):
     return imitation_loss(paths, batch.orders, batch.taught).mean().item()
 
 
+@pytest.mark.slow
 def test_a_model_comes_closer_to_its_teacher(tmp_path):
     changes = {
         "orders": {"fixed_duration": 1.0, "full_horizon": 1.0, "twap": 0.0, "capped": 0.0, "floored": 0.0},

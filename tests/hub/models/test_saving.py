@@ -122,7 +122,7 @@ some_lines_or_all = pytest.mark.parametrize("step", [9, pytest.param(1, marks=py
 
 @processes
 @some_lines_or_all
-@pytest.mark.parametrize("old", ["with a hash", "without a hash"])
+@pytest.mark.parametrize("old", ["with a hash", pytest.param("without a hash", marks=pytest.mark.slow)])
 def test_a_save_that_is_killed_at_any_line_leaves_the_old_or_the_new_model(models, folder, tmp_path, old, step):
     if old == "without a hash":
         (folder / "config.json").write_text(models[0].config.to_json())
