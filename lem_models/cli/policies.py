@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lem_models.cli.options import Completed
 from lem_models.cli.output import note
-from lem_models.errors import ConfigError, UnknownNameError
+from lem_models.errors import ConfigError
 from lem_models.guard.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,12 +90,9 @@ def named_policy(name: str) -> Policy:
         ConfigError: There is no such file, or the file does not define the name.
     """
     from lem_models.baselines import load_policy
-    from lem_models.hub.models.resolve import is_path, no_folder
 
     file, _, attribute = name.rpartition(":")
     if not file.endswith(".py"):
-        if is_path(name) and not Path(name).is_dir():
-            raise UnknownNameError(no_folder(name))
         return load_policy(name)
     spec = importlib.util.spec_from_file_location("users_policy", file)
     if spec is None or spec.loader is None or not Path(file).is_file():

@@ -27,7 +27,7 @@ from lem_models.hub.models.registry import bundled_folder, bundled_names
 from lem_models.hub.names import CONFIG_NAME, WEIGHTS_NAME
 from lem_models.modeling.config import MAX_CONFIG_BYTES, MAX_WEIGHTS
 
-__all__ = ["is_path", "no_folder", "resolve"]
+__all__ = ["resolve"]
 
 _FILES = (CONFIG_NAME, WEIGHTS_NAME)
 _LARGEST_HEADER = 1 << 24
@@ -74,13 +74,13 @@ def resolve(
             raise _no_model(f"the folder {folder}", missing, hides)
         return folder
     if not is_hub_id(name):
-        if is_path(name):
-            raise UnknownNameError(no_folder(name))
+        if _is_path(name):
+            raise UnknownNameError(_no_folder(name))
         raise UnknownNameError.among("model", name, bundled_names())
     return _from_hub(name, revision, token, cache_dir, local_files_only)
 
 
-def is_path(name: str) -> bool:
+def _is_path(name: str) -> bool:
     """Whether a name can only be a path: ``./model``, ``../model``, ``/models/mine``, ``~/model``, ``a/b/c``."""
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1 or "\\" in name
 
@@ -89,7 +89,7 @@ def _place(name: str | Path) -> Path:
     return Path(os.path.expanduser(name)) if isinstance(name, str) else name
 
 
-def no_folder(name: str) -> str:
+def _no_folder(name: str) -> str:
     """Sentence about a path where no model is, with folders beside it that have a similar name."""
     folder = _place(name)
     try:

@@ -80,8 +80,8 @@ def test_a_wrong_path_comes_with_the_closest_folder(hub, saved, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     shutil.copytree(saved, "lem-tuned")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert LEMModel.from_pretrained("~/lem-tuned").source == Path(tmp_path / "lem-tuned")
     for read in (LEMModel.from_pretrained, named_policy):
+        assert read("~/lem-tuned").source == tmp_path / "lem-tuned"
         with pytest.raises(UnknownNameError, match=message):
             read(name)
     assert hub.requests == []
